@@ -1,0 +1,179 @@
+"""What a user can choose, as frozen dataclasses: the command line, the manifest and the docs are generated from them.
+
+Every field carries its help text (`option`). A field without a default is a required argument on the command line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any
+
+DEFAULT_STUDY = Path("scircuit-study")
+
+
+class UserError(ValueError):
+    """Something the user can mend: what was found and expected, and what to do about it.
+
+    Parameters
+    ----------
+    problem
+        What was found and what was expected, with numbers.
+    fix
+        What to do; shown after the problem.
+    """
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(f"{problem}\n  fix: {fix}" if fix else problem)
+        self.problem = problem
+        self.fix = fix
+
+
+def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = ()) -> Any:
+    """Declare a field with its help text; `choices` closes the set of values."""
+    metadata = {"help": help, "choices": choices}
+    if isinstance(default, (list, dict, set)):
+        return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class CellsConfig:
+    """Which cells, and how they are checked."""
+
+    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
+    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)")
+    n_cells: int = option(20, "cells to trace, drawn at random with the seed (0: all)")
+    seed: int = option(0, "seed of every random choice")
+    mixed: bool = option(False, "declare that a mixed population is intended")
+    layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
+    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
+    min_mapped: float = option(0.8, "least share of expressed genes that must map to the model's vocabulary")
+    min_tokens: int = option(100, "least median of gene tokens per cell")
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """``scircuit check``: everything that could invalidate a study, before any compute."""
+
+    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
+    model: str = option("", "model folder (Hugging Face layout); empty: check the cells only")
+    dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
+    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]")
+    n_cells: int = option(0, "cells to check (0: all)")
+    seed: int = option(0, "seed of the draw")
+    mixed: bool = option(False, "declare that a mixed population is intended")
+    layer_key: str = option("", "read counts from this AnnData layer")
+    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
+    min_mapped: float = option(0.8, "least share of expressed genes that must map")
+    min_tokens: int = option(100, "least median of gene tokens per cell")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """``scircuit train``: a TopK SAE at each chosen layer, on the activations of the given cells."""
+
+    model: str = option(help="model folder (Hugging Face layout)")
+    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
+    out: Path = option(help="folder for the dictionaries")
+    layers: tuple[int, ...] = option((), "0-based layers (default: all)")
+    expansion: int = option(4, "latents per hidden dimension")
+    k: int = option(16, "active latents per row")
+    epochs: int = option(4, "passes over the activations")
+    batch_rows: int = option(1024, "rows per optimiser step")
+    learning_rate: float = option(1e-3, "peak Adam learning rate")
+    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]")
+    held_out: float = option(0.1, "share of cells kept for evaluation")
+    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
+    seed: int = option(0, "seed")
+    device: str = option("auto", "auto, cpu, cuda, mps")
+
+
+@dataclass(frozen=True)
+class TraceConfig:
+    """``scircuit trace``: ablate every active feature of one layer on real cells and measure all later layers."""
+
+    model: str = option(help="model folder (Hugging Face layout)")
+    dictionaries: str = option(help="folder of dictionaries")
+    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
+    source_layer: int = option(1, "0-based layer whose features are ablated")
+    target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)")
+    features: tuple[int, ...] = option((), "source features (default: every active one)")
+    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]")
+    n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
+    seed: int = option(0, "seed of every random choice")
+    mixed: bool = option(False, "declare that a mixed population is intended")
+    layer_key: str = option("", "read counts from this AnnData layer")
+    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
+    min_mapped: float = option(0.8, "least share of expressed genes that must map")
+    min_tokens: int = option(100, "least median of gene tokens per cell")
+    unit_features: int = option(16, "source features per work unit (resume granularity)")
+    batch_pairs: int = option(16, "(feature, cell) pairs computed at once")
+    gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
+    control_features: int = option(24, "source features sampled for the random-direction and swap controls")
+    device: str = option("auto", "auto, cpu, cuda, mps")
+    model_name: str = option("", "model name in addresses (default: the folder's name)")
+    dictionary_name: str = option("", "dictionary set name in addresses (default: the folder's name)")
+
+
+@dataclass(frozen=True)
+class AnnotateConfig:
+    """``scircuit annotate``: name features by the gene sets their top genes are enriched in, beside a matched null."""
+
+    run: str = option("", "trace run (default: the newest complete one)")
+    gmt: tuple[Path, ...] = option((), "further GMT files, such as KEGG (never shipped)")
+    top_genes: int = option(20, "genes per feature")
+    min_fire_count: int = option(3, "least firings for a gene to count")
+    min_size: int = option(5, "least term size within the background")
+    max_size: int = option(500, "largest term size within the background")
+    q: float = option(0.05, "q threshold")
+    null_draws: int = option(20, "matched null lists per feature")
+    engine: str = option("exact", "exact, or gseapy as the reference", ("exact", "gseapy"))
+    seed: int = option(0, "seed of the null")
+
+
+@dataclass(frozen=True)
+class AnalyseConfig:
+    """``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run."""
+
+    run: str = option("", "trace run (default: the newest complete one)")
+    q: float = option(0.05, "q threshold of the calibrated rule")
+    min_support: int = option(6, "least cells with a non-zero effect for the calibrated rule")
+    hubs: int = option(20, "hubs in the top list")
+    bootstrap: int = option(100, "bootstraps of the tail fit")
+    seed: int = option(0, "seed")
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """``scircuit ablate``: joint ablations of pairs of features and their interaction contrasts."""
+
+    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)")
+    features: tuple[str, ...] = option((), "addresses (default: the top hubs of the newest analysis)")
+    hubs: int = option(6, "how many top hubs when no features are given; all their pairs are ablated")
+    q: float = option(0.05, "q threshold of the interaction contrasts")
+    device: str = option("auto", "auto, cpu, cuda, mps")
+
+
+@dataclass(frozen=True)
+class SteerConfig:
+    """``scircuit steer``: multiply a feature's activation and read the change of the model's gene logits."""
+
+    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)")
+    features: tuple[str, ...] = option((), "addresses (default: top hubs of the newest analysis)")
+    hubs: int = option(6, "how many top hubs when no features are given")
+    coefficients: tuple[float, ...] = option((0.0, 2.0, 3.0, 5.0), "factors on the feature's activation; 1 is no change")
+    seed: int = option(0, "seed of the random-direction control")
+    device: str = option("auto", "auto, cpu, cuda, mps")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """The Neo4j the graph lives in; NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select the user's own."""
+
+    profile: str = option("2026.07.1", "server version", ("2026.07.1", "5.26.29"))
+    bolt_port: int = option(0, "Bolt port (0: 7687, or the next free one)")
+    http_port: int = option(0, "HTTP port (0: 7474, or the next free one)")
+    heap: str = option("1g", "Java heap")
+    pagecache: str = option("512m", "page cache")

@@ -1,0 +1,35 @@
+"""Fixtures shared by all rooms: where the real data is, and the real server."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+pytest_plugins = ["neo4j_fixtures"] if (Path(__file__).parent / "neo4j_fixtures.py").exists() else []
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Folder of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real cells, gene sets, vocabularies and published results that are not part of the repository."""
+    folder = Path(os.environ.get("SCIRCUIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"shared data: {folder} is absent (set SCIRCUIT_SHARED_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The shipped demo cells, model and dictionaries."""
+    return ROOT / "examples"
