@@ -33,3 +33,21 @@ def shared_data() -> Path:
 def examples() -> Path:
     """The shipped demo cells, model and dictionaries."""
     return ROOT / "examples"
+
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was skipped."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped.append(f"{report.nodeid}: {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With SCIRCUIT_NO_SKIPS=1 a skipped test fails the run: nothing that was not checked may look as if it had passed."""
+    if os.environ.get("SCIRCUIT_NO_SKIPS") == "1" and _skipped:
+        print("\nskipped although SCIRCUIT_NO_SKIPS=1:\n  " + "\n  ".join(_skipped))
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,45 @@
+# Two commands: `make demo` and `make test`. Everything else is a part of them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PYTEST ?=
+
+.PHONY: demo test lint types unit pages bench stop clean
+
+demo: $(READY)
+	$(BIN)/scircuit demo
+
+test: lint types unit
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "scircuit needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Use: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/pyright
+
+unit: $(READY)
+	$(BIN)/python -m pytest $(PYTEST)
+
+# Generated pages: docs/data-model.md, docs/queries.md, docs/options.md
+pages: $(READY)
+	$(BIN)/python -m scircuit.cli.pages
+
+bench: $(READY)
+	$(BIN)/python bench/tracing.py --json
+	$(BIN)/python bench/ingest.py --json
+
+stop: $(READY)
+	$(BIN)/scircuit db stop
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,75 @@
+"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scircuit.cli.annotate import trace_run
+from scircuit.cli.command import verb_command
+from scircuit.cli.options import build, plain
+from scircuit.cli.results import RunResult
+from scircuit.cli.running import active_run
+from scircuit.run import Manifest, Study
+from scircuit.settings import DEFAULT_STUDY, AnalyseConfig
+
+
+def child_of(study: Study, verb: str, parent: str) -> Manifest | None:
+    """Newest complete run of a verb that was computed from `parent`."""
+    found = [m for m in study.manifests() if m.verb == verb and m.complete and parent in m.parents]
+    return found[-1] if found else None
+
+
+def features_of(study: Study, trace: Manifest) -> Any:
+    """Feature table of a trace run."""
+    from ingest.shards import ShardStore
+
+    return ShardStore(study.run_folder(trace.run)).tables("Feature")
+
+
+def analyse(
+    config: AnalyseConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, **options: Any
+) -> RunResult:
+    """Analyse a trace run: findings as Feature properties and as frames.
+
+    Returns
+    -------
+    RunResult
+        ``sentences`` read the findings; ``table("Feature")`` holds them per feature; ``detail`` holds frames and plots when the
+        run was computed now.
+
+    Raises
+    ------
+    UserError
+        If there is no complete trace run.
+    """
+    config = config or build(AnalyseConfig, options)
+    place = Study(Path(study))
+    parent = trace_run(place, config.run)
+    annotation = child_of(place, "annotate", parent.run)
+    parents = (parent.run,) + ((annotation.run,) if annotation else ())
+    identity = {k: v for k, v in plain(config).items() if k != "run"}
+    result = None
+    with active_run(
+        place, "analyse", {**plain(config), "run": parent.run}, {}, identity=identity, parents=parents, database=database, record={"seed": config.seed}
+    ) as run:
+        new = not run.finished
+        if new:
+            result = compute(place, parent, annotation, config, run.id)
+            run.write("findings", {"Feature": result.features, **result.tables})
+            run.conclude({**result.findings, "sentences": list(result.sentences)})
+    findings = dict(run.store.manifest.findings)
+    return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new, result)
+
+
+def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str) -> Any:
+    """The analysis itself, from the shards of the runs."""
+    from analysis.analyse import analyse as analyse_tables
+    from ingest.shards import ShardStore
+
+    store = ShardStore(study.run_folder(trace.run))
+    named = ShardStore(study.run_folder(annotation.run)).tables("Feature") if annotation else None
+    return analyse_tables(features_of(study, trace), store.tables("Feature-AFFECTS-Feature"), named, config, run)
+
+
+command = verb_command("analyse", AnalyseConfig, analyse)

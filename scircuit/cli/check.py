@@ -1,0 +1,106 @@
+"""``scircuit check``: everything that could invalidate a study, line by line, before any compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scircuit.cli.command import verb_command
+from scircuit.cli.options import build
+from scircuit.settings import DEFAULT_STUDY, CheckConfig
+
+if TYPE_CHECKING:
+    from tracing.cells import Cohort
+    from tracing.checks import CheckLine
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """All lines of the check."""
+
+    lines: tuple[CheckLine, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any line failed."""
+        return any(not line.ok for line in self.lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"passed": not self.failed, "lines": [line._asdict() for line in self.lines]}
+
+    def __str__(self) -> str:
+        width = max(len(line.name) for line in self.lines)
+        text = []
+        for line in self.lines:
+            mark = click.style("ok  ", fg="green") if line.ok else click.style("FAIL", fg="red", bold=True)
+            text.append(f"{mark} {line.name.ljust(width)}  {line.found}")
+            if not line.ok:
+                text.append(f"     {' ' * width}  expected {line.expected}; fix: {line.fix}")
+        text.append(click.style("failed", fg="red", bold=True) if self.failed else "passed: these inputs can be traced")
+        return "\n".join(text)
+
+
+def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, **options: Any) -> CheckResult:  # noqa: ARG001
+    """Check cells, and where given the model and its dictionaries on these very cells.
+
+    Raises
+    ------
+    UserError
+        If an input is refused outright; the message says what was found, what was expected and what to do.
+    """
+    from scircuit.cli.models import load_dictionaries_for, require_folder
+    from tracing.cells import load_cohort
+
+    config = config or build(CheckConfig, options)
+    if not config.model:
+        from tracing.vocabulary import geneformer_v2
+
+        return CheckResult(load_cohort(config, geneformer_v2(), config.max_length or 4096).report)
+    from tracing.models import load_model
+
+    adapter = load_model(require_folder(config.model, "model"))
+    length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
+    cohort = load_cohort(config, adapter.vocabulary, length)
+    lines = [*cohort.report, *adapter.self_check()]
+    if config.dictionaries:
+        dictionaries = load_dictionaries_for(adapter, config.dictionaries)
+        lines += reconstruction(adapter, dictionaries, cohort)
+    return CheckResult(tuple(lines))
+
+
+def reconstruction(adapter: Any, dictionaries: Any, cohort: Cohort, cells: int = 20) -> list[CheckLine]:
+    """Variance that each dictionary explains on these very cells, at most `cells` of them."""
+    import torch
+
+    from tracing.checks import CheckLine
+
+    sample = replace(cohort, tokens=cohort.tokens[:cells])
+    lines = []
+    with torch.inference_mode():
+        sums = {layer: [0.0, torch.zeros(d.width, dtype=torch.float64), 0.0, 0] for layer, d in dictionaries.items()}
+        for tokens in sample.tokens:
+            ids = torch.as_tensor(tokens, device=adapter.device)
+            states = adapter.clean_states(ids)
+            genes = adapter.gene_positions(ids)
+            for layer, dictionary in dictionaries.items():
+                x = states[layer][genes]
+                error = (x - dictionary.decode(dictionary.encode(x))).double()
+                total = sums[layer]
+                total[0] += float((error**2).sum())
+                total[1] = total[1] + x.double().sum(0).cpu()
+                total[2] += float((x.double() ** 2).sum())
+                total[3] += len(x)
+        for layer, (residual, mean, square, rows) in sorted(sums.items()):
+            explained = 1 - residual / max(square - float((mean**2).sum()) / rows, 1e-30)
+            lines.append(CheckLine(
+                f"dictionary layer {layer}", explained > 0.3, f"explains {explained:.1%} of the variance on {len(sample.tokens)} of these cells",
+                "more than 30 %", "use dictionaries trained on this model and on cells like these",
+            ))  # fmt: skip
+    return lines
+
+
+command = verb_command("check", CheckConfig, check, database=False)

@@ -1,0 +1,74 @@
+"""How a verb becomes a command: shared options, defaults remembered in ``study.toml``, result on stdout."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scircuit.cli.options import build, options_of, plain
+from scircuit.settings import DEFAULT_STUDY, UserError
+
+
+def study_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--study DIR``."""
+    return click.option(
+        "--study", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_STUDY, show_default=True,
+        is_eager=True, callback=_remember, expose_value=True, help="folder of the study",
+    )(command)  # fmt: skip
+
+
+def _remember(ctx: click.Context, _parameter: click.Parameter, study: Path) -> Path:
+    """Let options that were given before in this study be the defaults now."""
+    path = study / "study.toml"
+    if path.exists() and ctx.info_name:
+        try:
+            known = tomllib.loads(path.read_text()).get(ctx.info_name, {})
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"{path} is not valid TOML: {error}", "mend or delete it") from error
+        ctx.default_map = {**known, **(ctx.default_map or {})}
+    return study
+
+
+def remember(study: Path, verb: str, config: Any) -> None:
+    """Record the options of a verb in ``study.toml``."""
+    import tomli_w
+
+    from scircuit.run import atomic_path
+
+    path = study / "study.toml"
+    known = tomllib.loads(path.read_text()) if path.exists() else {}
+    known[verb] = plain(config)
+    with atomic_path(path) as temporary:
+        temporary.write_text(tomli_w.dumps(known))
+
+
+def verb_command(name: str, config: type, function: Callable[..., Any], *, database: bool = True) -> click.Command:
+    """Make the command of a verb from its configuration and its function ``(config, study, ...) -> result``.
+
+    The result is printed by its ``__str__``; with ``--json`` as one JSON object from its ``to_json()``.
+    """
+
+    @click.command(name, help=(config.__doc__ or "").strip())
+    @options_of(config)
+    @study_option
+    @click.option("--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout")
+    def command(study: Path, as_json: bool, **values: Any) -> None:
+        no_database = values.pop("no_database", False)
+        chosen = build(config, values)
+        remember_after = plain(chosen)
+        extra = {"database": not no_database} if database else {}
+        result = function(chosen, study, **extra)
+        if remember_after and study.exists():
+            remember(study, name, chosen)
+        click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))
+        if getattr(result, "failed", False):
+            raise click.exceptions.Exit(1)
+
+    if database:
+        command = click.option("--no-database", is_flag=True, help="write shards only; `scircuit load` brings them into the graph later")(command)
+    return command

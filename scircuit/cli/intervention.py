@@ -1,0 +1,39 @@
+"""What ``ablate`` and ``steer`` share: load the trace run's inputs, intervene, write the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scircuit.cli.annotate import trace_run
+from scircuit.cli.hubs import chosen_features
+from scircuit.cli.models import inputs_of_run
+from scircuit.cli.options import build, plain
+from scircuit.cli.results import RunResult
+from scircuit.cli.running import active_run
+from scircuit.run import Study
+from scircuit.settings import AblateConfig, SteerConfig, TraceConfig
+
+
+def intervene(
+    verb: str, config: AblateConfig | SteerConfig, study: Path | str, database: bool, compute: Callable[..., Any],
+) -> RunResult:  # fmt: skip
+    """Run an intervention on the cells, model and dictionaries of a trace run."""
+    place = Study(Path(study))
+    parent = trace_run(place, config.run)
+    traced = build(TraceConfig, parent.config)
+    addresses, parents = chosen_features(place, parent, traced, config.features, config.hubs)
+    identity = {k: v for k, v in plain(config).items() if k not in ("run", "hubs", "device")}
+    with active_run(
+        place, verb, {**plain(config), "run": parent.run}, {"features": [str(a) for a in addresses]}, identity=identity,
+        parents=parents, database=database,
+    ) as run:  # fmt: skip
+        new = not run.finished
+        if new:
+            _, inputs = inputs_of_run(parent, device=config.device)
+            result = compute(inputs, addresses, run.id)
+            run.write("interventions", result.tables)
+            run.conclude({**result.findings, "sentences": list(result.sentences)}, device=str(inputs.adapter.device))
+    findings = dict(run.store.manifest.findings)
+    return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)

@@ -1,0 +1,111 @@
+"""The command line: verbs that are loaded only when used, one error style, exit codes that mean something.
+
+Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from scircuit import __version__
+from scircuit.settings import UserError
+
+VERBS = {
+    "demo": "The whole job on the shipped cells and model: from cells to a questioned graph.",
+    "check": "Check cells, model and dictionaries: everything that could invalidate a study.",
+    "train": "Train TopK SAEs on the activations of your model and cells.",
+    "trace": "Ablate every active feature of a layer and measure all later layers.",
+    "load": "Bring runs that are on disk into the graph; exactly once.",
+    "annotate": "Name features by GO, Reactome, TRRUST and your gene sets, beside a matched null.",
+    "analyse": "Degrees, hubs, heavy tail and annotation bias of a trace run.",
+    "ablate": "Ablate pairs of features together and test their interaction.",
+    "steer": "Scale a feature's activation and read what the model predicts.",
+    "report": "Write the report: one self-contained HTML page.",
+    "query": "Ask a catalogue question, or Cypher of your own.",
+    "db": "Start, stop, dump, load and check the Neo4j of a study.",
+    "runs": "List, compare and delete runs.",
+}
+
+
+class LazyVerbs(click.Group):
+    """A group whose commands live in ``scircuit.cli.<verb>`` and are imported when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
+        """Verbs in the order of a study."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
+        """Load one verb."""
+        if cmd_name not in VERBS:
+            return None
+        return importlib.import_module(f"scircuit.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
+        """List verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the closest verb for a wrong one."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib
+
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"no verb {args[0]!r}{hint} Verbs: {', '.join(VERBS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="scircuit")
+def cli() -> None:
+    """Trace the causal circuits inside single-cell foundation models and question them in a Neo4j graph.
+
+    Start with `scircuit demo`. Every verb takes --study DIR (default ./scircuit-study) and --help.
+    """
+
+
+def main() -> None:
+    """Run the command line and turn errors into one message and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("\ninterrupted: what was finished is kept; the same command resumes it", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            click.echo(f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then run the same command", err=True)
+            sys.exit(2)
+        _unexpected(error)
+    except Exception as error:
+        _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> None:
+    if os.environ.get("SCIRCUIT_DEBUG"):
+        traceback.print_exception(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    click.echo(
+        f"unexpected error: {type(error).__name__}: {error}\n  at {where.filename}:{where.lineno}\n"
+        "  fix: this is a defect of scircuit; run again with SCIRCUIT_DEBUG=1 and report the full traceback",
+        err=True,
+    )
+    sys.exit(3)

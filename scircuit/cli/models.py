@@ -1,0 +1,140 @@
+"""Load model, dictionaries and cells together, and refuse what does not fit before any compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scircuit.address import slug
+from scircuit.run import Manifest
+from scircuit.settings import TraceConfig, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tracing.cells import Cohort
+    from tracing.dictionaries import Dictionary
+    from tracing.models import Adapter
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a trace needs, loaded and checked."""
+
+    adapter: Adapter
+    dictionaries: Mapping[int, Dictionary]
+    cohort: Cohort
+
+    def hashes(self) -> dict[str, Any]:
+        """Hashes that enter the run id."""
+        return {
+            "model": self.adapter.sha256,
+            "dictionaries": {str(layer): d.sha256 for layer, d in sorted(self.dictionaries.items())},
+            "cells": self.cohort.sha256,
+            "row_ids": [int(r) for r in self.cohort.row_ids],
+        }
+
+
+def require_folder(path: str | Path, what: str) -> Path:
+    """Path of an existing folder.
+
+    Raises
+    ------
+    UserError
+        If it is missing or a file.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        kind = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"{what} folder {str(folder)!r} {kind}", f"give the folder of the {what}")
+    return folder
+
+
+def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, Dictionary]:
+    """Dictionaries that fit the model.
+
+    Raises
+    ------
+    UserError
+        If a layer does not exist in the model or the width differs.
+    """
+    from tracing.dictionaries import load_dictionaries
+
+    found = load_dictionaries(require_folder(folder, "dictionaries"))
+    for layer, dictionary in found.items():
+        if layer >= adapter.n_layers:
+            raise UserError(
+                f"the dictionaries have layer {layer}, the model {adapter.name} has layers 0..{adapter.n_layers - 1}",
+                "give the dictionaries that were trained on this model",
+            )
+        if dictionary.width != adapter.width:
+            raise UserError(
+                f"the dictionary of layer {layer} reads width {dictionary.width}, the model {adapter.name} has width {adapter.width}",
+                "give the dictionaries that were trained on this model",
+            )
+    return found
+
+
+def check_layers(config: TraceConfig, available: Mapping[int, Any]) -> tuple[int, ...]:
+    """Target layers of a trace.
+
+    Raises
+    ------
+    UserError
+        If source or targets have no dictionary, or no target lies after the source.
+    """
+    have = ", ".join(map(str, sorted(available)))
+    if config.source_layer not in available:
+        raise UserError(f"source layer {config.source_layer} has no dictionary", f"choose one of: {have}")
+    targets = config.target_layers or tuple(layer for layer in sorted(available) if layer > config.source_layer)
+    missing = [t for t in targets if t not in available]
+    if missing:
+        raise UserError(f"target layer {missing[0]} has no dictionary", f"choose among: {have}")
+    early = [t for t in targets if t <= config.source_layer]
+    if early or not targets:
+        raise UserError(
+            f"target layers {list(early)} do not lie after source layer {config.source_layer}" if early
+            else f"no dictionary lies after source layer {config.source_layer}",
+            f"choose later targets, or an earlier source; dictionaries: {have}",
+        )  # fmt: skip
+    return tuple(sorted(set(targets)))
+
+
+def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
+    """Load and check everything a trace needs; `all_cells` takes every cell that passes the filters."""
+    from dataclasses import replace
+
+    from tracing.cells import load_cohort
+    from tracing.models import load_model
+
+    if config.device not in ("auto", "cpu", "cuda", "mps") and not config.device.startswith("cuda:"):
+        raise UserError(f"device {config.device!r} is unknown", "choose auto, cpu, cuda or mps")
+    adapter = load_model(require_folder(config.model, "model"), config.device, slug(config.model_name) if config.model_name else "")
+    dictionaries = load_dictionaries_for(adapter, config.dictionaries)
+    check_layers(config, dictionaries)
+    length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
+    chosen = replace(config, n_cells=0) if all_cells else config
+    return Inputs(adapter, dictionaries, load_cohort(chosen, adapter.vocabulary, length))
+
+
+def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool = False) -> tuple[TraceConfig, Inputs]:
+    """Load what a trace run was made of, and make sure nothing has changed since.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or its hash is another one than in the manifest.
+    """
+    from scircuit.cli.options import build
+
+    config = build(TraceConfig, {**manifest.config, "device": device})
+    inputs = load_inputs(config, all_cells=all_cells)
+    now_is = inputs.hashes()
+    for name in ("model", "dictionaries", "cells") + (() if all_cells else ("row_ids",)):
+        if now_is[name] != manifest.inputs[name]:
+            raise UserError(
+                f"the {name} of run {manifest.run} have changed since it ran",
+                "restore the files named in its manifest.json, or trace again",
+            )
+    return config, inputs

@@ -1,0 +1,144 @@
+"""One run from start to end: manifest, shards on disk first, then the graph, and an honest status whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scircuit import __version__
+from scircuit.cli.console import say
+from scircuit.cli.database import opener
+from scircuit.run import Manifest, Study, canonical_json, now, run_id
+from scircuit.settings import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ingest.shards import ShardStore
+    from ingest.stream import GraphWriter
+
+
+@dataclass
+class ActiveRun:
+    """A run being written."""
+
+    id: str
+    study: Study
+    folder: Path
+    store: ShardStore
+    writer: GraphWriter | None
+    resumed: bool
+    finished: bool
+    load_message: str = ""
+
+    @property
+    def done(self) -> set[str]:
+        """Work units whose shards are on disk."""
+        return self.store.units()
+
+    def write(self, unit: str, tables: Mapping[str, pa.Table]) -> None:
+        """Store one work unit on disk, then hand its shards to the graph writer; a unit already there is left alone."""
+        if unit in self.store.units():
+            return
+        for entry in self.store.add(unit, tables):
+            if self.writer is not None:
+                self.writer.submit(entry)
+
+    def conclude(self, findings: Mapping[str, Any], **record: Any) -> None:
+        """Write the final Run record and mark the run complete."""
+        seconds = time.monotonic() - self._started + self.store.manifest.seconds
+        self.write("run-end", {"Run": run_table(self.id, status="complete", seconds=seconds, findings=canonical_json(findings), **record)})
+        self.store.finish("complete", dict(findings), seconds=seconds)
+        self.finished = True
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+
+
+def run_table(run: str, **values: Any) -> pa.Table:
+    """One-row table of kind Run."""
+    import pyarrow as pa
+
+    from scircuit import records
+
+    row = {"id": run, **values}
+    return records.conform("Run", pa.table({k: [v] for k, v in row.items()}))
+
+
+def links(kind: str, source: str, targets: list[str]) -> dict[str, pa.Table]:
+    """Table of plain relationships from one node to several, as a one-kind mapping (empty without targets)."""
+    import pyarrow as pa
+
+    if not targets:
+        return {}
+    return {kind: pa.table({"source": [source] * len(targets), "target": targets})}
+
+
+@contextlib.contextmanager
+def active_run(
+    study: Study, verb: str, config: Mapping[str, Any], inputs: Mapping[str, Any], *, parents: tuple[str, ...] = (),
+    database: bool = True, cohort: Mapping[str, Any] | None = None, record: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> Iterator[ActiveRun]:  # fmt: skip
+    """Open, resume or find finished the run that this configuration and these inputs name.
+
+    Parameters
+    ----------
+    config
+        Options as stored in the manifest.
+    identity
+        The part of the configuration that determines the result (default: all of it).
+    parents
+        Runs this one was computed from.
+    record
+        Further properties of the Run node known at the start.
+    """
+    from ingest.shards import ShardStore
+    from ingest.stream import GraphWriter
+
+    identifier = run_id(verb, identity if identity is not None else config, {**inputs, "parents": parents})
+    folder = study.run_folder(identifier)
+    _make_folder(folder)
+    resumed = (folder / "manifest.json").exists()
+    if resumed:
+        store = ShardStore(folder)
+    else:
+        manifest = Manifest(
+            run=identifier, verb=verb, config=dict(config), inputs=dict(inputs), version=__version__, started=now(),
+            parents=parents, cohort=dict(cohort or {}),
+        )  # fmt: skip
+        store = ShardStore(folder, manifest)
+    finished = store.manifest.complete
+    writer = GraphWriter(opener(study), folder, on_message=say) if database else None
+    run = ActiveRun(identifier, study, folder, store, writer, resumed, finished)
+    try:
+        if not finished:
+            start = run_table(
+                identifier, name=f"{verb} {identifier.rsplit('-', 1)[-1][:6]}", verb=verb, status="running", version=__version__,
+                started=store.manifest.started, config=canonical_json(dict(config)), inputs=canonical_json(dict(inputs)), **(record or {}),
+            )  # fmt: skip
+            run.write("run-start", {"Run": start, **links("Run-FROM-Run", identifier, list(parents))})
+        yield run
+        if not run.finished:
+            raise RuntimeError(f"run {identifier} ended without a conclusion")
+    except BaseException as error:
+        if not run.finished:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            with contextlib.suppress(OSError, UserError):
+                store.finish("interrupted" if interrupted else "failed", {"error": f"{type(error).__name__}: {error}"})
+        if writer is not None:
+            writer.finish(timeout=5)
+        raise
+    if writer is not None:
+        run.load_message = writer.finish().message
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write the run to {folder}: {error.strerror}", "choose another --study folder or free room") from error

@@ -1,0 +1,60 @@
+"""``scircuit train``: TopK SAEs on the activations of the user's model and cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scircuit.cli.command import verb_command
+from scircuit.cli.console import Progress
+from scircuit.cli.options import build
+from scircuit.settings import DEFAULT_STUDY, CellsConfig, TrainConfig, UserError
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """One report per layer, and where the dictionaries are."""
+
+    out: Path
+    reports: tuple[Any, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"out": str(self.out), "layers": [{k: v for k, v in vars(r).items() if isinstance(v, (int, float, str))} for r in self.reports]}
+
+    def __str__(self) -> str:
+        lines = [f"dictionaries in {self.out}", "  layer  variance explained  PCA of equal size  dead  L0"]
+        lines += [
+            f"  {r.layer:5d}  {r.variance_explained:18.1%}  {r.pca_variance_explained:17.1%}  {r.dead_share:4.0%}  {r.l0:.1f}" for r in self.reports
+        ]
+        return "\n".join(lines)
+
+
+def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, *, quiet: bool = False, **options: Any) -> TrainResult:  # noqa: ARG001
+    """Train a TopK SAE at each chosen layer and write it with its provenance.
+
+    Raises
+    ------
+    UserError
+        If model or cells are refused, or a layer does not exist.
+    """
+    from scircuit.cli.models import require_folder
+    from tracing.cells import load_cohort
+    from tracing.models import load_model
+    from tracing.trainer import train_dictionaries
+
+    config = config or build(TrainConfig, options)
+    adapter = load_model(require_folder(config.model, "model"), config.device)
+    wrong = [layer for layer in config.layers if not 0 <= layer < adapter.n_layers]
+    if wrong:
+        raise UserError(f"layer {wrong[0]} does not exist: the model has layers 0..{adapter.n_layers - 1}", "choose existing layers")
+    length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
+    cells = CellsConfig(cells=config.cells, where=config.where, n_cells=0, seed=config.seed, mixed=True)
+    cohort = load_cohort(cells, adapter.vocabulary, length)
+    progress = Progress("training", 1.0, "", quiet=quiet)
+    reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
+    return TrainResult(config.out, tuple(reports))
+
+
+command = verb_command("train", TrainConfig, train, database=False)

@@ -1,0 +1,38 @@
+import dataclasses
+
+import pytest
+from click.testing import CliRunner
+
+from scircuit import settings
+from scircuit.cli.main import VERBS, cli
+from scircuit.cli.options import build, plain
+from scircuit.settings import TraceConfig, UserError
+
+CONFIGS = [c for c in vars(settings).values() if dataclasses.is_dataclass(c)]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.__name__)
+def test_every_option_says_what_it_is(config):
+    assert all(f.metadata.get("help") for f in dataclasses.fields(config))
+
+
+def test_build_converts_and_refuses():
+    config = build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c.h5ad", "target_layers": ["3", 4], "source_layer": "2"})
+    assert config.target_layers == (3, 4)
+    assert config.source_layer == 2
+    assert build(TraceConfig, plain(config)) == config
+    with pytest.raises(UserError, match="unknown option sourcelayer"):
+        build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "sourcelayer": 2})
+    with pytest.raises(UserError, match="'cells' is missing"):
+        build(TraceConfig, {"model": "m", "dictionaries": "d"})
+    with pytest.raises(UserError, match="expected int"):
+        build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "source_layer": "two"})
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb):
+    result = CliRunner().invoke(cli, [verb, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage" in result.output
+    if verb != "db":
+        assert "--study" in result.output
