@@ -251,7 +251,7 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
             _RUN, _P, _Q, _p("odds_ratio", "float", "sample odds ratio, 0.5 added to each cell"),
             _p("overlap", "int", "shared genes", "genes"), _p("genes", "str[]", "shared gene symbols"),
             _p("library", "str", "library of the term"), _p("test", "str", "hypergeometric"),
-            _p("source", "str", "own or published"))),
+            _p("origin", "str", "own or published"))),
         RelationshipType("Gene", "MEMBER_OF", "Term", "The gene belongs to the gene set."),
         RelationshipType("Feature", "MEMBER_OF", "Module", "The feature belongs to the module.", (_RUN,)),
         RelationshipType("Gene", "REGULATES", "Gene", "TRRUST: the first gene is a transcription factor of the second.", (
