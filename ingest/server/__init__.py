@@ -1,0 +1,59 @@
+"""A real Neo4j Community server on this machine: downloaded once, private to one study, no Docker and no Java needed.
+
+The names below are loaded on first use, so importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest.server.admin import check, dump, import_full, load_dump
+    from ingest.server.browser import BrowserSeed
+    from ingest.server.info import ImportReport, Progress, ServerInfo
+    from ingest.server.jars import install
+    from ingest.server.process import start, status, stop
+    from ingest.server.profiles import DEFAULT_PROFILE, PROFILES, Profile
+
+_HOME_OF = {
+    "BrowserSeed": "browser",
+    "DEFAULT_PROFILE": "profiles",
+    "ImportReport": "info",
+    "PROFILES": "profiles",
+    "Profile": "profiles",
+    "Progress": "info",
+    "ServerInfo": "info",
+    "check": "admin",
+    "dump": "admin",
+    "import_full": "admin",
+    "install": "jars",
+    "load_dump": "admin",
+    "start": "process",
+    "status": "process",
+    "stop": "process",
+}
+
+__all__ = [
+    "DEFAULT_PROFILE",
+    "PROFILES",
+    "BrowserSeed",
+    "ImportReport",
+    "Profile",
+    "Progress",
+    "ServerInfo",
+    "check",
+    "dump",
+    "import_full",
+    "install",
+    "load_dump",
+    "start",
+    "status",
+    "stop",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"ingest.server.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

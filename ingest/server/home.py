@@ -1,0 +1,203 @@
+"""The folder of one study's server: layout, settings, ports and password.
+
+``conf/neo4j.conf`` is written anew at every start from `settings_of`; the user's own settings go into
+``conf/extra.conf`` and win. ``server.json`` remembers version, ports and process, so that the Browser's address stays
+the same from one start to the next. ``password`` is random and readable by its owner only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ingest.server.info import ServerInfo
+from ingest.server.profiles import DEFAULT_PROFILE
+from scircuit.settings import UserError
+
+HOST = "127.0.0.1"
+USER = "neo4j"
+DATABASE = "neo4j"
+BOLT_PORT = 7687
+HTTP_PORT = 7474
+PORTS_TRIED = 200
+
+
+@dataclass(frozen=True)
+class State:
+    """What ``server.json`` holds; `pid` 0 means stopped."""
+
+    version: str = DEFAULT_PROFILE
+    bolt_port: int = BOLT_PORT
+    http_port: int = HTTP_PORT
+    pid: int = 0
+    seed: str = ""
+
+
+def read_state(home: Path) -> State:
+    """Read ``server.json``; a missing or damaged file gives the defaults, for everything in it can be found anew."""
+    try:
+        raw = json.loads((home / "server.json").read_text(encoding="utf-8"))
+        known = {name: type(value)(raw[name]) for name, value in asdict(State()).items() if name in raw}
+        return State(**known)
+    except (OSError, ValueError, TypeError):
+        return State()
+
+
+def write_state(home: Path, state: State) -> None:
+    """Write ``server.json`` under a temporary name and rename it."""
+    part = home / "server.json.part"
+    part.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+    part.replace(home / "server.json")
+
+
+def prepare(home: Path) -> Path:
+    """Create the folder and its sub-folders, closed to other users, and return it as an absolute path.
+
+    Raises
+    ------
+    UserError
+        If it cannot be created, or its path holds a character that Java's class path cannot.
+    """
+    home = home.expanduser().resolve()
+    if os.pathsep in str(home) or "*" in str(home):
+        raise UserError(f"the folder {home} has {os.pathsep!r} or '*' in its name", "choose another folder for the study")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)
+        for name in ("conf", "data", "import", "logs", "plugins", "run", "browser"):
+            (home / name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the server's folder {home} cannot be written: {error}", "choose another --study folder") from error
+    return home
+
+
+def read_password(home: Path) -> str:
+    """Return the password, or an empty text when the home has none yet."""
+    try:
+        return (home / "password").read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def make_password(home: Path) -> str:
+    """Draw a password and write it to a file that only its owner can read.
+
+    Hexadecimal, so that no shell, option parser or address needs to quote it.
+    """
+    password = secrets.token_hex(16)
+    path = home / "password"
+    part = home / f"password.{os.getpid()}"
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(password + "\n")
+    part.replace(path)
+    return password
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the loopback port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Connections of an earlier server that linger in TIME_WAIT must not count as a listener.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def choose_port(name: str, requested: int | None, remembered: int, avoid: frozenset[int] = frozenset()) -> int:
+    """Return the port to listen on.
+
+    A requested port is taken or refused; otherwise the remembered one, or the next free one above it.
+
+    Raises
+    ------
+    UserError
+        If the requested port is taken or impossible, or no port is free.
+    """
+    if requested:
+        if not 1 <= requested <= 65535:
+            raise UserError(f"{name} port {requested} is not between 1 and 65535", f"choose another {name} port")
+        if requested in avoid or not is_free(requested):
+            raise UserError(
+                f"{name} port {requested} is taken by another process",
+                f"stop that process, choose another {name} port, or leave the port out: the next free one is taken",
+            )
+        return requested
+    for port in range(remembered, min(remembered + PORTS_TRIED, 65536)):
+        if port not in avoid and is_free(port):
+            return port
+    raise UserError(
+        f"no free {name} port from {remembered} to {remembered + PORTS_TRIED - 1}", f"name a free {name} port yourself"
+    )
+
+
+def settings_of(state: State, pagecache: str) -> dict[str, str]:
+    """Return the server's settings.
+
+    Loopback only, passwords on, nothing reported to anyone. Transaction logs are not kept beyond the last checkpoint
+    and not preallocated: a study can be rebuilt from its runs, and half a gigabyte per home is much on a laptop.
+    """
+    return {
+        "server.default_listen_address": HOST,
+        "server.default_advertised_address": HOST,
+        "server.bolt.listen_address": f"{HOST}:{state.bolt_port}",
+        "server.bolt.advertised_address": f"{HOST}:{state.bolt_port}",
+        "server.http.listen_address": f"{HOST}:{state.http_port}",
+        "server.http.advertised_address": f"{HOST}:{state.http_port}",
+        "server.https.enabled": "false",
+        "dbms.security.auth_enabled": "true",
+        "dbms.usage_report.enabled": "false",
+        "client.allow_telemetry": "false",
+        "server.memory.pagecache.size": pagecache,
+        "db.tx_log.rotation.retention_policy": "keep_none",
+        "db.tx_log.preallocate": "false",
+        "browser.remote_content_hostname_whitelist": "localhost,127.0.0.1",
+    }
+
+
+def write_conf(home: Path, settings: dict[str, str]) -> None:
+    """Write ``conf/neo4j.conf``; ``conf/extra.conf`` (same format) overrides single settings."""
+    merged = dict(settings)
+    extra = home / "conf" / "extra.conf"
+    if extra.exists():
+        for number, line in enumerate(extra.read_text(encoding="utf-8").splitlines(), start=1):
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            key, equals, value = text.partition("=")
+            if not equals:
+                raise UserError(f"{extra}:{number}: {text!r} has no '='", "write one setting per line: name=value")
+            merged[key.strip()] = value.strip()
+    lines = ["# Written at every start. Put your own settings into extra.conf beside this file."]
+    lines += [f"{key}={value}" for key, value in merged.items()]
+    (home / "conf" / "neo4j.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def info_of(home: Path, state: State) -> ServerInfo:
+    """Describe the server of a home from its remembered state."""
+    http = f"http://{HOST}:{state.http_port}"
+    uri = f"bolt://{HOST}:{state.bolt_port}"
+    return ServerInfo(
+        uri=uri,
+        user=USER,
+        password=read_password(home),
+        browser=f"{http}/browser/?dbms={uri.replace('//', f'//{USER}@')}&db={DATABASE}",
+        http=http,
+        version=state.version,
+        pid=state.pid or None,
+        home=home,
+        running=state.pid != 0,
+    )
+
+
+def stopped(state: State) -> State:
+    """Return the state without its process."""
+    return replace(state, pid=0)

@@ -1,0 +1,86 @@
+"""The command lines of the server's Java: options, class path, main class."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from pathlib import Path
+
+from ingest.server.jars import profile_dir
+from ingest.server.profiles import Profile
+from scircuit.settings import UserError
+
+# The distribution's own options, less AlwaysPreTouch (slow start). An option that a Java lacks is skipped, not fatal.
+COMMON = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/java.io=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dfile.encoding=UTF-8",
+    "-Dlog4j2.disable.jmx=true",
+)
+SERVER = (
+    "-XX:+UseG1GC",
+    "-XX:-OmitStackTraceInFastThrow",
+    "-XX:+UnlockExperimentalVMOptions",
+    "-XX:+TrustFinalNonStaticFields",
+    "-XX:+DisableExplicitGC",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djdk.nio.maxCachedBufferSize=1024",
+    "-Dio.netty.tryReflectionSetAccessible=true",
+)
+SERVICE = "META-INF/services/org.neo4j.server.startup.EntryPoint"
+UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_size(text: str, what: str) -> int:
+    """Return the bytes of a size such as ``512m`` or ``1g``.
+
+    Raises
+    ------
+    UserError
+        If the text is no such size.
+    """
+    found = re.fullmatch(r"([1-9]\d*)([kmgt])", text.strip().lower())
+    if not found:
+        raise UserError(f"{what} {text!r} is not a size", "write a whole number and k, m or g: 512m, 1g")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def main_class(profile: Profile) -> str:
+    """Read the server's main class from its jar; it differs between versions."""
+    path = profile_dir(profile) / "lib" / f"neo4j-{profile.version}.jar"
+    with zipfile.ZipFile(path) as jar:
+        lines = jar.read(SERVICE).decode("utf-8").splitlines()
+    return next(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def server_command(java: Path, profile: Profile, home: Path, heap: str, browser: Path) -> list[str]:
+    """Return the command that runs the server in the foreground."""
+    path = [str(home / "plugins" / "*"), str(profile_dir(profile) / "lib" / "*"), str(browser)]
+    return [
+        str(java),
+        f"-Xms{heap}",
+        f"-Xmx{heap}",
+        *COMMON,
+        *SERVER,
+        f"-XX:ErrorFile={home / 'logs' / 'hs_err_pid%p.log'}",
+        "-cp",
+        os.pathsep.join(path),
+        main_class(profile),
+        home_argument(home),
+        f"--config-dir={home / 'conf'}",
+    ]
+
+
+def home_argument(home: Path) -> str:
+    """Return the argument by which a server's process is known as this home's."""
+    return f"--home-dir={home}"
+
+
+def admin_command(java: Path, profile: Profile, heap: str) -> list[str]:
+    """Return the start of an administration command; its arguments follow."""
+    path = str(profile_dir(profile) / "lib" / "*")
+    return [str(java), f"-Xmx{heap}", "-XX:+UseParallelGC", *COMMON, "-cp", path, "org.neo4j.cli.AdminTool"]

