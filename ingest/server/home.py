@@ -35,6 +35,7 @@ class State:
     http_port: int = HTTP_PORT
     pid: int = 0
     seed: str = ""
+    post_connect: str = ""
 
 
 def read_state(home: Path) -> State:
@@ -64,14 +65,18 @@ def prepare(home: Path) -> Path:
     """
     home = home.expanduser().resolve()
     if os.pathsep in str(home) or "*" in str(home):
-        raise UserError(f"the folder {home} has {os.pathsep!r} or '*' in its name", "choose another folder for the study")
+        raise UserError(
+            f"the folder {home} has {os.pathsep!r} or '*' in its name", "choose another folder for the study"
+        )
     try:
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
         for name in ("conf", "data", "import", "logs", "plugins", "run", "browser"):
             (home / name).mkdir(exist_ok=True)
     except OSError as error:
-        raise UserError(f"the server's folder {home} cannot be written: {error}", "choose another --study folder") from error
+        raise UserError(
+            f"the server's folder {home} cannot be written: {error}", "choose another --study folder"
+        ) from error
     return home
 
 

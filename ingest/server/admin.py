@@ -1,0 +1,232 @@
+"""Neo4j's own administration tool on a stopped server: first password, bulk import, dump, load, consistency check."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ingest.server import home as homes
+from ingest.server import jars, jvm
+from ingest.server.alive import find_server
+from ingest.server.home import DATABASE
+from ingest.server.info import ImportReport
+from ingest.server.java import find_java
+from ingest.server.profiles import Profile, profile_of
+from ingest.server.ready import REASONS
+from scircuit.settings import UserError
+
+HEAP = "1g"
+
+
+def set_initial_password(home: Path, profile: Profile, java: Path, password: str) -> None:
+    """Set the password of a home that has never been started.
+
+    The password goes through a file of the user's own, for other users can read a process's command line.
+    """
+    with tempfile.TemporaryDirectory(dir=home / "run") as folder:
+        arguments = Path(folder) / "arguments"
+        arguments.touch(mode=0o600)
+        arguments.write_text(password + "\n", encoding="ascii")
+        homes.write_conf(home, {})
+        _run(home, profile, java, ["dbms", "set-initial-password", f"@{arguments}"], heap="256m")
+
+
+def import_full(
+    home: Path,
+    nodes: Mapping[str, Sequence[Path]],
+    relationships: Mapping[str, Sequence[Path]],
+    *,
+    threads: int | None = None,
+) -> ImportReport:
+    """Replace the graph by the content of Parquet files (``neo4j-admin database import full``).
+
+    The server must be stopped; the caller starts it again and then creates constraints and indexes. Every relationship
+    whose end is missing makes the import fail, as does every id that occurs twice.
+
+    Parameters
+    ----------
+    home
+        The server's folder; it must have been started once.
+    nodes
+        Label, or several joined by ``:``, or nothing when a column gives it, to the files of one layout. The columns
+        are named as the tool wants them (``id:ID``, ``name``).
+    relationships
+        Type to files, with ``:START_ID`` and ``:END_ID`` columns.
+    threads
+        Threads to use (default: all).
+
+    Returns
+    -------
+    ImportReport
+        The counts that the tool reports.
+
+    Raises
+    ------
+    UserError
+        If the server runs, a file is missing, or the tool refuses the files.
+    """
+    home, profile, java = _stopped(home, "import into")
+    arguments = ["database", "import", "full", DATABASE, "--input-type=parquet", "--overwrite-destination=true"]
+    arguments += [f"--report-file={home / 'logs' / 'import.report'}", "--bad-tolerance=0", "--strict=true"]
+    if threads:
+        arguments.append(f"--threads={threads}")
+    for option, groups in (("nodes", nodes), ("relationships", relationships)):
+        for name, files in groups.items():
+            if not files:
+                continue
+            paths = [Path(file).expanduser().resolve() for file in files]
+            for path in paths:
+                _check_input(path)
+            arguments.append(f"--{option}={name + '=' if name else ''}{','.join(str(path) for path in paths)}")
+    began = time.monotonic()
+    text = _run(home, profile, java, arguments, heap=HEAP)
+    counts = {
+        what: int(number) for number, what in re.findall(r"^\s*(\d+) (nodes|relationships|properties)", text, re.M)
+    }
+    if set(counts) != {"nodes", "relationships", "properties"}:
+        raise UserError(
+            "the import ended without an error, but did not say how much it imported",
+            f"look at {home / 'logs' / 'admin.log'}",
+        )
+    return ImportReport(**counts, seconds=time.monotonic() - began)
+
+
+def dump(home: Path, to_path: Path) -> Path:
+    """Write the stopped server's graph to one file.
+
+    Parameters
+    ----------
+    home
+        The server's folder.
+    to_path
+        A file ending in ``.dump``, or a folder (the file is then ``neo4j.dump`` in it).
+
+    Returns
+    -------
+    Path
+        The file; it appears under this name once whole.
+    """
+    home, profile, java = _stopped(home, "dump")
+    target = to_path.expanduser().absolute()
+    if target.suffix != ".dump":
+        target = target / f"{DATABASE}.dump"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".dump-", dir=target.parent) as staging:
+            _run(home, profile, java, ["database", "dump", DATABASE, f"--to-path={staging}"])
+            (Path(staging) / f"{DATABASE}.dump").replace(target)
+    except OSError as error:
+        raise UserError(f"the dump cannot be written to {target}: {error}", "choose another place") from error
+    return target
+
+
+def load_dump(home: Path, from_path: Path) -> None:
+    """Replace the stopped server's graph by that of a dump file, or of ``neo4j.dump`` in a folder."""
+    home, profile, java = _stopped(home, "load into")
+    source = from_path.expanduser().resolve()
+    if source.is_dir():
+        source = source / f"{DATABASE}.dump"
+    if not source.is_file():
+        raise UserError(f"there is no dump at {source}", "name a .dump file, or a folder with neo4j.dump in it")
+    with tempfile.TemporaryDirectory(dir=home / "run") as staging:
+        # The tool finds a dump by the database's name only.
+        (Path(staging) / f"{DATABASE}.dump").symlink_to(source)
+        command = ["database", "load", DATABASE, f"--from-path={staging}", "--overwrite-destination=true"]
+        _run(home, profile, java, command)
+
+
+def check(home: Path) -> str:
+    """Check the stopped server's store for consistency.
+
+    Returns
+    -------
+    str
+        One sentence.
+
+    Raises
+    ------
+    UserError
+        If the store is inconsistent, or the server runs.
+    """
+    home, profile, java = _stopped(home, "check")
+    with tempfile.TemporaryDirectory(dir=home / "run") as folder:
+        try:
+            _run(home, profile, java, ["database", "check", DATABASE, f"--report-path={folder}"])
+        except UserError as error:
+            reports = sorted(Path(folder).rglob("*.report"))
+            if not reports:
+                raise
+            kept = home / "logs" / reports[-1].name
+            shutil.copyfile(reports[-1], kept)
+            raise UserError(
+                f"the store in {home} is inconsistent; the report is {kept}",
+                f"delete {home} and load the runs again: they are the source of truth",
+            ) from error
+    return f"The store of Neo4j {profile.version} in {home} is consistent."
+
+
+def _check_input(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"the file to import is missing: {path}", "write it again, or repeat the run it belongs to")
+    if any(mark in str(path) for mark in ",*?[]"):
+        raise UserError(
+            f"the path {path} has a comma or a wildcard in it, which the import tool takes for several files",
+            "choose another folder for the study",
+        )
+
+
+def _stopped(home: Path, verb: str) -> tuple[Path, Profile, Path]:
+    """Return home, profile and Java of a home whose server is stopped, with its jars in place."""
+    home = home.expanduser().resolve()
+    if not (home / "data" / "databases").is_dir():
+        raise UserError(f"there is no database in {home}", "start the server there once")
+    state = homes.read_state(home)
+    running = find_server(home, state.pid)
+    if running is not None:
+        raise UserError(
+            f"cannot {verb} the database in {home} while its server runs (process {running.pid})",
+            "stop the server first: scircuit db stop",
+        )
+    profile = profile_of(state.version)
+    jars.install(profile.version)
+    return home, profile, find_java(profile).path
+
+
+def _run(home: Path, profile: Profile, java: Path, arguments: list[str], heap: str = HEAP) -> str:
+    """Run the tool, keep its output in ``logs/admin.log``, and return it."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))}
+    answer = subprocess.run(
+        [*jvm.admin_command(java, profile, heap), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=home / "run",
+        env={**kept, "NEO4J_HOME": str(home), "NEO4J_CONF": str(home / "conf")},
+        check=False,
+    )
+    words = " ".join(argument for argument in arguments[:3] if not argument.startswith(("-", "@")))
+    with (home / "logs" / "admin.log").open("a", encoding="utf-8") as log:
+        log.write(f"=== {words}: exit {answer.returncode}\n{answer.stdout}\n")
+    if answer.returncode != 0:
+        raise _refusal(home, words, answer.stdout)
+    return answer.stdout
+
+
+def _refusal(home: Path, words: str, text: str) -> UserError:
+    log = f"the whole output is in {home / 'logs' / 'admin.log'}"
+    for pattern, meaning, fix in REASONS:
+        if re.search(pattern, text):
+            return UserError(f"`{words}` failed: {meaning}", f"{fix} ({log})")
+    telling = [
+        line.strip() for line in text.splitlines() if re.search(r"[Ee]rror|Exception|[Ff]ailed|[Mm]issing", line)
+    ]
+    last = (telling or text.strip().splitlines() or ["it gave no reason"])[-1]
+    return UserError(f"`{words}` failed: {last[:400]}", log)

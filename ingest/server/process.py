@@ -1,0 +1,292 @@
+"""Starts, stops and finds the server of a study: ``stopped -> starting -> answering -> stopped``.
+
+The server outlives the process that starts it. Starting twice gives the same server; starting after a crash recovers
+what was committed; two starts at once wait for each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from ingest.server import admin, browser, jars, jvm
+from ingest.server import home as homes
+from ingest.server.alive import end, find_server, is_server_of
+from ingest.server.browser import BrowserSeed
+from ingest.server.home import State
+from ingest.server.info import Progress, ServerInfo
+from ingest.server.java import find_java
+from ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
+from ingest.server.ready import PortLost, diagnosis, log_sizes, wait_ready
+from scircuit.settings import UserError
+
+LEAST_DISK = 256 * 2**20
+LEAST_HEAP = 256 * 2**20
+SYSTEM_SHARE = 192 * 2**20
+BIND_ATTEMPTS = 4
+
+_log = logging.getLogger(__name__)
+
+
+def start(
+    home: Path,
+    *,
+    profile: str = DEFAULT_PROFILE,
+    bolt_port: int | None = None,
+    http_port: int | None = None,
+    heap: str = "1g",
+    pagecache: str = "512m",
+    seed: BrowserSeed | None = None,
+    progress: Progress | None = None,
+    wait_s: float = 120,
+) -> ServerInfo:
+    """Start the server of a home, and return once it answers queries; a running one is left as it is.
+
+    Parameters
+    ----------
+    home
+        The server's folder; created when absent.
+    profile
+        Server version, one of `PROFILES`.
+    bolt_port, http_port
+        Ports on 127.0.0.1. Left out: those of the last start, or 7687 and 7474, or the next free ones.
+    heap, pagecache
+        Java heap and page cache, such as ``1g`` and ``512m``.
+    seed
+        What the Browser is given before its first page. Left out: what an earlier start gave it.
+    progress
+        Called during the download of the jars; by default a bar on stderr.
+    wait_s
+        Seconds to wait for the server to answer.
+
+    Returns
+    -------
+    ServerInfo
+        Addresses, password and process.
+
+    Raises
+    ------
+    UserError
+        If a requested port is taken, memory or disk do not suffice, no fitting Java is found, the jars cannot be
+        downloaded, the data are of a newer version, or the server does not answer in time.
+    """
+    chosen = profile_of(profile)
+    sizes = jvm.parse_size(heap, "heap"), jvm.parse_size(pagecache, "page cache")
+    home = homes.prepare(home)
+    with _one_at_a_time(home, wait_s):
+        state = homes.read_state(home)
+        running = find_server(home, state.pid)
+        if running is not None:
+            return _join(home, state, running, chosen, seed, wait_s)
+        _refuse_older(home, state, chosen)
+        _check_room(home, *sizes)
+        jars.install(profile, progress)
+        java = find_java(chosen)
+        _first_password(home, chosen, java.path)
+        state = replace(state, version=chosen.version, pid=0)
+        jar = browser.current_jar(jars.browser_jar(chosen), home)
+        if seed is not None:
+            jar = browser.seeded_jar(jars.browser_jar(chosen), home, seed)
+            state = replace(state, seed=seed.digest, post_connect=seed.post_connect)
+        command = jvm.server_command(java.path, chosen, home, heap, jar)
+        return _launch(home, state, command, pagecache, (bolt_port, http_port), time.monotonic() + wait_s)
+
+
+def stop(home: Path, timeout_s: float = 120) -> bool:
+    """Shut the server down cleanly; kill it when it has not within the time (what was committed survives both).
+
+    Returns
+    -------
+    bool
+        Whether a server was running.
+    """
+    home = home.expanduser().resolve()
+    if not home.is_dir():
+        return False
+    state = homes.read_state(home)
+    process = find_server(home, state.pid)
+    if process is not None and not end(process, timeout_s):
+        _log.warning("the server (process %d) did not stop within %.0f s and was killed", process.pid, timeout_s)
+    if state.pid:
+        homes.write_state(home, homes.stopped(state))
+    return process is not None
+
+
+def status(home: Path) -> ServerInfo:
+    """Describe the server of a home; a stopped, crashed or never started one has ``running=False`` and no pid."""
+    home = home.expanduser().resolve()
+    state = homes.read_state(home)
+    process = find_server(home, state.pid)
+    return homes.info_of(home, replace(state, pid=process.pid if process else 0))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Path, wait_s: float) -> Iterator[None]:
+    """Let one start of a home run at a time; the lock is the system's, so it ends with its process."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(home / "run" / "start.lock")
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise UserError(f"another start of the server in {home} is under way", "wait for it, then repeat") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _join(
+    home: Path, state: State, running: psutil.Process, profile: Profile, seed: BrowserSeed | None, wait_s: float
+) -> ServerInfo:
+    """Return a running server once it answers."""
+    if state.pid != running.pid:
+        state = replace(state, pid=running.pid)
+        homes.write_state(home, state)
+    if state.version != profile.version:
+        _log.warning(
+            "the server in %s runs version %s, not %s; stop it first to change", home, state.version, profile.version
+        )
+    if seed is not None and seed.digest != state.seed:
+        _log.warning("the Browser's seed has changed; it is taken over at the next start of the server")
+    info = homes.info_of(home, state)
+    wait_ready(info, lambda: is_server_of(running, home), log_sizes(home), time.monotonic() + wait_s, fresh=False)
+    return info
+
+
+def _refuse_older(home: Path, state: State, profile: Profile) -> None:
+    """A store that a newer server has opened cannot be opened by an older one again."""
+    stored = profile_of(state.version)
+    if (home / "data" / "databases").exists() and stored.order > profile.order:
+        raise UserError(
+            f"the data in {home} were made by Neo4j {stored.version}, which {profile.version} cannot open",
+            f"start with version {stored.version}, or delete {home} and load the runs again",
+        )
+
+
+def _check_room(home: Path, heap: int, pagecache: int) -> None:
+    if heap < LEAST_HEAP:
+        raise UserError(f"a heap of {heap // 2**20} MB is too little for the server", "give it at least 256m")
+    memory = min(psutil.virtual_memory().total, _container_limit())
+    if heap + pagecache + SYSTEM_SHARE > memory:
+        raise UserError(
+            f"heap {heap // 2**20} MB and page cache {pagecache // 2**20} MB, with {SYSTEM_SHARE // 2**20} MB for Java "
+            f"itself, exceed the {memory // 2**20} MB of memory of this machine",
+            "choose a smaller heap or page cache, such as heap 512m and pagecache 128m",
+        )
+    free = shutil.disk_usage(home).free
+    if free < LEAST_DISK:
+        raise UserError(
+            f"{free // 2**20} MB of disk free at {home}; the server needs {LEAST_DISK // 2**20} MB to start",
+            "free some space, or put the study on a larger disk",
+        )
+
+
+def _container_limit() -> int:
+    """Return the memory limit of the control group, which the machine's total does not show."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        return int(text) if text != "max" else 2**62
+    except (OSError, ValueError):
+        return 2**62
+
+
+def _first_password(home: Path, profile: Profile, java: Path) -> None:
+    """Give a new home its password; data without their password file are refused, not opened anew."""
+    if (home / "data" / "databases" / "system").exists():
+        if not homes.read_password(home):
+            raise UserError(
+                f"the data in {home} have a password, but the file {home / 'password'} is missing or empty",
+                f"write the password into it, or delete {home} and load the runs again",
+            )
+        return
+    # A start that was interrupted before the first run may have left either half: both are made anew.
+    shutil.rmtree(home / "data" / "dbms", ignore_errors=True)
+    admin.set_initial_password(home, profile, java, homes.make_password(home))
+
+
+def _launch(
+    home: Path,
+    state: State,
+    command: list[str],
+    pagecache: str,
+    requested: tuple[int | None, int | None],
+    deadline: float,
+) -> ServerInfo:
+    """Run the server on free ports; when another process takes a port in the meantime, choose again."""
+    lost: frozenset[int] = frozenset()
+    for _ in range(BIND_ATTEMPTS):
+        bolt = homes.choose_port("Bolt", requested[0], state.bolt_port, lost)
+        http = homes.choose_port("HTTP", requested[1], state.http_port, lost | {bolt})
+        if (bolt, http) != (state.bolt_port, state.http_port):
+            _log.info("ports: Bolt %d, HTTP %d", bolt, http)
+        state = replace(state, bolt_port=bolt, http_port=http)
+        settings = homes.settings_of(state, pagecache)
+        if state.post_connect:
+            http_root = homes.info_of(home, state).http
+            settings["browser.post_connect_cmd"] = state.post_connect.replace("{http}", http_root)
+        homes.write_conf(home, settings)
+        try:
+            return _run(home, state, command, deadline)
+        except PortLost:
+            lost = lost | {port for port in (bolt, http) if not homes.is_free(port)}
+            _log.info("a port of %d and %d was taken in the meantime", bolt, http)
+    raise UserError("other processes took the chosen ports again and again", "name free ports yourself")
+
+
+def _run(home: Path, state: State, command: list[str], deadline: float) -> ServerInfo:
+    """Run the command detached and wait until it answers; on any interruption the child is stopped."""
+    since = log_sizes(home)
+    # Inherited settings of the user's own Neo4j or Java must not reach this server.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))}
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        homes.write_state(home, replace(state, pid=0))
+        with (home / "logs" / "console.log").open("ab") as console:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                cwd=home / "run",
+                env={**kept, "NEO4J_HOME": str(home)},
+                start_new_session=True,
+            )
+        process = child
+        state = replace(state, pid=process.pid)
+        homes.write_state(home, state)
+        info = homes.info_of(home, state)
+        wait_ready(info, lambda: process.poll() is None, since, deadline, fresh=True)
+        return info
+    except OSError as error:
+        if child is not None:
+            _reap(child)
+        raise diagnosis(home, str(error)) from error
+    except BaseException:
+        if child is not None:
+            _reap(child)
+        raise
+    finally:
+        if child is not None and child.poll() is not None:
+            homes.write_state(home, homes.stopped(state))
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    """Stop a child that did not become a server, by kill when it does not listen."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait(20)

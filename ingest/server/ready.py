@@ -1,0 +1,165 @@
+"""Waits until a started server answers, and says in plain words why one did not."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ingest.server.home import DATABASE, HOST
+from ingest.server.info import ServerInfo
+from scircuit.settings import UserError
+
+LOGS = ("neo4j.log", "console.log")
+# First match wins: (pattern in the logs, what it means, what to do).
+REASONS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"No space left on device|Disk quota exceeded",
+        "the disk is full",
+        "free some space; nothing that was committed is lost",
+    ),
+    (
+        r"Could not reserve enough space|insufficient memory|Cannot allocate memory|os::commit_memory|"
+        r"OutOfMemoryError|exceeds the maximum|Initial heap size set to a larger|Too small (initial|maximum) heap",
+        "there is too little memory for the server's heap and page cache",
+        "choose another heap or page cache, such as heap 512m and pagecache 256m, or close other programs",
+    ),
+    (
+        r"Invalid memory configuration|exceeds physical memory",
+        "heap and page cache together exceed the memory of this machine",
+        "choose a smaller heap or page cache",
+    ),
+    (
+        r"StoreLockException|FileLockException|Store and its lock file has been locked",
+        "another server process uses the same data folder",
+        "stop that process, then start again",
+    ),
+    (
+        r"Unknown store version|downgrade|UnsupportedFormat|StoreFormat.*not|was not recognised as any known version|"
+        r"not able to (read|open) .*newer",
+        "the data were written by another server version that this one cannot open",
+        "start with the version the data were made with, or delete the server's folder and load the runs again",
+    ),
+    (
+        r"Unrecognized setting|Error evaluating value for setting|Failed to (read|parse) config|Setting .* (is not|must)",
+        "a setting is not accepted",
+        "look at conf/extra.conf in the server's folder",
+    ),
+)
+PORT_TAKEN = r"Address already in use|PortBindException|BindException"
+
+
+class PortLost(Exception):
+    """Another process took the port between the choice and the server's start."""
+
+
+class NotReady(UserError):
+    """The process is alive but does not answer within the time."""
+
+
+def log_sizes(home: Path) -> dict[str, int]:
+    """Return the present sizes of the logs, so that only what a start adds is read."""
+    return {name: (home / "logs" / name).stat().st_size if (home / "logs" / name).exists() else 0 for name in LOGS}
+
+
+def new_log_text(home: Path, since: dict[str, int]) -> str:
+    """Return what the logs have gained, at most the last 64 KB of each."""
+    parts = []
+    for name in LOGS:
+        path = home / "logs" / name
+        if not path.exists():
+            continue
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            start = since.get(name, 0) if size >= since.get(name, 0) else 0
+            file.seek(max(start, size - 65536))
+            parts.append(file.read().decode("utf-8", "replace"))
+    return "\n".join(parts)
+
+
+def diagnosis(home: Path, text: str) -> UserError:
+    """Turn what a failed start left in the logs into an error that names fault and fix."""
+    logs = f"the logs are in {home / 'logs'}"
+    for pattern, meaning, fix in REASONS:
+        if re.search(pattern, text):
+            return UserError(f"the server did not start: {meaning}", f"{fix} ({logs})")
+    telling = [line for line in text.splitlines() if re.search(r"ERROR|Error|Caused by|Exception", line)]
+    last = (telling or text.strip().splitlines() or ["it left no message"])[-1].strip()
+    return UserError(f"the server did not start: {last[:300]}", logs)
+
+
+def wait_ready(
+    info: ServerInfo, alive: Callable[[], bool], since: dict[str, int], deadline: float, *, fresh: bool
+) -> None:
+    """Return as soon as the server takes a query with the home's password.
+
+    Parameters
+    ----------
+    info
+        The server's addresses and password.
+    alive
+        Whether its process runs.
+    since
+        Sizes of the logs before the start.
+    deadline
+        `time.monotonic` value after which to give up.
+    fresh
+        Whether this process was started just now (then a refused password may be another server on the same port).
+
+    Raises
+    ------
+    PortLost
+        If the server ended because a port was taken.
+    UserError
+        If it ended for another reason, refuses the password, or does not answer in time.
+    """
+    import logging
+
+    import neo4j
+    from neo4j.exceptions import AuthError, DriverError, Neo4jError
+
+    # Refused connections are expected while the server starts; they are not news.
+    quiet = logging.getLogger("neo4j")
+    level = quiet.level
+    quiet.setLevel(logging.CRITICAL)
+    port = int(info.uri.rpartition(":")[2])
+    try:
+        while time.monotonic() < deadline:
+            if not alive():
+                text = new_log_text(info.home, since)
+                if re.search(PORT_TAKEN, text):
+                    raise PortLost
+                raise diagnosis(info.home, text)
+            if _accepts(port):
+                try:
+                    with neo4j.GraphDatabase.driver(
+                        info.uri, auth=(info.user, info.password), connection_timeout=5, max_transaction_retry_time=0
+                    ) as driver:
+                        driver.execute_query("RETURN 1", database_=DATABASE)
+                    return
+                except AuthError as error:
+                    if fresh and re.search(PORT_TAKEN, new_log_text(info.home, since)):
+                        raise PortLost from error
+                    raise UserError(
+                        f"the server at {info.uri} refuses the password in {info.home / 'password'}",
+                        "if the password was changed in the Browser, write the present one into that file",
+                    ) from error
+                except (DriverError, Neo4jError, OSError):
+                    pass  # the port is open before the database is
+            time.sleep(0.15)
+    finally:
+        quiet.setLevel(level)
+    raise NotReady(
+        f"the server (process {info.pid}) did not answer at {info.uri} in time",
+        f"recovery after a crash can take minutes: repeat with a longer wait; the log is {info.home / 'logs/neo4j.log'}",
+    )
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1):
+            return True
+    except OSError:
+        return False
