@@ -1,0 +1,194 @@
+"""The oracle: exhaustive tracing as a plain loop, one cell and one feature at a time, nothing clever.
+
+Full ``BertForMaskedLM`` forward with a hook at the source layer, two dense decodes per edit, every gene position encoded, Welford
+in float64, p by listing all sign patterns. Only what the engine must agree on is shared with it: the numeric floors.
+`TinyDictionary` and `tiny_model` are random stand-ins of the same interface as the real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+SPECIAL = (0, 1, 2, 3)
+
+
+class TinyDictionary:
+    """A random TopK SAE: ``z = relu(top_k(W_e (x - mean) + b_e))``, columns of the decoder of unequal norm."""
+
+    rule, decoder_norm = "topk", "none"
+
+    def __init__(self, layer: int, width: int, n_features: int, k: int, seed: int, scale: float = 1.0) -> None:
+        g = torch.Generator().manual_seed(seed)
+        self.layer, self.width, self.n_features, self.k = layer, width, n_features, k
+        self.w_enc = torch.randn(n_features, width, generator=g) / width**0.5
+        self.b_enc = 0.1 * torch.randn(n_features, generator=g)
+        self.w_dec = scale * torch.randn(width, n_features, generator=g) / width**0.5
+        self.b_dec = 0.1 * torch.randn(width, generator=g)
+        self.mean = 0.1 * torch.randn(width, generator=g)
+        self.sha256, self.provenance = f"tiny-{layer}-{seed}", {}
+
+    def to(self, target: Any) -> TinyDictionary:
+        for name in ("w_enc", "b_enc", "w_dec", "b_dec", "mean"):
+            setattr(self, name, getattr(self, name).to(target))
+        return self
+
+    def _pre(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) @ self.w_enc.T + self.b_enc
+
+    def encode_topk(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, indices = self._pre(x).topk(self.k, dim=-1)
+        return values.relu(), indices
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        values, indices = self.encode_topk(x)
+        return torch.zeros(*x.shape[:-1], self.n_features, dtype=x.dtype, device=x.device).scatter(-1, indices, values)
+
+    def columns(self, features: torch.Tensor) -> torch.Tensor:
+        return self.w_dec[:, features].T
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        return z @ self.w_dec.T + self.b_dec + self.mean
+
+
+def tiny_model(layers: int = 4, width: int = 32, heads: int = 4, vocabulary: int = 60, positions: int = 40, seed: int = 0,
+               spread: float = 0.1, act: str = "gelu", ffn: int = 0) -> Any:
+    """Random ``BertForMaskedLM`` with weights large enough that layers do something."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=ffn or 2 * width, max_position_embeddings=positions, initializer_range=spread, hidden_act=act,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=0, attn_implementation="eager",
+    )  # fmt: skip
+    return BertForMaskedLM(config).eval()
+
+
+def tiny_cells(n: int, vocabulary: int = 60, seed: int = 0, low: int = 8, high: int = 24) -> list[np.ndarray]:
+    """Random token lists of unequal length with cls and eos."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(low, high, n)
+    return [np.r_[2, rng.choice(np.arange(4, vocabulary), s, replace=False), 3].astype(np.int64) for s in sizes]
+
+
+def tiny_cohort(tokens: Sequence[np.ndarray]) -> Any:
+    """What the engine reads of a cohort."""
+    record = pa.table({"id": ["tinycohort"], "name": ["tiny"], "cells": [len(tokens)]})
+    return SimpleNamespace(tokens=list(tokens), record=lambda: record, sha256="tiny")
+
+
+def brute_force_p(values: np.ndarray) -> float:
+    """Two-sided sign-flip p by listing every pattern of signs."""
+    x = np.asarray(values, np.float64)
+    x = x[x != 0]
+    observed, tolerance = abs(x.sum()), 1e-10 * np.abs(x).sum()
+    patterns = itertools.product((-1.0, 1.0), repeat=len(x))
+    return float(np.mean([abs(np.dot(s, x)) >= observed - tolerance for s in patterns]))
+
+
+class _Welford:
+    def __init__(self, size: int) -> None:
+        self.n, self.mean, self.m2 = 0, np.zeros(size), np.zeros(size)
+
+    def add(self, x: np.ndarray) -> None:
+        self.n += 1
+        step = x - self.mean
+        self.mean += step / self.n
+        self.m2 += step * (x - self.mean)
+
+
+def hooked_states(model: Any, tokens: torch.Tensor, layer: int, delta: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+    """Outputs of all encoder layers of a whole forward (logits included), with `delta` added to one layer's output."""
+
+    def hook(_module: Any, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (output[0] + delta, *output[1:])
+        return output + delta
+
+    handle = model.bert.encoder.layer[layer].register_forward_hook(hook) if delta is not None else None
+    try:
+        return model(input_ids=tokens[None], output_hidden_states=True).hidden_states[1:]
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+@torch.no_grad()
+def cell_effects(model: Any, dictionaries: Mapping[int, Any], tokens: np.ndarray, source_layer: int, target_layers: Sequence[int],
+                 feature: int, clean: tuple[torch.Tensor, ...] | None = None) -> tuple[int, dict[int, np.ndarray], dict[int, np.ndarray]] | None:
+    """Effect and pass-through of one ablation in one cell: (active positions, effects by layer, pass-through by layer)."""
+    ids = torch.as_tensor(tokens)
+    genes = torch.tensor([p for p, t in enumerate(tokens) if t not in SPECIAL])
+    clean = hooked_states(model, ids, source_layer, None) if clean is None else clean
+    source = dictionaries[source_layer]
+    z = source.encode(clean[source_layer][0][genes])
+    active = (z[:, feature] > 0).nonzero()[:, 0]
+    if len(active) == 0:
+        return None
+    without = z.clone()
+    without[:, feature] = 0
+    delta = torch.zeros_like(clean[source_layer][0])
+    delta[genes] = source.decode(without) - source.decode(z)
+    edited = hooked_states(model, ids, source_layer, delta[None])
+    effects, passed = {}, {}
+    for t in target_layers:
+        before = dictionaries[t].encode(clean[t][0][genes])
+        after = dictionaries[t].encode(edited[t][0][genes])
+        through = dictionaries[t].encode(clean[t][0][genes] + delta[genes])
+        effects[t] = (after - before)[active].double().mean(0).numpy()
+        passed[t] = (through - before)[active].double().mean(0).numpy()
+    return len(active), effects, passed
+
+
+@torch.no_grad()
+def reference_loop(model: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], source_layer: int,
+                   target_layers: Sequence[int], features: Sequence[int], floors: Mapping[int, float],
+                   with_p: bool = True) -> dict[tuple[int, int], dict[str, np.ndarray]]:
+    """All statistics of every (feature, target layer), each an array over the targets of that layer."""
+    result: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    for feature in features:
+        rows: dict[int, list[np.ndarray]] = {t: [] for t in target_layers}
+        welford = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
+        through = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
+        where, positions = [], 0
+        for c, tokens in enumerate(cells):
+            found = cell_effects(model, dictionaries, tokens, source_layer, target_layers, feature)
+            if found is None:
+                continue
+            where.append(c)
+            positions += found[0]
+            for t in target_layers:
+                x = np.where(np.abs(found[1][t]) <= floors[t], 0.0, found[1][t])
+                rows[t].append(x)
+                welford[t].add(x)
+                through[t].add(found[2][t])
+        for t in target_layers:
+            w = welford[t]
+            if w.n < 2:
+                continue
+            x = np.stack(rows[t])
+            sd = np.sqrt(w.m2 / (w.n - 1))
+            stats = {
+                "n": np.full(x.shape[1], w.n), "n_pos": (x > 0).sum(0), "n_neg": (x < 0).sum(0), "mean": w.mean, "sd": sd,
+                "d": w.mean / np.maximum(sd, 1e-10), "passthrough": through[t].mean, "positions": np.full(x.shape[1], positions),
+            }  # fmt: skip
+            if with_p:
+                live = (x != 0).any(0)
+                stats["p"] = np.array([brute_force_p(col) if ok else np.nan for col, ok in zip(x.T, live, strict=True)])
+                halves = np.zeros(x.shape[1], int)
+                for h in (0, 1):
+                    part = x[[i for i, c in enumerate(where) if c % 2 == h]]
+                    for j in np.flatnonzero(live):
+                        total = part[:, j].sum() if len(part) else 0.0
+                        same = total * w.mean[j] > 0
+                        halves[j] += bool(same and brute_force_p(part[:, j]) <= 0.05)
+                stats["halves"] = halves
+            result[feature, t] = stats
+    return result

@@ -1,0 +1,65 @@
+"""What a trace run says about its inputs: the model, the dictionaries, the features that fire, and the cohort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scircuit.address import dictionary_id
+from scircuit.records import conform
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tracing.engine import Tracer
+
+
+def describe(tracer: Tracer) -> dict[str, pa.Table]:
+    """Tables of kinds Model, Dictionary, Dictionary-OF-Model, Feature and Cohort."""
+    import pyarrow as pa
+
+    layers = (tracer.layer, *tracer.targets)
+    model = tracer.adapter.record()
+    for column in ("id", "name"):
+        model = model.set_column(model.column_names.index(column), column, pa.array([tracer.model_name] * len(model)))
+    dictionaries = pa.Table.from_pylist([_dictionary(tracer, t) for t in layers])
+    of = pa.table({"source": dictionaries.column("id"), "target": [tracer.model_name] * len(layers)})
+    return {
+        "Model": conform("Model", model),
+        "Dictionary": conform("Dictionary", dictionaries),
+        "Dictionary-OF-Model": conform("Dictionary-OF-Model", of),
+        "Feature": conform("Feature", pa.concat_tables([_features(tracer, t) for t in layers])),
+        "Cohort": tracer.cohort.record(),
+    }
+
+
+def _dictionary(tracer: Tracer, layer: int) -> dict[str, Any]:
+    d = tracer.dictionaries[layer]
+    known = dict(getattr(d, "provenance", None) or {})
+    row = {
+        "id": dictionary_id(tracer.model_name, tracer.set_name, layer), "name": f"{tracer.set_name} L{layer:02d}",
+        "model": tracer.model_name, "set": tracer.set_name, "layer": layer, "features": d.n_features, "k": d.k, "rule": d.rule,
+        "decoder_norm": d.decoder_norm, "sha256": d.sha256,
+    }  # fmt: skip
+    for name in ("variance_explained", "dead_share"):
+        row[name] = float(known[name]) if isinstance(known.get(name), (int, float)) else None
+    trained = known.get("trained_on")
+    row["trained_on"] = str(trained) if trained is not None else "unknown"
+    return row
+
+
+def _features(tracer: Tracer, layer: int) -> pa.Table:
+    import pyarrow as pa
+
+    summary = tracer.summaries[layer]
+    alive = np.flatnonzero(summary.positions > 0)
+    addresses = [tracer.address(layer, i) for i in alive]
+    return pa.table({
+        "id": [str(a) for a in addresses], "name": [a.short for a in addresses], "model": [tracer.model_name] * len(alive),
+        "dictionary": [dictionary_id(tracer.model_name, tracer.set_name, layer)] * len(alive),
+        "layer": np.full(len(alive), layer), "index": alive, "firing_rate": summary.firing_rate[alive],
+        "cells_active": summary.cells[alive], "mean_activation": summary.mean_activation[alive],
+        "alive": np.ones(len(alive), bool),
+        "traced": np.isin(alive, tracer.sources) if layer == tracer.layer else np.zeros(len(alive), bool),
+    })  # fmt: skip

@@ -1,0 +1,172 @@
+"""What every model family offers the tracer: states in, states out, layer by layer, as plain functions of tensors.
+
+``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(tokens)``; ``h_l`` is the output of 0-based encoder layer l. No hooks: an edit is
+a changed state handed to the next layer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from scircuit.run import sha256_file
+from scircuit.settings import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``auto`` into CUDA, MPS or CPU, and check that a named device is there.
+
+    Raises
+    ------
+    UserError
+        If the named device is unknown or absent.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(d for d in ("cuda", "mps", "cpu") if there[d])
+    kind = device.split(":")[0]
+    if not there.get(kind, False):
+        found = ", ".join(d for d, ok in there.items() if ok)
+        raise UserError(f"device {device!r} is not available; this machine has: {found}", "use --device auto")
+    return torch.device(device)
+
+
+def sha256_files(files: list[Path]) -> str:
+    """Hash of one file; of several, the hash of their hashes in name order."""
+    import hashlib
+
+    hashes = [sha256_file(f) for f in sorted(files)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+class Adapter(ABC):
+    """One loaded model.
+
+    Attributes
+    ----------
+    name, family
+        Name used in addresses; name of the adapter.
+    n_layers, width, ffn, n_heads, max_length, n_tokens
+        Encoder layers, hidden width d, feed-forward width, heads, longest input, size of the vocabulary.
+    sha256
+        Hash of the weight files.
+    device, dtype
+        Where and in which precision it computes.
+    special
+        Token ids that are not genes.
+    """
+
+    name: str
+    family: str
+    n_layers: int
+    width: int
+    ffn: int
+    n_heads: int
+    max_length: int
+    n_tokens: int
+    sha256: str
+    device: torch.device
+    dtype: torch.dtype
+    special: tuple[int, ...]
+
+    @abstractmethod
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Input of layer 0 for token ids [B, S]: [B, S, d]."""
+
+    @abstractmethod
+    def layer_rows(self, layer: int, states: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Output of one layer at `rows` [B, R] of states [B, S, d]: [B, R, d]; every row when `rows` is None.
+
+        Keys and values are computed for all rows, everything else for `rows` only; the result is exact.
+        """
+
+    @abstractmethod
+    def layer_edited(self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]) -> Tensor:
+        """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows ``edited = (slot [N], position [N])``.
+
+        Queries, keys and values of unedited rows are those of `clean`, computed once.
+        """
+
+    @abstractmethod
+    def head_rows(self, states: Tensor) -> Tensor:
+        """Nonlinear part of the prediction head on states [N, d]: [N, d], to which `unembed` is linear."""
+
+    @abstractmethod
+    def unembed(self, rows: Tensor) -> Tensor:
+        """Linear projection of `head_rows` output [N, d] to token logits [N, V]."""
+
+    @abstractmethod
+    def self_check(self) -> list[Any]:
+        """Lines of the preflight (``tracing.checks.CheckLine``): does this adapter compute what the model computes."""
+
+    def layer(self, layer: int, states: Tensor) -> Tensor:
+        """Output of one layer for states [B, S, d]: [B, S, d]."""
+        return self.layer_rows(layer, states)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Token logits [N, V] of last-layer states [N, d]."""
+        return self.unembed(self.head_rows(states))
+
+    @torch.inference_mode()
+    def clean_states(self, tokens: Tensor | np.ndarray) -> list[Tensor]:
+        """Outputs of encoder layers 0 to L-1 for one cell's token ids [S]: list of [S, d].
+
+        Raises
+        ------
+        UserError
+            If the cell is longer than the model accepts or has ids outside its vocabulary.
+        """
+        ids = self._checked(tokens)
+        state, outputs = self.embed(ids[None]), []
+        for l in range(self.n_layers):  # noqa: E741
+            state = self.layer(l, state)
+            outputs.append(state[0])
+        return outputs
+
+    def gene_positions(self, tokens: Tensor | np.ndarray) -> Tensor:
+        """Positions of a cell's token ids [S] that hold genes, ascending."""
+        ids = torch.as_tensor(tokens)
+        return (~torch.isin(ids, torch.tensor(self.special))).nonzero()[:, 0].to(self.device)
+
+    @cached_property
+    def vocabulary(self) -> Any:
+        """The model's gene vocabulary."""
+        from tracing.vocabulary import geneformer_v2
+
+        return geneformer_v2()
+
+    def record(self) -> pa.Table:
+        """The model as a ``Model`` record."""
+        import pyarrow as pa
+
+        from scircuit.records import conform
+
+        row = {
+            "id": self.name, "name": self.name, "family": self.family, "layers": self.n_layers, "width": self.width,
+            "positions": self.max_length, "vocabulary": self.n_tokens, "sha256": self.sha256,
+        }  # fmt: skip
+        return conform("Model", pa.table({k: [v] for k, v in row.items()}))
+
+    def _checked(self, tokens: Tensor | np.ndarray) -> Tensor:
+        ids = torch.as_tensor(tokens)
+        if len(ids) > self.max_length:
+            raise UserError(
+                f"a cell has {len(ids)} tokens, the model {self.name} accepts {self.max_length}",
+                f"set --max-length to {self.max_length} or less",
+            )
+        if len(ids) == 0 or int(ids.min()) < 0 or int(ids.max()) >= self.n_tokens:
+            found = "no tokens" if len(ids) == 0 else f"token ids {int(ids.min())} to {int(ids.max())}"
+            raise UserError(
+                f"a cell has {found}, the model {self.name} knows ids 0 to {self.n_tokens - 1}",
+                "tokenise the cells with this model's own vocabulary",
+            )
+        return ids.to(self.device)

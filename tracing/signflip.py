@@ -1,0 +1,133 @@
+r"""Two-sided sign-flip p of a mean over cells: how often a random assignment of signs gives a sum at least as extreme.
+
+With a_i the absolute non-zero effects, k of them, and s the observed absolute sum, a pattern of signs that makes the cells of a
+subset M negative has sum ``sum(a) - 2 sum_M(a)``, so
+
+    p = 2 #{ M : sum_M(a) <= g } / 2^k ,     g = (sum(a) - s) / 2 .
+
+Only the j elements with ``a_i <= g`` can be in M. Up to `EXACT` of them the count is exact, by meeting in the middle: all
+subset sums of either half, and the number of pairs with ``u + v <= g`` from one sort. Beyond, a saddlepoint approximation of the
+tail is used (Lugannani and Rice 1980 with ``K(t) = sum log cosh(a_i t)``). p is a multiple of 2^-(k-1) wherever it is exact.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+
+EXACT = 20
+_TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
+_CHUNK_BYTES = 2**22  # of subset sums per chunk, about the second-level cache
+
+
+def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
+    """Two-sided sign-flip p of each row.
+
+    Parameters
+    ----------
+    effects
+        [N, C] effects of N tests in C cells; zeros take no part.
+    exact
+        Most elements for which the count is exact; 20 costs about ten microseconds a test.
+
+    Returns
+    -------
+    numpy.ndarray
+        [N] float64; NaN where every effect is zero.
+
+    Raises
+    ------
+    ValueError
+        If `effects` is not a finite matrix.
+    """
+    x = np.asarray(effects, np.float64)
+    if x.ndim != 2 or not np.isfinite(x).all():
+        raise ValueError(f"effects must be a finite matrix [tests, cells]; found shape {x.shape}. Check the states for NaN")
+    a = np.sort(np.abs(x), axis=1)
+    total = a.sum(1)
+    gap = (total - np.abs(x.sum(1))) / 2 + _TIE * total
+    k = (a > 0).sum(1)
+    # ascending order puts the zeros first, then the elements small enough to be negative
+    j = ((a <= gap[:, None]) & (a > 0)).sum(1)
+    first = a.shape[1] - k
+    p = np.full(len(x), np.nan)
+    jobs: list[tuple[np.ndarray, int]] = []
+    for size in np.unique(j[k > 0]):
+        rows = np.flatnonzero((j == size) & (k > 0))
+        if size > exact:
+            part = _chunks(rows, 2**14)
+        else:
+            part = _chunks(rows, max(1, _CHUNK_BYTES // (16 * 2 ** ((int(size) + 1) // 2))))
+        jobs += [(r, int(size)) for r in part]
+
+    def work(job: tuple[np.ndarray, int]) -> None:
+        rows, size = job
+        if size > exact:
+            p[rows] = _saddlepoint(a[rows], np.abs(x[rows].sum(1)))
+            return
+        small = np.take_along_axis(a[rows], first[rows, None] + np.arange(size), axis=1)
+        p[rows] = np.minimum(1.0, np.ldexp(_subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows]))
+
+    if len(jobs) > 4:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
+            list(pool.map(work, jobs))
+    else:
+        for job in jobs:
+            work(job)
+    return p
+
+
+def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+@lru_cache(maxsize=32)
+def _patterns(size: int) -> np.ndarray:
+    """All subsets of `size` elements as columns of zeros and ones: [size, 2^size]."""
+    return ((np.arange(2**size)[None, :] >> np.arange(size)[:, None]) & 1).astype(np.float64)
+
+
+def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Number of subsets of each row of `a` whose sum is at most `limit`.
+
+    All ``v`` (subset sums of one half) and all ``limit - u`` (of the other) are sorted together. The lowest bit of each number's
+    significand says which half it came from, so one sort gives, for every ``limit - u``, how many ``v`` lie below it.
+    """
+    half = a.shape[1] // 2
+    u, v = a[:, :half] @ _patterns(half), a[:, half:] @ _patterns(a.shape[1] - half)
+    keys = np.concatenate([v, limit[:, None] - u], axis=1)
+    bits = keys.view(np.int64)
+    bits &= ~np.int64(1)
+    bits[:, v.shape[1] :] |= 1
+    keys.sort(axis=1)
+    ranks = (bits & 1) @ np.arange(keys.shape[1])
+    m = u.shape[1]
+    return ranks - m * (m - 1) // 2
+
+
+def _saddlepoint(a: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Lugannani-Rice approximation of P(|sum of +-a| >= s), row by row."""
+    from scipy.special import ndtr
+
+    scale = np.sqrt((a**2).sum(1))
+    a, s = a / scale[:, None], s / scale
+    t = s.copy()  # K' is concave with slope at most 1 on t > 0, so Newton's steps rise to the root from the left
+    for _ in range(100):
+        tanh = np.tanh(a * t[:, None])
+        step = (s - (a * tanh).sum(1)) / (a**2 * (1 - tanh**2)).sum(1)
+        t += step
+        if np.all(np.abs(step) <= 1e-12 * np.maximum(t, 1)):
+            break
+    at = a * t[:, None]
+    k0 = (np.abs(at) + np.log1p(np.exp(-2 * np.abs(at))) - np.log(2)).sum(1)
+    w = np.sqrt(np.maximum(2 * (t * s - k0), 0))
+    u = t * np.sqrt((a**2 / np.cosh(at) ** 2).sum(1))
+    near = w < 1e-4  # removable singularity at s = 0, where the correction is of order w
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tail = ndtr(-w) + np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / w)
+    tail = np.where(near, 0.5 - w / np.sqrt(2 * np.pi), tail)
+    lowest = np.ldexp(1.0, 1 - (a > 0).sum(1))
+    return np.clip(2 * tail, lowest, 1.0)
