@@ -1,0 +1,126 @@
+"""Asks the graph: a catalogue question by name, or read-only Cypher of one's own, as a pandas DataFrame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from queries.catalogue import find
+from queries.header import Query
+from queries.parameters import complete
+from scircuit.address import parse
+from scircuit.settings import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ingest.connection import Connection
+
+_SHORT = re.compile(r"L\d{2,3}/F\d{4,7}")
+_ANSWERED = "MATCH (r:Run) RETURN r.id AS id, r.verb AS verb, r.status AS status ORDER BY r.started DESC LIMIT 20"
+_ENDING = "MATCH (f:Feature) WHERE f.id ENDS WITH $ending RETURN f.id AS id ORDER BY id LIMIT 20"
+
+
+def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a question and its parameters without a database; return all parameters, defaults included.
+
+    Raises
+    ------
+    UserError
+        If the name is not in the catalogue (the message has the closest one), or a parameter does not fit.
+    """
+    question = find(name)
+    values = complete(question, parameters)
+    for p in question.parameters:
+        if p.type == "feature" and values[p.name] and not _SHORT.fullmatch(values[p.name]):
+            try:
+                parse(values[p.name])
+            except ValueError as error:
+                raise UserError(f"query {name!r}: parameter {p.name}: {error}", "copy an address from the answer of 'top_hubs'") from error
+    return values
+
+
+def query(connection: Connection, name: str, **parameters: Any) -> pd.DataFrame:
+    """Answer a catalogue question.
+
+    Parameters
+    ----------
+    connection
+        An open connection to the graph.
+    name
+        Name in the catalogue.
+    parameters
+        As the question declares them. A feature may be named by the last two parts of its address (``L05/F0898``) where that is
+        unique in the graph.
+
+    Returns
+    -------
+    DataFrame
+        The declared columns, in order. A graph question has one column ``path``; see `queries.export`.
+
+    Raises
+    ------
+    UserError
+        If the name or a parameter does not fit, or names a run or feature that the graph does not hold.
+
+    Examples
+    --------
+    >>> query(connection, "feature_drives", feature="L01/F0042", limit=10)  # doctest: +SKIP
+    """
+    question = find(name)
+    values = _resolve(connection, question, check(name, parameters))
+    rows = connection.run(question.cypher, **values)
+    if not rows:
+        _explain_nothing(connection, question, values)
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=[c.name for c in question.columns])
+
+
+def cypher(connection: Connection, text: str, *, write: bool = False, **parameters: Any) -> pd.DataFrame:
+    """Run Cypher of one's own; parameters are sent beside the text, never formatted into it.
+
+    Parameters
+    ----------
+    connection
+        An open connection to the graph.
+    text
+        Cypher. It runs in a read transaction: the server refuses to write.
+    write
+        Allow the text to change the graph.
+    """
+    if not write:
+        return connection.frame(text, **parameters)
+    import pandas as pd
+
+    return pd.DataFrame(connection.write(lambda tx: tx.run(text, parameters).data()))
+
+
+def _resolve(connection: Connection, question: Query, values: dict[str, Any]) -> dict[str, Any]:
+    """Complete short feature names to addresses."""
+    for p in question.parameters:
+        short = values[p.name]
+        if p.type != "feature" or not short or not _SHORT.fullmatch(short):
+            continue
+        found = [row["id"] for row in connection.run(_ENDING, ending="/" + short)]
+        if len(found) != 1:
+            what = "no feature" if not found else f"{len(found)} features"
+            raise UserError(f"{what} of the graph end in {short!r}", f"give the whole address: {', '.join(found[:5]) or 'see top_hubs'}")
+        values = {**values, p.name: found[0]}
+    return values
+
+
+def _explain_nothing(connection: Connection, question: Query, values: dict[str, Any]) -> None:
+    """Tell an empty answer from a question about something that the graph does not hold."""
+    for p in question.parameters:
+        value = values[p.name]
+        if p.type == "feature" and value and not connection.run("MATCH (f:Feature {id: $id}) RETURN f.id AS id", id=value):
+            raise UserError(f"the graph holds no feature {value!r} ({p.name})", "copy an address from the answer of 'top_hubs' or 'most_active'")
+        if p.type == "run":
+            runs = connection.run(_ANSWERED)
+            listed = ", ".join(f"{r['id']} ({r['status']})" for r in runs) or "none"
+            if value and value not in {r["id"] for r in runs} and not connection.run("MATCH (r:Run {id: $id}) RETURN r.id AS id", id=value):
+                raise UserError(f"the graph holds no run {value!r}", f"its runs are: {listed}")
+            if not value and not any(r["verb"] == "trace" and r["status"] == "complete" for r in runs):
+                raise UserError(f"the graph holds no complete trace run; its runs are: {listed}", "trace and load one (scircuit trace), or give run=... of one that was interrupted")

@@ -1,0 +1,37 @@
+// name: annotation_graph
+// title: Genes and terms of a feature
+// folder: Features
+// question: Which genes and terms is this feature about?
+// shape: graph
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param genes: int = 20 (1..100) -- genes drawn
+// param terms: int = 8 (1..40) -- terms drawn
+// column path: the path drawn
+// budget: 290
+
+WITH $feature AS address
+CALL (address) {
+  MATCH (f:Feature {id: address}) RETURN f
+  UNION
+  WITH address WHERE address = ''
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
+  RETURN f ORDER BY f.annotated DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+}
+CALL (f) {
+  MATCH path = (f)-[l:LOADS_ON]->(:Gene)
+  RETURN path ORDER BY l.rank LIMIT $genes
+  UNION
+  MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE e.q <= $q
+  RETURN path ORDER BY e.q, t.name LIMIT $terms
+  UNION
+  MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE e.q <= $q
+  WITH DISTINCT f, t, e ORDER BY e.q, t.name LIMIT $terms
+  MATCH path = (f)-[l:LOADS_ON]->(:Gene)-[:MEMBER_OF]->(t)
+  WHERE l.rank <= $genes
+  RETURN path LIMIT 200
+}
+RETURN path
+LIMIT 290

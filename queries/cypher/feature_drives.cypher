@@ -1,0 +1,51 @@
+// name: feature_drives
+// title: What a feature drives
+// folder: Features
+// question: Which features change when this one is ablated?
+// shape: table
+// param run: run = "" -- trace run; empty: the newest complete one
+// param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param limit: int = 30 (1..100000) -- most rows
+// column feature: the ablated feature
+// column target: address
+// column target_name: caption
+// column target_layer: 0-based layer
+// column target_label: best term
+// column effect: support: ablating the source lowers the target; suppress: raises it
+// column mean: mean effect over n cells, dictionary units of the target
+// column sd: standard deviation of the effect
+// column d: mean / sd
+// column hedges_g: d (1 - 3 / (4 n - 5)), unbiased for few cells
+// column q: Benjamini-Hochberg q over all live tests of the run
+// column n: cells in which the source is active
+// column n_pos: cells whose target rises
+// column n_neg: cells whose target falls
+// column n_zero: cells without an effect above the numeric floor
+// column consistency: share of the larger sign among non-zero cells
+// column passthrough: control: effect when the edit is re-encoded without any block computing
+// column halves: control: halves of the cells (0 to 2) that confirm sign and p <= 0.05
+// budget: $limit
+
+WITH $run AS wanted, $feature AS address
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run, address ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run, address) {
+  MATCH (f:Feature {id: address}) RETURN f
+  UNION
+  WITH run, address WHERE address = ''
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+  RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 1
+}
+MATCH (f)-[r:AFFECTS]->(t:Feature)
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+RETURN f.id AS feature, t.id AS target, t.name AS target_name, t.layer AS target_layer, coalesce(t.label, '') AS target_label,
+  CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect, r.mean AS mean, r.sd AS sd, r.d AS d,
+  CASE WHEN r.n > 2 THEN r.d * (1 - 3.0 / (4 * r.n - 5)) END AS hedges_g, r.q AS q,
+  r.n AS n, r.n_pos AS n_pos, r.n_neg AS n_neg, r.n - r.n_pos - r.n_neg AS n_zero,
+  (r.n_pos + r.n_neg + abs(r.n_pos - r.n_neg)) / 2.0 / (r.n_pos + r.n_neg) AS consistency,
+  r.passthrough AS passthrough, r.halves AS halves
+ORDER BY abs(d) DESC, target
+LIMIT $limit

@@ -1,0 +1,27 @@
+// name: interactions
+// title: Interactions of joint ablations
+// folder: Interventions
+// question: Which features respond to a joint ablation otherwise than to the sum of the single ones?
+// shape: table
+// param intervention: str = "" -- id of an intervention; empty: all joint ablations
+// param q: float = 0.05 (0..1) -- largest q of the contrast
+// param limit: int = 30 (1..100000) -- most rows
+// column intervention: id of the intervention
+// column features: features ablated together
+// column target: address
+// column target_name: caption
+// column effect: mean joint effect
+// column interaction: joint effect minus the sum of the single ones
+// column low: 95 % interval, lower
+// column high: 95 % interval, upper
+// column q: q of the contrast
+// column ratio: median |joint| / sum |single| of the intervention
+// column ratio_null: control: the same ratio for exactly additive effects
+// budget: $limit
+
+MATCH (i:Intervention)-[s:SHIFTED]->(t:Feature)
+WHERE $intervention IN ['', i.id] AND i.verb = 'ablate' AND i.order > 1 AND s.q <= $q
+WITH i, s, t ORDER BY abs(s.interaction) DESC, i.id, t.id LIMIT $limit
+RETURN i.id AS intervention, COLLECT { MATCH (f:Feature)-[:PART_OF]->(i) RETURN f.id ORDER BY f.id } AS features,
+  t.id AS target, t.name AS target_name, s.effect AS effect, s.interaction AS interaction, s.low AS low, s.high AS high, s.q AS q,
+  i.ratio AS ratio, i.ratio_null AS ratio_null

@@ -1,0 +1,26 @@
+// name: most_active
+// title: Features that fire most
+// folder: Hubs
+// question: Which features fire most, and does that explain their degree?
+// shape: table
+// param layer: int = -1 (-1..999) -- 0-based layer; -1: all
+// param limit: int = 20 (1..100000) -- most rows
+// column feature: address
+// column name: caption
+// column layer: 0-based layer
+// column firing_rate: share of gene positions where it fires
+// column cells_active: cells with an active position
+// column mean_activation: mean over active positions
+// column out_degree: calibrated edges out
+// column expected_degree: out-degree expected from the firing rate
+// column hub_rank: rank by residual degree
+// column label: best term
+// budget: $limit
+
+MATCH (f:Feature)
+WHERE f.firing_rate IS NOT NULL AND $layer IN [-1, f.layer]
+RETURN f.id AS feature, f.name AS name, f.layer AS layer, f.firing_rate AS firing_rate, f.cells_active AS cells_active,
+  f.mean_activation AS mean_activation, f.out_degree AS out_degree, f.expected_degree AS expected_degree, f.hub_rank AS hub_rank,
+  coalesce(f.label, '') AS label
+ORDER BY firing_rate DESC, feature
+LIMIT $limit

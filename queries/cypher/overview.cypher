@@ -1,0 +1,29 @@
+// name: overview
+// title: Overview: the top hubs and their strongest edges
+// folder: Start here
+// question: What does the map look like around its strongest hubs?
+// shape: graph
+// param run: run = "" -- trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param hubs: int = 6 (1..20) -- hubs drawn
+// param edges: int = 8 (1..14) -- strongest edges of each hub
+// column path: the path drawn
+// budget: 280
+// note: Hubs are ranked for their firing rate when `scircuit analyse` has run, else by stored edges.
+
+WITH $run AS wanted
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run) {
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+  RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT $hubs
+}
+CALL (run, f) {
+  MATCH path = (f)-[r:AFFECTS]->(:Feature)
+  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  RETURN path, r ORDER BY abs(r.d) DESC LIMIT $edges
+}
+RETURN path
+LIMIT 280

@@ -1,0 +1,31 @@
+// name: runs
+// title: Runs in the graph
+// folder: Runs and controls
+// question: Which runs does the graph hold?
+// shape: table
+// param verb: str = "" e.g. "trace" -- trace, annotate, analyse, ablate, steer; empty: all
+// param limit: int = 50 (1..100000) -- most rows
+// column run: id
+// column verb: what it did
+// column status: running, complete, interrupted or failed
+// column started: UTC
+// column seconds: wall time
+// column method: exact, frozen or imported
+// column edges: edge records stored
+// column edges_calibrated: by the calibrated rule
+// column edges_legacy: by the legacy rule
+// column live_tests: size of the Benjamini-Hochberg family
+// column zero_edit_max: control: largest effect of the zero edit
+// column annotation_rate: share of features annotated
+// column null_annotation_rate: control: share of matched random lists annotated
+// column parents: runs it was computed from
+// budget: $limit
+
+MATCH (run:Run)
+WHERE $verb IN ['', run.verb]
+RETURN run.id AS run, run.verb AS verb, run.status AS status, run.started AS started, run.seconds AS seconds, run.method AS method,
+  run.edges AS edges, run.edges_calibrated AS edges_calibrated, run.edges_legacy AS edges_legacy, run.live_tests AS live_tests,
+  run.zero_edit_max AS zero_edit_max, run.annotation_rate AS annotation_rate, run.null_annotation_rate AS null_annotation_rate,
+  COLLECT { MATCH (run)-[:FROM]->(parent:Run) RETURN parent.id ORDER BY parent.id } AS parents
+ORDER BY started DESC, run
+LIMIT $limit

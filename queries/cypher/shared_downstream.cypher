@@ -1,0 +1,59 @@
+// name: shared_downstream
+// title: Shared downstream of two hubs
+// folder: Paths
+// question: Which features do both of these affect, and is that more than chance?
+// shape: table
+// param run: run = "" -- trace run; empty: the newest complete one
+// param first: feature = "" -- address; empty: the strongest hub of the run
+// param second: feature = "" -- address; empty: the next strongest
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param limit: int = 30 (1..100000) -- most rows
+// column first: address
+// column second: address
+// column target: address
+// column target_name: caption
+// column first_d: d of the first on the target
+// column second_d: d of the second on the target
+// column same_sign: do both push it the same way
+// column weaker_abs_d: the smaller of the two |d|, by which rows are ordered
+// column shared: shared targets in all
+// column expected: shared targets expected if the two chose theirs independently among the live features of those layers
+// budget: $limit
+
+WITH $run AS wanted, $first AS one, $second AS two
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run, one, two ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run, one, two) {
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+  WITH f, CASE f.id WHEN one THEN 0 WHEN two THEN 1 ELSE 2 END AS chosen
+  WHERE chosen < 2 OR one = '' OR two = ''
+  WITH f, chosen ORDER BY chosen, f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 2
+  WITH collect(f) AS pair WHERE size(pair) = 2
+  RETURN pair[0] AS first, pair[1] AS second
+}
+CALL (run, first) {
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  RETURN count(r) AS first_degree, collect(DISTINCT t.dictionary) AS measured
+}
+CALL (run, second) {
+  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  RETURN count(r) AS second_degree
+}
+CALL (measured) {
+  MATCH (t:Feature) WHERE t.dictionary IN measured AND t.alive RETURN count(t) AS live
+}
+CALL (run, first, second) {
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  WITH run, second, t, r.d AS first_d
+  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  RETURN collect({t: t, first_d: first_d, second_d: r.d}) AS rows
+}
+UNWIND rows AS row
+RETURN first.id AS first, second.id AS second, row.t.id AS target, row.t.name AS target_name, row.first_d AS first_d, row.second_d AS second_d,
+  sign(row.first_d) = sign(row.second_d) AS same_sign,
+  CASE WHEN abs(row.first_d) < abs(row.second_d) THEN abs(row.first_d) ELSE abs(row.second_d) END AS weaker_abs_d,
+  size(rows) AS shared, CASE WHEN live > 0 THEN toFloat(first_degree) * second_degree / live END AS expected
+ORDER BY weaker_abs_d DESC, target
+LIMIT $limit

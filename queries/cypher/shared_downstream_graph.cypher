@@ -1,0 +1,34 @@
+// name: shared_downstream_graph
+// title: Shared downstream of two hubs, drawn
+// folder: Paths
+// question: Which features do both of these affect?
+// shape: graph
+// param run: run = "" -- trace run; empty: the newest complete one
+// param first: feature = "" -- address; empty: the strongest hub of the run
+// param second: feature = "" -- address; empty: the next strongest
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param targets: int = 25 (1..140) -- shared targets drawn
+// column path: the path drawn
+// budget: 140
+
+WITH $run AS wanted, $first AS one, $second AS two
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run, one, two ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run, one, two) {
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+  WITH f, CASE f.id WHEN one THEN 0 WHEN two THEN 1 ELSE 2 END AS chosen
+  WHERE chosen < 2 OR one = '' OR two = ''
+  WITH f, chosen ORDER BY chosen, f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 2
+  WITH collect(f) AS pair WHERE size(pair) = 2
+  RETURN pair[0] AS first, pair[1] AS second
+}
+MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WITH run, first, second, t, r AS one
+MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WITH first, second, t, one, r AS two
+ORDER BY CASE WHEN abs(one.d) < abs(two.d) THEN abs(one.d) ELSE abs(two.d) END DESC, t.id LIMIT $targets
+MATCH path = (first)-[one]->(t)<-[two]-(second)
+RETURN path
+LIMIT 140

@@ -1,0 +1,33 @@
+// name: sign_by_layer
+// title: Sign by layer pair
+// folder: Edges
+// question: What share of edges is support, layer pair by layer pair?
+// shape: table
+// param run: run = "" -- trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// column source_layer: 0-based layer
+// column target_layer: 0-based layer
+// column edges: edges by the calibrated rule
+// column support: ablation lowers the target
+// column suppress: ablation raises the target
+// column support_share: support / edges
+// column mean_abs_d: mean |d|
+// column strict: edges confirmed in both halves
+// column support_share_strict: support share among these
+// budget: 2000
+// note: The legacy rule counts zeros as negative and biases this share; the calibrated rule does not.
+
+WITH $run AS wanted
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
+MATCH (s:Feature)-[r:AFFECTS]->(t:Feature)
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WITH s.layer AS source_layer, t.layer AS target_layer, count(r) AS edges,
+  count(CASE WHEN r.mean < 0 THEN 1 END) AS support, count(CASE WHEN r.mean > 0 THEN 1 END) AS suppress, avg(abs(r.d)) AS mean_abs_d,
+  count(CASE WHEN r.halves = 2 THEN 1 END) AS strict, count(CASE WHEN r.halves = 2 AND r.mean < 0 THEN 1 END) AS support_strict
+RETURN source_layer, target_layer, edges, support, suppress, toFloat(support) / edges AS support_share, mean_abs_d, strict,
+  CASE WHEN strict > 0 THEN toFloat(support_strict) / strict END AS support_share_strict
+ORDER BY source_layer, target_layer
+LIMIT 2000

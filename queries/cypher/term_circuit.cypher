@@ -1,0 +1,49 @@
+// name: term_circuit
+// title: Circuit of a term
+// folder: Paths
+// question: What does the circuit of a GO term or pathway look like?
+// shape: graph
+// param run: run = "" -- trace run; empty: the newest complete one
+// param term: str = "" e.g. "T cell activation" -- text in the name of the term; empty: the term with most features in the run
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param term_q: float = 0.05 (0..1) -- largest q of the annotation
+// param features: int = 15 (1..60) -- features of the term, strongest hubs first
+// param edges: int = 5 (1..20) -- strongest edges of each
+// column path: the path drawn
+// budget: 220
+
+WITH $run AS wanted, $term AS text
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run, text ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run, text) {
+  MATCH (t:Term)<-[e:ENRICHED_FOR]-(f:Feature)
+  WHERE toLower(t.name) CONTAINS toLower(text) AND e.q <= $term_q AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
+  WITH t, text, count(DISTINCT f) AS features
+  RETURN t ORDER BY toLower(t.name) = toLower(text) DESC, features DESC, t.name LIMIT 1
+}
+CALL (run, t) {
+  MATCH (t)<-[e:ENRICHED_FOR]-(f:Feature)
+  WHERE e.q <= $term_q AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
+  WITH f, e ORDER BY e.q
+  WITH f, head(collect(e)) AS e
+  RETURN f, e ORDER BY f.hub_rank, e.q, f.id LIMIT $features
+}
+WITH run, t, collect(f) AS members, collect(e) AS annotations
+CALL (run, t, members, annotations) {
+  UNWIND annotations AS e
+  MATCH path = ()-[e]->(t)
+  RETURN path
+  UNION
+  UNWIND members AS f
+  CALL (run, f) {
+    MATCH path = (f)-[r:AFFECTS]-(:Feature)
+    WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+    RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
+  }
+  RETURN path
+  LIMIT 220
+}
+RETURN path
+LIMIT 280

@@ -1,0 +1,70 @@
+// name: term_paths
+// title: Strongest paths between two terms
+// folder: Paths
+// question: How do the features of one process reach the features of another?
+// shape: table
+// param run: run = "" -- trace run; empty: the edges of every complete trace run, so that paths can pass through several layers
+// param from_term: str = "" e.g. "T cell activation" -- text in the name of the term; empty: any annotated feature
+// param to_term: str = "" e.g. "translation" -- text in the name of the term; empty: any annotated feature
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param term_q: float = 0.05 (0..1) -- largest q of the annotation
+// param features: int = 40 (1..200) -- features of each term, smallest q first
+// param beam: int = 20 (1..100) -- strongest edges followed out of each source for two-step paths
+// param limit: int = 20 (1..100000) -- most rows
+// column from_term: term of the source
+// column to_term: term of the target
+// column steps: edges of the path
+// column weakest_abs_d: smallest |d| along the path, by which rows are ordered
+// column effect: product of the signs: support or suppress
+// column features: addresses along the path
+// column names: captions along the path
+// column d: d of each edge
+// column q: q of each edge
+// column halves: halves confirming each edge
+// budget: $limit
+// note: Direct edges are complete among the chosen features; two-step paths follow the $beam strongest edges out of each source.
+
+WITH $from_term AS wanted_sources, $to_term AS wanted_targets
+CALL (wanted_sources) {
+  MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
+  WHERE e.q <= $term_q AND toLower(term.name) CONTAINS toLower(wanted_sources)
+  WITH f, term, e ORDER BY e.q, term.name
+  WITH f, head(collect(term.name)) AS name, min(e.q) AS q ORDER BY q, f.id LIMIT $features
+  RETURN collect({f: f, term: name}) AS sources
+}
+CALL (wanted_targets) {
+  MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
+  WHERE e.q <= $term_q AND toLower(term.name) CONTAINS toLower(wanted_targets)
+  WITH f, term, e ORDER BY e.q, term.name
+  WITH f, head(collect(term.name)) AS name, min(e.q) AS q ORDER BY q, f.id LIMIT $features
+  RETURN collect({f: f, term: name}) AS targets
+}
+MATCH (run:Run)
+WHERE run.verb = 'trace' AND (run.id = $run OR ($run = '' AND run.status = 'complete'))
+WITH sources, targets, collect(run.id) AS runs
+UNWIND sources AS one
+WITH one, one.f AS source, targets, runs
+CALL (source, targets, runs) {
+  UNWIND targets AS other
+  WITH source, other, other.f AS target, runs
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  RETURN path, other.term AS to_term
+  UNION
+  CALL (source, runs) {
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+    RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
+  }
+  UNWIND targets AS other
+  WITH source, r, m, other, other.f AS target, runs
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support
+  RETURN path, other.term AS to_term
+}
+WITH one.term AS from_term, to_term, path,
+  reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d,
+  nodes(path) AS passed, relationships(path) AS edges
+ORDER BY weakest_abs_d DESC, size(edges), [x IN passed | x.id] LIMIT $limit
+RETURN from_term, to_term, size(edges) AS steps, weakest_abs_d,
+  CASE WHEN reduce(s = 1, r IN edges | s * CASE WHEN r.mean < 0 THEN 1 ELSE -1 END) > 0 THEN 'support' ELSE 'suppress' END AS effect,
+  [x IN passed | x.id] AS features, [x IN passed | x.name] AS names, [r IN edges | r.d] AS d, [r IN edges | r.q] AS q,
+  [r IN edges | r.halves] AS halves

@@ -1,0 +1,35 @@
+// name: top_hubs
+// title: Hubs, adjusted for firing rate
+// folder: Hubs
+// question: Which features affect more features than their firing rate explains?
+// shape: table
+// param run: run = "" -- trace run; empty: the newest complete one
+// param limit: int = 20 (1..100000) -- most rows
+// column hub_rank: rank by residual degree, 1 is the strongest hub for its firing rate
+// column degree_rank: rank by raw out-degree, the unadjusted answer
+// column feature: address
+// column name: caption
+// column firing_rate: share of gene positions where it fires
+// column out_degree: calibrated edges out
+// column expected_degree: out-degree expected from the firing rate alone
+// column residual_degree: log((out_degree + 1) / (expected_degree + 1))
+// column random_degree: control: edges when a random direction of equal norm is removed (sampled)
+// column swap_degree: control: edges when another feature's direction is removed instead (sampled)
+// column support_share: share of its edges that are support
+// column label: best term, empty when not annotated
+// column best_tf: most enriched TRRUST regulator
+// budget: $limit
+// note: Needs the findings of `scircuit analyse`; `degrees` counts edges at any threshold without them.
+
+WITH $run AS wanted
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
+MATCH (f:Feature)
+WHERE f.hub_rank IS NOT NULL AND EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+RETURN f.hub_rank AS hub_rank, f.degree_rank AS degree_rank, f.id AS feature, f.name AS name, f.firing_rate AS firing_rate,
+  f.out_degree AS out_degree, f.expected_degree AS expected_degree, f.residual_degree AS residual_degree,
+  f.random_degree AS random_degree, f.swap_degree AS swap_degree, f.support_share AS support_share,
+  coalesce(f.label, '') AS label, coalesce(f.best_tf, '') AS best_tf
+ORDER BY hub_rank, feature
+LIMIT $limit

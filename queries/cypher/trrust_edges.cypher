@@ -1,0 +1,39 @@
+// name: trrust_edges
+// title: Edges that agree with TRRUST
+// folder: Regulation
+// question: Which edges run from the features of a regulator to the features of its target gene?
+// shape: table
+// param run: run = "" -- trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
+// param limit: int = 30 (1..100000) -- most rows
+// column source: address
+// column source_name: caption
+// column regulator: transcription factor among the source's top genes
+// column mode: TRRUST: Activation, Repression, Unknown or Both
+// column gene: target gene among the target's top genes
+// column target: address
+// column target_name: caption
+// column effect: support or suppress
+// column sign_agrees: Activation with support, Repression with suppress; empty when the mode says nothing
+// column d: mean / sd
+// column q: q of the edge
+// column halves: halves confirming the edge
+// budget: $limit
+// note: Never read without `trrust_share`: so many pairs share a regulator by chance that a list like this always exists.
+
+WITH $run AS wanted
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
+MATCH (tf:Gene)-[g:REGULATES]->(gene:Gene)
+WHERE tf <> gene
+MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top
+MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top
+MATCH (s)-[r:AFFECTS]->(t)
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WITH DISTINCT s, r, t, tf, g, gene ORDER BY abs(r.d) DESC, s.id, t.id, tf.symbol, gene.symbol LIMIT $limit
+RETURN s.id AS source, s.name AS source_name, tf.symbol AS regulator, g.mode AS mode, gene.symbol AS gene,
+  t.id AS target, t.name AS target_name, CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect,
+  CASE g.mode WHEN 'Activation' THEN r.mean < 0 WHEN 'Repression' THEN r.mean > 0 END AS sign_agrees, r.d AS d, r.q AS q, r.halves AS halves
