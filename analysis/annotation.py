@@ -8,7 +8,7 @@ over every feature x every term of all libraries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,10 +84,21 @@ class Annotation:
     @property
     def sentence(self) -> str:
         """One line for a reader."""
+        return self.sentences[0]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What may be said, each with its control."""
         r = self.rates[0]
+        by_rule = {x.rule: x for x in self.rates if x.library == "all"}
+        libraries = [x for x in self.rates if x.rule == "calibrated" and x.library != "all"]
+        published = by_rule["overlap2"]
         return (
             f"{r.annotated:,} of {r.lists:,} features with enough firings ({100 * r.rate:.1f} %) have a term at calibrated q <= "
-            f"{self.findings['q']:g}; the same threshold annotates {100 * r.null_rate:.2f} % of matched random gene lists"
+            f"{self.findings['q']:g}; the same threshold annotates {100 * r.null_rate:.2f} % of matched random gene lists",
+            "by library: " + ", ".join(f"{x.library} {100 * x.rate:.1f} % (matched random {100 * x.null_rate:.2f} %)" for x in libraries),
+            f"a rule that tests only overlaps of two genes or more would annotate {100 * published.rate:.0f} % of features, "
+            f"but {100 * published.null_rate:.0f} % of matched random lists as well",
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -151,14 +162,15 @@ def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count:
     )  # fmt: skip
 
 
-def _check_species(libraries: Sequence[GeneSetLibrary], known: set[str]) -> None:
+def _check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], bool]) -> None:
     for lib in libraries:
         genes = lib.genes
-        mapped = len(genes & known)
+        unmapped = [g for g in sorted(genes) if not known(g)]
+        mapped = len(genes) - len(unmapped)
         if mapped < 0.2 * len(genes):
-            lost = ", ".join(sorted(genes - known)[:3])
+            lost = ", ".join(unmapped[:3])
             raise UserError(
-                f"{mapped} of {len(genes)} genes of library {lib.name} ({lib.file}) are in the model's vocabulary; first unmapped: {lost}",
+                f"{mapped} of {len(genes)} genes of library {lib.name} ({lib.file}) have a known Ensembl id; first unmapped: {lost}",
                 "is this a human library in gene symbols?",
             )
 
@@ -169,11 +181,11 @@ def annotate(
     libraries: Sequence[GeneSetLibrary],
     trrust: Regulons | None,
     symbol_of: Callable[[str], str],
+    ensembl_of: Callable[[str], str | None],
+    address: Callable[[int, int], str],
     config: AnnotateOptions,
     run: str,
     *,
-    address_of: Callable[[int, int], str],
-    genes: Iterable[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Annotation:
     """Annotate every feature of a catalogue.
@@ -190,14 +202,14 @@ def annotate(
         Regulons; their target sets are one more library. None: no TRRUST.
     symbol_of
         Ensembl id -> symbol ("" when unknown).
+    ensembl_of
+        Symbol -> Ensembl id (None when unknown), also for genes the model does not see.
+    address
+        (layer, index) -> address of the feature.
     config
         `scircuit.settings.AnnotateConfig`.
     run
         Id of this run, written on every relationship.
-    address_of
-        (layer, index) -> address of the feature.
-    genes
-        All Ensembl ids of the model's vocabulary, to map genes beyond the cohort (default: the background).
     progress
         Called with (null draws done, null draws).
 
@@ -208,7 +220,7 @@ def annotate(
     """
     tops = top_genes(catalogue, config.top_genes, config.min_fire_count)
     seen = {g for g, share in detection.items() if share > 0} | {g for row in tops.genes for g in row}
-    names = tables.GeneNames(seen, genes, symbol_of, detection)
+    names = tables.GeneNames(seen, symbol_of, ensembl_of, detection)
     all_libraries = [*libraries, *([trrust.library()] if trrust else [])]
     if not all_libraries:
         raise UserError("there is no gene-set library to annotate with", "give a GMT file, or use the shipped libraries")
@@ -233,7 +245,7 @@ def annotate(
     )
     q_pooled, family = correct(hits, rows.shape[0], len(incidence.terms), "pooled")
     shown = _reported(hits, q_pooled, calibration, config.q)
-    found = tables.build_tables(tops, tested, rows, hits, shown, q_pooled, calibration, incidence, all_libraries, trrust, names, config, run, address_of)
+    found = tables.build_tables(tops, tested, rows, hits, shown, q_pooled, calibration, incidence, all_libraries, trrust, names, config, run, address)
     rate = calibration.rates[0]
     findings = {
         "features": len(lists), "features_tested": int(tested.size), "features_annotated": rate.annotated, "annotation_rate": rate.rate,

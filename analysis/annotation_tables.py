@@ -31,19 +31,21 @@ _CAPTION = 32
 
 
 class GeneNames:
-    """Ensembl ids <-> symbols, for the background and the rest of the vocabulary.
+    """Ensembl ids <-> symbols, for the background and for genes that only occur in the libraries.
 
     Two Ensembl ids with one symbol cannot be told apart by a symbol-keyed gene set: the one detected in more cells keeps the name, the
     other goes by its Ensembl id (`ambiguous` counts them).
     """
 
-    def __init__(self, seen: Iterable[str], genes: Iterable[str], symbol_of: Callable[[str], str], detection: Mapping[str, float]) -> None:
+    def __init__(
+        self, seen: Iterable[str], symbol_of: Callable[[str], str], ensembl_of: Callable[[str], str | None], detection: Mapping[str, float]
+    ) -> None:
         ordered = sorted(set(seen), key=lambda g: (-float(detection.get(g, 0.0)), g))
+        self._ensembl_of = ensembl_of
         self.symbol: dict[str, str] = {}
         self.ensembl: dict[str, str] = {}
         self.ambiguous = 0
-        rest = sorted(set(genes) - set(ordered))
-        for gene in [*ordered, *rest]:
+        for gene in ordered:
             symbol = symbol_of(gene) or gene
             if symbol.upper() in self.ensembl:
                 self.ambiguous += 1
@@ -53,14 +55,14 @@ class GeneNames:
         self.background = tuple(self.symbol[g] for g in ordered)
         self.detection = np.array([float(detection.get(g, 0.0)) for g in ordered])
 
-    @property
-    def known(self) -> set[str]:
-        """Symbols of the vocabulary, upper case."""
-        return set(self.ensembl)
+    def known(self, symbol: str) -> bool:
+        """Whether a symbol, in any case, has an Ensembl id."""
+        return not self.gene_id(symbol).startswith("symbol:")
 
     def gene_id(self, symbol: str) -> str:
         """Key of the ``Gene`` node: the Ensembl id, or ``symbol:X`` when none is known."""
-        return self.ensembl.get(symbol.upper(), f"symbol:{symbol}")
+        found = self.ensembl.get(symbol.upper()) or self._ensembl_of(symbol) or self._ensembl_of(symbol.upper())
+        return found or f"symbol:{symbol}"
 
 
 class Found(NamedTuple):
@@ -108,17 +110,17 @@ def build_tables(
     names: GeneNames,
     config: AnnotateOptions,
     run: str,
-    address_of: Callable[[int, int], str],
+    address: Callable[[int, int], str],
 ) -> Found:
     """All tables of a run; `tested` maps rows of `rows` to features of `tops`, `shown` are positions in `hits`."""
-    addresses = [address_of(int(la), int(ix)) for la, ix in zip(tops.layer, tops.index, strict=True)]
+    addresses = [address(int(la), int(ix)) for la, ix in zip(tops.layer, tops.index, strict=True)]
     frame = _feature_frame(addresses, tops, tested, rows, hits, calibration, incidence, trrust, names, config)
     columns = {c: frame[c].tolist() for c in frame.columns if c not in ("layer", "index")}
     columns["name"] = [_caption(a, label) for a, label in zip(frame["id"], frame["label"], strict=True)]
     found = {"Feature": _table("Feature", columns)}
     found |= _loads_on(addresses, tops, run)
     found |= _enriched(addresses, tested, rows, hits, shown, q_pooled, incidence, run)
-    found |= _libraries(incidence, libraries, run)
+    found |= _libraries(incidence, libraries)
     found |= _members(hits, shown, incidence, tops, libraries, names)
     if trrust:
         found["Gene-REGULATES-Gene"] = _table("Gene-REGULATES-Gene", {
@@ -208,7 +210,7 @@ def library_id(library: GeneSetLibrary) -> str:
     return f"{library.name}:{library.sha256[:12]}"
 
 
-def _libraries(incidence: Incidence, libraries: Sequence[GeneSetLibrary], run: str) -> dict[str, pa.Table]:
+def _libraries(incidence: Incidence, libraries: Sequence[GeneSetLibrary]) -> dict[str, pa.Table]:
     coverage = {c.library: c for c in incidence.coverage}
     ids = [library_id(lib) for lib in libraries]
     nodes = {
@@ -218,8 +220,7 @@ def _libraries(incidence: Incidence, libraries: Sequence[GeneSetLibrary], run: s
         "genes_mapped": [coverage[lib.name].genes_mapped for lib in libraries],
         "genes_lost": [coverage[lib.name].genes_lost for lib in libraries],
     }  # fmt: skip
-    used = {"source": [run] * len(ids), "target": ids}
-    return {"GeneSetLibrary": _table("GeneSetLibrary", nodes), "Run-USED-GeneSetLibrary": _table("Run-USED-GeneSetLibrary", used)}
+    return {"GeneSetLibrary": _table("GeneSetLibrary", nodes)}
 
 
 def _members(
@@ -247,11 +248,12 @@ def _members(
 
 def _genes(found: Mapping[str, pa.Table], trrust: Regulons | None, names: GeneNames) -> pa.Table:
     ids: set[str] = set()
+    written = {names.gene_id(s): s for p in (trrust.pairs if trrust else ()) for s in (p.tf, p.target)}
     for kind, column in (("Feature-LOADS_ON-Gene", "target"), ("Gene-MEMBER_OF-Term", "source"),
                          ("Gene-REGULATES-Gene", "source"), ("Gene-REGULATES-Gene", "target")):  # fmt: skip
         if kind in found:
             ids.update(found[kind].column(column).to_pylist())
     tfs = trrust.tfs if trrust else set()
     ordered = sorted(ids)
-    symbols = [names.symbol.get(g, g.removeprefix("symbol:")) for g in ordered]
+    symbols = [names.symbol.get(g) or written.get(g) or g.removeprefix("symbol:") for g in ordered]
     return _table("Gene", {"id": ordered, "name": symbols, "symbol": symbols, "is_tf": [s.upper() in tfs for s in symbols]})
