@@ -189,7 +189,9 @@ class Tracer:
             name, self._edges(features, found, tests, stored), p_values, p_counts, len(tests.p), pairs, max(self.zero_edit.values())
         )
 
-    def effects(self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None) -> Effects:
+    def effects(
+        self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None, batch: int = 0
+    ) -> Effects:
         """Per-cell effects and pass-through of removing ``z_f`` along each feature's direction.
 
         Parameters
@@ -200,7 +202,10 @@ class Tracer:
             [M, d] directions to remove; the features' own decoder columns when None.
         progress
             Called with (pairs done, pairs, 0) after each cell.
+        batch
+            Edits per batch; the run's own when 0.
         """
+        batch = batch or self.batch
         device, dtype = self.adapter.device, self.adapter.dtype
         if directions is None:
             directions = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device))
@@ -213,8 +218,8 @@ class Tracer:
             for c, cell in enumerate(self.cells):
                 active = np.flatnonzero(counts[:, c])
                 active = active[np.argsort(counts[active, c], kind="stable")]  # like sizes together: little padding of rows
-                for start in range(0, len(active), self.batch):
-                    slots = active[start : start + self.batch]
+                for start in range(0, len(active), batch):
+                    slots = active[start : start + batch]
                     where, deltas = [], []
                     for i in slots:
                         positions, values = cell.firing[self.layer].rows(features[i])
@@ -309,12 +314,13 @@ def check_dictionaries(adapter: Adapter, dictionaries: Mapping[int, Any], source
         )
     if not targets:
         raise UserError(f"no dictionary lies after source layer {source}; there are dictionaries of layers {have}", "train later ones")
-    for t in (source, *targets):
-        if t != source and not source < t < adapter.n_layers:
+    for t in targets:
+        if not source < t < adapter.n_layers:
             raise UserError(
                 f"target layer {t} is not between source layer {source} and the last layer {adapter.n_layers - 1}",
                 "correct --target-layers",
             )
+    for t in (source, *targets):
         if t not in dictionaries:
             raise UserError(f"no dictionary for layer {t}; there are dictionaries of layers {have}", f"train one: scircuit train --layers {t}")
         if dictionaries[t].width != adapter.width:

@@ -6,8 +6,12 @@ subset M negative has sum ``sum(a) - 2 sum_M(a)``, so
     p = 2 #{ M : sum_M(a) <= g } / 2^k ,     g = (sum(a) - s) / 2 .
 
 Only the j elements with ``a_i <= g`` can be in M. Up to `EXACT` of them the count is exact, by meeting in the middle: all
-subset sums of either half, and the number of pairs with ``u + v <= g`` from one sort. Beyond, a saddlepoint approximation of the
-tail is used (Lugannani and Rice 1980 with ``K(t) = sum log cosh(a_i t)``). p is a multiple of 2^-(k-1) wherever it is exact.
+subset sums of either half, and the number of pairs with ``u + v <= g`` from one sort. p is then a multiple of 2^-(k-1).
+
+Beyond, the signs of the ten largest effects are listed exactly and the sum of the others is taken as normal with its fourth
+cumulant (Edgeworth); below p = 1e-4 a saddlepoint approximation is used (Lugannani and Rice 1980, ``K(t) = sum log cosh(a_i t)``).
+Against exact counts at k = 26 the relative error is at most 2 % for p >= 1e-3 and 10 % down to 1e-6. Effects of exactly equal size
+in more than 20 cells form a lattice, which the approximation smooths.
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from functools import lru_cache
 import numpy as np
 
 EXACT = 20
+_LISTED, _FAR = 10, 1e-4
 _TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
-_CHUNK_BYTES = 2**22  # of subset sums per chunk, about the second-level cache
+_CHUNK_BYTES = 2**19  # of subset sums per chunk: stays in the second-level cache
 
 
 def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
@@ -58,7 +63,7 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
     for size in np.unique(j[k > 0]):
         rows = np.flatnonzero((j == size) & (k > 0))
         if size > exact:
-            part = _chunks(rows, 2**14)
+            part = _chunks(rows, 256)
         else:
             part = _chunks(rows, max(1, _CHUNK_BYTES // (16 * 2 ** ((int(size) + 1) // 2))))
         jobs += [(r, int(size)) for r in part]
@@ -66,7 +71,7 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
     def work(job: tuple[np.ndarray, int]) -> None:
         rows, size = job
         if size > exact:
-            p[rows] = _saddlepoint(a[rows], np.abs(x[rows].sum(1)))
+            p[rows] = _approximate(a[rows], np.abs(x[rows].sum(1)))
             return
         small = np.take_along_axis(a[rows], first[rows, None] + np.arange(size), axis=1)
         p[rows] = np.minimum(1.0, np.ldexp(_subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows]))
@@ -108,26 +113,40 @@ def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
     return ranks - m * (m - 1) // 2
 
 
+def _approximate(a: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Approximation of P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order."""
+    from scipy.special import ndtr
+
+    large, rest = a[:, -_LISTED:], a[:, :-_LISTED]
+    square = rest**2
+    variance = square.sum(1, keepdims=True)
+    kurtosis = -2 * (square**2).sum(1, keepdims=True) / variance**2
+    z = (s[:, None] - large @ (2 * _patterns(_LISTED) - 1)) / np.sqrt(variance)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    tail = ndtr(-z) + density * kurtosis / 24 * (z**3 - 3 * z)
+    p = 2 * np.clip(tail, 0, 1).mean(1)
+    far = p < _FAR
+    if far.any():
+        p[far] = _saddlepoint(a[far], s[far])
+    return np.clip(p, np.ldexp(1.0, 1 - (a > 0).sum(1)), 1.0)
+
+
 def _saddlepoint(a: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Lugannani-Rice approximation of P(|sum of +-a| >= s), row by row."""
+    """Lugannani-Rice approximation of P(|sum of +-a| >= s) in the far tail, row by row."""
     from scipy.special import ndtr
 
     scale = np.sqrt((a**2).sum(1))
     a, s = a / scale[:, None], s / scale
     t = s.copy()  # K' is concave with slope at most 1 on t > 0, so Newton's steps rise to the root from the left
-    for _ in range(100):
+    for _ in range(200):
         tanh = np.tanh(a * t[:, None])
         step = (s - (a * tanh).sum(1)) / (a**2 * (1 - tanh**2)).sum(1)
         t += step
-        if np.all(np.abs(step) <= 1e-12 * np.maximum(t, 1)):
+        if np.all(np.abs(step) <= 1e-10 * t):
             break
     at = a * t[:, None]
-    k0 = (np.abs(at) + np.log1p(np.exp(-2 * np.abs(at))) - np.log(2)).sum(1)
-    w = np.sqrt(np.maximum(2 * (t * s - k0), 0))
-    u = t * np.sqrt((a**2 / np.cosh(at) ** 2).sum(1))
-    near = w < 1e-4  # removable singularity at s = 0, where the correction is of order w
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tail = ndtr(-w) + np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / w)
-    tail = np.where(near, 0.5 - w / np.sqrt(2 * np.pi), tail)
-    lowest = np.ldexp(1.0, 1 - (a > 0).sum(1))
-    return np.clip(2 * tail, lowest, 1.0)
+    folded = np.exp(-2 * at)
+    k0 = (at + np.log1p(folded) - np.log(2)).sum(1)
+    w = np.sqrt(2 * (t * s - k0))
+    u = t * np.sqrt((a**2 * 4 * folded / (1 + folded) ** 2).sum(1))
+    return 2 * (ndtr(-w) + np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / w))

@@ -1,0 +1,178 @@
+"""The engine's invariances, its refusals, and edges planted in a model where they are known."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
+from test_oracle import SOURCE, TARGETS, edges_of, setup
+
+from scircuit.records import arrow_schema
+from scircuit.settings import UserError
+from tracing.engine import Tracer
+from tracing.models.geneformer import Geneformer
+
+
+@pytest.fixture(scope="module")
+def tracer() -> Tracer:
+    return setup()[0]
+
+
+def test_zero_edit_is_at_the_floor_in_several_batch_shapes(tracer):
+    features = tracer.sources
+    for batch in (1, 3, tracer.batch, 16):
+        found = tracer.effects(features, torch.zeros(len(features), 32), batch=batch)
+        assert (np.abs(found.effects) <= tracer.floors).all()
+        assert (np.abs(found.passthrough) <= tracer.floors).all()
+    assert (tracer.floors < 1e-5).all() and (tracer.floors > 0).all()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 16])
+def test_batches_do_not_change_effects(tracer, batch):
+    ours, other = tracer.effects(tracer.sources), tracer.effects(tracer.sources, batch=batch)
+    np.testing.assert_allclose(ours.effects, other.effects, atol=2e-6)
+    np.testing.assert_allclose(ours.passthrough, other.passthrough, atol=2e-6)
+
+
+def test_units_in_any_order_on_a_fresh_tracer_are_bit_equal(tracer):
+    forward = {u: tracer.run_unit(u) for u in tracer.units}
+    again = setup()[0]
+    assert len(again.units) > 3
+    for unit in reversed(again.units):
+        result = again.run_unit(unit)
+        assert result.edges.equals(forward[unit].edges)
+        np.testing.assert_array_equal(result.p_values, forward[unit].p_values)
+        assert (result.live, result.pairs, result.zero_edit_max) == (
+            forward[unit].live, forward[unit].pairs, forward[unit].zero_edit_max,
+        )  # fmt: skip
+
+
+def test_units_cover_every_source_once(tracer):
+    sources = [e["source"] for u in tracer.units for e in tracer.run_unit(u).edges.to_pylist()]
+    assert {str(tracer.address(SOURCE, f)) for f in tracer.sources} >= set(sources)
+    assert sum(tracer.run_unit(u).pairs for u in tracer.units) == tracer.pairs
+    other = setup(unit_features=3)[0]
+    assert len(other.units) > len(tracer.units)
+    keys = edges_of(other)
+    assert keys.keys() == edges_of(tracer).keys()
+
+
+def test_gate_stores_small_p_and_legacy_edges_but_counts_all_live_tests():
+    everything, gated = setup()[0], setup()[0]
+    gated.config = replace(gated.config, gate_p=0.1)
+    for unit in everything.units:
+        a, b = everything.run_unit(unit), gated.run_unit(unit)
+        assert a.live == b.live == len(a.edges) == a.p_counts.sum()
+        np.testing.assert_array_equal(a.p_values, b.p_values)
+        share = np.maximum(a.edges["n_pos"].to_numpy(), (a.edges["n"].to_numpy() - a.edges["n_pos"].to_numpy())) / a.edges["n"].to_numpy()
+        keep = (a.edges["p"].to_numpy() <= 0.1) | ((np.abs(a.edges["d"].to_numpy()) > 0.5) & (share > 0.7))
+        assert b.edges.equals(a.edges.filter(keep.tolist()))
+        assert len(b.edges) < len(a.edges)
+
+
+def test_edge_table_is_the_declared_kind_without_q(tracer):
+    edges = tracer.run_unit(tracer.units[0]).edges
+    wanted = [n for n in arrow_schema("Feature-AFFECTS-Feature").names if n != "q"]
+    assert edges.column_names == wanted
+
+
+def test_progress_reaches_the_end(tracer):
+    calls: list[tuple[int, int, int]] = []
+    result = tracer.run_unit(tracer.units[-1], progress=lambda *a: calls.append(a))
+    assert calls[-1] == (result.pairs, result.pairs, len(result.edges))
+    assert [c[0] for c in calls] == sorted(c[0] for c in calls)
+
+
+def test_records_describe_what_fires(tracer):
+    tables = tracer.records()
+    assert set(tables) == {"Model", "Dictionary", "Dictionary-OF-Model", "Feature", "Cohort"}
+    features = tables["Feature"].to_pylist()
+    assert {f["layer"] for f in features} == {SOURCE, *TARGETS}
+    genes = sum(len(c.genes) for c in tracer.cells)
+    for f in features[:40]:
+        per_cell = [c.codes[f["layer"]] for c in tracer.cells]
+        fires = [((v > 0) & (i == f["index"]))[c.genes] for (v, i), c in zip(per_cell, tracer.cells, strict=True)]
+        assert f["cells_active"] == sum(bool(x.any()) for x in fires)
+        assert f["firing_rate"] == pytest.approx(sum(int(x.sum()) for x in fires) / genes)
+    assert sum(f["traced"] for f in features) == len(tracer.sources)
+    assert tables["Dictionary-OF-Model"].num_rows == 4
+
+
+def test_effect_equals_passthrough_when_blocks_do_nothing():
+    """With zero output projections, equal LayerNorms on normalised states make every block the identity up to a LayerNorm."""
+    model = tiny_model(layers=3)
+    for layer in model.bert.encoder.layer:
+        for module in (layer.attention.output.dense, layer.output.dense):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=1e-3) for t in (0, 1, 2)}
+    # an edit without mean and along nothing the norm rescales: orthogonal to ones, and small, so LayerNorm is identity to first order
+    for d in dictionaries.values():
+        d.w_dec = d.w_dec - d.w_dec.mean(0)
+    base = setup()[0].config
+    config = replace(base, source_layer=0, target_layers=(1, 2))
+    tracer = Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(6)), config, "r")
+    found = tracer.effects(tracer.sources)
+    scale = np.abs(found.passthrough).max()
+    some = np.abs(found.passthrough) > 0.05 * scale
+    close = np.abs(found.effects - found.passthrough)[some] / scale
+    assert some.sum() > 100
+    # LayerNorm removes the part of the edit along the state itself, which a random direction in 32 dimensions has little of
+    assert np.median(close) < 0.1
+    assert np.corrcoef(found.effects[some], found.passthrough[some])[0, 1] > 0.9
+
+
+def test_planted_edges_are_found_and_others_are_not():
+    """Identity blocks and dictionaries of orthonormal directions: feature f feeds exactly the target that reads its direction."""
+    width, n = 32, 16
+    model = tiny_model(layers=2)
+    for layer in model.bert.encoder.layer:
+        for module in (layer.attention.output.dense, layer.output.dense):
+            torch.nn.init.zeros_(module.weight)
+            torch.nn.init.zeros_(module.bias)
+    basis = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0)))[0][:, :n]
+    dictionaries = {}
+    for t in (0, 1):
+        d = TinyDictionary(t, width, n, n, seed=t)
+        d.w_enc, d.w_dec = basis.T.clone(), basis.clone()
+        d.b_enc, d.b_dec, d.mean = torch.full((n,), 0.5 if t else 0.0), torch.zeros(width), torch.zeros(width)
+        dictionaries[t] = d
+    config = replace(setup()[0].config, source_layer=0, target_layers=(1,))
+    tracer = Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(12, seed=9)), config, "r")
+    edges = edges_of(tracer)
+    own = [e for (s, t), e in edges.items() if s[-5:] == t[-5:]]
+    cross = [e for (s, t), e in edges.items() if s[-5:] != t[-5:]]
+    assert len(own) == n
+    assert all(e["p"] <= 2 ** -(e["n"] - 1) and abs(e["d"]) > 2 for e in own)
+    assert min(abs(e["mean"]) for e in own) > 3 * max(abs(e["mean"]) for e in cross)
+    assert all(e["mean"] < 0 for (s, t), e in edges.items() if s[-5:] == t[-5:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source_layer": 5}, "no later layer"), ({"target_layers": (1,)}, "not between"), ({"target_layers": (5,)}, "no dictionary for layer 5"),
+        ({"features": (99,)}, "feature 99 is not in"),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_fault_and_the_fix(change, message):
+    tracer, model, dictionaries, tokens = setup()
+    with pytest.raises(UserError, match=message) as caught:
+        Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tokens), replace(tracer.config, **change), "r")
+    assert caught.value.fix
+
+
+def test_wrong_width_and_unknown_unit(tracer):
+    wide = {t: TinyDictionary(t, 16, 48, 4, seed=t) for t in (SOURCE, *TARGETS)}
+    with pytest.raises(UserError, match="width 16"):
+        Tracer(tracer.adapter, wide, tracer.cohort, tracer.config, "r")
+    with pytest.raises(ValueError, match="no work unit"):
+        tracer.run_unit("L09-0000")

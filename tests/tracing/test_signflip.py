@@ -1,0 +1,90 @@
+"""Sign-flip p: equal to listing all patterns, exact up to 20 cells, checked beyond, calibrated under the null."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from reference import brute_force_p
+
+from tracing.signflip import sign_flip_p
+
+
+@pytest.mark.parametrize("k", range(1, 13))
+def test_equals_listing_every_pattern(k):
+    rng = np.random.default_rng(k)
+    x = rng.normal(size=(12, k)) + rng.choice([0, 1], (12, 1))
+    padded = np.concatenate([x, np.zeros((12, 3))], 1)[:, rng.permutation(k + 3)]
+    np.testing.assert_array_equal(sign_flip_p(padded), [brute_force_p(row) for row in x])
+
+
+def test_ties_count_as_extreme():
+    x = np.array([[0.1, 0.2, 0.3, -0.6], [1, 1, 1, 1], [1, -1, 1, -1], [0.3, -0.1, -0.2, 0.4]])
+    np.testing.assert_array_equal(sign_flip_p(x), [brute_force_p(row) for row in x])
+    assert sign_flip_p(x)[1] == 2 / 16 and sign_flip_p(x)[0] == 1
+
+
+def test_twenty_cells_are_exact():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 20)) + 0.3
+    signs = ((np.arange(2**20)[:, None] >> np.arange(20)) & 1) * 2.0 - 1
+    wanted = [(np.abs(signs @ row) >= abs(row.sum()) * (1 - 1e-12)).mean() for row in x]
+    np.testing.assert_array_equal(sign_flip_p(x), wanted)
+
+
+def test_p_is_dyadic_and_smallest_when_all_signs_agree():
+    x = np.abs(np.random.default_rng(1).normal(size=(40, 20)))
+    assert (sign_flip_p(x) == 2.0**-19).all()
+    assert (sign_flip_p(-x) == 2.0**-19).all()
+    mixed = sign_flip_p(x * np.random.default_rng(2).choice([-1, 1], x.shape))
+    np.testing.assert_array_equal(mixed * 2**19, np.round(mixed * 2**19))
+
+
+def test_no_effect_gives_no_p_and_bad_input_is_refused():
+    assert np.isnan(sign_flip_p(np.zeros((2, 5)))).all()
+    assert sign_flip_p(np.zeros((0, 5))).shape == (0,)
+    with pytest.raises(ValueError, match="finite matrix"):
+        sign_flip_p(np.array([[1.0, np.nan]]))
+
+
+@pytest.mark.parametrize("k", [18, 20, 24])
+@pytest.mark.parametrize("kind", ["normal", "shifted", "heavy"])
+def test_approximation_against_exact(k, kind):
+    rng = np.random.default_rng(k)
+    x = {"normal": rng.normal(size=(150, k)), "shifted": rng.normal(size=(150, k)) + 0.4, "heavy": rng.standard_cauchy((150, k))}[kind]
+    exact = sign_flip_p(x, exact=k)
+    # forced down to 14 small elements, far below where it is used
+    error = np.abs(sign_flip_p(x, exact=14) / exact - 1)
+    limit = {18: (0.06, 0.15), 20: (0.04, 0.1), 24: (0.02, 0.05)}[k]  # shrinks with the cells it smooths over
+    assert error[exact > 0.01].max() < limit[0]
+    assert np.quantile(error[exact > 1e-3], 0.98) < limit[1]
+    assert np.median(error) < 0.005
+
+
+def test_approximation_at_forty_cells_against_monte_carlo():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(6, 40)) + np.array([0, 0.1, 0.2, 0.3, 0.35, 0.4])[:, None]
+    draws = 400_000
+    hits = np.zeros(6)
+    for _ in range(8):
+        signs = rng.choice(np.array([-1.0, 1.0], np.float32), (draws // 8, 40))
+        hits += (np.abs(signs @ x.T.astype(np.float32)) >= np.abs(x.sum(1))).sum(0)
+    p = sign_flip_p(x)
+    standard_error = np.sqrt(np.maximum(p * (1 - p), 1e-6) / draws)
+    assert (np.abs(p - hits / draws) < 5 * standard_error + 0.01 * p).all()
+
+
+@pytest.mark.parametrize("k", [8, 20, 30])
+def test_null_is_calibrated(k):
+    rng = np.random.default_rng(5)
+    # effects of any size, as long as signs are a coin toss
+    p = sign_flip_p(rng.standard_t(2, (3000, k)) * rng.exponential(size=(3000, 1)))
+    for level in (0.01, 0.05, 0.2, 0.5):
+        share = (p <= level).mean()
+        assert share <= level + 4 * np.sqrt(level / 3000)
+        assert share >= level - 4 * np.sqrt(level / 3000) - 2.0 ** -(k - 1)
