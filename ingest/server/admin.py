@@ -17,11 +17,14 @@ from ingest.server.alive import find_server
 from ingest.server.home import DATABASE
 from ingest.server.info import ImportReport
 from ingest.server.java import find_java
+from ingest.server.keep import replacing
 from ingest.server.profiles import Profile, profile_of
 from ingest.server.ready import REASONS
 from scircuit.settings import UserError
 
 HEAP = "1g"
+PROGRESS = re.compile(r"^(Files: |[.-]{10} ).*\n", re.MULTILINE)
+CAUSE = re.compile(r"^(Caused by: )?([\w.$]+(Exception|Error): )+")
 
 
 def set_initial_password(home: Path, profile: Profile, java: Path, password: str) -> None:
@@ -47,7 +50,7 @@ def import_full(
     """Replace the graph by the content of Parquet files (``neo4j-admin database import full``).
 
     The server must be stopped; the caller starts it again and then creates constraints and indexes. Every relationship
-    whose end is missing makes the import fail, as does every id that occurs twice.
+    whose end is missing makes the import fail, as does every id that occurs twice; the old graph is then kept.
 
     Parameters
     ----------
@@ -72,7 +75,15 @@ def import_full(
         If the server runs, a file is missing, or the tool refuses the files.
     """
     home, profile, java = _stopped(home, "import into")
-    arguments = ["database", "import", "full", DATABASE, "--input-type=parquet", "--overwrite-destination=true"]
+    arguments = [
+        "database",
+        "import",
+        "full",
+        DATABASE,
+        "--input-type=parquet",
+        "--overwrite-destination=true",
+        "--verbose",
+    ]
     arguments += [f"--report-file={home / 'logs' / 'import.report'}", "--bad-tolerance=0", "--strict=true"]
     if threads:
         arguments.append(f"--threads={threads}")
@@ -85,7 +96,9 @@ def import_full(
                 _check_input(path)
             arguments.append(f"--{option}={name + '=' if name else ''}{','.join(str(path) for path in paths)}")
     began = time.monotonic()
-    text = _run(home, profile, java, arguments, heap=HEAP)
+    (home / "logs" / "import.report").unlink(missing_ok=True)
+    with replacing(home):
+        text = _run(home, profile, java, arguments)
     counts = {
         what: int(number) for number, what in re.findall(r"^\s*(\d+) (nodes|relationships|properties)", text, re.M)
     }
@@ -127,7 +140,10 @@ def dump(home: Path, to_path: Path) -> Path:
 
 
 def load_dump(home: Path, from_path: Path) -> None:
-    """Replace the stopped server's graph by that of a dump file, or of ``neo4j.dump`` in a folder."""
+    """Replace the stopped server's graph by that of a dump file, or of ``neo4j.dump`` in a folder.
+
+    When the dump cannot be loaded, the old graph is kept.
+    """
     home, profile, java = _stopped(home, "load into")
     source = from_path.expanduser().resolve()
     if source.is_dir():
@@ -138,7 +154,8 @@ def load_dump(home: Path, from_path: Path) -> None:
         # The tool finds a dump by the database's name only.
         (Path(staging) / f"{DATABASE}.dump").symlink_to(source)
         command = ["database", "load", DATABASE, f"--from-path={staging}", "--overwrite-destination=true"]
-        _run(home, profile, java, command)
+        with replacing(home):
+            _run(home, profile, java, command)
 
 
 def check(home: Path) -> str:
@@ -214,7 +231,7 @@ def _run(home: Path, profile: Profile, java: Path, arguments: list[str], heap: s
     )
     words = " ".join(argument for argument in arguments[:3] if not argument.startswith(("-", "@")))
     with (home / "logs" / "admin.log").open("a", encoding="utf-8") as log:
-        log.write(f"=== {words}: exit {answer.returncode}\n{answer.stdout}\n")
+        log.write(f"=== {words}: exit {answer.returncode}\n{re.sub(PROGRESS, '', answer.stdout)}\n")
     if answer.returncode != 0:
         raise _refusal(home, words, answer.stdout)
     return answer.stdout
@@ -225,8 +242,9 @@ def _refusal(home: Path, words: str, text: str) -> UserError:
     for pattern, meaning, fix in REASONS:
         if re.search(pattern, text):
             return UserError(f"`{words}` failed: {meaning}", f"{fix} ({log})")
-    telling = [
-        line.strip() for line in text.splitlines() if re.search(r"[Ee]rror|Exception|[Ff]ailed|[Mm]issing", line)
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "..."))
     ]
-    last = (telling or text.strip().splitlines() or ["it gave no reason"])[-1]
+    telling = [line for line in lines if re.search(r"[Ee]rror|Exception|[Ff]ailed|[Mm]issing", line)]
+    last = CAUSE.sub("", (telling or lines or ["it gave no reason"])[-1])
     return UserError(f"`{words}` failed: {last[:400]}", log)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from ingest.server import admin, browser, jars, jvm
+from ingest.server import admin, browser, jars, jvm, keep
 from ingest.server import home as homes
 from ingest.server.alive import end, find_server, is_server_of
 from ingest.server.browser import BrowserSeed
@@ -88,6 +88,8 @@ def start(
         running = find_server(home, state.pid)
         if running is not None:
             return _join(home, state, running, chosen, seed, wait_s)
+        if keep.restore(home):
+            _log.warning("an import or load was cut short; the graph before it is back")
         _refuse_older(home, state, chosen)
         _check_room(home, *sizes)
         jars.install(profile, progress)

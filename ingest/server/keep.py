@@ -1,0 +1,54 @@
+"""Keeps the old store beside the new one until an operation that replaces it has succeeded.
+
+The import tool destroys the old graph first and leaves an unusable store when its input is bad. So the old store is
+renamed away, which costs nothing, and renamed back when the operation fails, is interrupted, or is killed (then the
+next start or operation does it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ingest.server.home import DATABASE
+
+PARTS = ("databases", "transactions")
+
+
+@contextlib.contextmanager
+def replacing(home: Path) -> Iterator[None]:
+    """Run a block that writes a new store; when it raises, the old one is back in place."""
+    restore(home)
+    aside = home / "data" / "before"
+    # The order matters for a kill in between: the mark of an unfinished operation is there before anything is moved.
+    aside.mkdir()
+    for part in PARTS:
+        store = home / "data" / part / DATABASE
+        if store.exists():
+            store.rename(aside / part)
+    try:
+        yield
+    except BaseException:
+        restore(home)
+        raise
+    done = aside.with_name("before-done")
+    shutil.rmtree(done, ignore_errors=True)
+    aside.rename(done)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def restore(home: Path) -> bool:
+    """Put the old store back if an operation was left unfinished; return whether there was one."""
+    aside = home / "data" / "before"
+    if not aside.is_dir():
+        return False
+    kept = [part for part in PARTS if (aside / part).exists()]
+    # What was not moved yet is still in place and whole; with nothing moved, nothing may be deleted.
+    for part in kept:
+        store = home / "data" / part / DATABASE
+        shutil.rmtree(store, ignore_errors=True)
+        (aside / part).rename(store)
+    aside.rmdir()
+    return True
