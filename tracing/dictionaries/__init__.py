@@ -1,0 +1,13 @@
+"""Sparse dictionaries: one interface over the file formats in which they come.
+
+`dictionary` holds what a dictionary computes; one module per format reads it (`own`, `published`, `saelens`, `sparsify`); `load` tells
+formats apart. No format is read by a loader that could run code.
+"""
+
+from __future__ import annotations
+
+from tracing.dictionaries.dictionary import Dictionary
+from tracing.dictionaries.load import load_dictionaries
+from tracing.dictionaries.own import save_dictionary
+
+__all__ = ["Dictionary", "load_dictionaries", "save_dictionary"]

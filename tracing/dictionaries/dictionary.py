@@ -1,0 +1,170 @@
+"""One sparse dictionary: encoder, sparsity rule and decoder of one layer.
+
+With the mean m that it subtracts,
+
+    a = W_enc (x - m) + b_enc
+    z = ReLU(a) on the k largest entries of a, 0 elsewhere        topk
+    z = ReLU(a)                                                   relu
+    z = a where a > threshold, 0 elsewhere                        jumprelu
+    x^ = W_dec z + b_dec + m
+
+A feature is active in a row where z > 0. The direction of feature f is the column W_dec[:, f]; `decoder_norm` says whether columns have
+unit norm (``columns``), or, as in the published dictionaries, rows (``rows``), which leaves columns of any length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scircuit.settings import UserError
+
+RULES = ("topk", "relu", "jumprelu")
+
+
+class Dictionary:
+    """A dictionary at one layer.
+
+    Parameters
+    ----------
+    layer
+        0-based encoder layer whose output it reads.
+    encoder
+        W_enc, [F, d].
+    encoder_bias
+        b_enc, [F].
+    decoder
+        W_dec with one row per feature, [F, d].
+    decoder_bias
+        b_dec, [d].
+    mean
+        m, [d].
+    rule, k
+        Sparsity rule; active entries a row (``topk``).
+    threshold
+        [F], for ``jumprelu``.
+    provenance
+        Where it was trained and how well it does.
+
+    Raises
+    ------
+    UserError
+        If shapes do not fit, a weight is not finite, or rule and k are impossible.
+    """
+
+    def __init__(
+        self, layer: int, encoder: Tensor, encoder_bias: Tensor, decoder: Tensor, decoder_bias: Tensor, mean: Tensor, *,
+        rule: str = "topk", k: int = 0, threshold: Tensor | None = None, provenance: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        tensors = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "decoder_bias": decoder_bias, "mean": mean}
+        if threshold is not None:
+            tensors["threshold"] = threshold
+        self.tensors = {name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()}
+        self.layer, self.rule = layer, rule
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self._check(k)
+        self.n_features, self.width = encoder.shape
+        self.k = k if rule == "topk" else self.n_features
+        self.decoder_norm = _norm(self.tensors["decoder"])
+        self.sha256 = _hash(self.tensors, f"{layer} {rule} {self.k}")
+        self._prepare()
+
+    def _check(self, k: int) -> None:
+        where = f"dictionary of layer {self.layer}"
+        shape = tuple(self.tensors["encoder"].shape)
+        if len(shape) != 2:
+            raise UserError(f"{where}: the encoder has shape {shape}; expected [features, width]", "give the weights of one dictionary")
+        n, width = shape
+        expected = {"encoder": (n, width), "encoder_bias": (n,), "decoder": (n, width), "decoder_bias": (width,), "mean": (width,), "threshold": (n,)}
+        for name, tensor in self.tensors.items():
+            if tuple(tensor.shape) != expected[name]:
+                raise UserError(
+                    f"{where}: {name} has shape {tuple(tensor.shape)}; expected {expected[name]} for {n} features of width {width}",
+                    "the files of one dictionary must be of one training run and layer",
+                )
+            bad = int((~torch.isfinite(tensor)).sum())
+            if bad:
+                raise UserError(f"{where}: {bad:,} of {tensor.numel():,} values of {name} are NaN or infinite", "train it again or download it again")
+        if self.rule not in RULES:
+            raise UserError(f"{where}: unknown sparsity rule {self.rule!r}", f"known rules: {', '.join(RULES)}")
+        if self.rule == "topk" and not 0 < k <= n:
+            raise UserError(f"{where}: k = {k} of {n} features", "k must be between 1 and the number of features")
+        if self.rule == "jumprelu" and "threshold" not in self.tensors:
+            raise UserError(f"{where}: jumprelu without a threshold", "give the threshold of every feature")
+
+    def _prepare(self) -> None:
+        # The mean is folded into the bias: W (x - m) + b = W x + (b - W m), one pass over the rows instead of two.
+        t = self.tensors
+        self._encoder, self._decoder = t["encoder"], t["decoder"]
+        self._bias = t["encoder_bias"] - (t["encoder"].double() @ t["mean"].double()).float()
+        self._offset = t["decoder_bias"] + t["mean"]
+        self._threshold = t.get("threshold")
+        self._all = torch.arange(self.n_features, device=self._encoder.device)
+
+    def to(self, device: torch.device | str) -> Dictionary:
+        """Move the weights, in place."""
+        self.tensors = {name: t.to(device) for name, t in self.tensors.items()}
+        self._prepare()
+        return self
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """Pre-activations a of rows [N, d]: [N, F]."""
+        return torch.nn.functional.linear(x, self._encoder, self._bias)
+
+    def encode_topk(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Sparse codes of rows [N, d]: values [N, k], falling, and feature indices [N, k]; value 0 where the ReLU cut.
+
+        Of equal pre-activations at the k-th place, which is kept is torch's choice, the same for the same input and device.
+        Rules without a k return every feature in order.
+        """
+        a = self.pre_activations(x)
+        if self.rule == "topk":
+            values, indices = a.topk(self.k, dim=-1)
+            return values.relu_(), indices
+        return self._cut(a), self._all.expand(len(a), -1)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Dense codes of rows [N, d]: [N, F]."""
+        if self.rule == "topk":
+            values, indices = self.encode_topk(x)
+            return torch.zeros(len(x), self.n_features, dtype=values.dtype, device=values.device).scatter_(1, indices, values)
+        return self._cut(self.pre_activations(x))
+
+    def _cut(self, a: Tensor) -> Tensor:
+        if self._threshold is None:
+            return a.relu_()
+        return torch.where(a > self._threshold, a, 0.0)
+
+    def columns(self, features: Tensor) -> Tensor:
+        """Directions W_dec[:, f] of the features [M]: [M, d]."""
+        return self._decoder[features]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Rows reconstructed from dense codes [N, F]: [N, d], decoder bias and mean included."""
+        return z @ self._decoder + self._offset
+
+    def decode_topk(self, values: Tensor, indices: Tensor) -> Tensor:
+        """Rows reconstructed from sparse codes [N, k]: [N, d]."""
+        return torch.einsum("nk,nkd->nd", values, self._decoder[indices]) + self._offset
+
+    def __repr__(self) -> str:
+        return f"Dictionary(layer={self.layer}, {self.n_features} features of width {self.width}, {self.rule}, k={self.k})"
+
+
+def _norm(decoder: Tensor) -> str:
+    def unit(dim: int) -> bool:
+        return bool(torch.allclose(decoder.norm(dim=dim), torch.ones(decoder.shape[1 - dim]), atol=1e-3))
+
+    return "columns" if unit(1) else "rows" if unit(0) else "none"
+
+
+def _hash(tensors: Mapping[str, Tensor], settings: str) -> str:
+    digest = hashlib.sha256(settings.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""The project's own format: ``layerLL/dictionary.safetensors`` and ``layerLL/config.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from scircuit.run import atomic_path, write_json
+from scircuit.settings import UserError
+from tracing.dictionaries.dictionary import Dictionary
+
+FORMAT = "scircuit-dictionary-1"
+_NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
+
+
+def save_dictionary(dictionary: Dictionary, folder: Path | str) -> Path:
+    """Write one dictionary below `folder`; returns its ``layerLL`` folder."""
+    target = Path(folder) / f"layer{dictionary.layer:02d}"
+    target.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target / "dictionary.safetensors") as temporary:
+        save_file({name: t.cpu() for name, t in dictionary.tensors.items()}, temporary)
+    write_json(target / "config.json", {
+        "format": FORMAT, "layer": dictionary.layer, "width": dictionary.width, "n_features": dictionary.n_features,
+        "k": dictionary.k, "rule": dictionary.rule, "decoder_norm": dictionary.decoder_norm, "sha256": dictionary.sha256,
+        "provenance": dictionary.provenance,
+    })  # fmt: skip
+    return target
+
+
+def recognises(folder: Path) -> bool:
+    """Whether a folder holds one dictionary of this format."""
+    return (folder / "dictionary.safetensors").exists() and (folder / "config.json").exists()
+
+
+def read(folder: Path) -> Dictionary:
+    """Read one dictionary.
+
+    Raises
+    ------
+    UserError
+        If files are damaged or do not fit each other.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        tensors = load_file(folder / "dictionary.safetensors")
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"dictionary {folder} is damaged: {error}", "copy it again from its source, or train it again") from error
+    if config.get("format") != FORMAT:
+        raise UserError(f"dictionary {folder} has format {config.get('format')!r}; expected {FORMAT!r}", "write it with save_dictionary")
+    missing = [name for name in _NAMES if name not in tensors]
+    if missing:
+        raise UserError(f"dictionary {folder} lacks the weights {', '.join(missing)}; it has {', '.join(tensors)}", "write it with save_dictionary")
+    dictionary = Dictionary(
+        int(config["layer"]), *(tensors[name] for name in _NAMES), rule=config["rule"], k=int(config["k"]),
+        threshold=tensors.get("threshold"), provenance=config.get("provenance"),
+    )  # fmt: skip
+    if config.get("sha256") not in (None, dictionary.sha256):
+        raise UserError(
+            f"dictionary {folder}: the weights have hash {dictionary.sha256[:12]}, config.json says {str(config['sha256'])[:12]}",
+            "weights and config.json are of different dictionaries, or a file was changed: copy both again",
+        )
+    return dictionary
