@@ -1,0 +1,153 @@
+"""Everything the graph's schema says to Neo4j, generated from `scircuit.records`: constraints, indexes, ingest statements.
+
+Rows travel as lists in the order of `row_columns`; statements are fixed texts over ``$rows`` and ``$run``, one per kind
+and set of columns, so the server plans each once. What is written how:
+
+* nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it erases none);
+* relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly once;
+* relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from scircuit import records
+
+LEDGER_LABEL = "_LoadChunk"
+RUN = "run"
+
+
+def quoted(name: str) -> str:
+    """Name as a Cypher identifier; names come from the schema, never from data."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def constraints() -> list[str]:
+    """Statements that make every node key unique and index the properties declared as indexed; repeatable."""
+    statements = [
+        f"CREATE CONSTRAINT {quoted(f'{label.lower()}_id')} IF NOT EXISTS FOR (n:{quoted(label)}) REQUIRE n.id IS UNIQUE"
+        for label in records.NODES
+    ]
+    statements.append(
+        f"CREATE CONSTRAINT load_chunk_key IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) REQUIRE n.key IS UNIQUE"
+    )
+    statements.append(f"CREATE INDEX load_chunk_run IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) ON (n.run)")
+    for label, node in records.NODES.items():
+        statements += [
+            f"CREATE INDEX {quoted(f'{label.lower()}_{p.name}')} IF NOT EXISTS FOR (n:{quoted(label)}) ON (n.{quoted(p.name)})"
+            for p in node.properties
+            if p.indexed
+        ]
+    return statements
+
+
+def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
+    """Columns of one row as it is sent: keys first, then the given properties in declared order, without the constant run.
+
+    Raises
+    ------
+    ValueError
+        If the kind or a column is not declared.
+    """
+    given = set(columns)
+    schema = records.arrow_schema(kind, given)
+    return [name for name in schema.names if not (name == RUN and kind in records.RELATIONSHIPS)]
+
+
+def carries_run(kind: str) -> bool:
+    """Whether records of this kind belong to one run."""
+    return any(p.name == RUN for p in records.properties_of(kind))
+
+
+def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
+    """Statement that writes ``$rows`` of one kind and returns how many rows found their place as ``written``.
+
+    Parameters
+    ----------
+    kind
+        Node label or ``Source-TYPE-Target``.
+    columns
+        Property columns of the table; the rows hold `row_columns` of them.
+
+    Returns
+    -------
+    str
+        Cypher with the parameters ``$rows`` (list of lists) and ``$run`` (id of the run).
+
+    Raises
+    ------
+    ValueError
+        If the kind or a column is not declared.
+    """
+    columns = list(columns)
+    names = row_columns(kind, columns)
+    if kind in records.NODES:
+        return _nodes(kind, names)
+    return _relationships(records.RELATIONSHIPS[kind], names)
+
+
+def _nodes(label: str, names: list[str]) -> str:
+    lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
+    assigned = [f"n.{quoted(name)} = coalesce(row[{i}], n.{quoted(name)})" for i, name in enumerate(names) if i]
+    if assigned:
+        lines.append("SET " + ", ".join(assigned))
+    lines.append("RETURN count(*) AS written")
+    return "\n".join(lines)
+
+
+def _relationships(relationship: records.RelationshipType, names: list[str]) -> str:
+    kind = relationship.kind
+    lines = [
+        "UNWIND $rows AS row",
+        f"MATCH (a:{quoted(relationship.source)} {{id: row[0]}})",
+        f"MATCH (b:{quoted(relationship.target)} {{id: row[1]}})",
+    ]
+    if carries_run(kind):
+        values = [f"{quoted(RUN)}: $run"]
+        values += [f"{quoted(name)}: row[{i}]" for i, name in enumerate(names) if i > 1]
+        lines.append(f"CREATE (a)-[:{quoted(relationship.type)} {{{', '.join(values)}}}]->(b)")
+    else:
+        lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}]->(b)")
+        assigned = [f"r.{quoted(name)} = coalesce(row[{i}], r.{quoted(name)})" for i, name in enumerate(names) if i > 1]
+        if assigned:
+            lines.append("SET " + ", ".join(assigned))
+    lines.append("RETURN count(*) AS written")
+    return "\n".join(lines)
+
+
+def missing_cypher(label: str) -> str:
+    """Statement that returns as ``id`` which of ``$ids`` have no node of this label."""
+    return (
+        f"UNWIND $ids AS id OPTIONAL MATCH (n:{quoted(label)} {{id: id}}) WITH id, n WHERE n IS NULL RETURN DISTINCT id"
+    )
+
+
+LEDGER_CLAIM = f"""
+MERGE (c:{quoted(LEDGER_LABEL)} {{key: $key}})
+ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content, c.late = $late, c.sha256 = $sha256,
+              c.at = datetime(), c.fresh = true
+WITH c, coalesce(c.fresh, false) AS fresh
+REMOVE c.fresh
+RETURN fresh, c.content AS content
+"""
+
+LEDGER_OF_RUN = f"""
+MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}})
+RETURN c.key AS key, c.content AS content, c.late AS late, c.sha256 AS sha256, coalesce(c.deleting, false) AS deleting
+"""
+
+# One row is one source: [source, {{target: q}}]. Only edges of this run are touched.
+LATE_Q = """
+UNWIND $rows AS row
+MATCH (:Feature {id: row[0]})-[r:AFFECTS]->(t:Feature) WHERE r.run = $run AND row[1][t.id] IS NOT NULL
+SET r.q = row[1][t.id]
+RETURN count(*) AS written
+"""
+
+LEDGER_LATE = f"""
+MATCH (c:{quoted(LEDGER_LABEL)} {{key: $key}})
+WITH c, c.late AS before
+SET c.late = $late, c.sha256 = $sha256
+RETURN before
+"""
