@@ -130,21 +130,22 @@ def _trace_units(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: boo
     })  # fmt: skip
     stats = run.folder / "units"
     stats.mkdir(exist_ok=True)
+    sizes = {u: len(tracer.features_of(u)) for u in tracer.units}
     todo = [u for u in tracer.units if u not in run.done or not (stats / f"{u}.npz").exists()]
     if run.resumed and len(todo) < len(tracer.units):
         say(f"  resuming run {run.id}: {len(tracer.units) - len(todo)} of {len(tracer.units)} work units are done")
-    progress = Progress("tracing", sum(tracer.unit_sizes[u] for u in todo), "features", quiet=quiet)
+    progress = Progress("tracing", sum(sizes[u] for u in todo), "features", quiet=quiet)
     features = edges = 0
     for unit in todo:
         result = tracer.run_unit(unit)
         with atomic_path(stats / f"{unit}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, p=result.p_values, counts=result.p_counts, live=result.live, pairs=result.pairs, zero=result.zero_edit_max)
         run.write(unit, {"Feature-AFFECTS-Feature": result.edges})
-        features += tracer.unit_sizes[unit]
+        features += sizes[unit]
         edges += result.edges.num_rows
         progress.update(features, _note(run, edges))
     summary = [np.load(stats / f"{u}.npz") for u in tracer.units]
-    table = calibrate.q_table(np.concatenate([s["p"] for s in summary]), np.concatenate([s["counts"] for s in summary]))
+    table = calibrate.q_table([s["p"] for s in summary], [s["counts"] for s in summary])
     stored = calibrated = legacy = 0
     for entry in [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature"]:
         with_q = calibrate.with_q(run.store.read(entry), table)
@@ -154,16 +155,15 @@ def _trace_units(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: boo
         legacy += int(calibrate.legacy(with_q).sum())
     if not quiet:
         say("  controls: zero edit, random direction, feature swap, pass-through, split halves")
-    edges_table = run.store.tables("Feature-AFFECTS-Feature")
-    controls = tracer.run_controls(edges_table, table)
+    controls = tracer.run_controls(table.threshold(0.05))
     run.write("controls", controls.tables)
     live = int(sum(int(s["live"]) for s in summary))
     zero = max(controls.zero_edit_max, max((float(s["zero"]) for s in summary), default=0.0))
     findings = {
-        "sources": int(sum(tracer.unit_sizes.values())), "cells": len(inputs.cohort.row_ids), "source_layer": config.source_layer,
+        "sources": int(sum(sizes.values())), "cells": len(inputs.cohort.row_ids), "source_layer": config.source_layer,
         "target_layers": list(config.target_layers), "pairs": int(sum(int(s["pairs"]) for s in summary)), "live_tests": live,
         "edges": stored, "edges_calibrated": calibrated, "edges_legacy": legacy, "zero_edit_max": zero,
-        "p_at_q05": calibrate.p_threshold(table, 0.05), "controls": controls.findings,
+        "p_at_q05": table.threshold(0.05), "controls": controls.findings,
     }  # fmt: skip
     run.conclude(findings, edges=stored, edges_calibrated=calibrated, edges_legacy=legacy, live_tests=live, zero_edit_max=zero)
 

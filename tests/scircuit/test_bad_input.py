@@ -1,0 +1,128 @@
+"""Every verb with bad input: one clear message with the fix, exit code 2, and nothing counted as complete."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+BASE = ("--no-database",)
+
+
+def scircuit(*arguments, cwd, env=None):
+    return subprocess.run(
+        [sys.executable, "-c", "from scircuit.cli.main import main; main()", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "NEO4J_URI": "", **(env or {})}, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def demo_inputs(examples):
+    return {
+        "model": examples / "model", "dictionaries": examples / "dictionaries", "cells": examples / "cells" / "celltypist_sample_559cells.h5ad",
+    }  # fmt: skip
+
+
+def trace_with(inputs, tmp_path, *extra):
+    options = [part for key, value in inputs.items() for part in (f"--{key}", value)]
+    return scircuit("trace", *options, *BASE, *extra, "--n-cells", "4", cwd=tmp_path)
+
+
+def refused(result, *expected):
+    assert result.returncode == 2, result.stderr[-2000:]
+    assert "Traceback" not in result.stderr
+    assert "fix:" in result.stderr or "Usage" in result.stderr or "Error:" in result.stderr
+    for text in expected:
+        assert text in result.stderr
+
+
+def test_wrong_paths(demo_inputs, tmp_path):
+    refused(trace_with({**demo_inputs, "model": tmp_path / "nowhere"}, tmp_path), "model folder", "does not exist")
+    refused(trace_with({**demo_inputs, "dictionaries": demo_inputs["cells"]}, tmp_path), "dictionaries folder", "is a file")
+    refused(trace_with({**demo_inputs, "cells": tmp_path / "none.h5ad"}, tmp_path), "none.h5ad")
+    assert not (tmp_path / "scircuit-study" / "runs").exists()
+
+
+def test_wrong_layers(demo_inputs, tmp_path):
+    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "17"), "source layer 17 has no dictionary", "0, 1, 2, 3, 4, 5")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "5"), "no dictionary lies after source layer 5")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "3", "--target-layers", "2"), "do not lie after source layer 3")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "3", "--target-layers", "9"), "target layer 9 has no dictionary")
+
+
+def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path):
+    import json
+
+    import torch
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = json.loads((examples / "model" / "config.json").read_text())
+    torch.manual_seed(0)
+    for layers, width, message in ((6, 64, "reads width 128"), (2, 128, "has layers 0..1")):
+        model = BertForMaskedLM(BertConfig(
+            vocab_size=config["vocab_size"], hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=config["max_position_embeddings"],
+        ))  # fmt: skip
+        folder = tmp_path / f"model-{layers}-{width}"
+        model.save_pretrained(folder)
+        refused(trace_with({**demo_inputs, "model": folder}, tmp_path), message, "trained on this model")
+
+
+def test_pickles_are_never_run(demo_inputs, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'ran'}",))
+
+    bomb = tmp_path / "cells.h5ad"
+    bomb.write_bytes(pickle.dumps(Bomb()))
+    refused(trace_with({**demo_inputs, "cells": bomb}, tmp_path))
+    folder = tmp_path / "dictionaries" / "layer01_x4_k32"
+    folder.mkdir(parents=True)
+    (folder / "sae_final.pt").write_bytes(pickle.dumps(Bomb()))
+    refused(trace_with({**demo_inputs, "dictionaries": folder.parent}, tmp_path))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text((demo_inputs["model"] / "config.json").read_text())
+    (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
+    refused(trace_with({**demo_inputs, "model": model}, tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_filters_that_leave_nothing(demo_inputs, tmp_path):
+    refused(trace_with(demo_inputs, tmp_path, "--where", "cell_line=K562"), "cell_line")
+
+
+def test_unknown_options_and_verbs(tmp_path):
+    refused(scircuit("trace", "--sourcelayer", "1", cwd=tmp_path))
+    refused(scircuit("tracee", cwd=tmp_path), "did you mean 'trace'?")
+    refused(scircuit("trace", cwd=tmp_path), "--model")
+    refused(scircuit("annotate", cwd=tmp_path), "no complete 'trace' run")
+    refused(scircuit("analyse", cwd=tmp_path), "no complete 'trace' run")
+    refused(scircuit("steer", cwd=tmp_path), "no complete 'trace' run")
+    refused(scircuit("report", cwd=tmp_path), "no complete 'trace' run")
+    refused(scircuit("load", cwd=tmp_path), "has no runs")
+    refused(scircuit("query", "top_hubz", cwd=tmp_path), "top_hubz")
+    refused(scircuit("query", "--cypher", "RETURN 1", "top_hubs", cwd=tmp_path), "give one of them")
+
+
+def test_half_named_server(demo_inputs, tmp_path):
+    result = scircuit("query", "--cypher", "RETURN 1", cwd=tmp_path, env={"NEO4J_URI": "bolt://127.0.0.1:1", "NEO4J_PASSWORD": ""})
+    refused(result)
+
+
+def test_server_away(tmp_path):
+    env = {"NEO4J_URI": "bolt://127.0.0.1:1", "NEO4J_USERNAME": "neo4j", "NEO4J_PASSWORD": "not-there-1"}
+    refused(scircuit("query", "--cypher", "RETURN 1", cwd=tmp_path, env=env), "127.0.0.1:1")
+
+
+def test_damaged_study_file(demo_inputs, tmp_path):
+    study = tmp_path / "scircuit-study"
+    study.mkdir()
+    (study / "study.toml").write_text("trace = [")
+    refused(scircuit("trace", cwd=tmp_path), "study.toml is not valid TOML")
+
+
+def test_read_only_study(demo_inputs, tmp_path):
+    (tmp_path / "scircuit-study").write_text("a file where the study should be")
+    refused(trace_with(demo_inputs, tmp_path))

@@ -1,0 +1,115 @@
+"""The whole job through the command line, as a person runs it: real cells, real model, real Neo4j, real gene sets."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def scircuit(*arguments, cwd, **more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("NEO4J_")}
+    return subprocess.run(
+        [sys.executable, "-c", "from scircuit.cli.main import main; main()", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, check=False, env=env, timeout=1500, **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """One full demo; the server is stopped at the end."""
+    folder = tmp_path_factory.mktemp("demo")
+    result = scircuit("demo", "--json", cwd=folder)
+    try:
+        assert result.returncode == 0, result.stderr[-4000:]
+        yield folder, json.loads(result.stdout.strip().splitlines()[-1]), result.stderr
+    finally:
+        scircuit("db", "stop", cwd=folder)
+
+
+@pytest.mark.server
+def test_the_numbers_are_there_and_agree(demo):
+    _, found, _ = demo
+    for key in (
+        "edges_traced", "edges_in_graph", "features", "features_annotated", "null_annotation_rate", "zero_edit_max", "tail_alpha", "seconds", "report", "browser",
+    ):  # fmt: skip
+        assert key in found
+    assert found["edges_in_graph"] == found["edges_traced"] > 10_000
+    assert found["mlm_loss"] < found["unigram_loss"]
+    assert 0 <= found["null_annotation_rate"] <= 1
+    assert found["zero_edit_max"] < 1e-4
+    assert found["seconds"]["total"] < 3600
+
+
+@pytest.mark.server
+def test_every_active_feature_was_traced(demo):
+    folder, found, _ = demo
+    result = scircuit(
+        "query", "--format", "json", "--cypher",
+        "MATCH (f:Feature {layer: 1}) WHERE f.alive RETURN count(f) AS alive, sum(CASE WHEN f.traced THEN 1 ELSE 0 END) AS traced", cwd=folder,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    row = json.loads(result.stdout)[0]
+    assert row["alive"] == row["traced"] == found["sources"] > 100
+
+
+@pytest.mark.server
+def test_findings_are_node_properties(demo):
+    folder, _, _ = demo
+    result = scircuit(
+        "query", "--format", "json", "--cypher",
+        "MATCH (f:Feature) RETURN count(f.hub_rank) AS hubs, count(f.annotated) AS annotated, count(f.ablation_redundancy) AS ablated, "
+        "count(f.steering_slope) AS steered, count(f.firing_rate) AS rates", cwd=folder,
+    )  # fmt: skip
+    row = json.loads(result.stdout)[0]
+    assert all(row.values()), row
+
+
+@pytest.mark.server
+def test_graph_equals_the_shards(demo):
+    folder, found, _ = demo
+    import scircuit as sc
+    from ingest.checksum import graph_checksums, shard_checksums
+
+    study = folder / "scircuit-study"
+    run = found["runs"]["trace"]
+    with sc.connect(study) as connection:
+        assert graph_checksums(connection, run) == shard_checksums(study / "runs" / run)
+
+
+@pytest.mark.server
+def test_the_report_stands_alone(demo):
+    _, found, _ = demo
+    with open(found["report"]) as file:
+        page = file.read()
+    assert "<svg" in page or "data:image/png" in page
+    for outside in ("http-equiv", "src=\"http", "href=\"http://", "@import"):
+        assert outside not in page
+
+
+@pytest.mark.server
+def test_status_tells_a_program_how_to_connect(demo):
+    folder, found, _ = demo
+    status = json.loads(scircuit("db", "status", "--json", cwd=folder).stdout)
+    assert {"uri", "user", "password", "browser", "version", "pid", "home"} <= set(status)
+    assert status["browser"] == found["browser"]
+    assert "127.0.0.1" in status["uri"] or "localhost" in status["uri"]
+    password_file = folder / "scircuit-study" / "neo4j" / "password"
+    assert password_file.stat().st_mode & 0o077 == 0
+    with open(found["report"]) as file:
+        assert status["password"] not in file.read()
+
+
+@pytest.mark.server
+def test_the_second_time_costs_seconds(demo):
+    folder, found, _ = demo
+    start = time.monotonic()
+    again = scircuit("demo", "--json", cwd=folder)
+    took = time.monotonic() - start
+    assert again.returncode == 0, again.stderr[-4000:]
+    second = json.loads(again.stdout.strip().splitlines()[-1])
+    assert second["runs"] == found["runs"]
+    assert second["edges_in_graph"] == found["edges_in_graph"]
+    assert took < found["seconds"]["total"] / 2
