@@ -194,7 +194,7 @@ def info_of(home: Path, state: State) -> ServerInfo:
         uri=uri,
         user=USER,
         password=read_password(home),
-        browser=f"{http}/browser/?dbms={uri.replace('//', f'//{USER}@')}&db={DATABASE}",
+        browser=f"{http}/browser/?dbms={uri.replace('//', f'//{USER}@')}",
         http=http,
         version=state.version,
         pid=state.pid or None,

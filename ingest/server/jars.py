@@ -98,7 +98,7 @@ def is_intact(path: Path, jar: Jar) -> bool:
     """Whether the file is there and is the locked one."""
     try:
         return path.stat().st_size == jar.size and sha256_of(path) == jar.sha256
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
