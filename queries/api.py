@@ -70,12 +70,10 @@ def query(connection: Connection, name: str, **parameters: Any) -> pd.DataFrame:
     """
     question = find(name)
     values = _resolve(connection, question, check(name, parameters))
-    rows = connection.run(question.cypher, **values)
-    if not rows:
+    answer = connection.frame(question.cypher, **values)
+    if answer.empty:
         _explain_nothing(connection, question, values)
-    import pandas as pd
-
-    return pd.DataFrame(rows, columns=[c.name for c in question.columns])
+    return answer
 
 
 def cypher(connection: Connection, text: str, *, write: bool = False, **parameters: Any) -> pd.DataFrame:

@@ -1,5 +1,5 @@
 // name: annotation_graph
-// title: Genes and terms of a feature
+// title: Genes and terms, drawn
 // folder: Features
 // question: Which genes and terms is this feature about?
 // shape: graph

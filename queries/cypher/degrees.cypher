@@ -1,5 +1,5 @@
 // name: degrees
-// title: Degrees at a threshold of your own
+// title: Degrees at a threshold
 // folder: Hubs
 // question: How many features does each feature affect at this threshold?
 // shape: table

@@ -1,5 +1,5 @@
 // name: feature_circuit
-// title: Neighbourhood of a feature
+// title: Neighbourhood, drawn
 // folder: Features
 // question: What feeds this feature, and what does it drive?
 // shape: graph

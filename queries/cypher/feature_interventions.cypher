@@ -1,5 +1,5 @@
 // name: feature_interventions
-// title: Ablation and steering of a feature
+// title: Ablation and steering
 // folder: Interventions
 // question: What did joint ablation and steering of this feature show?
 // shape: table

@@ -1,5 +1,5 @@
 // name: hubs_without_annotation
-// title: Hubs without annotation
+// title: Hubs without a name
 // folder: Hubs
 // question: Which strong hubs have no name in any gene-set library?
 // shape: table

@@ -1,5 +1,5 @@
 // name: interactions
-// title: Interactions of joint ablations
+// title: Joint ablations
 // folder: Interventions
 // question: Which features respond to a joint ablation otherwise than to the sum of the single ones?
 // shape: table

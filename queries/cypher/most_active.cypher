@@ -1,5 +1,5 @@
 // name: most_active
-// title: Features that fire most
+// title: Most active features
 // folder: Hubs
 // question: Which features fire most, and does that explain their degree?
 // shape: table

@@ -1,5 +1,5 @@
 // name: overview
-// title: Overview: the top hubs and their strongest edges
+// title: Overview, drawn
 // folder: Start here
 // question: What does the map look like around its strongest hubs?
 // shape: graph

@@ -1,5 +1,5 @@
 // name: path_graph
-// title: Strongest paths between two features, drawn
+// title: Feature to feature, drawn
 // folder: Paths
 // question: By which way does one feature reach another?
 // shape: graph

@@ -1,5 +1,5 @@
 // name: provenance_graph
-// title: Provenance of a run, drawn
+// title: Provenance, drawn
 // folder: Runs and controls
 // question: Where does this run come from, and what was computed from it?
 // shape: graph

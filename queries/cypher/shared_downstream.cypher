@@ -1,5 +1,5 @@
 // name: shared_downstream
-// title: Shared downstream of two hubs
+// title: Shared by two hubs
 // folder: Paths
 // question: Which features do both of these affect, and is that more than chance?
 // shape: table

@@ -1,5 +1,5 @@
 // name: shared_downstream_graph
-// title: Shared downstream of two hubs, drawn
+// title: Shared by two hubs, drawn
 // folder: Paths
 // question: Which features do both of these affect?
 // shape: graph

@@ -1,5 +1,5 @@
 // name: strict_edges
-// title: Edges that survive the strict rule
+// title: Edges by the strict rule
 // folder: Edges
 // question: Which edges hold in both halves of the cells and at q?
 // shape: table

@@ -1,5 +1,5 @@
 // name: strongest_edges
-// title: Strongest edges of a layer pair
+// title: Strongest edges
 // folder: Edges
 // question: Which edges are the strongest between two layers?
 // shape: table

@@ -1,5 +1,5 @@
 // name: strongest_paths
-// title: Strongest paths between two features
+// title: Feature to feature
 // folder: Paths
 // question: By which way does one feature reach another?
 // shape: table

@@ -1,5 +1,5 @@
 // name: term_circuit
-// title: Circuit of a term
+// title: Circuit of a term, drawn
 // folder: Paths
 // question: What does the circuit of a GO term or pathway look like?
 // shape: graph

@@ -1,5 +1,5 @@
 // name: term_paths
-// title: Strongest paths between two terms
+// title: Term to term
 // folder: Paths
 // question: How do the features of one process reach the features of another?
 // shape: table

@@ -1,5 +1,5 @@
 // name: top_hubs
-// title: Hubs, adjusted for firing rate
+// title: Hubs for their firing rate
 // folder: Hubs
 // question: Which features affect more features than their firing rate explains?
 // shape: table

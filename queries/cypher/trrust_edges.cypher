@@ -1,5 +1,5 @@
 // name: trrust_edges
-// title: Edges that agree with TRRUST
+// title: Edges that fit TRRUST
 // folder: Regulation
 // question: Which edges run from the features of a regulator to the features of its target gene?
 // shape: table

@@ -1,5 +1,5 @@
 // name: trrust_graph
-// title: Edges that agree with TRRUST, drawn
+// title: TRRUST edges, drawn
 // folder: Regulation
 // question: Which edges run from the features of a regulator to the features of its target gene?
 // shape: graph

@@ -1,5 +1,5 @@
 // name: trrust_share
-// title: Edges that agree with TRRUST, beside chance
+// title: TRRUST, beside chance
 // folder: Regulation
 // question: Do edges agree with TRRUST more often than pairs of features drawn at random?
 // shape: table

@@ -1,0 +1,56 @@
+"""The Browser's guide: the words, the ten best questions with runnable queries, and where each control is.
+
+A page in the classic Browser's guide format: ``<slide>`` elements, and ``<pre class="pre-scroll code runnable">`` blocks that a click puts
+into the editor.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from queries.browser.literal import filled
+from queries.browser.style import style
+from queries.catalogue import load_catalogue
+
+TEN = {
+    "Hubs": ("top_hubs", "hubs_without_annotation"),
+    "One feature": ("feature_circuit", "feature_annotation"),
+    "Paths": ("strongest_paths", "term_circuit"),
+    "Edges you can trust": ("strict_edges", "sign_by_layer"),
+    "Regulation and interventions": ("trrust_share", "interactions"),
+}
+CONTROLS = (
+    ("the effect is not numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
+    ("the edge is about this feature", "random_direction and feature_swap: control_edges / edges"),
+    ("the blocks compute it", "passthrough on every edge: the edit re-encoded without any block"),
+    ("the edge holds in other cells", "halves on every edge; split_half in the controls"),
+    ("the hub is more than a busy feature", "expected_degree, random_degree and swap_degree beside out_degree"),
+    ("the annotation beats chance", "Run.null_annotation_rate beside annotation_rate"),
+    ("joint ablations interact", "ratio_null: exactly additive effects on the same cells"),
+    ("steering moves these genes", "steering_control: a random direction of equal norm"),
+    ("edges follow known regulation", "expected_share and agree_expected beside the shares"),
+)
+COLOURS = ("Feature", "Gene", "Term", "Module", "CellType", "Intervention", "Control", "Run", "Cohort", "Dictionary", "Model")
+
+
+def guide() -> str:
+    """The guide as HTML."""
+    import jinja2
+    import markupsafe
+
+    catalogue = load_catalogue()
+    rules = style()
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+
+    def ask(name: str) -> markupsafe.Markup:
+        query = catalogue[name]
+        text = markupsafe.escape(f"// {query.title}\n{filled(query)}")
+        shown = "picture" if query.graph else "table"
+        return markupsafe.Markup(  # noqa: S704 - the pieces are escaped
+            '<p style="margin-top:14px"><b>{question}</b> <small>({shown})</small></p>'
+            '<figure><pre class="pre-scroll code runnable" style="max-height:96px;overflow:auto;font-size:11px;line-height:1.35">{text}</pre></figure>'
+        ).format(question=query.question, shown=shown, text=text)
+
+    template = environment.from_string(files("queries").joinpath("browser", "guide.html.j2").read_text(encoding="utf-8"))
+    colours = [(label, rules[f"node.{label}"]["color"], rules[f"node.{label}"]["text-color-internal"]) for label in COLOURS]
+    return template.render(ask=ask, slides=TEN.items(), controls=CONTROLS, colours=colours) + "\n"
