@@ -95,7 +95,7 @@ def trace(
     identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
         place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,
-        cohort=inputs.cohort.manifest(), record={"method": "exact", "seed": config.seed, "device": config.device, "numerics": "float32"},
+        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in inputs.cohort.report]}, record={"method": "exact", "seed": config.seed, "device": config.device, "numerics": "float32"},
     ) as run:  # fmt: skip
         new = not run.finished
         if new:

@@ -1,0 +1,153 @@
+"""``scircuit report``: one self-contained HTML page, every number from the runs, every claim with its control beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scircuit import __version__
+from scircuit.cli.analyse import child_of, compute
+from scircuit.cli.annotate import trace_run
+from scircuit.cli.command import study_option
+from scircuit.cli.options import build
+from scircuit.run import Manifest, Study, atomic_path, now
+from scircuit.settings import DEFAULT_STUDY, AnalyseConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.report import ReportInput
+
+READOUT = "slope of the top gene's logit per dose"
+SHOWN_QUERIES = ("top_hubs", "strongest_edges", "hub_neighbourhood")
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """Where the page is, and its findings."""
+
+    path: Path
+    sentences: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"report": str(self.path), "sentences": list(self.sentences)}
+
+    def __str__(self) -> str:
+        return "\n".join([f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)] + ["", f"report {self.path}"])
+
+
+def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
+    """Write the report of a trace run (default: the newest) and of what was computed from it.
+
+    Raises
+    ------
+    UserError
+        If there is no complete trace run.
+    """
+    from analysis.report import build_report, findings
+
+    place = Study(Path(study))
+    parts = gather(place, trace_run(place, run))
+    with atomic_path(place.report) as temporary:
+        temporary.write_text(build_report(parts))
+    return ReportResult(place.report.resolve(), tuple(f.sentence for f in findings(parts)))
+
+
+def gather(study: Study, trace: Manifest) -> ReportInput:
+    """Everything the page shows, from the shards and manifests of the runs."""
+    import pandas as pd
+
+    from analysis.report import Check, ReportInput
+    from ingest.shards import ShardStore
+
+    children = {verb: child_of(study, verb, trace.run) for verb in ("annotate", "analyse", "ablate", "steer")}
+    runs = [trace, *(m for m in children.values() if m)]
+    stores = {m.verb: ShardStore(study.run_folder(m.run)) for m in runs}
+
+    def rows(verb: str, kind: str) -> pd.DataFrame:
+        return stores[verb].tables(kind).to_pandas() if verb in stores else pd.DataFrame()
+
+    model = rows("trace", "Model").iloc[0].dropna().to_dict()
+    dictionaries = rows("trace", "Dictionary").sort_values("layer")
+    losses, pca = _metrics(trace)
+    if pca:
+        dictionaries["pca_variance_explained"] = dictionaries["layer"].map(pca.get)
+    analysed = children["analyse"]
+    analysis = compute(study, trace, children["annotate"], build(AnalyseConfig, analysed.config), analysed.run) if analysed else None
+    frames = [rows(v, k) for v in ("ablate", "steer") for k in ("Intervention",)]
+    members = [rows(v, "Feature-PART_OF-Intervention") for v in ("ablate", "steer")]
+    return ReportInput(
+        title=f"Circuits of {model.get('name', 'the model')}, layer {trace.findings['source_layer']}", trace=trace.findings,
+        cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(), model={**model, **losses}, dictionaries=dictionaries,
+        checks=[Check(*line) for line in trace.cohort.get("report", [])], analysis=analysis,
+        annotate=children["annotate"].findings if children["annotate"] else {}, features=joined_features([s.tables("Feature").to_pandas() for s in stores.values()]),
+        controls=rows("trace", "Control"), interventions=_stack(frames), members=_stack(members), readout=READOUT,
+        runs=[{**{k: getattr(m, k) for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")},
+               "device": m.config.get("device", ""), "seed": m.config.get("seed")} for m in runs],
+        browser=_browser(study), queries=_sample_queries(), generated=now(), version=__version__,
+    )  # fmt: skip
+
+
+def joined_features(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Feature properties of several runs, one row per feature; later runs win where both know a value."""
+    import pandas as pd
+
+    joined = pd.DataFrame()
+    for table in tables:
+        if len(table):
+            joined = table.set_index("id").combine_first(joined) if len(joined) else table.set_index("id")
+    return joined.reset_index()
+
+
+def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    full = [f for f in frames if len(f)]
+    return pd.concat(full, ignore_index=True) if full else pd.DataFrame()
+
+
+def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
+    """Losses of the model and PCA baselines of its dictionaries, where their folders tell."""
+    losses: dict[str, float] = {}
+    pca: dict[int, float] = {}
+    model, dictionaries = (Path(trace.config[k]) / "metrics.json" for k in ("model", "dictionaries"))
+    if model.exists():
+        known = json.loads(model.read_text())
+        losses = {k: known[k] for k in ("mlm_loss", "unigram_loss") if k in known}
+    if dictionaries.exists():
+        known = json.loads(dictionaries.read_text()).get("layers", [])
+        pca = {int(d["layer"]): float(d["pca_variance_explained"]) for d in known if "pca_variance_explained" in d}
+    return losses, pca
+
+
+def _browser(study: Study) -> str:
+    from ingest import server
+    from ingest.connection import target_from_env
+
+    if target_from_env() is not None:
+        return ""
+    info = server.status(study.server_home)
+    return info.browser if info.running else ""
+
+
+def _sample_queries() -> list[Any]:
+    from analysis.report import SampleQuery
+    from queries.catalogue import load_catalogue
+
+    catalogue = load_catalogue()
+    return [SampleQuery(catalogue[name].question, catalogue[name].cypher) for name in SHOWN_QUERIES if name in catalogue]
+
+
+@click.command("report")
+@study_option
+@click.option("--run", default="", help="trace run (default: the newest complete one)")
+@click.option("--json", "as_json", is_flag=True, help="print as one JSON object")
+def command(study: Path, run: str, as_json: bool) -> None:
+    """Write the report: one self-contained HTML page."""
+    result = report(study, run)
+    click.echo(json.dumps(result.to_json()) if as_json else str(result))
