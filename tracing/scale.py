@@ -6,8 +6,8 @@ If values are f(c n_i), with n_i the integer counts of a cell and one constant c
 
 is a ratio of integers, within the error that storage allows (float32, or values rounded to some decimals). This holds for genes
 dropped after normalisation too, where the sum over a cell is no longer constant. f is tried as identity (CP10k), log1p, log2(x + 1)
-and log1p twice; a scale is *proven* when at least 99 % of the informative values of the cells fit. Doubly logged data are refused,
-as are negative (scaled) values and anything that cannot be proven.
+and log1p twice; a scale is *proven* when at least 90 % of the informative values fit, and then every single cell must fit it (`misfits`). Doubly
+logged data are refused, as are negative (scaled) values and anything that cannot be proven.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from scipy import sparse
 
 _LARGEST_MULTIPLE = 8  # smallest count of a cell, at most
-_FIT = 0.99
+_FIT = 0.99  # share of a cell's informative values that fix its smallest count
+_PROVEN = 0.9  # share of all informative values that proves a scale
 _INFORMATIVE = 0.15  # largest error of a ratio at which missing an integer would be noticed
 _LOG_LIMIT = 50.0  # no logarithm of a count or rate is larger
 
@@ -99,7 +100,7 @@ def _proven(values: sparse.csr_matrix) -> Scale | None:
         for x in _cells(values):
             _, fit, informative, luck = _ratios(x, inverse, slope, _quantum(values.data))
             checked, fitting, chance = checked + informative, fitting + fit, chance + luck
-        if checked >= 50 and fitting / checked >= _FIT and chance / checked < 0.3:
+        if checked >= 50 and fitting / checked >= _PROVEN and chance / checked < 0.3:
             evidence = f"{fitting:,} of {checked:,} ratios to the smallest value of the cell are integers, {chance:,.0f} by chance"
             if name == "log1p taken twice":
                 fix = f"the file was log-transformed twice; undo it at its source. {_FIX}"
