@@ -214,5 +214,5 @@ def _findings(
             "matched": [{k: (_number(v) if isinstance(v, float) else v) for k, v in t._asdict().items()} for t in bias.matched],
             "logistic": {k: (_number(v) if isinstance(v, float) else list(v) if isinstance(v, tuple) else v) for k, v in bias.logistic._asdict().items()},
         },
-        "layer_pairs": json.loads(pairs.frame.to_json(orient="records")) if len(pairs.frame) else [],
+        "layer_pairs": json.loads(pairs.frame.to_json(orient="records") or "[]") if len(pairs.frame) else [],
     }  # fmt: skip

@@ -143,7 +143,7 @@ def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count:
     """
     import pandas as pd
 
-    frame = catalogue if isinstance(catalogue, pd.DataFrame) else catalogue.to_pandas()
+    frame: Any = catalogue if isinstance(catalogue, pd.DataFrame) else catalogue.to_pandas()
     needed = ["layer", "index", "gene", "mean_activation", "fire_count"]
     if missing := [c for c in needed if c not in frame.columns]:
         raise UserError(f"the catalogue lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}", "trace again")
@@ -153,7 +153,7 @@ def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count:
     kept = frame[frame["fire_count"] >= min_fire_count]
     kept = kept.sort_values(["layer", "index", "mean_activation", "fire_count", "gene"], ascending=[True, True, False, False, True], kind="stable")
     kept = kept.groupby(["layer", "index"], sort=False).head(top)
-    grouped = {key: g for key, g in kept.groupby(["layer", "index"], sort=False)}
+    grouped = dict(iter(kept.groupby(["layer", "index"], sort=False)))
     empty = kept.iloc[:0]
     parts = [grouped.get((la, ix), empty) for la, ix in features.itertuples(index=False)]
     return TopGenes(

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.enrichment import Hits, shared_genes
 from analysis.hypergeometric import odds_ratio
-from analysis.incidence import Incidence
+from analysis.incidence import Incidence, row_count
 from scircuit.address import parse
 from scircuit.records import arrow_schema, conform
 
@@ -72,10 +72,10 @@ class Found(NamedTuple):
     frame: pd.DataFrame
 
 
-def _table(kind: str, columns: dict[str, Sequence[Any]]) -> pa.Table:
+def _table(kind: str, columns: Mapping[str, Any]) -> pa.Table:
     import pyarrow as pa
 
-    schema = arrow_schema(kind, columns)
+    schema = arrow_schema(kind, list(columns))
     return conform(kind, pa.table({f.name: pa.array(columns[f.name], type=f.type) for f in schema}))
 
 
@@ -138,14 +138,14 @@ def _feature_frame(
 ) -> pd.DataFrame:  # fmt: skip
     import pandas as pd
 
-    sizes = incidence.sizes
+    sizes, count = incidence.sizes, row_count(rows)
     q_all = calibration.q["all"]
     two = hits.overlap >= 2
-    best = _best(hits, two, sizes, rows.shape[0])
+    best = _best(hits, two, sizes, count)
     annotated = (q_all <= config.q) & (best >= 0)
     in_some_term = np.asarray(incidence.matrix.sum(axis=1)).ravel() > 0
     annotatable = np.asarray(rows @ in_some_term.astype(np.int64)).ravel()
-    at_threshold = np.bincount(hits.row[two & (hits.p <= calibration.threshold["all"])], minlength=rows.shape[0])
+    at_threshold = np.bincount(hits.row[two & (hits.p <= calibration.threshold["all"])], minlength=count)
     frame = pd.DataFrame({
         "id": addresses, "layer": tops.layer, "index": tops.index,
         "top_genes": [[names.symbol[g] for g in genes] for genes in tops.genes],
@@ -153,7 +153,7 @@ def _feature_frame(
         "best_tf": None, "best_tf_q": np.nan,
     })  # fmt: skip
     columns = {c: frame[c].tolist() for c in ("label", "label_library", "label_q", "annotated", "terms", "annotatable_genes", "best_tf", "best_tf_q")}
-    tf_best = _best(hits, two & np.isin(hits.column, _columns(incidence, trrust.name)), sizes, rows.shape[0]) if trrust else None
+    tf_best = _best(hits, two & np.isin(hits.column, _columns(incidence, trrust.name)), sizes, count) if trrust else None
     for r, f in enumerate(tested.tolist()):
         columns["annotatable_genes"][f] = int(annotatable[r])
         columns["terms"][f] = int(at_threshold[r]) if annotated[r] else 0

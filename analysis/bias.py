@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -98,8 +98,8 @@ def fisher_top(annotated: np.ndarray, rank: np.ndarray, k: int, ranking: str = "
     top = rank <= k
     a, b = int((top & annotated).sum()), int((top & ~annotated).sum())
     c, d = int((~top & annotated).sum()), int((~top & ~annotated).sum())
-    ratio, p = fisher_exact([[a, b], [c, d]])
-    return FisherTest(ranking, int(top.sum()), a, b, c, d, float(ratio), float(p))
+    found: Any = fisher_exact([[a, b], [c, d]])
+    return FisherTest(ranking, int(top.sum()), a, b, c, d, float(found[0]), float(found[1]))
 
 
 def matched_top(

@@ -18,7 +18,7 @@ from scipy import sparse
 from analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
 from analysis.genesets import GeneSetLibrary
 from analysis.hypergeometric import TailTable, odds_ratio
-from analysis.incidence import Incidence, build
+from analysis.incidence import Incidence, build, row_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,9 +78,9 @@ def overlaps(lists: sparse.csr_matrix, incidence: Incidence, table: TailTable | 
     sizes = np.diff(lists.indptr)
     term_sizes = incidence.sizes
     table = table or TailTable(sizes, term_sizes, len(incidence.genes))
-    for start in range(0, lists.shape[0], chunk):
+    for start in range(0, row_count(lists), chunk):
         block = lists[start : start + chunk]
-        product = (block @ incidence.matrix).tocsr()
+        product: Any = (block @ incidence.matrix).tocsr()
         row = np.repeat(np.arange(product.shape[0], dtype=np.int64), np.diff(product.indptr)) + start
         k = product.data.astype(np.int64)
         yield Hits(row, product.indices.astype(np.int64), k, table.tail(k, term_sizes[product.indices], sizes[row]))
@@ -96,7 +96,7 @@ def collect(blocks: Iterator[Hits]) -> Hits:
 
 
 def correct(hits: Hits, lists: int, terms: int, family: Family = "pooled") -> tuple[np.ndarray, int]:
-    """q of every hit and the size of the (largest) family; see `FAMILIES`.
+    """Q of every hit and the size of the (largest) family; see `FAMILIES`.
 
     Raises
     ------

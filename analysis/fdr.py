@@ -10,7 +10,7 @@ import numpy as np
 
 
 def benjamini_hochberg(p: np.ndarray, family: int | None = None) -> np.ndarray:
-    """q values in the order of `p`.
+    """Q values in the order of `p`.
 
     Parameters
     ----------

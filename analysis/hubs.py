@@ -9,7 +9,7 @@ regression (lowess, three quarters of the points per window, two robust passes) 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,8 +57,9 @@ class HubFit:
         n = self.degree.size
         if not np.isfinite(self.rho):
             return f"degree against firing rate: not assessable, all {n} sources have the same degree or firing rate"
+        p = f"p = {self.rho_p:.2g}" if self.rho_p >= 1e-16 else "p < 1e-16"
         return (
-            f"out-degree follows the firing rate (Spearman {self.rho:.2f}, p = {self.rho_p:.2g}, n = {n:,}): the firing rate alone explains "
+            f"out-degree {'follows' if self.rho_p <= 0.05 else 'does not follow'} the firing rate (Spearman {self.rho:.2f}, {p}, n = {n:,}): the firing rate alone explains "
             f"{100 * self.r2:.0f} % of the variance of log degree, so hubs are ranked by the residual"
         )
 
@@ -131,7 +132,7 @@ def fit_hubs(degree: np.ndarray, firing_rate: np.ndarray) -> HubFit:
     if degree.size > 2 and np.unique(degree).size > 1 and np.unique(rate).size > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = spearmanr(rate, degree)
+            found: Any = spearmanr(rate, degree)
         rho, p = float(found[0]), float(found[1])
     y = np.log1p(degree)
     total = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0

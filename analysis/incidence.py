@@ -17,6 +17,11 @@ from analysis.genesets import GeneSetLibrary
 from scircuit.settings import UserError
 
 
+def row_count(matrix: sparse.csr_matrix) -> int:
+    """Rows of a CSR matrix."""
+    return int(matrix.indptr.size - 1)
+
+
 class KeptTerm(NamedTuple):
     """A term that passed the size filter; `size` in the file, `size_in_background` after intersection."""
 
@@ -140,4 +145,4 @@ def build(
     indptr = np.concatenate([[0], np.cumsum([c.size for c in columns])]).astype(np.int64)
     indices = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int32)
     by_term = sparse.csc_matrix((np.ones(indices.size, dtype=np.int32), indices, indptr), shape=(len(genes), len(kept)))
-    return Incidence(tuple(genes), index, by_term.tocsr(), tuple(kept), tuple(coverage))
+    return Incidence(tuple(genes), index, sparse.csr_matrix(by_term), tuple(kept), tuple(coverage))

@@ -22,7 +22,7 @@ from scipy import sparse
 from analysis.enrichment import Hits, collect, overlaps
 from analysis.fdr import benjamini_hochberg
 from analysis.hypergeometric import TailTable
-from analysis.incidence import Incidence
+from analysis.incidence import Incidence, row_count
 
 RULES: dict[str, str] = {
     "calibrated": "smallest p of the list against the smallest p of matched random lists, then BH over lists",
@@ -66,10 +66,10 @@ def draw_matched(lists: sparse.csr_matrix, bins: np.ndarray, rng: np.random.Gene
     csr_matrix
         Same shape and row sums; the same number of genes in every bin, row by row.
     """
-    n_bins = int(bins.max(initial=-1)) + 1
+    n_bins, n = int(bins.max(initial=-1)) + 1, row_count(lists)
     members = [np.flatnonzero(bins == b) for b in range(n_bins)]
-    row = np.repeat(np.arange(lists.shape[0]), np.diff(lists.indptr))
-    counts = np.zeros((lists.shape[0], n_bins), dtype=np.int64)
+    row = np.repeat(np.arange(n), np.diff(lists.indptr))
+    counts = np.zeros((n, n_bins), dtype=np.int64)
     np.add.at(counts, (row, bins[lists.indices]), 1)
     rows_out, genes_out = [], []
     for b in range(n_bins):
@@ -216,7 +216,7 @@ def calibrate(
     ValueError
         If there is no draw or no list.
     """
-    n = lists.shape[0]
+    n = row_count(lists)
     if draws < 1 or n < 1:
         raise ValueError(f"calibration needs at least one list and one draw; found {n} lists and {draws} draws")
     rng = np.random.default_rng(seed)

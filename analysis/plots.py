@@ -94,10 +94,10 @@ def plot_hubs(fit: HubFit, ax: Axes | None = None, labels: dict[int, str] | None
             continue
         spot = (float(np.log10(rate[position])), float(np.log10(fit.degree[position] + 1)))
         # names that would overlap one already drawn are left to the table
-        if any(abs(spot[0] - a) < 0.3 and abs(spot[1] - b) < 0.09 for a, b in placed):
+        if any(abs(spot[0] - a) < 0.35 and abs(spot[1] - b) < 0.11 for a, b in placed):
             continue
         placed.append(spot)
-        ax.annotate(text, (rate[position], fit.degree[position] + 1), xytext=(6, 4), textcoords="offset points", fontsize=8, color=INK)
+        ax.annotate(text, (rate[position], fit.degree[position] + 1), xytext=(-6, 3), ha="right", textcoords="offset points", fontsize=8.5, color=INK)
     ax.set(xlabel="firing rate (share of gene positions)", ylabel="out-degree + 1")
     ax.legend(loc="lower right", fontsize=8.5)
     return ax
@@ -149,7 +149,7 @@ def _pair(row: Any) -> str:
 def plot_signs(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of support by layer pair with intervals, and agreement in sign with the pass-through baseline."""
     ax = axes_or_new(ax)
-    used = frame[frame["edges"] > 0] if len(frame) else frame
+    used: Any = frame[frame["edges"] > 0] if len(frame) else frame
     if not len(used):
         return _nothing(ax, "there is no edge")
     y = np.arange(len(used))[::-1]
@@ -167,7 +167,7 @@ def plot_signs(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def plot_attenuation(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Edges per source by target layer, with the share that replicates in both halves of the cells."""
     ax = axes_or_new(ax)
-    used = frame[frame["edges"] > 0] if len(frame) else frame
+    used: Any = frame[frame["edges"] > 0] if len(frame) else frame
     if not len(used):
         return _nothing(ax, "there is no edge")
     x = np.arange(len(used))
@@ -176,7 +176,7 @@ def plot_attenuation(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     again = np.nan_to_num(used["replicated"].to_numpy(float)) * values
     ax.bar(x, again, 0.62, color=BLUE, label="of these, in both halves of the cells")
     for xi, v in zip(x, values, strict=True):
-        ax.text(xi, v, f"{v:,.0f}", ha="center", va="bottom", fontsize=9)
+        ax.text(float(xi), float(v), f"{v:,.0f}", ha="center", va="bottom", fontsize=9)
     ax.set_xticks(x, [_pair(r) for r in used.itertuples(index=False)])
     ax.set_ylabel("edges per source")
     ax.set_ylim(0, values.max() * 1.25)

@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from analysis.enrichment import Hits
-from analysis.incidence import Incidence
+from analysis.incidence import Incidence, row_count
 
 
 def gseapy_frame(rows: sparse.csr_matrix, incidence: Incidence, row: int):
-    """gseapy's own result table for one list, or None when no term is hit."""
+    """Gseapy's own result table for one list, or None when no term is hit."""
     import gseapy
 
     upper = [g.upper() for g in incidence.genes]
     by_term = incidence.matrix.tocsc()
-    sets = {str(c): [upper[g] for g in by_term.indices[by_term.indptr[c] : by_term.indptr[c + 1]]] for c in range(by_term.shape[1])}
+    sets: Any = {str(c): [upper[g] for g in by_term.indices[by_term.indptr[c] : by_term.indptr[c + 1]]] for c in range(len(incidence.terms))}
     genes = [upper[g] for g in rows.indices[rows.indptr[row] : rows.indptr[row + 1]]]
     if not genes:
         return None
@@ -39,7 +40,7 @@ def gseapy_frame(rows: sparse.csr_matrix, incidence: Incidence, row: int):
 def gseapy_hits(rows: sparse.csr_matrix, incidence: Incidence) -> Hits:
     """`Hits` of every list, computed by gseapy (about 0.1 s a list for 5,000 terms)."""
     found: list[tuple[int, int, int, float]] = []
-    for row in range(rows.shape[0]):
+    for row in range(row_count(rows)):
         table = gseapy_frame(rows, incidence, row)
         if table is None or len(table) == 0:
             continue

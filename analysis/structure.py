@@ -137,6 +137,6 @@ def _attenuation(frame: pd.DataFrame) -> str:
     if frame.empty or not frame["edges"].sum():
         return "attenuation: there is no edge by the calibrated rule"
     parts = [
-        f"L{int(r.target_layer):02d} {r.edges_per_source:.0f} ({100 * r.share_of_pairs:.1f} %)" for r in frame.itertuples(index=False)
+        f"L{int(r['target_layer']):02d} {r['edges_per_source']:.0f} ({100 * r['share_of_pairs']:.1f} %)" for r in frame.to_dict("records")
     ]
     return "edges per source by target layer (share of possible targets): " + ", ".join(parts)

@@ -149,8 +149,8 @@ def package_fit(degrees: np.ndarray, xmin: int | None = None) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         low = None if xmin is None else xmin - 0.5
         rough = powerlaw.Fit(degrees.astype(float), discrete=False, xmin=low, parameter_ranges=ranges, verbose=0)
-        start = int(np.ceil(rough.xmin))
-        if zeta(rough.power_law.alpha, start) > _SAFE_ZETA:
+        start, alpha = int(np.ceil(float(rough.xmin or 1))), np.array([rough.power_law.alpha], dtype=float)
+        if zeta(alpha, float(start))[0] > _SAFE_ZETA:
             found, method = powerlaw.Fit(degrees, discrete=True, xmin=start, parameter_ranges=ranges, verbose=0), "discrete"
         else:
             found, method = rough, "continuous, xmin - 0.5" if xmin is not None else "continuous"
