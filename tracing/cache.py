@@ -60,7 +60,8 @@ def clean_cell(adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.nda
     for l in layers:  # noqa: E741
         kept[l] = states[l]
         codes[l] = dictionaries[l].encode_topk(states[l])
-        firing[l] = _invert(*codes[l], genes, dictionaries[l].n_features)
+        values, indices = codes[l]
+        firing[l] = _invert(values, indices, genes, dictionaries[l].n_features)
     return CleanCell(len(tokens), genes, kept, codes, firing)
 
 

@@ -54,7 +54,7 @@ def _features(tracer: Tracer, layer: int) -> pa.Table:
 
     summary = tracer.summaries[layer]
     alive = np.flatnonzero(summary.positions > 0)
-    addresses = [tracer.address(layer, i) for i in alive]
+    addresses = [tracer.address(layer, int(i)) for i in alive]
     return pa.table({
         "id": [str(a) for a in addresses], "name": [a.short for a in addresses], "model": [tracer.model_name] * len(alive),
         "dictionary": [dictionary_id(tracer.model_name, tracer.set_name, layer)] * len(alive),

@@ -106,6 +106,10 @@ class Tracer:
         """Names of the work units: blocks of sources, the least frequent features first."""
         return list(self._units)
 
+    def features_of(self, unit: str) -> np.ndarray:
+        """Source features of a work unit."""
+        return self._units[unit]
+
     @property
     def sources(self) -> np.ndarray:
         """Indices of the features that are ablated: active in at least two cells."""
@@ -207,8 +211,8 @@ class Tracer:
         """
         batch = batch or self.batch
         device, dtype = self.adapter.device, self.adapter.dtype
-        if directions is None:
-            directions = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device))
+        own = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device))
+        edit = own if directions is None else directions
         shape = (len(features), len(self.cells), self.n_targets)
         effect, passed = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         starts = np.stack([c.firing[self.layer].start for c in self.cells], 1)
@@ -222,9 +226,9 @@ class Tracer:
                     slots = active[start : start + batch]
                     where, deltas = [], []
                     for i in slots:
-                        positions, values = cell.firing[self.layer].rows(features[i])
+                        positions, values = cell.firing[self.layer].rows(int(features[i]))
                         where.append(positions)
-                        deltas.append(-values[:, None] * directions[i])
+                        deltas.append(-values[:, None] * edit[i])
                     edits, at = make_edits(where, deltas), torch.as_tensor(slots, device=device)
                     self._measure(cell, edits, effect[:, c], passed[:, c], at)
                 done += len(active)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -120,30 +120,44 @@ def hooked_states(model: Any, tokens: torch.Tensor, layer: int, delta: torch.Ten
             handle.remove()
 
 
+class Clean(NamedTuple):
+    """Clean pass of one cell: token ids, gene positions, layer outputs, dense codes at gene positions."""
+
+    ids: torch.Tensor
+    genes: torch.Tensor
+    states: tuple[torch.Tensor, ...]
+    codes: dict[int, torch.Tensor]
+
+
 @torch.no_grad()
-def cell_effects(model: Any, dictionaries: Mapping[int, Any], tokens: np.ndarray, source_layer: int, target_layers: Sequence[int],
-                 feature: int, clean: tuple[torch.Tensor, ...] | None = None) -> tuple[int, dict[int, np.ndarray], dict[int, np.ndarray]] | None:
-    """Effect and pass-through of one ablation in one cell: (active positions, effects by layer, pass-through by layer)."""
+def clean_pass(model: Any, dictionaries: Mapping[int, Any], tokens: np.ndarray, layers: Sequence[int]) -> Clean:
+    """One whole forward, and the dense codes of every gene position at `layers`."""
     ids = torch.as_tensor(tokens)
     genes = torch.tensor([p for p, t in enumerate(tokens) if t not in SPECIAL])
-    clean = hooked_states(model, ids, source_layer, None) if clean is None else clean
-    source = dictionaries[source_layer]
-    z = source.encode(clean[source_layer][0][genes])
+    states = tuple(h[0] for h in hooked_states(model, ids, 0, None))
+    return Clean(ids, genes, states, {t: dictionaries[t].encode(states[t][genes]) for t in layers})
+
+
+@torch.no_grad()
+def cell_effects(model: Any, dictionaries: Mapping[int, Any], clean: Clean, source_layer: int, target_layers: Sequence[int],
+                 feature: int, through: bool = True) -> tuple[int, dict[int, np.ndarray], dict[int, np.ndarray]] | None:
+    """Effect and pass-through of one ablation in one cell: (active positions, effects by layer, pass-through by layer)."""
+    source, z = dictionaries[source_layer], clean.codes[source_layer]
     active = (z[:, feature] > 0).nonzero()[:, 0]
     if len(active) == 0:
         return None
     without = z.clone()
     without[:, feature] = 0
-    delta = torch.zeros_like(clean[source_layer][0])
-    delta[genes] = source.decode(without) - source.decode(z)
-    edited = hooked_states(model, ids, source_layer, delta[None])
+    delta = torch.zeros_like(clean.states[source_layer])
+    delta[clean.genes] = source.decode(without) - source.decode(z)
+    edited = hooked_states(model, clean.ids, source_layer, delta[None])
     effects, passed = {}, {}
     for t in target_layers:
-        before = dictionaries[t].encode(clean[t][0][genes])
-        after = dictionaries[t].encode(edited[t][0][genes])
-        through = dictionaries[t].encode(clean[t][0][genes] + delta[genes])
-        effects[t] = (after - before)[active].double().mean(0).numpy()
-        passed[t] = (through - before)[active].double().mean(0).numpy()
+        after = dictionaries[t].encode(edited[t][0][clean.genes])
+        effects[t] = (after - clean.codes[t])[active].double().mean(0).numpy()
+        if through:
+            echo = dictionaries[t].encode((clean.states[t] + delta)[clean.genes])
+            passed[t] = (echo - clean.codes[t])[active].double().mean(0).numpy()
     return len(active), effects, passed
 
 
@@ -153,13 +167,14 @@ def reference_loop(model: Any, dictionaries: Mapping[int, Any], cells: Sequence[
                    with_p: bool = True) -> dict[tuple[int, int], dict[str, np.ndarray]]:
     """All statistics of every (feature, target layer), each an array over the targets of that layer."""
     result: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+    clean = [clean_pass(model, dictionaries, tokens, (source_layer, *target_layers)) for tokens in cells]
     for feature in features:
         rows: dict[int, list[np.ndarray]] = {t: [] for t in target_layers}
         welford = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
         through = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
         where, positions = [], 0
-        for c, tokens in enumerate(cells):
-            found = cell_effects(model, dictionaries, tokens, source_layer, target_layers, feature)
+        for c, cell in enumerate(clean):
+            found = cell_effects(model, dictionaries, cell, source_layer, target_layers, feature)
             if found is None:
                 continue
             where.append(c)

@@ -32,7 +32,7 @@ def rows(control, kind):
 
 
 def test_one_record_per_kind_and_layer_pair(traced):
-    tracer, _, control, _ = traced
+    _, _, control, _ = traced
     kinds = {"zero_edit", "random_direction", "feature_swap", "passthrough", "split_half"}
     table = control.tables["Control"].to_pylist()
     assert {(r["control"], r["target_layer"]) for r in table} == {(k, t) for k in kinds for t in TARGETS}
@@ -49,7 +49,7 @@ def test_zero_edit_is_the_floor_and_gives_no_edges(traced):
 
 
 def test_edges_are_those_of_the_same_sources_in_the_real_run(traced):
-    tracer, table, control, results = traced
+    _, table, control, results = traced
     sample = {r["id"] for r in control.tables["Feature"].to_pylist()}
     threshold = table.threshold(0.05)
     for t in TARGETS:
@@ -63,7 +63,7 @@ def test_edges_are_those_of_the_same_sources_in_the_real_run(traced):
 
 
 def test_split_half_counts_edges_that_hold_twice(traced):
-    tracer, table, control, results = traced
+    _, _, control, _ = traced
     for r in rows(control, "split_half"):
         assert r["control_edges"] <= r["edges"]
         if r["edges"]:
@@ -100,7 +100,7 @@ def test_controls_can_refute():
 
 
 def test_controls_are_reproducible(traced):
-    tracer, table, control, _ = traced
+    _, table, control, _ = traced
     again = setup(cells=14)[0]
     again.config = replace(again.config, control_features=10)
     other = again.run_controls(table.threshold(0.05), min_support=4)

@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from reference import TinyDictionary, cell_effects, reference_loop, tiny_cells, tiny_cohort, tiny_model
+from reference import TinyDictionary, cell_effects, clean_pass, reference_loop, tiny_cells, tiny_cohort, tiny_model
 
 from scircuit.settings import TraceConfig
 from tracing.engine import Tracer
@@ -73,7 +73,8 @@ def test_float32_effects_of_single_cells_equal_the_hooked_forward():
     feature = int(tracer.sources[-1])
     found = tracer.effects(np.array([feature]))
     for c, cell in enumerate(tokens):
-        wanted = cell_effects(model, dictionaries, cell, SOURCE, TARGETS, feature)
+        clean = clean_pass(model, dictionaries, cell, (SOURCE, *TARGETS))
+        wanted = cell_effects(model, dictionaries, clean, SOURCE, TARGETS, feature)
         assert (wanted is not None) == found.active[0, c]
         for t in TARGETS if wanted else ():
             assert wanted is not None

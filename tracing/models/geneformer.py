@@ -81,7 +81,7 @@ class Geneformer(Adapter):
         with contextlib.suppress(AttributeError):
             logging.disable_progress_bar()
         try:
-            model, info = BertForMaskedLM.from_pretrained(
+            loaded: Any = BertForMaskedLM.from_pretrained(
                 folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, attn_implementation="sdpa",
                 dtype=torch.float32,
             )  # fmt: skip
@@ -89,6 +89,7 @@ class Geneformer(Adapter):
             raise UserError(f"{folder} does not load as a BERT masked-LM ({type(error).__name__}: {error})", "download it again") from error
         finally:
             logging.set_verbosity(verbosity)
+        model, info = loaded
         missing = sorted(info["missing_keys"])
         if missing:
             raise UserError(
@@ -193,9 +194,10 @@ def _fuse(module: Any) -> _Layer:
         part.weight.data = weight[i * width : (i + 1) * width]
         part.bias.data = bias[i * width : (i + 1) * width]
     out, feed = module.attention.output, module.intermediate
-    return _Layer(
-        weight, bias, out.dense, out.LayerNorm, feed.dense, feed.intermediate_act_fn, module.output.dense, module.output.LayerNorm
-    )
+    act = feed.intermediate_act_fn
+    if type(act).__name__ in ("ReLU", "ReLUActivation"):
+        act = torch.relu_  # in place: a tenth of the time on a CPU
+    return _Layer(weight, bias, out.dense, out.LayerNorm, feed.dense, act, module.output.dense, module.output.LayerNorm)
 
 
 def _first(output: Any) -> Tensor:

@@ -1,0 +1,226 @@
+"""Exact tracing against the plain loop: the same (feature, cell) pairs, both on this machine, and where the engine's time goes.
+
+``python bench/tracing.py --json`` prints one JSON line: `speedup_demo` (the shipped demo model, cells and dictionaries),
+`speedup_geneformer` (random weights of the shape of Geneformer V2-316M, full-length cells, one pair at a time), `max_abs_diff`
+(largest difference of any per-cell effect between the two, apart from ties of the k-th place, which are counted), and seconds
+per part. The plain loop is ``tests/tracing/reference.py``: whole forward with a hook, two dense decodes, every position encoded,
+clean codes cached; it computes no pass-through, the engine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+import numpy as np
+import torch
+
+from scircuit.settings import TraceConfig
+from tracing.engine import Tracer
+from tracing.models import load_model
+from tracing.models.geneformer import Geneformer
+from tracing.statistics import edge_statistics
+
+
+def reference() -> Any:
+    """The plain loop, from the tests."""
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "tests" / "tracing" / "reference.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reference"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = reference()
+
+
+def timed_parts(tracer: Tracer) -> dict[str, float]:
+    """Make the tracer's adapter and dictionaries add up the seconds they take."""
+    parts: dict[str, float] = defaultdict(float)
+
+    def wrap(owner: Any, name: str, label: str) -> None:
+        plain = getattr(owner, name)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = plain(*args, **kwargs)
+            parts[label] += time.perf_counter() - start
+            return result
+
+        setattr(owner, name, timed)
+
+    wrap(tracer.adapter, "layer_edited", "first layer")
+    plain_rows = tracer.adapter.layer_rows
+
+    def rows(layer: int, states: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        start = time.perf_counter()
+        result = plain_rows(layer, states, chosen)
+        parts["middle layers" if chosen is None else "last layer"] += time.perf_counter() - start
+        return result
+
+    tracer.adapter.layer_rows = rows  # type: ignore[method-assign]
+    for dictionary in {id(d): d for d in tracer.dictionaries.values()}.values():
+        wrap(dictionary, "encode_topk", "encode")
+    return parts
+
+
+def compare(tracer: Tracer, features: np.ndarray, cells: list[np.ndarray], repeats: int = 1) -> dict[str, Any]:
+    """Time both ways on the same pairs and compare every per-cell effect."""
+    model = tracer.adapter.model  # type: ignore[attr-defined]
+    layers = (tracer.layer, *tracer.targets)
+    clean = [REFERENCE.clean_pass(model, tracer.dictionaries, c, layers) for c in cells]
+    fast: list[tuple[float, float]] = []
+    slow: list[tuple[float, float]] = []
+    found, plain = None, {}
+    for _ in range(repeats):  # in turn, so that a busy machine slows both
+        with Clock() as clock:
+            found = tracer.effects(features)
+        fast.append(clock.spent)
+        with Clock() as clock:
+            for i, f in enumerate(features):
+                for c, cell in enumerate(clean):
+                    plain[i, c] = REFERENCE.cell_effects(
+                        model, tracer.dictionaries, cell, tracer.layer, tracer.targets, int(f), through=False
+                    )
+        slow.append(clock.spent)
+    assert found is not None
+    worst, ties, compared = 0.0, 0, 0
+    for (i, c), cell_effects in plain.items():
+        for t in tracer.targets if cell_effects else ():
+            gap = np.abs(cell_effects[1][t] - found.effects[i, c, tracer.columns(t)])
+            # a latent entering or leaving the top k on a tie moves by its whole value, shared over the active positions
+            tie = gap > 1e-3 / cell_effects[0]
+            ties, compared = ties + int(tie.sum()), compared + gap.size
+            worst = max(worst, float(gap[~tie].max()))
+    pairs = int(found.active.sum())
+    (fast_wall, fast_cpu), (slow_wall, slow_cpu) = (tuple(map(min, zip(*s, strict=True))) for s in (fast, slow))
+    return {
+        "pairs": pairs, "engine_s_per_pair": fast_wall / pairs, "plain_s_per_pair": slow_wall / pairs, "speedup": slow_wall / fast_wall,
+        "speedup_cpu_time": slow_cpu / fast_cpu, "max_abs_diff": worst, "ties": ties, "compared": compared,
+    }  # fmt: skip
+
+
+class Clock:
+    """Wall and processor seconds of a block."""
+
+    def __enter__(self) -> Clock:
+        self.start = (time.perf_counter(), time.process_time())
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.spent = (time.perf_counter() - self.start[0], time.process_time() - self.start[1])
+
+
+def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
+    """The shipped model; its cells and dictionaries where they are there, random ones of that shape otherwise."""
+    folder = ROOT / "examples"
+    stand_in = []
+    if (folder / "model" / "config.json").exists():
+        adapter = load_model(folder / "model", device="cpu")
+    else:
+        stand_in.append("model")
+        shape = {"layers": 6, "width": 128, "heads": 4, "vocabulary": 20275, "positions": 258, "spread": 0.05, "ffn": 512}
+        adapter = Geneformer(REFERENCE.tiny_model(**shape), "demo", "")
+    if (folder / "dictionaries").is_dir():
+        from tracing.dictionaries import load_dictionaries
+
+        dictionaries = load_dictionaries(folder / "dictionaries")
+    else:
+        stand_in.append("dictionaries")
+        dictionaries = {t: REFERENCE.TinyDictionary(t, adapter.width, 4 * adapter.width, 16, seed=t) for t in range(1, adapter.n_layers)}
+    config = TraceConfig(model="m", dictionaries="d", cells=folder / "cells" / "celltypist_sample_559cells.h5ad", n_cells=n_cells, mixed=True)
+    if not stand_in:
+        from tracing.cells import load_cohort
+
+        cohort = load_cohort(config, adapter.vocabulary, adapter.max_length)
+    else:
+        stand_in.append("cells")
+        rng = np.random.default_rng(0)
+        genes = adapter.max_length - 2
+        tokens = [np.r_[2, rng.choice(np.arange(4, adapter.n_tokens), genes, replace=False), 3] for _ in range(n_cells)]
+        cohort = SimpleNamespace(tokens=tokens)
+    tracer = Tracer(adapter, dictionaries, cohort, config, "bench")
+    rng = np.random.default_rng(1)
+    sample = rng.choice(tracer.sources, min(n_features, len(tracer.sources)), replace=False)
+    result = compare(tracer, sample, list(cohort.tokens), repeats=2)
+    result |= {"stand_ins": stand_in, "sources": len(tracer.sources), "cells": len(cohort.tokens), "batch": tracer.batch}
+    parts = timed_parts(tracer)
+    start = time.perf_counter()
+    found = tracer.effects(sample)
+    total = time.perf_counter() - start
+    parts["edits, change of codes"] = total - sum(parts.values())
+    start = time.perf_counter()
+    edge_statistics(found.effects, found.active, tracer.floors)
+    parts["statistics"] = time.perf_counter() - start
+    result["seconds_by_part"] = {k: round(v, 3) for k, v in parts.items()}
+    if whole:
+        start = time.perf_counter()
+        fresh = Tracer(load_model(folder / "model", device="cpu") if not stand_in else adapter, dictionaries, cohort, config, "bench")
+        results = [fresh.run_unit(u) for u in fresh.units]
+        result["whole_map"] = {
+            "seconds": round(time.perf_counter() - start, 1), "pairs": sum(r.pairs for r in results),
+            "live_tests": sum(r.live for r in results), "stored_edges": sum(len(r.edges) for r in results),
+        }  # fmt: skip
+    return result
+
+
+def geneformer(positions: int, n_features: int) -> dict[str, Any]:
+    """Random weights of the shape of Geneformer V2-316M; source layer 5, targets 6, 11, 17; one full-length cell, one pair a batch."""
+    shape = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "positions": positions, "spread": 0.02, "act": "relu", "ffn": 4608}
+    model = REFERENCE.tiny_model(**shape)
+    model.set_attn_implementation("sdpa")  # the faster of the two for the plain loop as well
+    adapter = Geneformer(model, "geneformer-shape", "")
+    dictionaries = {t: REFERENCE.TinyDictionary(t, 1152, 4608, 32, seed=t) for t in (5, 6, 11, 17)}
+    rng = np.random.default_rng(0)
+    cell = np.r_[2, rng.choice(np.arange(4, 20275), positions - 2, replace=False), 3]
+    config = TraceConfig(
+        model="m", dictionaries="d", cells=Path("c"), source_layer=5, target_layers=(6, 11, 17), batch_pairs=1, features=tuple(range(4608))
+    )
+    tracer = Tracer(adapter, dictionaries, SimpleNamespace(tokens=[cell, cell[: positions // 16]]), config, "bench")
+    active = tracer.cells[0].firing[5].start
+    counts = np.diff(active)
+    usual = int(np.median(counts[counts > 0]))
+    sample = np.flatnonzero(np.abs(counts - usual) <= 1)[:n_features]
+    tracer.cells = tracer.cells[:1]
+    result = compare(tracer, sample, [cell], repeats=2)
+    parts = timed_parts(tracer)
+    tracer.effects(sample)
+    result["seconds_by_part"] = {k: round(v, 3) for k, v in parts.items()}
+    return result | {"positions": positions, "active_positions": counts[sample].tolist()}
+
+
+def main() -> None:
+    """Run both and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON line")
+    parser.add_argument("--features", type=int, default=64, help="sources of the demo compared with the plain loop")
+    parser.add_argument("--cells", type=int, default=4, help="cells of the demo compared with the plain loop")
+    parser.add_argument("--geneformer-features", type=int, default=2, help="pairs of the Geneformer shape (0: leave out)")
+    parser.add_argument("--positions", type=int, default=2048, help="length of the Geneformer cell")
+    parser.add_argument("--whole", action="store_true", help="also time the demo's whole map on 20 cells")
+    args = parser.parse_args()
+    small = demo(args.features, args.cells, whole=False)
+    if args.whole:
+        small["whole_map"] = demo(4, 20, whole=True)["whole_map"]
+    large = geneformer(args.positions, args.geneformer_features) if args.geneformer_features else None
+    result = {
+        "speedup_demo": round(small["speedup"], 2), "speedup_geneformer": round(large["speedup"], 2) if large else None,
+        "max_abs_diff": max(small["max_abs_diff"], large["max_abs_diff"] if large else 0.0), "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "demo": small, "geneformer": large,
+    }  # fmt: skip
+    print(json.dumps(result, indent=None if args.json else 1))
+
+
+if __name__ == "__main__":
+    main()
