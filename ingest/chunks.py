@@ -64,9 +64,13 @@ def chunk_keys(run: str, entry: ShardEntry, size: int = CHUNK_ROWS) -> list[str]
     return [f"{run}/{name}[{start}:{min(start + size, entry.rows)}]" for start in range(0, entry.rows, size)]
 
 
-def chunks_of(run: str, folder: Path, entry: ShardEntry, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+def read_chunks(run: str, folder: Path, entry: ShardEntry, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
     """Read a shard and cut it; errors as `ingest.shards.read_shard`."""
-    table = read_shard(folder, entry)
+    yield from chunks_of(run, read_shard(folder, entry), entry, size)
+
+
+def chunks_of(run: str, table: pa.Table, entry: ShardEntry, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+    """Cut a shard's table."""
     for number, key in enumerate(chunk_keys(run, entry, size)):
         part = table.slice(number * size, size)
         yield Chunk(key, entry, content_hash(part), late_hash(part), part)

@@ -126,7 +126,7 @@ def missing_cypher(label: str) -> str:
 LEDGER_CLAIM = f"""
 MERGE (c:{quoted(LEDGER_LABEL)} {{key: $key}})
 ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content, c.late = $late, c.sha256 = $sha256,
-              c.at = datetime(), c.fresh = true
+              c.at = $at, c.fresh = true
 WITH c, coalesce(c.fresh, false) AS fresh
 REMOVE c.fresh
 RETURN fresh, c.content AS content

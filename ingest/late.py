@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import cypher
-from ingest.chunks import Chunk, chunk_keys, chunks_of, one_ahead
+from ingest.chunks import Chunk, chunk_keys, one_ahead, read_chunks
 from ingest.connection import rows_of
 from ingest.loader import Loaded, Loader
 from scircuit.run import Manifest
@@ -60,7 +60,7 @@ def apply_q(connection: Connection, folder: Path, *, progress: Callable[[int], N
         )
     ]
     total = 0
-    chunks = (chunk for entry in stale for chunk in chunks_of(loader.run, loader.folder, entry, loader.chunk_rows))
+    chunks = (chunk for entry in stale for chunk in read_chunks(loader.run, loader.folder, entry, loader.chunk_rows))
     for chunk in one_ahead(chunks):
         known = loader.ledger.get(chunk.key)
         if known is None:

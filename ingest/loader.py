@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ingest import cypher
-from ingest.chunks import CHUNK_ROWS, Chunk, chunk_keys, chunks_of, one_ahead
+from ingest.chunks import CHUNK_ROWS, Chunk, chunk_keys, one_ahead, read_chunks
 from ingest.connection import Connection, DatabaseAway, rows_of
 from scircuit import records
-from scircuit.run import Manifest, ShardEntry, canonical_json
+from scircuit.run import Manifest, ShardEntry, canonical_json, now
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Loader:
             )
         self.ledger = {row["key"]: Loaded(row["content"], row["late"], row["sha256"]) for row in rows}
         connection.run(
-            "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties", id=self.run, properties=_run_properties(manifest)
+            "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties", id=self.run, properties=run_properties(manifest)
         )
 
     def pending(self, entries: Iterable[ShardEntry]) -> list[ShardEntry]:
@@ -179,7 +179,7 @@ class Loader:
             if all(chunk is not None and chunk.sha256 == entry.sha256 for chunk in known):
                 continue
             self._refuse_other_size(entry)
-            for chunk in chunks_of(self.run, self.folder, entry, self.chunk_rows):
+            for chunk in read_chunks(self.run, self.folder, entry, self.chunk_rows):
                 if chunk.key not in self.ledger:
                     _ = chunk.rows  # made here, so that it is done ahead
                 yield chunk
@@ -201,7 +201,7 @@ class Loader:
         def work(tx: neo4j.ManagedTransaction) -> int:
             [claim] = rows_of(
                 tx, cypher.LEDGER_CLAIM, key=chunk.key, run=self.run, kind=chunk.entry.kind, n=len(rows),
-                content=chunk.content, late=chunk.late, sha256=chunk.entry.sha256,
+                content=chunk.content, late=chunk.late, sha256=chunk.entry.sha256, at=now(),
             )  # fmt: skip
             if not claim["fresh"]:
                 if claim["content"] != chunk.content:
@@ -256,7 +256,8 @@ class Loader:
         )  # fmt: skip
 
 
-def _run_properties(manifest: Manifest) -> dict[str, str]:
+def run_properties(manifest: Manifest) -> dict[str, str]:
+    """What the manifest says about a run that has no record of its own in the graph yet."""
     return {
         "name": manifest.run, "verb": manifest.verb, "status": "running", "started": manifest.started,
         "version": manifest.version, "config": canonical_json(manifest.config), "inputs": canonical_json(manifest.inputs),

@@ -1,0 +1,65 @@
+"""A run with records of every declared kind and every declared property, and the whole graph as comparable text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+from synthetic import address, manifest
+
+from ingest.cypher import LEDGER_LABEL
+from ingest.shards import ShardStore
+from scircuit import records
+
+ROWS = 3
+
+
+def value(kind: str, name: str, type_: str, row: int):
+    """A value of the declared type; the last row has none, so that nulls are seen too."""
+    if row == ROWS - 1:
+        return None
+    seed = sum(map(ord, kind + name)) + row
+    plain = {"str": f"{name} {row}, \"quoted\" 'é' Δ;", "int": seed * 10**9, "float": seed / 7, "bool": seed % 2 == 0}
+    lists = {"str[]": [f"{name}-{row}", "GATA1"], "int[]": [seed, -row], "float[]": [seed / 3, 1e-300]}
+    return (plain | lists)[type_]
+
+
+def node_id(label: str, row: int) -> str:
+    return address(1, row) if label == "Feature" else f"{label}-{row}"
+
+
+def table(kind: str, run: str) -> pa.Table:
+    if kind in records.NODES:
+        columns: dict = {"id": [node_id(kind, row) for row in range(ROWS)]}
+    else:
+        ends = records.RELATIONSHIPS[kind]
+        columns = {
+            "source": [node_id(ends.source, row) for row in range(ROWS)],
+            "target": [node_id(ends.target, (row + 1) % ROWS) for row in range(ROWS)],
+        }
+    for p in records.properties_of(kind):
+        columns[p.name] = [run if p.name == "run" else value(kind, p.name, p.type, row) for row in range(ROWS)]
+    return pa.Table.from_pydict(columns, schema=records.arrow_schema(kind))
+
+
+def write_every_kind(folder: Path, run: str = "trace-every") -> ShardStore:
+    store = ShardStore(folder, manifest(run))
+    kinds = [*records.NODES, *records.RELATIONSHIPS]
+    store.add("all", {kind: table(kind, run) for kind in kinds})
+    # A second run's findings on the same nodes: the null must not erase, the value must win.
+    store.add("more", {"Feature": pa.table({"id": [node_id("Feature", 0), node_id("Feature", 1)], "label": ["later", None]})})
+    store.finish("complete", {}, seconds=2.0)
+    return store
+
+
+def whole_graph(connection, *, ledger: bool = False) -> tuple[list[str], list[str]]:
+    """All nodes and relationships with all properties, sorted; without the ledger unless asked for."""
+    keep = "" if ledger else f"WHERE NOT n:{LEDGER_LABEL}"
+    nodes = connection.run(f"MATCH (n) {keep} RETURN labels(n) AS l, properties(n) AS p")
+    relationships = connection.run(
+        "MATCH (a)-[r]->(b) RETURN labels(a) AS al, a.id AS a, type(r) AS t, properties(r) AS p, labels(b) AS bl, b.id AS b"
+    )
+    for row in nodes:
+        row["p"].pop("at", None)
+    return tuple(sorted(json.dumps(row, sort_keys=True) for row in rows) for rows in (nodes, relationships))  # pyright: ignore

@@ -1,0 +1,93 @@
+"""Constraints, ingest statements and import headers say exactly what `scircuit.records` declares, on the real server."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+from every_kind import node_id, value, write_every_kind
+
+from ingest import cypher
+from ingest.headers import bulk_headers
+from ingest.loader import prepare
+from ingest.stream import load_run
+from scircuit import records
+
+KINDS = [*records.NODES, *records.RELATIONSHIPS]
+
+
+def declared(kind: str) -> set[str]:
+    return {p.name for p in records.properties_of(kind)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_statement_writes_exactly_the_declared_properties(kind):
+    text = cypher.ingest_cypher(kind, declared(kind))
+    quoted = set(re.findall(r"`([^`]+)`", text))
+    names = {kind} if kind in records.NODES else {records.RELATIONSHIPS[kind].source, records.RELATIONSHIPS[kind].type, records.RELATIONSHIPS[kind].target}
+    assert quoted - names == declared(kind) - names
+    assert "$rows" in text
+    assert ("MERGE (a)" in text) == (kind in records.RELATIONSHIPS and "run" not in declared(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_headers_cover_exactly_the_declared_properties(kind):
+    headers = bulk_headers(kind, declared(kind))
+    assert list(headers) == records.arrow_schema(kind).names
+    assert {h.split(":")[0] for h in headers.values()} - {""} == declared(kind) | ({"id"} if kind in records.NODES else set())
+
+
+@pytest.mark.parametrize("make", [cypher.ingest_cypher, bulk_headers])
+def test_an_undeclared_column_is_refused(make):
+    with pytest.raises(ValueError, match="no property colour"):
+        make("Feature", ["layer", "colour"])
+    with pytest.raises(ValueError, match="unknown record kind"):
+        make("Planet", [])
+
+
+def test_constraints_and_indexes_on_the_server(connection):
+    prepare(connection)
+    prepare(connection)
+    unique = {(r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW CONSTRAINTS")}
+    assert unique == {(label, "id") for label in records.NODES} | {("_LoadChunk", "key")}
+    indexes = {(r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW INDEXES") if r["type"] == "RANGE"}
+    assert indexes - unique == {(label, p.name) for label, n in records.NODES.items() for p in n.properties if p.indexed} | {("_LoadChunk", "run")}
+
+
+def test_every_kind_and_property_arrives(connection, tmp_path):
+    store = write_every_kind(tmp_path / "run")
+    report = load_run(connection, store.folder)
+    assert report.loaded_rows == sum(e.rows for e in store.manifest.shards) == 3 * len(KINDS) + 2
+    for kind in KINDS:
+        expected = {p.name: value(kind, p.name, p.type, 0) for p in records.properties_of(kind)}
+        if "run" in expected:
+            expected["run"] = "trace-every"
+        if kind in records.NODES:
+            [row] = connection.run(f"MATCH (n:`{kind}` {{id: $id}}) RETURN properties(n) AS p", id=node_id(kind, 0))
+            expected["id"] = node_id(kind, 0)
+        else:
+            ends = records.RELATIONSHIPS[kind]
+            [row] = connection.run(
+                f"MATCH (:`{ends.source}` {{id: $a}})-[r:`{ends.type}`]->(:`{ends.target}` {{id: $b}}) RETURN properties(r) AS p",
+                a=node_id(ends.source, 0), b=node_id(ends.target, 1),
+            )  # fmt: skip
+        if kind == "Feature":
+            expected["label"] = "later"
+        assert row["p"] == expected, kind
+    # A null of a later shard erases nothing.
+    assert connection.run("MATCH (f:Feature {id: $id}) RETURN f.label AS x", id=node_id("Feature", 1)) == [{"x": value("Feature", "label", "str", 1)}]
+
+
+def test_statements_plan_without_complaints(connection):
+    prepare(connection)
+    connection.run("CREATE (:Feature {id: 'a'})-[:AFFECTS {run: 'x', q: 0.5}]->(:Feature {id: 'b'})")
+    for kind in KINDS:
+        assert connection.explain(cypher.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}) == [], kind
+
+
+def test_a_table_with_an_undeclared_column_never_becomes_a_shard(tmp_path):
+    store = write_every_kind(tmp_path / "run", "trace-other")
+    with pytest.raises(ValueError, match="no property colour"):
+        store.add("bad", {"Feature": pa.table({"id": ["x"], "colour": ["red"]})})
+    assert "bad" not in store.units()
