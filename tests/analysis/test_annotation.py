@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+
 from analysis.annotation import annotate, top_genes
 from analysis.genesets import read_gmt, shipped
 from analysis.trrust import shipped_trrust
@@ -32,7 +33,7 @@ def study():
     genes = sorted(shipped()[0].genes)
     genes = [genes[i] for i in rng.choice(len(genes), 5000, replace=False)]
     rrna = [g.upper() for t in shipped()[0].terms if t.accession == TERM for g in t.genes]
-    gata1 = [t for t in shipped_trrust().modes("GATA1")]
+    gata1 = list(shipped_trrust().modes("GATA1"))
     genes = sorted(set(genes) | set(rrna) | set(gata1))
     detection = {ensembl(g): float(d) for g, d in zip(genes, rng.beta(0.5, 2, len(genes)), strict=True)}
     rows = []

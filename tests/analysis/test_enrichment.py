@@ -7,13 +7,14 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import false_discovery_control, hypergeom
+
 from analysis.enrichment import FAMILIES, collect, correct, enrich, overlaps
 from analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
 from analysis.genesets import GeneSetLibrary, Term, shipped
 from analysis.hypergeometric import TailTable, odds_ratio
 from analysis.incidence import build
 from analysis.reference import gseapy_frame
-from scipy.stats import false_discovery_control, hypergeom
 from scircuit.settings import UserError
 
 

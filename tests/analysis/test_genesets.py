@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 
 import pytest
+
 from analysis.genesets import read_gmt, shipped
 from analysis.symbols import repair
 from analysis.trrust import read_trrust, shipped_trrust

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
+
 from analysis.enrichment import collect, correct, overlaps
 from analysis.genesets import GeneSetLibrary, Term
 from analysis.incidence import build
 from analysis.matched_null import _distinct, calibrate, detection_bins, draw_matched, empirical_p, passes, smallest_p
-from scipy.stats import chisquare
 
 
 def make(rng, genes=1200, terms=250, lists=400, n=15):

@@ -1,0 +1,141 @@
+"""The report: self-contained, every number from its input, empty parts said, nothing fetched and no secret shown."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from analysis.analyse import analyse
+from analysis.matched_null import Rate
+from analysis.report import Check, ReportInput, SampleQuery, build_report, findings
+from analysis.report.text import number, percent, sentence
+from scircuit.address import Address
+from scircuit.settings import AnalyseConfig
+
+
+def make_parts():
+    rng = np.random.default_rng(0)
+    ids = [str(Address("m", "d", layer, i)) for layer in (1, 2, 3) for i in range(60)]
+    rate = np.exp(rng.normal(-4, 1, 180))
+    rows = []
+    for s in range(60):
+        for layer in (1, 2):
+            for t in rng.choice(60, min(int(rate[s] * 900) + 2, 50), replace=False):
+                rows.append((ids[s], ids[60 * layer + t], 20, 3, 15, -0.1 if rng.random() < 0.7 else 0.1, 0.1, -1.0, 1e-4, 1e-3, 0.01, 2))
+    columns = ["source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d", "p", "q", "passthrough", "halves"]
+    edges = pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
+    features = pa.table({"id": ids, "layer": [1] * 60 + [2] * 60 + [3] * 60, "firing_rate": rate, "traced": [True] * 60 + [False] * 120})
+    named = pa.table({"id": ids, "annotated": rng.random(180) < 0.4, "annotatable_genes": rng.integers(3, 20, 180), "label": ["<b>T cell & B cell</b>"] * 180})
+    analysis = analyse(features, edges, named, AnalyseConfig(bootstrap=5), "analyse-1")
+    hubs = analysis.frames["hubs"]["id"].head(3).tolist()
+    interventions = [
+        {"id": "i1", "verb": "ablate", "order": 2, "target_layer": 3, "cells": 20, "tested": 60, "significant": 4, "ratio": 0.61, "ratio_null": 0.72},
+        *({"id": f"s{c}", "verb": "steer", "order": 1, "coefficient": c, "effect": 0.1 * c, "effect_low": 0.05 * c, "effect_high": 0.2 * c, "p": 0.01,
+           "control": 0.001, "cells": 20} for c in (0.0, 2.0, 5.0)),
+    ]  # fmt: skip
+    members = [{"source": hubs[0], "target": "i1", "role": "A"}, {"source": hubs[1], "target": "i1", "role": "B"}]
+    members += [{"source": hubs[0], "target": f"s{c}", "role": "steered"} for c in (0.0, 2.0, 5.0)]
+    rates = [Rate("all", "calibrated", 170, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
+    return ReportInput(
+        title="A study", trace={"sources": 60, "cells": 20, "source_layer": 1, "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7},
+        cohort={"file": "cells.h5ad", "cells": 20, "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}'},
+        model={"name": "m", "layers": 4, "width": 8, "mlm_loss": 7.61, "unigram_loss": 8.22, "sha256": "ab" * 32},
+        dictionaries=pd.DataFrame({"layer": [1, 2], "features": [60, 60], "variance_explained": [0.8123, 0.91], "dead_share": [0.02, 0.03]}),
+        checks=[Check("species", True, "human", "human"), Check("tokens", False, "3", "100")], analysis=analysis,
+        annotate={"features": 180, "features_tested": 170, "features_annotated": 51, "annotation_rate": 0.3, "null_annotation_rate": 0.0123, "terms": 500,
+                  "background": 4000, "null_draws": 20, "rates": rates, "coverage": [{"library": "GO_BP"}]},
+        features=pd.DataFrame({"id": hubs, "random_degree": [2.0, None, 3.0], "steering_slope": [0.11, None, 0.02], "steering_p": [0.001, None, 0.4],
+                               "steering_gene": ["CD74", None, "LYZ"], "steering_control": [0.001, None, 0.01]}),
+        controls=pd.DataFrame({"control": ["random_direction", "zero_edit"], "source_layer": [1, 1], "target_layer": [2, 2], "sources": [24, 24],
+                               "edges": [400, 400], "control_edges": [57, None], "max_abs_effect": [0.02, 1.5e-7]}),
+        interventions=pd.DataFrame(interventions), members=pd.DataFrame(members), runs=[{"run": "trace-1", "verb": "trace", "seconds": 12.0, "seed": 0, "config": {"n_cells": 20}}],
+        browser="http://localhost:7474", queries=[SampleQuery("Hubs", "MATCH (f:Feature) WHERE f.hub_rank < 10 RETURN f")], generated="2026-01-01T00:00:00", version="0.1.0",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return make_parts()
+
+
+@pytest.fixture(scope="module")
+def page(parts):
+    return build_report(parts)
+
+
+def test_the_page_fetches_nothing(page):
+    for tag, address in re.findall(r"<(\w+)[^>]*?(?:src|href)=\"([^\"]*)\"", page):
+        assert address.startswith(("data:image/", "#")) or tag == "a", address
+    assert not re.search(r"<(script|link|iframe|object)\b|@import|url\(", page)
+    images = re.findall(r'<img src="data:image/(?:svg\+xml|png);base64,', page)
+    assert len(images) == 9
+
+
+def test_numbers_come_from_the_input(page, parts):
+    for text in ("54,321", "7.61", "8.22", "81.2 %", "1.23 %", "57", "1.5·10⁻⁷", "0.61", "0.72", "CD74", "trace-1", "T cell 12"):
+        assert text in page, text
+    assert f"{parts.analysis.tail.degrees.size}" in page
+    assert "14.2 %" in page  # 57 of 400 control edges
+
+
+def test_labels_are_escaped(page):
+    assert "&lt;b&gt;T cell &amp; B cell&lt;/b&gt;" in page
+    assert "<b>T cell" not in page
+
+
+def test_the_same_input_gives_the_same_page(parts, page):
+    assert build_report(parts) == page
+
+
+def test_ten_findings_each_with_a_control(parts):
+    found = findings(parts)
+    assert len(found) == 10
+    assert all(f.claim and f.control for f in found)
+    assert "57 edges" in found[1].control
+    assert "8.22" in found[0].control
+    assert "4 of 60 targets" in found[8].claim
+    assert "1 of 2 steered features" in found[9].claim
+
+
+def test_a_study_with_nothing_else_than_a_trace_still_has_a_report():
+    page = build_report(ReportInput(title="Bare", trace={"sources": 3, "cells": 2}))
+    for text in ("not annotated", "not analysed", "No feature was steered", "No features were ablated together", "controls were not run"):
+        assert text.lower() in page.lower(), text
+    words = re.findall(r"\w+", re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
+    assert not {"None", "nan", "NaN"} & set(words)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.00001234, "1.23·10⁻⁵"), (1234567.0, "1,234,567"), (None, "–"), (float("nan"), "–"), (0, "0"), (0.5, "0.5")])
+def test_numbers_as_text(value, text):
+    assert number(value) == text
+
+
+def test_words_as_text():
+    assert percent(0.12345) == "12.3 %"
+    assert sentence("tail of 3 (degree >= 5)") == "Tail of 3 (degree ≥ 5)."
+
+
+@pytest.mark.browser
+def test_the_page_is_drawn_by_a_real_browser(page, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not browser:
+        pytest.skip("chromium is not installed")
+    (tmp_path / "report.html").write_text(page)
+    picture = tmp_path / "page.png"
+    subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
+         "--window-size=1200,2600", (tmp_path / "report.html").as_uri()], check=True, capture_output=True, timeout=90,
+    )  # fmt: skip
+    import matplotlib.image
+
+    pixels = matplotlib.image.imread(picture)[..., :3]
+    assert pixels.shape[:2] == (2600, 1200)
+    # blue bars and orange controls are on the page: the figures were decoded and drawn
+    for color in ((0x1F, 0x6F, 0x9E), (0xD9, 0x82, 0x2B)):
+        assert (np.abs(pixels - np.array(color) / 255).max(axis=2) < 0.03).sum() > 500
