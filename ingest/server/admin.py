@@ -37,7 +37,7 @@ def set_initial_password(home: Path, profile: Profile, java: Path, password: str
         arguments.touch(mode=0o600)
         arguments.write_text(password + "\n", encoding="ascii")
         homes.write_conf(home, {})
-        _run(home, profile, java, ["dbms", "set-initial-password", f"@{arguments}"], heap="256m")
+        _run(home, profile, java, ["dbms", "set-initial-password", f"@{arguments}"], heap="256m", brief=True)
 
 
 def import_full(
@@ -215,11 +215,11 @@ def _stopped(home: Path, verb: str) -> tuple[Path, Profile, Path]:
     return home, profile, find_java(profile).path
 
 
-def _run(home: Path, profile: Profile, java: Path, arguments: list[str], heap: str = HEAP) -> str:
+def _run(home: Path, profile: Profile, java: Path, arguments: list[str], heap: str = HEAP, brief: bool = False) -> str:
     """Run the tool, keep its output in ``logs/admin.log``, and return it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))}
     answer = subprocess.run(
-        [*jvm.admin_command(java, profile, heap), *arguments],
+        [*jvm.admin_command(java, profile, heap, brief), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

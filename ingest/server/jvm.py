@@ -80,7 +80,11 @@ def home_argument(home: Path) -> str:
     return f"--home-dir={home}"
 
 
-def admin_command(java: Path, profile: Profile, heap: str) -> list[str]:
-    """Return the start of an administration command; its arguments follow."""
+def admin_command(java: Path, profile: Profile, heap: str, brief: bool = False) -> list[str]:
+    """Return the start of an administration command; its arguments follow.
+
+    A `brief` one ends before Java's second compiler and parallel collector could be of use.
+    """
     path = str(profile_dir(profile) / "lib" / "*")
-    return [str(java), f"-Xmx{heap}", "-XX:+UseParallelGC", *COMMON, "-cp", path, "org.neo4j.cli.AdminTool"]
+    tuning = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if brief else ["-XX:+UseParallelGC"]
+    return [str(java), f"-Xmx{heap}", *tuning, *COMMON, "-cp", path, "org.neo4j.cli.AdminTool"]

@@ -91,6 +91,9 @@ def start(
         if keep.restore(home):
             _log.warning("an import or load was cut short; the graph before it is back")
         _refuse_older(home, state, chosen)
+        for name, port in (("Bolt", bolt_port), ("HTTP", http_port)):
+            if port:
+                homes.choose_port(name, port, port)
         _check_room(home, *sizes)
         jars.install(profile, progress)
         java = find_java(chosen)
@@ -101,7 +104,7 @@ def start(
             jar = browser.seeded_jar(jars.browser_jar(chosen), home, seed)
             state = replace(state, seed=seed.digest, post_connect=seed.post_connect)
         command = jvm.server_command(java.path, chosen, home, heap, jar)
-        return _launch(home, state, command, pagecache, (bolt_port, http_port), time.monotonic() + wait_s)
+        return _launch(home, state, command, pagecache, (bolt_port, http_port), wait_s)
 
 
 def stop(home: Path, timeout_s: float = 120) -> bool:
@@ -162,7 +165,7 @@ def _join(
     if seed is not None and seed.digest != state.seed:
         _log.warning("the Browser's seed has changed; it is taken over at the next start of the server")
     info = homes.info_of(home, state)
-    wait_ready(info, lambda: is_server_of(running, home), log_sizes(home), time.monotonic() + wait_s, fresh=False)
+    wait_ready(info, lambda: is_server_of(running, home), log_sizes(home), time.monotonic() + wait_s)
     return info
 
 
@@ -223,7 +226,7 @@ def _launch(
     command: list[str],
     pagecache: str,
     requested: tuple[int | None, int | None],
-    deadline: float,
+    wait_s: float,
 ) -> ServerInfo:
     """Run the server on free ports; when another process takes a port in the meantime, choose again."""
     lost: frozenset[int] = frozenset()
@@ -239,14 +242,14 @@ def _launch(
             settings["browser.post_connect_cmd"] = state.post_connect.replace("{http}", http_root)
         homes.write_conf(home, settings)
         try:
-            return _run(home, state, command, deadline)
+            return _run(home, state, command, wait_s)
         except PortLost:
             lost = lost | {port for port in (bolt, http) if not homes.is_free(port)}
             _log.info("a port of %d and %d was taken in the meantime", bolt, http)
     raise UserError("other processes took the chosen ports again and again", "name free ports yourself")
 
 
-def _run(home: Path, state: State, command: list[str], deadline: float) -> ServerInfo:
+def _run(home: Path, state: State, command: list[str], wait_s: float) -> ServerInfo:
     """Run the command detached and wait until it answers; on any interruption the child is stopped."""
     since = log_sizes(home)
     # Inherited settings of the user's own Neo4j or Java must not reach this server.
@@ -268,7 +271,7 @@ def _run(home: Path, state: State, command: list[str], deadline: float) -> Serve
         state = replace(state, pid=process.pid)
         homes.write_state(home, state)
         info = homes.info_of(home, state)
-        wait_ready(info, lambda: process.poll() is None, since, deadline, fresh=True)
+        wait_ready(info, lambda: process.poll() is None, since, time.monotonic() + wait_s)
         return info
     except OSError as error:
         if child is not None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from ingest.server.home import DATABASE, HOST
 from ingest.server.info import ServerInfo
 from scircuit.settings import UserError
@@ -90,23 +92,19 @@ def diagnosis(home: Path, text: str) -> UserError:
     return UserError(f"the server did not start: {last[:300]}", logs)
 
 
-def wait_ready(
-    info: ServerInfo, alive: Callable[[], bool], since: dict[str, int], deadline: float, *, fresh: bool
-) -> None:
-    """Return as soon as the server takes a query with the home's password.
+def wait_ready(info: ServerInfo, alive: Callable[[], bool], since: dict[str, int], deadline: float) -> None:
+    """Return as soon as the server takes a query with the home's password, and serves the Browser.
 
     Parameters
     ----------
     info
-        The server's addresses and password.
+        The server's addresses, password and process.
     alive
         Whether its process runs.
     since
         Sizes of the logs before the start.
     deadline
         `time.monotonic` value after which to give up.
-    fresh
-        Whether this process was started just now (then a refused password may be another server on the same port).
 
     Raises
     ------
@@ -124,7 +122,7 @@ def wait_ready(
     quiet = logging.getLogger("neo4j")
     level = quiet.level
     quiet.setLevel(logging.CRITICAL)
-    port = int(info.uri.rpartition(":")[2])
+    ports = [int(address.rpartition(":")[2]) for address in (info.uri, info.http)]
     try:
         while time.monotonic() < deadline:
             if not alive():
@@ -132,7 +130,7 @@ def wait_ready(
                 if re.search(PORT_TAKEN, text):
                     raise PortLost
                 raise diagnosis(info.home, text)
-            if _accepts(port):
+            if all(_listens(info.pid or 0, port) for port in ports):
                 try:
                     with neo4j.GraphDatabase.driver(
                         info.uri, auth=(info.user, info.password), connection_timeout=5, max_transaction_retry_time=0
@@ -140,8 +138,6 @@ def wait_ready(
                         driver.execute_query("RETURN 1", database_=DATABASE)
                     return
                 except AuthError as error:
-                    if fresh and re.search(PORT_TAKEN, new_log_text(info.home, since)):
-                        raise PortLost from error
                     raise UserError(
                         f"the server at {info.uri} refuses the password in {info.home / 'password'}",
                         "if the password was changed in the Browser, write the present one into that file",
@@ -155,6 +151,17 @@ def wait_ready(
         f"the server (process {info.pid}) did not answer at {info.uri} in time",
         f"recovery after a crash can take minutes: repeat with a longer wait; the log is {info.home / 'logs/neo4j.log'}",
     )
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether this very process listens: what answers on the port may be another server that was quicker."""
+    try:
+        sockets = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return _accepts(port)
+    return any(s.status == psutil.CONN_LISTEN and s.laddr and s.laddr.port == port for s in sockets)
 
 
 def _accepts(port: int) -> bool:
