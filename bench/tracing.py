@@ -19,8 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
@@ -30,6 +29,8 @@ from tracing.engine import Tracer
 from tracing.models import load_model
 from tracing.models.geneformer import Geneformer
 from tracing.statistics import edge_statistics
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def reference() -> Any:

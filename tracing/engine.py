@@ -22,8 +22,9 @@ from scircuit.records import conform
 from scircuit.settings import TraceConfig, UserError
 from tracing.cache import CleanCell, LayerSummary, clean_cells, summarise
 from tracing.calibrate import legacy_rule
+from tracing.floors import batch_size, floors_of, zero_edit
 from tracing.statistics import Tests, edge_statistics
-from tracing.tail import Edits, code_change, make_edits, mean_change, run_tail
+from tracing.tail import Edits, make_edits, mean_change, run_tail
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from tracing.models.base import Adapter
 
 Progress = Callable[[int, int, int], None]
-
-# Memory for the states of one batch. Part of the configuration of the arithmetic, hence not taken from what happens to be free.
-_BATCH_BYTES = {"cpu": 2**28, "mps": 2**31, "cuda": 2**33}
 
 
 @dataclass(frozen=True)
@@ -126,34 +124,17 @@ class Tracer:
         return {t: summarise(self.cells, t) for t in (self.layer, *self.targets)}
 
     @cached_property
-    def floors(self) -> np.ndarray:
-        """Numeric floor of every target [T]; see `zero_edit`."""
-        floors = np.zeros(self.n_targets)
-        for t, zero in self.zero_edit.items():
-            largest = max(float(c.codes[t][0].max()) for c in self.cells)
-            resolution = 4 * torch.finfo(self.adapter.dtype).eps * largest
-            floors[self.columns(t)] = max(zero, resolution)
-        return floors
+    def zero_edit(self) -> dict[int, float]:
+        """Largest effect of editing nothing, per measured layer; see `tracing.floors`."""
+        return zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.batch)
 
     @cached_property
-    def zero_edit(self) -> dict[int, float]:
-        """Largest change of an active code, per layer, when nothing is edited.
-
-        Every gene position of every cell is read, spread over a batch of the size the ablations use. A latent that enters or leaves
-        the top k because two candidates are equal to rounding is a tie, not a change of its value, and is left out here; the
-        zero-edit control counts what ties do to effects.
-        """
-        worst = dict.fromkeys(self.targets, 0.0)
-        for cell in self.cells:
-            parts = [p for p in cell.genes.tensor_split(self.batch) if len(p)]
-            still = [torch.zeros(len(p), self.adapter.width, dtype=self.adapter.dtype, device=p.device) for p in parts]
-            edits = make_edits(parts, still)
-            with torch.inference_mode():
-                for t, states in run_tail(self.adapter, cell.states[self.layer], edits, self.layer, self.targets):
-                    values, indices = (x[edits.position] for x in cell.codes[t])
-                    change = code_change(self.dictionaries[t], states, (values, indices)).gather(1, indices).abs()
-                    worst[t] = max(worst[t], float(change.where(change < values / 2, 0.0).max()))
-        return worst
+    def floors(self) -> np.ndarray:
+        """Numeric floor of every target [T]."""
+        floors = np.zeros(self.n_targets)
+        for t, floor in floors_of(self.zero_edit, self.cells, self.adapter.dtype).items():
+            floors[self.columns(t)] = floor
+        return floors
 
     def columns(self, target_layer: int) -> slice:
         """Where a measured layer's targets are among all targets."""
@@ -333,9 +314,3 @@ def check_dictionaries(adapter: Adapter, dictionaries: Mapping[int, Any], source
                 "use dictionaries trained on this model",
             )
 
-
-def batch_size(adapter: Adapter, length: int, wanted: int) -> int:
-    """Edits per batch: at most `wanted`, and at most what the states of cells of this length leave room for."""
-    item = torch.finfo(adapter.dtype).bits // 8
-    each = length * (8 * adapter.width + 2 * adapter.ffn) * item
-    return max(1, min(wanted, _BATCH_BYTES.get(adapter.device.type, 2**28) // each))

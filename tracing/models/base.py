@@ -7,6 +7,7 @@ a changed state handed to the next layer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,7 @@ class Adapter(ABC):
     device: torch.device
     dtype: torch.dtype
     special: tuple[int, ...]
+    losses: Mapping[str, float] = {}
 
     @abstractmethod
     def embed(self, tokens: Tensor) -> Tensor:
@@ -153,8 +155,9 @@ class Adapter(ABC):
         row = {
             "id": self.name, "name": self.name, "family": self.family, "layers": self.n_layers, "width": self.width,
             "positions": self.max_length, "vocabulary": self.n_tokens, "sha256": self.sha256,
+            **{k: self.losses.get(k) for k in ("mlm_loss", "unigram_loss")},
         }  # fmt: skip
-        return conform("Model", pa.table({k: [v] for k, v in row.items()}))
+        return conform("Model", pa.Table.from_pylist([row]))
 
     def _checked(self, tokens: Tensor | np.ndarray) -> Tensor:
         ids = torch.as_tensor(tokens)

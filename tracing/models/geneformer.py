@@ -8,6 +8,7 @@ views of it, so nothing is stored twice and `self_check` compares against their 
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,9 @@ class Geneformer(Adapter):
                 f"{folder} lacks {len(missing)} weights of a BERT masked-LM, such as {missing[0]}",
                 "give the masked-LM checkpoint itself, not a fine-tuned classifier or a partial download",
             )
-        return cls(model, slug(name or folder.resolve().name), sha256_files(files), where)
+        adapter = cls(model, slug(name or folder.resolve().name), sha256_files(files), where)
+        adapter.losses = _stated_losses(folder)
+        return adapter
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Word plus position plus type embedding, normalised."""
@@ -198,6 +201,15 @@ def _fuse(module: Any) -> _Layer:
     if type(act).__name__ in ("ReLU", "ReLUActivation"):
         act = torch.relu_  # in place: a tenth of the time on a CPU
     return _Layer(weight, bias, out.dense, out.LayerNorm, feed.dense, act, module.output.dense, module.output.LayerNorm)
+
+
+def _stated_losses(folder: Path) -> dict[str, float]:
+    """Held-out losses from a ``metrics.json`` beside the weights, where there is one."""
+    try:
+        stated = json.loads((folder / "metrics.json").read_text())
+        return {k: float(stated[k]) for k in ("mlm_loss", "unigram_loss") if k in stated}
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _first(output: Any) -> Tensor:
