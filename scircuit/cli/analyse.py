@@ -7,6 +7,7 @@ from typing import Any
 
 from scircuit.cli.annotate import trace_run
 from scircuit.cli.command import verb_command
+from scircuit.cli.features import features_of
 from scircuit.cli.options import build, plain
 from scircuit.cli.results import RunResult
 from scircuit.cli.running import active_run
@@ -18,13 +19,6 @@ def child_of(study: Study, verb: str, parent: str) -> Manifest | None:
     """Newest complete run of a verb that was computed from `parent`."""
     found = [m for m in study.manifests() if m.verb == verb and m.complete and parent in m.parents]
     return found[-1] if found else None
-
-
-def features_of(study: Study, trace: Manifest) -> Any:
-    """Feature table of a trace run."""
-    from ingest.shards import ShardStore
-
-    return ShardStore(study.run_folder(trace.run)).tables("Feature")
 
 
 def analyse(
@@ -68,7 +62,7 @@ def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: 
     from ingest.shards import ShardStore
 
     store = ShardStore(study.run_folder(trace.run))
-    named = ShardStore(study.run_folder(annotation.run)).tables("Feature") if annotation else None
+    named = features_of(study, annotation) if annotation else None
     return analyse_tables(features_of(study, trace), store.tables("Feature-AFFECTS-Feature"), named, config, run)
 
 

@@ -47,12 +47,13 @@ def annotate(
         If there is no trace run, its inputs have changed, or a gene-set file is refused.
     """
     from analysis import genesets
+    from analysis.trrust import shipped_trrust
 
     config = config or build(AnnotateConfig, options)
     place = Study(Path(study))
     parent = trace_run(place, config.run)
     libraries = [*genesets.shipped(), *(genesets.read_gmt(path) for path in config.gmt)]
-    regulons = genesets.shipped_trrust()
+    regulons = shipped_trrust()
     hashes = {"libraries": {x.name: x.sha256 for x in libraries}, "trrust": regulons.sha256, "gmt": [sha256_file(p) for p in config.gmt]}
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "gmt")}
     with active_run(

@@ -48,7 +48,7 @@ class Progress:
     _width: int = 0
 
     def update(self, done: float, note: str = "") -> None:
-        """Show that `done` of `total` are done; `note` is appended."""
+        """Show that `done` of `total` are done; `note` is appended. Without a unit only the share is shown."""
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         last = done >= self.total
@@ -58,9 +58,10 @@ class Progress:
         elapsed = now - self.started
         rate = done / elapsed if elapsed > 0 else 0.0
         left = (self.total - done) / rate if rate > 0 else 0.0
-        parts = [f"{self.label}: {done:,.0f}/{self.total:,.0f} {self.unit}".rstrip()]
-        if rate:
-            parts.append(f"{rate:,.1f}/s")
+        if self.unit:
+            parts = [f"{self.label}: {done:,.0f}/{self.total:,.0f} {self.unit}", f"{rate:,.1f} {self.unit}/s"]
+        else:
+            parts = [f"{self.label}: {done / self.total:.0%}"]
         if note:
             parts.append(note)
         parts.append(f"took {duration(elapsed)}" if last else f"{duration(left)} left")

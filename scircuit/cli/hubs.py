@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scircuit.address import Address, parse
-from scircuit.cli.analyse import child_of, features_of
+from scircuit.cli.analyse import child_of
+from scircuit.cli.features import features_of
 from scircuit.run import Manifest, Study
 from scircuit.settings import TraceConfig, UserError
 
@@ -34,8 +35,6 @@ def chosen_features(study: Study, trace: Manifest, config: TraceConfig, given: t
     analysis = child_of(study, "analyse", trace.run)
     if analysis is None:
         raise UserError("no features were given and no analysis names hubs", f"give --features, or run: scircuit analyse --study {study.root}")
-    from ingest.shards import ShardStore
-
-    table = ShardStore(study.run_folder(analysis.run)).tables("Feature")
+    table = features_of(study, analysis)
     ranked = table.filter(pc.is_valid(table.column("hub_rank"))).sort_by("hub_rank").slice(0, hubs)  # pyright: ignore[reportAttributeAccessIssue]
     return tuple(parse(text) for text in ranked.column("id").to_pylist()), (trace.run, analysis.run)

@@ -13,6 +13,7 @@ from scircuit import __version__
 from scircuit.cli.analyse import child_of, compute
 from scircuit.cli.annotate import trace_run
 from scircuit.cli.command import study_option
+from scircuit.cli.features import features_of, joined
 from scircuit.cli.options import build
 from scircuit.run import Manifest, Study, atomic_path, now
 from scircuit.settings import DEFAULT_STUDY, AnalyseConfig
@@ -85,23 +86,12 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
         title=f"Circuits of {model.get('name', 'the model')}, layer {trace.findings['source_layer']}", trace=trace.findings,
         cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(), model={**model, **losses}, dictionaries=dictionaries,
         checks=[Check(*line) for line in trace.cohort.get("report", [])], analysis=analysis,
-        annotate=children["annotate"].findings if children["annotate"] else {}, features=joined_features([s.tables("Feature").to_pandas() for s in stores.values()]),
+        annotate=children["annotate"].findings if children["annotate"] else {}, features=joined([features_of(study, m) for m in runs]),
         controls=rows("trace", "Control"), interventions=_stack(frames), members=_stack(members), readout=READOUT,
         runs=[{**{k: getattr(m, k) for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")},
                "device": m.config.get("device", ""), "seed": m.config.get("seed")} for m in runs],
         browser=_browser(study), queries=_sample_queries(), generated=now(), version=__version__,
     )  # fmt: skip
-
-
-def joined_features(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Feature properties of several runs, one row per feature; later runs win where both know a value."""
-    import pandas as pd
-
-    joined = pd.DataFrame()
-    for table in tables:
-        if len(table):
-            joined = table.set_index("id").combine_first(joined) if len(joined) else table.set_index("id")
-    return joined.reset_index()
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -100,11 +100,7 @@ def trace(
         new = not run.finished
         if new:
             _trace_units(run, inputs, config, quiet)
-    message = run.load_message
-    if database and "caught up" not in message and not quiet and message:
-        say(f"  {message}")
-    if database:
-        message = _settle(place, run, message)
+    message = _settle(place, run) if database else ""
     return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, inputs.cohort.report)
 
 
@@ -153,17 +149,18 @@ def _trace_units(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: boo
         stored += with_q.num_rows
         calibrated += int(calibrate.calibrated(with_q).sum())
         legacy += int(calibrate.legacy(with_q).sum())
-    if not quiet:
-        say("  controls: zero edit, random direction, feature swap, pass-through, split halves")
-    controls = tracer.run_controls(table.threshold(0.05))
+    checking = Progress("controls", 1.0, quiet=quiet)
+    controls = tracer.run_controls(
+        table.threshold(0.05), progress=lambda done, total, _found: checking.update(done / max(total, 1))
+    )
     run.write("controls", controls.tables)
     live = int(sum(int(s["live"]) for s in summary))
-    zero = max(controls.zero_edit_max, max((float(s["zero"]) for s in summary), default=0.0))
+    zero = max(controls.numbers["zero_edit_max"], max((float(s["zero"]) for s in summary), default=0.0))
     findings = {
         "sources": int(sum(sizes.values())), "cells": len(inputs.cohort.row_ids), "source_layer": config.source_layer,
         "target_layers": list(config.target_layers), "pairs": int(sum(int(s["pairs"]) for s in summary)), "live_tests": live,
         "edges": stored, "edges_calibrated": calibrated, "edges_legacy": legacy, "zero_edit_max": zero,
-        "p_at_q05": table.threshold(0.05), "controls": controls.findings,
+        "p_at_q05": table.threshold(0.05), "controls": controls.numbers,
     }  # fmt: skip
     run.conclude(findings, edges=stored, edges_calibrated=calibrated, edges_legacy=legacy, live_tests=live, zero_edit_max=zero)
 
@@ -175,17 +172,17 @@ def _note(run: ActiveRun, edges: int) -> str:
     return f"{edges:,} edges, {run.writer.edges_loaded:,} in the graph{waiting}"
 
 
-def _settle(study: Study, run: ActiveRun, message: str) -> str:
-    """Set q on edges that were streamed before it was known, once everything is in the graph."""
+def _settle(study: Study, run: ActiveRun) -> str:
+    """Set q on edges that were streamed before it was known, once everything is in the graph; say how it stands."""
     from ingest.stream import apply_q, load_run
 
     try:
         with connect(study.root) as connection:
             report = load_run(connection, run.folder)
             apply_q(connection, run.folder)
-        return report.message
+        return " ".join(part for part in (run.load_message, report.message) if part) or "everything was in the graph already"
     except UserError as error:
-        return message or f"{error.problem}; shards are kept, catch up with: scircuit load --study {study.root}"
+        return f"{error.problem}; shards are kept, catch up with: scircuit load --study {study.root}"
 
 
 command = verb_command("trace", TraceConfig, trace)
