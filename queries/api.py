@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHORT = re.compile(r"L\d{2,3}/F\d{4,7}")
 _ANSWERED = "MATCH (r:Run) RETURN r.id AS id, r.verb AS verb, r.status AS status ORDER BY r.started DESC LIMIT 20"
+_PLAN_ASKED = re.compile(r"\s*(EXPLAIN|PROFILE)\b", re.IGNORECASE)
 _ENDING = "MATCH (f:Feature) WHERE f.id ENDS WITH $ending RETURN f.id AS id ORDER BY id LIMIT 20"
 
 
@@ -41,7 +42,7 @@ def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def query(connection: Connection, name: str, **parameters: Any) -> pd.DataFrame:
+def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFrame:
     """Answer a catalogue question.
 
     Parameters
@@ -76,7 +77,7 @@ def query(connection: Connection, name: str, **parameters: Any) -> pd.DataFrame:
     return answer
 
 
-def cypher(connection: Connection, text: str, *, write: bool = False, **parameters: Any) -> pd.DataFrame:
+def cypher(connection: Connection, text: str, /, *, write: bool = False, **parameters: Any) -> pd.DataFrame:
     """Run Cypher of one's own; parameters are sent beside the text, never formatted into it.
 
     Parameters
@@ -84,15 +85,32 @@ def cypher(connection: Connection, text: str, *, write: bool = False, **paramete
     connection
         An open connection to the graph.
     text
-        Cypher. It runs in a read transaction: the server refuses to write.
+        Cypher that reads. The server's plan is asked first, and whatever would change the graph all the same is rolled back.
     write
         Allow the text to change the graph.
-    """
-    if not write:
-        return connection.frame(text, **parameters)
-    import pandas as pd
 
-    return pd.DataFrame(connection.write(lambda tx: tx.run(text, parameters).data()))
+    Raises
+    ------
+    UserError
+        If the text would change the graph and `write` is false, or the database refuses it.
+    """
+
+    def work(tx: Any) -> pd.DataFrame:
+        planned = _PLAN_ASKED.match(text) or tx.run("EXPLAIN " + text, parameters).consume().query_type in ("r", "s", None)
+        if not (write or planned):
+            raise _refused()
+        result = tx.run(text, parameters)
+        frame = result.to_df()
+        changed = result.consume().counters
+        if not write and (changed.contains_updates or changed.contains_system_updates):
+            raise _refused()
+        return frame
+
+    return connection.write(work)
+
+
+def _refused() -> UserError:
+    return UserError("this statement would change the graph; nothing was changed", "ask with MATCH ... RETURN, or pass write=True if you mean it")
 
 
 def _resolve(connection: Connection, question: Query, values: dict[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def _number(text: str | None) -> float | None:
 
 def _parameter(text: str, where: str) -> Parameter:
     match = _PARAM.fullmatch(text)
-    if match is None or match["type"] not in PARAMETER_TYPES:
+    kind = next((t for t in PARAMETER_TYPES if match is not None and t == match["type"]), None)
+    if match is None or kind is None:
         raise ValueError(
             f"{where}: cannot read the parameter line {text!r}; expected 'name: type = default (low..high) e.g. example -- meaning' "
             f"with a type among {', '.join(PARAMETER_TYPES)} and JSON values"
@@ -101,7 +102,7 @@ def _parameter(text: str, where: str) -> Parameter:
     values = {k: None if match[k] is None else json.loads(match[k]) for k in ("default", "example")}
     if values["default"] is None and values["example"] is None:
         raise ValueError(f"{where}: parameter {match['name']} has neither a default nor an example")
-    return Parameter(match["name"], match["type"], match["doc"], **values, low=_number(match["low"]), high=_number(match["high"]))
+    return Parameter(match["name"], kind, match["doc"], **values, low=_number(match["low"]), high=_number(match["high"]))
 
 
 def parse(text: str, where: str) -> Query:

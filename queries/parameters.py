@@ -30,7 +30,7 @@ def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
             value = [part.strip() for part in value.split(",") if part.strip()]
         if isinstance(value, Mapping) or not hasattr(value, "__iter__"):
             raise _wrong(query, parameter, value, expected)
-        values = [v for v in value]
+        values = list(value)
         if not values or not all(isinstance(v, str) for v in values):
             raise _wrong(query, parameter, value, expected + ", at least one")
         return values

@@ -17,7 +17,7 @@ RELATIONSHIP_COLORS = {
 }  # fmt: skip
 RELATIONSHIP_WIDTHS = {"AFFECTS": "2px", "ATTRIBUTES_TO": "2px", "REGULATES": "2px", "SHIFTED": "2px"}
 # Counts say more on an arrow than the word AFFECTS: cells whose target falls (support) and rises (suppress) under ablation.
-RELATIONSHIP_CAPTIONS = {"AFFECTS": "\u2193{n_neg} \u2191{n_pos}"}
+RELATIONSHIP_CAPTIONS = {"AFFECTS": "-{n_neg} +{n_pos}"}
 QUIET = "#ADB5BD"
 
 
@@ -63,7 +63,7 @@ def style() -> Style:
     for type_ in dict.fromkeys(r.type for r in RELATIONSHIPS.values()):
         color = RELATIONSHIP_COLORS.get(type_, QUIET)
         rules[f"relationship.{type_}"] = {
-            "color": color, "shaft-width": RELATIONSHIP_WIDTHS.get(type_, "1px"), "font-size": "8px", "padding": "3px", "text-color-external": "#000000",
+            "color": color, "shaft-width": RELATIONSHIP_WIDTHS.get(type_, "1px"), "font-size": "10px" if type_ in RELATIONSHIP_CAPTIONS else "8px", "padding": "3px", "text-color-external": "#000000",
             "text-color-internal": _text_on(color), "caption": RELATIONSHIP_CAPTIONS.get(type_, "<type>"),
         }  # fmt: skip
     return rules

@@ -6,17 +6,24 @@ and the runs of annotate, analyse, ablate and steer. The expected answers are co
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ingest.connection import Connection
+from ingest.shards import ShardStore
+from ingest.stream import load_run
 from scircuit import records
 from scircuit.address import Address
+from scircuit.run import Manifest
 
 MODEL, SET = "toy-model", "toy-set"
 OLD, NEW, BROKEN = "trace-0000000001", "trace-0000000002", "trace-0000000003"
 ANNOTATE, ANALYSE, ABLATE, STEER = "annotate-0000000001", "analyse-0000000001", "ablate-0000000001", "steer-0000000001"
-PER_LAYER = 14
+SIZES = {1: 14, 2: 14, 3: 14}
 CELLS = 20
 TERMS = ("T cell activation", "regulation of T cell activation", "translation", "DNA repair", "mitotic spindle", "B cell activation")
 
@@ -25,8 +32,9 @@ def address(layer: int, index: int) -> str:
     return str(Address(MODEL, SET, layer, index))
 
 
-def _edges(rng: np.random.Generator, run: str, source_layer: int, target_layers: tuple[int, ...], density: float) -> pd.DataFrame:
-    pairs = [(address(source_layer, i), address(t, j)) for i in range(PER_LAYER) for t in target_layers for j in range(PER_LAYER) if rng.random() < density * (1 - i / (2 * PER_LAYER))]
+def _edges(rng: np.random.Generator, sizes: dict[int, int], run: str, source_layer: int, target_layers: tuple[int, ...], density: float) -> pd.DataFrame:
+    many = sizes[source_layer]
+    pairs = [(address(source_layer, i), address(t, j)) for i in range(many) for t in target_layers for j in range(sizes[t]) if rng.random() < density * (1 - i / (2 * many))]
     n = len(pairs)
     zero = rng.integers(0, 17, n)
     share = rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], n, p=[0.3, 0.15, 0.1, 0.15, 0.3])
@@ -40,12 +48,12 @@ def _edges(rng: np.random.Generator, run: str, source_layer: int, target_layers:
     )  # fmt: skip
 
 
-def _features(rng: np.random.Generator, edges: pd.DataFrame) -> pd.DataFrame:
+def _features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFrame) -> pd.DataFrame:
     rows = []
     good = edges[(edges.q <= 0.05) & (edges.n_pos + edges.n_neg >= 6)]
     out, into = good.groupby("source").size(), good.groupby("target").size()
-    for layer in (1, 2, 3):
-        for index in range(PER_LAYER):
+    for layer, many in sizes.items():
+        for index in range(many):
             key = address(layer, index)
             rate = float(rng.uniform(0.001, 0.2))
             expected = 20 * rate
@@ -53,7 +61,7 @@ def _features(rng: np.random.Generator, edges: pd.DataFrame) -> pd.DataFrame:
             rows.append({
                 "id": key, "name": f"L{layer:02d}/F{index:04d}" + (f" {TERMS[index % 6]}" if named else ""), "model": MODEL,
                 "dictionary": f"{MODEL}/{SET}/L{layer:02d}", "layer": layer, "index": index, "firing_rate": rate, "cells_active": int(rng.integers(5, 21)),
-                "mean_activation": float(rng.uniform(0.5, 3)), "traced": layer < 3, "alive": index != PER_LAYER - 1 or layer < 3,
+                "mean_activation": float(rng.uniform(0.5, 3)), "traced": layer < 3, "alive": index != many - 1 or layer < 3,
                 "top_genes": [f"G{(index * 3 + k) % 40}" for k in range(4)], "label": TERMS[index % 6] if named else "", "label_library": "GO" if named else "",
                 "label_q": float(rng.uniform(0, 0.05)) if named else None, "annotated": bool(named), "terms": int(named), "annotatable_genes": int(rng.integers(0, 20)),
                 "best_tf": f"G{index}", "best_tf_q": float(rng.uniform(0, 1)), "out_degree": int(out.get(key, 0)), "in_degree": int(into.get(key, 0)),
@@ -69,14 +77,14 @@ def _features(rng: np.random.Generator, edges: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _annotation(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+def _annotation(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.DataFrame]:
     genes = pd.DataFrame([{"id": f"ENSG{i:011d}", "name": f"G{i}", "symbol": f"G{i}", "is_tf": i < 8} for i in range(40)])
     terms = pd.DataFrame([
         {"id": f"GO:{k}", "name": name, "library": "GO", "accession": f"GO:{k:07d}", "size": 10, "size_in_background": 8} for k, name in enumerate(TERMS)
     ])  # fmt: skip
     loads, enriched = [], []
-    for layer in (1, 2, 3):
-        for index in range(PER_LAYER):
+    for layer, many in sizes.items():
+        for index in range(many):
             chosen = rng.permutation(40)[:12]
             for rank, gene in enumerate(chosen, 1):
                 loads.append((address(layer, index), f"ENSG{gene:011d}", rank, float(13 - rank + rng.random()), int(rng.integers(3, 90))))
@@ -98,14 +106,14 @@ def _annotation(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     }  # fmt: skip
 
 
-def _interventions(rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+def _interventions(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.DataFrame]:
     nodes, parts, moved, genes = [], [], [], []
     for k, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)]):
         key = f"{ABLATE}/{k}"
         nodes.append({"id": key, "name": f"ablate {a}+{b}", "verb": "ablate", "order": 2, "coefficient": 0.0, "target_layer": 3, "cells": CELLS, "tested": 14, "significant": int(rng.integers(1, 9)),
                       "ratio": float(rng.uniform(0.6, 1)), "ratio_null": 0.71, "run": ABLATE})  # fmt: skip
         parts += [(address(2, a), key, "A", 0.0, ABLATE), (address(2, b), key, "B", 0.0, ABLATE)]
-        moved += [(key, address(3, j), float(rng.normal()), float(rng.normal()), -1.0, 1.0, 0.01, float(rng.uniform(0, 0.1)), ABLATE) for j in range(PER_LAYER)]
+        moved += [(key, address(3, j), float(rng.normal()), float(rng.normal()), -1.0, 1.0, 0.01, float(rng.uniform(0, 0.1)), ABLATE) for j in range(sizes[3])]
     for k, coefficient in enumerate([2.0, 5.0]):
         key = f"{STEER}/{k}"
         nodes.append({"id": key, "name": f"steer x{coefficient:g}", "verb": "steer", "order": 1, "coefficient": coefficient, "target_layer": 3, "cells": CELLS, "effect": 0.2 * coefficient,
@@ -133,7 +141,7 @@ def _runs() -> dict[str, pd.DataFrame]:
         row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"), row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"), row(STEER, "complete", "2026-01-07T00:00:00+00:00"),
     ]  # fmt: skip
     dictionaries = [
-        {"id": f"{MODEL}/{SET}/L{layer:02d}", "name": f"{SET} L{layer:02d}", "model": MODEL, "set": SET, "layer": layer, "features": PER_LAYER, "k": 4, "rule": "topk",
+        {"id": f"{MODEL}/{SET}/L{layer:02d}", "name": f"{SET} L{layer:02d}", "model": MODEL, "set": SET, "layer": layer, "features": SIZES[layer], "k": 4, "rule": "topk",
          "decoder_norm": "columns", "sha256": f"{layer:02d}" * 32} for layer in (1, 2, 3)
     ]  # fmt: skip
     controls = [
@@ -160,14 +168,15 @@ def _runs() -> dict[str, pd.DataFrame]:
     }  # fmt: skip
 
 
-def frames(seed: int = 0) -> dict[str, pd.DataFrame]:
+def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.DataFrame]:
     """All records of the study, one frame for each kind; node frames first."""
     rng = np.random.default_rng(seed)
-    edges = pd.concat([_edges(rng, OLD, 1, (2, 3), 0.75), _edges(rng, NEW, 2, (3,), 0.9), _edges(rng, BROKEN, 1, (2,), 0.05)], ignore_index=True)
-    features = _features(rng, edges)
-    interventions = _interventions(rng)
+    sizes = sizes or SIZES
+    edges = pd.concat([_edges(rng, sizes, OLD, 1, (2, 3), 0.75), _edges(rng, sizes, NEW, 2, (3,), 0.9), _edges(rng, sizes, BROKEN, 1, (2,), 0.05)], ignore_index=True)
+    features = _features(rng, sizes, edges)
+    interventions = _interventions(rng, sizes)
     features.loc[features.id == address(2, 0), ["steering_slope", "steering_control"]] = [0.4, 0.02]
-    found = {"Feature": features, **_runs(), **_annotation(rng), **interventions, "Feature-AFFECTS-Feature": edges}
+    found = {"Feature": features, **_runs(), **_annotation(rng, sizes), **interventions, "Feature-AFFECTS-Feature": edges}
     return dict(sorted(found.items(), key=lambda item: item[0] in records.RELATIONSHIPS))
 
 
@@ -179,6 +188,26 @@ def tables(found: dict[str, pd.DataFrame]) -> dict[str, pa.Table]:
         columns = [pa.array([None if _missing(v) else v for v in frame[f.name].tolist()], type=f.type, from_pandas=True) for f in schema]
         result[kind] = records.conform(kind, pa.table(columns, schema=schema))
     return result
+
+
+def load(connection: Connection, folder: Path, found: dict[str, pd.DataFrame]) -> None:
+    """Write the frames as run folders, each run its own records, and load them as any run is loaded."""
+    whole = tables(found)
+    for row in found["Run"].itertuples():
+        mine = {}
+        for kind, table in whole.items():
+            # Records without a run of their own: the gene sets came with the annotation, the rest with the first trace.
+            shared = ANNOTATE if kind.partition("-")[0] in ("Gene", "Term", "GeneSetLibrary") else OLD
+            column = "id" if kind == "Run" else "run" if "run" in table.column_names else "source" if kind.startswith("Run-") else "target" if kind.endswith("-FROM-Run") else ""
+            if column:
+                mine[kind] = table.filter(pc.equal(table.column(column), row.id))
+            elif row.id == shared:
+                mine[kind] = table
+        target = folder / str(row.id)
+        store = ShardStore(target, Manifest(run=str(row.id), verb=str(row.verb), config={}, inputs={}, version="0.1.0", started=str(row.started)))
+        store.add("all", mine)
+        store.finish(str(row.status), seconds=1.5)
+        load_run(connection, target)
 
 
 def _missing(value: object) -> bool:

@@ -1,0 +1,98 @@
+"""Answers about annotation, interventions, runs and contents, against pandas on the same records."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from small_graph import ABLATE, ANNOTATE, NEW, OLD, STEER, address
+from test_edge_answers import same
+
+from queries.api import query
+from queries.export import to_networkx
+
+pytestmark = pytest.mark.server
+
+
+def test_feature_annotation(study):
+    key = address(2, 0)
+    answer = query(study.connection, "feature_annotation", feature=key)
+    assert set(answer.feature) == {key}
+    loads = study.frames["Feature-LOADS_ON-Gene"].query("source == @key").sort_values("rank")
+    genes = answer[answer.kind == "gene"]
+    assert genes.name.tolist() == [f"G{int(t[4:])}" for t in loads.target] and genes["rank"].tolist() == list(range(1, 13))
+    assert genes.detail.iloc[0][0] == f"{loads.fire_count.iloc[0]} firings"
+    enriched = study.frames["Feature-ENRICHED_FOR-Term"].query("source == @key and q <= 0.05").sort_values("q")
+    terms = answer[answer.kind == "term"]
+    names = study.frames["Term"].set_index("id")["name"]
+    assert terms.name.tolist() == [names[t] for t in enriched.target] and terms.q.tolist() == pytest.approx(enriched.q.tolist())
+    assert answer[answer.kind == "regulator"].name.tolist() == ["G0"]
+    assert answer[answer.kind == "module"].name.tolist() == ["module 1"]
+    assert answer[answer.kind == "cell type"].name.tolist() == ["T cell"]
+    drawn = to_networkx(query(study.connection, "annotation_graph", feature=key, genes=6, terms=2))
+    assert {t for _, t, d in drawn.out_edges(key, data=True) if d["type"] == "LOADS_ON"} >= set(loads.target.head(6))
+    assert {t for _, t, d in drawn.out_edges(key, data=True) if d["type"] == "ENRICHED_FOR"} == set(enriched.target.head(2))
+
+
+def test_features_of_genes(study):
+    wanted = {f"ENSG{g:011d}": f"G{g}" for g in (1, 2, 3, 4)}
+    loads = study.frames["Feature-LOADS_ON-Gene"]
+    loads = loads[loads.target.isin(wanted) & (loads["rank"] <= 8)].sort_values(["rank", "target"])
+    expected = loads.groupby("source").agg(hits=("target", "size"), genes=("target", lambda g: [wanted[x] for x in g]), best_rank=("rank", "min")).reset_index()
+    expected = expected.rename(columns={"source": "feature"}).sort_values(["hits", "best_rank", "feature"], ascending=[False, True, True]).assign(listed=4)
+    answer = query(study.connection, "features_of_genes", genes=["G1", "G2", "G3", "G4", "no gene"], top=8, limit=1000)
+    same(answer, expected, ["feature", "hits", "genes", "best_rank", "listed"])
+
+
+def test_interventions(study):
+    nodes = study.frames["Intervention"].set_index("id")
+    parts = study.frames["Feature-PART_OF-Intervention"]
+    mine = parts[parts.source == address(2, 0)]
+    answer = query(study.connection, "feature_interventions").set_index("intervention")
+    assert set(answer.feature) == {address(2, 0)} and set(answer.index) == set(mine.target)
+    assert answer.loc[f"{ABLATE}/0", "partners"] == [address(2, 1)] and answer.loc[f"{ABLATE}/0", "ratio"] == nodes.ratio[f"{ABLATE}/0"]
+    assert answer.loc[f"{STEER}/1", "coefficient"] == 5.0 and answer.loc[f"{STEER}/1", "control"] == 0.01
+
+    moved = study.frames["Intervention-SHIFTED-Feature"].query("q <= 0.05")
+    moved = moved.assign(size=moved.interaction.abs()).sort_values("size", ascending=False).rename(columns={"source": "intervention"})
+    same(query(study.connection, "interactions", limit=1000), moved, ["intervention", "target", "effect", "interaction", "low", "high", "q"])
+    assert set(query(study.connection, "interactions", intervention=f"{ABLATE}/1").intervention) == {f"{ABLATE}/1"}
+
+    genes = study.frames["Intervention-SHIFTED-Gene"].query("q <= 0.05")
+    genes = genes.assign(size=genes.effect.abs(), gene=[f"G{int(t[4:])}" for t in genes.target]).sort_values("size", ascending=False)
+    steered = query(study.connection, "steered_genes", limit=1000)
+    same(steered, genes, ["gene", "dose", "effect", "low", "high", "q"])
+    assert set(steered.slope) == {0.4} and set(steered.slope_control) == {0.02}
+    drawn = to_networkx(query(study.connection, "intervention_graph", interventions=20, targets=1))
+    assert set(nodes.index) <= set(drawn)
+
+
+def test_runs_inputs_controls(study):
+    runs = query(study.connection, "runs").set_index("run")
+    expected = study.frames["Run"].set_index("id")
+    assert set(runs.index) == set(expected.index) and list(runs.started) == sorted(runs.started, reverse=True)
+    assert runs.loc[ANNOTATE, "parents"] == [NEW] and runs.loc[ANNOTATE, "null_annotation_rate"] == 0.04
+    assert runs.status.to_dict() == expected.status.to_dict()
+    assert set(query(study.connection, "runs", verb="trace").verb) == {"trace"}
+
+    inputs = query(study.connection, "run_inputs", run=OLD)
+    assert inputs[inputs.kind == "dictionary"].value.tolist() == [f"sha256 {f'{layer:02d}' * 32}" for layer in (1, 2, 3)]
+    assert inputs[inputs.kind == "model"].value.tolist() == ["sha256 " + "cd" * 32]
+    cohort = inputs[inputs.kind == "cohort"].set_index("name").value
+    assert cohort["sha256"] == "ef" * 32 and cohort["cells"] == "20" and cohort["species"] == "human"
+    assert query(study.connection, "run_inputs", run=ANNOTATE).query("kind == 'parent run'").value.tolist() == [NEW]
+
+    controls = study.frames["Control"].query("run == @OLD").sort_values(["control", "source_layer", "target_layer"])
+    controls = controls.assign(ratio=controls.control_edges / controls.edges, ratio_legacy=controls.control_edges_legacy / controls.edges_legacy)
+    same(query(study.connection, "run_controls", run=OLD), controls)
+    drawn = to_networkx(query(study.connection, "provenance_graph", run=OLD))
+    assert {OLD, "toy-model", "cohort1", *controls.id} <= set(drawn)
+
+
+def test_contents(study):
+    from scircuit import records
+
+    answer = query(study.connection, "contents")
+    counted = dict(zip(answer.kind, answer["count"], strict=True))
+    expected = pd.Series({kind: len(frame) for kind, frame in study.frames.items()})
+    assert counted == expected.to_dict()
+    assert set(answer[answer.what == "node"].kind) <= set(records.NODES) and not answer.kind.str.contains("_Load").any()
