@@ -63,6 +63,11 @@ def shoot(page, folder: Path, name: str) -> None:
     assert (folder / f"{name}.png").stat().st_size > 10_000
 
 
+def wait_for_editor(page, text: str) -> None:
+    """Wait until the editor shows the text; it writes blanks as no-break spaces."""
+    page.wait_for_function("text => document.querySelector('[data-testid=activeEditor]').innerText.replace(/\\u00a0/g, ' ').includes(text)", arg=text)
+
+
 def run_saved(page, name: str) -> None:
     """Open the saved query as a person does: star, folder, click, run."""
     query = load_catalogue()[name]
@@ -72,7 +77,7 @@ def run_saved(page, name: str) -> None:
     if not page.is_visible(f'text="{query.title}"'):
         page.click(f'text="{folder}"')
     page.click(f'text="{query.title}"')
-    page.wait_for_function("title => document.querySelector('[data-testid=activeEditor]').innerText.replace(/\\u00a0/g, ' ').includes(title)", arg=query.title)
+    wait_for_editor(page, query.title)
     page.click("[data-testid=editor-Run]")
     page.wait_for_selector(f'[data-testid=frameCommand]:has-text("{query.title}")')
 
@@ -102,7 +107,7 @@ def test_a_query_of_the_guide_runs(page):
     if not page.is_visible("text=Where each control is"):
         pytest.fail("the guide is not on its page of controls")
     page.locator("[data-testid=guidesDrawer] pre.runnable").first.click()
-    page.wait_for_function("() => document.querySelector('[data-testid=activeEditor]').innerText.includes('Controls of a run')")
+    wait_for_editor(page, "Controls of a run")
     page.click("[data-testid=editor-Run]")
     page.wait_for_selector('[data-testid=frame] >> text=random_direction')
 
