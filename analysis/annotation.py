@@ -2,8 +2,8 @@
 
 Top genes are those with the highest mean activation over firings, with a least number of firings. The background is every gene the model saw
 in the cohort. The label of a feature is the term with its smallest p, given when the calibrated q (`analysis.matched_null`) is at the
-threshold; ties are broken by larger overlap, then smaller term, then library and accession. ``ENRICHED_FOR.q`` is the Benjamini-Hochberg q
-over every feature x every term of all libraries.
+threshold; ties are broken by larger overlap, then smaller term, then order in the libraries. The same threshold decides which terms are stored, so a
+feature is annotated exactly if it has an ``ENRICHED_FOR``, whose q is the Benjamini-Hochberg q over every feature x every term of all libraries.
 """
 
 from __future__ import annotations
@@ -92,13 +92,15 @@ class Annotation:
         r = self.rates[0]
         by_rule = {x.rule: x for x in self.rates if x.library == "all"}
         libraries = [x for x in self.rates if x.rule == "calibrated" and x.library != "all"]
-        published = by_rule["overlap2"]
+        published, pooled = by_rule["overlap2"], by_rule["pooled"]
         return (
             f"{r.annotated:,} of {r.lists:,} features with enough firings ({100 * r.rate:.1f} %) have a term at calibrated q <= "
             f"{self.findings['q']:g}; the same threshold annotates {100 * r.null_rate:.2f} % of matched random gene lists",
             "by library: " + ", ".join(f"{x.library} {100 * x.rate:.1f} % (matched random {100 * x.null_rate:.2f} %)" for x in libraries),
             f"a rule that tests only overlaps of two genes or more would annotate {100 * published.rate:.0f} % of features, "
             f"but {100 * published.null_rate:.0f} % of matched random lists as well",
+            f"Benjamini-Hochberg over all {self.findings['family_size']:,} pairs annotates {100 * pooled.rate:.1f} % of features and "
+            f"{100 * pooled.null_rate:.2f} % of matched random lists at its threshold",
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -244,7 +246,7 @@ def annotate(
         rows, hits, incidence, names.detection, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress
     )
     q_pooled, family = correct(hits, rows.shape[0], len(incidence.terms), "pooled")
-    shown = _reported(hits, q_pooled, calibration, config.q)
+    shown = _reported(hits, calibration)
     found = tables.build_tables(tops, tested, rows, hits, shown, q_pooled, calibration, incidence, all_libraries, trrust, names, config, run, address)
     rate = calibration.rates[0]
     findings = {
@@ -268,7 +270,6 @@ def _hits(rows: sparse.csr_matrix, incidence: Incidence, engine: str) -> Hits:
     return collect(overlaps(rows, incidence))
 
 
-def _reported(hits: Hits, q_pooled: np.ndarray, calibration: Calibration, alpha: float) -> np.ndarray:
-    """Positions of the tests that are stored: two genes or more, and significant by the calibrated or the pooled rule."""
-    good = (hits.p <= calibration.threshold["all"]) | (q_pooled <= alpha)
-    return np.flatnonzero(good & (hits.overlap >= 2))
+def _reported(hits: Hits, calibration: Calibration) -> np.ndarray:
+    """Positions of the tests that are stored: two genes or more, at the calibrated threshold, so a feature has them if it is annotated."""
+    return np.flatnonzero((hits.p <= calibration.threshold["all"]) & (hits.overlap >= 2))

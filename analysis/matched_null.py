@@ -7,7 +7,9 @@ all terms (overlap of two or more), and N random lists in all,
     p_emp(s) = (1 + #{random lists with smallest p <= s}) / (1 + N),    q = Benjamini-Hochberg of p_emp over the lists.
 
 The calibration needs no independence of terms and no uniform p: whatever the libraries' overlap and discreteness do, they do to the random
-lists as well. The random lists are pooled over features, so the error rate is controlled for the collection, not feature by feature.
+lists as well. Terms overlap, so a random list that hits one term hits several: BH over all pairs controls the share of false pairs, not the
+share of falsely annotated features, and its threshold annotates more random lists. The random lists are pooled over features, so the error
+rate is controlled for the collection, not feature by feature.
 """
 
 from __future__ import annotations
@@ -97,38 +99,60 @@ def smallest_p(hits: Hits, lists: int, keep: np.ndarray | None = None, min_overl
     return best
 
 
-def passes(hits: Hits, lists: int, terms: int, rule: str, alpha: float, keep: np.ndarray | None = None) -> np.ndarray:
-    """Whether each list has a term at BH `alpha` under a rule of `RULES` (not ``calibrated``); bool, shape (lists,)."""
-    use = hits.p <= alpha
+def p_threshold(hits: Hits, lists: int, terms: int, rule: str, alpha: float, keep: np.ndarray | None = None) -> float:
+    """Largest p that has BH q <= `alpha` in the one family of rule ``pooled`` or ``overlap2`` (-1: none)."""
+    use = np.ones(hits.p.size, dtype=bool) if keep is None else keep[hits.column]
+    if rule == "overlap2":
+        use &= hits.overlap >= 2
+    family = int(use.sum()) if rule == "overlap2" else lists * terms
+    p = np.sort(hits.p[use & (hits.p <= alpha)])
+    good = np.flatnonzero(p * family <= alpha * np.arange(1, p.size + 1))
+    return float(p[good[-1]]) if good.size else -1.0
+
+
+def passes(
+    hits: Hits, lists: int, terms: int, rule: str, alpha: float, keep: np.ndarray | None = None, threshold: float | None = None
+) -> np.ndarray:
+    """Whether each list has a term at BH `alpha` under a rule of `RULES` (not ``calibrated``); bool, shape (lists,).
+
+    Parameters
+    ----------
+    hits, lists, terms
+        Tests with an overlap, and the size of the table they come from.
+    rule, alpha
+        The rule.
+    keep
+        Mask of the terms that take part.
+    threshold
+        p threshold of the pooled rules (default: found in these lists). Rule ``feature`` has one family a list and finds its own.
+    """
+    found = np.zeros(lists, dtype=bool)
+    if rule in ("pooled", "overlap2"):
+        limit = p_threshold(hits, lists, terms, rule, alpha, keep) if threshold is None else threshold
+        use = hits.p <= limit
+    elif rule == "feature":
+        use = hits.p <= alpha
+    else:
+        raise ValueError(f"unknown rule {rule!r}; expected pooled, feature or overlap2")
     if keep is not None:
         use &= keep[hits.column]
     if rule == "overlap2":
         use &= hits.overlap >= 2
-        tested = hits.overlap >= 2 if keep is None else (hits.overlap >= 2) & keep[hits.column]
-        family = int(tested.sum())
-    else:
-        family = lists * terms
     p, row = hits.p[use], hits.row[use]
-    found = np.zeros(lists, dtype=bool)
-    if rule in ("pooled", "overlap2"):
-        order = np.argsort(p, kind="stable")
-        good = np.flatnonzero(p[order] * family <= alpha * np.arange(1, p.size + 1))
-        if good.size:
-            found[row[order[: good[-1] + 1]]] = True
-        return found
     if rule == "feature":
         order = np.lexsort((p, row))
         p, row = p[order], row[order]
         first = np.searchsorted(row, row, side="left")
-        good = p * terms <= alpha * (np.arange(p.size) - first + 1)
-        found[row[good]] = True
-        return found
-    raise ValueError(f"unknown rule {rule!r}; expected pooled, feature or overlap2")
+        row = row[p * terms <= alpha * (np.arange(p.size) - first + 1)]
+    found[row] = True
+    return found
 
 
 class Rate(NamedTuple):
-    """Share of lists annotated by a rule, beside the same rule on matched random lists.
+    """Share of lists annotated by a rule, beside matched random lists at the same p threshold.
 
+    Rules with one family for all lists set a p threshold; the random lists are held to that one, since a family of random lists only would
+    set a stricter threshold and hide how many of the features are annotated by chance. Rule ``feature`` is applied to each random list.
     ``null_low`` and ``null_high`` are the smallest and largest rate of a draw; the excess has a 95 % normal interval over lists, each list
     paired with its own random lists.
     """
@@ -228,13 +252,17 @@ def calibrate(
     terms = {scope: len(of_term) if mask is None else int(mask.sum()) for scope, mask in masks.items()}
     rules = [r for r in RULES if r != "calibrated"]
     null = {scope: np.ones((draws, n)) for scope in masks}
+    limits = {
+        (scope, rule): None if rule == "feature" else p_threshold(observed, n, terms[scope], rule, alpha, mask)
+        for scope, mask in masks.items() for rule in rules
+    }  # fmt: skip
     null_found = {(scope, rule): np.zeros((draws, n), dtype=bool) for scope in masks for rule in rules}
     for d in range(draws):
         hits = collect(overlaps(draw_matched(lists, gene_bins, rng), incidence, table))
         for scope, mask in masks.items():
             null[scope][d] = smallest_p(hits, n, mask)
             for rule in rules:
-                null_found[scope, rule][d] = passes(hits, n, terms[scope], rule, alpha, mask)
+                null_found[scope, rule][d] = passes(hits, n, terms[scope], rule, alpha, mask, limits[scope, rule])
         if progress:
             progress(d + 1, draws)
     smallest, q, threshold, rates = {}, {}, {}, []

@@ -110,7 +110,7 @@ def _intervention_figures(parts: ReportInput) -> dict[str, str]:
         for column in ("effect_low", "effect_high", "control"):
             if column not in doses:
                 doses[column] = np.nan
-        figures["steering"] = image(lambda ax: draw_steering(ax, doses, parts.readout), (8.4, 4.2))
+        figures["steering"] = image(lambda ax: draw_steering(ax, doses, parts.readout), (6.6, 4.7))
     return figures
 
 

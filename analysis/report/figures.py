@@ -91,4 +91,4 @@ def draw_steering(ax: Axes, doses: pd.DataFrame, readout: str) -> None:
     ax.axhline(0, color=GREY, lw=1)
     ax.axvline(1, color=GREY, lw=1, ls=":")
     ax.set(xlabel="coefficient on the activation (1: no change)", ylabel=readout)
-    ax.legend(fontsize=8.5, ncols=1, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    ax.legend(fontsize=8.5, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14), handlelength=1.4, columnspacing=1.2)
