@@ -4,6 +4,7 @@ Rows travel as lists in the order of `row_columns`; statements are fixed texts o
 and set of columns, so the server plans each once. What is written how:
 
 * nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it erases none);
+* an empty text or list is no value: it takes one away that an earlier run wrote (the import tool cannot store it either);
 * relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly once;
 * relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends.
 """
@@ -89,7 +90,11 @@ def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
 
 def _nodes(label: str, names: list[str]) -> str:
     lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
-    assigned = [f"n.{quoted(name)} = coalesce(row[{i}], n.{quoted(name)})" for i, name in enumerate(names) if i]
+    assigned = [
+        f"n.{quoted(name)} = {_value(label, name, f'coalesce(row[{i}], n.{quoted(name)})')}"
+        for i, name in enumerate(names)
+        if i
+    ]
     if assigned:
         lines.append("SET " + ", ".join(assigned))
     lines.append("RETURN count(*) AS written")
@@ -105,15 +110,27 @@ def _relationships(relationship: records.RelationshipType, names: list[str]) -> 
     ]
     if carries_run(kind):
         values = [f"{quoted(RUN)}: $run"]
-        values += [f"{quoted(name)}: row[{i}]" for i, name in enumerate(names) if i > 1]
+        values += [f"{quoted(name)}: {_value(kind, name, f'row[{i}]')}" for i, name in enumerate(names) if i > 1]
         lines.append(f"CREATE (a)-[:{quoted(relationship.type)} {{{', '.join(values)}}}]->(b)")
     else:
         lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}]->(b)")
-        assigned = [f"r.{quoted(name)} = coalesce(row[{i}], r.{quoted(name)})" for i, name in enumerate(names) if i > 1]
+        assigned = [
+            f"r.{quoted(name)} = {_value(kind, name, f'coalesce(row[{i}], r.{quoted(name)})')}"
+            for i, name in enumerate(names)
+            if i > 1
+        ]
         if assigned:
             lines.append("SET " + ", ".join(assigned))
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
+
+
+def _value(kind: str, name: str, expression: str) -> str:
+    """Expression that is null where the value is an empty text or list."""
+    type_ = next(p.type for p in records.properties_of(kind) if p.name == name)
+    if type_ == "str":
+        return f"nullIf({expression}, '')"
+    return f"nullIf({expression}, [])" if type_.endswith("[]") else expression
 
 
 def missing_cypher(label: str) -> str:
@@ -125,7 +142,7 @@ def missing_cypher(label: str) -> str:
 
 LEDGER_CLAIM = f"""
 MERGE (c:{quoted(LEDGER_LABEL)} {{key: $key}})
-ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content, c.late = $late, c.sha256 = $sha256,
+ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content, c.late = nullIf($late, ''), c.sha256 = $sha256,
               c.at = $at, c.fresh = true
 WITH c, coalesce(c.fresh, false) AS fresh
 REMOVE c.fresh
@@ -134,7 +151,7 @@ RETURN fresh, c.content AS content
 
 LEDGER_OF_RUN = f"""
 MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}})
-RETURN c.key AS key, c.content AS content, c.late AS late, c.sha256 AS sha256, coalesce(c.deleting, false) AS deleting
+RETURN c.key AS key, c.content AS content, coalesce(c.late, '') AS late, c.sha256 AS sha256, coalesce(c.deleting, false) AS deleting
 """
 
 # One row is one source: [source, {{target: q}}]. Only edges of this run are touched.
@@ -148,6 +165,6 @@ RETURN count(*) AS written
 LEDGER_LATE = f"""
 MATCH (c:{quoted(LEDGER_LABEL)} {{key: $key}})
 WITH c, c.late AS before
-SET c.late = $late, c.sha256 = $sha256
+SET c.late = nullIf($late, ''), c.sha256 = $sha256
 RETURN before
 """

@@ -2,7 +2,7 @@
 
 A column of a Parquet file is named as in a CSV header: ``id:ID(Feature)``, ``:START_ID(Feature)``, ``:END_ID(Term)``. Plain types come from
 the file; lists travel as text with ``;`` between the items, as only strings survive as lists in Parquet on every
-supported version. Ids are grouped by label, so two labels may use the same id.
+supported version. The tool stores no empty text or list, and streaming does the same. Ids are grouped by label, so two labels may use the same id.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ def bulk_headers(kind: str, columns: Iterable[str]) -> dict[str, str]:
         If the kind or a column is not declared.
     """
     names = records.arrow_schema(kind, columns).names
-    types = {p.name: p.type for p in records.properties_of(kind)}
     if kind in records.NODES:
-        keys = {"id": f"id:ID({kind})"}
+        keys: dict[str, str] = {"id": f"id:ID({kind})"}
     else:
         relationship = records.RELATIONSHIPS[kind]
         keys = {"source": f":START_ID({relationship.source})", "target": f":END_ID({relationship.target})"}
-    lists = {name: f"{name}:{_LISTS[types[name]]}" for name in names if types.get(name) in _LISTS}
-    return {name: keys.get(name, lists.get(name, name)) for name in names}
+    lists = {p.name: f"{p.name}:{_LISTS[p.type]}" for p in records.properties_of(kind) if p.type in _LISTS}
+    return {name: {**lists, **keys}.get(name, name) for name in names}
 
 
 def bulk_table(kind: str, table: pa.Table) -> pa.Table:

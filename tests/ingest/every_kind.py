@@ -16,12 +16,14 @@ ROWS = 3
 
 
 def value(kind: str, name: str, type_: str, row: int):
-    """A value of the declared type; the last row has none, so that nulls are seen too."""
-    if row == ROWS - 1:
+    """A value of the declared type; the second row has the odd ones, the last row none."""
+    if row == 2:
         return None
-    seed = sum(map(ord, kind + name)) + row
-    plain = {"str": f"{name} {row}, \"quoted\" 'é' Δ;", "int": seed * 10**9, "float": seed / 7, "bool": seed % 2 == 0}
-    lists = {"str[]": [f"{name}-{row}", "GATA1"], "int[]": [seed, -row], "float[]": [seed / 3, 1e-300]}
+    if row == 1:
+        return {"str": "", "int": -(2**62), "float": float("nan"), "bool": False}.get(type_, [])
+    seed = sum(map(ord, kind + name))
+    plain = {"str": f"{name}, \"quoted\" 'é' Δ;", "int": seed * 10**9, "float": seed / 7, "bool": seed % 2 == 0}
+    lists = {"str[]": [f"{name}-x", "GATA1"], "int[]": [seed, -1], "float[]": [seed / 3, 1e-300]}
     return (plain | lists)[type_]
 
 
@@ -47,8 +49,12 @@ def write_every_kind(folder: Path, run: str = "trace-every") -> ShardStore:
     store = ShardStore(folder, manifest(run))
     kinds = [*records.NODES, *records.RELATIONSHIPS]
     store.add("all", {kind: table(kind, run) for kind in kinds})
-    # A second run's findings on the same nodes: the null must not erase, the value must win.
-    store.add("more", {"Feature": pa.table({"id": [node_id("Feature", 0), node_id("Feature", 1)], "label": ["later", None]})})
+    # Later findings on the same nodes: a null erases nothing, a value wins, an empty text takes away.
+    store.add("more", {
+        "Feature": pa.table({
+            "id": [node_id("Feature", 0), node_id("Feature", 1)], "label": ["later", None], "label_library": [None, "GO"], "best_tf": ["", None],
+        })
+    })  # fmt: skip
     store.finish("complete", {}, seconds=2.0)
     return store
 

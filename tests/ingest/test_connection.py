@@ -47,7 +47,9 @@ def test_environment_selects_a_server():
     assert target_from_env({}) is None
 
 
-@pytest.mark.parametrize("env", [{"NEO4J_URI": "bolt://h:1"}, {"NEO4J_PASSWORD": "p"}, {"NEO4J_USERNAME": "u", "NEO4J_PASSWORD": "p"}])
+@pytest.mark.parametrize(
+    "env", [{"NEO4J_URI": "bolt://h:1"}, {"NEO4J_PASSWORD": "p"}, {"NEO4J_USERNAME": "u", "NEO4J_PASSWORD": "p"}]
+)
 def test_half_an_environment_is_refused(env):
     with pytest.raises(UserError, match="not NEO4J_"):
         target_from_env(env)

@@ -172,7 +172,14 @@ def test_disk_full_while_writing(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, preexec_fn=limit, cwd=HERE.parent.parent, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        cwd=HERE.parent.parent,
+        check=False,
+    )
     assert "the disk is full" in done.stdout, done.stderr
     assert "the run resumes" in done.stdout
     assert list(folder.glob(".*")) == []
