@@ -23,8 +23,6 @@ _VERBS = {
     "runs": "runs", "demo": "demo",
 }  # fmt: skip
 
-__all__ = ["ROOMS", "__version__", *_VERBS]
-
 
 def _check_rooms() -> None:
     """Make sure that `import analysis` and its sisters find this project's rooms, not a script of the same name."""

@@ -53,13 +53,13 @@ def _features(tracer: Tracer, layer: int) -> pa.Table:
     import pyarrow as pa
 
     summary = tracer.summaries[layer]
-    alive = np.flatnonzero(summary.positions > 0)
-    addresses = [tracer.address(layer, int(i)) for i in alive]
+    # all of them: ablation can wake a feature that is silent in the clean pass, and its edges need an end
+    index = np.arange(len(summary.positions))
+    addresses = [tracer.address(layer, int(i)) for i in index]
     return pa.table({
-        "id": [str(a) for a in addresses], "name": [a.short for a in addresses], "model": [tracer.model_name] * len(alive),
-        "dictionary": [dictionary_id(tracer.model_name, tracer.set_name, layer)] * len(alive),
-        "layer": np.full(len(alive), layer), "index": alive, "firing_rate": summary.firing_rate[alive],
-        "cells_active": summary.cells[alive], "mean_activation": summary.mean_activation[alive],
-        "alive": np.ones(len(alive), bool),
-        "traced": np.isin(alive, tracer.sources) if layer == tracer.layer else np.zeros(len(alive), bool),
+        "id": [str(a) for a in addresses], "name": [a.short for a in addresses], "model": [tracer.model_name] * len(index),
+        "dictionary": [dictionary_id(tracer.model_name, tracer.set_name, layer)] * len(index),
+        "layer": np.full(len(index), layer), "index": index, "firing_rate": summary.firing_rate,
+        "cells_active": summary.cells, "mean_activation": summary.mean_activation, "alive": summary.positions > 0,
+        "traced": np.isin(index, tracer.sources) if layer == tracer.layer else np.zeros(len(index), bool),
     })  # fmt: skip

@@ -226,7 +226,7 @@ class Tracer:
             passed[at, columns] = mean_change(dictionary, untouched, cell.codes[t], edits)
 
     def records(self) -> dict[str, pa.Table]:
-        """Model, dictionaries, alive features and cohort of this run, as tables by kind."""
+        """Model, dictionaries, their features and cohort of this run, as tables by kind."""
         from tracing.describe import describe
 
         return describe(self)

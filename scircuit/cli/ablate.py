@@ -7,7 +7,7 @@ from typing import Any
 
 from scircuit.cli.command import verb_command
 from scircuit.cli.console import Progress
-from scircuit.cli.intervention import intervene
+from scircuit.cli.intervention import Tables, intervene
 from scircuit.cli.options import build
 from scircuit.cli.results import RunResult
 from scircuit.settings import DEFAULT_STUDY, AblateConfig
@@ -33,10 +33,26 @@ def ablate(
 
         progress = Progress("ablating", len(addresses) * (len(addresses) - 1) / 2, "pairs", quiet=quiet)
         return ablate_pairs(
-            inputs.adapter, inputs.dictionaries, inputs.cohort, addresses, run=run, q=config.q, progress=lambda done, _total: progress.update(done)
+            inputs.adapter, inputs.dictionaries, inputs.cohort, addresses, run=run, q=config.q, progress=lambda done, _total, _found: progress.update(done)
         )
 
-    return intervene("ablate", config, study, database, compute)
+    return intervene("ablate", config, study, database, compute, summarise)
+
+
+def summarise(tables: Tables) -> tuple[dict[str, Any], str]:
+    """How many interaction contrasts are significant, and the redundancy ratio beside its additive null."""
+    import numpy as np
+
+    pairs = tables["Intervention"].to_pandas()
+    numbers = {
+        "pairs": len(pairs), "tested": int(pairs["tested"].sum()), "significant": int(pairs["significant"].sum()),
+        "ratio": float(np.nanmedian(pairs["ratio"])), "ratio_null": float(np.nanmedian(pairs["ratio_null"])),
+    }  # fmt: skip
+    sentence = (
+        f"{numbers['significant']:,} of {numbers['tested']:,} interaction contrasts of {numbers['pairs']} pairs differ from zero; "
+        f"the ratio |joint| / sum |single| is {numbers['ratio']:.2f}, exactly additive effects would give {numbers['ratio_null']:.2f}"
+    )
+    return {k: None if v != v else v for k, v in numbers.items()}, sentence
 
 
 command = verb_command("ablate", AblateConfig, ablate)

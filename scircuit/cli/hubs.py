@@ -20,7 +20,8 @@ def chosen_features(study: Study, trace: Manifest, config: TraceConfig, given: t
     import pyarrow.compute as pc
 
     if given:
-        alive = set(features_of(study, trace).column("id").to_pylist())
+        features = features_of(study, trace)
+        alive = set(features.filter(features.column("alive")).column("id").to_pylist())
         for text in given:
             try:
                 parse(text)

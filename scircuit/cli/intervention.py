@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.annotate import trace_run
 from scircuit.cli.hubs import chosen_features
@@ -15,11 +15,22 @@ from scircuit.cli.running import active_run
 from scircuit.run import Study
 from scircuit.settings import AblateConfig, SteerConfig, TraceConfig
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+Tables = Mapping[str, "pa.Table"]
+
 
 def intervene(
-    verb: str, config: AblateConfig | SteerConfig, study: Path | str, database: bool, compute: Callable[..., Any],
-) -> RunResult:  # fmt: skip
-    """Run an intervention on the cells, model and dictionaries of a trace run."""
+    verb: str,
+    config: AblateConfig | SteerConfig,
+    study: Path | str,
+    database: bool,
+    compute: Callable[..., Tables],
+    summarise: Callable[[Tables], tuple[dict[str, Any], str]],
+) -> RunResult:
+    """Run an intervention on the cells, model and dictionaries of a trace run; `summarise` reads numbers and a sentence off its tables."""
     place = Study(Path(study))
     parent = trace_run(place, config.run)
     traced = build(TraceConfig, parent.config)
@@ -32,8 +43,9 @@ def intervene(
         new = not run.finished
         if new:
             _, inputs = inputs_of_run(parent, device=config.device)
-            result = compute(inputs, addresses, run.id)
-            run.write("interventions", result.tables)
-            run.conclude({**result.findings, "sentences": list(result.sentences)}, device=str(inputs.adapter.device))
+            tables = compute(inputs, addresses, run.id)
+            run.write("interventions", tables)
+            numbers, sentence = summarise(tables)
+            run.conclude({**numbers, "sentences": [sentence]}, device=str(inputs.adapter.device))
     findings = dict(run.store.manifest.findings)
     return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)

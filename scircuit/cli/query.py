@@ -85,7 +85,7 @@ def render(frame: pd.DataFrame, shape: str) -> str:
     if shape == "csv":
         return frame.to_csv(index=False).rstrip("\n")
     if shape == "json":
-        return json.dumps(json.loads(frame.to_json(orient="records")))
+        return json.dumps(json.loads(frame.to_json(orient="records") or "[]"))
     if frame.empty:
         return "(no rows)"
     from io import StringIO

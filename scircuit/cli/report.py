@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from analysis.report import ReportInput
 
-READOUT = "slope of the top gene's logit per dose"
+READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
 SHOWN_QUERIES = ("top_hubs", "strongest_edges", "hub_neighbourhood")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scircuit.cli.command import verb_command
 from scircuit.cli.console import Progress
-from scircuit.cli.intervention import intervene
+from scircuit.cli.intervention import Tables, intervene
 from scircuit.cli.options import build
 from scircuit.cli.results import RunResult
 from scircuit.settings import DEFAULT_STUDY, SteerConfig
@@ -33,10 +33,25 @@ def steer(
         progress = Progress("steering", len(addresses), "features", quiet=quiet)
         return steer_features(
             inputs.adapter, inputs.dictionaries, inputs.cohort, addresses, config.coefficients, run=run, seed=config.seed,
-            progress=lambda done, _total: progress.update(done),
+            progress=lambda done, _total, _found: progress.update(done),
         )  # fmt: skip
 
-    return intervene("steer", config, study, database, compute)
+    return intervene("steer", config, study, database, compute, summarise)
+
+
+def summarise(tables: Tables) -> tuple[dict[str, Any], str]:
+    """How many features move the genes they fire on, beside what random directions do."""
+    features = tables["Feature"].to_pandas()
+    clear = int((features["steering_p"] <= 0.05).sum())
+    numbers = {
+        "features": len(features), "clear": clear, "median_slope": float(features["steering_slope"].abs().median()),
+        "median_control": float(features["steering_control"].abs().median()),
+    }  # fmt: skip
+    sentence = (
+        f"{clear} of {len(features)} steered features move the logits of the genes they fire on (sign-flip p <= 0.05); median |slope| per dose "
+        f"{numbers['median_slope']:.3g}, random directions of equal norm {numbers['median_control']:.3g}"
+    )
+    return numbers, sentence
 
 
 command = verb_command("steer", SteerConfig, steer)
