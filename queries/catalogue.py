@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from queries.header import Column, Parameter, Query, parse
 from scircuit.settings import UserError
 
 __all__ = ["FOLDERS", "Column", "Parameter", "Query", "catalogue_page", "find", "load_catalogue"]
 
+FOLDER = Path(__file__).parent / "cypher"
 FOLDERS = ("Start here", "Hubs", "Features", "Edges", "Paths", "Regulation", "Interventions", "Runs and controls")
 
 
@@ -24,7 +25,7 @@ def load_catalogue() -> dict[str, Query]:
     ValueError
         If the header of a file is not valid.
     """
-    found = [parse(p.read_text(encoding="utf-8"), p.name) for p in files("queries").joinpath("cypher").iterdir() if p.name.endswith(".cypher")]
+    found = [parse(p.read_text(encoding="utf-8"), p.name) for p in FOLDER.glob("*.cypher")]
     unknown = sorted({q.folder for q in found} - set(FOLDERS))
     if unknown:
         raise ValueError(f"queries are in the folders {unknown}; expected {', '.join(FOLDERS)}")

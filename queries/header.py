@@ -93,7 +93,7 @@ def _number(text: str | None) -> float | None:
 
 def _parameter(text: str, where: str) -> Parameter:
     match = _PARAM.fullmatch(text)
-    kind = next((t for t in PARAMETER_TYPES if match is not None and t == match["type"]), None)
+    kind: ParameterType | None = next((t for t in PARAMETER_TYPES if match is not None and t == match["type"]), None)
     if match is None or kind is None:
         raise ValueError(
             f"{where}: cannot read the parameter line {text!r}; expected 'name: type = default (low..high) e.g. example -- meaning' "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 GUIDE = "scircuit/guide.html"
@@ -43,7 +43,7 @@ def seed() -> tuple[str, dict[str, bytes]]:
     from queries.browser.guide import guide
     from queries.browser.style import grass, style
 
-    template = files("queries").joinpath("browser", "seed.js").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("seed.js").read_text(encoding="utf-8")
     # "</" and the line separators of JavaScript cannot occur inside: JSON is written in ASCII.
     script = template.replace('"__SEED__"', json.dumps(payload(), sort_keys=True))
     saved = {f"scircuit/queries/{d['id'].partition('-')[2]}.cypher": d["content"].encode() for d in documents()}

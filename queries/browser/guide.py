@@ -6,7 +6,7 @@ into the editor.
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 from queries.browser.literal import filled
 from queries.browser.style import style
@@ -51,6 +51,6 @@ def guide() -> str:
             '<figure><pre class="pre-scroll code runnable" style="max-height:96px;overflow:auto;font-size:11px;line-height:1.35">{text}</pre></figure>'
         ).format(question=query.question, shown=shown, text=text)
 
-    template = environment.from_string(files("queries").joinpath("browser", "guide.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string(Path(__file__).with_name("guide.html.j2").read_text(encoding="utf-8"))
     colours = [(label, rules[f"node.{label}"]["color"], rules[f"node.{label}"]["text-color-internal"]) for label in COLOURS]
     return template.render(ask=ask, slides=TEN.items(), controls=CONTROLS, colours=colours) + "\n"

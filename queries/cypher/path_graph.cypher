@@ -16,7 +16,7 @@
 WITH $run AS wanted, $source AS address, $target AS goal
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
-WITH run, address, goal ORDER BY run.started DESC, run.id DESC LIMIT 1
+WITH run, wanted, address, goal ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run, address) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
@@ -31,10 +31,10 @@ CALL (run, f, goal) {
   MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
   RETURN t ORDER BY t.layer DESC, abs(r.d) DESC, t.id LIMIT 1
 }
-CALL (run) {
-  WITH run WHERE $run <> '' RETURN [run.id] AS runs
+CALL (run, wanted) {
+  WITH run, wanted WHERE wanted <> '' RETURN [run.id] AS runs
   UNION
-  WITH run WHERE $run = ''
+  WITH wanted WHERE wanted = ''
   MATCH (other:Run) WHERE other.verb = 'trace' AND other.status = 'complete'
   RETURN collect(other.id) AS runs
 }

@@ -24,34 +24,43 @@ MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run) {
-  MATCH (s:Feature)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id
-  RETURN collect(DISTINCT s) AS sources, collect(DISTINCT t) AS targets,
-    count(CASE WHEN r.q <= $q AND r.n_pos + r.n_neg >= $min_support THEN 1 END) AS edges
+  MATCH (s:Feature) WHERE EXISTS { (s)-[:AFFECTS {run: run.id}]->() }
+  WITH s.layer AS layer, collect(s) AS here
+  RETURN collect({layer: layer, n: size(here), features: here}) AS from_layers
 }
-WITH run, sources, targets, edges, COUNT { UNWIND sources AS a UNWIND targets AS b WITH a, b WHERE a.layer < b.layer RETURN 1 } AS pairs
 CALL (run) {
-  MATCH (tf:Gene)-[g:REGULATES]->(gene:Gene)
-  WHERE tf <> gene
-  CALL (tf, run) {
-    MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top AND EXISTS { (s)-[:AFFECTS {run: run.id}]->() }
-    RETURN collect(DISTINCT s) AS ss
+  MATCH (t:Feature) WHERE EXISTS { ()-[:AFFECTS {run: run.id}]->(t) }
+  WITH t.layer AS layer, count(t) AS n
+  RETURN collect({layer: layer, n: n}) AS to_layers
+}
+CALL (run) {
+  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  RETURN count(r) AS edges
+}
+WITH run, from_layers, edges, reduce(total = 0, a IN from_layers |
+  total + a.n * reduce(later = 0, b IN to_layers | later + CASE WHEN b.layer > a.layer THEN b.n ELSE 0 END)) AS pairs
+CALL (run, from_layers) {
+  UNWIND from_layers AS origin
+  UNWIND origin.features AS s
+  CALL (run, s) {
+    CALL (run, s) {
+      MATCH (s)-[a:LOADS_ON]->(tf:Gene)-[g:REGULATES]->(gene:Gene)<-[b:LOADS_ON]-(t:Feature)
+      WHERE a.rank <= $top AND b.rank <= $top AND tf <> gene AND s.layer < t.layer
+      RETURN DISTINCT t, g.mode AS mode, null AS mean
+      UNION ALL
+      MATCH (s)-[r:AFFECTS]->(t:Feature)
+      WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+      RETURN t, null AS mode, r.mean AS mean
+    }
+    WITH run, t, collect(DISTINCT mode) AS modes, max(mean) AS mean
+    WHERE size(modes) > 0 AND EXISTS { ()-[:AFFECTS {run: run.id}]->(t) }
+    RETURN modes, mean
   }
-  WITH run, g, gene, ss WHERE size(ss) > 0
-  CALL (gene, run) {
-    MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top AND EXISTS { ()-[:AFFECTS {run: run.id}]->(t) }
-    RETURN collect(DISTINCT t) AS ts
-  }
-  UNWIND ss AS s
-  UNWIND ts AS t
-  WITH run, s, t, g WHERE s.layer < t.layer
-  WITH run, s, t, collect(DISTINCT g.mode) AS modes
-  OPTIONAL MATCH (s)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
-  WITH s, t, modes, head(collect(r)) AS r
-  RETURN count(*) AS consistent_pairs, count(r) AS consistent,
-    sum(CASE WHEN r IS NOT NULL AND 'Activation' IN modes THEN 1 ELSE 0 END) AS activation,
-    sum(CASE WHEN r IS NOT NULL AND 'Repression' IN modes THEN 1 ELSE 0 END) AS repression,
-    sum(CASE WHEN r.mean < 0 AND 'Activation' IN modes THEN 1 ELSE 0 END) AS activation_support,
-    sum(CASE WHEN r.mean < 0 AND 'Repression' IN modes THEN 1 ELSE 0 END) AS repression_support
+  RETURN count(*) AS consistent_pairs, count(mean) AS consistent,
+    count(CASE WHEN mean IS NOT NULL AND 'Activation' IN modes THEN 1 END) AS activation,
+    count(CASE WHEN mean IS NOT NULL AND 'Repression' IN modes THEN 1 END) AS repression,
+    count(CASE WHEN mean < 0 AND 'Activation' IN modes THEN 1 END) AS activation_support,
+    count(CASE WHEN mean < 0 AND 'Repression' IN modes THEN 1 END) AS repression_support
 }
 WITH *, activation + repression AS signed, activation_support + repression_support AS support
 RETURN edges, consistent, CASE WHEN edges > 0 THEN toFloat(consistent) / edges END AS share,

@@ -154,7 +154,7 @@ def _runs() -> dict[str, pd.DataFrame]:
     return {
         "Run": pd.DataFrame(runs), "Dictionary": pd.DataFrame(dictionaries), "Control": pd.DataFrame(controls),
         "Model": pd.DataFrame([{"id": MODEL, "name": MODEL, "family": "geneformer", "layers": 4, "width": 8, "positions": 64, "vocabulary": 100, "sha256": "cd" * 32}]),
-        "Cohort": pd.DataFrame([{"id": "cohort1", "name": "20 cells of toy.h5ad", "file": "toy.h5ad", "sha256": "ef" * 32, "cells": CELLS, "filters": "", "composition": "{}", "scale": "raw counts", "mapped_share": 0.95,
+        "Cohort": pd.DataFrame([{"id": "cohort1", "name": "20 cells of toy.h5ad", "file": "toy.h5ad", "sha256": "ef" * 32, "cells": CELLS, "filters": "organ=blood", "composition": "{}", "scale": "raw counts", "mapped_share": 0.95,
                                  "tokens_median": 60.0, "species": "human"}]),
         "Module": pd.DataFrame([{"id": "module1", "name": "module 1", "layer": 2, "size": 2, "method": "leiden", "run": ANALYSE}]),
         "CellType": pd.DataFrame([{"id": "T cell", "name": "T cell", "cells": 12}]), "Tissue": pd.DataFrame([{"id": "blood", "name": "blood", "cells": 20}]),

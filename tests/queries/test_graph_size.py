@@ -1,4 +1,4 @@
-"""Graph questions on a dense study of 1,700 features and 80,000 edges, with the largest parameters: at most 300 nodes."""
+"""Graph questions on a dense study of 390 features and some 13,000 edges, with the largest parameters: at most 300 nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRAPHS = {n: q for n, q in load_catalogue().items() if q.graph}
 
 @pytest.fixture(scope="module")
 def dense(neo4j_server, loaded, tmp_path_factory):
-    frames = small_graph.frames(seed=1, sizes={1: 60, 2: 60, 3: 500})
+    frames = small_graph.frames(seed=1, sizes={1: 30, 2: 30, 3: 330})
     with open_study(neo4j_server, tmp_path_factory.mktemp("dense"), frames, loaded) as connection:
         yield connection
 
