@@ -28,7 +28,7 @@ def start_server(study: Study, config: ServerConfig | None = None, *, quiet: boo
     script, files = browser.seed()
     return server.start(
         study.server_home, profile=config.profile, bolt_port=config.bolt_port or None, http_port=config.http_port or None,
-        heap=config.heap, pagecache=config.pagecache, seed=server.BrowserSeed(script, files),
+        heap=config.heap, pagecache=config.pagecache, seed=server.BrowserSeed(script, files, browser.POST_CONNECT),
     )  # fmt: skip
 
 
