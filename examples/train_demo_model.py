@@ -60,7 +60,7 @@ def options() -> argparse.Namespace:
 
 def thinned(counts: sparse.csr_matrix, least: float, rng: np.random.Generator) -> sparse.csr_matrix:
     """Each cell as if sequenced less deeply: counts drawn from a binomial with a rate between `least` and 1."""
-    rate = np.repeat(rng.uniform(least, 1.0, counts.shape[0]), np.diff(counts.indptr))
+    rate = np.repeat(rng.uniform(least, 1.0, len(counts.indptr) - 1), np.diff(counts.indptr))
     data = rng.binomial(np.rint(counts.data).astype(np.int64), rate).astype(np.float32)
     result = sparse.csr_matrix((data, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape)
     result.eliminate_zeros()
@@ -223,6 +223,7 @@ def main() -> None:
 
     args.out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(args.out)
+    (args.out / "model.safetensors").chmod(0o644)
     saved = json.loads((args.out / "config.json").read_text())
     write_json(args.out / "config.json", saved | {"dtype": "float32"})
     model = BertForMaskedLM.from_pretrained(args.out, dtype=torch.float32)

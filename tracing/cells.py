@@ -157,7 +157,7 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     which = _species(identifiers, vocabulary, expression.genome)
     lines += [CheckLine("identifiers", True, identifiers.sentence(), "Ensembl ids or symbols the model knows"), require(which[1]), _duplicates(identifiers)]
     counts = scale.to_counts(values, found)
-    expressed = np.asarray((counts > 0).sum(axis=0)).ravel() > 0
+    expressed = counts.getnnz(axis=0) > 0
     has_token = np.array([bool(g) for g in identifiers.genes])
     share = float((expressed & has_token).sum() / max(1, expressed.sum()))
     lines.append(require(_mapped_line(share, expressed, identifiers, counts, getattr(config, "min_mapped", 0.8))))
@@ -169,7 +169,7 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     shown = filters.composition(expression.obs.iloc[rows], config.where)
     kept = expression.obs.iloc[rows][[c for c in expression.obs.columns if str(c) in shown]]
     return Cohort(
-        path, sha256_file(path), merged.astype(np.float32), genes, rows, tuple(str(b) for b in expression.obs.index[rows]), kept,
+        path, sha256_file(path), sparse.csr_matrix(merged, dtype=np.float32), genes, rows, tuple(str(b) for b in expression.obs.index[rows]), kept,
         tuple(config.where), shown, str(found), which[0], share, totals, tokens, tuple(lines),
     )  # fmt: skip
 
@@ -240,14 +240,16 @@ def _draw(matrix: Matrix, order: np.ndarray, n_cells: int) -> tuple[np.ndarray, 
         rows = np.sort(order[at : at + wanted - len(taken)])
         at += len(rows)
         values = matrix.rows(rows)
-        full = np.asarray((values != 0).sum(axis=1)).ravel() > 0
+        values.eliminate_zeros()
+        full = values.getnnz(axis=1) > 0
         empty += int((~full).sum())
         taken = np.concatenate([taken, rows[full]])
-        parts.append(values[full])
+        parts.append(sparse.csr_matrix(values[full]))
     if not len(taken):
         raise UserError(f"none of {len(order):,} cells has a count in {matrix.name}", "choose another layer with --layer-key, or other cells")
     sort = np.argsort(taken)
-    return taken[sort], sparse.csr_matrix(sparse.vstack(parts, format="csr")[sort]), empty
+    together = sparse.csr_matrix(sparse.vstack(parts, format="csr"))
+    return taken[sort], sparse.csr_matrix(together[sort]), empty
 
 
 def _check_values(matrix: Matrix, values: sparse.csr_matrix, found: scale.Scale) -> scale.Scale:
@@ -263,7 +265,7 @@ def _check_values(matrix: Matrix, values: sparse.csr_matrix, found: scale.Scale)
     bad = scale.misfits(values, whole)
     if len(bad):
         raise UserError(
-            f"scale of {matrix.name}: {whole.name}, but {len(bad):,} of {values.shape[0]:,} cells do not fit it (the first is cell {bad[0]})",
+            f"scale of {matrix.name}: {whole.name}, but {len(bad):,} of {len(values.indptr) - 1:,} cells do not fit it (the first is cell {bad[0]})",
             "these cells were processed differently: leave them out, or give raw counts",
         )
     return whole

@@ -55,18 +55,18 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
                 f"filter {text!r}: obs has no column {column!r}; it has {has}",
                 f"did you mean {near[0]!r}?" if near else "choose one of these columns",
             )
-        values = _text(obs[column])
-        counts = values.value_counts()
+        values = _text(pd.Series(obs[column]))
+        counts = _counts(values)
         for value in accepted:
-            if value not in counts.index:
-                near = difflib.get_close_matches(value, list(counts.index), 1, 0.5)
-                has = ", ".join(f"{v} ({n:,})" for v, n in counts.head(_MOST).items())
+            if value not in counts:
+                near = difflib.get_close_matches(value, list(counts), 1, 0.5)
+                has = ", ".join(f"{v} ({n:,})" for v, n in list(counts.items())[:_MOST])
                 more = f" and {len(counts) - _MOST:,} more" if len(counts) > _MOST else ""
                 raise UserError(
                     f"filter {text!r}: no cell has {column} = {value!r}; {column} holds {has}{more}",
                     f"did you mean {near[0]!r}?" if near else "choose one of these values",
                 )
-        keep &= values.isin(accepted).to_numpy()
+        keep &= np.isin(values.astype(str), accepted)
     rows = np.flatnonzero(keep)
     if not len(rows):
         raise UserError(
@@ -76,11 +76,22 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
     return rows
 
 
-def _text(values: pd.Series) -> pd.Series:
+def _text(values: pd.Series) -> np.ndarray:
     """Values as text; missing ones as ``NA``; whole numbers stored as floats without the fraction."""
-    if pd.api.types.is_float_dtype(values) and bool((values.dropna() % 1 == 0).all()):
-        values = values.astype("Int64")
-    return values.astype(object).where(values.notna(), "NA").astype(str)
+
+    def written(value: object) -> str:
+        if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+            return "NA"
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+    codes, distinct = pd.factorize(np.asarray(values.astype(object), dtype=object), use_na_sentinel=False)
+    return np.array([written(v) for v in distinct], dtype=object)[codes]
+
+
+def _counts(values: np.ndarray) -> dict[str, int]:
+    """Cells per value, the most frequent first, then by name."""
+    names, counts = np.unique(values.astype(str), return_counts=True)
+    return {str(names[i]): int(counts[i]) for i in np.lexsort((names, -counts))}
 
 
 def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -90,9 +101,9 @@ def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, 
     columns = dict.fromkeys([*filtered, *(lower[n] for n in (*_EXCLUSIVE, *_SHOWN) if n in lower)])
     result = {}
     for column in columns:
-        counts = _text(obs[column]).value_counts()
+        counts = _counts(_text(pd.Series(obs[column])))
         if column in filtered or len(counts) <= _MOST:
-            result[column] = {str(v): int(n) for v, n in counts.items() if n}
+            result[column] = counts
     return result
 
 
@@ -101,16 +112,15 @@ def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLi
     named = {parse(text)[0] for text in where}
     looked_at = [c for c in obs.columns if str(c).lower() in _EXCLUSIVE]
     for column in looked_at:
-        counts = _text(obs[column]).value_counts()
-        counts = counts[counts > 0]
+        counts = _counts(_text(pd.Series(obs[column])))
         if len(counts) > 1:
-            listed = ", ".join(f"{v} {n:,}" for v, n in counts.head(8).items()) + (", ..." if len(counts) > 8 else "")
+            listed = ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8]) + (", ..." if len(counts) > 8 else "")
             if mixed or column in named:
                 return CheckLine("population", True, f"mixed, as declared: {column}: {listed}", "one population, or declared")
             return CheckLine(
                 "population", False, f"the {len(obs):,} chosen cells mix {len(counts)} values of obs[{str(column)!r}]: {listed}",
                 "one population: effects averaged over several describe none of them",
-                f"choose with --where {column}={counts.index[0]}, or declare the mixture with --mixed",
+                f"choose with --where {column}={next(iter(counts))}, or declare the mixture with --mixed",
             )  # fmt: skip
     found = f"one value each in {', '.join(map(str, looked_at))}" if looked_at else "obs names no cell line or species, so a mixture would not show"
     return CheckLine("population", True, found, "one population, or declared")

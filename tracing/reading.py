@@ -112,14 +112,15 @@ def open_expression(path: Path) -> Iterator[Expression]:
         ) from error
 
 
-def _expression(path: Path, file: h5py.File) -> Expression:
+# Nodes of an HDF5 file are typed Any: h5py declares every one as group, dataset or datatype.
+def _expression(path: Path, file: Any) -> Expression:
     if "matrix" in file and "barcodes" in _keys(file["matrix"]):
         return _tenx(path, file["matrix"])
     if "obs" in file and "var" in file:
         return _legacy(path) if isinstance(file["obs"], h5py.Dataset) else _h5ad(path, file)
     for name in file:
         if "barcodes" in _keys(file[name]) and "gene_names" in _keys(file[name]):
-            return _tenx(path, file[name], genome=name)
+            return _tenx(path, file[name], genome=str(name))
     raise UserError(
         f"cells: {path.name} is HDF5 but neither h5ad nor 10x: it holds {', '.join(list(file)[:8]) or 'nothing'}",
         "an h5ad holds obs, var and X; a 10x file holds matrix/barcodes. Convert it with anndata and write_h5ad",
@@ -130,13 +131,13 @@ def _keys(node: Any) -> set[str]:
     return set(node) if isinstance(node, h5py.Group) else set()
 
 
-def _h5ad(path: Path, file: h5py.File) -> Expression:
+def _h5ad(path: Path, file: Any) -> Expression:
     from anndata.io import read_elem
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        obs, var = read_elem(file["obs"]), read_elem(file["var"])
-        raw_var = read_elem(file["raw/var"]) if "raw" in file and "var" in file["raw"] else None
+        obs, var = _frame(read_elem(file["obs"])), _frame(read_elem(file["var"]))
+        raw_var = _frame(read_elem(file["raw/var"])) if "raw" in file and "var" in file["raw"] else None
     matrices = {}
     if "X" in file:
         matrices["X"] = _matrix("X", file["X"], var)
@@ -154,13 +155,19 @@ def _h5ad(path: Path, file: h5py.File) -> Expression:
     return Expression(path, "h5ad", obs, matrices)
 
 
+def _frame(element: Any) -> pd.DataFrame:
+    if not isinstance(element, pd.DataFrame):
+        raise UserError(f"cells: obs or var is a {type(element).__name__}; expected a table", "write the file again with anndata")
+    return element
+
+
 def _legacy(path: Path) -> Expression:
     """Read an h5ad of before 2020: anndata reads it whole."""
     import anndata
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = anndata.read_h5ad(path)
+        data: Any = anndata.read_h5ad(path)
 
     def held(name: str, values: Any, var: pd.DataFrame) -> Matrix:
         return Matrix(name, values.shape, var, lambda rows: sparse.csr_matrix(values[rows], dtype=np.float64))
@@ -172,7 +179,7 @@ def _legacy(path: Path) -> Expression:
     return Expression(path, "h5ad", data.obs, matrices)
 
 
-def _tenx(path: Path, group: h5py.Group, genome: str = "") -> Expression:
+def _tenx(path: Path, group: Any, genome: str = "") -> Expression:
     """Cell Ranger's feature-barcode matrix: columns are cells, so its CSC is the CSR of cells x genes."""
 
     def text(name: str) -> np.ndarray:
@@ -183,27 +190,30 @@ def _tenx(path: Path, group: h5py.Group, genome: str = "") -> Expression:
         for column in ("feature_type", "genome"):
             if column in group["features"]:
                 var[column] = text(f"features/{column}")
-        genome = genome or ", ".join(sorted({g for g in var.get("genome", []) if g}))
+        genome = genome or ", ".join(sorted(set(var.get("genome", ())) - {""}))
     else:
         var = pd.DataFrame({"gene_ids": text("genes")}, index=text("gene_names"))
     obs = pd.DataFrame(index=text("barcodes"))
     whole = Matrix("X", (len(obs), len(var)), var, lambda rows: _csr_rows(group, rows, len(var)))
     keep = np.flatnonzero(var["feature_type"] == "Gene Expression") if "feature_type" in var else np.arange(len(var))
     if len(keep) < len(var):
-        whole = Matrix("X", (len(obs), len(keep)), var.iloc[keep], lambda rows: _csr_rows(group, rows, len(var))[:, keep].tocsr())
+        whole = Matrix(
+            "X", (len(obs), len(keep)), var.iloc[keep], lambda rows: sparse.csr_matrix(_csr_rows(group, rows, len(var))[:, keep])
+        )
     return Expression(path, "10x h5", obs, {"X": whole}, genome)
 
 
 def _matrix(name: str, node: Any, var: pd.DataFrame) -> Matrix:
     if isinstance(node, h5py.Dataset):
-        return Matrix(name, tuple(node.shape), var, lambda rows: _dense_rows(node, rows))
+        return Matrix(name, (int(node.shape[0]), int(node.shape[1])), var, lambda rows: _dense_rows(node, rows))
     kind = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))
     shape = tuple(int(n) for n in node.attrs.get("shape", node.attrs.get("h5sparse_shape", ())))
     if kind not in ("csr_matrix", "csc_matrix", "csr", "csc") or len(shape) != 2:
         raise UserError(f"cells: {name} has encoding {kind!r}; expected csr_matrix, csc_matrix or a dense array", "write the file anew")
+    n_cells, n_genes = shape
     if kind.startswith("csr"):
-        return Matrix(name, shape, var, lambda rows: _csr_rows(node, rows, shape[1]))
-    return Matrix(name, shape, var, lambda rows: _csc_rows(node, rows, shape))
+        return Matrix(name, (n_cells, n_genes), var, lambda rows: _csr_rows(node, rows, n_genes))
+    return Matrix(name, (n_cells, n_genes), var, lambda rows: _csc_rows(node, rows, (n_cells, n_genes)))
 
 
 def _runs(rows: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
@@ -218,7 +228,7 @@ def _runs(rows: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
         yield slice(start, len(rows))
 
 
-def _csr_rows(node: h5py.Group, rows: np.ndarray, n_columns: int) -> sparse.csr_matrix:
+def _csr_rows(node: Any, rows: np.ndarray, n_columns: int) -> sparse.csr_matrix:
     indptr = node["indptr"][:].astype(np.int64)
     sizes = np.diff(indptr)[rows]
     data, indices = np.empty(sizes.sum(), np.float64), np.empty(sizes.sum(), np.int32)
@@ -232,7 +242,7 @@ def _csr_rows(node: h5py.Group, rows: np.ndarray, n_columns: int) -> sparse.csr_
     return matrix
 
 
-def _csc_rows(node: h5py.Group, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+def _csc_rows(node: Any, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
     indptr = node["indptr"][:].astype(np.int64)
     position = np.full(shape[0], -1, dtype=np.int64)
     position[rows] = np.arange(len(rows))
@@ -243,14 +253,16 @@ def _csc_rows(node: h5py.Group, rows: np.ndarray, shape: tuple[int, int]) -> spa
         column = np.repeat(np.arange(run.start, run.stop), np.diff(indptr[run.start : run.stop + 1]))
         keep = row >= 0
         parts.append((node["data"][source][keep].astype(np.float64), row[keep], column[keep]))
-    data, row, column = (np.concatenate(p) if p else np.empty(0) for p in (zip(*parts, strict=True) if parts else ((), (), ())))
+    if not parts:
+        return sparse.csr_matrix((len(rows), shape[1]))
+    data, row, column = (np.concatenate(p) for p in zip(*parts, strict=True))
     return sparse.csr_matrix((data, (row, column)), shape=(len(rows), shape[1]))
 
 
-def _dense_rows(node: h5py.Dataset, rows: np.ndarray) -> sparse.csr_matrix:
+def _dense_rows(node: Any, rows: np.ndarray) -> sparse.csr_matrix:
     width = node.shape[1]
     blocks = [
         sparse.csr_matrix(node[int(rows[run.start]) : int(rows[run.stop - 1]) + 1].astype(np.float64))
         for run in _runs(rows, np.full(len(rows), width))
     ]
-    return sparse.vstack(blocks, format="csr") if blocks else sparse.csr_matrix((0, width))
+    return sparse.csr_matrix(sparse.vstack(blocks, format="csr")) if blocks else sparse.csr_matrix((0, width))

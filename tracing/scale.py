@@ -79,11 +79,11 @@ def detect(values: sparse.csr_matrix) -> Scale:
         return Scale("not finite", False, f"{bad:,} values in {cells:,} cells are NaN or infinite", fix=_FIX)
     negative = int((data < 0).sum())
     if negative:
-        evidence = f"{negative:,} of {values.shape[0] * values.shape[1]:,} values are negative, down to {data.min():.3g}"
+        evidence = f"{negative:,} of {len(data):,} stored values are negative, down to {data.min():.3g}"
         return Scale("scaled or imputed values", False, evidence, fix=f"scaling cannot be undone: {_FIX}")
     data = data[data > 0]
     if not len(data):
-        return Scale("empty", False, f"no value above 0 in {values.shape[0]:,} cells", fix="choose cells that have counts")
+        return Scale("empty", False, f"no value above 0 in {len(values.indptr) - 1:,} cells", fix="choose cells that have counts")
     off = np.abs(data - np.rint(data))
     if off.max() == 0:
         return Scale("raw counts", True, f"all {len(data):,} values are whole numbers up to {data.max():,.0f}", counts=True)
@@ -133,7 +133,7 @@ def to_counts(values: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
     if found is None:
         return result
     quantum = _quantum(values.data)
-    for i in range(values.shape[0]):
+    for i in range(len(values.indptr) - 1):
         span = slice(values.indptr[i], values.indptr[i + 1])
         x = values.data[span]
         positive = x > 0
@@ -192,9 +192,9 @@ def _quantum(data: np.ndarray) -> float:
 
 
 def _cells(values: sparse.csr_matrix) -> list[np.ndarray]:
-    rows = [values.data[values.indptr[i] : values.indptr[i + 1]] for i in range(values.shape[0])]
+    rows = [values.data[values.indptr[i] : values.indptr[i + 1]] for i in range(len(values.indptr) - 1)]
     return [row[row > 0] for row in rows]
 
 
 def _row_of(values: sparse.csr_matrix) -> np.ndarray:
-    return np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+    return np.repeat(np.arange(len(values.indptr) - 1), np.diff(values.indptr))

@@ -48,7 +48,7 @@ class GeneIndex:
         known = token[token >= 0]
         if len(np.unique(known)) != len(known):
             values, counts = np.unique(known, return_counts=True)
-            again = [vocabulary.gene_of_token[t] for t in values[counts > 1][:5]]
+            again = [str(vocabulary.gene_of_token[t]) for t in values[counts > 1][:5].tolist()]
             raise UserError(
                 f"{(counts > 1).sum()} genes are in more than one column, such as {', '.join(again)}; expected each gene once",
                 "sum the columns of the same Ensembl id before tokenising (load_cohort does)",
@@ -118,7 +118,7 @@ def tokenise_matrix(
     index = GeneIndex.of(genes, vocabulary)
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel() if totals is None else totals
     sequences = []
-    for i in range(counts.shape[0]):
+    for i in range(len(counts.indptr) - 1):
         span = slice(counts.indptr[i], counts.indptr[i + 1])
         sequences.append(rank(counts.indices[span], counts.data[span], index, totals[i], vocabulary, max_length))
     return sequences

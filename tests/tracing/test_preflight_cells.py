@@ -87,7 +87,7 @@ def test_scaled_file_falls_back_to_raw_and_says_so(shared_data):
     assert found["counts"].startswith("raw/X") and "X holds scaled" in found["counts"] and "log1p of normalised" in found["scale"]
     assert cohort.composition["bulk_labels"] == {"CD14+ Monocyte": 129, "CD19+ B": 95}
     assert len(cohort.row_ids) == 224
-    with pytest.raises(UserError, match=r"scale of X: scaled.*\d+ values are negative"):
+    with pytest.raises(UserError, match=r"scale of X: scaled.*values are negative"):
         load(shared_data / "cells" / "10x_pbmc68k_reduced.h5ad", layer_key="X")
 
 

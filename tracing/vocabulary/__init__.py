@@ -74,7 +74,7 @@ def geneformer_v2() -> Vocabulary:
 
     Source: `geneformer_v2.NOTICE.md` beside the data.
     """
-    with resources.files(__package__).joinpath("geneformer_v2.json.gz").open("rb") as file:
+    with resources.files("tracing.vocabulary").joinpath("geneformer_v2.json.gz").open("rb") as file:
         data = json.loads(gzip.decompress(file.read()))
     genes = [_ensembl(number) for number in data["ensembl"]]
     symbols: list[str] = data["symbol"]

@@ -1,0 +1,96 @@
+"""The catalogue equals a count in loops over dense codes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from scircuit.settings import CellsConfig, UserError
+from tracing.catalogue import build_catalogue
+from tracing.cells import load_cohort
+from tracing.dictionaries import Dictionary
+from tracing.models import load_model
+
+
+@pytest.fixture(scope="module")
+def parts(examples):
+    adapter = load_model(examples / "model", "cpu", "geneformer-demo")
+    cohort = load_cohort(CellsConfig(cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=5, min_tokens=10), adapter.vocabulary, 60)
+    g = torch.Generator().manual_seed(0)
+    dictionaries = {
+        layer: Dictionary(layer, torch.randn(40, adapter.width, generator=g), torch.zeros(40), torch.randn(40, adapter.width, generator=g),
+                          torch.zeros(adapter.width), torch.zeros(adapter.width), k=6)
+        for layer in (0, 4)
+    }  # fmt: skip
+    return adapter, dictionaries, cohort
+
+
+@pytest.fixture(scope="module")
+def catalogue(parts):
+    return build_catalogue(*parts)
+
+
+def test_every_pair_equals_a_count_in_loops(parts, catalogue):
+    adapter, dictionaries, cohort = parts
+    total, count = defaultdict(float), defaultdict(int)
+    for tokens in cohort.tokens:
+        states = adapter.clean_states(tokens)
+        for layer, dictionary in dictionaries.items():
+            z = dictionary.encode(states[layer])
+            for position in range(1, len(tokens) - 1):
+                gene = adapter.vocabulary.gene_of_token[tokens[position]]
+                for feature in np.flatnonzero(z[position] > 0):
+                    total[layer, int(feature), gene] += float(z[position, feature])
+                    count[layer, int(feature), gene] += 1
+    rows = catalogue.table.to_pylist()
+    assert {(r["layer"], r["index"], r["gene"]): r["fire_count"] for r in rows} == dict(count)
+    assert len(rows) == len(count) > 500
+    for r in rows:
+        key = r["layer"], r["index"], r["gene"]
+        assert r["mean_activation"] == pytest.approx(total[key] / count[key], rel=1e-6)
+
+
+def test_rows_are_ordered(catalogue):
+    keys = [(r["layer"], r["index"], -r["mean_activation"]) for r in catalogue.table.to_pylist()]
+    assert keys == sorted(keys)
+
+
+def test_detection_and_firing_rate(parts, catalogue):
+    _, _, cohort = parts
+    vocabulary = parts[0].vocabulary
+    inputs = [{vocabulary.gene_of_token[t] for t in tokens[1:-1]} for tokens in cohort.tokens]
+    assert catalogue.detection == {g: sum(g in i for i in inputs) / 5 for g in set.union(*inputs)}
+    assert (catalogue.cells, catalogue.positions) == (5, 5 * 58)
+    table = catalogue.table.to_pandas().groupby(["layer", "index"]).fire_count.sum()
+    for (layer, index), fired in table.items():
+        assert catalogue.firing_rate[layer][index] == pytest.approx(fired / catalogue.positions)
+
+
+def test_merging_in_parts_changes_nothing(parts, catalogue, monkeypatch):
+    from tracing import catalogue as module
+
+    original = module._Tally.add
+
+    def add(self, *args):
+        original(self, *args)
+        self.merge()
+
+    monkeypatch.setattr(module._Tally, "add", add)
+    again = build_catalogue(*parts)
+    assert again.table.drop_columns("mean_activation").equals(catalogue.table.drop_columns("mean_activation"))
+    np.testing.assert_allclose(again.table["mean_activation"], catalogue.table["mean_activation"], rtol=1e-12)
+
+
+def test_nothing_to_count_is_refused(parts):
+    with pytest.raises(UserError, match="a catalogue of 0 cells and 2 dictionaries is empty"):
+        build_catalogue(parts[0], parts[1], SimpleNamespace(tokens=[]))
+
+
+def test_progress_counts_cells(parts):
+    seen = []
+    build_catalogue(*parts, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 5) for i in range(1, 6)]
