@@ -7,11 +7,13 @@ the file or on other filters' random state, so a model and its dictionaries that
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from scircuit.settings import UserError
+from tracing.checks import CheckLine
 
 
 def held_out(barcodes: Sequence[str], share: float, seed: int) -> np.ndarray:
@@ -32,3 +34,20 @@ def held_out(barcodes: Sequence[str], share: float, seed: int) -> np.ndarray:
     mask = np.zeros(len(barcodes), dtype=bool)
     mask[sorted(range(len(barcodes)), key=rank.__getitem__)[:count]] = True
     return mask
+
+
+def check_unseen(provenance: Mapping[str, Any], cohort: Any) -> CheckLine:
+    """Say how many cells of a cohort a dictionary was trained on, from its provenance.
+
+    It is a fact to know, not an error: effects are measured on the model, and the dictionary only gives directions. A quality
+    figure, however, means something only on cells that were held out.
+    """
+    name, expected = "cells seen in training", "known; quality is measured on held-out cells only"
+    kept = provenance.get("held_out")
+    if provenance.get("cells_sha256") is None or kept is None:
+        return CheckLine(name, True, "the dictionary does not say which cells it was trained on", expected)
+    if provenance["cells_sha256"] != cohort.sha256:
+        return CheckLine(name, True, f"none: it was trained on another file ({provenance.get('cells_file', 'unnamed')})", expected)
+    seen = len(set(cohort.barcodes) - set(kept))
+    most = "at most " if provenance.get("filters") else ""
+    return CheckLine(name, True, f"{most}{seen:,} of {len(cohort.barcodes):,}", expected)

@@ -13,7 +13,7 @@ import torch
 from scircuit.settings import TrainConfig, UserError
 from tracing.activations import stream
 from tracing.dictionaries import load_dictionaries
-from tracing.split import held_out
+from tracing.split import check_unseen, held_out
 from tracing.trainer import evaluate, train_dictionaries
 
 WIDTH, CAUSES, ACTIVE = 32, 48, 3
@@ -136,3 +136,12 @@ def test_impossible_settings_are_refused(tmp_path):
         train_dictionaries(SparseWorld(), cohort(), config(tmp_path, k=65))
     with pytest.raises(UserError, match=r"\d+ gene positions in 9 cells for 3,200 latents"):
         train_dictionaries(SparseWorld(), cohort(10), config(tmp_path, expansion=100))
+
+
+def test_cells_seen_in_training_are_counted(trained):
+    provenance = load_dictionaries(trained[1])[0].provenance
+    assert check_unseen(provenance, cohort()).found == "72 of 80"
+    few = SimpleNamespace(sha256="1" * 64, barcodes=tuple(provenance["held_out"][:5]))
+    assert check_unseen(provenance, few).found == "0 of 5"
+    assert "another file (world.h5ad)" in check_unseen(provenance, SimpleNamespace(sha256="2" * 64, barcodes=())).found
+    assert "does not say" in check_unseen({}, cohort()).found
