@@ -18,6 +18,7 @@ import pyarrow as pa
 from ingest import cypher
 from ingest.content import content_hash, late_hash
 from ingest.shards import read_shard, shard_key
+from scircuit import records
 from scircuit.run import ShardEntry
 
 CHUNK_ROWS = 10_000
@@ -53,9 +54,14 @@ class Chunk:
 
     @cached_property
     def rows(self) -> list[tuple[Any, ...]]:
-        """Rows as the ingest statement of `columns` expects them."""
+        """Rows as the ingest statement of `columns` expects them: relationships in groups of neighbours with one source."""
         names = cypher.row_columns(self.entry.kind, self.columns)
-        return list(zip(*(self.table.column(name).to_pylist() for name in names), strict=True))
+        rows = list(zip(*(self.table.column(name).to_pylist() for name in names), strict=True))
+        if self.entry.kind in records.NODES:
+            return rows
+        sources = self.table.column("source").to_pylist()
+        starts = [i for i in range(len(rows)) if i == 0 or sources[i] != sources[i - 1]]
+        return [(sources[a], rows[a:b]) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
 
 
 def chunk_keys(run: str, entry: ShardEntry, size: int = CHUNK_ROWS) -> list[str]:

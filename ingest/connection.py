@@ -168,6 +168,8 @@ class Connection:
         except (ConfigurationError, ValueError) as error:
             raise UserError(f"{target.uri!r} is not a Bolt address: {error}", "write it as bolt://HOST:PORT") from error
         try:
+            # Unlike a query, this is not repeated: an address where nobody answers is known at once.
+            driver.verify_connectivity()
             answer = driver.execute_query(
                 "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' RETURN versions[0] AS version",
                 database_=target.database,

@@ -1,7 +1,8 @@
 """Everything the graph's schema says to Neo4j, generated from `scircuit.records`: constraints, indexes, ingest statements.
 
-Rows travel as lists in the order of `row_columns`; statements are fixed texts over ``$rows`` and ``$run``, one per kind
-and set of columns, so the server plans each once. What is written how:
+Rows travel as lists in the order of `row_columns`, relationships grouped by their source: ``[source, [[target, ...], ...]]``, so that
+the server looks a source up once for all its rows. Statements are fixed texts over ``$rows`` and ``$run``, one per kind and set of
+columns, so the server plans each once. What is written how:
 
 * nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it erases none);
 * an empty text or list is no value: it takes one away that an earlier run wrote (the import tool cannot store it either);
@@ -44,7 +45,9 @@ def constraints() -> list[str]:
 
 
 def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
-    """Columns of one row as it is sent: keys first, then the given properties in declared order, without the constant run.
+    """Columns of one row as it is sent: key first, then the given properties in declared order.
+
+    Relationships come without ``source``, which the group has, and without ``run``, which is the same for all.
 
     Raises
     ------
@@ -53,7 +56,9 @@ def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
     """
     given = set(columns)
     schema = records.arrow_schema(kind, given)
-    return [name for name in schema.names if not (name == RUN and kind in records.RELATIONSHIPS)]
+    if kind in records.NODES:
+        return list(schema.names)
+    return [name for name in schema.names if name not in ("source", RUN)]
 
 
 def carries_run(kind: str) -> bool:
@@ -74,7 +79,7 @@ def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
     Returns
     -------
     str
-        Cypher with the parameters ``$rows`` (list of lists) and ``$run`` (id of the run).
+        Cypher with the parameters ``$rows`` (lists, as above) and ``$run`` (id of the run).
 
     Raises
     ------
@@ -104,20 +109,21 @@ def _nodes(label: str, names: list[str]) -> str:
 def _relationships(relationship: records.RelationshipType, names: list[str]) -> str:
     kind = relationship.kind
     lines = [
-        "UNWIND $rows AS row",
-        f"MATCH (a:{quoted(relationship.source)} {{id: row[0]}})",
-        f"MATCH (b:{quoted(relationship.target)} {{id: row[1]}})",
+        "UNWIND $rows AS sourced",
+        f"MATCH (a:{quoted(relationship.source)} {{id: sourced[0]}})",
+        "UNWIND sourced[1] AS row",
+        f"MATCH (b:{quoted(relationship.target)} {{id: row[0]}})",
     ]
     if carries_run(kind):
         values = [f"{quoted(RUN)}: $run"]
-        values += [f"{quoted(name)}: {_value(kind, name, f'row[{i}]')}" for i, name in enumerate(names) if i > 1]
+        values += [f"{quoted(name)}: {_value(kind, name, f'row[{i}]')}" for i, name in enumerate(names) if i]
         lines.append(f"CREATE (a)-[:{quoted(relationship.type)} {{{', '.join(values)}}}]->(b)")
     else:
         lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}]->(b)")
         assigned = [
             f"r.{quoted(name)} = {_value(kind, name, f'coalesce(row[{i}], r.{quoted(name)})')}"
             for i, name in enumerate(names)
-            if i > 1
+            if i
         ]
         if assigned:
             lines.append("SET " + ", ".join(assigned))

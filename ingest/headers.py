@@ -28,7 +28,7 @@ def bulk_headers(kind: str, columns: Iterable[str]) -> dict[str, str]:
     ValueError
         If the kind or a column is not declared.
     """
-    names = records.arrow_schema(kind, columns).names
+    names: list[str] = list(records.arrow_schema(kind, columns).names)
     if kind in records.NODES:
         keys: dict[str, str] = {"id": f"id:ID({kind})"}
     else:

@@ -197,10 +197,11 @@ class Loader:
     def _write(self, chunk: Chunk) -> int:
         statement = cypher.ingest_cypher(chunk.entry.kind, chunk.columns)
         rows = chunk.rows
+        count = chunk.table.num_rows
 
         def work(tx: neo4j.ManagedTransaction) -> int:
             [claim] = rows_of(
-                tx, cypher.LEDGER_CLAIM, key=chunk.key, run=self.run, kind=chunk.entry.kind, n=len(rows),
+                tx, cypher.LEDGER_CLAIM, key=chunk.key, run=self.run, kind=chunk.entry.kind, n=count,
                 content=chunk.content, late=chunk.late, sha256=chunk.entry.sha256, at=now(),
             )  # fmt: skip
             if not claim["fresh"]:
@@ -208,9 +209,9 @@ class Loader:
                     raise self.conflict(chunk)
                 return 0
             written = rows_of(tx, statement, rows=rows, run=self.run)[0]["written"]
-            if written != len(rows):
-                raise self._missing(tx, chunk, len(rows) - written)
-            return len(rows)
+            if written != count:
+                raise self._missing(tx, chunk, count - written)
+            return count
 
         written = self._patiently(lambda: self.connection.write(work))
         self.ledger[chunk.key] = Loaded(chunk.content, chunk.late, chunk.entry.sha256)

@@ -23,6 +23,7 @@ from ingest.connection import DatabaseAway
 from ingest.late import apply_q
 from ingest.loader import Loader, LoadReport, MissingEndpoints, load_order, load_run
 from ingest.shards import shard_key
+from scircuit import records
 from scircuit.run import Manifest, ShardEntry
 from scircuit.settings import UserError
 
@@ -67,6 +68,8 @@ class GraphWriter:
         self._behind_manifest.set()
         self._finishing = threading.Event()
         self._abandon = threading.Event()
+        # Edges came before the nodes they join: tried again after further nodes, and for the last time at the end.
+        self._deferred = False
         self._rows = 0
         self._edges = 0
         self._complaint = ""
@@ -157,8 +160,9 @@ class GraphWriter:
     def _load_until_finished(self, loader: Loader) -> None:
         while not self._abandon.is_set():
             finishing = self._finishing.is_set()
-            if self._behind_manifest.is_set():
+            if self._behind_manifest.is_set() or (finishing and self._deferred):
                 self._behind_manifest.clear()
+                self._deferred = False
                 self._load_from_manifest(loader)
             else:
                 with contextlib.suppress(queue.Empty):
@@ -180,19 +184,19 @@ class GraphWriter:
                 return
 
     def _load_from_queue(self, loader: Loader, entry: ShardEntry) -> None:
-        try:
-            self._load(loader, entry)
-        except MissingEndpoints:
-            # Its nodes may lie in a shard that did not fit into the queue.
+        self._load(loader, entry)
+        if self._deferred and entry.kind in records.NODES:
             self._behind_manifest.set()
-            if not loader.pending(e for e in Manifest.load(self._folder).shards if e.name != entry.name):
-                raise
 
     def _load(self, loader: Loader, entry: ShardEntry) -> bool:
         """Load one shard; return whether it was replaced meanwhile, so that the manifest must be read again."""
         try:
             if not loader.holds(entry):
                 self._rows += loader.load([entry], stop=self._abandon.is_set, on_rows=self._count)
+        except MissingEndpoints:
+            if self._finishing.is_set():
+                raise
+            self._deferred = True
         except UserError as error:
             if isinstance(error, DatabaseAway) or entry in Manifest.load(self._folder).shards:
                 raise

@@ -212,18 +212,33 @@ def test_a_queue_that_overflows_loses_nothing(connection, target, tmp_path):
         gate.wait(20)
         return Connection.open(target)
 
-    writer = GraphWriter(open_late, store.folder, queue_size=1)
-    # Edges come before the features they join: only the manifest knows the order.
+    messages: list[str] = []
+    writer = GraphWriter(open_late, store.folder, queue_size=1, on_message=messages.append)
+    # Edges come before the features they join: they have to wait for them.
     edges = write_unit(store, 0, block=4, per_layer=60, degree=50) + write_unit(
         store, 1, block=4, per_layer=60, degree=50
     )
     for entry in edges:
         writer.submit(entry)
     gate.set()
+    time.sleep(0.5)
     for entry in write_base(store, 60):
         writer.submit(entry)
+    until(lambda: writer.edges_loaded == 400)
     assert writer.finish().pending_shards == 0
+    assert messages == []
     assert graph_checksums(connection, "trace-s") == shard_checksums(store.folder)
+
+
+def test_edges_whose_ends_never_come_are_told_at_the_end(connection, target, tmp_path):
+    store = ShardStore(tmp_path / "run", manifest("trace-s"))
+    writer = GraphWriter(lambda: Connection.open(target), store.folder)
+    for entry in write_unit(store, 0, block=4, per_layer=60, degree=50):
+        writer.submit(entry)
+    report = writer.finish()
+    assert report.pending_shards == 1
+    assert "have an end that the graph lacks" in report.message
+    assert "catch up with: scircuit load" in report.message
 
 
 def test_finish_with_a_time_limit(connection, target, tmp_path):
