@@ -31,6 +31,9 @@ from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM
 
 from scircuit.run import sha256_file, write_json
+from scircuit.settings import CellsConfig
+from tracing.cells import load_cohort
+from tracing.checks import printed
 from tracing.split import held_out
 from tracing.tokenise import tokenise_matrix
 from tracing.vocabulary import Vocabulary, geneformer_v2
@@ -41,6 +44,8 @@ HERE = Path(__file__).resolve().parent
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cells", type=Path, default=HERE / "cells" / "celltypist_sample_559cells.h5ad")
+    parser.add_argument("--where", action="append", default=[], help="obs filter COLUMN=VALUE[,VALUE...]; repeat for several")
+    parser.add_argument("--mixed", action="store_true", help="declare that a mixed population is intended")
     parser.add_argument("--out", type=Path, default=HERE / "model")
     parser.add_argument("--positions", type=int, default=258, help="longest input: gene tokens, <cls> and <eos>")
     parser.add_argument("--layers", type=int, default=6)
@@ -131,26 +136,16 @@ def unigram_loss(train: list[np.ndarray], targets: np.ndarray, size: int) -> flo
     )
 
 
-def read(path: Path, vocabulary: Vocabulary) -> tuple[sparse.csr_matrix, list[str], np.ndarray, list[str]]:
-    import anndata
-
-    data = anndata.read_h5ad(path)
-    genes = [vocabulary.symbol_to_ensembl.get(name, "") for name in data.var_names]
-    counts = sparse.csr_matrix(data.X)
-    known = np.array([bool(g) for g in genes])
-    totals = np.asarray(counts.sum(axis=1)).ravel()
-    return counts[:, known].tocsr(), [g for g in genes if g], totals, list(data.obs_names)
-
-
 def main() -> None:
     args = options()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     rng, generator = np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed)
     vocabulary = geneformer_v2()
-    counts, genes, totals, barcodes = read(args.cells, vocabulary)
+    cohort = load_cohort(CellsConfig(cells=args.cells, where=tuple(args.where), n_cells=0, mixed=args.mixed), vocabulary, args.positions)
+    print(printed(cohort.report), file=sys.stderr)
+    counts, genes, barcodes, sequences = cohort.counts, cohort.genes, cohort.barcodes, cohort.tokens
     out = held_out(barcodes, args.held_out, args.seed)
-    sequences = tokenise_matrix(counts, genes, vocabulary, args.positions, totals)
     train, test = [s for s, h in zip(sequences, out, strict=True) if not h], [s for s, h in zip(sequences, out, strict=True) if h]
 
     config = BertConfig(
@@ -160,8 +155,8 @@ def main() -> None:
     )  # fmt: skip
     model = BertForMaskedLM(config)
     token = np.array([vocabulary.token[g] for g in genes])
-    training_counts = counts[~out]
-    columns = np.flatnonzero(np.asarray((training_counts > 0).sum(axis=0)).ravel())
+    training_counts = sparse.csr_matrix(counts[~out])
+    columns = np.flatnonzero(training_counts.getnnz(axis=0))
     order = np.argsort(token[columns])
     columns, seen = columns[order], torch.from_numpy(token[columns][order])
     position = torch.full((len(vocabulary),), -1, dtype=torch.long)
