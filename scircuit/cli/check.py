@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from scircuit.settings import DEFAULT_STUDY, CheckConfig
 if TYPE_CHECKING:
     from tracing.cells import Cohort
     from tracing.checks import CheckLine
+
+# Below this a dictionary describes something else than these states; good ones explain two thirds and more.
+LEAST_EXPLAINED = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
 
         return CheckResult(load_cohort(config, geneformer_v2(), config.max_length or 4096).report)
     from tracing.models import load_model
+    from tracing.split import check_unseen
 
     adapter = load_model(require_folder(config.model, "model"))
     length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
@@ -68,39 +72,25 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     lines = [*cohort.report, *adapter.self_check()]
     if config.dictionaries:
         dictionaries = load_dictionaries_for(adapter, config.dictionaries)
+        lines.append(check_unseen(next(iter(dictionaries.values())).provenance, cohort))
         lines += reconstruction(adapter, dictionaries, cohort)
     return CheckResult(tuple(lines))
 
 
 def reconstruction(adapter: Any, dictionaries: Any, cohort: Cohort, cells: int = 20) -> list[CheckLine]:
-    """Variance that each dictionary explains on these very cells, at most `cells` of them."""
-    import torch
-
+    """Variance that each dictionary explains on these very cells, `cells` of them, evenly spaced."""
     from tracing.checks import CheckLine
+    from tracing.trainer import evaluate
 
-    sample = replace(cohort, tokens=cohort.tokens[:cells])
-    lines = []
-    with torch.inference_mode():
-        sums = {layer: [0.0, torch.zeros(d.width, dtype=torch.float64), 0.0, 0] for layer, d in dictionaries.items()}
-        for tokens in sample.tokens:
-            ids = torch.as_tensor(tokens, device=adapter.device)
-            states = adapter.clean_states(ids)
-            genes = adapter.gene_positions(ids)
-            for layer, dictionary in dictionaries.items():
-                x = states[layer][genes]
-                error = (x - dictionary.decode(dictionary.encode(x))).double()
-                total = sums[layer]
-                total[0] += float((error**2).sum())
-                total[1] = total[1] + x.double().sum(0).cpu()
-                total[2] += float((x.double() ** 2).sum())
-                total[3] += len(x)
-        for layer, (residual, mean, square, rows) in sorted(sums.items()):
-            explained = 1 - residual / max(square - float((mean**2).sum()) / rows, 1e-30)
-            lines.append(CheckLine(
-                f"dictionary layer {layer}", explained > 0.3, f"explains {explained:.1%} of the variance on {len(sample.tokens)} of these cells",
-                "more than 30 %", "use dictionaries trained on this model and on cells like these",
-            ))  # fmt: skip
-    return lines
+    sample = cohort.tokens[:: max(1, len(cohort.tokens) // cells)][:cells]
+    return [
+        CheckLine(
+            f"dictionary layer {layer}", found["variance_explained"] > LEAST_EXPLAINED,
+            f"explains {found['variance_explained']:.1%} of the variance on {len(sample)} of these cells, {found['dead_share']:.0%} of its latents are silent there",
+            f"more than {LEAST_EXPLAINED:.0%}", "use dictionaries trained on this model and on cells like these",
+        )
+        for layer, found in sorted(evaluate(adapter, dictionaries, sample).items())
+    ]  # fmt: skip
 
 
 command = verb_command("check", CheckConfig, check, database=False)

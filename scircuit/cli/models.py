@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tracing.cells import Cohort
+    from tracing.checks import CheckLine
     from tracing.dictionaries import Dictionary
     from tracing.models import Adapter
 
@@ -25,6 +26,12 @@ class Inputs:
     adapter: Adapter
     dictionaries: Mapping[int, Dictionary]
     cohort: Cohort
+
+    def report(self, layer: int) -> tuple[CheckLine, ...]:
+        """Preflight of the cells, and how many of them the dictionary of a layer was trained on."""
+        from tracing.split import check_unseen
+
+        return (*self.cohort.report, check_unseen(self.dictionaries[layer].provenance, self.cohort))
 
     def hashes(self) -> dict[str, Any]:
         """Hashes that enter the run id."""

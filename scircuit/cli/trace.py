@@ -89,19 +89,20 @@ def trace(
     inputs = load_inputs(config)
     targets = check_layers(config, inputs.dictionaries)
     config = replace(config, target_layers=targets, device=str(inputs.adapter.device))
+    report = inputs.report(config.source_layer)
     if not quiet:
-        for line in inputs.cohort.report:
+        for line in report:
             say(f"  {'ok  ' if line.ok else 'FAIL'} {line.name}: {line.found}")
     identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
         place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,
-        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in inputs.cohort.report]}, record={"method": "exact", "seed": config.seed, "device": config.device, "numerics": "float32"},
+        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": "exact", "seed": config.seed, "device": config.device, "numerics": "float32"},
     ) as run:  # fmt: skip
         new = not run.finished
         if new:
             _trace_units(run, inputs, config, quiet)
     message = _settle(place, run) if database else ""
-    return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, inputs.cohort.report)
+    return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
 
 
 def _absolute(config: TraceConfig) -> dict[str, str]:
