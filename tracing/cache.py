@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from tracing.parallel import run_jobs
 
 if TYPE_CHECKING:
     from tracing.models.base import Adapter
@@ -68,7 +71,7 @@ def clean_cell(adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.nda
 def clean_cells(adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], layers: Iterable[int]) -> list[CleanCell]:
     """Clean pass of every cell."""
     layers = tuple(layers)
-    return [clean_cell(adapter, dictionaries, tokens, layers) for tokens in cells]
+    return list(run_jobs([partial(clean_cell, adapter, dictionaries, tokens, layers) for tokens in cells], adapter.device))
 
 
 def summarise(cells: Sequence[CleanCell], layer: int) -> LayerSummary:

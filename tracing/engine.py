@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ from scircuit.settings import TraceConfig, UserError
 from tracing.cache import CleanCell, LayerSummary, clean_cells, summarise
 from tracing.calibrate import legacy_rule
 from tracing.floors import batch_size, floors_of, zero_edit
+from tracing.parallel import run_jobs
 from tracing.statistics import Tests, edge_statistics
 from tracing.tail import Edits, make_edits, mean_change, run_tail
 
@@ -153,7 +154,7 @@ class Tracer:
         name
             One of `units`.
         progress
-            Called with (pairs done, pairs in the unit, edges so far) after each cell.
+            Called with (pairs done, pairs in the unit, edges so far) after each batch.
 
         Raises
         ------
@@ -186,7 +187,7 @@ class Tracer:
         directions
             [M, d] directions to remove; the features' own decoder columns when None.
         progress
-            Called with (pairs done, pairs, 0) after each cell.
+            Called with (pairs done, pairs, 0) after each batch.
         batch
             Edits per batch; the run's own when 0.
         """
@@ -198,23 +199,27 @@ class Tracer:
         effect, passed = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         starts = np.stack([c.firing[self.layer].start for c in self.cells], 1)
         counts = starts[np.asarray(features) + 1] - starts[features]  # [M, cells]
+
+        def one_batch(c: int, slots: np.ndarray) -> int:
+            where, deltas = [], []
+            for i in slots:
+                positions, values = self.cells[c].firing[self.layer].rows(int(features[i]))
+                where.append(positions)
+                deltas.append(-values[:, None] * edit[i])
+            edits = make_edits(where, deltas)
+            self._measure(self.cells[c], edits, effect[:, c], passed[:, c], torch.as_tensor(slots, device=device))
+            return len(slots)
+
+        jobs = []
+        for c in range(len(self.cells)):
+            active = np.flatnonzero(counts[:, c])
+            active = active[np.argsort(counts[active, c], kind="stable")]  # like sizes together: little padding of rows
+            jobs += [partial(one_batch, c, active[start : start + batch]) for start in range(0, len(active), batch)]
         done, total = 0, int((counts > 0).sum())
-        with torch.inference_mode():
-            for c, cell in enumerate(self.cells):
-                active = np.flatnonzero(counts[:, c])
-                active = active[np.argsort(counts[active, c], kind="stable")]  # like sizes together: little padding of rows
-                for start in range(0, len(active), batch):
-                    slots = active[start : start + batch]
-                    where, deltas = [], []
-                    for i in slots:
-                        positions, values = cell.firing[self.layer].rows(int(features[i]))
-                        where.append(positions)
-                        deltas.append(-values[:, None] * edit[i])
-                    edits, at = make_edits(where, deltas), torch.as_tensor(slots, device=device)
-                    self._measure(cell, edits, effect[:, c], passed[:, c], at)
-                done += len(active)
-                if progress:
-                    progress(done, total, 0)
+        for finished in run_jobs(jobs, device):
+            done += finished
+            if progress:
+                progress(done, total, 0)
         return Effects(effect.cpu().numpy(), passed.cpu().numpy(), counts > 0, counts.sum(1))
 
     def _measure(self, cell: CleanCell, edits: Edits, effect: Tensor, passed: Tensor, at: Tensor) -> None:

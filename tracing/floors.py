@@ -7,11 +7,13 @@ less than four units in the last place of the largest clean activation, is the f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tracing.cache import CleanCell
+from tracing.parallel import run_jobs
 from tracing.tail import code_change, make_edits, run_tail
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 _BATCH_BYTES = {"cpu": 2**28, "mps": 2**31, "cuda": 2**33}
 
 
-@torch.inference_mode()
 def zero_edit(
     adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[CleanCell], source: int, targets: Sequence[int], batch: int
 ) -> dict[int, float]:
@@ -31,16 +32,20 @@ def zero_edit(
     two candidates are equal to rounding is a tie, not a change of its value, and is left out here; the zero-edit control counts
     what ties do to effects.
     """
-    worst = dict.fromkeys(targets, 0.0)
-    for cell in cells:
+
+    def one(cell: CleanCell) -> dict[int, float]:
         parts = [p for p in cell.genes.tensor_split(batch) if len(p)]
         still = [torch.zeros(len(p), adapter.width, dtype=adapter.dtype, device=p.device) for p in parts]
         edits = make_edits(parts, still)
+        worst = {}
         for t, states in run_tail(adapter, cell.states[source], edits, source, targets):
             values, indices = (x[edits.position] for x in cell.codes[t])
             change = code_change(dictionaries[t], states, (values, indices)).gather(1, indices).abs()
-            worst[t] = max(worst[t], float(change.where(change < values / 2, 0.0).max()))
-    return worst
+            worst[t] = float(change.where(change < values / 2, 0.0).max())
+        return worst
+
+    found = list(run_jobs([partial(one, cell) for cell in cells], adapter.device))
+    return {t: max((f[t] for f in found), default=0.0) for t in targets}
 
 
 def floors_of(zero: Mapping[int, float], cells: Sequence[CleanCell], dtype: torch.dtype) -> dict[int, float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,7 @@ from tracing.cache import CleanCell, clean_cells
 from tracing.calibrate import legacy_rule
 from tracing.floors import floors_of, zero_edit
 from tracing.interventions_common import interval, q_of, read_addresses, tables_of
+from tracing.parallel import run_jobs
 from tracing.signflip import sign_flip_p
 from tracing.tail import make_edits, mean_change, run_tail
 
@@ -128,7 +130,8 @@ def ablate_pairs(
     pairs = [tuple(sorted(pair, key=lambda f: (f.layer, f.index))) for pair in combinations(features, 2)]
     found: dict[tuple[Address, Address, int], Contrast] = {}
     for done, (a, b) in enumerate(pairs):
-        parts = [e for cell in cells if (e := _cell_effects(adapter, used, cell, a, b, layers)) is not None]
+        jobs = [partial(_cell_effects, adapter, used, cell, a, b, layers) for cell in cells]
+        parts = [e for e in run_jobs(jobs, adapter.device) if e is not None]
         for t in layers if parts else ():
             found[a, b, t] = contrast(np.stack([e[t] for e in parts], 1), floors[t])
         if progress:
@@ -140,7 +143,6 @@ def ablate_pairs(
     return _tables(features, found, np.split(family, sizes), run, q)
 
 
-@torch.inference_mode()
 def _cell_effects(
     adapter: Adapter, dictionaries: Mapping[int, Any], cell: CleanCell, a: Address, b: Address, targets: Sequence[int]
 ) -> dict[int, np.ndarray] | None:

@@ -11,6 +11,7 @@ active positions, minus that of the cell's other genes. Control: the same edit a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from scircuit.settings import UserError
 from tracing.cache import CleanCell, clean_cell
 from tracing.floors import batch_size
 from tracing.interventions_common import interval, q_of, read_addresses, tables_of
+from tracing.parallel import run_jobs
 from tracing.signflip import sign_flip_p
 from tracing.tail import make_edits, run_tail
 
@@ -95,10 +97,13 @@ def steer(
     last = adapter.n_layers - 1
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
     kept: dict[Address, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {f: [] for f in features}
-    for tokens in cohort.tokens:
+
+    def one_cell(tokens: np.ndarray) -> list[Any]:
         cell = clean_cell(adapter, used, tokens, layers)
-        for f in features:
-            one = _steer_cell(adapter, used, cell, np.asarray(tokens), f, doses, genes, seed)
+        return [_steer_cell(adapter, used, cell, np.asarray(tokens), f, doses, genes, seed) for f in features]
+
+    for found in run_jobs([partial(one_cell, tokens) for tokens in cohort.tokens], adapter.device):
+        for f, one in zip(features, found, strict=True):
             if one is not None:
                 kept[f].append(one)
     rows: dict[str, list[dict[str, Any]]] = {k: [] for k in (
@@ -123,7 +128,6 @@ def adapter_genes(adapter: Adapter, tokens: np.ndarray) -> np.ndarray:
     return np.asarray(tokens)[adapter.gene_positions(tokens).cpu().numpy()]
 
 
-@torch.inference_mode()
 def _steer_cell(
     adapter: Adapter, dictionaries: Mapping[int, Any], cell: CleanCell, tokens: np.ndarray, feature: Address, doses: np.ndarray,
     genes: np.ndarray, seed: int,

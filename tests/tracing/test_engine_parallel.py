@@ -1,0 +1,54 @@
+"""Jobs on several cores: in order, the same numbers as on one, settings restored, failures not swallowed."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from test_oracle import setup
+
+from tracing.parallel import run_jobs
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_order_threads_and_inference_mode(threads):
+    def job(i: int) -> tuple[int, int, bool]:
+        return i, torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    assert list(run_jobs([partial(job, i) for i in range(9)], torch.device("cpu"))) == [(i, 1, True) for i in range(9)]
+    assert list(run_jobs([partial(job, 0)], torch.device("cpu"))) == [(0, threads, True)]
+    assert list(run_jobs([], torch.device("cpu"))) == []
+    assert torch.get_num_threads() == threads
+
+
+def test_a_failing_job_raises_and_restores(threads):
+    def job(i: int) -> int:
+        return 1 // (i - 2)
+
+    with pytest.raises(ZeroDivisionError):
+        list(run_jobs([partial(job, i) for i in range(6)], torch.device("cpu")))
+    assert torch.get_num_threads() == threads
+
+
+def test_results_do_not_depend_on_the_number_of_cores():
+    results = []
+    before = torch.get_num_threads()
+    for n in (1, 3):
+        torch.set_num_threads(n)
+        tracer = setup(cells=5)[0]
+        results.append([tracer.run_unit(u).edges for u in tracer.units])
+    torch.set_num_threads(before)
+    assert all(a.equals(b) for a, b in zip(*results, strict=True))
