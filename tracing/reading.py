@@ -190,7 +190,7 @@ def _tenx(path: Path, group: Any, genome: str = "") -> Expression:
         for column in ("feature_type", "genome"):
             if column in group["features"]:
                 var[column] = text(f"features/{column}")
-        genome = genome or ", ".join(sorted(set(var["genome"] if "genome" in var else ()) - {""}))
+        genome = genome or ", ".join(sorted(set(var.to_dict("list").get("genome", ())) - {""}))
     else:
         var = pd.DataFrame({"gene_ids": text("genes")}, index=text("gene_names"))
     obs = pd.DataFrame(index=text("barcodes"))
