@@ -10,7 +10,7 @@ import click
 
 from scircuit.cli.command import study_option
 from scircuit.cli.console import say
-from scircuit.cli.database import start_server
+from scircuit.cli.database import connect, start_server
 from scircuit.cli.options import build, options_of
 from scircuit.run import Study
 from scircuit.settings import ServerConfig, UserError
@@ -122,6 +122,7 @@ def load(folder: Path, study: Path) -> None:
 def rebuild(study: Path) -> None:
     """Build the graph anew from all runs on disk by bulk import: the fastest first load."""
     from ingest.bulk import bulk_import
+    from ingest.loader import prepare
 
     place = Study(study)
     folders = [place.run_folder(m.run) for m in place.manifests()]
@@ -130,7 +131,9 @@ def rebuild(study: Path) -> None:
     start_server(place)  # makes the home, its password and its ports
     report = bulk_import(folders, _stopped(study))
     start_server(place)
-    click.echo(str(report))
+    with connect(study) as connection:
+        prepare(connection)  # bulk import cannot create constraints
+    click.echo(f"the graph holds {report.nodes:,} nodes and {report.relationships:,} relationships of {len(folders)} runs")
 
 
 @command.command("check")
