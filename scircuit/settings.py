@@ -38,13 +38,13 @@ def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = ()
     return dataclasses.field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellsConfig:
     """Which cells, and how they are checked."""
 
     cells: Path = option(help="h5ad or 10x h5 file with raw counts")
     where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)")
-    n_cells: int = option(20, "cells to trace, drawn at random with the seed (0: all)")
+    n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
     seed: int = option(0, "seed of every random choice")
     mixed: bool = option(False, "declare that a mixed population is intended")
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
@@ -53,65 +53,41 @@ class CellsConfig:
     min_tokens: int = option(100, "least median of gene tokens per cell")
 
 
-@dataclass(frozen=True)
-class CheckConfig:
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(CellsConfig):
     """``scircuit check``: everything that could invalidate a study, before any compute."""
 
-    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
     model: str = option("", "model folder (Hugging Face layout); empty: check the cells only")
     dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
-    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]")
-    n_cells: int = option(0, "cells to check (0: all)")
-    seed: int = option(0, "seed of the draw")
-    mixed: bool = option(False, "declare that a mixed population is intended")
-    layer_key: str = option("", "read counts from this AnnData layer")
-    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
-    min_mapped: float = option(0.8, "least share of expressed genes that must map")
-    min_tokens: int = option(100, "least median of gene tokens per cell")
+    n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)")
 
 
-@dataclass(frozen=True)
-class TrainConfig:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(CellsConfig):
     """``scircuit train``: a TopK SAE at each chosen layer, on the activations of the given cells."""
 
     model: str = option(help="model folder (Hugging Face layout)")
-    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
     out: Path = option(help="folder for the dictionaries")
+    n_cells: int = option(0, "cells to train on, drawn at random with the seed (0: all)")
     layers: tuple[int, ...] = option((), "0-based layers (default: all)")
     expansion: int = option(4, "latents per hidden dimension")
     k: int = option(16, "active latents per row")
     epochs: int = option(4, "passes over the activations")
     batch_rows: int = option(1024, "rows per optimiser step")
     learning_rate: float = option(1e-3, "peak Adam learning rate")
-    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]")
-    mixed: bool = option(False, "declare that a mixed population is intended")
-    layer_key: str = option("", "read counts from this AnnData layer")
-    min_mapped: float = option(0.8, "least share of expressed genes that must map")
-    min_tokens: int = option(100, "least median of gene tokens per cell")
     held_out: float = option(0.1, "share of cells kept for evaluation")
-    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
-    seed: int = option(0, "seed")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
-@dataclass(frozen=True)
-class TraceConfig:
+@dataclass(frozen=True, kw_only=True)
+class TraceConfig(CellsConfig):
     """``scircuit trace``: ablate every active feature of one layer on real cells and measure all later layers."""
 
     model: str = option(help="model folder (Hugging Face layout)")
     dictionaries: str = option(help="folder of dictionaries")
-    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
     source_layer: int = option(1, "0-based layer whose features are ablated")
     target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)")
     features: tuple[int, ...] = option((), "source features (default: every active one)")
-    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]")
-    n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
-    seed: int = option(0, "seed of every random choice")
-    mixed: bool = option(False, "declare that a mixed population is intended")
-    layer_key: str = option("", "read counts from this AnnData layer")
-    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
-    min_mapped: float = option(0.8, "least share of expressed genes that must map")
-    min_tokens: int = option(100, "least median of gene tokens per cell")
     unit_features: int = option(16, "source features per work unit (resume granularity)")
     batch_pairs: int = option(16, "(feature, cell) pairs computed at once")
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scircuit.cli.command import verb_command
 from scircuit.cli.console import Progress, say
 from scircuit.cli.options import build
-from scircuit.settings import DEFAULT_STUDY, CellsConfig, TrainConfig, UserError
+from scircuit.settings import DEFAULT_STUDY, TrainConfig, UserError
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,13 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     if wrong:
         raise UserError(f"layer {wrong[0]} does not exist: the model has layers 0..{adapter.n_layers - 1}", "choose existing layers")
     length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
-    cohort = load_cohort(CellsConfig(**cells_options(config), n_cells=0), adapter.vocabulary, length)
+    cohort = load_cohort(config, adapter.vocabulary, length)
     if not quiet:
         for line in cohort.report:
             say(f"  {'ok  ' if line.ok else 'FAIL'} {line.name}: {line.found}")
     progress = Progress("training", 1.0, "", quiet=quiet)
     reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
     return TrainResult(config.out, tuple(reports))
-
-
-def cells_options(config: TrainConfig) -> dict[str, Any]:
-    """The options that training shares with every reader of cells."""
-    return {f.name: getattr(config, f.name) for f in fields(CellsConfig) if hasattr(config, f.name)}
 
 
 command = verb_command("train", TrainConfig, train, database=False)
