@@ -38,7 +38,8 @@ def options_of(config: type) -> Callable[[Callable[..., Any]], Callable[..., Any
     hints = typing.get_type_hints(config)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for field in reversed(dataclasses.fields(config)):
+        own_first = sorted(dataclasses.fields(config), key=lambda field: field.name not in config.__annotations__)
+        for field in reversed(own_first):
             element, multiple = _element(hints[field.name])
             default = _default(field)
             required = default is dataclasses.MISSING
