@@ -95,13 +95,7 @@ def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
 
 def _nodes(label: str, names: list[str]) -> str:
     lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
-    assigned = [
-        f"n.{quoted(name)} = {_value(label, name, f'coalesce(row[{i}], n.{quoted(name)})')}"
-        for i, name in enumerate(names)
-        if i
-    ]
-    if assigned:
-        lines.append("SET " + ", ".join(assigned))
+    lines += _assigned("n", label, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
 
@@ -120,15 +114,19 @@ def _relationships(relationship: records.RelationshipType, names: list[str]) -> 
         lines.append(f"CREATE (a)-[:{quoted(relationship.type)} {{{', '.join(values)}}}]->(b)")
     else:
         lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}]->(b)")
-        assigned = [
-            f"r.{quoted(name)} = {_value(kind, name, f'coalesce(row[{i}], r.{quoted(name)})')}"
-            for i, name in enumerate(names)
-            if i
-        ]
-        if assigned:
-            lines.append("SET " + ", ".join(assigned))
+        lines += _assigned("r", kind, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
+
+
+def _assigned(variable: str, kind: str, names: list[str]) -> list[str]:
+    """SET clause that keeps a known value where the row has none; no clause without properties."""
+    parts = [
+        f"{variable}.{quoted(name)} = {_value(kind, name, f'coalesce(row[{i}], {variable}.{quoted(name)})')}"
+        for i, name in enumerate(names)
+        if i
+    ]
+    return ["SET " + ", ".join(parts)] if parts else []
 
 
 def _value(kind: str, name: str, expression: str) -> str:

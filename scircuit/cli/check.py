@@ -55,7 +55,7 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     UserError
         If an input is refused outright; the message says what was found, what was expected and what to do.
     """
-    from scircuit.cli.models import load_dictionaries_for, require_folder
+    from scircuit.cli.models import input_length, load_dictionaries_for, require_folder
     from tracing.cells import load_cohort
 
     config = config or build(CheckConfig, options)
@@ -67,8 +67,7 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     from tracing.split import check_unseen
 
     adapter = load_model(require_folder(config.model, "model"))
-    length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
-    cohort = load_cohort(config, adapter.vocabulary, length)
+    cohort = load_cohort(config, adapter.vocabulary, input_length(config, adapter))
     lines = [*cohort.report, *adapter.self_check()]
     if config.dictionaries:
         dictionaries = load_dictionaries_for(adapter, config.dictionaries)

@@ -60,10 +60,9 @@ def verb_command(name: str, config: type, function: Callable[..., Any], *, datab
     def command(study: Path, as_json: bool, **values: Any) -> None:
         no_database = values.pop("no_database", False)
         chosen = build(config, values)
-        remember_after = plain(chosen)
         extra = {"database": not no_database} if database else {}
         result = function(chosen, study, **extra)
-        if remember_after and study.exists():
+        if study.exists():
             remember(study, name, chosen)
         click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))
         if getattr(result, "failed", False):

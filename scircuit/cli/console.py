@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tracing.checks import CheckLine
 
 
 def say(text: str = "") -> None:
     """One message on stderr."""
     click.echo(text, err=True)
+
+
+def show_checks(lines: Iterable[CheckLine]) -> None:
+    """Lines of a preflight on stderr."""
+    for line in lines:
+        say(f"  {'ok  ' if line.ok else 'FAIL'} {line.name}: {line.found}")
 
 
 def heading(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.address import slug
 from scircuit.run import Manifest
-from scircuit.settings import TraceConfig, UserError
+from scircuit.settings import CellsConfig, TraceConfig, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ class Inputs:
     adapter: Adapter
     dictionaries: Mapping[int, Dictionary]
     cohort: Cohort
+    targets: tuple[int, ...]
 
     def report(self, layer: int) -> tuple[CheckLine, ...]:
         """Preflight of the cells, and how many of them the dictionary of a layer was trained on."""
@@ -56,6 +57,11 @@ def require_folder(path: str | Path, what: str) -> Path:
         kind = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"{what} folder {str(folder)!r} {kind}", f"give the folder of the {what}")
     return folder
+
+
+def input_length(config: CellsConfig, adapter: Adapter) -> int:
+    """Longest input in tokens: what was asked for, never more than the model takes."""
+    return min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
 
 
 def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, Dictionary]:
@@ -119,10 +125,9 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
         raise UserError(f"device {config.device!r} is unknown", "choose auto, cpu, cuda or mps")
     adapter = load_model(require_folder(config.model, "model"), config.device, slug(config.model_name) if config.model_name else "")
     dictionaries = load_dictionaries_for(adapter, config.dictionaries)
-    check_layers(config, dictionaries)
-    length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
+    targets = check_layers(config, dictionaries)
     chosen = replace(config, n_cells=0) if all_cells else config
-    return Inputs(adapter, dictionaries, load_cohort(chosen, adapter.vocabulary, length))
+    return Inputs(adapter, dictionaries, load_cohort(chosen, adapter.vocabulary, input_length(config, adapter)), targets)
 
 
 def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool = False) -> tuple[TraceConfig, Inputs]:

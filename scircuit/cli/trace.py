@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.console import Progress, say
+from scircuit.cli.console import Progress, say, show_checks
 from scircuit.cli.database import connect
-from scircuit.cli.models import check_layers, load_inputs
+from scircuit.cli.models import load_inputs
 from scircuit.cli.options import build, plain
 from scircuit.cli.running import ActiveRun, active_run, links
 from scircuit.run import Study, atomic_path
@@ -87,12 +87,10 @@ def trace(
         config, model_name=config.model_name or Path(config.model).resolve().name, dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name
     )
     inputs = load_inputs(config)
-    targets = check_layers(config, inputs.dictionaries)
-    config = replace(config, target_layers=targets, device=str(inputs.adapter.device))
+    config = replace(config, target_layers=inputs.targets, device=str(inputs.adapter.device))
     report = inputs.report(config.source_layer)
     if not quiet:
-        for line in report:
-            say(f"  {'ok  ' if line.ok else 'FAIL'} {line.name}: {line.found}")
+        show_checks(report)
     identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
         place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,

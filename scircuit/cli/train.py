@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.console import Progress, say
+from scircuit.cli.console import Progress, show_checks
 from scircuit.cli.options import build
 from scircuit.settings import DEFAULT_STUDY, TrainConfig, UserError
 
@@ -39,7 +39,7 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     UserError
         If model or cells are refused, or a layer does not exist.
     """
-    from scircuit.cli.models import require_folder
+    from scircuit.cli.models import input_length, require_folder
     from tracing.cells import load_cohort
     from tracing.models import load_model
     from tracing.trainer import train_dictionaries
@@ -49,11 +49,9 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     wrong = [layer for layer in config.layers if not 0 <= layer < adapter.n_layers]
     if wrong:
         raise UserError(f"layer {wrong[0]} does not exist: the model has layers 0..{adapter.n_layers - 1}", "choose existing layers")
-    length = min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
-    cohort = load_cohort(config, adapter.vocabulary, length)
+    cohort = load_cohort(config, adapter.vocabulary, input_length(config, adapter))
     if not quiet:
-        for line in cohort.report:
-            say(f"  {'ok  ' if line.ok else 'FAIL'} {line.name}: {line.found}")
+        show_checks(cohort.report)
     progress = Progress("training", 1.0, "", quiet=quiet)
     reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
     return TrainResult(config.out, tuple(reports))
