@@ -64,15 +64,8 @@ def timed_parts(tracer: Tracer) -> dict[str, float]:
         setattr(owner, name, timed)
 
     wrap(tracer.adapter, "layer_edited", "first layer")
-    plain_rows = tracer.adapter.layer_rows
-
-    def rows(layer: int, states: torch.Tensor, chosen: torch.Tensor | None = None) -> torch.Tensor:
-        start = time.perf_counter()
-        result = plain_rows(layer, states, chosen)
-        parts["middle layers" if chosen is None else "last layer"] += time.perf_counter() - start
-        return result
-
-    tracer.adapter.layer_rows = rows  # type: ignore[method-assign]
+    wrap(tracer.adapter, "layer", "middle layers")
+    wrap(tracer.adapter, "layer_rows", "last layer")
     for dictionary in {id(d): d for d in tracer.dictionaries.values()}.values():
         wrap(dictionary, "encode_topk", "encode")
     return parts

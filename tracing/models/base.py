@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from scircuit.run import sha256_file
 from scircuit.settings import UserError
@@ -85,18 +86,15 @@ class Adapter(ABC):
         """Input of layer 0 for token ids [B, S]: [B, S, d]."""
 
     @abstractmethod
-    def layer_rows(self, layer: int, states: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Output of one layer at `rows` [B, R] of states [B, S, d]: [B, R, d]; every row when `rows` is None.
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] that stand at `positions` [...].
 
-        Keys and values are computed for all rows, everything else for `rows` only; the result is exact.
+        Row by row: what one row gives depends on no other row. Rotary models turn queries and keys by `positions`; others ignore it.
         """
 
     @abstractmethod
-    def layer_edited(self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]) -> Tensor:
-        """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows ``edited = (slot [N], position [N])``.
-
-        Queries, keys and values of unedited rows are those of `clean`, computed once.
-        """
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output of a layer [..., d] from its input `states` and what attention gave, `context`, row by row."""
 
     @abstractmethod
     def head_rows(self, states: Tensor) -> Tensor:
@@ -110,9 +108,52 @@ class Adapter(ABC):
     def self_check(self) -> list[Any]:
         """Lines of the preflight (``tracing.checks.CheckLine``): does this adapter compute what the model computes."""
 
+    def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:
+        """Queries alone; families override it where that is cheaper."""
+        return self.project(layer, states, positions)[0]
+
+    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values alone; families override it where that is cheaper."""
+        return self.project(layer, states, positions)[1:]
+
+    def heads(self, x: Tensor) -> Tensor:
+        """[..., S, d] to [..., H, S, d / H]."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """``softmax(q k^T / sqrt(d / H)) v`` per head, for [B, R, d] queries over [B, S, d] keys and values: [B, R, d]."""
+        context = functional.scaled_dot_product_attention(self.heads(query), self.heads(key), self.heads(value))
+        return context.transpose(1, 2).flatten(2)
+
     def layer(self, layer: int, states: Tensor) -> Tensor:
         """Output of one layer for states [B, S, d]: [B, S, d]."""
-        return self.layer_rows(layer, states)
+        query, key, value = self.project(layer, states, self._places(states))
+        return self.finish(layer, states, self.attend(query, key, value))
+
+    def layer_rows(self, layer: int, states: Tensor, rows: Tensor) -> Tensor:
+        """Output of one layer at `rows` [B, R] of states [B, S, d]: [B, R, d].
+
+        Keys and values are computed for all rows, everything else for `rows` only; the result is exact.
+        """
+        key, value = self.project_key_value(layer, states, self._places(states))
+        chosen = states.gather(1, rows[..., None].expand(-1, -1, self.width))
+        return self.finish(layer, chosen, self.attend(self.project_query(layer, chosen, rows), key, value))
+
+    def layer_edited(self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]) -> Tensor:
+        """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows ``edited = (slot [N], position [N])``.
+
+        Queries, keys and values of unedited rows are those of `clean`, computed once.
+        """
+        changed = self.project(layer, states[edited], edited[1])
+        parts = []
+        for of_clean, of_edited in zip(self.project(layer, clean, self._places(clean)), changed, strict=True):
+            part = of_clean.expand(len(states), -1, -1).clone()
+            part[edited] = of_edited
+            parts.append(part)
+        return self.finish(layer, states, self.attend(*parts))
+
+    def _places(self, states: Tensor) -> Tensor:
+        return torch.arange(states.shape[-2], device=states.device)
 
     def logits(self, states: Tensor) -> Tensor:
         """Token logits [N, V] of last-layer states [N, d]."""

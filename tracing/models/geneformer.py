@@ -105,24 +105,28 @@ class Geneformer(Adapter):
         """Word plus position plus type embedding, normalised."""
         return self.model.bert.embeddings(input_ids=tokens)
 
-    def layer_rows(self, layer: int, states: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Output of one layer at `rows` (all when None); keys and values for every row."""
-        w, d = self.layers[layer], self.width
-        if rows is None:
-            query, key, value = F.linear(states, w.qkv, w.qkv_bias).split(d, dim=-1)
-        else:
-            key, value = F.linear(states, w.qkv[d:], w.qkv_bias[d:]).split(d, dim=-1)
-            states = states.gather(1, rows[..., None].expand(-1, -1, d))
-            query = F.linear(states, w.qkv[:d], w.qkv_bias[:d])
-        return self._rest(w, states, self._attend(query, key, value))
-
-    def layer_edited(self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]) -> Tensor:
-        """Output of one layer when only the `edited` rows differ from the clean cell."""
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
+        """Queries, keys and values by one product."""
         w = self.layers[layer]
-        fused = F.linear(clean, w.qkv, w.qkv_bias).expand(len(states), -1, -1).clone()
-        fused[edited] = F.linear(states[edited], w.qkv, w.qkv_bias)
-        query, key, value = fused.split(self.width, dim=-1)
-        return self._rest(w, states, self._attend(query, key, value))
+        query, key, value = F.linear(states, w.qkv, w.qkv_bias).split(self.width, dim=-1)
+        return query, key, value
+
+    def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002
+        """Queries alone."""
+        w, d = self.layers[layer], self.width
+        return F.linear(states, w.qkv[:d], w.qkv_bias[:d])
+
+    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Keys and values alone."""
+        w, d = self.layers[layer], self.width
+        key, value = F.linear(states, w.qkv[d:], w.qkv_bias[d:]).split(d, dim=-1)
+        return key, value
+
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, feed-forward and both residual norms."""
+        w = self.layers[layer]
+        y = w.norm_1(w.out(context).add_(states))
+        return w.norm_2(w.down(w.act(w.up(y))).add_(y))
 
     def head_rows(self, states: Tensor) -> Tensor:
         """``LN(act(W h + b))`` of the masked-LM head."""
@@ -131,18 +135,6 @@ class Geneformer(Adapter):
     def unembed(self, rows: Tensor) -> Tensor:
         """Vocabulary projection of the masked-LM head."""
         return self.model.cls.predictions.decoder(rows)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        context = F.scaled_dot_product_attention(self._heads(query), self._heads(key), self._heads(value))
-        return context.transpose(1, 2).flatten(2)
-
-    @staticmethod
-    def _rest(w: _Layer, states: Tensor, context: Tensor) -> Tensor:
-        y = w.norm_1(w.out(context).add_(states))
-        return w.norm_2(w.down(w.act(w.up(y))).add_(y))
 
     @torch.inference_mode()
     def self_check(self) -> list[Any]:
@@ -180,9 +172,9 @@ class Geneformer(Adapter):
         """Largest |1 - attention of a constant value|: with v = 1 every context entry is the sum of its attention row."""
         worst = 0.0
         for i in range(1, self.n_layers):
-            w = self.layers[i]
-            query, key, value = F.linear(states[i - 1][None], w.qkv, w.qkv_bias).split(self.width, dim=-1)
-            worst = max(worst, float((self._attend(query, key, torch.ones_like(value)) - 1).abs().max()))
+            before = states[i - 1][None]
+            query, key, value = self.project(i, before, torch.arange(before.shape[1], device=before.device))
+            worst = max(worst, float((self.attend(query, key, torch.ones_like(value)) - 1).abs().max()))
         return worst
 
 
