@@ -15,13 +15,15 @@ unit norm (``columns``), or, as in the published dictionaries, rows (``rows``), 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
+from tracing.dictionaries.feature_catalogue import FeatureCatalogue
 
 RULES = ("topk", "relu", "jumprelu")
 
@@ -49,6 +51,8 @@ class Dictionary:
         [F], for ``jumprelu``.
     provenance
         Where it was trained and how well it does.
+    catalogue
+        Reads how often its features fired where it was made, given their number.
 
     Raises
     ------
@@ -59,6 +63,7 @@ class Dictionary:
     def __init__(
         self, layer: int, encoder: Tensor, encoder_bias: Tensor, decoder: Tensor, decoder_bias: Tensor, mean: Tensor, *,
         rule: str = "topk", k: int = 0, threshold: Tensor | None = None, provenance: Mapping[str, Any] | None = None,
+        catalogue: Callable[[int], FeatureCatalogue | None] | None = None,
     ) -> None:  # fmt: skip
         tensors = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "decoder_bias": decoder_bias, "mean": mean}
         if threshold is not None:
@@ -66,6 +71,7 @@ class Dictionary:
         self.tensors = {name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()}
         self.layer, self.rule = layer, rule
         self.provenance: dict[str, Any] = dict(provenance or {})
+        self._read_catalogue = catalogue
         self._check(k)
         self.n_features, self.width = encoder.shape
         self.k = k if rule == "topk" else self.n_features
@@ -104,6 +110,11 @@ class Dictionary:
         self._offset = t["decoder_bias"] + t["mean"]
         self._threshold = t.get("threshold")
         self._all = torch.arange(self.n_features, device=self._encoder.device)
+
+    @cached_property
+    def catalogue(self) -> FeatureCatalogue | None:
+        """How often its features fired where it was made; None where that is not known."""
+        return self._read_catalogue(self.n_features) if self._read_catalogue else None
 
     def to(self, device: torch.device | str) -> Dictionary:
         """Move the weights, in place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from scircuit.run import atomic_path, write_json
 from scircuit.settings import UserError
 from tracing.dictionaries.dictionary import Dictionary
+from tracing.dictionaries.feature_catalogue import read_own
 
 FORMAT = "scircuit-dictionary-1"
 _NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
@@ -55,7 +57,7 @@ def read(folder: Path) -> Dictionary:
         raise UserError(f"dictionary {folder} lacks the weights {', '.join(missing)}; it has {', '.join(tensors)}", "write it with save_dictionary")
     dictionary = Dictionary(
         int(config["layer"]), *(tensors[name] for name in _NAMES), rule=config["rule"], k=int(config["k"]),
-        threshold=tensors.get("threshold"), provenance=config.get("provenance"),
+        threshold=tensors.get("threshold"), provenance=config.get("provenance"), catalogue=partial(read_own, folder),
     )  # fmt: skip
     if config.get("sha256") not in (None, dictionary.sha256):
         raise UserError(

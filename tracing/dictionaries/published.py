@@ -8,6 +8,7 @@ tensors and plain values are read from it; one that asks for anything else is re
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 
 from scircuit.settings import UserError
 from tracing.dictionaries.dictionary import Dictionary
+from tracing.dictionaries.feature_catalogue import read_published
 
 _WEIGHTS = ("W_enc.weight", "W_enc.bias", "W_dec.weight", "W_dec.bias")
 
@@ -79,4 +81,5 @@ def read(folder: Path) -> Dictionary:
     return Dictionary(
         layer, state["W_enc.weight"], state["W_enc.bias"], state["W_dec.weight"].T, state["W_dec.bias"], mean, rule="topk", k=k,
         provenance={"trained_on": "published checkpoint, cells not stated in the file", "file": path.name},
+        catalogue=partial(read_published, folder),
     )  # fmt: skip
