@@ -80,10 +80,29 @@ def test_relu_and_jumprelu(rows):
     a = (rows - t["mean"]) @ t["encoder"].T + t["encoder_bias"]
     torch.testing.assert_close(relu.encode(rows), a.relu(), atol=1e-5, rtol=1e-5)
     values, indices = relu.encode_topk(rows)
-    assert relu.k == F and (indices == torch.arange(F)).all()
-    torch.testing.assert_close(values, a.relu(), atol=1e-5, rtol=1e-5)
+    assert relu.k == F and values.shape[1] == int((a > 0).sum(1).max())
+    assert torch.equal(torch.zeros(30, F).scatter(1, indices, values), relu.encode(rows))
     jump = made(rule="jumprelu", k=0, threshold=torch.full((F,), 1.5))
     torch.testing.assert_close(jump.encode(rows), torch.where(a > 1.5, a, 0.0), atol=1e-5, rtol=1e-5)
+    below = made(rule="jumprelu", k=0, threshold=torch.full((F,), -1.5))
+    assert torch.equal(below.encode(rows), relu.encode(rows)) and (below.encode(rows) >= 0).all()
+    batch = made(rule="batchtopk", k=3, threshold=torch.tensor(1.5))
+    assert torch.equal(batch.encode(rows), jump.encode(rows)) and batch.rule == "batchtopk"
+
+
+@pytest.mark.parametrize("options", [{"rule": "topk"}, {"rule": "relu", "k": 0}, {"rule": "jumprelu", "k": 0, "threshold": torch.full((F,), 2.0)}])
+def test_sparse_codes_hold_every_active_entry_once_and_the_same_in_any_batch(rows, options):
+    dictionary = made(**options)
+    values, indices = dictionary.encode_topk(rows)
+    assert all(len(set(row.tolist())) == indices.shape[1] for row in indices)
+    assert torch.equal(torch.zeros(len(rows), F).scatter(1, indices, values), dictionary.encode(rows))
+    for at in (0, 17):
+        alone, which = dictionary.encode_topk(rows[at : at + 1])
+        assert torch.equal(torch.zeros(1, F).scatter(1, which, alone)[0] > 0, dictionary.encode(rows)[at] > 0)
+    # A row in which nothing fires still has a place to say so.
+    silent = made(**{**options, "rule": "jumprelu", "k": 0, "threshold": torch.full((F,), 1e9)})
+    nothing, _ = silent.encode_topk(rows)
+    assert nothing.shape == (30, 1) and (nothing == 0).all()
 
 
 def test_saved_and_read_again(tmp_path, rows):
@@ -172,8 +191,12 @@ def test_faulty_weights_are_named():
             Dictionary(2, *{**good, name: value}.values(), k=K)
     with pytest.raises(UserError, match="k = 41 of 40 features"):
         made(k=41)
-    with pytest.raises(UserError, match="unknown sparsity rule 'batchtopk'"):
+    with pytest.raises(UserError, match="unknown sparsity rule 'gumbel'"):
+        made(rule="gumbel")
+    with pytest.raises(UserError, match="BatchTopK without a stored threshold"):
         made(rule="batchtopk")
+    with pytest.raises(UserError, match="BatchTopK without a stored threshold"):
+        made(rule="batchtopk", threshold=torch.tensor(-1.0))
     with pytest.raises(UserError, match="jumprelu without a threshold"):
         made(rule="jumprelu")
 

@@ -5,11 +5,12 @@ With the mean m that it subtracts,
     a = W_enc (x - m) + b_enc
     z = ReLU(a) on the k largest entries of a, 0 elsewhere        topk
     z = ReLU(a)                                                   relu
-    z = a where a > threshold, 0 elsewhere                        jumprelu
+    z = ReLU(a) where a > threshold, 0 elsewhere                  jumprelu, batchtopk
     x^ = W_dec z + b_dec + m
 
 A feature is active in a row where z > 0. The direction of feature f is the column W_dec[:, f]; `decoder_norm` says whether columns have
-unit norm (``columns``), or, as in the published dictionaries, rows (``rows``), which leaves columns of any length.
+unit norm (``columns``), or, as in the published dictionaries, rows (``rows``), which leaves columns of any length. BatchTopK takes the
+largest codes of a whole batch in training, which is no function of a row; what is computed is its stored threshold.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from scircuit.settings import UserError
 from tracing.dictionaries.feature_catalogue import FeatureCatalogue
 
-RULES = ("topk", "relu", "jumprelu")
+RULES = ("topk", "batchtopk", "relu", "jumprelu")
 
 
 class Dictionary:
@@ -48,7 +49,7 @@ class Dictionary:
     rule, k
         Sparsity rule; active entries a row (``topk``).
     threshold
-        [F], for ``jumprelu``.
+        [F] or one for all, for ``jumprelu`` and ``batchtopk``.
     provenance
         Where it was trained and how well it does.
     catalogue
@@ -67,7 +68,7 @@ class Dictionary:
     ) -> None:  # fmt: skip
         tensors = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "decoder_bias": decoder_bias, "mean": mean}
         if threshold is not None:
-            tensors["threshold"] = threshold
+            tensors["threshold"] = threshold.expand(len(encoder)) if threshold.numel() == 1 else threshold
         self.tensors = {name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()}
         self.layer, self.rule = layer, rule
         self.provenance: dict[str, Any] = dict(provenance or {})
@@ -99,8 +100,14 @@ class Dictionary:
             raise UserError(f"{where}: unknown sparsity rule {self.rule!r}", f"known rules: {', '.join(RULES)}")
         if self.rule == "topk" and not 0 < k <= n:
             raise UserError(f"{where}: k = {k} of {n} features", "k must be between 1 and the number of features")
-        if self.rule == "jumprelu" and "threshold" not in self.tensors:
+        threshold = self.tensors.get("threshold")
+        if self.rule == "jumprelu" and threshold is None:
             raise UserError(f"{where}: jumprelu without a threshold", "give the threshold of every feature")
+        if self.rule == "batchtopk" and (threshold is None or bool((threshold < 0).any())):
+            raise UserError(
+                f"{where}: BatchTopK without a stored threshold; expected one, since the largest codes of a batch are no function of a row",
+                "train it past the step where its threshold is estimated",
+            )
 
     def _prepare(self) -> None:
         # The mean is folded into the bias: W (x - m) + b = W x + (b - W m), one pass over the rows instead of two.
@@ -108,8 +115,7 @@ class Dictionary:
         self._encoder, self._decoder = t["encoder"], t["decoder"]
         self._bias = t["encoder_bias"] - (t["encoder"].double() @ t["mean"].double()).float()
         self._offset = t["decoder_bias"] + t["mean"]
-        self._threshold = t.get("threshold")
-        self._all = torch.arange(self.n_features, device=self._encoder.device)
+        self._threshold = t["threshold"].clamp(min=0) if "threshold" in t else None
 
     @cached_property
     def catalogue(self) -> FeatureCatalogue | None:
@@ -130,13 +136,20 @@ class Dictionary:
         """Sparse codes of rows [N, d]: values [N, k], falling, and feature indices [N, k]; value 0 where the ReLU cut.
 
         Of equal pre-activations at the k-th place, which is kept is torch's choice, the same for the same input and device.
-        Rules without a k return every feature in order.
+        Rules without a k return as many entries as the row with most active features has: all active ones are there, and which
+        features fill the other rows at value 0 means nothing.
         """
-        a = self.pre_activations(x)
+        return self.select(self.pre_activations(x))
+
+    def select(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Sparse codes of pre-activations [N, F], which may be overwritten: see `encode_topk`."""
         if self.rule == "topk":
             values, indices = a.topk(self.k, dim=-1)
             return values.relu_(), indices
-        return self._cut(a), self._all.expand(len(a), -1)
+        z = self._cut(a)
+        most = int((z > 0).sum(-1).max()) if len(z) else 1
+        values, indices = z.topk(max(most, 1), dim=-1)
+        return values, indices
 
     def encode(self, x: Tensor) -> Tensor:
         """Dense codes of rows [N, d]: [N, F]."""
@@ -148,7 +161,7 @@ class Dictionary:
     def _cut(self, a: Tensor) -> Tensor:
         if self._threshold is None:
             return a.relu_()
-        return torch.where(a > self._threshold, a, 0.0)
+        return torch.where(a > self._threshold, a, 0.0)  # the threshold is never below 0
 
     def columns(self, features: Tensor) -> Tensor:
         """Directions W_dec[:, f] of the features [M]: [M, d]."""
@@ -163,7 +176,8 @@ class Dictionary:
         return torch.einsum("nk,nkd->nd", values, self._decoder[indices]) + self._offset
 
     def __repr__(self) -> str:
-        return f"Dictionary(layer={self.layer}, {self.n_features} features of width {self.width}, {self.rule}, k={self.k})"
+        rule = f"{self.rule}, k={self.k}" if self.rule == "topk" else self.rule
+        return f"Dictionary(layer={self.layer}, {self.n_features} features of width {self.width}, {rule})"
 
 
 def _norm(decoder: Tensor) -> str:

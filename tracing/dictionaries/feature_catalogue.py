@@ -8,7 +8,6 @@ which the project's trainer writes from its held-out cells. Read when first aske
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from scircuit.settings import UserError
+from tracing.dictionaries.files import need, read_json, read_tensors
 
 OWN_FILE = "catalogue.safetensors"
 UNANNOTATED = "unannotated"
@@ -71,7 +71,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
     path = folder / "feature_catalog.json"
     if not path.exists():
         return None
-    entries = _json(path).get("features")
+    entries = read_json(path).get("features")
     if not isinstance(entries, list):
         raise UserError(f"{path} has no list 'features'", "copy it again from where the checkpoint comes from")
     try:
@@ -99,18 +99,10 @@ def _annotations(folder: Path) -> dict[int, tuple[Mapping[str, Any], ...]]:
     path = folder / "feature_annotations.json"
     if not path.exists():
         return {}
-    found = _json(path).get("feature_annotations")
+    found = read_json(path).get("feature_annotations")
     if not isinstance(found, dict):
         raise UserError(f"{path} has no object 'feature_annotations'", "copy it again from where the checkpoint comes from")
     return {int(feature): tuple(listed) for feature, listed in found.items()}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {error}", "copy it again from its source") from error
-    return content if isinstance(content, dict) else {}
 
 
 def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
@@ -121,17 +113,10 @@ def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
     UserError
         If the file is damaged, or is that of another dictionary.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     path = folder / OWN_FILE
     if not path.exists():
         return None
-    try:
-        found = load_file(path)
-        frequency, mean = found["activation_freq"], found["mean_activation"]
-    except (SafetensorError, KeyError, OSError) as error:
-        raise UserError(f"{path} is damaged: {error}", "train the dictionary again, or delete the file") from error
+    frequency, mean = (t.numpy() for t in need(read_tensors(path), ("activation_freq", "mean_activation"), path, "project's own"))
     if frequency.shape != (n_features,) or mean.shape != (n_features,):
         raise UserError(f"{path} lists {frequency.size:,} features; the dictionary beside it has {n_features:,}", "delete the file, or train again")
     return FeatureCatalogue(frequency, frequency == 0, mean, source=str(path))

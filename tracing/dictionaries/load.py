@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from scircuit.settings import UserError
-from tracing.dictionaries import own, published, saelens, sparsify
+from tracing.dictionaries import dictionary_learning, own, published, saelens, sparsify
 from tracing.dictionaries.dictionary import Dictionary
 
-_FORMATS: tuple[Any, ...] = (own, saelens, sparsify, published)
+_FORMATS: tuple[Any, ...] = (own, saelens, sparsify, dictionary_learning, published)
 
 
 def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -> dict[int, Dictionary]:
@@ -19,7 +19,8 @@ def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -
     Parameters
     ----------
     folder
-        Holds one sub-folder per layer, in the project's own, the published, the SAELens or the sparsify layout; or is itself one.
+        Holds one sub-folder per layer, in the project's own, the published, the SAELens, the sparsify or the dictionary_learning layout
+        (there also one level deeper); or is itself one.
     layers
         Wanted layers; all by default.
 
@@ -34,20 +35,22 @@ def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -
     if not folder.is_dir():
         raise UserError(f"dictionaries: {folder} does not exist", "give the folder that holds layer00, layer01, ...")
     found: dict[int, Dictionary] = {}
-    for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
-        reader = next((f for f in _FORMATS if f.recognises(place)), None)
-        if reader is None:
-            continue
+    places: dict[int, Path] = {}
+    for place, reader in _places(folder):
         dictionary = reader.read(place)
-        if dictionary.layer in found:
-            raise UserError(f"dictionaries: {folder} holds two of layer {dictionary.layer}", "keep one set a folder")
-        found[dictionary.layer] = dictionary
+        layer = dictionary.layer
+        if layer in found:
+            raise UserError(
+                f"dictionaries: {folder} holds two of layer {layer}: {places[layer].relative_to(folder)} and {place.relative_to(folder)}",
+                "keep one dictionary a layer in the folder",
+            )
+        found[layer], places[layer] = dictionary, place
     if not found:
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
         raise UserError(
             f"dictionaries: {folder} holds none that can be read; it holds {held}",
-            "expected layerLL/dictionary.safetensors with config.json, layerLL_x4_k32/sae_final.pt with activation_mean.npy, or SAELens or "
-            "sparsify folders; train some with: scircuit train",
+            "expected layerLL/dictionary.safetensors with config.json, layerLL_x4_k32/sae_final.pt with activation_mean.npy, or SAELens, "
+            "sparsify or dictionary_learning folders; train some with: scircuit train",
         )
     missing = sorted(set(layers or ()) - set(found))
     if missing:
@@ -61,3 +64,17 @@ def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -
         each = ", ".join(f"layer {layer}: {found[layer].width}" for layer in wanted)
         raise UserError(f"dictionaries: {folder} mixes widths ({each})", "all dictionaries of a set must read the same model")
     return {layer: found[layer] for layer in wanted}
+
+
+def _places(folder: Path) -> Iterator[tuple[Path, Any]]:
+    """Folders that hold a dictionary and the format of each: the folder itself, those in it, and those in such as hold none themselves."""
+    for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+        reader = _format(place)
+        if reader is not None:
+            yield place, reader
+        elif place != folder:
+            yield from ((p, f) for p in sorted(place.iterdir()) if p.is_dir() and (f := _format(p)) is not None)
+
+
+def _format(place: Path) -> Any:
+    return next((f for f in _FORMATS if f.recognises(place)), None)

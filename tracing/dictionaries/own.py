@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from scircuit.run import atomic_path, write_json
 from scircuit.settings import UserError
 from tracing.dictionaries.dictionary import Dictionary
 from tracing.dictionaries.feature_catalogue import read_own
+from tracing.dictionaries.files import need, read_json, read_tensors, whole_number
 
 FORMAT = "scircuit-dictionary-1"
 _NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
@@ -45,18 +44,13 @@ def read(folder: Path) -> Dictionary:
     UserError
         If files are damaged or do not fit each other.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        tensors = load_file(folder / "dictionary.safetensors")
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"dictionary {folder} is damaged: {error}", "copy it again from its source, or train it again") from error
+    config, path = read_json(folder / "config.json"), folder / "dictionary.safetensors"
     if config.get("format") != FORMAT:
         raise UserError(f"dictionary {folder} has format {config.get('format')!r}; expected {FORMAT!r}", "write it with save_dictionary")
-    missing = [name for name in _NAMES if name not in tensors]
-    if missing:
-        raise UserError(f"dictionary {folder} lacks the weights {', '.join(missing)}; it has {', '.join(tensors)}", "write it with save_dictionary")
+    tensors = read_tensors(path)
+    layer, rule, k = need(config, ("layer", "rule", "k"), folder / "config.json", FORMAT)
     dictionary = Dictionary(
-        int(config["layer"]), *(tensors[name] for name in _NAMES), rule=config["rule"], k=int(config["k"]),
+        whole_number(layer, "layer", folder / "config.json"), *need(tensors, _NAMES, path, FORMAT), rule=rule, k=whole_number(k, "k", folder / "config.json"),
         threshold=tensors.get("threshold"), provenance=config.get("provenance"), catalogue=partial(read_own, folder),
     )  # fmt: skip
     if config.get("sha256") not in (None, dictionary.sha256):

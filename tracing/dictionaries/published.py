@@ -17,6 +17,7 @@ import torch
 from scircuit.settings import UserError
 from tracing.dictionaries.dictionary import Dictionary
 from tracing.dictionaries.feature_catalogue import read_published
+from tracing.dictionaries.files import need, read_checkpoint, whole_number
 
 _WEIGHTS = ("W_enc.weight", "W_enc.bias", "W_dec.weight", "W_dec.bias")
 
@@ -30,27 +31,6 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted([*folder.glob("*.pt"), *folder.glob("*.pth")], key=lambda p: (p.name != "sae_final.pt", p.name))
 
 
-def read_checkpoint(path: Path) -> dict:
-    """Tensors and plain values of a checkpoint, never code.
-
-    Raises
-    ------
-    UserError
-        If it holds anything else, or is damaged.
-    """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path} is not a checkpoint of tensors and plain values ({first[:160]}); it was not loaded, because a pickle can run code",
-            "save the state dict alone with torch.save(model.state_dict(), path), or as safetensors",
-        ) from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; expected a dict with model_state_dict", "save the state dict")
-    return content
-
-
 def read(folder: Path) -> Dictionary:
     """Read one dictionary.
 
@@ -62,13 +42,11 @@ def read(folder: Path) -> Dictionary:
     path = _checkpoints(folder)[0]
     content = read_checkpoint(path)
     state = content.get("model_state_dict", content)
-    missing = [name for name in _WEIGHTS if name not in state]
-    if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, state))}", "give the published layout")
+    encoder, bias, decoder, decoder_bias = need(state, _WEIGHTS, path, "published")
     layer = int(re.findall(r"layer_?(\d+)", folder.name)[0])
     stated = re.search(r"_k(\d+)", folder.name)
-    k = int(content.get("k", stated[1] if stated else 0))
-    width = state["W_enc.weight"].shape[1]
+    k = whole_number(content.get("k", stated[1] if stated else None), "k", path)
+    width = encoder.shape[-1]
     mean_path = folder / "activation_mean.npy"
     if not mean_path.exists():
         raise UserError(f"{folder} lacks activation_mean.npy, which the dictionary subtracts", "copy it from where the checkpoint comes from")
@@ -79,7 +57,7 @@ def read(folder: Path) -> Dictionary:
     if mean.shape != (width,):
         raise UserError(f"{mean_path} has shape {tuple(mean.shape)}; expected ({width},)", "use the mean of the same layer and model")
     return Dictionary(
-        layer, state["W_enc.weight"], state["W_enc.bias"], state["W_dec.weight"].T, state["W_dec.bias"], mean, rule="topk", k=k,
+        layer, encoder, bias, decoder.T, decoder_bias, mean, rule="topk", k=k,
         provenance={"trained_on": "published checkpoint, cells not stated in the file", "file": path.name},
         catalogue=partial(read_published, folder),
     )  # fmt: skip

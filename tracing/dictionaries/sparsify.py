@@ -1,16 +1,19 @@
-"""EleutherAI sparsify dictionaries: ``layers.N/cfg.json`` and ``layers.N/sae.safetensors`` (encoder.weight [F, d], encoder.bias, W_dec [F, d], b_dec)."""
+"""EleutherAI sparsify: ``layers.5/cfg.json`` and ``layers.5/sae.safetensors`` (encoder.weight [F, d], encoder.bias, W_dec [F, d], b_dec).
+
+    f = the k largest of ReLU(W (x - b_dec) + c)        x^ = W_dec^T f + b_dec
+
+A transcoder, which predicts another state than it reads, is refused.
+"""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from scircuit.settings import UserError
 from tracing.dictionaries.dictionary import Dictionary
+from tracing.dictionaries.files import layer_of, need, read_json, read_tensors, whole_number
 
 
 def recognises(folder: Path) -> bool:
@@ -19,23 +22,22 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Dictionary:
-    """Read one dictionary; b_dec is subtracted before encoding and added after decoding.
+    """Read one dictionary.
 
     Raises
     ------
     UserError
-        If it is a transcoder, or the layer cannot be told from the folder's name.
+        If files are damaged, it is a transcoder, it has another rule than TopK, or the layer cannot be told from the folder's name.
     """
-    config = json.loads((folder / "cfg.json").read_text())
-    numbers = re.findall(r"layers?[._]?(\d+)", folder.name)
-    if not numbers:
-        raise UserError(f"{folder}: which layer it reads cannot be told from the folder's name", "name the folder layers.5 or alike")
+    config, path = read_json(folder / "cfg.json"), folder / "sae.safetensors"
     if config.get("transcode") or config.get("skip_connection"):
         raise UserError(f"{folder} is a transcoder; expected a sparse autoencoder", "give an autoencoder of the layer's output")
-    weights = load_file(folder / "sae.safetensors")
-    if config.get("activation", "topk") != "topk":
-        raise UserError(f"{folder} has activation {config['activation']!r}; expected 'topk'", "give a TopK dictionary")
+    rule = "signed" if config.get("signed") else config.get("activation", "topk")
+    if rule != "topk":
+        raise UserError(f"{folder} has activation {rule!r}; expected 'topk'", "give a TopK dictionary")
+    layer = layer_of(folder.name, folder)
+    encoder, bias, decoder, mean = need(read_tensors(path), ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), path, "sparsify")
     return Dictionary(
-        int(numbers[0]), weights["encoder.weight"], weights["encoder.bias"], weights["W_dec"], torch.zeros_like(weights["b_dec"]), weights["b_dec"],
-        rule="topk", k=int(config["k"]), provenance={"trained_on": "not stated in the file", "format": "sparsify"},
+        layer, encoder, bias, decoder, torch.zeros_like(mean), mean, rule="topk", k=whole_number(config.get("k"), "k", folder / "cfg.json"),
+        provenance={"trained_on": "not stated in the file", "format": "sparsify"},
     )  # fmt: skip
