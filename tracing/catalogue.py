@@ -102,8 +102,7 @@ def build_catalogue(
     positions = 0
     for done, tokens in enumerate(cohort.tokens, start=1):
         states = adapter.clean_states(tokens)
-        genes = adapter.gene_positions(tokens)
-        ids = np.asarray(tokens)[genes.cpu().numpy()]
+        genes, ids = adapter.gene_positions(tokens), adapter.gene_tokens(tokens)
         seen[np.unique(ids)] += 1
         positions += len(ids)
         for layer, dictionary in dictionaries.items():

@@ -57,7 +57,9 @@ class Cohort:
     totals
         Sum of each cell over all genes of the file, [cells].
     tokens
-        Token ids of each cell, ``<cls>`` and ``<eos>`` included.
+        Each cell as the model reads it: token ids, or token ids with values (`tracing.binning.CELL`), specials included.
+    framing
+        Specials in each cell.
     report
         Every line of the preflight.
     """
@@ -76,6 +78,7 @@ class Cohort:
     mapped_share: float
     totals: np.ndarray = field(repr=False)
     tokens: list[np.ndarray] = field(repr=False)
+    framing: int = field(repr=False)
     report: tuple[CheckLine, ...] = field(repr=False)
 
     @property
@@ -87,8 +90,8 @@ class Cohort:
 
     @property
     def gene_tokens(self) -> np.ndarray:
-        """Gene tokens of each cell, without the two specials."""
-        return np.array([len(t) - 2 for t in self.tokens])
+        """Gene tokens of each cell, without the specials."""
+        return np.array([len(t) - self.framing for t in self.tokens])
 
     def record(self) -> pa.Table:
         """The cohort as a ``Cohort`` record."""
@@ -124,7 +127,7 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     vocabulary
         Genes the model knows.
     max_length
-        Longest input of the model in tokens, ``<cls>`` and ``<eos>`` included.
+        Longest input of the model in tokens, specials included.
 
     Returns
     -------
@@ -136,7 +139,7 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
         At the first check that fails: what was found, what was expected, and the fix.
     """
     path = Path(config.cells)
-    length = _length(getattr(config, "max_length", 0), max_length)
+    length = _length(getattr(config, "max_length", 0), max_length, vocabulary.framing)
     with open_expression(path) as expression:
         lines = [CheckLine("file", True, f"{path.name}: {expression.format}, {len(expression.obs):,} cells", "h5ad or 10x h5")]
         passing = filters.select(expression.obs, config.where)
@@ -164,21 +167,21 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
 
     totals = np.asarray(counts.sum(axis=1)).ravel()
     merged, genes = merge(counts, identifiers.genes)
-    tokens = tokenise_matrix(merged, genes, vocabulary, length, totals)
-    lines += _token_lines(merged, tokens, length, getattr(config, "min_tokens", 100))
+    tokens = tokenise_matrix(merged, genes, vocabulary, length, totals, rows, seed)
+    lines += _token_lines(merged, tokens, length, vocabulary, getattr(config, "min_tokens", 100))
     shown = filters.composition(expression.obs.iloc[rows], config.where)
     kept = expression.obs.iloc[rows][[c for c in expression.obs.columns if str(c) in shown]]
     return Cohort(
         path, sha256_file(path), sparse.csr_matrix(merged, dtype=np.float32), genes, rows, tuple(str(b) for b in expression.obs.index[rows]), kept,
-        tuple(config.where), shown, str(found), which[0], share, totals, tokens, tuple(lines),
+        tuple(config.where), shown, str(found), which[0], share, totals, tokens, vocabulary.framing, tuple(lines),
     )  # fmt: skip
 
 
-def _length(asked: int, limit: int) -> int:
+def _length(asked: int, limit: int, framing: int) -> int:
     if asked > limit:
         raise UserError(f"--max-length {asked} exceeds the model's limit of {limit} tokens", f"give at most {limit}, or 0 for the limit")
-    if asked and asked < 3:
-        raise UserError(f"--max-length {asked} leaves no place for a gene between <cls> and <eos>", "give at least 3, or 0 for the model's limit")
+    if asked and asked <= framing:
+        raise UserError(f"--max-length {asked} leaves no place for a gene beside {framing} specials", f"give at least {framing + 1}, or 0 for the model's limit")
     return asked or limit
 
 
@@ -303,9 +306,9 @@ def _mapped_line(share: float, expressed: np.ndarray, identifiers: Identifiers, 
     )  # fmt: skip
 
 
-def _token_lines(merged: sparse.csr_matrix, tokens: list[np.ndarray], length: int, least: int) -> list[CheckLine]:
-    known = np.diff(merged.indptr)
-    n = np.array([len(t) - 2 for t in tokens])
+def _token_lines(merged: sparse.csr_matrix, tokens: list[np.ndarray], length: int, vocabulary: Vocabulary, least: int) -> list[CheckLine]:
+    known, room = np.diff(merged.indptr), length - vocabulary.framing
+    n = np.array([len(t) - vocabulary.framing for t in tokens])
     line = CheckLine(
         "tokens", float(np.median(n)) >= least and n.min() > 0,
         f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median / most), {int((n == 0).sum()):,} cells without any",
@@ -313,4 +316,5 @@ def _token_lines(merged: sparse.csr_matrix, tokens: list[np.ndarray], length: in
         "use cells with more detected genes or a file with all genes; to go on knowingly, lower --min-tokens",
     )  # fmt: skip
     cut = int((known > n).sum())
-    return [require(line), CheckLine("truncated", True, f"{cut:,} of {len(n):,} cells ({cut / len(n):.0%}) have more genes than {length - 2:,}", "shown")]
+    kept = ", of which that many are drawn at random" if vocabulary.bins else ""
+    return [require(line), CheckLine("truncated", True, f"{cut:,} of {len(n):,} cells ({cut / len(n):.0%}) have more genes than {room:,}{kept}", "shown")]

@@ -80,7 +80,7 @@ def identify(var: pd.DataFrame, vocabulary: Vocabulary) -> Identifiers:
     """Choose the column of `var` that maps most genes, Ensembl ids before symbols.
 
     Ensembl ids are taken if any column consists of them to at least a half, even when a column of symbols would map more:
-    symbols are renamed over the years, ids are not.
+    symbols are renamed over the years, ids are not. A model whose own names are symbols takes whichever column maps most.
     """
     candidates = [("var index", [str(v) for v in var.index])]
     for column in (*(c for c in _PREFERRED if c in var), *(c for c in var if c not in _PREFERRED)):
@@ -88,7 +88,7 @@ def identify(var: pd.DataFrame, vocabulary: Vocabulary) -> Identifiers:
         if values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype):
             candidates.append((f"var[{str(column)!r}]", [str(v) for v in values]))
     read = [_read(column, names, vocabulary) for column, names in candidates]
-    half = [c for c in read if c.kind == "Ensembl ids"]
+    half = [c for c in read if c.kind == "Ensembl ids" and not vocabulary.bins]
     return max(half or read, key=lambda c: c.count("mapped"))
 
 

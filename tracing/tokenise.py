@@ -1,11 +1,11 @@
-"""Cells to token sequences, as Geneformer V2 does it officially.
+"""Cells to token sequences, as Geneformer does it officially; `tracing.binning` has scGPT's way.
 
 For a cell with counts x over all genes of the file, gene g ranks by
 
     v_g = x_g / sum(x) * 10,000 / median_g
 
 with no logarithm. Genes outside the vocabulary and genes with x_g = 0 are dropped, the rest is ordered by falling v, cut to
-``max_length - 2`` and put between ``<cls>`` and ``<eos>``. Equal v are ordered by token id, so the sequence does not depend on
+``max_length - 2`` and put between ``<cls>`` and ``<eos>`` (V1 models have neither: cut to ``max_length``). Equal v are ordered by token id, so the sequence does not depend on
 the sort routine; the official tokeniser leaves them to an unstable sort. The total cancels in the order within a cell: a
 file that holds a subset of the genes gives the same order over those genes.
 """
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scircuit.settings import UserError
+from tracing.binning import binned_cell
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -78,14 +79,15 @@ def rank(
 
     Returns
     -------
-    Token ids, int64, ``<cls>`` first and ``<eos>`` last.
+    Token ids, int64, ``<cls>`` first and ``<eos>`` last where the model has them.
     """
     keep = (index.token[columns] >= 0) & (counts > 0)
     columns = columns[keep]
     value = counts[keep].astype(np.float64) / total * TARGET_SUM / index.median[columns]
     token = index.token[columns]
-    order = np.lexsort((token, -value))[: max_length - 2]
-    return np.concatenate(([vocabulary.cls], token[order], [vocabulary.eos]))
+    order = np.lexsort((token, -value))[: max_length - vocabulary.framing]
+    before, after = ([t] if t is not None else [] for t in (vocabulary.cls, vocabulary.eos))
+    return np.concatenate((before, token[order], after)).astype(np.int64)
 
 
 def tokenise(counts_row: np.ndarray, genes: Sequence[str], vocabulary: Vocabulary, max_length: int) -> np.ndarray:
@@ -100,7 +102,7 @@ def tokenise(counts_row: np.ndarray, genes: Sequence[str], vocabulary: Vocabular
     vocabulary
         Tokens and medians.
     max_length
-        Longest sequence in tokens, ``<cls>`` and ``<eos>`` included.
+        Longest sequence in tokens, specials included.
 
     Returns
     -------
@@ -112,13 +114,41 @@ def tokenise(counts_row: np.ndarray, genes: Sequence[str], vocabulary: Vocabular
 
 
 def tokenise_matrix(
-    counts: csr_matrix, genes: Sequence[str], vocabulary: Vocabulary, max_length: int, totals: np.ndarray | None = None
+    counts: csr_matrix,
+    genes: Sequence[str],
+    vocabulary: Vocabulary,
+    max_length: int,
+    totals: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+    seed: int = 0,
 ) -> list[np.ndarray]:
-    """Token sequence of every row of a sparse count matrix; `totals` when columns outside the vocabulary were dropped."""
+    """Every row of a sparse count matrix as the model reads it.
+
+    Parameters
+    ----------
+    counts
+        Counts, [cells, genes].
+    genes
+        Gene of each column.
+    vocabulary
+        Tokens, and whether cells are ranked or binned.
+    max_length
+        Longest sequence, specials included.
+    totals
+        Sum of each cell, when columns outside the vocabulary were dropped, [cells]; ranking alone needs them.
+    rows, seed
+        Row of each cell in its file, [cells], and seed of the study: they fix the random draws of binning.
+    """
     index = GeneIndex.of(genes, vocabulary)
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel() if totals is None else totals
     sequences = []
     for i in range(len(counts.indptr) - 1):
         span = slice(counts.indptr[i], counts.indptr[i + 1])
-        sequences.append(rank(counts.indices[span], counts.data[span], index, totals[i], vocabulary, max_length))
+        columns, values = counts.indices[span], counts.data[span]
+        if vocabulary.bins:
+            keep = (index.token[columns] >= 0) & (values > 0)
+            key = (seed, i if rows is None else int(rows[i]))
+            sequences.append(binned_cell(index.token[columns][keep], values[keep].astype(np.float64), vocabulary, max_length, key))
+        else:
+            sequences.append(rank(columns, values, index, totals[i], vocabulary, max_length))
     return sequences

@@ -42,8 +42,8 @@ def test_self_check_passes_and_names_what_it_checked(folder):
     lines = load_model(folder, device="cpu").self_check()
     assert all(line.ok for line in lines)
     assert [line.name for line in lines] == [
-        "layers equal the whole forward", "logits equal the whole forward", "each layer called as a function",
-        "chosen rows equal all rows", "zero edit changes nothing", "attention rows sum to one",
+        "weights", "layers equal the whole forward", "logits equal the whole forward", "each layer called as a function",
+        "chosen rows equal all rows", "zero edit changes nothing", "attention rows sum to one", "editing a layer changes the next",
     ]  # fmt: skip
 
 
@@ -71,10 +71,10 @@ def test_edited_and_chosen_rows_equal_the_full_layer(folder):
 
 
 def test_both_return_shapes_of_a_layer_are_read():
-    from tracing.models.geneformer import _first
+    from tracing.models.huggingface import first
 
     state = torch.randn(1, 2, 3)
-    assert _first(state) is state and _first((state, None)) is state
+    assert first(state) is state and first((state, None)) is state
 
 
 def test_head_splits_into_a_row_part_and_a_linear_part(folder):

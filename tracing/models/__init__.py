@@ -1,29 +1,87 @@
-"""Model adapters, one module per family; `load_model` reads a folder's ``config.json`` and picks the family.
+"""Model adapters, one module per family; `load_model` looks at what a folder holds and picks the family.
 
 An adapter is the only place that knows a model's architecture: embedding, one layer given states, logits, gene positions.
+`docs/adapters.md` shows how to add one.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
     from tracing.models.base import Adapter
 
-FAMILIES = {"bert": "geneformer"}
+
+class Family(NamedTuple):
+    """A family of models that can be loaded."""
+
+    name: str
+    holds: str  # what its folders hold, for messages
+    recognises: Callable[[Path], bool]
+    load: Callable[[Path, str, str], Adapter]  # folder, device, name
+
+
+def _is_bert(folder: Path) -> bool:
+    from tracing.models.huggingface import model_type
+
+    return model_type(folder) == "bert"
+
+
+def _load_geneformer(folder: Path, device: str, name: str) -> Adapter:
+    from tracing.models.geneformer import Geneformer
+
+    return Geneformer.load(folder, device, name)
+
+
+def _is_scgpt(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("args.json", "best_model.pt")) and not (folder / "config.json").exists()
+
+
+def _load_scgpt(folder: Path, device: str, name: str) -> Adapter:
+    from tracing.models.scgpt import ScGPT
+
+    return ScGPT.load(folder, device, name)
+
+
+_families: list[Family] = [
+    Family("Geneformer", "config.json with model_type 'bert' and model.safetensors", _is_bert, _load_geneformer),
+    Family("scGPT", "args.json, vocab.json and best_model.pt", _is_scgpt, _load_scgpt),
+]
+
+
+def families() -> tuple[Family, ...]:
+    """Families that can be loaded, the first that recognises a folder loading it."""
+    return tuple(_families)
+
+
+def register_family(name: str, holds: str, recognises: Callable[[Path], bool], load: Callable[[Path, str, str], Adapter]) -> None:
+    """Add a family, before those that are there; one of the same name is replaced.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    holds
+        What its folders hold, in words, for messages.
+    recognises
+        Whether a folder holds such a model.
+    load
+        From folder, device and name to an adapter.
+    """
+    _families[:] = [Family(name, holds, recognises, load), *(f for f in _families if f.name != name)]
 
 
 def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapter:
-    """Load a model folder (Hugging Face layout), without network access.
+    """Load a model folder, without network access.
 
     Parameters
     ----------
     path
-        Folder with ``config.json`` and ``model.safetensors``.
+        Folder of a known family; see `families`.
     device
         ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda`` or ``mps``.
     name
@@ -32,29 +90,19 @@ def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapte
     Raises
     ------
     UserError
-        If the folder, its configuration or its weights are missing, unsafe or of an unknown family.
+        If the folder, its configuration or its weights are missing, unsafe, not finite or of an unknown family.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise UserError(
-            f"no model folder at {folder}", "give the folder that holds config.json and model.safetensors (Hugging Face layout)"
-        )
-    config = folder / "config.json"
-    if not config.is_file():
-        inside = sorted(p.name for p in folder.iterdir())[:8]
-        raise UserError(
-            f"{folder} has no config.json (it holds: {', '.join(inside) or 'nothing'})",
-            "give the folder that holds config.json and model.safetensors (Hugging Face layout)",
-        )
-    try:
-        kind = json.loads(config.read_text()).get("model_type", "")
-    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(f"{config} is not a JSON object ({error})", "download the model again") from error
-    if kind not in FAMILIES:
-        raise UserError(
-            f"{folder} holds a model of type {kind or 'unknown'!r}; supported: Geneformer (model_type 'bert')",
-            "give a Geneformer folder such as Geneformer-V2-316M",
-        )
-    from tracing.models.geneformer import Geneformer
+    from tracing.models.huggingface import model_type
 
-    return Geneformer.load(folder, device=device, name=name)
+    folder = Path(path).expanduser()
+    supported = "; ".join(f"{f.name} ({f.holds})" for f in _families)
+    if not folder.is_dir():
+        raise UserError(f"no model folder at {folder}", f"give a folder of {supported}")
+    for family in _families:
+        if family.recognises(folder):
+            return family.load(folder, device, name)
+    kind = model_type(folder)
+    if kind is None:
+        inside = sorted(p.name for p in folder.iterdir())[:8]
+        raise UserError(f"{folder} has no config.json or args.json (it holds: {', '.join(inside) or 'nothing'})", f"give a folder of {supported}")
+    raise UserError(f"{folder} holds a model of type {kind or 'unknown'!r}; supported: {supported}", "see docs/adapters.md for how to add a family")

@@ -1,27 +1,29 @@
 """What every model family offers the tracer: states in, states out, layer by layer, as plain functions of tensors.
 
-``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(tokens)``; ``h_l`` is the output of 0-based encoder layer l. No hooks: an edit is
-a changed state handed to the next layer.
+``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(cell)``; ``h_l`` is the output of 0-based encoder layer l. No hooks: an edit is
+a changed state handed to the next layer. A family states what one row does (`project`, `finish`); attention between rows is computed
+here, in one place: every row sees every other, with no mask.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scircuit.run import sha256_file
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
+
+    from tracing.checks import CheckLine
+    from tracing.vocabulary import Vocabulary
 
 
 def choose_device(device: str) -> torch.device:
@@ -42,25 +44,31 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def sha256_files(files: list[Path]) -> str:
-    """Hash of one file; of several, the hash of their hashes in name order."""
-    import hashlib
+class Whole(NamedTuple):
+    """A forward pass that does not go through the adapter's layers: what the adapter must agree with."""
 
-    hashes = [sha256_file(f) for f in sorted(files)]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    layers: list[Tensor]  # outputs of encoder layers 0 to L-1, [S, d] each
+    logits: Tensor | None  # [S, V]; None where the model has no token head
 
 
 class Adapter(ABC):
     """One loaded model.
 
+    A cell is a one-dimensional array as `tracing.cells.Cohort.tokens` holds it: token ids, or where the model reads values
+    beside them, a structured array with the fields ``token`` and ``value``.
+
     Attributes
     ----------
     name, family
         Name used in addresses; name of the adapter.
+    model
+        Module that holds the weights.
     n_layers, width, ffn, n_heads, max_length, n_tokens
         Encoder layers, hidden width d, feed-forward width, heads, longest input, size of the vocabulary.
     sha256
         Hash of the weight files.
+    stored
+        Precision of the weights as stored; they are computed with as `dtype`.
     device, dtype
         Where and in which precision it computes.
     special
@@ -69,6 +77,7 @@ class Adapter(ABC):
 
     name: str
     family: str
+    model: torch.nn.Module
     n_layers: int
     width: int
     ffn: int
@@ -76,14 +85,15 @@ class Adapter(ABC):
     max_length: int
     n_tokens: int
     sha256: str
+    stored: str = "float32"
     device: torch.device
-    dtype: torch.dtype
+    dtype: torch.dtype = torch.float32
     special: tuple[int, ...]
     losses: Mapping[str, float] = {}
 
     @abstractmethod
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Input of layer 0 for token ids [B, S]: [B, S, d]."""
+    def embed(self, cell: np.ndarray) -> Tensor:
+        """Input of layer 0 for one cell [S]: [S, d]; `token_ids` gives its checked ids."""
 
     @abstractmethod
     def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,16 +107,29 @@ class Adapter(ABC):
         """Output of a layer [..., d] from its input `states` and what attention gave, `context`, row by row."""
 
     @abstractmethod
-    def head_rows(self, states: Tensor) -> Tensor:
+    def whole_forward(self, cell: np.ndarray) -> Whole:
+        """States and logits of one cell by another path than this adapter's layers: the library's own modules, say."""
+
+    def head_rows(self, states: Tensor) -> Tensor:  # noqa: ARG002
         """Nonlinear part of the prediction head on states [N, d]: [N, d], to which `unembed` is linear."""
+        self.no_token_head()
 
-    @abstractmethod
-    def unembed(self, rows: Tensor) -> Tensor:
+    def unembed(self, rows: Tensor) -> Tensor:  # noqa: ARG002
         """Linear projection of `head_rows` output [N, d] to token logits [N, V]."""
+        self.no_token_head()
 
-    @abstractmethod
-    def self_check(self) -> list[Any]:
-        """Lines of the preflight (``tracing.checks.CheckLine``): does this adapter compute what the model computes."""
+    def no_token_head(self) -> NoReturn:
+        """Say that this model does not predict tokens.
+
+        Raises
+        ------
+        UserError
+            Always.
+        """
+        raise UserError(
+            f"{self.name} ({self.family}) has no token head: it gives no logits over genes to read a change from",
+            "trace it, or ablate pairs; steering reads gene logits and needs a masked-token model such as Geneformer",
+        )
 
     def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:
         """Queries alone; families override it where that is cheaper."""
@@ -160,32 +183,74 @@ class Adapter(ABC):
         return self.unembed(self.head_rows(states))
 
     @torch.inference_mode()
-    def clean_states(self, tokens: Tensor | np.ndarray) -> list[Tensor]:
-        """Outputs of encoder layers 0 to L-1 for one cell's token ids [S]: list of [S, d].
+    def clean_states(self, cell: np.ndarray) -> list[Tensor]:
+        """Outputs of encoder layers 0 to L-1 for one cell [S]: list of [S, d].
 
         Raises
         ------
         UserError
             If the cell is longer than the model accepts or has ids outside its vocabulary.
         """
-        ids = self._checked(tokens)
-        state, outputs = self.embed(ids[None]), []
+        state, outputs = self.embed(cell)[None], []
         for l in range(self.n_layers):  # noqa: E741
             state = self.layer(l, state)
             outputs.append(state[0])
         return outputs
 
-    def gene_positions(self, tokens: Tensor | np.ndarray) -> Tensor:
-        """Positions of a cell's token ids [S] that hold genes, ascending."""
-        ids = torch.as_tensor(tokens)
-        return (~torch.isin(ids, torch.tensor(self.special))).nonzero()[:, 0].to(self.device)
+    def gene_positions(self, cell: np.ndarray) -> Tensor:
+        """Positions of a cell [S] that hold genes, ascending."""
+        return torch.from_numpy(np.flatnonzero(self._is_gene(cell))).to(self.device)
+
+    def gene_tokens(self, cell: np.ndarray) -> np.ndarray:
+        """Token ids at `gene_positions`, [G]."""
+        return ids_of(cell)[self._is_gene(cell)]
+
+    def _is_gene(self, cell: np.ndarray) -> np.ndarray:
+        return ~np.isin(ids_of(cell), self.special)
+
+    def token_ids(self, cell: np.ndarray) -> Tensor:
+        """Token ids of a cell on the device, [S].
+
+        Raises
+        ------
+        UserError
+            If there are none, more than the model accepts, or some that it does not know.
+        """
+        ids = ids_of(cell)
+        if len(ids) > self.max_length:
+            raise UserError(
+                f"a cell has {len(ids)} tokens, the model {self.name} accepts {self.max_length}",
+                f"set --max-length to {self.max_length} or less",
+            )
+        if len(ids) == 0 or ids.min() < 0 or ids.max() >= self.n_tokens:
+            found = "no tokens" if len(ids) == 0 else f"token ids {ids.min()} to {ids.max()}"
+            raise UserError(
+                f"a cell has {found}, the model {self.name} knows ids 0 to {self.n_tokens - 1}",
+                "tokenise the cells with this model's own vocabulary",
+            )
+        return torch.from_numpy(ids).to(self.device)
 
     @cached_property
-    def vocabulary(self) -> Any:
-        """The model's gene vocabulary."""
+    def vocabulary(self) -> Vocabulary:
+        """The genes the model knows and how it reads a cell; that of Geneformer V2 unless a family says otherwise."""
         from tracing.vocabulary import geneformer_v2
 
         return geneformer_v2()
+
+    def parameters(self) -> Iterator[Tensor]:
+        """All weights."""
+        return self.model.parameters()
+
+    def sample_cell(self, length: int) -> np.ndarray:
+        """A made-up cell of different genes, always the same one, for checks."""
+        genes = np.setdiff1d(np.arange(self.n_tokens), self.special)
+        return np.random.default_rng(0).permutation(genes)[: min(length, self.max_length)]
+
+    def self_check(self) -> list[CheckLine]:
+        """Whether this adapter computes what the model computes, line by line; see `tracing.models.selfcheck`."""
+        from tracing.models.selfcheck import self_check
+
+        return self_check(self)
 
     def record(self) -> pa.Table:
         """The model as a ``Model`` record."""
@@ -200,17 +265,8 @@ class Adapter(ABC):
         }  # fmt: skip
         return conform("Model", pa.Table.from_pylist([row]))
 
-    def _checked(self, tokens: Tensor | np.ndarray) -> Tensor:
-        ids = torch.as_tensor(tokens)
-        if len(ids) > self.max_length:
-            raise UserError(
-                f"a cell has {len(ids)} tokens, the model {self.name} accepts {self.max_length}",
-                f"set --max-length to {self.max_length} or less",
-            )
-        if len(ids) == 0 or int(ids.min()) < 0 or int(ids.max()) >= self.n_tokens:
-            found = "no tokens" if len(ids) == 0 else f"token ids {int(ids.min())} to {int(ids.max())}"
-            raise UserError(
-                f"a cell has {found}, the model {self.name} knows ids 0 to {self.n_tokens - 1}",
-                "tokenise the cells with this model's own vocabulary",
-            )
-        return ids.to(self.device)
+
+def ids_of(cell: Any) -> np.ndarray:
+    """Token ids of a cell, int64 [S], whether or not it holds values beside them."""
+    cell = np.asarray(cell)
+    return (cell["token"] if cell.dtype.names else cell).astype(np.int64)

@@ -2,7 +2,8 @@
 
 A vocabulary is plain JSON in the package, never a pickle. Geneformer V2 has 20,275 tokens: ``<pad>`` 0, ``<mask>`` 1,
 ``<cls>`` 2, ``<eos>`` 3, then 20,271 genes in the order of their Ensembl ids; each gene has the median of its non-zero
-CP10k expression over the pre-training corpus, by which tokenisation divides (`tracing.tokenise`).
+CP10k expression over the pre-training corpus, by which tokenisation divides (`tracing.tokenise`). Other vocabularies are read from
+a model's folder: `tracing.vocabulary.folder`, `tracing.vocabulary.scgpt`.
 """
 
 from __future__ import annotations
@@ -13,30 +14,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 SPECIALS = ("<pad>", "<mask>", "<cls>", "<eos>")
 
 
+class Bins(NamedTuple):
+    """How a model that reads values beside genes bins them (`tracing.binning`)."""
+
+    number: int  # bin 0 is for zeros, so values fall into 1 to number - 1
+    cls_value: float  # what the model was trained to see at <cls>
+
+
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens, medians and symbols of one model family.
+    """Tokens, medians and symbols of one model, and which of the two ways it reads a cell.
+
+    Without `bins` a cell is its genes in the order of their rank (`tracing.tokenise`); with `bins` it is its genes with the
+    bin of their expression beside them (`tracing.binning`).
 
     Attributes
     ----------
     name
         Name of the vocabulary, such as ``geneformer-v2``.
     token
-        Ensembl id or special -> token id.
+        Gene or special -> token id. A gene is an Ensembl id, or the model's own name where it has none.
     median
-        Ensembl id -> median of non-zero CP10k expression in the pre-training corpus.
+        Ensembl id -> median of non-zero CP10k expression in the pre-training corpus; empty with `bins`.
     symbol_to_ensembl
-        Gene symbol -> Ensembl id, for the genes that have a token.
+        Gene symbol -> gene, for the genes that have a token.
     outside
         Gene symbol -> Ensembl id, for human genes that the model has no token for (mostly non-coding).
     pad, mask, cls, eos
-        Ids of the special tokens.
+        Ids of the special tokens; None for those a model lacks.
     gene_of_token
-        Ensembl id of each token id; empty for specials.
+        Gene of each token id; empty for specials.
+    bins
+        How values are binned, where the model reads values.
     """
 
     name: str
@@ -45,11 +59,12 @@ class Vocabulary:
     symbol_to_ensembl: Mapping[str, str]
     outside: Mapping[str, str] = field(default_factory=dict, repr=False)
     pad: int = 0
-    mask: int = 1
-    cls: int = 2
-    eos: int = 3
+    mask: int | None = 1
+    cls: int | None = 2
+    eos: int | None = 3
     gene_of_token: Sequence[str] = ()
-    _symbols: Mapping[str, str] = field(default_factory=dict, repr=False)
+    symbols: Mapping[str, str] = field(default_factory=dict, repr=False)
+    bins: Bins | None = None
 
     def __len__(self) -> int:
         return len(self.gene_of_token)
@@ -57,11 +72,16 @@ class Vocabulary:
     @property
     def specials(self) -> frozenset[int]:
         """Token ids that are not genes."""
-        return frozenset((self.pad, self.mask, self.cls, self.eos))
+        return frozenset(t for t, gene in enumerate(self.gene_of_token) if not gene)
 
-    def symbol(self, ensembl: str) -> str:
-        """Symbol of a gene, or the Ensembl id itself when it has none."""
-        return self._symbols.get(ensembl, ensembl)
+    @property
+    def framing(self) -> int:
+        """Special tokens around the genes of a cell: ``<cls>`` before and ``<eos>`` after, where the model has them."""
+        return (self.cls is not None) + (self.eos is not None)
+
+    def symbol(self, gene: str) -> str:
+        """Symbol of a gene, or the id itself when it has none."""
+        return self.symbols.get(gene, gene)
 
 
 def _ensembl(number: int) -> str:
@@ -87,5 +107,5 @@ def geneformer_v2() -> Vocabulary:
         symbol_to_ensembl=dict(zip(symbols, genes, strict=True)),
         outside={symbol: _ensembl(number) for symbol, number in data["outside"].items()},
         gene_of_token=of_token,
-        _symbols=dict(zip(genes, symbols, strict=True)),
+        symbols=dict(zip(genes, symbols, strict=True)),
     )

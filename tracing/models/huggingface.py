@@ -1,0 +1,162 @@
+"""Encoders of the transformers library: loading with every check, and the library's own forward pass to compare with.
+
+A family of this kind names its class, its encoder layers and the arithmetic of one row; `docs/adapters.md` shows one whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scircuit.address import slug
+from scircuit.settings import UserError
+from tracing.models.base import Adapter, Whole, choose_device
+from tracing.models.weights import read_tensors, require_finite, sha256_files, stored_precision
+
+# What the interface cannot express: every row must see every other, each head with its own keys.
+_EXPECTED = {"is_decoder": False, "add_cross_attention": False, "sliding_window": None, "is_causal": False}
+
+
+class HuggingFaceAdapter(Adapter):
+    """A masked-token encoder of transformers.
+
+    Attributes
+    ----------
+    model_class
+        Name of its class in transformers, such as ``BertForMaskedLM``.
+    attention
+        Attention implementation for the library's own forward pass.
+    """
+
+    model: Any
+    model_class: str
+    attention: str = "eager"
+
+    def __init__(self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu") -> None:
+        config = model.config
+        for option, value in _EXPECTED.items():
+            if getattr(config, option, value) != value:
+                raise UserError(
+                    f"model {name} has {option}={getattr(config, option)!r}; tracing needs {value!r}: every position must see every other",
+                    "give a bidirectional encoder",
+                )
+        if getattr(config, "num_key_value_heads", config.num_attention_heads) != config.num_attention_heads:
+            raise UserError(f"model {name} shares keys between heads, which the tracer cannot express yet", "give a model with one key per head")
+        self.name, self.sha256 = name, sha256
+        self.device = torch.device(device)
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.dtype = next(model.parameters()).dtype
+        self.n_layers, self.width, self.n_heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
+        self.ffn, self.max_length, self.n_tokens = config.intermediate_size, config.max_position_embeddings, config.vocab_size
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Any:
+        """Encoder layers of `model`, in order."""
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto", name: str = "") -> Self:
+        """Load a folder in Hugging Face layout; safetensors, or a ``.bin`` that holds nothing but tensors. Computes in float32.
+
+        Raises
+        ------
+        UserError
+            If weights are missing, incomplete, not finite, or a pickle that could run code.
+        """
+        files = sorted(folder.glob("*.safetensors"))
+        safe = bool(files)
+        if not safe:
+            files = sorted(folder.glob("pytorch_model*.bin"))
+            if not files:
+                raise UserError(f"{folder} has no model.safetensors", "download the model again, with its weights")
+            for file in files:
+                read_tensors(file, "meta")
+        where = choose_device(device)
+        model, missing = cls._read(folder, safe)
+        if missing:
+            raise UserError(
+                f"{folder} lacks {len(missing)} weights of a {cls.model_class}, such as {missing[0]}",
+                "give the masked-LM checkpoint itself, not a fine-tuned classifier or a partial download",
+            )
+        require_finite(model.named_parameters(), folder)
+        adapter = cls(model.float(), slug(name or folder.resolve().name), sha256_files(files), where)
+        adapter.stored = stored_precision(files)
+        adapter.losses = _stated_losses(folder)
+        return adapter
+
+    @classmethod
+    def _read(cls, folder: Path, safe: bool) -> tuple[Any, list[str]]:
+        """Model and the names of weights it lacks, without the library's own messages."""
+        import transformers
+        from transformers.utils import logging
+
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()
+        with contextlib.suppress(AttributeError):
+            logging.disable_progress_bar()
+        try:
+            model, info = getattr(transformers, cls.model_class).from_pretrained(
+                folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, attn_implementation=cls.attention
+            )
+        except Exception as error:
+            raise UserError(f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {error})", "download it again") from error
+        finally:
+            logging.set_verbosity(verbosity)
+        return model, sorted(info["missing_keys"])
+
+    @torch.inference_mode()
+    def whole_forward(self, cell: np.ndarray) -> Whole:
+        """The library's own forward pass, its layers' outputs caught by hooks."""
+        caught: list[Tensor] = []
+        handles = [block.register_forward_hook(lambda _m, _i, output: caught.append(first(output)[0])) for block in self.blocks]
+        try:
+            ids = self.token_ids(cell)[None]
+            logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+        finally:
+            for handle in handles:
+                handle.remove()
+        return Whole(caught, logits)
+
+
+def huggingface_type(kind: str) -> Callable[[Path], bool]:
+    """Whether a folder's ``config.json`` says ``model_type`` is `kind`."""
+    return lambda folder: model_type(folder) == kind
+
+
+def model_type(folder: Path) -> str | None:
+    """``model_type`` of a folder's ``config.json``; None where there is no such file.
+
+    Raises
+    ------
+    UserError
+        If the file is not a JSON object.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        return None
+    try:
+        return str(json.loads(config.read_text()).get("model_type", ""))
+    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
+        raise UserError(f"{config} is not a JSON object ({error})", "download the model again") from error
+
+
+def first(output: Any) -> Tensor:
+    """State out of a layer's return: a tuple in transformers 4, a bare tensor in 5."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _stated_losses(folder: Path) -> dict[str, float]:
+    """Held-out losses from a ``metrics.json`` beside the weights, where there is one."""
+    try:
+        stated = json.loads((folder / "metrics.json").read_text())
+        return {k: float(stated[k]) for k in ("mlm_loss", "unigram_loss") if k in stated}
+    except (OSError, ValueError, TypeError):
+        return {}
