@@ -1,14 +1,17 @@
-"""The clean pass, once per cell: states, sparse codes, and an inverted index feature -> (positions, values).
+"""The clean pass, once per cell and shared by all source layers: states, sparse codes, and an inverted index feature -> (positions, values).
 
 For layer l with dictionary D_l: ``(values, indices) = D_l.encode_topk(h_l)``. A feature is active at a gene position when its value
-there is above zero. Codes stay sparse (k values a row): at k = 32 of 4,608 that is 72 times less memory than dense ones.
+there is above zero; in legacy runs also when it is among the k largest with value zero. Codes stay sparse (k values a row): at
+k = 32 of 4,608 that is 72 times less memory than dense ones. States beyond their share of the memory lie in a temporary folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,24 +57,84 @@ class LayerSummary(NamedTuple):
     firing_rate: np.ndarray
 
 
+class StoredStates(Mapping[int, Tensor]):
+    """Clean states of one cell on disk; a layer is read when it is asked for."""
+
+    def __init__(self, states: Mapping[int, Tensor], folder: Path, device: torch.device) -> None:
+        self._folder, self._layers, self._device = folder, tuple(states), device
+        folder.mkdir()
+        for layer, state in states.items():
+            np.save(folder / f"{layer}.npy", state.cpu().numpy())
+
+    def __getitem__(self, layer: int) -> Tensor:
+        if layer not in self._layers:
+            raise KeyError(layer)
+        return torch.from_numpy(np.load(self._folder / f"{layer}.npy")).to(self._device)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+class CleanCells(Sequence[CleanCell]):
+    """Clean passes of a cohort.
+
+    Parameters
+    ----------
+    adapter, dictionaries
+        The model; layer -> dictionary, for every layer that is coded.
+    cells
+        Token ids of each cell.
+    kept
+        Layers whose states are kept.
+    budget
+        Bytes of states that stay in memory; the rest is written to a temporary folder, which goes with this object.
+    members
+        Count a feature as active wherever it is among the k largest, even with value zero (legacy).
+    """
+
+    def __init__(
+        self, adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], kept: Iterable[int], budget: int,
+        members: bool = False,
+    ) -> None:  # fmt: skip
+        kept = tuple(kept)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._cells: list[CleanCell] = []
+        held = 0
+        jobs = [partial(clean_cell, adapter, dictionaries, tokens, kept, members) for tokens in cells]
+        for i, cell in enumerate(run_jobs(jobs, adapter.device)):
+            size = sum(s.numel() * s.element_size() for s in cell.states.values())
+            if held + size > budget:
+                self._folder = self._folder or tempfile.TemporaryDirectory(prefix="scircuit-states-")
+                cell = replace(cell, states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device))
+            else:
+                held += size
+            self._cells.append(cell)
+
+    @property
+    def on_disk(self) -> int:
+        """Cells whose states are on disk."""
+        return sum(isinstance(c.states, StoredStates) for c in self._cells)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._cells[index]
+
+
 @torch.inference_mode()
-def clean_cell(adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.ndarray, layers: Iterable[int]) -> CleanCell:
-    """Clean pass of one cell (token ids [S]), kept at `layers`."""
+def clean_cell(
+    adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.ndarray, kept: Iterable[int], members: bool = False
+) -> CleanCell:
+    """Clean pass of one cell, with codes at the layers of `dictionaries` and states at the layers `kept`."""
     states = adapter.clean_states(tokens)
     genes = adapter.gene_positions(tokens)
-    kept, codes, firing = {}, {}, {}
-    for l in layers:  # noqa: E741
-        kept[l] = states[l]
-        codes[l] = dictionaries[l].encode_topk(states[l])
-        values, indices = codes[l]
-        firing[l] = _invert(values, indices, genes, dictionaries[l].n_features)
-    return CleanCell(len(tokens), genes, kept, codes, firing)
-
-
-def clean_cells(adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], layers: Iterable[int]) -> list[CleanCell]:
-    """Clean pass of every cell."""
-    layers = tuple(layers)
-    return list(run_jobs([partial(clean_cell, adapter, dictionaries, tokens, layers) for tokens in cells], adapter.device))
+    codes = {layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()}
+    firing = {layer: _invert(*codes[layer], genes, dictionary.n_features, members) for layer, dictionary in dictionaries.items()}
+    return CleanCell(len(tokens), genes, {layer: states[layer] for layer in kept}, codes, firing)
 
 
 def summarise(cells: Sequence[CleanCell], layer: int) -> LayerSummary:
@@ -86,9 +149,9 @@ def summarise(cells: Sequence[CleanCell], layer: int) -> LayerSummary:
     return LayerSummary(positions, (counts > 0).sum(0), total / np.maximum(positions, 1), positions / max(genes, 1))
 
 
-def _invert(values: Tensor, indices: Tensor, genes: Tensor, n_features: int) -> Firing:
+def _invert(values: Tensor, indices: Tensor, genes: Tensor, n_features: int, members: bool) -> Firing:
     v, i = values[genes], indices[genes]
-    row, column = (v > 0).nonzero(as_tuple=True)
+    row, column = (torch.ones_like(v, dtype=torch.bool) if members else v > 0).nonzero(as_tuple=True)
     feature, order = torch.sort(i[row, column], stable=True)  # rows ascend, so positions ascend within a feature
     counts = torch.bincount(feature, minlength=n_features).cpu().numpy()
     return Firing(np.concatenate([[0], np.cumsum(counts)]), genes[row[order]], v[row[order], column[order]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +16,24 @@ if TYPE_CHECKING:
     from tracing.engine import Tracer
 
 
-def describe(tracer: Tracer) -> dict[str, pa.Table]:
-    """Tables of kinds Model, Dictionary, Dictionary-OF-Model, Feature and Cohort."""
+def describe(tracers: Sequence[Tracer]) -> dict[str, pa.Table]:
+    """Tables of kinds Model, Dictionary, Dictionary-OF-Model, Feature and Cohort of a run with one tracer a source layer."""
     import pyarrow as pa
 
-    layers = (tracer.layer, *tracer.targets)
+    tracer = tracers[0]
+    holder = {layer: t for t in tracers for layer in t.dictionaries}  # a tracer that knows the layer
+    sources = {t.layer: t for t in tracers}
+    layers = sorted(holder)
     model = tracer.adapter.record()
     for column in ("id", "name"):
         model = model.set_column(model.column_names.index(column), column, pa.array([tracer.model_name] * len(model)))
-    dictionaries = pa.Table.from_pylist([_dictionary(tracer, t) for t in layers])
+    dictionaries = pa.Table.from_pylist([_dictionary(holder[t], t) for t in layers])
     of = pa.table({"source": dictionaries.column("id"), "target": [tracer.model_name] * len(layers)})
     return {
         "Model": conform("Model", model),
         "Dictionary": conform("Dictionary", dictionaries),
         "Dictionary-OF-Model": conform("Dictionary-OF-Model", of),
-        "Feature": conform("Feature", pa.concat_tables([_features(tracer, t) for t in layers])),
+        "Feature": conform("Feature", pa.concat_tables([_features(holder[t], t, sources.get(t)) for t in layers])),
         "Cohort": tracer.cohort.record(),
     }
 
@@ -49,17 +53,19 @@ def _dictionary(tracer: Tracer, layer: int) -> dict[str, Any]:
     return row
 
 
-def _features(tracer: Tracer, layer: int) -> pa.Table:
+def _features(tracer: Tracer, layer: int, source: Tracer | None) -> pa.Table:
     import pyarrow as pa
 
     summary = tracer.summaries[layer]
     # all of them: ablation can wake a feature that is silent in the clean pass, and its edges need an end
     index = np.arange(len(summary.positions))
     addresses = [tracer.address(layer, int(i)) for i in index]
+    traced = set(source.sources.tolist()) if source else set()
     return pa.table({
         "id": [str(a) for a in addresses], "name": [a.short for a in addresses], "model": [tracer.model_name] * len(index),
         "dictionary": [dictionary_id(tracer.model_name, tracer.set_name, layer)] * len(index),
         "layer": np.full(len(index), layer), "index": index, "firing_rate": summary.firing_rate,
         "cells_active": summary.cells, "mean_activation": summary.mean_activation, "alive": summary.positions > 0,
-        "traced": np.isin(index, tracer.sources) if layer == tracer.layer else np.zeros(len(index), bool),
+        "traced": np.isin(index, source.sources) if source else np.zeros(len(index), bool),
+        "context": [source.context_of(i) if i in traced else None for i in index.tolist()] if source else pa.nulls(len(index), pa.string()),
     })  # fmt: skip

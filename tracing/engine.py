@@ -1,39 +1,41 @@
 """Exhaustive tracing: ablate every active feature of one layer on real cells, and measure every later layer.
 
-Removing feature f from cell c changes the source state by ``-z_f(p) W_dec[:, f]`` at the positions A where f is active. The exact tail
-gives the edited states, and the effect on target t is ``mean over A of z'_t(p) - z_t(p)``. A work unit is a block of sources; its
-result depends on nothing but configuration and inputs, so units can be computed in any order, on any machine, once each.
+A `Tracer` chooses the sources of one layer, arranges them in tiles and work units, and turns per-cell effects (`tracing.effects`) into edges. The
+result of a unit depends on nothing but configuration and inputs, so units can be computed in any order, on any machine, once
+each. Several source layers are several tracers over the same clean cells (`open_tracers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from scircuit.address import Address, dictionary_id, slug
 from scircuit.records import conform
 from scircuit.settings import TraceConfig, UserError
-from tracing.cache import CleanCell, LayerSummary, clean_cells, summarise
+from tracing.cache import CleanCells, LayerSummary, summarise
 from tracing.calibrate import legacy_rule
-from tracing.floors import batch_size, floors_of, zero_edit
-from tracing.parallel import run_jobs
+from tracing.context import EXACT, context_name, parse_context
+from tracing.effects import Ablation, Effects, Progress
+from tracing.floors import floors_of, zero_edit
+from tracing.layers import check_layers, targets_of
+from tracing.plan import Plan, make_plan, make_tiles
 from tracing.statistics import Tests, edge_statistics
-from tracing.tail import Edits, make_edits, mean_change, run_tail
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from torch import Tensor
 
     from tracing.controls import ControlResult
     from tracing.models.base import Adapter
 
-Progress = Callable[[int, int, int], None]
+EXACT_SHARE = 0.5  # a source whose row set is this share of a cell is traced exactly: that costs at most twice as much
+_STATISTICS = 2**24  # effects whose statistics are computed at once
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,41 @@ class UnitResult:
     zero_edit_max: float
 
 
-class Effects(NamedTuple):
-    """Per-cell effects of some sources: arrays [sources, cells, targets of all measured layers]."""
+@dataclass(frozen=True)
+class Clean:
+    """The clean pass of a cohort and the sizes of a run: what all source layers share."""
 
-    effects: np.ndarray
-    passthrough: np.ndarray
-    active: np.ndarray  # [sources, cells]
-    positions: np.ndarray  # [sources], summed over cells
+    cells: CleanCells
+    plan: Plan
+
+
+def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig) -> Clean:
+    """Clean pass at every source and target layer, and at the layers between where the context needs their states.
+
+    Raises
+    ------
+    UserError
+        If there are no cells, or the memory cap is too low.
+    """
+    if not len(cohort.tokens):
+        raise UserError("the cohort has no cells", "loosen the filters given with --where")
+    layers = sorted({*config.source_layers, *(t for s in config.source_layers for t in targets_of(config, dictionaries, s))})
+    kept = layers if parse_context(config.context) == EXACT else list(range(layers[0], layers[-1] + 1))
+    plan = make_plan(
+        adapter, max(len(t) for t in cohort.tokens), len(cohort.tokens), sum(dictionaries[t].n_features for t in layers[1:]),
+        memory=config.memory, pairs=config.batch_pairs, rows=config.batch_rows,
+    )  # fmt: skip
+    used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
+    return Clean(CleanCells(adapter, used, cohort.tokens, kept, plan.states, members=config.legacy), plan)
+
+
+def open_tracers(
+    adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig, run: str
+) -> dict[int, Tracer]:
+    """One tracer for each source layer, ascending, over one clean pass."""
+    check_layers(adapter, dictionaries, config)
+    clean = clean_pass(adapter, dictionaries, cohort, config)
+    return {s: Tracer(adapter, dictionaries, cohort, config, run, s, clean) for s in sorted(config.source_layers)}
 
 
 class Tracer:
@@ -73,6 +103,10 @@ class Tracer:
         What to trace.
     run
         Id of the run the records belong to.
+    layer
+        Source layer; the first of the configuration's when None.
+    clean
+        The clean pass, when several tracers share it.
 
     Raises
     ------
@@ -80,34 +114,35 @@ class Tracer:
         If layers, dictionaries, model and cells do not fit together.
     """
 
-    def __init__(self, adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig, run: str) -> None:
+    def __init__(
+        self, adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig, run: str, layer: int | None = None,
+        clean: Clean | None = None,
+    ) -> None:  # fmt: skip
         self.adapter, self.cohort, self.config, self.run = adapter, cohort, config, run
-        self.layer = config.source_layer
-        self.targets = tuple(sorted(config.target_layers)) or tuple(sorted(t for t in dictionaries if t > self.layer))
-        check_dictionaries(adapter, dictionaries, self.layer, self.targets)
-        if not len(cohort.tokens):
-            raise UserError("the cohort has no cells", "loosen the filters given with --where")
-        self.dictionaries = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in (self.layer, *self.targets)}
+        if clean is None:
+            check_layers(adapter, dictionaries, config)
+        self.layer = config.source_layers[0] if layer is None else layer
+        self.targets = targets_of(config, dictionaries, self.layer)
+        self.context = parse_context(config.context)
+        clean = clean or clean_pass(adapter, dictionaries, cohort, config)
+        self.cells, self.plan = clean.cells, clean.plan
+        self.dictionaries = {t: dictionaries[t] for t in (self.layer, *self.targets)}
         self.model_name = slug(config.model_name) if config.model_name else adapter.name
         self.set_name = slug(config.dictionary_name or Path(config.dictionaries).name)
-        sizes = [self.dictionaries[t].n_features for t in self.targets]
-        self.offsets = dict(zip(self.targets, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
-        self.n_targets = sum(sizes)
-        self.cells = clean_cells(adapter, self.dictionaries, cohort.tokens, (self.layer, *self.targets))
-        self.batch = batch_size(adapter, max(c.length for c in self.cells), config.batch_pairs)
+        self.notes: list[str] = []
+        self.ablation = Ablation(adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan, self.notes.append)
+        self.n_targets, self.columns = self.ablation.n_targets, self.ablation.columns
         self._sources = self._choose_sources()
-        block = max(1, config.unit_features)
-        parts = [self._sources[i : i + block] for i in range(0, len(self._sources), block)]
-        self._units = {f"L{self.layer:02d}-{i:04d}": part for i, part in enumerate(parts)}
+        self._units = self._arrange()
 
     @property
     def units(self) -> list[str]:
-        """Names of the work units: blocks of sources, the least frequent features first."""
+        """Names of the work units: whole tiles of sources."""
         return list(self._units)
 
     def features_of(self, unit: str) -> np.ndarray:
         """Source features of a work unit."""
-        return self._units[unit]
+        return np.concatenate(self._units[unit])
 
     @property
     def sources(self) -> np.ndarray:
@@ -117,7 +152,7 @@ class Tracer:
     @cached_property
     def pairs(self) -> int:
         """(feature, cell) pairs of the whole run."""
-        return int(self.summaries[self.layer].cells[self._sources].sum())
+        return int((self.ablation.counts[self._sources] > 0).sum())
 
     @cached_property
     def summaries(self) -> dict[int, LayerSummary]:
@@ -125,22 +160,36 @@ class Tracer:
         return {t: summarise(self.cells, t) for t in (self.layer, *self.targets)}
 
     @cached_property
+    def exact_sources(self) -> np.ndarray:
+        """Sources traced exactly: all of them, or in other contexts those whose row set is a large share of the cells."""
+        if self.context == EXACT:
+            return self._sources
+        counts = self.ablation.counts[self._sources]
+        rows = counts.sum(1) + self.context * (counts > 0).sum(1)
+        length = np.array([c.length for c in self.cells])
+        return self._sources[rows >= EXACT_SHARE * ((counts > 0) @ length)]
+
+    def context_of(self, feature: int) -> str:
+        """Context a source is traced in, by name."""
+        return context_name(EXACT if feature in self.exact_sources else self.context)
+
+    @cached_property
     def zero_edit(self) -> dict[int, float]:
         """Largest effect of editing nothing, per measured layer; see `tracing.floors`."""
-        return zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.batch)
+        contexts = {self.context} | ({EXACT} if len(self.exact_sources) else set())
+        found = [
+            zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan.pairs, c) for c in sorted(contexts)
+        ]
+        return {t: max(f[t] for f in found) for t in self.targets}
 
     @cached_property
     def floors(self) -> np.ndarray:
-        """Numeric floor of every target [T]."""
+        """Numeric floor of every target [T]; zero in legacy runs, which know none."""
         floors = np.zeros(self.n_targets)
-        for t, floor in floors_of(self.zero_edit, self.cells, self.adapter.dtype).items():
-            floors[self.columns(t)] = floor
+        if not self.config.legacy:
+            for t, floor in floors_of(self.zero_edit, self.cells, self.adapter.dtype).items():
+                floors[self.columns(t)] = floor
         return floors
-
-    def columns(self, target_layer: int) -> slice:
-        """Where a measured layer's targets are among all targets."""
-        start = self.offsets[target_layer]
-        return slice(start, start + self.dictionaries[target_layer].n_features)
 
     def address(self, layer: int, index: int) -> Address:
         """Address of a feature."""
@@ -161,80 +210,79 @@ class Tracer:
         ValueError
             If there is no such unit.
         """
+        import pyarrow as pa
+
         if name not in self._units:
             raise ValueError(f"no work unit {name!r}; this run has {len(self._units)}: {', '.join(self.units[:3])} ...")
-        features = self._units[name]
-        found = self.effects(features, progress=progress)
-        tests = edge_statistics(found.effects, found.active, self.floors)
-        stored = np.flatnonzero((tests.p <= self.config.gate_p) | legacy_rule(tests.d, tests.n, tests.n_pos))
-        p_values, p_counts = np.unique(tests.p, return_counts=True)
-        pairs = int(found.active.sum())
+        total = int((self.ablation.counts[self.features_of(name)] > 0).sum())
+        tables, p, pairs, edges = [], [], 0, 0
+        for tile in self._units[name]:
+            before, so_far = pairs, edges
+            found = self.effects(tile, progress=lambda done, _t, _e: progress(before + done, total, so_far) if progress else None)  # noqa: B023
+            pairs += int(found.active.sum())
+            step = max(1, _STATISTICS // found.effects[0].size)
+            for start in range(0, len(tile), step):
+                part = slice(start, start + step)
+                tests = edge_statistics(found.effects[part], found.active[part], self.floors)
+                stored = np.flatnonzero((tests.p <= self.config.gate_p) | legacy_rule(tests.d, tests.n, tests.n_pos))
+                tables.append(self._edges(tile[part], found.passthrough[part], found.positions[part], tests, stored))
+                p.append(tests.p)
+                edges += len(stored)
         if progress:
-            progress(pairs, pairs, len(stored))
-        return UnitResult(
-            name, self._edges(features, found, tests, stored), p_values, p_counts, len(tests.p), pairs, max(self.zero_edit.values())
-        )
+            progress(total, total, edges)
+        p_values, p_counts = np.unique(np.concatenate(p), return_counts=True)
+        return UnitResult(name, pa.concat_tables(tables), p_values, p_counts, int(p_counts.sum()), pairs, max(self.zero_edit.values()))
 
     def effects(
-        self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None, batch: int = 0
-    ) -> Effects:
-        """Per-cell effects and pass-through of removing ``z_f`` along each feature's direction.
+        self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None, batch: int = 0,
+        keep_passthrough: bool = False, context: int | None = None,
+    ) -> Effects:  # fmt: skip
+        """Per-cell effects of removing ``z_f`` along each feature's direction; see `tracing.effects.Ablation.effects`.
 
         Parameters
         ----------
-        features
-            [M] indices at the source layer: they say where and how strongly to edit.
-        directions
-            [M, d] directions to remove; the features' own decoder columns when None.
-        progress
-            Called with (pairs done, pairs, 0) after each batch.
+        features, directions, progress, keep_passthrough
+            As there.
         batch
-            Edits per batch; the run's own when 0.
+            Edits of one exact batch; the plan's when 0.
+        context
+            `tracing.context`; each source's own in this run when None.
         """
-        batch = batch or self.batch
-        device, dtype = self.adapter.device, self.adapter.dtype
-        own = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device))
-        edit = own if directions is None else directions
-        shape = (len(features), len(self.cells), self.n_targets)
-        effect, passed = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
-        starts = np.stack([c.firing[self.layer].start for c in self.cells], 1)
-        counts = starts[np.asarray(features) + 1] - starts[features]  # [M, cells]
+        features = np.asarray(features)
+        done = [0, int((self.ablation.counts[features] > 0).sum())]
+        if context is None:
+            exact = np.isin(features, self.exact_sources)
+            groups = [(EXACT, np.flatnonzero(exact)), (self.context, np.flatnonzero(~exact))]
+        else:
+            groups = [(context, np.arange(len(features)))]
 
-        def one_batch(c: int, slots: np.ndarray) -> int:
-            where, deltas = [], []
-            for i in slots:
-                positions, values = self.cells[c].firing[self.layer].rows(int(features[i]))
-                where.append(positions)
-                deltas.append(-values[:, None] * edit[i])
-            edits = make_edits(where, deltas)
-            self._measure(self.cells[c], edits, effect[:, c], passed[:, c], torch.as_tensor(slots, device=device))
-            return len(slots)
-
-        jobs = []
-        for c in range(len(self.cells)):
-            active = np.flatnonzero(counts[:, c])
-            active = active[np.argsort(counts[active, c], kind="stable")]  # like sizes together: little padding of rows
-            jobs += [partial(one_batch, c, active[start : start + batch]) for start in range(0, len(active), batch)]
-        done, total = 0, int((counts > 0).sum())
-        for finished in run_jobs(jobs, device):
-            done += finished
+        def report(so_far: int, _total: int, _edges: int) -> None:
             if progress:
-                progress(done, total, 0)
-        return Effects(effect.cpu().numpy(), passed.cpu().numpy(), counts > 0, counts.sum(1))
+                progress(done[0] + so_far, done[1], 0)
 
-    def _measure(self, cell: CleanCell, edits: Edits, effect: Tensor, passed: Tensor, at: Tensor) -> None:
-        """Write effects and pass-through of one batch into rows `at` of [M, T] tensors."""
-        for t, states in run_tail(self.adapter, cell.states[self.layer], edits, self.layer, self.targets):
-            dictionary, columns = self.dictionaries[t], self.columns(t)
-            effect[at, columns] = mean_change(dictionary, states, cell.codes[t], edits)
-            untouched = cell.states[t][edits.position] + edits.delta
-            passed[at, columns] = mean_change(dictionary, untouched, cell.codes[t], edits)
+        parts = []
+        for kind, at in groups:
+            if len(at) == 0:
+                continue
+            chosen = None if directions is None else directions[at]
+            found = self.ablation.effects(features[at], kind, chosen, report, batch, keep_passthrough)
+            done[0] += int(found.active.sum())
+            if len(at) == len(features):
+                return found
+            parts.append((at, found))
+        back = np.argsort(np.concatenate([at for at, _ in parts]))
+        both = [found for _, found in parts]
+        passed = np.concatenate([f.passed for f in both if f.passed is not None])[back] if keep_passthrough else None
+        return Effects(
+            np.concatenate([f.effects for f in both])[back], np.concatenate([f.passthrough for f in both])[back],
+            np.concatenate([f.active for f in both])[back], np.concatenate([f.positions for f in both])[back], passed,
+        )  # fmt: skip
 
     def records(self) -> dict[str, pa.Table]:
         """Model, dictionaries, their features and cohort of this run, as tables by kind."""
         from tracing.describe import describe
 
-        return describe(self)
+        return describe([self])
 
     def run_controls(self, p_threshold: float, min_support: int = 6, progress: Progress | None = None) -> ControlResult:
         """Runs that could refute the edges, on a sample of sources; see `tracing.controls`.
@@ -253,69 +301,53 @@ class Tracer:
         return run_controls(self, p_threshold, min_support, progress)
 
     def _choose_sources(self) -> np.ndarray:
-        summary, size = self.summaries[self.layer], self.dictionaries[self.layer].n_features
-        chosen = np.array(sorted(set(self.config.features)), np.int64) if self.config.features else np.arange(size)
-        outside = chosen[(chosen < 0) | (chosen >= size)]
+        counts, dictionary = self.ablation.counts, self.dictionaries[self.layer]
+        chosen = np.array(sorted(set(self.config.features)), np.int64) if self.config.features else np.arange(dictionary.n_features)
+        outside = chosen[(chosen < 0) | (chosen >= dictionary.n_features)]
         if len(outside):
             raise UserError(
-                f"feature {outside[0]} is not in the dictionary of layer {self.layer}, which has 0 to {size - 1}", "correct --features"
+                f"feature {outside[0]} is not in the dictionary of layer {self.layer}, which has 0 to {dictionary.n_features - 1}",
+                "correct --features",
             )
-        testable = chosen[summary.cells[chosen] >= 2]
+        testable = chosen[(counts[chosen] > 0).sum(1) >= 2]
         if not len(testable):
             raise UserError(
                 f"none of {len(chosen)} features of layer {self.layer} is active in two or more of {len(self.cells)} cells",
                 "trace more cells, other features, or dictionaries trained on this model",
             )
-        return testable[np.lexsort((testable, summary.positions[testable]))]
+        return testable[np.lexsort((testable, counts[testable].sum(1)))]
 
-    def _edges(self, features: np.ndarray, found: Effects, tests: Tests, stored: np.ndarray) -> pa.Table:
+    def _arrange(self) -> dict[str, list[np.ndarray]]:
+        """Work units: consecutive tiles with at least ``unit_features`` sources together."""
+        positions = self.ablation.counts.sum(1)
+        exact = np.isin(self._sources, self.exact_sources)
+        tiles = []
+        for context, chosen in ((self.context, self._sources[~exact]), (EXACT, self._sources[exact])):
+            if len(chosen):
+                tiles += make_tiles(chosen, positions[chosen], len(self.cells), context, self.plan)
+        units: list[list[np.ndarray]] = [[]]
+        for tile in tiles:
+            if sum(map(len, units[-1])) >= self.config.unit_features:
+                units.append([])
+            units[-1].append(tile)
+        return {f"L{self.layer:02d}-{i:04d}": unit for i, unit in enumerate(units)}
+
+    def _edges(
+        self, features: np.ndarray, passthrough: np.ndarray, positions: np.ndarray, tests: Tests, stored: np.ndarray
+    ) -> pa.Table:
         import pyarrow as pa
 
         source, target = tests.source[stored], tests.target[stored]
         n = tests.n[stored]
-        passed = found.passthrough.sum(1, dtype=np.float64)[source, target] / n
         columns = {
             "source": self._names(self.layer)[np.asarray(features)[source]],
             "target": np.concatenate([self._names(t) for t in self.targets])[target],
             "run": [self.run] * len(stored), "n": n, "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],
             "mean": tests.mean[stored], "sd": tests.sd[stored], "d": tests.d[stored], "p": tests.p[stored],
-            "passthrough": passed, "positions": found.positions[source], "halves": tests.halves(stored),
+            "passthrough": passthrough[source, target] / n, "positions": positions[source], "halves": tests.halves(stored),
         }  # fmt: skip
         return conform("Feature-AFFECTS-Feature", pa.table({k: pa.array(v) for k, v in columns.items()}))
 
     def _names(self, layer: int) -> np.ndarray:
         start = f"{dictionary_id(self.model_name, self.set_name, layer)}/F"
         return np.array([f"{start}{i:04d}" for i in range(self.dictionaries[layer].n_features)], dtype=object)
-
-
-def check_dictionaries(adapter: Adapter, dictionaries: Mapping[int, Any], source: int, targets: Sequence[int]) -> None:
-    """Check that layers exist, lie in order, have dictionaries, and that those fit the model.
-
-    Raises
-    ------
-    UserError
-        If not.
-    """
-    have = ", ".join(str(t) for t in sorted(dictionaries)) or "none"
-    if not 0 <= source < adapter.n_layers - 1:
-        raise UserError(
-            f"source layer {source} has no later layer in a model of {adapter.n_layers} layers (0-based)",
-            f"choose a source layer from 0 to {adapter.n_layers - 2}",
-        )
-    if not targets:
-        raise UserError(f"no dictionary lies after source layer {source}; there are dictionaries of layers {have}", "train later ones")
-    for t in targets:
-        if not source < t < adapter.n_layers:
-            raise UserError(
-                f"target layer {t} is not between source layer {source} and the last layer {adapter.n_layers - 1}",
-                "correct --target-layers",
-            )
-    for t in (source, *targets):
-        if t not in dictionaries:
-            raise UserError(f"no dictionary for layer {t}; there are dictionaries of layers {have}", f"train one: scircuit train --layers {t}")
-        if dictionaries[t].width != adapter.width:
-            raise UserError(
-                f"the dictionary of layer {t} reads states of width {dictionaries[t].width}, the model's are {adapter.width} wide",
-                "use dictionaries trained on this model",
-            )
-

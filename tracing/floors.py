@@ -13,19 +13,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tracing.cache import CleanCell
+from tracing.context import EXACT
+from tracing.effects import edited_states
+from tracing.measure import code_change
 from tracing.parallel import run_jobs
-from tracing.tail import code_change, make_edits, run_tail
 
 if TYPE_CHECKING:
     from tracing.models.base import Adapter
 
-# Memory for the states of one batch. Part of the configuration of the arithmetic, hence not taken from what happens to be free.
-_BATCH_BYTES = {"cpu": 2**28, "mps": 2**31, "cuda": 2**33}
-
-
 def zero_edit(
-    adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[CleanCell], source: int, targets: Sequence[int], batch: int
-) -> dict[int, float]:
+    adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[CleanCell], source: int, targets: Sequence[int], batch: int,
+    context: int = EXACT,
+) -> dict[int, float]:  # fmt: skip
     """Largest change of an active code, per target layer, when nothing is edited.
 
     Every gene position of every cell is read, spread over a batch of the size the ablations use. A latent that leaves the top k because
@@ -36,11 +35,12 @@ def zero_edit(
     def one(cell: CleanCell) -> dict[int, float]:
         parts = [p for p in cell.genes.tensor_split(batch) if len(p)]
         still = [torch.zeros(len(p), adapter.width, dtype=adapter.dtype, device=p.device) for p in parts]
-        edits = make_edits(parts, still)
+        position = torch.cat(list(parts))
         worst = {}
-        for t, states in run_tail(adapter, cell.states[source], edits, source, targets):
-            values, indices = (x[edits.position] for x in cell.codes[t])
-            change = code_change(dictionaries[t], states, (values, indices)).gather(1, indices).abs()
+        for t, states in edited_states(adapter, cell, parts, still, source, targets, context):
+            values, indices = (x[position] for x in cell.codes[t])
+            after = dictionaries[t].encode_topk(states)
+            change = code_change(dictionaries[t].n_features, after, (values, indices)).gather(1, indices).abs()
             worst[t] = float(change.where(change < values / 2, 0.0).max())
         return worst
 
@@ -52,10 +52,3 @@ def floors_of(zero: Mapping[int, float], cells: Sequence[CleanCell], dtype: torc
     """Floor of each layer from its zero edit and its largest clean activation."""
     unit = torch.finfo(dtype).eps
     return {t: max(z, 4 * unit * max(float(c.codes[t][0].max()) for c in cells)) for t, z in zero.items()}
-
-
-def batch_size(adapter: Adapter, length: int, wanted: int) -> int:
-    """Edits per batch: at most `wanted`, and at most what the states of cells of this length leave room for."""
-    item = torch.finfo(adapter.dtype).bits // 8
-    each = length * (8 * adapter.width + 2 * adapter.ffn) * item
-    return max(1, min(wanted, _BATCH_BYTES.get(adapter.device.type, 2**28) // each))

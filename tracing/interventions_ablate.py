@@ -24,13 +24,14 @@ from torch import Tensor
 
 from scircuit.address import Address
 from scircuit.settings import UserError
-from tracing.cache import CleanCell, clean_cells
+from tracing.cache import CleanCell, clean_cell
 from tracing.calibrate import legacy_rule
 from tracing.floors import floors_of, zero_edit
 from tracing.interventions_common import interval, q_of, read_addresses, tables_of
+from tracing.measure import mean_change
 from tracing.parallel import run_jobs
 from tracing.signflip import sign_flip_p
-from tracing.tail import make_edits, mean_change, run_tail
+from tracing.tail import make_edits, run_tail
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +126,7 @@ def ablate_pairs(
         )
     sources = sorted({f.layer for f in features})
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in (*sources, *layers)}
-    cells = clean_cells(adapter, used, cohort.tokens, used)
+    cells = list(run_jobs([partial(clean_cell, adapter, used, tokens, used) for tokens in cohort.tokens], adapter.device))
     floors = floors_of(zero_edit(adapter, used, cells, sources[0], layers, _CONDITIONS), cells, adapter.dtype)
     pairs = [tuple(sorted(pair, key=lambda f: (f.layer, f.index))) for pair in combinations(features, 2)]
     found: dict[tuple[Address, Address, int], Contrast] = {}
@@ -156,7 +157,11 @@ def _cell_effects(
     def effects(changes: list[Tensor], source: int, then: Mapping[int, Callable[[Tensor], Tensor]] | None = None) -> dict[int, Tensor]:
         batch = make_edits([where] * len(changes), changes)
         tail = run_tail(adapter, cell.states[source], batch, source, targets, then)
-        return {t: mean_change(dictionaries[t], states, cell.codes[t], batch) for t, states in tail}
+        sizes = np.full(len(changes), len(where))
+        return {
+            t: mean_change(dictionaries[t].n_features, dictionaries[t].encode_topk(states), cell.codes[t], batch.position, sizes)
+            for t, states in tail
+        }
 
     if a.layer == b.layer:
         three = effects([delta[a], delta[b], delta[a] + delta[b]], a.layer)

@@ -21,9 +21,9 @@ from torch import Tensor
 from scircuit.address import Address
 from scircuit.settings import UserError
 from tracing.cache import CleanCell, clean_cell
-from tracing.floors import batch_size
 from tracing.interventions_common import interval, q_of, read_addresses, tables_of
 from tracing.parallel import run_jobs
+from tracing.plan import make_plan
 from tracing.signflip import sign_flip_p
 from tracing.tail import make_edits, run_tail
 
@@ -155,7 +155,7 @@ def _mean_heads(
     adapter: Adapter, cell: CleanCell, layer: int, positions: Tensor, deltas: list[Tensor]
 ) -> Iterator[Tensor]:
     """Prediction-head rows, averaged over gene positions, after each edit: [B, d] a batch."""
-    size, last = batch_size(adapter, cell.length, 16), adapter.n_layers - 1
+    size, last = make_plan(adapter, cell.length, 1, 1).pairs, adapter.n_layers - 1
     at = torch.searchsorted(cell.genes, positions)
     for start in range(0, len(deltas), size):
         changes = []

@@ -17,8 +17,8 @@ import torch
 Result = TypeVar("Result")
 
 
-def run_jobs(jobs: Sequence[Callable[[], Result]], device: torch.device) -> Iterator[Result]:
-    """Results of the jobs in their order; on a CPU as many at a time as torch has threads, on other devices one by one.
+def run_jobs(jobs: Sequence[Callable[[], Result]], device: torch.device, most: int = 0) -> Iterator[Result]:
+    """Results of the jobs in their order; on a CPU as many at a time as torch has threads (and at most `most`), on other devices one by one.
 
     Jobs run under ``torch.inference_mode``. A failing job ends the rest.
     """
@@ -31,7 +31,7 @@ def run_jobs(jobs: Sequence[Callable[[], Result]], device: torch.device) -> Iter
         yield from map(work, jobs)
         return
     with _one_thread_an_operation() as workers:
-        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        pool = ThreadPoolExecutor(min(workers, most or workers), initializer=torch.set_num_threads, initargs=(1,))
         try:
             yield from pool.map(work, jobs)
         finally:

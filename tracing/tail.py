@@ -9,15 +9,13 @@ read; dictionaries encode those rows only; edits of one cell have equal length, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from tracing.models.base import Adapter
-
-_DENSE = 2**24  # most entries of a dense code difference held at once
 
 
 class Edits(NamedTuple):
@@ -28,7 +26,6 @@ class Edits(NamedTuple):
     delta: Tensor  # [N, d]
     rows: Tensor  # [B, R] positions of each slot, padded with its first
     column: Tensor  # [N] place of the flat row in `rows`
-    mean: Tensor  # [B, N] averages the flat rows of each slot
 
     @property
     def size(self) -> int:
@@ -42,13 +39,11 @@ def make_edits(positions: Sequence[Tensor], deltas: Sequence[Tensor]) -> Edits:
     device, widest = positions[0].device, int(counts.max())
     slot = torch.repeat_interleave(torch.arange(len(counts)), counts)
     column = torch.arange(len(slot)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    slot, column, counts = slot.to(device), column.to(device), counts.to(device)
+    slot, column = slot.to(device), column.to(device)
     flat, delta = torch.cat(list(positions)), torch.cat(list(deltas))
     rows = torch.stack([p[0] for p in positions])[:, None].repeat(1, widest)
     rows[slot, column] = flat
-    mean = torch.zeros(len(counts), len(slot), dtype=delta.dtype, device=device)
-    mean[slot, torch.arange(len(slot), device=device)] = (1 / counts.to(delta.dtype))[slot]
-    return Edits(slot, flat, delta, rows, column, mean)
+    return Edits(slot, flat, delta, rows, column)
 
 
 def run_tail(
@@ -102,40 +97,3 @@ def run_tail(
             states = later[l](states)
         if l in wanted:
             yield l, states[at]
-
-
-def code_change(dictionary: Any, states: Tensor, clean: tuple[Tensor, Tensor]) -> Tensor:
-    """Change of the codes of rows [N, d] against clean codes (values, indices) [N, k]: dense [N, F]."""
-    values, indices = dictionary.encode_topk(states)
-    change = torch.zeros(len(states), dictionary.n_features, dtype=values.dtype, device=values.device)
-    change.scatter_(1, indices, values)
-    return change.scatter_add_(1, clean[1], -clean[0])
-
-
-def mean_change(dictionary: Any, states: Tensor, codes: tuple[Tensor, Tensor], edits: Edits) -> Tensor:
-    """Per-edit effect: mean over its rows of the change of the codes.
-
-    Parameters
-    ----------
-    dictionary
-        Dictionary of the layer read.
-    states
-        [N, d] states at the flat rows.
-    codes
-        Clean values and indices [S, k] of the cell at that layer.
-    edits
-        The batch.
-
-    Returns
-    -------
-    Tensor
-        [B, F] effects, in dictionary units.
-    """
-    values, indices = codes
-    result = torch.zeros(edits.size, dictionary.n_features, dtype=states.dtype, device=states.device)
-    step = max(1, _DENSE // dictionary.n_features)
-    for start in range(0, len(states), step):
-        part = slice(start, start + step)
-        at = edits.position[part]
-        result += edits.mean[:, part] @ code_change(dictionary, states[part], (values[at], indices[at]))
-    return result

@@ -39,12 +39,15 @@ class TinyDictionary:
             setattr(self, name, getattr(self, name).to(target))
         return self
 
-    def _pre(self, x: torch.Tensor) -> torch.Tensor:
+    def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.mean) @ self.w_enc.T + self.b_enc
 
-    def encode_topk(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        values, indices = self._pre(x).topk(self.k, dim=-1)
+    def select(self, a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, indices = a.topk(self.k, dim=-1)
         return values.relu(), indices
+
+    def encode_topk(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.select(self.pre_activations(x))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         values, indices = self.encode_topk(x)

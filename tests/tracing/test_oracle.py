@@ -26,7 +26,7 @@ def setup(cells: int = 9, layers: int = 6, act: str = "gelu", dtype: torch.dtype
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0).to(dtype) for t in (SOURCE, *TARGETS)}
     tokens = tiny_cells(cells, seed=3)
     config = TraceConfig(
-        model="m", dictionaries="tiny-dictionary", cells=Path("c"), source_layer=SOURCE, target_layers=TARGETS,
+        model="m", dictionaries="tiny-dictionary", cells=Path("c"), source_layers=(SOURCE,), target_layers=options.pop("target_layers", TARGETS),  # type: ignore[arg-type]
         unit_features=options.pop("unit_features", 7), batch_pairs=options.pop("batch_pairs", 5), gate_p=1.0, **options,  # type: ignore[arg-type]
     )  # fmt: skip
     adapter = Geneformer(model, "tiny", "0" * 64)
@@ -71,7 +71,7 @@ def test_some_sources_are_silent_in_some_cells(traced):
 def test_float32_effects_of_single_cells_equal_the_hooked_forward():
     tracer, model, dictionaries, tokens = setup()
     feature = int(tracer.sources[-1])
-    found = tracer.effects(np.array([feature]))
+    found = tracer.effects(np.array([feature]), keep_passthrough=True)
     for c, cell in enumerate(tokens):
         clean = clean_pass(model, dictionaries, cell, (SOURCE, *TARGETS))
         wanted = cell_effects(model, dictionaries, clean, SOURCE, TARGETS, feature)
@@ -79,7 +79,7 @@ def test_float32_effects_of_single_cells_equal_the_hooked_forward():
         for t in TARGETS if wanted else ():
             assert wanted is not None
             np.testing.assert_allclose(found.effects[0, c, tracer.columns(t)], wanted[1][t], atol=1e-5)
-            np.testing.assert_allclose(found.passthrough[0, c, tracer.columns(t)], wanted[2][t], atol=1e-5)
+            np.testing.assert_allclose(found.passed[0, c, tracer.columns(t)], wanted[2][t], atol=1e-5)
 
 
 def test_rank_one_edit_equals_the_difference_of_two_decodes():

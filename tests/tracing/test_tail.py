@@ -12,10 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import TinyDictionary, tiny_cells, tiny_model
 
-import tracing.tail
 from tracing.cache import clean_cell
 from tracing.models.geneformer import Geneformer
-from tracing.tail import code_change, make_edits, mean_change, run_tail
+from tracing.tail import make_edits, run_tail
 
 
 @pytest.fixture(scope="module")
@@ -72,25 +71,3 @@ def test_only_later_layers_can_be_read(cell):
     adapter, _, clean = cell
     with pytest.raises(ValueError, match="not later than source layer 1"):
         next(run_tail(adapter, clean.states[1], make_edits(*changes(2)), 1, (1, 2)))
-
-
-@torch.inference_mode()
-def test_mean_over_rows_in_one_piece_or_many(cell, monkeypatch):
-    _, dictionaries, clean = cell
-    positions, deltas = changes(5, 2, 8)
-    edits = make_edits(positions, deltas)
-    states = clean.states[2][edits.position] + edits.delta
-    whole = mean_change(dictionaries[2], states, clean.codes[2], edits)
-    dense = dictionaries[2].encode(states) - dictionaries[2].encode(clean.states[2])[edits.position]
-    start = 0
-    for i, p in enumerate(positions):
-        torch.testing.assert_close(whole[i], dense[start : start + len(p)].mean(0), atol=1e-6, rtol=0)
-        start += len(p)
-    monkeypatch.setattr(tracing.tail, "_DENSE", 48 * 4)
-    torch.testing.assert_close(mean_change(dictionaries[2], states, clean.codes[2], edits), whole, atol=1e-6, rtol=0)
-
-
-@torch.inference_mode()
-def test_code_change_of_unchanged_rows_is_zero(cell):
-    _, dictionaries, clean = cell
-    assert not code_change(dictionaries[2], clean.states[2], clean.codes[2]).any()

@@ -1,0 +1,62 @@
+"""Effects from states: means over rows do not depend on how they are cut, nothing adds nothing, pass-through is re-encoding."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from reference import TinyDictionary
+
+import tracing.measure
+from tracing.measure import code_change, mean_change, pass_through
+
+SIZES = np.array([5, 2, 8])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    g = torch.Generator().manual_seed(0)
+    dictionary = TinyDictionary(2, 32, 48, 4, seed=2)
+    clean = torch.randn(12, 32, generator=g)
+    position = torch.cat([torch.randperm(12, generator=g)[:n].sort().values for n in SIZES])
+    return dictionary, clean, position, clean[position] + torch.randn(len(position), 32, generator=g)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("step", [1, 4, 100])
+def test_mean_over_rows_in_one_piece_or_many(rows, step, monkeypatch):
+    dictionary, clean, position, states = rows
+    monkeypatch.setattr(tracing.measure, "_ROWS", step)
+    found = mean_change(48, dictionary.encode_topk(states), dictionary.encode_topk(clean), position, SIZES)
+    dense = dictionary.encode(states) - dictionary.encode(clean)[position]
+    for got, part in zip(found, dense.split(SIZES.tolist()), strict=True):
+        torch.testing.assert_close(got, part.mean(0), atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_unchanged_rows_add_exactly_nothing(rows):
+    dictionary, clean, position, _ = rows
+    codes = dictionary.encode_topk(clean)
+    assert not code_change(48, codes, codes).any()
+    same = (codes[0][position], codes[1][position])
+    assert not mean_change(48, same, codes, position, SIZES).any()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("repeat", [1, 2], ids=["fewer rows than positions", "more"])
+def test_pass_through_is_the_edited_row_encoded(rows, repeat):
+    dictionary, clean, position, _ = rows
+    clean, position = clean[: 12 if repeat == 2 else None].repeat(1 if repeat == 2 else 2, 1), position.repeat(repeat)
+    directions = torch.randn(len(SIZES) * repeat, 32, generator=torch.Generator().manual_seed(1))
+    slot = torch.repeat_interleave(torch.arange(len(directions)), torch.from_numpy(np.tile(SIZES, repeat)))
+    strength = torch.linspace(-2, 2, len(position))
+    values, indices = pass_through(dictionary, clean, directions, position, slot, strength)
+    found = torch.zeros(len(position), 48).scatter_(1, indices, values)
+    wanted = dictionary.encode(clean[position] + strength[:, None] * directions[slot])
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)

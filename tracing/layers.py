@@ -1,0 +1,57 @@
+"""Which layers a run edits and measures, and whether model and dictionaries have them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scircuit.settings import TraceConfig, UserError
+
+if TYPE_CHECKING:
+    from tracing.models.base import Adapter
+
+
+def targets_of(config: TraceConfig, dictionaries: Mapping[int, Any], source: int) -> tuple[int, ...]:
+    """Measured layers of a source layer: those asked for, or all that have a dictionary, where they lie after it."""
+    return tuple(sorted({t for t in config.target_layers or dictionaries if t > source}))
+
+
+def check_layers(adapter: Adapter, dictionaries: Mapping[int, Any], config: TraceConfig) -> tuple[int, ...]:
+    """Measured layers of a run, ascending, after a check that layers exist, lie in order, have dictionaries, and that those fit the model.
+
+    Raises
+    ------
+    UserError
+        If not, or if no source layer is given.
+    """
+    have = ", ".join(str(t) for t in sorted(dictionaries)) or "none"
+    if not config.source_layers:
+        raise UserError("no source layer is given", "name one or more with --source-layers")
+    for kind, layers in (("source", config.source_layers), ("target", config.target_layers)):
+        for layer in layers:
+            if layer not in dictionaries:
+                raise UserError(f"{kind} layer {layer} has no dictionary", f"choose among {have}, or train one: scircuit train --layers {layer}")
+    found: set[int] = set()
+    for source in config.source_layers:
+        targets = targets_of(config, dictionaries, source)
+        if not targets:
+            asked = ", ".join(map(str, config.target_layers))
+            raise UserError(
+                f"target layers {asked} do not lie after source layer {source}" if asked else f"no dictionary lies after source layer {source}",
+                f"choose later targets, or an earlier source; dictionaries: {have}",
+            )
+        found.update(targets)
+    early = sorted(set(config.target_layers) - found)
+    if early:
+        raise UserError(
+            f"target layers {', '.join(map(str, early))} do not lie after source layer {max(config.source_layers)}", f"choose later targets; dictionaries: {have}"
+        )
+    for layer in sorted({*config.source_layers, *found}):
+        if not 0 <= layer < adapter.n_layers:
+            raise UserError(f"layer {layer} is not in the model, which has layers 0 to {adapter.n_layers - 1}", "use dictionaries trained on this model")
+        if dictionaries[layer].width != adapter.width:
+            raise UserError(
+                f"the dictionary of layer {layer} reads states of width {dictionaries[layer].width}, the model's are {adapter.width} wide",
+                "use dictionaries trained on this model",
+            )
+    return tuple(sorted(found))

@@ -1,0 +1,93 @@
+"""From states to effects: the mean, over the rows an edit is read at, of the change of each target's activation.
+
+    effect(f, t) = 1/|A| sum over p in A of [ z'_t(p) - z_t(p) ]
+
+Changes are taken row by row before they are summed, so that a target that does not move at a row adds exactly nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_ROWS = 1024  # rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
+
+
+def code_change(n_features: int, after: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]) -> Tensor:
+    """Change from sparse codes (values, indices) [N, k] to others: dense [N, F]."""
+    values, indices = after
+    change = torch.zeros(len(values), n_features, dtype=values.dtype, device=values.device)
+    change.scatter_(1, indices, values)
+    return change.scatter_add_(1, before[1], -before[0])
+
+
+def mean_change(
+    n_features: int, after: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], position: Tensor, sizes: np.ndarray
+) -> Tensor:
+    """Per-edit effect.
+
+    Parameters
+    ----------
+    n_features
+        Features F of the dictionary read.
+    after
+        Values and indices [N, k] at the rows that are read; those of one edit lie together.
+    codes
+        Clean values and indices [S, k] of the cell.
+    position
+        [N] position of each row.
+    sizes
+        [B] rows of each edit, in order.
+
+    Returns
+    -------
+    Tensor
+        [B, F], in dictionary units.
+    """
+    values, device = after[0], after[0].device
+    slot = np.repeat(np.arange(len(sizes)), sizes)
+    result = torch.zeros(len(sizes), n_features, dtype=values.dtype, device=device)
+    for start in range(0, len(slot), _ROWS):
+        part = slice(start, start + _ROWS)
+        at, of = position[part], slot[part]
+        change = code_change(n_features, (values[part], after[1][part]), (codes[0][at], codes[1][at]))
+        low, high = int(of[0]), int(of[-1]) + 1
+        mean = torch.zeros(high - low, len(of), dtype=values.dtype)
+        mean[of - low, np.arange(len(of))] = torch.from_numpy(1 / sizes[of]).to(values.dtype)
+        result[low:high] += mean.to(device) @ change
+    return result
+
+
+def pass_through(dictionary: Any, clean: Tensor, directions: Tensor, position: Tensor, slot: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of edited but otherwise clean rows: ``encode(h_t(p) + strength(p) W)`` with one direction W an edit.
+
+    Pre-activations are affine in the row, those of the clean row plus ``strength(p) W_enc W``; with more rows than positions that is
+    cheaper than to encode every edited row.
+
+    Parameters
+    ----------
+    dictionary
+        Dictionary of the layer read.
+    clean
+        Clean states [S, d] of that layer.
+    directions
+        [B, d].
+    position, slot, strength
+        Position, edit and factor of each row, [N].
+
+    Returns
+    -------
+    Values and indices, [N, k].
+    """
+    if len(position) < len(clean):
+        return dictionary.encode_topk(clean[position] + strength[:, None] * directions[slot])
+    before = dictionary.pre_activations(clean)  # [S, F]
+    echo = dictionary.pre_activations(directions) - dictionary.pre_activations(torch.zeros_like(directions[:1]))  # [B, F]
+    parts = []
+    for start in range(0, len(position), _ROWS):
+        part = slice(start, start + _ROWS)
+        parts.append(dictionary.select(before[position[part]].addcmul_(echo[slot[part]], strength[part, None])))
+    return torch.cat([v for v, _ in parts]), torch.cat([i for _, i in parts])
