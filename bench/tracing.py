@@ -175,7 +175,7 @@ def geneformer(positions: int, n_features: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     cell = np.r_[2, rng.choice(np.arange(4, 20275), positions - 2, replace=False), 3]
     config = TraceConfig(
-        model="m", dictionaries="d", cells=Path("c"), source_layer=5, target_layers=(6, 11, 17), batch_pairs=1, features=tuple(range(4608))
+        model="m", dictionaries="d", cells=Path("c"), source_layers=(5,), target_layers=(6, 11, 17), batch_pairs=1, features=tuple(range(4608))
     )
     tracer = Tracer(adapter, dictionaries, SimpleNamespace(tokens=[cell, cell[: positions // 16]]), config, "bench")
     active = tracer.cells[0].firing[5].start

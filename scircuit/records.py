@@ -85,6 +85,7 @@ FEATURE_PROPERTIES: tuple[Property, ...] = (
     _p("cells_active", "int", "cells of the cohort with at least one active position", "cells"),
     _p("mean_activation", "float", "mean activation over active positions", "dictionary units"),
     _p("traced", "bool", "was this feature ablated as a source in a trace run"),
+    _p("context", "str", "context it was ablated in: exact, frozen, or the number of further positions"),
     _p("alive", "bool", "does the feature fire in the cohort at all"),
     # annotate
     _p("top_genes", "str[]", "symbols of the genes with the highest mean activation, minimum support applied"),
@@ -218,7 +219,7 @@ NODES: dict[str, NodeType] = {
             _RUN,
         ), color="#B5179E"),
         NodeType("Control", "A run that could refute the edges of one layer pair.", (
-            _p("name", "str", "caption"), _p("control", "str", "zero_edit, random_direction, feature_swap, passthrough, split_half"),
+            _p("name", "str", "caption"), _p("control", "str", "zero_edit, random_direction, feature_swap, passthrough, split_half, context"),
             _p("source_layer", "int", "layer of the edit"), _p("target_layer", "int", "layer measured"),
             _p("sources", "int", "source features in the sample"), _p("edges", "int", "edges of the same sources, calibrated rule"),
             _p("control_edges", "int", "edges of the control, same rule and same p threshold"),
@@ -226,7 +227,10 @@ NODES: dict[str, NodeType] = {
             _p("control_edges_legacy", "int", "edges of the control, legacy rule"),
             _p("max_abs_effect", "float", "largest |effect| of the control"),
             _p("agreement", "float", "split_half: share of edges with the same sign and p <= 0.05 in both halves; "
-               "passthrough: correlation of effect and pass-through", ""), _RUN,
+               "passthrough: correlation of effect and pass-through; context: correlation of d with exact", ""),
+            _p("context", "str", "context: the one that was audited against exact"),
+            _p("precision", "float", "context: share of its edges that are edges of the exact context", "share"),
+            _p("recall", "float", "context: share of the exact context's edges that it has", "share"), _RUN,
         ), color="#8D99AE"),
     )
 }

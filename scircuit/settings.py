@@ -76,20 +76,26 @@ class TrainConfig(CellsConfig):
     batch_rows: int = option(1024, "rows per optimiser step")
     learning_rate: float = option(1e-3, "peak Adam learning rate")
     held_out: float = option(0.1, "share of cells kept for evaluation")
+    memory: str = option("4g", "memory for rows and training state; layers that fit are trained together, the others after them")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConfig(CellsConfig):
-    """``scircuit trace``: ablate every active feature of one layer on real cells and measure all later layers."""
+    """``scircuit trace``: ablate every active feature of chosen layers on real cells and measure all later layers."""
 
     model: str = option(help="model folder (Hugging Face layout)")
     dictionaries: str = option(help="folder of dictionaries")
-    source_layer: int = option(1, "0-based layer whose features are ablated")
+    source_layers: tuple[int, ...] = option((1,), "0-based layers whose features are ablated")
     target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)")
-    features: tuple[int, ...] = option((), "source features (default: every active one)")
-    unit_features: int = option(16, "source features per work unit (resume granularity)")
-    batch_pairs: int = option(16, "(feature, cell) pairs computed at once")
+    features: tuple[int, ...] = option((), "source features of each source layer (default: every active one)")
+    context: str = option("exact", "positions that react to an ablation: exact (all: total effect), frozen (the active ones: local effect), or those and so many more")
+    audit: float = option(0.02, "share of the sources of a frozen run that is traced exactly as well, at least 20")
+    unit_features: int = option(16, "least source features of a work unit (resume granularity)")
+    batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
+    batch_rows: int = option(8192, "rows computed at once, other contexts")
+    memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 4 GB of clean states; beyond that they lie on disk)")
+    legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each")
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
     control_features: int = option(24, "source features sampled for the random-direction and swap controls")
     device: str = option("auto", "auto, cpu, cuda, mps")

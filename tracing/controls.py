@@ -71,15 +71,15 @@ def run_controls(tracer: Tracer, p_threshold: float, min_support: int = 6, progr
             progress(finished[0] + done, 4 * per_condition, finished[1])
 
     def condition(directions: Tensor | None) -> tuple[_Counted, Any]:
-        found = tracer.effects(features, directions, report)
+        found = tracer.effects(features, directions, report, keep_passthrough=directions is None)
         counted = _count(tracer, found.effects, found.active, p_threshold, min_support)
         finished[0] += per_condition
         return counted, found
 
     real, found = condition(None)
-    passed = _count(tracer, found.passthrough, found.active, p_threshold, min_support)
+    passed = _count(tracer, found.passed, found.active, p_threshold, min_support)
     zero, zero_found = condition(torch.zeros_like(own))
-    for batch in {1, max(1, tracer.batch // 2)} - {tracer.batch}:
+    for batch in {1, max(1, tracer.plan.pairs // 2)} - {tracer.plan.pairs}:
         few = tracer.effects(features[:_OTHER_SHAPES], torch.zeros_like(own[:_OTHER_SHAPES]), batch=batch)
         for t in tracer.targets:
             zero.largest[t] = max(zero.largest[t], float(np.abs(few.effects[:, :, tracer.columns(t)]).max()))
@@ -154,7 +154,7 @@ def _agreement(tracer: Tracer, found: Any) -> dict[int, float | None]:
     n = np.maximum(found.active.sum(1), 1)[:, None]
     result: dict[int, float | None] = {}
     for t in tracer.targets:
-        x, y = (a[:, :, tracer.columns(t)].sum(1, dtype=np.float64) / n for a in (found.effects, found.passthrough))
+        x, y = (a[:, :, tracer.columns(t)].sum(1, dtype=np.float64) / n for a in (found.effects, found.passed))
         some = (np.abs(x) > 0) | (np.abs(y) > 0)
         usable = some.sum() > 2 and x[some].std() > 0 and y[some].std() > 0
         result[t] = float(np.corrcoef(x[some], y[some])[0, 1]) if usable else None

@@ -64,7 +64,7 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
     t, a = parts.trace, parts.annotate
     tiles = [
         (text.count(t.get("edges_calibrated")), "edges", f"of {text.count(t.get('live_tests'))} live tests, q ≤ 0.05"),
-        (text.count(t.get("sources")), "features ablated", f"layer {t.get('source_layer', '?')}, {text.count(t.get('cells'))} cells, every layer after it"),
+        (text.count(t.get("sources")), "features ablated", f"layer {', '.join(map(str, t.get('source_layers', '?')))}, {text.count(t.get('cells'))} cells, every layer after it"),
         (text.number(t.get("zero_edit_max"), 2), "largest zero-edit effect", "an edit that removes nothing"),
     ]
     if a:

@@ -66,7 +66,7 @@ def control_sums(controls: Any, kind: str) -> tuple[float, float]:
 def _edges(parts: ReportInput) -> Finding:
     t = parts.trace
     claim = (
-        f"{count(t.get('edges_calibrated'))} edges leave {count(t.get('sources'))} features of layer {t.get('source_layer', '?')} "
+        f"{count(t.get('edges_calibrated'))} edges leave {count(t.get('sources'))} features of layer {', '.join(map(str, t.get('source_layers', '?')))} "
         f"(q <= 0.05 over {count(t.get('live_tests'))} live tests in {count(t.get('cells'))} cells)"
     )
     control = []

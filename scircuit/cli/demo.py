@@ -128,7 +128,7 @@ def _steps(
         for line in trained["sentences"]:
             say(f"  {line}")
     trace_config = TraceConfig(
-        model=str(examples / "model"), dictionaries=str(examples / "dictionaries"), cells=cells, source_layer=SOURCE_LAYER, n_cells=n_cells,
+        model=str(examples / "model"), dictionaries=str(examples / "dictionaries"), cells=cells, source_layers=(SOURCE_LAYER,), n_cells=n_cells,
         features=features, model_name="geneformer-demo", dictionary_name="immune-x4-k16",
     )  # fmt: skip
     with step("trace", f"4/8 Tracing every active feature of layer {SOURCE_LAYER} to all later layers"):

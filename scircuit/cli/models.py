@@ -11,7 +11,7 @@ from scircuit.run import Manifest
 from scircuit.settings import CellsConfig, TraceConfig, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tracing.cells import Cohort
     from tracing.checks import CheckLine
@@ -28,11 +28,11 @@ class Inputs:
     cohort: Cohort
     targets: tuple[int, ...]
 
-    def report(self, layer: int) -> tuple[CheckLine, ...]:
-        """Preflight of the cells, and how many of them the dictionary of a layer was trained on."""
+    def report(self, layers: Iterable[int]) -> tuple[CheckLine, ...]:
+        """Preflight of the cells, and how many of them the dictionaries of these layers were trained on."""
         from tracing.split import check_unseen
 
-        return (*self.cohort.report, check_unseen(self.dictionaries[layer].provenance, self.cohort))
+        return (*self.cohort.report, *dict.fromkeys(check_unseen(self.dictionaries[layer].provenance, self.cohort) for layer in layers))
 
     def hashes(self) -> dict[str, Any]:
         """Hashes that enter the run id."""
@@ -89,43 +89,25 @@ def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, 
     return found
 
 
-def check_layers(config: TraceConfig, available: Mapping[int, Any]) -> tuple[int, ...]:
-    """Target layers of a trace.
-
-    Raises
-    ------
-    UserError
-        If source or targets have no dictionary, or no target lies after the source.
-    """
-    have = ", ".join(map(str, sorted(available)))
-    if config.source_layer not in available:
-        raise UserError(f"source layer {config.source_layer} has no dictionary", f"choose one of: {have}")
-    targets = config.target_layers or tuple(layer for layer in sorted(available) if layer > config.source_layer)
-    missing = [t for t in targets if t not in available]
-    if missing:
-        raise UserError(f"target layer {missing[0]} has no dictionary", f"choose among: {have}")
-    early = [t for t in targets if t <= config.source_layer]
-    if early or not targets:
-        raise UserError(
-            f"target layers {list(early)} do not lie after source layer {config.source_layer}" if early
-            else f"no dictionary lies after source layer {config.source_layer}",
-            f"choose later targets, or an earlier source; dictionaries: {have}",
-        )  # fmt: skip
-    return tuple(sorted(set(targets)))
-
-
 def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     """Load and check everything a trace needs; `all_cells` takes every cell that passes the filters."""
     from dataclasses import replace
 
     from tracing.cells import load_cohort
+    from tracing.context import parse_context
+    from tracing.layers import check_layers
     from tracing.models import load_model
+    from tracing.plan import parse_bytes
 
     if config.device not in ("auto", "cpu", "cuda", "mps") and not config.device.startswith("cuda:"):
         raise UserError(f"device {config.device!r} is unknown", "choose auto, cpu, cuda or mps")
+    parse_context(config.context)
+    parse_bytes(config.memory)
+    if config.legacy and config.context != "exact":
+        raise UserError(f"--legacy with context {config.context}: the published study recomputed every position", "leave --context at exact")
     adapter = load_model(require_folder(config.model, "model"), config.device, slug(config.model_name) if config.model_name else "")
     dictionaries = load_dictionaries_for(adapter, config.dictionaries)
-    targets = check_layers(config, dictionaries)
+    targets = check_layers(adapter, dictionaries, config)
     chosen = replace(config, n_cells=0) if all_cells else config
     return Inputs(adapter, dictionaries, load_cohort(chosen, adapter.vocabulary, input_length(config, adapter)), targets)
 

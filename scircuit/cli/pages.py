@@ -49,7 +49,7 @@ def data_model_page() -> str:
 
 def options_page() -> str:
     """The options of every verb as a page."""
-    lines = ["# Options", _NOTE, "The same names serve the command line (`--source-layer 1`), Python (`source_layer=1`) and `study.toml`.", ""]
+    lines = ["# Options", _NOTE, "The same names serve the command line (`--n-cells 20`), Python (`n_cells=20`) and `study.toml`.", ""]
     verbs = {
         "check": settings.CheckConfig, "train": settings.TrainConfig, "trace": settings.TraceConfig, "annotate": settings.AnnotateConfig,
         "analyse": settings.AnalyseConfig, "ablate": settings.AblateConfig, "steer": settings.SteerConfig, "db start": settings.ServerConfig,

@@ -83,7 +83,7 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
     frames = [rows(v, k) for v in ("ablate", "steer") for k in ("Intervention",)]
     members = [rows(v, "Feature-PART_OF-Intervention") for v in ("ablate", "steer")]
     return ReportInput(
-        title=f"Circuits of {model.get('name', 'the model')}, layer {trace.findings['source_layer']}", trace=trace.findings,
+        title=f"Circuits of {model.get('name', 'the model')}, layer {', '.join(map(str, trace.findings['source_layers']))}", trace=trace.findings,
         cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(), model={**model, **losses}, dictionaries=dictionaries,
         checks=[Check(*line) for line in trace.cohort.get("report", [])], analysis=analysis,
         annotate=children["annotate"].findings if children["annotate"] else {}, features=joined([features_of(study, m) for m in runs]),

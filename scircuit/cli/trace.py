@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.console import Progress, say, show_checks
+from scircuit.cli.console import show_checks
 from scircuit.cli.database import connect
+from scircuit.cli.mapping import map_run
 from scircuit.cli.models import load_inputs
 from scircuit.cli.options import build, plain
-from scircuit.cli.running import ActiveRun, active_run, links
-from scircuit.run import Study, atomic_path
+from scircuit.cli.running import ActiveRun, active_run
+from scircuit.run import Study
 from scircuit.settings import DEFAULT_STUDY, TraceConfig, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scircuit.cli.models import Inputs
 
-# Where a file lies and what computes it first do not change the question that a run answers.
-_NOT_IDENTITY = ("model", "dictionaries", "cells")
+# Where a file lies and how the work is cut do not change the question that a run answers, nor a bit of the answer.
+_PLACES = ("model", "dictionaries", "cells")
+_NOT_IDENTITY = (*_PLACES, "unit_features")
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,24 @@ class TraceResult:
         f = self.findings
         return (
             f"run {self.run}{'' if self.new else ' (already complete)'}\n"
-            f"  {f['sources']:,} source features x {f['cells']} cells -> layers {', '.join(map(str, f['target_layers']))}\n"
+            f"  {f['sources']:,} source features of layers {', '.join(map(str, f['source_layers']))} x {f['cells']} cells -> layers {', '.join(map(str, f['target_layers']))}\n"
             f"  {f['live_tests']:,} live tests, {f['edges']:,} edge records stored\n"
             f"  {f['edges_calibrated']:,} edges by the calibrated rule (q <= 0.05), {f['edges_legacy']:,} by the legacy rule\n"
-            f"  zero edit: largest |effect| {f['zero_edit_max']:.3g}\n"
+            f"  zero edit: largest |effect| {f['zero_edit_max']:.3g}\n{self._audit()}"
             f"  {self.message}"
+        )
+
+    def _audit(self) -> str:
+        """One line for each layer pair of the run's own context against exact."""
+        own = [a for a in self.findings.get("audit", ()) if a["context"] == self.findings["context"]]
+
+        def share(value: float | None) -> str:
+            return "-" if value is None else f"{value:.3f}"
+
+        return "".join(
+            f"  audit L{a['source_layer']:02d} → L{a['target_layer']:02d}, {a['sources']} sources also traced exactly: precision {share(a['precision'])}, "
+            f"recall {share(a['recall'])}, correlation of d {share(a['correlation'])}\n"
+            for a in own
         )
 
 
@@ -88,87 +102,26 @@ def trace(
     )
     inputs = load_inputs(config)
     config = replace(config, target_layers=inputs.targets, device=str(inputs.adapter.device))
-    report = inputs.report(config.source_layer)
+    report = inputs.report(config.source_layers)
     if not quiet:
         show_checks(report)
     identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
         place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,
-        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": "exact", "seed": config.seed, "device": config.device, "numerics": "float32"},
+        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": config.context if not config.context.isdigit() else f"context {config.context}", "seed": config.seed, "device": config.device, "numerics": "float32"},
     ) as run:  # fmt: skip
         new = not run.finished
+        if run.resumed:  # work units keep the size they were begun with
+            config = replace(config, unit_features=int(run.store.manifest.config["unit_features"]))
         if new:
-            _trace_units(run, inputs, config, quiet)
+            map_run(run, inputs, config, quiet)
     message = _settle(place, run) if database else ""
     return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
 
 
 def _absolute(config: TraceConfig) -> dict[str, str]:
     """Paths that stay valid from another folder."""
-    return {k: str(Path(getattr(config, k)).resolve()) for k in _NOT_IDENTITY}
-
-
-def _trace_units(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool) -> None:
-    """Trace all missing units, then q over all live tests, then the controls."""
-    import numpy as np
-
-    from tracing import calibrate
-    from tracing.engine import Tracer
-
-    tracer = Tracer(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
-    records = tracer.records()
-    run.write("records", records)
-    run.write("used", {
-        **links("Run-USED-Model", run.id, records["Model"].column("id").to_pylist()),
-        **links("Run-USED-Cohort", run.id, records["Cohort"].column("id").to_pylist()),
-        **links("Run-USED-Dictionary", run.id, records["Dictionary"].column("id").to_pylist()),
-    })  # fmt: skip
-    stats = run.folder / "units"
-    stats.mkdir(exist_ok=True)
-    sizes = {u: len(tracer.features_of(u)) for u in tracer.units}
-    todo = [u for u in tracer.units if u not in run.done or not (stats / f"{u}.npz").exists()]
-    if run.resumed and len(todo) < len(tracer.units):
-        say(f"  resuming run {run.id}: {len(tracer.units) - len(todo)} of {len(tracer.units)} work units are done")
-    progress = Progress("tracing", sum(sizes[u] for u in todo), "features", quiet=quiet)
-    features = edges = 0
-    for unit in todo:
-        result = tracer.run_unit(unit)
-        with atomic_path(stats / f"{unit}.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, p=result.p_values, counts=result.p_counts, live=result.live, pairs=result.pairs, zero=result.zero_edit_max)
-        run.write(unit, {"Feature-AFFECTS-Feature": result.edges})
-        features += sizes[unit]
-        edges += result.edges.num_rows
-        progress.update(features, _note(run, edges))
-    summary = [np.load(stats / f"{u}.npz") for u in tracer.units]
-    table = calibrate.q_table([s["p"] for s in summary], [s["counts"] for s in summary])
-    stored = calibrated = legacy = 0
-    for entry in [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature"]:
-        with_q = calibrate.with_q(run.store.read(entry), table)
-        run.store.replace(entry, with_q)
-        stored += with_q.num_rows
-        calibrated += int(calibrate.calibrated(with_q).sum())
-        legacy += int(calibrate.legacy(with_q).sum())
-    checking = Progress("controls", 1.0, quiet=quiet)
-    controls = tracer.run_controls(
-        table.threshold(0.05), progress=lambda done, total, _found: checking.update(done / max(total, 1))
-    )
-    run.write("controls", controls.tables)
-    live = int(sum(int(s["live"]) for s in summary))
-    zero = max(controls.numbers["zero_edit_max"], max((float(s["zero"]) for s in summary), default=0.0))
-    findings = {
-        "sources": int(sum(sizes.values())), "cells": len(inputs.cohort.row_ids), "source_layer": config.source_layer,
-        "target_layers": list(config.target_layers), "pairs": int(sum(int(s["pairs"]) for s in summary)), "live_tests": live,
-        "edges": stored, "edges_calibrated": calibrated, "edges_legacy": legacy, "zero_edit_max": zero,
-        "p_at_q05": table.threshold(0.05), "controls": controls.numbers,
-    }  # fmt: skip
-    run.conclude(findings, edges=stored, edges_calibrated=calibrated, edges_legacy=legacy, live_tests=live, zero_edit_max=zero)
-
-
-def _note(run: ActiveRun, edges: int) -> str:
-    if run.writer is None:
-        return f"{edges:,} edges"
-    waiting = f", {run.writer.behind} shards wait" if run.writer.behind > 2 else ""
-    return f"{edges:,} edges, {run.writer.edges_loaded:,} in the graph{waiting}"
+    return {k: str(Path(getattr(config, k)).resolve()) for k in _PLACES}
 
 
 def _settle(study: Study, run: ActiveRun) -> str:

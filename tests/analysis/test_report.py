@@ -43,7 +43,7 @@ def make_parts():
     members += [{"source": hubs[0], "target": f"s{c}", "role": "steered"} for c in (0.0, 2.0, 5.0)]
     rates = [Rate("all", "calibrated", 170, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
     return ReportInput(
-        title="A study", trace={"sources": 60, "cells": 20, "source_layer": 1, "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7},
+        title="A study", trace={"sources": 60, "cells": 20, "source_layers": [1], "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7},
         cohort={"file": "cells.h5ad", "cells": 20, "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}'},
         model={"name": "m", "layers": 4, "width": 8, "mlm_loss": 7.61, "unigram_loss": 8.22, "sha256": "ab" * 32},
         dictionaries=pd.DataFrame({"layer": [1, 2], "features": [60, 60], "variance_explained": [0.8123, 0.91], "dead_share": [0.02, 0.03]}),

@@ -45,10 +45,10 @@ def test_wrong_paths(demo_inputs, tmp_path):
 
 
 def test_wrong_layers(demo_inputs, tmp_path):
-    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "17"), "source layer 17 has no dictionary", "0, 1, 2, 3, 4, 5")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "5"), "no dictionary lies after source layer 5")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "3", "--target-layers", "2"), "do not lie after source layer 3")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layer", "3", "--target-layers", "9"), "target layer 9 has no dictionary")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "17"), "source layer 17 has no dictionary", "0, 1, 2, 3, 4, 5")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "5"), "no dictionary lies after source layer 5")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "2"), "do not lie after source layer 3")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "9"), "target layer 9 has no dictionary")
 
 
 def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path):

@@ -19,7 +19,7 @@ def test_own_model_from_training_to_edges(examples, tmp_path):
     assert [r.layer for r in trained.reports] == [0, 1, 2]
     names = {line.name for line in sc.check(cells=cells, model=str(model), dictionaries=str(saes), n_cells=30).lines}
     assert {"zero edit changes nothing", "cells seen in training", "dictionary layer 2"} <= names
-    options = {"model": str(model), "dictionaries": str(saes), "cells": cells, "source_layer": 0, "n_cells": 8, "control_features": 4}
+    options = {"model": str(model), "dictionaries": str(saes), "cells": cells, "source_layers": (0,), "n_cells": 8, "control_features": 4}
     traced = sc.trace(study=study, database=False, quiet=True, **options)
     edges = traced.edges()
     assert len(edges) == traced.findings["edges"] > 0

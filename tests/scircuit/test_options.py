@@ -17,16 +17,16 @@ def test_every_option_says_what_it_is(config):
 
 
 def test_build_converts_and_refuses():
-    config = build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c.h5ad", "target_layers": ["3", 4], "source_layer": "2"})
+    config = build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c.h5ad", "target_layers": ["3", 4], "source_layers": ["2"]})
     assert config.target_layers == (3, 4)
-    assert config.source_layer == 2
+    assert config.source_layers == (2,)
     assert build(TraceConfig, plain(config)) == config
     with pytest.raises(UserError, match="unknown option sourcelayer"):
         build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "sourcelayer": 2})
     with pytest.raises(UserError, match="'cells' is missing"):
         build(TraceConfig, {"model": "m", "dictionaries": "d"})
     with pytest.raises(UserError, match="expected int"):
-        build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "source_layer": "two"})
+        build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "source_layers": "two"})
 
 
 @pytest.mark.parametrize("verb", VERBS)

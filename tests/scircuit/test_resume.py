@@ -21,7 +21,7 @@ def command(root):
     return [
         sys.executable, "-c", "from scircuit.cli.main import main; main()", "trace", "--no-database",
         "--model", str(examples / "model"), "--dictionaries", str(examples / "dictionaries"),
-        "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--source-layer", "3", "--n-cells", "8",
+        "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--source-layers", "3", "--n-cells", "8",
         "--unit-features", "1", "--control-features", "2", *features,
     ]  # fmt: skip
 

@@ -1,0 +1,142 @@
+"""The audit of a run that is not exact: a random sample of its sources is traced exactly as well, and at two, four times the rows.
+
+For each pair of layers: with ``E`` the edges of the exact context and ``F`` those of the other, under one rule and one p threshold,
+
+    precision = |E and F| / |F|,    recall = |E and F| / |E|,    correlation of d over tests that are live in both.
+
+The total effect (exact) and the local effect (frozen) are two quantities. ``cross_share = sum |mean_exact - mean| / sum |mean_exact|`` is
+the part of the total effect that travels through other positions: a finding about the model, not only an error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from scircuit.records import conform
+from tracing.calibrate import legacy_rule
+from tracing.context import EXACT, FROZEN, context_name
+from tracing.statistics import edge_statistics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tracing.effects import Progress
+    from tracing.engine import Tracer
+
+LEAST = 20  # sources of a sample
+_FIRST = 16  # further positions of the first step away from frozen
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One context against exact, for one pair of layers, on the sample."""
+
+    source_layer: int
+    target_layer: int
+    context: str
+    sources: int
+    edges: int
+    exact_edges: int
+    precision: float | None
+    recall: float | None
+    precision_legacy: float | None
+    recall_legacy: float | None
+    correlation: float | None
+    cross_share: float | None
+
+
+class _Found(NamedTuple):
+    """Dense tables [sources, targets] of one context."""
+
+    mean: np.ndarray
+    d: np.ndarray
+    calibrated: np.ndarray
+    legacy: np.ndarray
+
+
+def run_audit(tracer: Tracer, p_threshold: float, min_support: int = 6, progress: Progress | None = None) -> list[Agreement]:
+    """Agreement with exact of the tracer's context and of two and four times its rows; nothing for exact runs.
+
+    Parameters
+    ----------
+    tracer
+        The run.
+    p_threshold
+        Largest p of an edge in the run.
+    min_support
+        Least cells with an effect.
+    progress
+        Called with (pairs done, pairs, 0).
+    """
+    if tracer.context == EXACT:
+        return []
+    pool = np.setdiff1d(tracer.sources, tracer.exact_sources)
+    size = min(len(pool), max(LEAST, int(np.ceil(tracer.config.audit * len(tracer.sources)))))
+    if size == 0:
+        return []
+    features = np.sort(np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(pool, size, replace=False))
+    first = tracer.context or _FIRST
+    contexts = [*([FROZEN] if tracer.context == FROZEN else []), first, 2 * first, 4 * first, EXACT]
+    pairs = int((tracer.ablation.counts[features] > 0).sum())
+    found = {}
+    for i, context in enumerate(contexts):
+        def report(done: int, _total: int, _edges: int, before: int = i * pairs) -> None:
+            if progress:
+                progress(before + done, len(contexts) * pairs, 0)
+
+        found[context] = _tables(tracer, features, context, p_threshold, min_support, report)
+    exact = found.pop(EXACT)
+    return [_compare(tracer, t, context, size, table, exact) for t in tracer.targets for context, table in found.items()]
+
+
+def _tables(tracer: Tracer, features: np.ndarray, context: int, p_threshold: float, min_support: int, progress: Progress) -> _Found:
+    effects = tracer.effects(features, context=context, progress=progress)
+    tests = edge_statistics(effects.effects, effects.active, tracer.floors)
+    tables = _Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
+    values = (
+        tests.mean, tests.d, (tests.p <= p_threshold) & (tests.n_pos + tests.n_neg >= min_support), legacy_rule(tests.d, tests.n, tests.n_pos),
+    )  # fmt: skip
+    for table, value in zip(tables, values, strict=True):
+        table[tests.source, tests.target] = value
+    return tables
+
+
+def _compare(tracer: Tracer, target: int, context: int, size: int, found: _Found, exact: _Found) -> Agreement:
+    at = tracer.columns(target)
+    ours, theirs = (_Found(*(table[:, at] for table in f)) for f in (found, exact))
+    live = (ours.d != 0) & (theirs.d != 0)
+    varied = live.sum() > 2 and ours.d[live].std() > 0 and theirs.d[live].std() > 0
+    total = np.abs(theirs.mean).sum()
+    return Agreement(
+        tracer.layer, target, context_name(context), size, int(ours.calibrated.sum()), int(theirs.calibrated.sum()),
+        *_overlap(ours.calibrated, theirs.calibrated), *_overlap(ours.legacy, theirs.legacy),
+        float(np.corrcoef(ours.d[live], theirs.d[live])[0, 1]) if varied else None,
+        float(np.abs(theirs.mean - ours.mean).sum() / total) if total else None,
+    )  # fmt: skip
+
+
+def _overlap(found: np.ndarray, wanted: np.ndarray) -> tuple[float | None, float | None]:
+    both = int((found & wanted).sum())
+    return (both / int(found.sum()) if found.any() else None), (both / int(wanted.sum()) if wanted.any() else None)
+
+
+def audit_tables(run: str, agreements: list[Agreement]) -> dict[str, pa.Table]:
+    """The audit as ``Control`` records: `edges` are those of the context, `control_edges` those of exact."""
+    import pyarrow as pa
+
+    if not agreements:
+        return {}
+    rows: list[dict[str, Any]] = []
+    for a in agreements:
+        pair = f"L{a.source_layer:02d}-L{a.target_layer:02d}"
+        known = {k: v for k, v in asdict(a).items() if k in ("source_layer", "target_layer", "sources", "edges", "context", "precision", "recall")}
+        rows.append(known | {
+            "id": f"{run}/control/context/{a.context}/{pair}", "name": f"context {a.context} {pair}", "control": "context",
+            "control_edges": a.exact_edges, "agreement": a.correlation, "run": run,
+        })  # fmt: skip
+    table = pa.Table.from_pylist(rows)
+    link = pa.table({"source": table.column("id"), "target": [run] * len(rows)})
+    return {"Control": conform("Control", table), "Control-FROM-Run": conform("Control-FROM-Run", link)}
