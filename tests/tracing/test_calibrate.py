@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import false_discovery_control
 
-from tracing.calibrate import calibrated, legacy, legacy_rule, q_table, with_q
+from tracing.calibrate import calibrated, legacy, legacy_rule, q_table, scale_of, with_q
+from tracing.skew import Null
 
 
 @pytest.fixture
@@ -22,6 +23,42 @@ def test_equals_scipy_over_the_joined_family_with_ties(units):
     everything = np.concatenate(units)
     edges = with_q(pa.table({"p": everything}), table)
     np.testing.assert_allclose(edges["q"].to_numpy(), false_discovery_control(everything), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["bh", "by"])
+def test_methods_equal_scipy(units, method):
+    everything = np.concatenate(units)
+    table = q_table(*np.unique(everything, return_counts=True), method=method)
+    np.testing.assert_allclose(table.of(everything), false_discovery_control(everything, method=method), rtol=1e-12)
+
+
+def test_q_of_a_p_outside_the_family_follows_the_threshold(units):
+    table = q_table(*np.unique(np.concatenate(units), return_counts=True))
+    p = np.linspace(0, 1, 997)[1:]
+    for q in (0.03, 0.2, 0.8):
+        np.testing.assert_array_equal(table.of(p) <= q, p <= table.threshold(q))
+
+
+def test_null_draws_only_raise_q(units):
+    family = np.unique(np.concatenate(units), return_counts=True)
+    plain = q_table(*family)
+    uniform = np.unique(np.arange(1, 2001) / 2000)
+    mild = q_table(*family, null=Null(uniform, np.ones(2000), 10))
+    np.testing.assert_array_equal(mild.q, plain.q)  # few tests with a large p: pi0 is small
+    skewed = q_table(*family, null=Null(uniform**2, np.ones(2000), 2000))
+    assert (skewed.q >= plain.q).all() and skewed.threshold(0.15) < plain.threshold(0.15)
+    # by hand: pi0 = 1, 2,000 null tests of which sqrt(p) are at or below p, and one draw more
+    p = plain.p[5]
+    expected = np.maximum(2000 * plain.p, np.searchsorted(uniform**2, plain.p, side="right") + 1)
+    rank = np.cumsum(family[1])
+    assert skewed.of(np.array([p]))[0] == pytest.approx(min(1, (expected / rank)[5:].min()))
+
+
+def test_nothing_is_called_beyond_what_was_drawn():
+    """One test in 1,000 at p = 1e-6 and ten draws: the draws cannot tell whether that is rare."""
+    family = np.array([1e-6, 0.9]), np.array([1, 999])
+    assert q_table(*family).q[0] == pytest.approx(1e-3)
+    assert q_table(*family, null=Null(np.array([0.2, 0.8]), np.array([500.0, 500.0]), 999)).q[0] == 1.0
 
 
 def test_gated_edges_get_the_q_of_the_whole_family(units):
@@ -48,6 +85,8 @@ def test_bad_families_are_refused():
         q_table(np.array([0.1, 0.2]), np.array([1]))
     with pytest.raises(ValueError, match="must lie in"):
         q_table(np.array([0.1, np.nan]), np.array([1, 1]))
+    with pytest.raises(ValueError, match="method 'holm'"):
+        q_table(np.array([0.1]), np.array([1]), method="holm")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="not among the p values"):
         with_q(pa.table({"p": [0.3]}), q_table(np.array([0.1]), np.array([4])))
     empty = with_q(pa.table({"p": pa.array([], pa.float64())}), q_table(np.array([]), np.array([])))
@@ -58,6 +97,15 @@ def test_calibrated_rule():
     edges = pa.table({"q": [0.05, 0.05, 0.06], "n_pos": [4, 3, 9], "n_neg": [2, 2, 9]})
     assert calibrated(edges).tolist() == [True, False, False]
     assert calibrated(edges, q=0.1, min_support=5).tolist() == [True, True, True]
+
+
+def test_size_floor_is_a_share_of_the_targets_scale():
+    edges = pa.table({"q": [0.01] * 4, "n_pos": [9] * 4, "n_neg": [0] * 4, "mean": [0.002, -0.002, 0.0019, 1e-9], "target": ["a", "a", "a", "silent"]})
+    scale = scale_of(pa.table({"id": ["a", "silent", "b"], "mean_activation": [2.0, None, 0.0]}))
+    assert scale == {"a": 2.0}
+    assert calibrated(edges, scale=scale).tolist() == [True, True, False, True]  # a silent target has no scale
+    assert calibrated(edges, scale=scale, min_effect=0).all() and calibrated(edges).all()
+    assert not calibrated(edges, scale=scale, min_effect=0.002)[:3].any()
 
 
 @pytest.mark.parametrize("k", range(1, 21))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from tracing import statistics
+from tracing.signflip import sign_flip_p
 from tracing.statistics import edge_statistics
 
 
@@ -58,3 +62,53 @@ def test_sources_and_targets_are_found_where_they_are():
     x[0, 0, 1] = 1
     t = edge_statistics(x, np.array([[1, 0, 0], [1, 1, 1]], bool), np.zeros(4))
     assert (t.source.tolist(), t.target.tolist()) == ([1], [2])
+
+
+def plain(effects, active, floors):
+    """The definition on the whole array at once."""
+    x = np.where(active[:, :, None] & (np.abs(effects) > floors), effects, 0).astype(np.float64)
+    n = active.sum(1)
+    source, target = np.nonzero((x != 0).any(1) & (n >= 2)[:, None])
+    rows = np.ascontiguousarray(x.transpose(0, 2, 1)[source, target])
+    mean = rows.sum(1) / n[source]
+    sd = np.sqrt((((rows - mean[:, None]) * active[source]) ** 2).sum(1) / (n[source] - 1))
+    return source, target, n[source], (rows > 0).sum(1), (rows < 0).sum(1), mean, sd, mean / np.maximum(sd, 1e-10), sign_flip_p(rows)
+
+
+@pytest.fixture
+def many():
+    rng = np.random.default_rng(0)
+    effects = (rng.normal(size=(7, 9, 150)) * (rng.random((7, 9, 150)) < 0.6)).astype(np.float32)
+    active = rng.random((7, 9)) < np.linspace(0, 1, 7)[:, None]
+    return effects, active, np.full(150, 0.05)
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 3000, 2**20])
+def test_parts_change_no_bit(many, monkeypatch, at_once):
+    """One test, parts of a source, two sources, and everything at a time."""
+    whole = plain(*many)
+    monkeypatch.setattr(statistics, "_AT_ONCE", at_once)
+    t = edge_statistics(*many)
+    for name, column in zip(t._fields, whole, strict=False):
+        np.testing.assert_array_equal(getattr(t, name), column, err_msg=name)
+    chosen = np.arange(0, len(t.p), 3)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(t.halves(chosen), edge_statistics(*many).halves(chosen))
+
+
+def test_memory_does_not_grow_with_the_sources():
+    rng = np.random.default_rng(1)
+    effects = rng.normal(size=(30, 20, 4000)).astype(np.float32) * (rng.random((30, 1, 4000)) < 0.1)
+    active, floors = np.ones((30, 20), bool), np.zeros(4000)
+    sizes = []
+    for sources in (10, 30):
+        tracemalloc.start()
+        t = edge_statistics(effects[:sources], active[:sources], floors)
+        sizes.append(tracemalloc.get_traced_memory()[1] - 2 * sum(column.nbytes for column in t[:9]))  # a result and its parts
+        tracemalloc.stop()
+    assert sizes[1] < 1.2 * sizes[0] and sizes[1] < 60e6
+
+
+def test_no_live_test_gives_empty_columns():
+    t = edge_statistics(np.zeros((2, 3, 4)), np.ones((2, 3), bool), np.zeros(4))
+    assert len(t.p) == len(t.source) == len(t.halves(np.zeros(0, np.int64))) == 0
