@@ -46,7 +46,7 @@ class Vocabulary:
     outside
         Gene symbol -> Ensembl id, for human genes that the model has no token for (mostly non-coding).
     pad, mask, cls, eos
-        Ids of the special tokens; None for those a model lacks.
+        Ids of the special tokens; None for a model without ``<cls>`` or ``<eos>``, mask -1 for one that masks values instead.
     gene_of_token
         Gene of each token id; empty for specials.
     bins
@@ -59,7 +59,7 @@ class Vocabulary:
     symbol_to_ensembl: Mapping[str, str]
     outside: Mapping[str, str] = field(default_factory=dict, repr=False)
     pad: int = 0
-    mask: int | None = 1
+    mask: int = 1
     cls: int | None = 2
     eos: int | None = 3
     gene_of_token: Sequence[str] = ()

@@ -46,7 +46,7 @@ def from_tokens(names: list[str], bins: Bins, name: str) -> Vocabulary:
         median={},
         symbol_to_ensembl=of_symbol,
         outside={symbol: gene for symbol, gene in table.items() if gene not in token},
-        pad=token["<pad>"], mask=None, cls=token["<cls>"], eos=None,
+        pad=token["<pad>"], mask=-1, cls=token["<cls>"], eos=None,
         gene_of_token=tuple(genes),
         symbols={gene: symbol for symbol, gene in of_symbol.items()},
         bins=bins,
