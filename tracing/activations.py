@@ -1,12 +1,13 @@
-"""Rows of activations for training and evaluating dictionaries: streamed cell by cell, every layer from one forward pass.
+"""Rows of activations for training and evaluating dictionaries: streamed cell by cell, all chosen layers from one forward pass.
 
-Only gene positions count. Rows of many cells are shuffled together in a buffer, so that one step of the optimiser does not see one
-cell alone; memory is the buffer, whatever the number of cells.
+Only gene positions count. Rows of many cells are shuffled together in a buffer, so that one step of the optimiser does not see one cell alone. At most
+`BUFFER_ROWS` rows, one cell and one batch are held for each layer, whatever the number of cells. The stream knows where it stands and
+can go on from there: the same batches come, whether it was interrupted or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,37 +17,96 @@ from torch import Tensor
 BUFFER_ROWS = 32_768
 
 
-def cell_rows(adapter: Any, tokens: np.ndarray, layers: Sequence[int]) -> dict[int, Tensor]:
-    """Outputs of the layers at the gene positions of one cell, [genes, d] each."""
-    states = adapter.clean_states(tokens)
-    genes = adapter.gene_positions(tokens)
-    return {layer: states[layer][genes].clone() for layer in layers}
+@torch.no_grad()
+def cell_rows(adapter: Any, cell: np.ndarray, layers: Sequence[int]) -> dict[int, Tensor]:
+    """Outputs of the layers at the gene positions of one cell, [genes, d] each; nothing after the last of them is computed."""
+    genes, state, rows = adapter.gene_positions(cell), adapter.embed(cell)[None], {}
+    for layer in range(max(layers) + 1):
+        state = adapter.layer(layer, state)
+        if layer in layers:
+            rows[layer] = state[0, genes]
+    return rows
 
 
-def stream(
-    adapter: Any, cells: Sequence[np.ndarray], layers: Sequence[int], batch_rows: int, generator: torch.Generator
-) -> Iterator[dict[int, Tensor]]:
-    """Shuffled batches of rows for one epoch; every layer's batch has the same (cell, position) pairs. The last, short batch is kept."""
-    held: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    rows, rest = 0, None
-    order = torch.randperm(len(cells), generator=generator).tolist()
-    for i, cell in enumerate(order):
-        for layer, states in cell_rows(adapter, cells[cell], layers).items():
-            held[layer].append(states)
-        rows += len(held[layers[0]][-1])
-        last = i + 1 == len(order)
-        if rows < BUFFER_ROWS and not last:
-            continue
-        buffer = {layer: torch.cat([*([rest[layer]] if rest else []), *parts]) for layer, parts in held.items()}
-        held, rows = {layer: [] for layer in layers}, 0
-        size = len(buffer[layers[0]])
-        shuffled = torch.randperm(size, generator=generator)
-        whole = size if last else size - size % batch_rows
-        for start in range(0, whole, batch_rows):
-            chosen = shuffled[start : min(start + batch_rows, whole)].to(buffer[layers[0]].device)
-            yield {layer: buffer[layer][chosen] for layer in layers}
-        left = shuffled[whole:].to(buffer[layers[0]].device)
-        rest = {layer: buffer[layer][left] for layer in layers} if len(left) else None
+class RowStream:
+    """Shuffled batches of rows, epoch after epoch; every layer's batch has the same (cell, position) pairs.
+
+    Parameters
+    ----------
+    adapter, cells, layers
+        Model, its cells, and the layers whose outputs are wanted.
+    batch_rows
+        Rows of a batch; the last batch of an epoch is shorter and kept.
+    seed
+        Seed of the order of cells and rows.
+    """
+
+    def __init__(self, adapter: Any, cells: Sequence[np.ndarray], layers: Sequence[int], batch_rows: int, seed: int) -> None:
+        self.adapter, self.cells, self.layers, self.batch_rows = adapter, cells, tuple(layers), batch_rows
+        self.genes = [len(adapter.gene_positions(cell)) for cell in cells]
+        self.rows = sum(self.genes)
+        self._generator = torch.Generator().manual_seed(seed)
+        # Where it stands: the epoch, the first cell of the buffer at hand, and the batches taken from it.
+        self.epoch, self._cell, self._batch = 0, 0, 0
+        self._at_epoch = self._at_buffer = self._generator.get_state()
+        self._rest: dict[int, Tensor] = {}
+        self._buffer: dict[int, Tensor] = {}
+
+    @property
+    def capacity(self) -> int:
+        """Most rows held for a layer."""
+        return min(self.rows, BUFFER_ROWS + max(self.genes) + self.batch_rows)
+
+    def batches(self, epochs: int, pause: Callable[[], None] = lambda: None) -> Iterator[dict[int, Tensor]]:
+        """Batches [rows, d] by layer up to the end of the last epoch; `pause` is called between cells."""
+        while self.epoch < epochs:
+            self._generator.set_state(self._at_epoch)
+            order = torch.randperm(len(self.cells), generator=self._generator).tolist()
+            if self._cell == 0:
+                self._at_buffer = self._generator.get_state()
+            self._generator.set_state(self._at_buffer)
+            while self._cell < len(order):
+                size, after = self._fill(order, pause)
+                shuffled = torch.randperm(size, generator=self._generator).to(self.adapter.device)
+                whole = size if after == len(order) else size - size % self.batch_rows
+                for number in range(self._batch, -(-whole // self.batch_rows)):
+                    self._batch = number + 1
+                    yield self._take(shuffled[number * self.batch_rows : min((number + 1) * self.batch_rows, whole)])
+                self._rest = self._take(shuffled[whole:]) if whole < size else {}
+                self._cell, self._batch, self._at_buffer = after, 0, self._generator.get_state()
+            self.epoch, self._cell, self._at_epoch = self.epoch + 1, 0, self._generator.get_state()
+
+    def _take(self, chosen: Tensor) -> dict[int, Tensor]:
+        return {layer: self._buffer[layer][chosen] for layer in self.layers}
+
+    def _fill(self, order: Sequence[int], pause: Callable[[], None]) -> tuple[int, int]:
+        """Fill the buffer from the cell at hand on; gives the rows in it and the cell after."""
+        if not self._buffer:
+            shape, device = (self.capacity, self.adapter.width), self.adapter.device
+            self._buffer = {layer: torch.empty(shape, dtype=torch.float32, device=device) for layer in self.layers}
+        size = len(next(iter(self._rest.values()))) if self._rest else 0
+        for layer, rows in self._rest.items():
+            self._buffer[layer][:size] = rows
+        fresh, at = 0, self._cell
+        while at < len(order) and fresh < BUFFER_ROWS:
+            pause()
+            for layer, rows in cell_rows(self.adapter, self.cells[order[at]], self.layers).items():
+                self._buffer[layer][size : size + len(rows)] = rows
+            size, fresh, at = size + self.genes[order[at]], fresh + self.genes[order[at]], at + 1
+        return size, at
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Where the stream stands after the batch last taken: tensors and numbers."""
+        tensors = {f"stream.rest.{layer}": rows for layer, rows in self._rest.items()}
+        tensors |= {"stream.at_epoch": self._at_epoch.clone(), "stream.at_buffer": self._at_buffer.clone()}
+        return tensors, {"epoch": self.epoch, "cell": self._cell, "batch": self._batch}
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> None:
+        """Go on from where `state` was taken."""
+        self.epoch, self._cell, self._batch = numbers["epoch"], numbers["cell"], numbers["batch"]
+        self._at_epoch, self._at_buffer = tensors["stream.at_epoch"].cpu(), tensors["stream.at_buffer"].cpu()
+        rest = {layer: tensors.get(f"stream.rest.{layer}") for layer in self.layers}
+        self._rest = {layer: rows.to(self.adapter.device) for layer, rows in rest.items() if rows is not None}
 
 
 class Moments:
@@ -59,7 +119,7 @@ class Moments:
 
     def add(self, x: Tensor) -> None:
         """Take rows [N, d] in."""
-        y = x.double().cpu()
+        y = x.cpu().double()
         self.rows += len(y)
         self.sum += y.sum(0)
         self.product += y.T @ y
@@ -73,3 +133,8 @@ class Moments:
     def covariance(self) -> Tensor:
         """Covariance of the rows, [d, d]."""
         return self.product / self.rows - torch.outer(self.mean, self.mean)
+
+    def components(self, k: int) -> tuple[Tensor, Tensor]:
+        """Mean [d] and the k leading directions of variance, [k, d]."""
+        _, vectors = torch.linalg.eigh(self.covariance)
+        return self.mean.float(), vectors[:, -k:].T.float()

@@ -1,19 +1,21 @@
 """Train a TopK sparse autoencoder at each layer, on streamed activations, and measure it on held-out cells.
 
-With rows x centred by the training mean m and scaled to unit mean square,
+One pass over the training cells gives mean, scale and starting columns of each layer (the survey), `epochs` more train
+(`tracing.learner`). Layers that fit the memory together share these passes; which layers share them changes nothing in the result.
+Quality is measured on cells the training never saw: variance explained beside a PCA with as many active numbers a row (k components), dead share, and L0.
 
-    loss = |x - x^|^2 / |x|^2  +  1/32 |e - e^|^2 / |e|^2
+A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for weights, gradients and Adam's averages, ``2 F d`` for the
+starting rows and ``4 batch F`` for a step. Besides, the states of one cell at one layer at a time.
 
-where x^ uses the k largest latents and e^ reconstructs the residual e = x - x^ from the largest of the latents that have not fired
-lately (Gao et al., Scaling and evaluating sparse autoencoders, 2024), which keeps latents from dying. Decoder columns have unit norm
-throughout; the encoder starts as their transpose, and the columns start at training rows. Quality is measured on cells the
-training never saw: variance explained beside a PCA with as many active numbers a row, dead share, and L0.
+The state is written now and then and when interrupted; the same options go on from there to the same weights. A layer whose
+dictionary is there already is not trained again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from scircuit.run import write_json
+from scircuit.run import canonical_json, write_json
 from scircuit.settings import TrainConfig, UserError
-from tracing.activations import Moments, cell_rows, stream
-from tracing.dictionaries import Dictionary, save_dictionary
+from tracing import activations, checkpoint
+from tracing.activations import Moments, RowStream, cell_rows
+from tracing.dictionaries import load_dictionaries, save_dictionary
+from tracing.dictionaries.feature_catalogue import write_own
+from tracing.learner import Learner
+from tracing.plan import parse_bytes
+from tracing.quality import evaluate
 from tracing.split import held_out
 
-_AUXILIARY = 1 / 32
+CHECKPOINT_SECONDS = 120.0
 _WARMUP, _DECAY = 0.05, 0.3  # shares of the steps at the start and at the end
+_FORMAT = 1  # of what the weights depend on beside the options; a checkpoint of another is not gone on from
+_RESULT = ("expansion", "k", "epochs", "batch_rows", "learning_rate", "held_out", "seed")
+_MEASURED = ("variance_explained", "pca_variance_explained", "dead_share", "l0", "rows_held_out")
+
+Report = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -63,77 +74,8 @@ class TrainReport:
     rows_held_out: int
 
 
-class _Learner:
-    """One layer's autoencoder in training."""
-
-    def __init__(self, layer: int, moments: Moments, rows: Tensor, config: TrainConfig, device: torch.device) -> None:
-        self.layer, self.k = layer, config.k
-        width = rows.shape[1]
-        self.mean = moments.mean.float().to(device)
-        self.unit = float(moments.covariance.trace() / width) ** 0.5
-        columns = (rows - self.mean) / self.unit
-        columns = columns + 0.05 * columns.std() * torch.randn(columns.shape, generator=torch.Generator().manual_seed(config.seed)).to(device)
-        self.decoder = functional.normalize(columns, dim=1).requires_grad_(True)
-        self.encoder = self.decoder.detach().clone().requires_grad_(True)
-        self.encoder_bias = torch.zeros(len(rows), device=device, requires_grad=True)
-        self.decoder_bias = torch.zeros(width, device=device, requires_grad=True)
-        self.optimiser = torch.optim.Adam(
-            [self.encoder, self.decoder, self.encoder_bias, self.decoder_bias], lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8
-        )
-        self.silent = torch.zeros(len(rows), dtype=torch.long, device=device)  # rows since a latent last fired
-        self._fit_encoder_length((rows - self.mean) / self.unit)
-
-    @torch.no_grad()
-    def _fit_encoder_length(self, x: Tensor) -> None:
-        """Scale the encoder so that the first reconstruction is as long as it should be: columns that overlap would overshoot."""
-        values, indices = functional.linear(x, self.encoder).topk(self.k, dim=1)
-        guess = self._decode(values.relu(), indices)
-        self.encoder *= (x * guess).sum() / guess.pow(2).sum()
-
-    def step(self, rows: Tensor, rate: float, patience: int) -> None:
-        x = (rows - self.mean) / self.unit
-        a = functional.linear(x, self.encoder, self.encoder_bias)
-        values, indices = a.topk(self.k, dim=1)
-        values = values.relu()
-        residual = x - self._decode(values, indices)
-        loss = residual.pow(2).sum() / x.pow(2).sum()
-        with torch.no_grad():
-            self.silent += len(rows)
-            self.silent[indices[values > 0]] = 0
-            dead = self.silent > patience
-        number = min(int(dead.sum()), max(self.k, x.shape[1] // 2))
-        if number:
-            spare, which = a.masked_fill(~dead, float("-inf")).topk(number, dim=1)
-            error = residual.detach()
-            loss = loss + _AUXILIARY * (error - self._decode(spare.relu(), which, bias=False)).pow(2).sum() / error.pow(2).sum()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.zero_grad()
-        loss.backward()
-        with torch.no_grad():
-            # Only the part of the gradient that turns a column is of use: its length is fixed.
-            grad = self.decoder.grad
-            if grad is not None:
-                grad -= (grad * self.decoder).sum(1, keepdim=True) * self.decoder
-            self.optimiser.step()
-            self.decoder.copy_(functional.normalize(self.decoder, dim=1))
-
-    def _decode(self, values: Tensor, indices: Tensor, bias: bool = True) -> Tensor:
-        dense = torch.zeros(len(values), len(self.decoder), device=values.device).scatter(1, indices, values)
-        return dense @ self.decoder + (self.decoder_bias if bias else 0.0)
-
-    def dictionary(self, provenance: dict[str, Any]) -> Dictionary:
-        """The result in the units of the activations; columns keep unit norm, so biases carry the scale."""
-        return Dictionary(
-            self.layer, self.encoder, self.encoder_bias * self.unit, self.decoder, self.decoder_bias * self.unit, self.mean,
-            rule="topk", k=self.k, provenance=provenance,
-        ).to("cpu")  # fmt: skip
-
-
-def train_dictionaries(
-    adapter: Any, cohort: Any, config: TrainConfig, progress: Callable[..., None] | None = None
-) -> list[TrainReport]:
-    """Train, evaluate and write one dictionary per layer.
+def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress: Report | None = None) -> list[TrainReport]:
+    """Train, evaluate and write one dictionary per layer; go on where the same training was interrupted.
 
     Parameters
     ----------
@@ -142,120 +84,223 @@ def train_dictionaries(
     cohort
         Cells (`tracing.cells.Cohort`); a share is held out by barcode (`tracing.split`).
     config
-        Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder.
+        Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder, memory.
     progress
         Called with (steps done, steps, note).
 
     Returns
     -------
-    One report per layer. ``config.out`` gets ``layerLL/`` folders and ``metrics.json``.
+    One report per layer. ``config.out`` gets ``layerLL/`` folders (dictionary, and firing rates on the held-out cells) and ``metrics.json``.
 
     Raises
     ------
     UserError
-        If a layer does not exist, k exceeds the number of latents, or there are too few cells or rows.
+        If a layer does not exist, k exceeds the number of latents, there are too few cells or rows, the folder holds a
+        dictionary of another training, or the training diverges.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once the state is on disk.
     """
-    layers = tuple(config.layers) or tuple(range(adapter.n_layers))
-    outside = [layer for layer in layers if not 0 <= layer < adapter.n_layers]
-    if outside:
-        raise UserError(f"layers {outside} do not exist: the model has layers 0 to {adapter.n_layers - 1}", "choose existing layers")
-    latents = config.expansion * adapter.width
-    if not 0 < config.k <= latents:
-        raise UserError(f"k = {config.k} of {latents} latents", "choose k between 1 and expansion x width")
     started = time.perf_counter()
-    test = held_out(cohort.barcodes, config.held_out, config.seed)
-    train_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if not h]
-    test_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if h]
-    generator = torch.Generator().manual_seed(config.seed)
-
-    moments = {layer: Moments(adapter.width) for layer in layers}
-    first: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    for tokens in train_cells:
-        for layer, rows in cell_rows(adapter, tokens, layers).items():
-            moments[layer].add(rows)
-            share = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed))[: -(-2 * latents // len(train_cells))]
-            first[layer].append(rows[share.to(rows.device)])
-    total_rows = moments[layers[0]].rows
-    if total_rows < latents:
-        raise UserError(f"{total_rows:,} gene positions in {len(train_cells)} cells for {latents:,} latents", "give more cells or a smaller expansion")
-
-    learners = []
-    for layer in layers:
-        pool = torch.cat(first[layer])
-        chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(config.seed + layer))
-        chosen = chosen.repeat(-(-latents // len(pool)))[:latents]
-        learners.append(_Learner(layer, moments[layer], pool[chosen.to(pool.device)].clone(), config, adapter.device))
-
-    steps = config.epochs * -(-total_rows // config.batch_rows)
-    done = 0
-    with torch.enable_grad():
-        for _ in range(config.epochs):
-            for batch in stream(adapter, train_cells, layers, config.batch_rows, generator):
-                rate = config.learning_rate * min(1.0, (done + 1) / (_WARMUP * steps), max(0.0, steps - done) / (_DECAY * steps))
-                for learner in learners:
-                    learner.step(batch[learner.layer].clone(), rate, patience=min(total_rows, 100 * config.batch_rows))
-                done += 1
+    job = _Job(adapter, cohort, config)
+    reports = {layer: report for layer in job.layers if (report := job.finished(layer)) is not None}
+    groups = [group for group in job.groups() if not set(group) <= set(reports)]
+    each = config.epochs * -(-job.rows // config.batch_rows)
+    with checkpoint.Interruption() as stop:
+        for number, group in enumerate(groups):
+            def say(done: int, note: str, number: int = number) -> None:
                 if progress is not None:
-                    progress(done, steps, f"layers {layers[0]}..{layers[-1]}")
+                    progress(number * each + done, len(groups) * each, note)
 
-    provenance = {
-        "cells_file": cohort.file.name, "cells_sha256": cohort.sha256, "filters": list(cohort.filters), "cells": len(train_cells),
-        "held_out": [b for b, h in zip(cohort.barcodes, test, strict=True) if h], "rows": total_rows, "model": adapter.name,
-        "model_sha256": adapter.sha256, "seed": config.seed, "epochs": config.epochs, "batch_rows": config.batch_rows,
-        "learning_rate": config.learning_rate,
-        "trained_on": f"{len(train_cells)} cells of {cohort.file.name}, {total_rows} positions, {config.epochs} epochs, seed {config.seed}",
-    }  # fmt: skip
-    dictionaries = {learner.layer: learner.dictionary(provenance) for learner in learners}
-    quality = evaluate(adapter, dictionaries, test_cells, {layer: _components(moments[layer], config.k) for layer in layers})
-    reports = []
-    for layer, dictionary in dictionaries.items():
-        dictionary.provenance |= quality[layer]
-        path = save_dictionary(dictionary, config.out)
-        measured = {k: quality[layer][k] for k in ("variance_explained", "pca_variance_explained", "dead_share", "l0", "rows_held_out")}
-        reports.append(TrainReport(layer, path, rows=total_rows, **measured))
+            todo = tuple(layer for layer in group if layer not in reports)
+            path = Path(config.out) / ".training" / f"{_hash([job.id, group])}.safetensors"
+            reports |= {report.layer: report for report in _Group(job, todo, path, stop, say).train()}
+    ordered = [reports[layer] for layer in job.layers]
     write_json(Path(config.out) / "metrics.json", {
-        "layers": [{k: v for k, v in asdict(r).items() if k != "path"} for r in reports], "seconds": round(time.perf_counter() - started, 1),
-        "expansion": config.expansion, "k": config.k, **{k: v for k, v in provenance.items() if k != "held_out"}, "held_out": provenance["held_out"],
-        "torch": torch.__version__,
+        "layers": [{k: v for k, v in asdict(r).items() if k != "path"} for r in ordered], "seconds": round(time.perf_counter() - started, 1),
+        "expansion": config.expansion, "k": config.k, **job.provenance, "torch": torch.__version__,
     })  # fmt: skip
-    return reports
+    return ordered
 
 
-def _components(moments: Moments, k: int) -> tuple[Tensor, Tensor]:
-    """Training mean and the k leading directions of variance, [k, d]."""
-    _, vectors = torch.linalg.eigh(moments.covariance)
-    return moments.mean.float(), vectors[:, -k:].T.float()
+class _Job:
+    """What is to be trained: checked options, the split of the cells, and the identity of the result."""
 
-
-@torch.inference_mode()
-def evaluate(
-    adapter: Any, dictionaries: dict[int, Dictionary], cells: Sequence[np.ndarray], components: dict[int, tuple[Tensor, Tensor]] | None = None
-) -> dict[int, dict[str, Any]]:
-    """Quality of dictionaries on cells: variance explained, dead share, L0 and, given components, that of the PCA."""
-    layers = tuple(dictionaries)
-    moments = {layer: Moments(adapter.width) for layer in layers}
-    error, pca_error, active = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0)
-    fired = {layer: torch.zeros(d.n_features, dtype=torch.bool) for layer, d in dictionaries.items()}
-    for tokens in cells:
-        for layer, on_device in cell_rows(adapter, tokens, layers).items():
-            x = on_device.cpu()
-            moments[layer].add(x)
-            values, indices = dictionaries[layer].encode_topk(x)
-            error[layer] += float((x - dictionaries[layer].decode_topk(values, indices)).pow(2).sum())
-            active[layer] += int((values > 0).sum())
-            fired[layer][indices[values > 0]] = True
-            if components is not None:
-                mean, directions = components[layer]
-                centred = x - mean
-                pca_error[layer] += float((centred - centred @ directions.T @ directions).pow(2).sum())
-    result = {}
-    for layer in layers:
-        rows = moments[layer].rows
-        total = float(moments[layer].covariance.trace()) * rows
-        result[layer] = {
-            "variance_explained": 1 - error[layer] / total, "dead_share": 1 - float(fired[layer].float().mean()),
-            "l0": active[layer] / rows, "rows_held_out": rows,
+    def __init__(self, adapter: Any, cohort: Any, config: TrainConfig) -> None:
+        self.adapter, self.config = adapter, config
+        self.layers = tuple(dict.fromkeys(config.layers)) or tuple(range(adapter.n_layers))
+        outside = [layer for layer in self.layers if not 0 <= layer < adapter.n_layers]
+        if outside:
+            raise UserError(f"layers {outside} do not exist: the model has layers 0 to {adapter.n_layers - 1}", "choose existing layers")
+        self.latents = config.expansion * adapter.width
+        if not 0 < config.k <= self.latents:
+            raise UserError(f"k = {config.k} of {self.latents} latents", "choose k between 1 and expansion x width")
+        if config.epochs < 1 or config.batch_rows < 1 or not 0 < config.learning_rate < float("inf"):
+            raise UserError(
+                f"{config.epochs} epochs of batches of {config.batch_rows} rows at learning rate {config.learning_rate}", "give positive numbers"
+            )  # fmt: skip
+        test = held_out(cohort.barcodes, config.held_out, config.seed)
+        self.train_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if not h]
+        self.test_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if h]
+        genes = [len(adapter.gene_positions(cell)) for cell in self.train_cells]
+        self.rows, self.longest = sum(genes), max(genes)
+        if self.rows < self.latents:
+            raise UserError(
+                f"{self.rows:,} gene positions in {len(genes)} cells for {self.latents:,} latents", "give more cells or a smaller expansion"
+            )  # fmt: skip
+        options = {name: getattr(config, name) for name in _RESULT}
+        self.id = _hash({
+            "format": _FORMAT, "buffer": activations.BUFFER_ROWS, **options, "model": adapter.sha256, "cells": cohort.sha256,
+            "barcodes": list(cohort.barcodes), "input": hashlib.sha256(b"".join(np.ascontiguousarray(t).tobytes() for t in cohort.tokens)).hexdigest(),
+        })  # fmt: skip
+        self.provenance: dict[str, Any] = {
+            "cells_file": cohort.file.name, "cells_sha256": cohort.sha256, "filters": list(cohort.filters), "cells": len(self.train_cells),
+            "held_out": [b for b, h in zip(cohort.barcodes, test, strict=True) if h], "rows": self.rows, "model": adapter.name,
+            "model_sha256": adapter.sha256, "seed": config.seed, "epochs": config.epochs, "batch_rows": config.batch_rows,
+            "learning_rate": config.learning_rate, "training": self.id,
+            "trained_on": f"{len(self.train_cells)} cells of {cohort.file.name}, {self.rows} positions, {config.epochs} epochs, seed {config.seed}",
         }  # fmt: skip
-        if components is not None:
-            result[layer]["pca_variance_explained"] = 1 - pca_error[layer] / total
-    return result
+
+    def finished(self, layer: int) -> TrainReport | None:
+        """Report of a layer that this very training has made already.
+
+        Raises
+        ------
+        UserError
+            If the folder holds a dictionary of this layer from another training.
+        """
+        place = Path(self.config.out) / f"layer{layer:02d}"
+        if not (place / "config.json").exists():
+            return None
+        known = load_dictionaries(place)[layer].provenance
+        if known.get("training") != self.id:
+            raise UserError(f"{place} holds a dictionary of another training ({known.get('trained_on', 'not stated')})", "give another --out, or delete it")
+        return TrainReport(layer, place, rows=self.rows, **{name: known[name] for name in _MEASURED})
+
+    def groups(self) -> Iterator[tuple[int, ...]]:
+        """Layers that are trained together: as many as the memory holds, at least one."""
+        d, f, batch = self.adapter.width, self.latents, self.config.batch_rows
+        held = min(self.rows, activations.BUFFER_ROWS + self.longest + batch)
+        each = 4 * (held * d + 10 * f * d + 4 * batch * f) + 8 * d * d
+        size = max(1, (parse_bytes(self.config.memory) or len(self.layers) * each) // each)
+        for start in range(0, len(self.layers), size):
+            yield self.layers[start : start + size]
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
+
+class _Group:
+    """Layers that are trained in the same passes: those of the checkpoint at `path`, or where there is none, `layers`."""
+
+    def __init__(
+        self, job: _Job, layers: tuple[int, ...], path: Path, stop: checkpoint.Interruption, say: Callable[[int, str], None]
+    ) -> None:  # fmt: skip
+        kept = checkpoint.load(path)
+        layers = tuple(kept[1]["layers"]) if kept else layers
+        self.job, self.layers, self.path, self.stop, self.say = job, layers, path, stop, say
+        self.note = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}..{layers[-1]}"
+        self.moments = {layer: Moments(job.adapter.width) for layer in layers}
+        self.first: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+        self.stream = RowStream(job.adapter, job.train_cells, layers, job.config.batch_rows, job.config.seed)
+        self.learners: list[Learner] = []
+        self.surveyed = self.done = 0
+        self.saved = time.monotonic()
+        if kept:
+            self._restore(*kept)
+
+    def train(self) -> list[TrainReport]:
+        """Survey, train, evaluate, write."""
+        self._survey()
+        if not self.learners:
+            self._start()
+        config = self.job.config
+        steps = config.epochs * -(-self.job.rows // config.batch_rows)
+        with torch.enable_grad():
+            for batch in self.stream.batches(config.epochs, self._pause):
+                rate = config.learning_rate * min(1.0, (self.done + 1) / (_WARMUP * steps), max(0.0, steps - self.done) / (_DECAY * steps))
+                for learner in self.learners:
+                    learner.step(batch[learner.layer], rate, patience=min(self.job.rows, 100 * config.batch_rows))
+                self.done += 1
+                self.say(self.done, self.note)
+                self._pause()
+        self._save()
+        reports = self._write()
+        self.path.unlink(missing_ok=True)
+        if not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
+        return reports
+
+    def _survey(self) -> None:
+        """Moments of every layer, and some rows of every cell at which columns may start."""
+        cells, latents = self.job.train_cells, self.job.latents
+        for number in range(self.surveyed, len(cells)):
+            self._pause()
+            self.say(0, f"survey of {self.note}: cell {number + 1} of {len(cells)}")
+            for layer, rows in cell_rows(self.job.adapter, cells[number], self.layers).items():
+                self.moments[layer].add(rows)
+                share = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.job.config.seed))[: -(-2 * latents // len(cells))]
+                self.first[layer].append(rows[share.to(rows.device)])
+            self.surveyed = number + 1
+
+    def _start(self) -> None:
+        """Learners at rows drawn from those of the survey, which are then let go."""
+        latents, seed = self.job.latents, self.job.config.seed
+        for layer in self.layers:
+            pool = torch.cat(self.first.pop(layer))
+            chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed + layer)).repeat(-(-latents // len(pool)))[:latents]
+            self.learners.append(Learner(layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config))
+
+    def _pause(self) -> None:
+        """Between two steps or cells: keep the state if it is time, stop if asked."""
+        if self.stop.asked or time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
+            self._save()
+        if self.stop.asked:
+            raise KeyboardInterrupt
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        for layer, moments in self.moments.items():
+            tensors |= {f"{layer}.sum": moments.sum, f"{layer}.product": moments.product}
+        for layer, parts in self.first.items():
+            if parts:
+                tensors[f"{layer}.first"] = torch.cat(parts)
+        for learner in self.learners:
+            tensors |= learner.state()
+        rest, place = self.stream.state()
+        facts = {"layers": self.layers, "surveyed": self.surveyed, "rows": self.moments[self.layers[0]].rows, "done": self.done, "stream": place}
+        checkpoint.save(self.path, tensors | rest, facts)
+        self.saved = time.monotonic()
+
+    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        self.surveyed, self.done = facts["surveyed"], facts["done"]
+        device = self.job.adapter.device
+        for layer, moments in self.moments.items():
+            moments.rows, moments.sum, moments.product = facts["rows"], tensors[f"{layer}.sum"], tensors[f"{layer}.product"]
+            if f"{layer}.first" in tensors:
+                self.first[layer] = [tensors[f"{layer}.first"].to(device)]
+        if any(name.endswith(".encoder") for name in tensors):
+            for layer in self.layers:
+                self.first.pop(layer)
+                rows = torch.zeros(self.job.latents, self.job.adapter.width, device=device)
+                learner = Learner(layer, self.moments[layer], rows, self.job.config)
+                learner.restore(tensors)
+                self.learners.append(learner)
+            self.stream.restore(tensors, facts["stream"])
+
+    def _write(self) -> list[TrainReport]:
+        config, job = self.job.config, self.job
+        dictionaries = {learner.layer: learner.dictionary(dict(job.provenance)) for learner in self.learners}
+        components = {layer: self.moments[layer].components(config.k) for layer in self.layers}
+        quality = evaluate(job.adapter, dictionaries, job.test_cells, components)
+        reports = []
+        for layer, dictionary in dictionaries.items():
+            measured = {name: quality[layer][name] for name in _MEASURED}
+            dictionary.provenance |= measured
+            place = Path(config.out) / f"layer{layer:02d}"
+            place.mkdir(parents=True, exist_ok=True)
+            # The dictionary comes last: where it is, the layer is finished.
+            write_own(place, quality[layer]["activation_freq"], quality[layer]["mean_activation"])
+            save_dictionary(dictionary.to("cpu"), config.out)
+            reports.append(TrainReport(layer, place, rows=job.rows, **measured))
+        return reports

@@ -17,6 +17,7 @@ class TrainResult:
     """One report per layer, and where the dictionaries are."""
 
     out: Path
+    k: int
     reports: tuple[Any, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -24,15 +25,13 @@ class TrainResult:
         return {"out": str(self.out), "layers": [{k: v for k, v in vars(r).items() if isinstance(v, (int, float, str))} for r in self.reports]}
 
     def __str__(self) -> str:
-        lines = [f"dictionaries in {self.out}", "  layer  variance explained  PCA of equal size  dead  L0"]
-        lines += [
-            f"  {r.layer:5d}  {r.variance_explained:18.1%}  {r.pca_variance_explained:17.1%}  {r.dead_share:4.0%}  {r.l0:.1f}" for r in self.reports
-        ]
-        return "\n".join(lines)
+        lines = [f"dictionaries in {self.out}, measured on held-out cells", "  layer  variance explained  by a PCA  dead  L0"]
+        lines += [f"  {r.layer:5d}  {r.variance_explained:18.1%}  {r.pca_variance_explained:8.1%}  {r.dead_share:4.0%}  {r.l0:.1f}" for r in self.reports]
+        return "\n".join([*lines, f"  the PCA has {self.k} components: as many active numbers a row as a dictionary with k = {self.k}"])
 
 
 def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, *, quiet: bool = False, **options: Any) -> TrainResult:  # noqa: ARG001
-    """Train a TopK SAE at each chosen layer and write it with its provenance.
+    """Train a TopK SAE at each chosen layer and write it with its provenance; the same call goes on where it was interrupted.
 
     Raises
     ------
@@ -54,7 +53,7 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
         show_checks(cohort.report)
     progress = Progress("training", 1.0, "", quiet=quiet)
     reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
-    return TrainResult(config.out, tuple(reports))
+    return TrainResult(config.out, config.k, tuple(reports))
 
 
 command = verb_command("train", TrainConfig, train, database=False)

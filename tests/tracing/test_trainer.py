@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
+import signal
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +15,8 @@ import pytest
 import torch
 
 from scircuit.settings import TrainConfig, UserError
-from tracing.activations import stream
+from tracing import checkpoint
+from tracing.activations import RowStream, cell_rows
 from tracing.dictionaries import load_dictionaries
 from tracing.split import check_unseen, held_out
 from tracing.trainer import evaluate, train_dictionaries
@@ -29,15 +34,17 @@ class SparseWorld:
         self.directions = torch.nn.functional.normalize(torch.randn(CAUSES, WIDTH, generator=g), dim=1)
         self.offset = torch.randn(WIDTH, generator=g) * 5
 
-    def clean_states(self, tokens):
-        states = []
-        for layer in range(self.n_layers):
-            g = torch.Generator().manual_seed(int(tokens[1]) * 2 + layer)
-            which = torch.stack([torch.randperm(CAUSES, generator=g)[:ACTIVE] for _ in tokens])
-            size = torch.rand(len(tokens), ACTIVE, generator=g) + 0.5
-            states.append(10 * torch.einsum("nk,nkd->nd", size, self.directions[which]) + self.offset)
-            states[-1][[0, -1]] = 1e4  # specials must not be trained on
-        return states
+    def embed(self, tokens):
+        self.tokens = tokens
+        return torch.zeros(len(tokens), WIDTH)
+
+    def layer(self, layer, _states):
+        g = torch.Generator().manual_seed(int(self.tokens[1]) * 2 + layer)
+        which = torch.stack([torch.randperm(CAUSES, generator=g)[:ACTIVE] for _ in self.tokens])
+        size = torch.rand(len(self.tokens), ACTIVE, generator=g) + 0.5
+        states = 10 * torch.einsum("nk,nkd->nd", size, self.directions[which]) + self.offset
+        states[[0, -1]] = 1e4  # specials must not be trained on
+        return states[None]
 
     def gene_positions(self, tokens):
         return torch.arange(1, len(tokens) - 1)
@@ -98,7 +105,8 @@ def test_columns_have_unit_norm_and_provenance_is_kept(trained):
 
 
 def test_progress_counts_every_step(trained):
-    assert trained[2][-1] == (20 * 18, 20 * 18) and len(trained[2]) == 20 * 18
+    steps = [step for step in trained[2] if step[0]]
+    assert steps == [(n, 20 * 18) for n in range(1, 20 * 18 + 1)]
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
@@ -111,12 +119,165 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
 def test_stream_gives_every_gene_row_once(monkeypatch):
     monkeypatch.setattr("tracing.activations.BUFFER_ROWS", 500)
     world, cells = SparseWorld(), cohort(30).tokens
-    batches = list(stream(world, cells, (0, 1), 100, torch.Generator().manual_seed(0)))
+    batches = list(RowStream(world, cells, (0, 1), 100, 0).batches(1))
     assert [len(b[0]) for b in batches] == [100] * 19 + [20]
-    everything = torch.cat([world.clean_states(t)[1][1:-1] for t in cells])
+    everything = torch.cat([cell_rows(world, t, (1,))[1] for t in cells])
     streamed = torch.cat([b[1] for b in batches])
     assert torch.equal(everything.sort(dim=0).values, streamed.sort(dim=0).values)
     assert not torch.equal(everything[:100], streamed[:100])
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 19, 20, 33, 39])
+def test_a_stream_goes_on_from_where_it_stood(stop, monkeypatch):
+    monkeypatch.setattr("tracing.activations.BUFFER_ROWS", 500)
+    world, cells = SparseWorld(), cohort(30).tokens
+    whole = [b[1] for b in RowStream(world, cells, (1,), 100, 0).batches(2)]
+    first = RowStream(world, cells, (1,), 100, 0)
+    taken = [b[1] for b in islice(first.batches(2), stop)]
+    tensors, place = first.state()
+    second = RowStream(world, cells, (1,), 100, 0)
+    second.restore({name: t.clone() for name, t in tensors.items()}, place)
+    taken += [b[1] for b in second.batches(2)]
+    assert len(whole) == len(taken) == 40
+    assert all(torch.equal(a, b) for a, b in zip(whole, taken, strict=True))
+
+
+def held_rows():
+    """Rows in all tensors [N, d] that are alive."""
+    return sum(len(t) for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter) and t.ndim == 2 and t.shape[1] == WIDTH)
+
+
+def test_the_rows_held_are_those_of_the_buffer_however_many_the_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracing.activations.BUFFER_ROWS", 600)
+    peak = {}
+    for cells in (40, 160):
+        before = held_rows()
+        most = []
+
+        def look(done, _total, _note, before=before, most=most):
+            if done % 8 == 1:
+                most.append(held_rows() - before)
+
+        train_dictionaries(SparseWorld(), cohort(cells), config(tmp_path / str(cells), epochs=1, layers=(1,), batch_rows=64), look)
+        peak[cells] = max(most)
+    # Buffer, one cell and one batch; a batch in work; weights, gradients and Adam's averages of 64 latents, moments and the like.
+    assert peak[160] < 600 + 64 + 64 + 64 + 10 * 64 + 200 < 144 * 64 / 5
+    assert abs(peak[160] - peak[40]) < 100
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(step):
+    def progress(done, _total, note):
+        if done == step and "survey" not in note:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("steps", [(1,), (5,), (6, 7, 20), (35,), (36,)])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, steps):
+    monkeypatch.setattr("tracing.activations.BUFFER_ROWS", 500)
+    monkeypatch.setattr("tracing.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint at each pause
+    options = {"epochs": 3, "batch_rows": 100}
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
+    reached = []
+    for step in steps:
+        with pytest.raises(Killed):
+            train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), killed_at(step))
+        assert list((tmp_path / "cut").glob("layer*")) == [] and len(list((tmp_path / "cut" / ".training").iterdir())) == 1
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), lambda done, _total, _note: reached.append(done))
+    assert min(d for d in reached if d) >= steps[-1]  # it went on; it did not begin anew
+    whole, cut = (load_dictionaries(tmp_path / name) for name in ("whole", "cut"))
+    assert [d.sha256 for d in whole.values()] == [d.sha256 for d in cut.values()]
+    assert whole[0].provenance == cut[0].provenance
+    assert not (tmp_path / "cut" / ".training").exists()
+
+
+def test_a_survey_that_is_killed_goes_on_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracing.trainer.CHECKPOINT_SECONDS", 0.0)
+    seen = []
+
+    def progress(_done, _total, note):
+        seen.append(note)
+        if note.endswith("cell 7 of 18") and seen.count(note) == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", epochs=1), progress)
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", epochs=1), progress)
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", epochs=1))
+    assert sum(note.endswith("cell 3 of 18") for note in seen) == 1 and sum(note.endswith("cell 7 of 18") for note in seen) == 2
+    assert load_dictionaries(tmp_path / "cut")[1].sha256 == load_dictionaries(tmp_path / "whole")[1].sha256
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint(tmp_path, number):
+    options = {"epochs": 3, "batch_rows": 100}
+
+    def progress(done, _total, _note):
+        if done == 11:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), progress)
+    assert signal.getsignal(signal.SIGTERM) is before
+    reached = []
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), lambda done, _total, _note: reached.append(done))
+    assert reached[0] == 12
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
+    assert load_dictionaries(tmp_path / "cut")[1].sha256 == load_dictionaries(tmp_path / "whole")[1].sha256
+
+
+def test_layers_give_the_same_weights_alone_and_together(tmp_path):
+    calls = []
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "together", epochs=1))
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "apart", epochs=1, memory="1k"), lambda *call: calls.append(call))
+    together, apart = (load_dictionaries(tmp_path / name) for name in ("together", "apart"))
+    assert [d.sha256 for d in together.values()] == [d.sha256 for d in apart.values()]
+    assert {note for _, _, note in calls if "survey" not in note} == {"layer 0", "layer 1"}
+    assert max(done for done, _, _ in calls) == calls[-1][1]
+
+
+def test_a_finished_training_is_not_done_again_and_another_is_not_overwritten(tmp_path):
+    first = train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=1, layers=(1,)))
+    calls = []
+    again = train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=1), lambda *call: calls.append(call))
+    assert again[1] == first[0] and {note for _, _, note in calls if "survey" not in note} == {"layer 0"}
+    with pytest.raises(UserError, match=r"layer00 holds a dictionary of another training .18 cells of world"):
+        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=2))
+
+
+def test_firing_rates_on_held_out_cells_are_kept(trained):
+    reports, out, _ = trained
+    world = SparseWorld()
+    held = held_out(cohort().barcodes, 0.1, 0)
+    for layer, dictionary in load_dictionaries(out).items():
+        z = dictionary.encode(torch.cat([cell_rows(world, t, (layer,))[layer] for t, h in zip(cohort().tokens, held, strict=True) if h]))
+        catalogue = dictionary.catalogue
+        assert catalogue is not None
+        np.testing.assert_allclose(catalogue.activation_freq, (z > 0).double().mean(0).numpy(), atol=1e-12)
+        np.testing.assert_allclose(catalogue.mean_activation, z.double().mean(0).numpy(), rtol=1e-5)
+        assert catalogue.is_dead.mean() == reports[layer].dead_share
+
+
+def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"training of layer 0 diverged(.|\n)*--learning-rate"):
+        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=2, learning_rate=1e30))
+    assert not (tmp_path / ".training").exists()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    with pytest.raises(Killed):
+        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path), killed_at(3))
+    path = tmp_path / ".training" / "x.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match=r"x\.safetensors is damaged(.|\n)*begins anew"):
+        checkpoint.load(path)
 
 
 def test_the_split_is_by_barcode():
@@ -134,6 +295,8 @@ def test_impossible_settings_are_refused(tmp_path):
         train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(7,)))
     with pytest.raises(UserError, match="k = 65 of 64 latents"):
         train_dictionaries(SparseWorld(), cohort(), config(tmp_path, k=65))
+    with pytest.raises(UserError, match=r"0 epochs of batches of 256 rows at learning rate 0\.003"):
+        train_dictionaries(SparseWorld(), cohort(), config(tmp_path, epochs=0))
     with pytest.raises(UserError, match=r"\d+ gene positions in 9 cells for 3,200 latents"):
         train_dictionaries(SparseWorld(), cohort(10), config(tmp_path, expansion=100))
 
