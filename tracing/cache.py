@@ -36,6 +36,11 @@ class Firing(NamedTuple):
         part = slice(self.start[feature], self.start[feature + 1])
         return self.positions[part], self.values[part]
 
+    def above(self) -> np.ndarray:
+        """Positions where each feature is above zero, [F]; where members of the top k count, it can fire without being so."""
+        size = np.diff(self.start)
+        return np.bincount(np.repeat(np.arange(len(size)), size)[self.values.cpu().numpy() > 0], minlength=len(size))
+
 
 @dataclass(frozen=True)
 class CleanCell:

@@ -75,6 +75,7 @@ class Ablation:
         self.offsets = dict(zip(self.targets, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.n_targets = sum(sizes)
         self.counts = np.stack([np.diff(c.firing[layer].start) for c in cells], 1)  # [F, cells] active positions
+        self._above = np.stack([c.firing[layer].above() > 0 for c in cells], 1)  # else active by rank alone: nothing to remove
 
     def columns(self, target: int) -> slice:
         """Where a measured layer's targets are among all targets."""
@@ -113,7 +114,7 @@ class Ablation:
         counts = self.counts[features]
         jobs, slots = [], []
         for c in range(len(self.cells)):
-            for chosen in self._batches(counts[:, c], context, pairs or self.plan.pairs):
+            for chosen in self._batches(counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs):
                 jobs.append(partial(self._batch, c, features, chosen, directions, context, effect))
                 slots.append((c, chosen))
         done, total = 0, int((counts > 0).sum())

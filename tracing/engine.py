@@ -7,7 +7,7 @@ each. Several source layers are several tracers over the same clean cells (`open
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +24,16 @@ from tracing.context import EXACT, context_name, parse_context
 from tracing.effects import Ablation, Effects, Progress
 from tracing.floors import floors_of, zero_edit
 from tracing.layers import check_layers, targets_of
+from tracing.legacy.rule import legacy_sources
 from tracing.plan import Plan, make_plan, make_tiles
+from tracing.skew import Null, null_draws
 from tracing.statistics import Tests, edge_statistics
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+    from tracing.control_edges import Rule
     from tracing.controls import ControlResult
     from tracing.models.base import Adapter
 
@@ -40,12 +43,13 @@ _STATISTICS = 2**24  # effects whose statistics are computed at once
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What one work unit found; edges are gated, the p values are those of every live test."""
+    """What one work unit found; edges are gated, the p values are those of every live test, `null` is drawn for those that can be called."""
 
     name: str
     edges: pa.Table
     p_values: np.ndarray
     p_counts: np.ndarray
+    null: Null
     live: int
     pairs: int
     zero_edit_max: float
@@ -140,6 +144,10 @@ class Tracer:
         """Names of the work units: whole tiles of sources."""
         return list(self._units)
 
+    def tiles_of(self, unit: str) -> list[np.ndarray]:
+        """Tiles of a work unit: source features that are computed together."""
+        return self._units[unit]
+
     def features_of(self, unit: str) -> np.ndarray:
         """Source features of a work unit."""
         return np.concatenate(self._units[unit])
@@ -215,8 +223,8 @@ class Tracer:
         if name not in self._units:
             raise ValueError(f"no work unit {name!r}; this run has {len(self._units)}: {', '.join(self.units[:3])} ...")
         total = int((self.ablation.counts[self.features_of(name)] > 0).sum())
-        tables, p, pairs, edges = [], [], 0, 0
-        for tile in self._units[name]:
+        tables, p, null, pairs, edges = [], [], [], 0, 0
+        for tile in self.tiles_of(name):
             before, so_far = pairs, edges
             found = self.effects(tile, progress=lambda done, _t, _e: progress(before + done, total, so_far) if progress else None)  # noqa: B023
             pairs += int(found.active.sum())
@@ -224,14 +232,19 @@ class Tracer:
             for start in range(0, len(tile), step):
                 part = slice(start, start + step)
                 tests = edge_statistics(found.effects[part], found.active[part], self.floors)
-                stored = np.flatnonzero((tests.p <= self.config.gate_p) | legacy_rule(tests.d, tests.n, tests.n_pos))
+                # in a legacy run also what other rules on d could call an edge, so that they can be compared
+                other = legacy_rule(tests.d, tests.n, tests.n_pos) | (self.config.legacy & (np.abs(tests.d) > 0.5))
+                stored = np.flatnonzero((tests.p <= self.config.gate_p) | other)
                 tables.append(self._edges(tile[part], found.passthrough[part], found.positions[part], tests, stored))
                 p.append(tests.p)
+                null.append(null_draws(tests, [(self.config.seed, self.layer, int(f)) for f in tile[part]]))
                 edges += len(stored)
         if progress:
             progress(total, total, edges)
         p_values, p_counts = np.unique(np.concatenate(p), return_counts=True)
-        return UnitResult(name, pa.concat_tables(tables), p_values, p_counts, int(p_counts.sum()), pairs, max(self.zero_edit.values()))
+        return UnitResult(
+            name, pa.concat_tables(tables), p_values, p_counts, Null.joined(null), int(p_counts.sum()), pairs, max(self.zero_edit.values())
+        )
 
     def effects(
         self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None, batch: int = 0,
@@ -284,25 +297,24 @@ class Tracer:
 
         return describe([self])
 
-    def run_controls(self, p_threshold: float, min_support: int = 6, progress: Progress | None = None) -> ControlResult:
+    def run_controls(self, rule: Rule, progress: Progress | None = None) -> ControlResult:
         """Runs that could refute the edges, on a sample of sources; see `tracing.controls`.
 
         Parameters
         ----------
-        p_threshold
-            p that belongs to the q threshold in the real run (``QTable.threshold``), so that edges and controls face one rule.
-        min_support
-            Least cells with an effect.
+        rule
+            What an edge is in the real run, so that edges and controls face one rule.
         progress
             Called with (pairs done, pairs, edges of the controls).
         """
         from tracing.controls import run_controls
 
-        return run_controls(self, p_threshold, min_support, progress)
+        return run_controls(self, rule, progress)
 
     def _choose_sources(self) -> np.ndarray:
         counts, dictionary = self.ablation.counts, self.dictionaries[self.layer]
-        chosen = np.array(sorted(set(self.config.features)), np.int64) if self.config.features else np.arange(dictionary.n_features)
+        every = legacy_sources(dictionary) if self.config.legacy else np.arange(dictionary.n_features)
+        chosen = np.array(sorted(set(self.config.features)), np.int64) if self.config.features else every
         outside = chosen[(chosen < 0) | (chosen >= dictionary.n_features)]
         if len(outside):
             raise UserError(

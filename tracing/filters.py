@@ -7,7 +7,7 @@ none of them.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -94,11 +94,16 @@ def _counts(values: np.ndarray) -> dict[str, int]:
     return {str(names[i]): int(counts[i]) for i in np.lexsort((names, -counts))}
 
 
+def describing(columns: Iterable[object]) -> list[str]:
+    """Those columns of obs that tell populations apart: cell lines and species first."""
+    lower = {str(c).lower(): str(c) for c in columns}
+    return [lower[n] for n in (*_EXCLUSIVE, *_SHOWN) if n in lower]
+
+
 def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, int]]:
     """Cells per value of each filtered column and of the columns that describe populations."""
     filtered = [parse(text)[0] for text in where]
-    lower = {str(c).lower(): str(c) for c in obs.columns}
-    columns = dict.fromkeys([*filtered, *(lower[n] for n in (*_EXCLUSIVE, *_SHOWN) if n in lower)])
+    columns = dict.fromkeys([*filtered, *describing(obs.columns)])
     result = {}
     for column in columns:
         counts = _counts(_text(pd.Series(obs[column])))

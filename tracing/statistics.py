@@ -50,7 +50,8 @@ class Tests(NamedTuple):
         return np.where(active[source] & (np.abs(x) > floors[target, None]), x, 0.0)
 
     def halves(self, chosen: np.ndarray) -> np.ndarray:
-        """In how many halves of the cells (even and odd) the chosen tests keep the sign of the mean with p <= 0.05."""
+        """In how many halves of the cells (even and odd) the chosen tests (positions or mask) keep the sign of the mean with p <= 0.05."""
+        chosen = np.arange(len(self.p))[chosen]
         found = np.zeros(len(chosen), np.int64)
         step = max(1, _AT_ONCE // self.given[0].shape[1])
         for start in range(0, len(chosen), step):

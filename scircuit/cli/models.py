@@ -96,6 +96,7 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     from tracing.cells import load_cohort
     from tracing.context import parse_context
     from tracing.layers import check_layers
+    from tracing.legacy.cells import load_legacy_cohort
     from tracing.models import load_model
     from tracing.plan import parse_bytes
 
@@ -109,7 +110,8 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     dictionaries = load_dictionaries_for(adapter, config.dictionaries)
     targets = check_layers(adapter, dictionaries, config)
     chosen = replace(config, n_cells=0) if all_cells else config
-    return Inputs(adapter, dictionaries, load_cohort(chosen, adapter.vocabulary, input_length(config, adapter)), targets)
+    load = load_legacy_cohort if config.legacy else load_cohort
+    return Inputs(adapter, dictionaries, load(chosen, adapter.vocabulary, input_length(config, adapter)), targets)
 
 
 def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool = False) -> tuple[TraceConfig, Inputs]:

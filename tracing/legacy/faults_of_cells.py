@@ -1,0 +1,122 @@
+"""What is wrong with the published choice and tokenisation of cells, in the numbers of the cells at hand.
+
+Each line is ok where the choice does no harm to these cells; the expectation is what `scircuit trace` does without ``legacy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from tracing import filters
+from tracing.checks import CheckLine
+from tracing.identifiers import merge
+from tracing.legacy.choice import DRAWN, SEED, Choice
+from tracing.legacy.tokens import Columns, legacy_order
+from tracing.scale import Scale
+from tracing.tokenise import tokenise_matrix
+from tracing.vocabulary import Vocabulary
+
+_TOP = 200
+_LINEAR = {"log1p of normalised counts": np.expm1, "log2(x + 1) of normalised counts": lambda x: np.exp2(x) - 1}
+
+
+def faults_of_choice(choice: Choice) -> list[CheckLine]:
+    """Population and place in the file of the cells that were taken."""
+    lines = [_population(choice), _draw(choice)]
+    if choice.missing:
+        lines.append(
+            CheckLine("legacy labels", False, f"{choice.missing:,} cells without a value of obs/gene were read as its last category", "left out")
+        )
+    return lines
+
+
+def _population(choice: Choice) -> CheckLine:
+    controls = choice.obs.iloc[choice.controls]
+    traced, all_of_them = filters.composition(choice.obs.iloc[choice.rows], ()), filters.composition(controls, ())
+    found = f"obs/gene alone chose {len(choice.controls):,} controls of {choice.total:,} cells"
+    for column in list(all_of_them)[:3]:
+        found += f"; {column} of the {len(choice.rows):,} traced: {_counts(traced[column])}, of all controls: {_counts(all_of_them[column])}"
+    if not all_of_them:
+        found += "; obs names no cell line, so a mixture would not show"
+    return CheckLine("legacy population", filters.check_mixed(controls, (), False).ok, found, "one population by explicit filters, or a declared mixture")
+
+
+def _draw(choice: Choice) -> CheckLine:
+    n, first, last = len(choice.rows), int(choice.rows[0]), int(choice.rows[-1])
+    drawn = f"{len(choice.drawn):,} of {len(choice.controls):,} controls drawn with seed {SEED}" if len(choice.controls) > DRAWN else f"all {len(choice.drawn):,} controls"
+    if n == len(choice.drawn):
+        return CheckLine("legacy draw", True, f"{drawn}, all traced", "every cell, or cells drawn at random")
+    found = f"{drawn}, sorted, the first {n:,} traced: rows {first:,} to {last:,} of {choice.total:,}, the first {(last + 1) / choice.total:.2%} of the file"
+    return CheckLine("legacy draw", False, found, "cells drawn at random")
+
+
+def faults_of_tokens(
+    values: np.ndarray, v: np.ndarray, known: Columns, scale: Scale, tokens: Sequence[np.ndarray], vocabulary: Vocabulary, length: int
+) -> list[CheckLine]:
+    """What the order of genes owes to the logarithms, to equal values and to repeated genes.
+
+    Parameters
+    ----------
+    values, v
+        Values as stored [cells, genes of the file] and rank values [cells, known columns].
+    known, scale
+        The known columns, and on which scale the values were found to be.
+    tokens
+        Token ids of each cell.
+    vocabulary, length
+        Of the model; longest input in tokens.
+    """
+    mapped = values[:, known.column].astype(np.float64)
+    linear = _LINEAR.get(scale.name, lambda x: x)(mapped)
+    ties, repeated = [_ties(cell) for cell in v], [len(t) - len(np.unique(t)) for t in tokens]
+    n, cut = np.array([len(t) - 2 for t in tokens]), sum((cell >= 0).sum() > length - 2 for cell in v)
+    again = len(known.token) - len(np.unique(known.token))
+    return [
+        _logarithms(linear, v, known, scale, tokens, vocabulary, length),
+        CheckLine(
+            "legacy ties", not any(ties), f"{sum(ties):,} gene tokens of {int(n.sum()):,} share their value with the one before, in {np.count_nonzero(ties)} of "
+            f"{len(n)} cells; this platform's sort decided their order", "equal values in the order of token ids",
+        ),
+        CheckLine(
+            "legacy duplicates", not any(repeated), f"{again:,} columns repeat a gene, {sum(repeated):,} tokens repeat one in their cell",
+            "columns of the same gene summed",
+        ),
+        CheckLine("legacy tokens", True, f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median / most), {cut:,} cells cut", "shown"),
+    ]  # fmt: skip
+
+
+def _logarithms(
+    linear: np.ndarray, v: np.ndarray, known: Columns, scale: Scale, tokens: Sequence[np.ndarray], vocabulary: Vocabulary, length: int
+) -> CheckLine:
+    from scipy.stats import spearmanr
+
+    counts, genes = merge(sparse.csr_matrix(linear), known.genes)
+    official = tokenise_matrix(counts, genes, vocabulary, length)
+    other = sum(not np.array_equal(a, b) for a, b in zip(tokens, official, strict=True))
+    rho, overlap = [], []
+    for cell, ours in zip(linear / known.median, v, strict=True):
+        order = legacy_order(ours)
+        if len(order) > 2:
+            agreement: Any = spearmanr(cell[order], ours[order])
+            rho.append(float(agreement[0]))
+            top = min(_TOP, len(order) // 2)
+            overlap.append(len(np.intersect1d(order[:top], order[np.argsort(-cell[order], kind="stable")[:top]])) / top)
+    logged = "X is counts, logged before the division by the median" if scale.counts else f"X is {scale.name}, and is normalised and logged again before the division by the median"
+    found = f"{logged}: {other:,} of {len(tokens):,} cells get other tokens or another order than officially"
+    if rho:
+        found += f" (Spearman {min(rho):.3f} to {max(rho):.3f}, top {_TOP} or half of the genes shared {min(overlap):.0%} to {max(overlap):.0%})"
+    return CheckLine("legacy scale", not other, found, "CP10k of counts / median, no logarithm")
+
+
+def _ties(v: np.ndarray) -> int:
+    found = v[legacy_order(v)]
+    return int((found[1:] == found[:-1]).sum())
+
+
+def _counts(counts: dict[str, int]) -> str:
+    listed = list(counts.items())
+    return ", ".join(f"{value} {n:,}" for value, n in listed[:6]) + (", ..." if len(listed) > 6 else "")

@@ -1,0 +1,118 @@
+"""What is wrong with the published activity and edge rules, in the numbers of the run at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracing.calibrate import legacy_rule
+from tracing.checks import CheckLine
+from tracing.legacy.null import LegacyNull, legacy_null
+from tracing.legacy.rule import SOURCE_FREQUENCY, faults_of_rule
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEAST_CELLS = 6  # fewer cells with an effect cannot reach p 0.05 by sign flips
+TIE = 1e-4
+
+
+def faults_before(tracer: Any) -> list[CheckLine]:
+    """What can be said of a legacy run after its clean pass and before any ablation (`tracing.engine.Tracer`)."""
+    firing = [cell.firing[tracer.layer] for cell in tracer.cells]
+    return [*faults_of_rule(len(tracer.cells)), *faults_of_activity(firing, tracer.sources)]
+
+
+def faults_after(tracer: Any, edges: pa.Table, calibrated: np.ndarray | None = None) -> list[CheckLine]:
+    """What can be said when it is complete; the published null is drawn for a random sample of ``control_features`` sources.
+
+    Parameters
+    ----------
+    tracer
+        `tracing.engine.Tracer` of the run.
+    edges, calibrated
+        See `faults_of_edges`.
+    """
+    size, seed = min(tracer.config.control_features, len(tracer.sources)), tracer.config.seed
+    sample = np.sort(np.random.default_rng(seed).choice(tracer.sources, size, replace=False))
+    found = tracer.effects(sample)
+    return faults_of_edges(edges, max(tracer.zero_edit.values()), calibrated, legacy_null(found.effects, found.active, sample, seed=seed))
+
+
+def faults_of_activity(firing: Sequence[Any], sources: np.ndarray) -> list[CheckLine]:
+    """Where the source layer's features count as active although their value is 0, and which features are left out.
+
+    Parameters
+    ----------
+    firing
+        Inverted index of the source layer of each cell (`tracing.cache.Firing`), members of the top k with value 0 included.
+    sources
+        Features that will be ablated.
+    """
+    member = np.stack([np.diff(cell.start) for cell in firing])
+    above = np.stack([cell.above() for cell in firing])
+    silent, counted = int((member - above)[:, sources].sum()), int(member[:, sources].sum())
+    empty_pairs, pairs = int(((member > 0) & (above == 0))[:, sources].sum()), int((member > 0)[:, sources].sum())
+    fires = (above > 0).sum(0)
+    left_out, idle = np.setdiff1d(np.flatnonzero(fires >= 2), sources), int((fires[sources] < 2).sum())
+    return [
+        CheckLine(
+            "legacy activity", not silent, f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,} (feature, cell) pairs nothing "
+            "is removed, and the cell counts with effects of exactly 0", "active where the value is above 0",
+        ),
+        CheckLine(
+            "legacy sources", not len(left_out), f"activation_freq of the dictionary's catalogue, not these cells, chose {len(sources):,} features: {idle:,} of them fire in "
+            f"fewer than 2 cells here, and {len(left_out):,} others do but are left out (below {SOURCE_FREQUENCY})", "features active in at least 2 of these cells",
+        ),
+    ]  # fmt: skip
+
+
+def faults_of_edges(
+    edges: pa.Table, zero_edit_max: float = 0.0, calibrated: np.ndarray | None = None, null: LegacyNull | None = None
+) -> list[CheckLine]:
+    """What the published edge rule did to the tests of a run.
+
+    Parameters
+    ----------
+    edges
+        Tests of kind Feature-AFFECTS-Feature; all with |d| > 0.5 must be among them for the counts of edges under other rules to be complete.
+    zero_edit_max
+        Largest effect of editing nothing.
+    calibrated
+        Which of them are edges by the calibrated rule.
+    null
+        The published sign-flip null on a sample of sources.
+    """
+    n, n_pos, n_neg, d, mean = (edges.column(name).to_numpy(zero_copy_only=False) for name in ("n", "n_pos", "n_neg", "d", "mean"))
+    edge = legacy_rule(d, n, n_pos)
+    total = int(edge.sum())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        symmetric = (n >= 2) & (np.abs(d) > 0.5) & (np.maximum(n_pos, n_neg) / (n_pos + n_neg) > 0.7)
+    negated = legacy_rule(-d, n, n_neg)
+    few, tied = int((edge & (n_pos + n_neg < LEAST_CELLS)).sum()), int((np.abs(np.abs(d) - 0.5) <= TIE).sum())
+    noise = int((edge & (np.abs(mean) <= zero_edit_max)).sum())
+    lines = [
+        CheckLine(
+            "legacy consistency", bool((edge == symmetric).all()), f"{int((edge & (d < 0)).sum()):,} of {total:,} edges are negative; with all effects negated there are "
+            f"{int(negated.sum()):,} edges; counting signs among effects that are not 0, {int((edge & ~symmetric).sum()):,} edges go and {int((symmetric & ~edge).sum()):,} "
+            f"come, {int((symmetric & (d > 0)).sum()):,} of {int(symmetric.sum()):,} positive", "the same edges for negated effects",
+        ),
+        CheckLine("legacy support", not few, f"{few:,} of {total:,} edges have an effect in fewer than {LEAST_CELLS} cells, where no sign-flip p reaches 0.05", "none"),
+        CheckLine("legacy floor", not noise, f"{noise:,} edges have a mean effect no larger than that of editing nothing ({zero_edit_max:.1e})", "none"),
+        CheckLine("legacy ties", not tied, f"{tied:,} tests have |d| within {TIE} of 0.5, where rounding decides", "none"),
+    ]  # fmt: skip
+    if calibrated is not None:
+        both = int((edge & calibrated).sum())
+        lines.append(CheckLine("legacy edges", both == total, f"{both:,} of {total:,} are edges by the calibrated rule too", "all of them"))
+    if null is not None:
+        tests, kept = null.surviving()
+        lines.append(
+            CheckLine(
+                "legacy null", null.fdr <= 0.05, f"FDR {null.fdr:.2%} on {len(null.features)} sources by the published sign-flip null ({null.expected.sum():,.1f} "
+                f"expected for {null.observed.sum():,} edges); {tests:,} of {null.tests.sum():,} live tests and {int(kept.sum()):,} edges survive q 0.05",
+                "at most 5%; published 3.64%",
+            )
+        )  # fmt: skip
+    return lines
