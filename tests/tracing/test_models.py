@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -159,3 +160,74 @@ def test_cells_that_do_not_fit_the_model(folder):
         adapter.clean_states(torch.tensor([5, 60]))
     with pytest.raises(UserError, match="no tokens"):
         adapter.clean_states(torch.tensor([], dtype=torch.long))
+
+
+def test_weights_that_are_no_numbers_are_refused(folder):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.encoder.layer.2.output.dense.weight"][0, :3] = torch.tensor([float("nan"), float("inf"), 1.0])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"2 values of bert\.encoder\.layer\.2\.output\.dense\.weight are NaN or infinite"):
+        load_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+def test_half_precision_is_cast_and_said(folder, dtype, form):
+    from safetensors.torch import load_file, save_file
+
+    full = load_file(folder / "model.safetensors")
+    half = {k: v.to(dtype) for k, v in full.items()}
+    if form == "bin":
+        (folder / "model.safetensors").unlink()
+        torch.save(half, folder / "pytorch_model.bin")
+    else:
+        save_file(half, folder / "model.safetensors", {"format": "pt"})
+    adapter = load_model(folder, device="cpu")
+    assert adapter.dtype == torch.float32 and all(p.dtype == torch.float32 for p in adapter.parameters())
+    name = "bert.encoder.layer.0.intermediate.dense.weight"
+    assert torch.equal(dict(adapter.model.named_parameters())[name], full[name].to(dtype).float())
+    lines = {line.name: line for line in adapter.self_check()}
+    assert lines["weights"].found.startswith(f"stored as {str(dtype).removeprefix('torch.')}, cast to float32") and lines["weights"].ok
+    assert all(line.ok for line in lines.values())
+
+
+def test_a_model_of_another_vocabulary_is_refused_when_cells_are_to_be_read(folder):
+    with pytest.raises(UserError, match="the model tiny-model has 60 tokens, the dictionary of geneformer-v2 has 20,275"):
+        _ = load_model(folder, device="cpu").vocabulary
+
+
+def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
+    """25,426 tokens of which only pad and mask are no genes, no cls and eos; the published pickles are not here, so ids are made up."""
+    from scipy import sparse
+
+    from tracing.tokenise import tokenise_matrix
+    from tracing.vocabulary import geneformer_v2
+
+    model = tiny_model(layers=2, vocabulary=25_426, seed=1)
+    model.save_pretrained(tmp_path / "v1", safe_serialization=True)
+    adapter = load_model(tmp_path / "v1", device="cpu")
+    with pytest.raises(UserError, match=r"25,426 tokens \(Geneformer V1, whose dictionaries are not shipped here\)"):
+        _ = adapter.vocabulary
+    known = geneformer_v2()
+    genes = list({**known.symbol_to_ensembl, **known.outside}.values())[:25_424][::-1]
+    token = {"<pad>": 0, "<mask>": 1, **{g: i + 2 for i, g in enumerate(genes)}}
+    (tmp_path / "v1" / "token_dictionary.json").write_text(json.dumps(token))
+    with pytest.raises(UserError, match=r"has no gene_median_dictionary\.json"):
+        _ = load_model(tmp_path / "v1", device="cpu").vocabulary
+    median = {g: 1.0 + i % 7 for i, g in enumerate(genes)}
+    (tmp_path / "v1" / "gene_median_dictionary.json").write_text(json.dumps(median))
+    adapter = load_model(tmp_path / "v1", device="cpu")
+    vocabulary = adapter.vocabulary
+    assert (len(vocabulary), vocabulary.cls, vocabulary.eos, vocabulary.framing) == (25_426, None, None, 0)
+    some = [known.symbol_to_ensembl["GATA1"], known.symbol_to_ensembl["CDK1"], known.symbol_to_ensembl["MPO"]]
+    cell = tokenise_matrix(sparse.csr_matrix([[3.0, 0.0, 40.0]]), some, vocabulary, 40)[0]
+    order = sorted((some[0], some[2]), key=lambda g: -{some[0]: 3.0, some[2]: 40.0}[g] / median[g])
+    assert cell.tolist() == [token[g] for g in order]
+    assert adapter.gene_positions(cell).tolist() == [0, 1] and adapter.gene_tokens(np.array([1, 5, 2])).tolist() == [5, 2]
+    assert all(line.ok for line in adapter.self_check())
+    del median[genes[5]]
+    (tmp_path / "v1" / "gene_median_dictionary.json").write_text(json.dumps(median))
+    with pytest.raises(UserError, match=f"1 of 25,424 genes have no positive median, such as {genes[5]}"):
+        _ = load_model(tmp_path / "v1", device="cpu").vocabulary
