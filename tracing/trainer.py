@@ -86,7 +86,7 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
     config
         Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder, memory.
     progress
-        Called with (steps done, steps, note).
+        Called with (steps done, steps, note); the survey counts as many steps as an epoch.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
     job = _Job(adapter, cohort, config)
     reports = {layer: report for layer in job.layers if (report := job.finished(layer)) is not None}
     groups = [group for group in job.groups() if not set(group) <= set(reports)]
-    each = config.epochs * -(-job.rows // config.batch_rows)
+    each = (1 + config.epochs) * job.steps
     with checkpoint.Interruption() as stop:
         for number, group in enumerate(groups):
             def say(done: int, note: str, number: int = number) -> None:
@@ -143,6 +143,7 @@ class _Job:
         self.test_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if h]
         genes = [len(adapter.gene_positions(cell)) for cell in self.train_cells]
         self.rows, self.longest = sum(genes), max(genes)
+        self.steps = -(-self.rows // config.batch_rows)  # of one epoch
         if self.rows < self.latents:
             raise UserError(
                 f"{self.rows:,} gene positions in {len(genes)} cells for {self.latents:,} latents", "give more cells or a smaller expansion"
@@ -215,14 +216,14 @@ class _Group:
         if not self.learners:
             self._start()
         config = self.job.config
-        steps = config.epochs * -(-self.job.rows // config.batch_rows)
+        steps = config.epochs * self.job.steps
         with torch.enable_grad():
             for batch in self.stream.batches(config.epochs, self._pause):
                 rate = config.learning_rate * min(1.0, (self.done + 1) / (_WARMUP * steps), max(0.0, steps - self.done) / (_DECAY * steps))
                 for learner in self.learners:
                     learner.step(batch[learner.layer], rate, patience=min(self.job.rows, 100 * config.batch_rows))
                 self.done += 1
-                self.say(self.done, self.note)
+                self.say(self.job.steps + self.done, self.note)
                 self._pause()
         self._save()
         reports = self._write()
@@ -236,7 +237,7 @@ class _Group:
         cells, latents = self.job.train_cells, self.job.latents
         for number in range(self.surveyed, len(cells)):
             self._pause()
-            self.say(0, f"survey of {self.note}: cell {number + 1} of {len(cells)}")
+            self.say(self.job.steps * number // len(cells), f"survey of {self.note}: cell {number + 1} of {len(cells)}")
             for layer, rows in cell_rows(self.job.adapter, cells[number], self.layers).items():
                 self.moments[layer].add(rows)
                 share = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.job.config.seed))[: -(-2 * latents // len(cells))]

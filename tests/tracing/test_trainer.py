@@ -63,7 +63,7 @@ def config(out, **options):
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("dictionaries")
     steps = []
-    reports = train_dictionaries(SparseWorld(), cohort(), config(out), lambda done, total, note: steps.append((done, total)))
+    reports = train_dictionaries(SparseWorld(), cohort(), config(out), lambda *call: steps.append(call))
     return reports, out, steps
 
 
@@ -105,8 +105,10 @@ def test_columns_have_unit_norm_and_provenance_is_kept(trained):
 
 
 def test_progress_counts_every_step(trained):
-    steps = [step for step in trained[2] if step[0]]
-    assert steps == [(n, 20 * 18) for n in range(1, 20 * 18 + 1)]
+    steps = [step for step in trained[2] if "survey" not in step[2]]
+    assert steps == [(n, 21 * 18, "layers 0..1") for n in range(19, 21 * 18 + 1)]
+    survey = [step for step in trained[2] if "survey" in step[2]]
+    assert survey[-1] == (17, 21 * 18, "survey of layers 0..1: cell 72 of 72")
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
@@ -169,9 +171,11 @@ class Killed(Exception):
     pass
 
 
-def killed_at(step):
+def killed_at(step, epoch=12):
+    """Stop after a step; the survey before counts as many steps as an epoch."""
+
     def progress(done, _total, note):
-        if done == step and "survey" not in note:
+        if done == epoch + step and "survey" not in note:
             raise Killed
 
     return progress
@@ -189,7 +193,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, st
             train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), killed_at(step))
         assert list((tmp_path / "cut").glob("layer*")) == [] and len(list((tmp_path / "cut" / ".training").iterdir())) == 1
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), lambda done, _total, _note: reached.append(done))
-    assert min(d for d in reached if d) >= steps[-1]  # it went on; it did not begin anew
+    assert min(reached) >= 12 + steps[-1]  # it went on; it did not begin anew
     whole, cut = (load_dictionaries(tmp_path / name) for name in ("whole", "cut"))
     assert [d.sha256 for d in whole.values()] == [d.sha256 for d in cut.values()]
     assert whole[0].provenance == cut[0].provenance
@@ -218,7 +222,7 @@ def test_a_signal_leaves_a_checkpoint(tmp_path, number):
     options = {"epochs": 3, "batch_rows": 100}
 
     def progress(done, _total, _note):
-        if done == 11:
+        if done == 12 + 11:
             os.kill(os.getpid(), number)
 
     before = signal.getsignal(signal.SIGTERM)
@@ -227,7 +231,7 @@ def test_a_signal_leaves_a_checkpoint(tmp_path, number):
     assert signal.getsignal(signal.SIGTERM) is before
     reached = []
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), lambda done, _total, _note: reached.append(done))
-    assert reached[0] == 12
+    assert reached[0] == 12 + 12
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
     assert load_dictionaries(tmp_path / "cut")[1].sha256 == load_dictionaries(tmp_path / "whole")[1].sha256
 
@@ -272,7 +276,7 @@ def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(Killed):
-        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path), killed_at(3))
+        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path), killed_at(3, epoch=5))
     path = tmp_path / ".training" / "x.safetensors"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a checkpoint")
