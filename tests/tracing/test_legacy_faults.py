@@ -1,0 +1,90 @@
+"""What is said about the published rules is right: hand examples, and the figures that were measured with the published code."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from tracing.cache import Firing
+from tracing.legacy.faults_of_run import faults_of_activity, faults_of_edges
+from tracing.legacy.null import legacy_null
+from tracing.legacy.rule import faults_of_rule, legacy_sources, noise_rate, passing_support
+
+
+def test_steady_effects_pass_by_sign():
+    # of 20 cells a negative effect is an edge in 5 or more, a positive one in 5 or in 15 or more
+    assert passing_support(20) == ([5, *range(15, 21)], list(range(5, 21)))
+    # one effect of four cells has d = 0.5, which is not above 0.5
+    assert passing_support(4) == ([3, 4], [2, 3, 4])
+    consistency = faults_of_rule(20)[0]
+    assert not consistency.ok and "in 5, 15 to 20 of them, a negative one in 5 to 20" in consistency.found
+
+
+@pytest.mark.parametrize(("n", "rate"), [(2, 0.50), (3, 0.25), (4, 0.36), (5, 0.25), (8, 0.15), (10, 0.074), (20, 0.0185)])
+def test_noise_that_passes(n, rate):
+    assert noise_rate(n) == pytest.approx(rate, abs=0.005)
+
+
+def test_a_single_cell_can_have_no_edge():
+    assert [line.found for line in faults_of_rule(1)] == ["1 cell: no edge is possible"]
+
+
+def test_sources_come_from_the_catalogue():
+    catalogue = SimpleNamespace(activation_freq=np.array([0.0, 0.001, 0.00099, 0.5]))
+    assert legacy_sources(SimpleNamespace(n_features=4, catalogue=catalogue)).tolist() == [1, 3]
+    assert legacy_sources(SimpleNamespace(n_features=4, catalogue=None)).tolist() == [0, 1, 2, 3]
+
+
+def firing(*of_feature):
+    """Values of each feature at its member positions."""
+    values = [v for row in of_feature for v in row]
+    return Firing(np.cumsum([0, *map(len, of_feature)]), torch.arange(len(values)), torch.tensor(values, dtype=torch.float32))
+
+
+def test_activity_without_a_value():
+    cells = [firing([1.0, 0.0], [0.0, 0.0], [2.0], [3.0]), firing([0.0], [1.0], [], [1.0]), firing([], [2.0], [], [])]
+    activity, sources = faults_of_activity(cells, np.array([0, 1, 2]))
+    # F0: 1 of 3 members is above 0; F1: 2 of 4; F2: 1 of 1. Pairs without any: F0 in cell 1, F1 in cell 0
+    assert activity.found.startswith("4 of 8 active positions have value 0; in 2 of 6 (feature, cell) pairs nothing is removed")
+    # F1 fires in two cells, F0 and F2 in one; F3 fires in two and is no source
+    assert "chose 3 features: 2 of them fire in fewer than 2 cells here, and 1 others do" in sources.found
+    clean = faults_of_activity([firing([1.0], [2.0]), firing([1.0], [2.0])], np.array([0, 1]))
+    assert [line.ok for line in clean] == [True, True]
+
+
+def edges(rows):
+    n, n_pos, n_neg, mean, d = zip(*rows, strict=True)
+    return pa.table({"n": n, "n_pos": n_pos, "n_neg": n_neg, "mean": mean, "d": d})
+
+
+def test_edges_by_other_rules():
+    table = edges([
+        (20, 0, 8, -1.0, -0.7),  # an edge because 12 zeros count as not positive
+        (20, 8, 0, 1.0, 0.7),  # its mirror is none
+        (20, 20, 0, 1.0, 2.0),
+        (20, 0, 20, -1e-7, -2.0),  # no larger than nothing
+        (4, 1, 0, 1.0, 0.50000001),  # rounding decides
+        (20, 10, 10, 0.0, 0.1),
+    ])  # fmt: skip
+    lines = {line.name: line for line in faults_of_edges(table, zero_edit_max=1e-6, calibrated=np.array([True, False, True, True, False, False]))}
+    # counted here, 4 are edges: rows 0, 2, 3 and 4 (3 of 4 cells are not positive); negated: rows 1 to 4
+    assert lines["legacy consistency"].found.startswith("2 of 4 edges are negative; with all effects negated there are 4 edges; ")
+    assert "0 edges go and 1 come, 3 of 5 positive" in lines["legacy consistency"].found
+    assert lines["legacy support"].found.startswith("1 of 4 edges have an effect in fewer than 6 cells")
+    assert lines["legacy floor"].found.startswith("1 edges")
+    assert lines["legacy ties"].found.startswith("1 tests")
+    assert lines["legacy edges"].found.startswith("3 of 4")
+    assert not any(line.ok for line in lines.values())
+
+
+def test_harmless_edges_are_said_to_be_so():
+    table = edges([(20, 20, 0, 1.0, 2.0), (20, 0, 20, -1.0, -2.0)])
+    rng = np.random.default_rng(0)
+    null = legacy_null(rng.standard_normal((1, 20, 100)) + 3, np.ones((1, 20), bool), [7], draws=100)
+    lines = faults_of_edges(table, 1e-6, np.ones(2, bool), null)
+    assert all(line.ok for line in lines) and lines[-1].name == "legacy null"
+    assert lines[-1].found.startswith("FDR 2.92% on 1 sources by the published sign-flip null (2.9 expected for 100 edges)") and "100 of 100 live tests and 100 edges survive" in lines[-1].found
