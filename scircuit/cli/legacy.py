@@ -1,0 +1,42 @@
+"""What a legacy run says about itself: after the clean pass and before the first ablation, and when it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scircuit.cli.console import show_checks
+
+if TYPE_CHECKING:
+    from scircuit.cli.running import ActiveRun
+    from tracing.engine import Tracer
+
+_READ = ("target", "n", "n_pos", "n_neg", "mean", "d", "q")
+
+
+def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
+    """Show what is wrong with the published activity and edge rules on these cells."""
+    from tracing.legacy.faults_of_run import faults_before
+
+    for tracer in tracers.values():
+        if not quiet:
+            show_checks(faults_before(tracer))
+
+
+def say_after(run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], quiet: bool) -> dict[str, Any]:
+    """Show what the published edge rule did in a complete run; the lines by source layer, as plain values for the findings."""
+    import pyarrow as pa
+
+    from tracing.calibrate import calibrated
+    from tracing.legacy.faults_of_run import faults_after
+
+    found = {}
+    for layer, tracer in tracers.items():
+        units = set(tracer.units)
+        shards = [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature" and e.unit in units]
+        edges = pa.concat_tables([run.store.read(e).select(_READ) for e in shards])
+        lines = faults_after(tracer, edges, calibrated(edges, scale=scale))
+        if not quiet:
+            show_checks(lines)
+        found[str(layer)] = [[line.name, line.ok, line.found] for line in lines]
+    return found
