@@ -1,4 +1,4 @@
-"""Exact tracing against the plain loop: the same (feature, cell) pairs, both on this machine, and where the engine's time goes.
+"""Exact tracing against the plain loop and frozen against exact, in one run on this machine, and where the engine's time goes.
 
 ``python bench/tracing.py --json`` prints one JSON line: `speedup_demo` (the shipped demo model, cells and dictionaries),
 `speedup_geneformer` (random weights of the shape of Geneformer V2-316M, full-length cells, one pair at a time), `max_abs_diff`
@@ -6,6 +6,10 @@
 per part. The plain loop is ``tests/tracing/reference.py``: whole forward with a hook, two dense decodes, every position encoded,
 clean codes cached; it computes no pass-through, the engine does. Of each, the best time counts, on one core or on all;
 `speedup_one_core` sets both to one.
+
+`frozen_vs_exact`, `peak_rss_gb`, `l5_map_hours_2_cores` (``bench/frozen.py:whole_map``), and `frozen_precision`, `frozen_recall` by layer
+distance on the demo model (``agreement``). ``--device cuda`` measures the Geneformer shape on a GPU instead: at least 5 % of one cell's exact
+pairs, sustained TFLOP/s, and the projected and measured times of the whole map.
 """
 
 from __future__ import annotations
@@ -25,7 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from frozen import agreement, whole_map
+
 from scircuit.settings import TraceConfig
+from tracing.effects import Ablation
 from tracing.engine import Tracer
 from tracing.models import load_model
 from tracing.models.geneformer import Geneformer
@@ -142,7 +151,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     sample = rng.choice(tracer.sources, min(n_features, len(tracer.sources)), replace=False)
     result = compare(tracer, sample, list(cohort.tokens), repeats=2)
-    result |= {"stand_ins": stand_in, "sources": len(tracer.sources), "cells": len(cohort.tokens), "batch": tracer.batch}
+    result |= {"stand_ins": stand_in, "sources": len(tracer.sources), "cells": len(cohort.tokens), "batch": tracer.plan.pairs}
     threads = torch.get_num_threads()
     parts = timed_parts(tracer)
     start = time.perf_counter()
@@ -165,6 +174,18 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
     return result
 
 
+def demo_agreement() -> dict[str, Any]:
+    """Frozen against exact on the shipped demo."""
+    from tracing.cells import load_cohort
+    from tracing.dictionaries import load_dictionaries
+
+    folder = ROOT / "examples"
+    config = TraceConfig(model="m", dictionaries="d", cells=folder / "cells" / "celltypist_sample_559cells.h5ad", mixed=True)
+    adapter = load_model(folder / "model", device="cpu")
+    cohort = load_cohort(config, adapter.vocabulary, adapter.max_length)
+    return agreement(adapter, load_dictionaries(folder / "dictionaries"), cohort, config)
+
+
 def geneformer(positions: int, n_features: int) -> dict[str, Any]:
     """Random weights of the shape of Geneformer V2-316M; source layer 5, targets 6, 11, 17; one full-length cell, one pair a batch."""
     shape = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "positions": positions, "spread": 0.02, "act": "relu", "ffn": 4608}
@@ -182,7 +203,7 @@ def geneformer(positions: int, n_features: int) -> dict[str, Any]:
     counts = np.diff(active)
     usual = int(np.median(counts[counts > 0]))
     sample = np.flatnonzero(np.abs(counts - usual) <= 1)[:n_features]
-    tracer.cells = tracer.cells[:1]
+    tracer.ablation = Ablation(adapter, tracer.dictionaries, tracer.cells[:1], tracer.layer, tracer.targets, tracer.plan, print)
     result = compare(tracer, sample, [cell], repeats=1)
     parts = timed_parts(tracer)
     tracer.effects(sample)
@@ -200,15 +221,26 @@ def main() -> None:
     parser.add_argument("--geneformer-features", type=int, default=2, help="pairs of the Geneformer shape (0: leave out)")
     parser.add_argument("--positions", type=int, default=2048, help="length of the Geneformer cell")
     parser.add_argument("--whole", action="store_true", help="also time the demo's whole map on 20 cells")
+    parser.add_argument("--map-cells", type=int, default=20, help="cells of the whole map at the Geneformer shape (0: leave it out)")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: the Geneformer shape alone, on a GPU")
     args = parser.parse_args()
+    if args.device != "cpu":
+        on_device = whole_map(REFERENCE, args.positions, args.map_cells, device=args.device, share=0.05)
+        name = torch.cuda.get_device_name() if args.device == "cuda" else args.device
+        print(json.dumps({"device": name, "torch": torch.__version__, "cuda": torch.version.cuda, **on_device}, indent=None if args.json else 1))
+        return
     small = demo(args.features, args.cells, whole=False)
     if args.whole:
         small["whole_map"] = demo(4, 20, whole=True)["whole_map"]
     large = geneformer(args.positions, args.geneformer_features) if args.geneformer_features else None
+    local = demo_agreement()
+    mapped = whole_map(REFERENCE, args.positions, args.map_cells) if args.map_cells else {}
     result = {
+        "frozen_vs_exact": mapped.get("frozen_vs_exact"), "frozen_precision": local["frozen_precision"], "frozen_recall": local["frozen_recall"],
+        "peak_rss_gb": mapped.get("peak_rss_gb"), "l5_map_hours_2_cores": mapped.get("l5_map_hours_with_statistics"),
         "speedup_demo": round(small["speedup"], 2), "speedup_geneformer": round(large["speedup"], 2) if large else None,
         "max_abs_diff": max(small["max_abs_diff"], large["max_abs_diff"] if large else 0.0), "threads": threads,
-        "torch": torch.__version__, "demo": small, "geneformer": large,
+        "torch": torch.__version__, "demo": small, "geneformer": large, "agreement": local, "map": mapped,
     }  # fmt: skip
     print(json.dumps(result, indent=None if args.json else 1))
 

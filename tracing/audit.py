@@ -57,7 +57,9 @@ class _Found(NamedTuple):
     legacy: np.ndarray
 
 
-def run_audit(tracer: Tracer, p_threshold: float, min_support: int = 6, progress: Progress | None = None) -> list[Agreement]:
+def run_audit(
+    tracer: Tracer, p_threshold: float, min_support: int = 6, progress: Progress | None = None, further: bool = True
+) -> list[Agreement]:
     """Agreement with exact of the tracer's context and of two and four times its rows; nothing for exact runs.
 
     Parameters
@@ -70,6 +72,8 @@ def run_audit(tracer: Tracer, p_threshold: float, min_support: int = 6, progress
         Least cells with an effect.
     progress
         Called with (pairs done, pairs, 0).
+    further
+        Also two and four times the rows.
     """
     if tracer.context == EXACT:
         return []
@@ -79,7 +83,8 @@ def run_audit(tracer: Tracer, p_threshold: float, min_support: int = 6, progress
         return []
     features = np.sort(np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(pool, size, replace=False))
     first = tracer.context or _FIRST
-    contexts = [*([FROZEN] if tracer.context == FROZEN else []), first, 2 * first, 4 * first, EXACT]
+    steps = [first, 2 * first, 4 * first] if tracer.context == FROZEN else [2 * first, 4 * first]
+    contexts = [tracer.context, *(steps if further else ()), EXACT]
     pairs = int((tracer.ablation.counts[features] > 0).sum())
     found = {}
     for i, context in enumerate(contexts):

@@ -12,10 +12,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import tracing.plan
 from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import SOURCE, TARGETS, edges_of, setup
 
+import tracing.plan
 from scircuit.records import arrow_schema
 from scircuit.settings import UserError
 from tracing.describe import describe
@@ -75,7 +75,7 @@ def test_the_size_of_units_changes_no_bit(context):
 
 
 def test_source_layers_share_the_clean_pass_and_give_what_each_gives_alone():
-    tracer, model, dictionaries, tokens = setup(target_layers=())
+    tracer, _, dictionaries, tokens = setup(target_layers=())
     config = replace(tracer.config, source_layers=(1, 2), target_layers=())
     both = open_tracers(tracer.adapter, dictionaries, tiny_cohort(tokens), config, "trace-test")
     assert list(both) == [1, 2] and both[1].cells is both[2].cells

@@ -1,0 +1,147 @@
+"""The frozen context at Geneformer's shape against the exact one, and against exact on the demo model, layer by layer.
+
+`whole_map` measures, on random weights of the shape of Geneformer V2-316M and full-length cells: exact pairs, one whole cell of all active
+features in the frozen context, and one work unit over all cells with its statistics (for memory and the time of the statistics);
+what a whole map takes is projected from these. `agreement` traces every source of the demo in both contexts.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from scircuit.settings import TraceConfig
+from tracing.audit import run_audit
+from tracing.calibrate import q_table
+from tracing.context import EXACT, FROZEN
+from tracing.effects import Ablation
+from tracing.engine import Tracer
+from tracing.models.geneformer import Geneformer
+
+SOURCE, TARGETS, ACTIVE = 5, (6, 11, 17), 4065  # the published map
+SHAPE = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 4608}
+
+
+def shaped(reference: Any, shape: dict[str, Any], positions: int, n_cells: int, device: str, latents: int = 4608, k: int = 32) -> tuple[Any, Any, Any]:
+    """Random model, dictionaries of every layer that is measured, centred on its states as trained ones are, and full-length cells."""
+    model = reference.tiny_model(positions=positions, **shape)
+    model.set_attn_implementation("sdpa")
+    adapter = Geneformer(model, "geneformer-shape", "", device)
+    layers = (SOURCE, *TARGETS) if shape["layers"] == SHAPE["layers"] else (0, *range(1, shape["layers"]))
+    dictionaries = {t: reference.TinyDictionary(t, shape["width"], latents, k, seed=t) for t in layers}
+    rng = np.random.default_rng(0)
+    genes = np.arange(4, shape["vocabulary"])
+    cells = [np.r_[2, rng.choice(genes, positions - 2, replace=False), 3] for _ in range(n_cells)]
+    states = adapter.clean_states(cells[0])
+    for layer, dictionary in dictionaries.items():
+        dictionary.mean = states[layer].mean(0)
+        dictionary.b_enc = torch.zeros_like(dictionary.b_enc)
+        if layer == SOURCE and latents > ACTIVE:
+            dictionary.b_enc[ACTIVE:] = -1e3  # as many active features as the published dictionary has; the others never fire
+    return adapter, dictionaries, SimpleNamespace(tokens=cells)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def exact_flop(width: int, ffn: int, positions: int, rows: float, layers: int, targets: int, latents: int) -> float:
+    """Arithmetic of one exact pair: first layer (keys and values of `rows` only), full layers, last layer (queries and feed-forward of `rows`)."""
+    project, attend, feed = 2 * width**2, 4 * positions * width, 4 * width * ffn
+    full = positions * (4 * project + attend + feed)
+    first = full - 3 * (positions - rows) * project
+    last = positions * 2 * project + rows * (2 * project + attend + feed)
+    return first + (layers - 2) * full + last + targets * rows * 2 * width * latents
+
+
+def frozen_flop(width: int, ffn: int, positions: int, rows: float, layers: int, targets: int, latents: int) -> float:
+    """Arithmetic of one frozen cell with `rows` edited rows in all."""
+    return rows * (layers * (8 * width**2 + 4 * positions * width + 4 * width * ffn) + targets * 2 * width * latents)
+
+
+def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pairs: int = 2, device: str = "cpu", share: float = 0.0) -> dict[str, Any]:
+    """Measure, and project the whole map of ACTIVE features in `n_cells` cells.
+
+    Parameters
+    ----------
+    share
+        Share of the exact pairs of one cell that is measured; `exact_pairs` when 0.
+    """
+    adapter, dictionaries, cohort = shaped(reference, SHAPE, positions, n_cells, device)
+    config = TraceConfig(
+        model="m", dictionaries="d", cells=Path("c"), source_layers=(SOURCE,), target_layers=TARGETS, context="frozen",
+        features=tuple(range(ACTIVE)), gate_p=0.1, device=device,
+    )  # fmt: skip
+    start = time.perf_counter()
+    tracer = Tracer(adapter, dictionaries, cohort, config, "bench")
+    synchronise(adapter.device)
+    clean_s = time.perf_counter() - start
+    one = Ablation(adapter, tracer.dictionaries, tracer.cells[:1], SOURCE, TARGETS, tracer.plan, print)
+    active = tracer.sources[one.counts[tracer.sources, 0] > 0]
+    rows = int(one.counts[active, 0].sum())
+
+    usual = int(np.median(one.counts[active, 0]))
+    pool = active[np.argsort(np.abs(one.counts[active, 0] - usual), kind="stable")]
+    sample = pool[: max(exact_pairs, int(share * len(active)))]
+    start = time.perf_counter()
+    exact = one.effects(sample, EXACT)
+    synchronise(adapter.device)
+    pair_s = (time.perf_counter() - start) / len(sample)
+
+    frozen_s, worst = 0.0, 0.0
+    for tile in [t for unit in tracer.units for t in tracer.tiles_of(unit)]:
+        tile = tile[one.counts[tile, 0] > 0]
+        start = time.perf_counter()
+        found = one.effects(tile, FROZEN)
+        synchronise(adapter.device)
+        frozen_s += time.perf_counter() - start
+        for i, f in enumerate(sample):  # the first measured layer is exact in both
+            at = np.flatnonzero(tile == f)
+            if len(at):
+                gap = np.abs(found.effects[at[0], 0, tracer.columns(TARGETS[0])] - exact.effects[i, 0, tracer.columns(TARGETS[0])])
+                worst = max(worst, float(gap[gap <= 1e-3].max()))
+    exact_s = pair_s * len(active)
+
+    start = time.perf_counter()
+    unit = tracer.run_unit(tracer.units[0])
+    unit_s = time.perf_counter() - start
+    measured = int((tracer.ablation.counts[tracer.features_of(tracer.units[0])] > 0).sum())
+    hours = unit_s * tracer.pairs / measured / 3600
+    depth, width, ffn, latents = TARGETS[-1] - SOURCE, adapter.width, adapter.ffn, 4608
+    flop = exact_flop(width, ffn, positions, usual, depth, len(TARGETS), latents)
+    flop_frozen = frozen_flop(width, ffn, positions, rows, depth, len(TARGETS), latents)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {
+        "frozen_vs_exact": exact_s / frozen_s, "frozen_vs_exact_arithmetic": flop * len(active) / flop_frozen, "peak_rss_gb": memory,
+        "l5_map_hours": frozen_s * n_cells / 3600, "l5_map_hours_with_statistics": hours + clean_s / 3600, "exact_s_per_pair": pair_s,
+        "l5_exact_map_hours": exact_s * n_cells / 3600, "frozen_s_per_cell": frozen_s, "clean_s": clean_s, "unit_s": unit_s, "units": len(tracer.units),
+        "exact_pairs_measured": len(sample), "active_features": len(active), "rows": rows, "positions": positions, "cells": n_cells,
+        "next_layer_max_diff": worst, "live_tests_of_unit": unit.live, "tile": len(tracer.tiles_of(tracer.units[0])[0]),
+        "exact_tflops": flop / pair_s / 1e12, "frozen_tflops": flop_frozen / frozen_s / 1e12,
+        "audit_hours": max(20, int(np.ceil(0.02 * ACTIVE))) * n_cells * pair_s / 3600,
+        "device_peak_gb": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None,
+    }  # fmt: skip
+
+
+def agreement(adapter: Any, dictionaries: Any, cohort: Any, config: TraceConfig) -> dict[str, Any]:
+    """Precision and recall of the frozen context by layer distance, over every source of the demo, by both rules."""
+    from dataclasses import replace
+
+    tracer = Tracer(adapter, dictionaries, cohort, replace(config, context="frozen", audit=1.0), "bench")
+    results = [tracer.run_unit(u) for u in tracer.units]
+    table = q_table([r.p_values for r in results], [r.p_counts for r in results])
+    found = [a for a in run_audit(tracer, table.threshold(0.05), further=False) if a.context == "frozen"]
+    by = {a.target_layer - a.source_layer: a for a in found}
+    return {
+        "frozen_precision": {d: a.precision for d, a in by.items()}, "frozen_recall": {d: a.recall for d, a in by.items()},
+        "frozen_precision_legacy": {d: a.precision_legacy for d, a in by.items()},
+        "frozen_recall_legacy": {d: a.recall_legacy for d, a in by.items()}, "frozen_correlation": {d: a.correlation for d, a in by.items()},
+        "frozen_cross_share": {d: a.cross_share for d, a in by.items()}, "sources": found[0].sources if found else 0,
+    }  # fmt: skip
