@@ -132,10 +132,17 @@ AFFECTS_PROPERTIES: tuple[Property, ...] = (
     _p("sd", "float", "standard deviation of the effect (n - 1)", "dictionary units of the target"),
     _p("d", "float", "mean / max(sd, 1e-10)"),
     _p("p", "float", "two-sided sign-flip p over cells, exact up to 20 non-zero cells", "probability"),
-    _p("q", "float", "Benjamini-Hochberg over all live tests of the run", "probability"),
+    _p("q", "float", "Benjamini-Hochberg over all live tests of the run, never below what the skewness of its effects gives", "probability"),
     _p("passthrough", "float", "mean effect when the edit is re-encoded without any block computing", "dictionary units"),
     _p("positions", "int", "active positions of the source, summed over cells", "positions"),
     _p("halves", "int", "halves of the cells (0, 1, 2) in which the edge has the same sign and p <= 0.05"),
+)
+
+CONTROL_PROPERTIES: tuple[Property, ...] = (
+    _RUN,
+    _p("control", "str", "zero_edit, random_direction, feature_swap, passthrough; half_even, half_odd: the source itself in every other cell"),
+    *(p for p in AFFECTS_PROPERTIES if p.name in ("n", "n_pos", "n_neg", "mean", "sd", "d", "p")),
+    _p("q", "float", "q that this p has among the live tests of the run, so that one threshold serves edges and controls", "probability"),
 )
 
 NODES: dict[str, NodeType] = {
@@ -228,6 +235,8 @@ NODES: dict[str, NodeType] = {
             _p("max_abs_effect", "float", "largest |effect| of the control"),
             _p("agreement", "float", "split_half: share of edges with the same sign and p <= 0.05 in both halves; "
                "passthrough: correlation of effect and pass-through; context: correlation of d with exact", ""),
+            _p("relative_size", "float", "median over the edges of |mean effect of the control| / |mean effect|, source by source", "ratio"),
+            _p("larger_share", "float", "share of the edges whose mean effect is larger than that of the control on the same target", "share"),
             _p("context", "str", "context: the one that was audited against exact"),
             _p("precision", "float", "context: share of its edges that are edges of the exact context", "share"),
             _p("recall", "float", "context: share of the exact context's edges that it has", "share"), _RUN,
@@ -241,6 +250,9 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
         RelationshipType("Feature", "AFFECTS", "Feature",
                          "Ablating the source changes the target: one record per source, target and run. "
                          "n_zero, Hedges' g and the consistencies are derived in queries.", AFFECTS_PROPERTIES),
+        RelationshipType("Feature", "CONTROL_AFFECTS", "Feature",
+                         "What a control does to the target in the place of the source, for the sampled sources: one record per source, target, run and "
+                         "control, stored where AFFECTS would be, and beside every calibrated edge of the source.", CONTROL_PROPERTIES),
         RelationshipType("Feature", "ATTRIBUTES_TO", "Feature", "Transcoder attribution.", (
             _RUN, _p("weight", "float", "invariant weight"), _p("mean", "float", "mean of the dependent factor"),
             _p("share", "float", "share of cells"), _p("count", "int", "tokens"))),

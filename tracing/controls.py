@@ -1,29 +1,30 @@
-"""Runs that could refute the edges, on a sample of sources, under the same rule and the same p threshold as the real run.
+"""Runs that could refute the edges, on a sample of sources, under the same rule and the same family of tests as the real run.
 
 zero_edit         nothing is removed: any effect above the numeric floor is an artefact of the computation
 random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per source, fixed across cells and positions
 feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where and as strongly as f fires
 passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: what is seen with no block computing
-split_half        do edges keep sign and p <= 0.05 in both halves of the cells
+split_half        do edges keep sign and p <= 0.05 in both halves of the cells; the edges of either half are half_even and half_odd
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from scircuit.records import conform
-from tracing.calibrate import legacy_rule
-from tracing.statistics import Tests, edge_statistics
+from tracing.control_edges import KIND, Condition, Rule, compare, condition, edge_table
+from tracing.control_edits import random_directions, swapped_directions
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from tracing.engine import Progress, Tracer
+    from tracing.effects import Effects, Progress
+    from tracing.engine import Tracer
 
 _OTHER_SHAPES = 3  # sources whose zero edit is also run one by one and in half batches
 
@@ -36,155 +37,138 @@ class ControlResult:
     numbers: dict[str, Any]
 
 
-class _Counted(NamedTuple):
-    """Edges of one condition: masks over its live tests, and the largest effect per target layer."""
-
-    tests: Tests
-    calibrated: np.ndarray
-    legacy: np.ndarray
-    largest: dict[int, float]
-
-
-def run_controls(tracer: Tracer, p_threshold: float, min_support: int = 6, progress: Progress | None = None) -> ControlResult:
+def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -> ControlResult:
     """Run every control on a random sample of ``control_features`` sources.
 
     Parameters
     ----------
     tracer
         The run.
-    p_threshold
-        Largest p of an edge in the real run.
-    min_support
-        Least cells with an effect.
+    rule
+        What an edge is in the real run.
     progress
         Called with (pairs done, pairs, edges of the controls).
     """
     rng = np.random.default_rng([tracer.config.seed, tracer.layer])
-    size = min(tracer.config.control_features, len(tracer.sources))
-    features = np.sort(rng.choice(tracer.sources, size, replace=False))
+    features = np.sort(rng.choice(tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False))
     own = tracer.dictionaries[tracer.layer].columns(torch.as_tensor(features, device=tracer.adapter.device))
-    per_condition = int(tracer.summaries[tracer.layer].cells[features].sum())
     finished = [0, 0]
 
-    def report(done: int, _total: int, _edges: int) -> None:
-        if progress:
-            progress(finished[0] + done, 4 * per_condition, finished[1])
+    def effects(directions: Tensor | None, keep: bool = False) -> Effects:
+        def report(done: int, total: int, _edges: int) -> None:
+            if progress:
+                progress(finished[0] + done, 4 * total, finished[1])
 
-    def condition(directions: Tensor | None) -> tuple[_Counted, Any]:
-        found = tracer.effects(features, directions, report, keep_passthrough=directions is None)
-        counted = _count(tracer, found.effects, found.active, p_threshold, min_support)
-        finished[0] += per_condition
-        return counted, found
+        found = tracer.effects(features, directions, report, keep_passthrough=keep)
+        finished[0] += int(found.active.sum())
+        return found
 
-    real, found = condition(None)
-    passed = _count(tracer, found.passed, found.active, p_threshold, min_support)
-    zero, zero_found = condition(torch.zeros_like(own))
-    for batch in {1, max(1, tracer.plan.pairs // 2)} - {tracer.plan.pairs}:
-        few = tracer.effects(features[:_OTHER_SHAPES], torch.zeros_like(own[:_OTHER_SHAPES]), batch=batch)
+    found = effects(None, keep=True)
+    assert found.passed is not None
+    real = condition(tracer, found.effects, found.active, rule)
+    even = np.arange(found.active.shape[1]) % 2 == 0
+    nothing = effects(torch.zeros_like(own))
+    controls = {
+        "zero_edit": condition(tracer, nothing.effects, nothing.active, rule),
+        "passthrough": condition(tracer, found.passed, found.active, rule),
+        "half_even": condition(tracer, found.effects, found.active & even, rule),
+        "half_odd": condition(tracer, found.effects, found.active & ~even, rule),
+    }
+    _other_shapes(tracer, features, own, controls["zero_edit"])
+    for name, directions in (("random_direction", random_directions), ("feature_swap", swapped_directions)):
+        changed = effects(directions(tracer, features, own))
+        controls[name] = condition(tracer, changed.effects, changed.active, rule)
+        finished[1] += int(controls[name].calibrated.sum())
+    tables = _nodes(tracer, features, found, real, controls)
+    tables[KIND] = edge_table(tracer, features, real, controls, rule)
+    above = int((np.abs(nothing.effects) > tracer.floors).sum())
+    return ControlResult(tables, _numbers(tracer, features, real, controls) | {"zero_edit_above_floor": above})
+
+
+def _other_shapes(tracer: Tracer, features: np.ndarray, own: Tensor, zero: Condition) -> None:
+    """Largest zero edit in batches of other sizes too: their arithmetic may differ."""
+    for pairs in {1, max(1, tracer.plan.pairs // 2)} - {tracer.plan.pairs}:
+        few = tracer.effects(features[:_OTHER_SHAPES], torch.zeros_like(own[:_OTHER_SHAPES]), batch=pairs)
         for t in tracer.targets:
             zero.largest[t] = max(zero.largest[t], float(np.abs(few.effects[:, :, tracer.columns(t)]).max()))
-    random, _ = condition(random_directions(tracer, features, own))
-    finished[1] += int(random.calibrated.sum())
-    swap, _ = condition(swapped_directions(tracer, features, own))
-    halves = real.tests.halves(real.calibrated)
-    agreement = _agreement(tracer, found)
 
+
+def _nodes(tracer: Tracer, features: np.ndarray, found: Effects, real: Condition, controls: dict[str, Condition]) -> dict[str, pa.Table]:
+    """A ``Control`` for every kind and layer pair, their provenance, and the degrees of the sampled sources."""
+    import pyarrow as pa
+
+    halves = np.zeros(len(real.calibrated), np.int64)
+    halves[real.calibrated] = real.tests.halves(np.flatnonzero(real.calibrated))
     rows = []
     for t in tracer.targets:
-        inside = {name: _in_layer(tracer, c, t) for name, c in (("real", real), ("zero_edit", zero), ("passthrough", passed),
-                                                                ("random_direction", random), ("feature_swap", swap))}  # fmt: skip
+        columns = tracer.columns(t)
+        edges = real.calibrated & real.within(columns)
         base = {
-            "source_layer": tracer.layer, "target_layer": t, "sources": size, "edges": int(real.calibrated[inside["real"]].sum()),
-            "edges_legacy": int(real.legacy[inside["real"]].sum()), "run": tracer.run,
+            "source_layer": tracer.layer, "target_layer": t, "sources": len(features), "edges": int(edges.sum()),
+            "edges_legacy": int((real.legacy & real.within(columns)).sum()), "run": tracer.run,
         }  # fmt: skip
-        for kind, c in (("zero_edit", zero), ("random_direction", random), ("feature_swap", swap), ("passthrough", passed)):
-            rows.append(base | _row(tracer, kind, t) | {
-                "control_edges": int(c.calibrated[inside[kind]].sum()), "control_edges_legacy": int(c.legacy[inside[kind]].sum()),
-                "max_abs_effect": c.largest[t], "agreement": agreement[t] if kind == "passthrough" else None,
+        for kind in ("zero_edit", "random_direction", "feature_swap", "passthrough"):
+            c = controls[kind]
+            inside = c.within(columns)
+            rows.append(base | _named(tracer, kind, t) | compare(real, c, columns, tracer.n_targets) | {
+                "control_edges": int((c.calibrated & inside).sum()), "control_edges_legacy": int((c.legacy & inside).sum()),
+                "max_abs_effect": c.largest[t], "agreement": _correlation(found, columns) if kind == "passthrough" else None,
             })  # fmt: skip
-        both = halves[inside["real"][real.calibrated]] == 2
-        rows.append(base | _row(tracer, "split_half", t) | {
-            "control_edges": int(both.sum()), "control_edges_legacy": None, "max_abs_effect": real.largest[t],
-            "agreement": float(both.mean()) if len(both) else None,
+        both = halves[edges] == 2
+        rows.append(base | _named(tracer, "split_half", t) | {
+            "control_edges": int(both.sum()), "max_abs_effect": real.largest[t], "agreement": float(both.mean()) if len(both) else None,
         })  # fmt: skip
-    degrees = {"random_degree": _degrees(random, size), "swap_degree": _degrees(swap, size)}
-    return _result(tracer, features, rows, degrees, real, zero, zero_found)
+    columns = {key: [row.get(key) for row in rows] for key in rows[0]}
+    degrees = {name: controls[kind].degrees(len(features)).astype(float) for name, kind in (("random_degree", "random_direction"), ("swap_degree", "feature_swap"))}
+    return {
+        "Control": conform("Control", pa.table(columns)),
+        "Control-FROM-Run": conform("Control-FROM-Run", pa.table({"source": columns["id"], "target": [tracer.run] * len(rows)})),
+        "Feature": conform("Feature", pa.table({"id": [str(tracer.address(tracer.layer, f)) for f in features], **degrees})),
+    }
 
 
-def random_directions(tracer: Tracer, features: np.ndarray, own: Tensor) -> Tensor:
-    """One random direction per source, of the norm of its own; the same for the same seed, layer and feature."""
-    drawn = [np.random.default_rng([tracer.config.seed, 1, tracer.layer, int(f)]).normal(size=own.shape[1]) for f in features]
-    return _of_norm(torch.as_tensor(np.stack(drawn), dtype=own.dtype, device=own.device), own)
-
-
-def swapped_directions(tracer: Tracer, features: np.ndarray, own: Tensor) -> Tensor:
-    """For each source the direction of another alive feature of its layer, rescaled to the source's norm."""
-    alive = np.flatnonzero(tracer.summaries[tracer.layer].positions > 0)
-    chosen = []
-    for f in features:
-        others = alive[alive != f]
-        pool = others if len(others) else np.array([f])
-        chosen.append(np.random.default_rng([tracer.config.seed, 2, tracer.layer, int(f)]).choice(pool))
-    columns = tracer.dictionaries[tracer.layer].columns(torch.as_tensor(np.array(chosen), device=own.device))
-    return _of_norm(columns, own)
-
-
-def _of_norm(directions: Tensor, own: Tensor) -> Tensor:
-    return directions * (own.norm(dim=1, keepdim=True) / directions.norm(dim=1, keepdim=True).clamp_min(1e-30))
-
-
-def _count(tracer: Tracer, effects: np.ndarray, active: np.ndarray, p_threshold: float, min_support: int) -> _Counted:
-    tests = edge_statistics(effects, active, tracer.floors)
-    rule = (tests.p <= p_threshold) & (tests.n_pos + tests.n_neg >= min_support)
-    largest = {t: float(np.abs(effects[:, :, tracer.columns(t)]).max()) for t in tracer.targets}
-    return _Counted(tests, rule, legacy_rule(tests.d, tests.n, tests.n_pos), largest)
-
-
-def _in_layer(tracer: Tracer, counted: _Counted, layer: int) -> np.ndarray:
-    columns = tracer.columns(layer)
-    return (counted.tests.target >= columns.start) & (counted.tests.target < columns.stop)
-
-
-def _degrees(counted: _Counted, size: int) -> np.ndarray:
-    return np.bincount(counted.tests.source[counted.calibrated], minlength=size)
-
-
-def _agreement(tracer: Tracer, found: Any) -> dict[int, float | None]:
-    """Correlation of mean effect and mean pass-through over the (source, target) pairs where either is not zero."""
-    n = np.maximum(found.active.sum(1), 1)[:, None]
-    result: dict[int, float | None] = {}
-    for t in tracer.targets:
-        x, y = (a[:, :, tracer.columns(t)].sum(1, dtype=np.float64) / n for a in (found.effects, found.passed))
-        some = (np.abs(x) > 0) | (np.abs(y) > 0)
-        usable = some.sum() > 2 and x[some].std() > 0 and y[some].std() > 0
-        result[t] = float(np.corrcoef(x[some], y[some])[0, 1]) if usable else None
-    return result
-
-
-def _row(tracer: Tracer, kind: str, target: int) -> dict[str, Any]:
+def _named(tracer: Tracer, kind: str, target: int) -> dict[str, str]:
     pair = f"L{tracer.layer:02d}-L{target:02d}"
     return {"id": f"{tracer.run}/control/{kind}/{pair}", "name": f"{kind} {pair}", "control": kind}
 
 
-def _result(tracer: Tracer, features: np.ndarray, rows: list[dict[str, Any]], degrees: dict[str, np.ndarray], real: _Counted,
-            zero: _Counted, zero_found: Any) -> ControlResult:  # fmt: skip
-    import pyarrow as pa
+def _correlation(found: Effects, columns: slice) -> float | None:
+    """Correlation of mean effect and mean pass-through over the (source, target) pairs where either is not zero."""
+    assert found.passed is not None
+    n = np.maximum(found.active.sum(1), 1)[:, None]
+    x, y = (a[:, :, columns].sum(1, dtype=np.float64) / n for a in (found.effects, found.passed))
+    some = (x != 0) | (y != 0)
+    usable = some.sum() > 2 and x[some].std() > 0 and y[some].std() > 0
+    return float(np.corrcoef(x[some], y[some])[0, 1]) if usable else None
 
-    control = pa.Table.from_pylist(rows)
-    tables = {
-        "Control": conform("Control", control),
-        "Control-FROM-Run": conform("Control-FROM-Run", pa.table({"source": control.column("id"), "target": [tracer.run] * len(rows)})),
-        "Feature": conform(
-            "Feature",
-            pa.table({"id": [str(tracer.address(tracer.layer, f)) for f in features], **{k: v.astype(float) for k, v in degrees.items()}}),
-        ),
-    }
-    own = _degrees(real, len(features))
-    numbers = {
-        "sources": len(features), "zero_edit_max": max(zero.largest.values()), "zero_edit_floor": float(tracer.floors.max()),
-        "zero_edit_above_floor": int((np.abs(zero_found.effects) > tracer.floors).sum()), "edges": int(own.sum()),
-        "random_edges": int(degrees["random_degree"].sum()), "swap_edges": int(degrees["swap_degree"].sum()),
-        "sources_above_random": int((own > degrees["random_degree"]).sum()),
-        "split_half_agreement": float((real.tests.halves(real.calibrated) == 2).mean()) if real.calibrated.any() else None,
+
+def _numbers(tracer: Tracer, features: np.ndarray, real: Condition, controls: dict[str, Condition]) -> dict[str, Any]:
+    size = len(features)
+    own, random, swap, even, odd = (c.degrees(size) for c in (real, *(controls[k] for k in ("random_direction", "feature_swap", "half_even", "half_odd"))))
+    halves = real.tests.halves(np.flatnonzero(real.calibrated))
+    raw, adjusted = hub_replication(even, odd, tracer.ablation.counts[features].sum(1))
+    return {
+        "sources": size, "zero_edit_max": max(controls["zero_edit"].largest.values()), "zero_edit_floor": float(tracer.floors.max()),
+        "edges": int(own.sum()), "random_edges": int(random.sum()), "swap_edges": int(swap.sum()), "sources_above_random": int((own > random).sum()),
+        "split_half_agreement": float((halves == 2).mean()) if len(halves) else None,
+        "half_even_edges": int(even.sum()), "half_odd_edges": int(odd.sum()), "half_degree_rho": raw, "half_residual_rho": adjusted,
     }  # fmt: skip
-    return ControlResult(tables, numbers)
+
+
+def hub_replication(even: np.ndarray, odd: np.ndarray, positions: np.ndarray) -> tuple[float | None, float | None]:
+    """Spearman correlation between halves of the cells of out-degree, and of out-degree beyond what the firing rate gives.
+
+    A hub that is chosen and measured on the same cells is too good (winner's curse); its rank in cells that did not choose it is not. The
+    expectation is a line of log(degree + 1) on log(positions) in each half. None where a half has one degree only.
+    """
+    from scipy.stats import spearmanr
+
+    def rho(a: np.ndarray, b: np.ndarray) -> float | None:
+        found: Any = spearmanr(a, b) if len(a) > 3 and np.ptp(a) > 0 and np.ptp(b) > 0 else (None,)
+        return None if found[0] is None else float(found[0])
+
+    def beyond(degree: np.ndarray) -> np.ndarray:
+        x, y = np.log(positions), np.log1p(degree)
+        return y - np.polyval(np.polyfit(x, y, 1), x) if len(x) > 3 and np.ptp(x) > 0 else y
+
+    return rho(even, odd), rho(beyond(even), beyond(odd))

@@ -40,7 +40,7 @@ class Null(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Null]) -> Null:
-        """The draws of several blocks of sources as one."""
+        """Put the draws of several blocks of sources together."""
         return cls._of([x.p for x in parts], [x.weight for x in parts], sum(int(x.quiet) for x in parts))
 
     @classmethod

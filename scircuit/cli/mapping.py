@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.cli.console import Progress, say
+from scircuit.cli.legacy import say_after, say_before
 from scircuit.cli.running import ActiveRun, links
 from scircuit.run import atomic_path
 
@@ -27,16 +28,20 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool) ->
     from tracing import calibrate
     from tracing.describe import describe
     from tracing.engine import open_tracers
+    from tracing.skew import Null
 
     tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
+    if config.legacy:
+        say_before(tracers, quiet)
     records = describe(list(tracers.values()))
     run.write("records", records)
     used = [links(f"Run-USED-{kind}", run.id, records[kind].column("id").to_pylist()) for kind in ("Model", "Cohort", "Dictionary")]
     run.write("used", {kind: table for link in used for kind, table in link.items()})
     _trace(run, tracers, quiet)
     units = [np.load(_statistics(run, u)) for tracer in tracers.values() for u in tracer.units]
-    table = calibrate.q_table([u["p"] for u in units], [u["counts"] for u in units])
-    counts = _set_q(run, table)
+    null = Null.joined([Null(u["null"], u["null_weight"], int(u["null_quiet"])) for u in units])
+    table = calibrate.q_table([u["p"] for u in units], [u["counts"] for u in units], null=null)
+    counts = _set_q(run, table, calibrate.scale_of(records["Feature"]))
     controls = _controls(run, tracers, table, quiet)
     audit = _audit(run, tracers, table, quiet)
     live, zero = (int(sum(int(u["live"]) for u in units)), max(float(u["zero"]) for u in units))
@@ -51,6 +56,8 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool) ->
         "sources_exact": sum(len(t.exact_sources) for t in tracers.values()), "controls": _together(controls), "notes": notes,
         "controls_by_layer": {str(layer): c for layer, c in controls.items()}, "audit": [asdict(a) for a in audit],
     }  # fmt: skip
+    if config.legacy:
+        findings["legacy"] = say_after(run, tracers, calibrate.scale_of(records["Feature"]), quiet)
     run.conclude(findings, **counts, live_tests=live, zero_edit_max=zero)
 
 
@@ -65,7 +72,10 @@ def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], quiet: bool) -> None:
     features = edges = 0
     for result in _results(owner, todo):
         with atomic_path(_statistics(run, result.name)) as temporary, temporary.open("wb") as file:
-            np.savez(file, p=result.p_values, counts=result.p_counts, live=result.live, pairs=result.pairs, zero=result.zero_edit_max)
+            np.savez(
+                file, p=result.p_values, counts=result.p_counts, live=result.live, pairs=result.pairs, zero=result.zero_edit_max,
+                null=result.null.p, null_weight=result.null.weight, null_quiet=result.null.quiet,
+            )  # fmt: skip
         run.write(result.name, {_EDGES: result.edges})
         features += sizes[result.name]
         edges += result.edges.num_rows
@@ -83,7 +93,7 @@ def _statistics(run: ActiveRun, unit: str) -> Any:
     return run.folder / "units" / f"{unit}.npz"
 
 
-def _set_q(run: ActiveRun, table: QTable) -> dict[str, int]:
+def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
     """Give every stored edge its q; count edges by rule."""
     from tracing import calibrate
 
@@ -92,17 +102,19 @@ def _set_q(run: ActiveRun, table: QTable) -> dict[str, int]:
         edges = calibrate.with_q(run.store.read(entry), table)
         run.store.replace(entry, edges)
         counts["edges"] += edges.num_rows
-        counts["edges_calibrated"] += int(calibrate.calibrated(edges).sum())
+        counts["edges_calibrated"] += int(calibrate.calibrated(edges, scale=scale).sum())
         counts["edges_legacy"] += int(calibrate.legacy(edges).sum())
     return counts
 
 
 def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
+    from tracing.control_edges import Rule
+
     numbers = {}
     for layer, tracer in tracers.items():
         checking = Progress(f"controls of layer {layer}", 1.0, quiet=quiet)
-        found = tracer.run_controls(table.threshold(0.05), progress=lambda done, total, _found: checking.update(done / max(total, 1)))  # noqa: B023
+        found = tracer.run_controls(Rule(table), progress=lambda done, total, _found: checking.update(done / max(total, 1)))  # noqa: B023
         run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", found.tables)
         numbers[layer] = found.numbers
     return numbers

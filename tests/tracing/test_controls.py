@@ -12,10 +12,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from reference import brute_force_p
 from test_oracle import SOURCE, TARGETS, setup
 
-from tracing.calibrate import q_table
-from tracing.controls import random_directions, swapped_directions
+from scircuit.address import parse
+from tracing.calibrate import legacy_rule, q_table
+from tracing.control_edges import KIND, Rule
+from tracing.control_edits import random_directions, swapped_directions
+from tracing.controls import hub_replication
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def traced():
     tracer.config = replace(tracer.config, control_features=10)
     results = [tracer.run_unit(u) for u in tracer.units]
     table = q_table([r.p_values for r in results], [r.p_counts for r in results])
-    return tracer, table, tracer.run_controls(table.threshold(0.05), min_support=4), results
+    return tracer, table, tracer.run_controls(Rule(table, min_support=4, min_effect=0)), results
 
 
 def rows(control, kind):
@@ -93,7 +97,7 @@ def test_controls_can_refute():
     tracer, *_ = setup(cells=12)
     d = tracer.dictionaries[SOURCE]
     d.w_dec = d.w_dec[:, :1].repeat(1, d.n_features)
-    control = tracer.run_controls(0.05, 4)
+    control = tracer.run_controls(Rule(q_table(np.array([0.05]), np.array([1])), 4, 0))
     for r in rows(control, "feature_swap"):
         assert r["control_edges"] == r["edges"]
     assert control.numbers["swap_edges"] == control.numbers["edges"] > 0
@@ -103,5 +107,102 @@ def test_controls_are_reproducible(traced):
     _, table, control, _ = traced
     again = setup(cells=14)[0]
     again.config = replace(again.config, control_features=10)
-    other = again.run_controls(table.threshold(0.05), min_support=4)
+    other = again.run_controls(Rule(table, min_support=4, min_effect=0))
     assert all(other.tables[k].equals(control.tables[k]) for k in control.tables)
+
+
+def control_edges(control, name):
+    return {(e["source"], e["target"]): e for e in control.tables[KIND].to_pylist() if e["control"] == name}
+
+
+def test_control_edges_have_the_statistics_of_the_effects_they_come_from(traced):
+    tracer, table, control, _ = traced
+    sample = [parse(r["id"]).index for r in control.tables["Feature"].to_pylist()]
+    features = np.array(sorted(sample))
+    own = tracer.dictionaries[SOURCE].columns(torch.as_tensor(features))
+    found = tracer.effects(features, random_directions(tracer, features, own))
+    edges = control_edges(control, "random_direction")
+    compared = 0
+    for (source, target), edge in edges.items():
+        i = int(np.flatnonzero(features == parse(source).index)[0])
+        t, j = parse(target).layer, parse(target).index
+        active = found.active[i]
+        x = found.effects[i, active, tracer.columns(t)][:, j].astype(float)
+        x[np.abs(x) <= tracer.floors[tracer.columns(t)][j]] = 0
+        assert (edge["n"], edge["n_pos"], edge["n_neg"]) == (active.sum(), (x > 0).sum(), (x < 0).sum())
+        assert edge["mean"] == pytest.approx(x.mean(), abs=1e-12) and edge["sd"] == pytest.approx(x.std(ddof=1), abs=1e-12)
+        assert edge["p"] == brute_force_p(x) and edge["q"] == table.of(np.array([edge["p"]]))[0]
+        compared += 1
+    assert compared > 100
+    assert len(edges) == sum(1 for _ in edges)  # one record per pair
+
+
+def test_control_edges_are_gated_like_edges_and_stand_beside_every_edge(traced):
+    tracer, table, control, results = traced
+    config = tracer.config
+    tracer.config = replace(config, gate_p=0.02)
+    try:
+        gated = tracer.run_controls(Rule(table, min_support=4, min_effect=0))
+    finally:
+        tracer.config = config
+    sample = {r["id"] for r in control.tables["Feature"].to_pylist()}
+    threshold = table.threshold(0.05)
+    kept = {
+        (e["source"], e["target"]) for r in results for e in r.edges.to_pylist()
+        if e["source"] in sample and e["p"] <= threshold and e["n_pos"] + e["n_neg"] >= 4
+    }  # fmt: skip
+    assert kept
+    for name in ("random_direction", "feature_swap", "passthrough", "half_even", "half_odd"):
+        everything, some = control_edges(control, name), control_edges(gated, name)
+        wanted = {
+            k for k, e in everything.items()
+            if e["p"] <= 0.02 or k in kept or bool(legacy_rule(np.array(e["d"]), np.array(e["n"]), np.array(e["n_pos"])))
+        }  # fmt: skip
+        assert set(some) == wanted and len(wanted) < len(everything), name
+    assert not control_edges(control, "zero_edit")
+
+
+def test_comparison_with_the_control_source_by_source(traced):
+    _, table, control, results = traced
+    threshold = table.threshold(0.05)
+    for kind in ("random_direction", "feature_swap", "passthrough"):
+        other = control_edges(control, kind)
+        for r in rows(control, kind):
+            sample = {f["id"] for f in control.tables["Feature"].to_pylist()}
+            own = {
+                (e["source"], e["target"]): abs(e["mean"]) for x in results for e in x.edges.to_pylist()
+                if e["source"] in sample and parse(e["target"]).layer == r["target_layer"] and e["p"] <= threshold and e["n_pos"] + e["n_neg"] >= 4
+            }  # fmt: skip
+            beside = {k: abs(other[k]["mean"]) if k in other else 0.0 for k in own}
+            assert r["relative_size"] == pytest.approx(np.median([beside[k] / own[k] for k in own]), rel=1e-4)  # rounding, as below
+            assert r["larger_share"] == pytest.approx(np.mean([own[k] > beside[k] for k in own]))
+    assert all(r["relative_size"] == 0 and r["larger_share"] == 1 for r in rows(control, "zero_edit"))
+
+
+def test_halves_are_the_statistics_of_every_other_cell(traced):
+    tracer, _, control, results = traced
+    even, odd = control_edges(control, "half_even"), control_edges(control, "half_odd")
+    compared = 0
+    for e in (e for r in results for e in r.edges.to_pylist()):
+        key = e["source"], e["target"]
+        if key in even and key in odd:
+            a, b = even[key], odd[key]
+            assert a["n"] + b["n"] == e["n"] and a["n_pos"] + b["n_pos"] == e["n_pos"]
+            # the sample runs in other batches than the units: their rounding differs by up to the numeric floor
+            assert (a["n"] * a["mean"] + b["n"] * b["mean"]) / e["n"] == pytest.approx(e["mean"], abs=float(tracer.floors.max()))
+            compared += 1
+    assert compared > 20
+
+
+def test_hubs_of_one_half_in_the_other():
+    rng = np.random.default_rng(0)
+    positions = np.exp(rng.normal(5, 1, 300))
+    by_rate = np.round(positions / 10).astype(int)
+    raw, beyond = hub_replication(by_rate + rng.poisson(by_rate), by_rate + rng.poisson(by_rate), positions)
+    assert raw is not None and beyond is not None
+    assert raw > 0.95 and abs(beyond) < 0.25  # degree replicates because the firing rate does; nothing else is there
+    strength = np.exp(rng.normal(0, 1, 300))
+    even, odd = (np.round(by_rate * strength * rng.uniform(0.8, 1.2, 300)).astype(int) for _ in range(2))
+    beyond = hub_replication(even, odd, positions)[1]
+    assert beyond is not None and beyond > 0.9
+    assert hub_replication(np.zeros(5, int), np.arange(5), np.arange(1, 6)) == (None, None)
