@@ -77,7 +77,7 @@ class Geneformer(HuggingFaceAdapter):
             raise UserError(
                 f"the model {self.name} has {self.n_tokens:,} tokens{v1}, the dictionary of {found.name} has {len(found):,}",
                 "put the model's own dictionaries beside its config.json as token_dictionary.json and gene_median_dictionary.json "
-                "(Ensembl id -> token; Ensembl id -> median): json.dump of the two pickles of the geneformer package",
+                "(Ensembl id -> token, Ensembl id -> median): the two pickles of the geneformer package, written as JSON numbers",
             )
         return found
 

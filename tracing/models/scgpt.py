@@ -8,7 +8,6 @@ logits does not apply. Source: `scgpt/model/model.py` of the published code (MIT
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -63,7 +62,8 @@ class ScGPT(Adapter):
         self.device = torch.device(device)
         self.model: Any = module.eval().requires_grad_(False).to(self.device)
         self.n_layers, self.width, self.n_heads, self.ffn = shape.nlayers, shape.embsize, shape.nheads, shape.d_hid
-        self.max_length, self.n_tokens = shape.max_seq_len, len(vocabulary)
+        self.max_length, self.n_tokens, self.n_bins = shape.max_seq_len, len(vocabulary), shape.n_bins
+        self.dtype = next(module.parameters()).dtype
         self.special = tuple(sorted(vocabulary.specials))
         self.layers = [
             _Layer(m.self_attn.in_proj_weight, m.self_attn.in_proj_bias, m.self_attn.out_proj, m.norm1, m.linear1, m.linear2, m.norm2)
@@ -97,7 +97,7 @@ class ScGPT(Adapter):
         if np.asarray(cell).dtype != CELL:
             raise UserError(f"a cell of {self.name} needs a value beside each token; found {np.asarray(cell).dtype}", "tokenise with this model's vocabulary")
         genes, values = self.model.encoder, self.model.value_encoder
-        x = torch.from_numpy(cell["value"].copy()).to(self.device).clamp(max=LARGEST_VALUE)[:, None]
+        x = torch.from_numpy(cell["value"].copy()).to(self.device, self.dtype).clamp(max=LARGEST_VALUE)[:, None]
         value = values["norm"](values["linear2"](torch.relu(values["linear1"](x))))
         return genes["enc_norm"](genes["embedding"](self.token_ids(cell))) + value
 
@@ -141,9 +141,5 @@ class ScGPT(Adapter):
         """Different genes with values over all bins."""
         genes = super().sample_cell(length)
         cell = np.empty(len(genes), CELL)
-        cell["token"], cell["value"] = genes, np.linspace(1, self._bins.number - 1, len(genes)).round()
+        cell["token"], cell["value"] = genes, np.linspace(1, self.n_bins - 1, len(genes)).round()
         return cell
-
-    @cached_property
-    def _bins(self) -> Bins:
-        return self.vocabulary.bins or Bins(51, -2.0)
