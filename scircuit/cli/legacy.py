@@ -33,7 +33,7 @@ def say_after(run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str,
     found = {}
     for layer, tracer in tracers.items():
         units = set(tracer.units)
-        shards = [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature" and e.unit in units]
+        shards = [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature" and e.name.split(".")[0] in units]
         edges = pa.concat_tables([run.store.read(e).select(_READ) for e in shards])
         lines = faults_after(tracer, edges, calibrated(edges, scale=scale))
         if not quiet:
