@@ -162,7 +162,7 @@ def test_files_that_are_missing_or_of_another_checkpoint(small, tmp_path):
     refused("not a JSON object")
     stated = json.loads(kept["args.json"])
     for change, word in (({"nlayers": None}, "lacks nlayers"), ({"input_emb_style": "category"}, "only 'continuous' can be computed"),
-                         ({"pre_norm": True}, "pre_norm=True"), ({"d_hid": 64}, "args.json does not fit it")):  # fmt: skip
+                         ({"pre_norm": True}, "pre_norm=True"), ({"d_hid": 64}, "args.json does not fit it"), ({"nheads": 5}, "5 heads do not divide a width of 32")):  # fmt: skip
         (folder / "args.json").write_text(json.dumps({**stated, **change}))
         refused(word)
     torch.save({"harm": Path}, folder / "best_model.pt")

@@ -55,6 +55,8 @@ def read_arguments(folder: Path) -> Arguments:
     lacking = [name for name in Arguments._fields if not isinstance(stated.get(name), int | float)]
     if lacking:
         raise UserError(f"{file} lacks {', '.join(lacking)}", "give the args.json that came with the checkpoint")
+    if stated["embsize"] % stated["nheads"]:
+        raise UserError(f"{file}: {stated['nheads']} heads do not divide a width of {stated['embsize']}", "give the args.json that came with the checkpoint")
     for name, value in _NEEDED.items():
         if stated.get(name, value) != value:
             raise UserError(f"{file} has {name}={stated[name]!r}; only {value!r} can be computed here", "give the published whole-human checkpoint or one like it")
