@@ -30,6 +30,8 @@ class AnalyseOptions(Protocol):
     @property
     def min_support(self) -> int: ...  # noqa: D102
     @property
+    def min_effect(self) -> float: ...  # noqa: D102
+    @property
     def hubs(self) -> int: ...  # noqa: D102
     @property
     def bootstrap(self) -> int: ...  # noqa: D102
@@ -99,8 +101,8 @@ def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, co
     """
     nodes = read_features(features)
     links = read_edges(edges, nodes)
-    good, published = calibrated(links, config.q, config.min_support), legacy(links)
-    found = degrees(nodes, links, q=config.q, min_support=config.min_support)
+    good, published = calibrated(links, config.q, config.min_support, config.min_effect), legacy(links)
+    found = degrees(nodes, links, q=config.q, min_support=config.min_support, min_effect=config.min_effect)
     at = nodes.sources
     hub_fit = fit_hubs(found.out[at], nodes.firing_rate[at])
     tail = fit_tail(found.out[at], seed=config.seed, bootstrap=config.bootstrap)
@@ -201,7 +203,7 @@ def _findings(
 
     out = found.out[at]
     return {
-        "run": run, "q": config.q, "min_support": config.min_support, "edges_stored": int(edges.source.size),
+        "run": run, "q": config.q, "min_support": config.min_support, "min_effect": config.min_effect, "edges_stored": int(edges.source.size),
         "edges_calibrated": int(good.sum()), "edges_legacy": int(published.sum()), "sources": int(at.size),
         "mean_degree": _number(float(out.mean())) if out.size else None, "median_degree": float(np.median(out)) if out.size else None,
         "max_degree": int(out.max(initial=0)), "sources_without_edge": int((out == 0).sum()), "target_layers": list(found.layers),

@@ -1,7 +1,8 @@
 """Degrees of features by the two edge rules, out of an edge table.
 
 calibrated
-    ``q <= q0`` and at least `min_support` cells with a non-zero effect.
+    ``q <= q0``, at least `min_support` cells with a non-zero effect, and ``|mean| >= min_effect * s``, s the mean activation of the
+    target where it fires; a target that never fires in the clean cells has no such scale (s = 0).
 legacy
     ``|d| > 0.5`` and ``max(n_pos, n - n_pos) / n > 0.7``: the published rule, which counts zeros as negative; for comparison only.
 """
@@ -23,12 +24,13 @@ _REQUIRED = ("n", "n_pos", "n_neg", "mean", "d", "q")
 
 
 class FeatureArrays(NamedTuple):
-    """Features as arrays of one length, in the table's order; NaN where unknown."""
+    """Features as arrays of one length, in the table's order; NaN where unknown; `scale` is the mean activation, 0 where unknown."""
 
     id: np.ndarray
     layer: np.ndarray
     firing_rate: np.ndarray
     traced: np.ndarray
+    scale: np.ndarray
 
     @property
     def sources(self) -> np.ndarray:
@@ -37,7 +39,7 @@ class FeatureArrays(NamedTuple):
 
 
 class EdgeArrays(NamedTuple):
-    """Edges as arrays of one length; `source` and `target` are positions in the features."""
+    """Edges as arrays of one length; `source` and `target` are positions in the features, `scale` is that of the target."""
 
     source: np.ndarray
     target: np.ndarray
@@ -51,6 +53,7 @@ class EdgeArrays(NamedTuple):
     q: np.ndarray
     passthrough: np.ndarray
     halves: np.ndarray
+    scale: np.ndarray
 
     def keep(self, mask: np.ndarray) -> EdgeArrays:
         """The edges where `mask` holds."""
@@ -79,7 +82,7 @@ def read_features(table: pa.Table) -> FeatureArrays:
     traced = np.nan_to_num(_floats(table, "traced")) > 0
     if not traced.any():
         raise UserError(f"none of {ids.size} features was ablated", "analyse a trace run")
-    return FeatureArrays(ids, _floats(table, "layer").astype(np.int64), _floats(table, "firing_rate"), traced)
+    return FeatureArrays(ids, _floats(table, "layer").astype(np.int64), _floats(table, "firing_rate"), traced, np.nan_to_num(_floats(table, "mean_activation")))
 
 
 def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
@@ -103,12 +106,13 @@ def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
             first = next(v for v, i in zip(table.column(end).to_pylist(), at.to_pylist(), strict=True) if i is None)
             raise UserError(f"{at.null_count} edges have a {end} that is not in the feature table, such as {first}", "give both tables of one run")
         ends.append(at.to_numpy(zero_copy_only=False).astype(np.int64))
-    return EdgeArrays(ends[0], ends[1], *(_floats(table, c) for c in _EDGE_COLUMNS))
+    return EdgeArrays(*ends, *(_floats(table, c) for c in _EDGE_COLUMNS), scale=features.scale[ends[1]])
 
 
-def calibrated(edges: EdgeArrays, q: float = 0.05, min_support: int = 6) -> np.ndarray:
+def calibrated(edges: EdgeArrays, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001) -> np.ndarray:
     """Mask of the edges that pass the calibrated rule; an edge without q does not."""
-    return (np.nan_to_num(edges.q, nan=np.inf) <= q) & (edges.n_pos + edges.n_neg >= min_support)
+    tested = (np.nan_to_num(edges.q, nan=np.inf) <= q) & (edges.n_pos + edges.n_neg >= min_support)
+    return tested & (np.abs(edges.mean) >= min_effect * edges.scale)
 
 
 def legacy(edges: EdgeArrays, d: float = 0.5, consistency: float = 0.7) -> np.ndarray:
@@ -129,14 +133,16 @@ class Degrees(NamedTuple):
     support_share: np.ndarray
 
 
-def degrees(features: FeatureArrays, edges: EdgeArrays, *, q: float = 0.05, min_support: int = 6) -> Degrees:
+def degrees(
+    features: FeatureArrays, edges: EdgeArrays, *, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+) -> Degrees:
     """Count edges in and out of every feature.
 
     Parameters
     ----------
     features, edges
         Of one trace run.
-    q, min_support
+    q, min_support, min_effect
         The calibrated rule.
 
     Returns
@@ -145,7 +151,7 @@ def degrees(features: FeatureArrays, edges: EdgeArrays, *, q: float = 0.05, min_
         ``support_share`` is the share of calibrated out-edges with a negative mean (ablation lowers the target), NaN without edges.
     """
     size = features.id.size
-    good = calibrated(edges, q, min_support)
+    good = calibrated(edges, q, min_support, min_effect)
     layers: Sequence[int] = sorted({int(v) for v in features.layer[edges.target]})
     position = {layer: i for i, layer in enumerate(layers)}
     by_layer = np.zeros((size, len(layers)), dtype=np.int64)

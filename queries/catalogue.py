@@ -83,7 +83,8 @@ def catalogue_page() -> str:
         "Each question is a saved query in the Neo4j Browser, `scircuit query NAME -p key=value` on the command line and",
         "`sc.query(NAME, key=value)` in Python, which gives a DataFrame.", "",
         "**Support**: ablating the source lowers the target. **Suppress**: ablating the source raises it. An edge by the *calibrated* rule",
-        "has `q` at most `$q` and a non-zero effect in at least `$min_support` cells; thresholds are chosen in the query, not at tracing time.",
+        "has `q` at most `$q`, a non-zero effect in at least `$min_support` cells, and a mean effect of at least `$min_effect` of what the target has on",
+        "average where it fires; thresholds are chosen in the query, not at tracing time.",
         "`halves` says in how many of the two halves of the cells the edge shows the same sign with p <= 0.05.", "",
     ]  # fmt: skip
     catalogue = load_catalogue()

@@ -126,6 +126,7 @@ class AnalyseConfig:
     run: str = option("", "trace run (default: the newest complete one)")
     q: float = option(0.05, "q threshold of the calibrated rule")
     min_support: int = option(6, "least cells with a non-zero effect for the calibrated rule")
+    min_effect: float = option(0.001, "least mean effect, as a share of the target's mean activation where it fires, for the calibrated rule")
     hubs: int = option(20, "hubs in the top list")
     bootstrap: int = option(100, "bootstraps of the tail fit")
     seed: int = option(0, "seed")

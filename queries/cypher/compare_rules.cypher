@@ -6,6 +6,7 @@
 // param run: run = "" -- trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // column source_layer: 0-based layer
 // column target_layer: 0-based layer
 // column stored: edge records stored
@@ -26,7 +27,7 @@ WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (s:Feature)-[r:AFFECTS]->(t:Feature)
 WHERE r.run = run.id
 WITH s.layer AS source_layer, t.layer AS target_layer, r.halves = 2 AS confirmed,
-  coalesce(r.q <= $q AND r.n_pos + r.n_neg >= $min_support, false) AS c,
+  coalesce(r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0), false) AS c,
   abs(r.d) > 0.5 AND (r.n + abs(2 * r.n_pos - r.n)) / 2.0 / r.n > 0.7 AS l
 WITH source_layer, target_layer, count(*) AS stored, count(CASE WHEN c THEN 1 END) AS calibrated, count(CASE WHEN l THEN 1 END) AS legacy,
   count(CASE WHEN c AND l THEN 1 END) AS both, count(CASE WHEN c AND confirmed THEN 1 END) AS cc, count(CASE WHEN l AND confirmed THEN 1 END) AS lc

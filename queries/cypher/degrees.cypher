@@ -6,6 +6,7 @@
 // param run: run = "" -- trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param limit: int = 20 (1..100000) -- most rows
 // column feature: address
 // column name: caption
@@ -24,7 +25,7 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature)-[r:AFFECTS]->(:Feature)
 WHERE r.run = run.id
-WITH f, r, r.q <= $q AND r.n_pos + r.n_neg >= $min_support AS edge,
+WITH f, r, r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0) AS edge,
   abs(r.d) > 0.5 AND (r.n + abs(2 * r.n_pos - r.n)) / 2.0 / r.n > 0.7 AS legacy
 WITH f, count(r) AS stored, count(CASE WHEN edge THEN 1 END) AS out_degree,
   count(CASE WHEN edge AND r.mean < 0 THEN 1 END) AS support, count(CASE WHEN edge AND r.mean > 0 THEN 1 END) AS suppress,

@@ -7,6 +7,7 @@
 // param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param edges: int = 15 (1..140) -- strongest edges in, and as many out
 // column path: the path drawn
 // budget: 280
@@ -24,11 +25,11 @@ CALL (run, address) {
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)
-  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
   UNION ALL
   MATCH path = (:Feature)-[r:AFFECTS]->(f)
-  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
 }
 RETURN path

@@ -7,6 +7,7 @@
 // param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param limit: int = 30 (1..100000) -- most rows
 // column feature: the ablated feature
 // column target: address
@@ -40,7 +41,7 @@ CALL (run, address) {
   RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 1
 }
 MATCH (f)-[r:AFFECTS]->(t:Feature)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
 RETURN f.id AS feature, t.id AS target, t.name AS target_name, t.layer AS target_layer, coalesce(t.label, '') AS target_label,
   CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect, r.mean AS mean, r.sd AS sd, r.d AS d,
   CASE WHEN r.n > 2 THEN r.d * (1 - 3.0 / (4 * r.n - 5)) END AS hedges_g, r.q AS q,

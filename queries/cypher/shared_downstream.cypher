@@ -8,6 +8,7 @@
 // param second: feature = "" -- address; empty: the next strongest
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param limit: int = 30 (1..100000) -- most rows
 // column first: address
 // column second: address
@@ -34,20 +35,20 @@ CALL (run, one, two) {
   RETURN pair[0] AS first, pair[1] AS second
 }
 CALL (run, first) {
-  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN count(r) AS first_degree, collect(DISTINCT t.dictionary) AS measured
 }
 CALL (run, second) {
-  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN count(r) AS second_degree
 }
 CALL (measured) {
   MATCH (t:Feature) WHERE t.dictionary IN measured AND t.alive RETURN count(t) AS live
 }
 CALL (run, first, second) {
-  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   WITH run, second, t, r.d AS first_d
-  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN collect({t: t, first_d: first_d, second_d: r.d}) AS rows
 }
 UNWIND rows AS row

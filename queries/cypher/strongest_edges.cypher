@@ -8,6 +8,7 @@
 // param target_layer: int = -1 (-1..999) -- 0-based layer of the target; -1: all
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param limit: int = 30 (1..100000) -- most rows
 // column source: address
 // column source_name: caption
@@ -33,7 +34,7 @@ MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (s:Feature)-[r:AFFECTS]->(t:Feature)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   AND $source_layer IN [-1, s.layer] AND $target_layer IN [-1, t.layer]
 WITH s, r, t ORDER BY abs(r.d) DESC, s.id, t.id LIMIT $limit
 RETURN s.id AS source, s.name AS source_name, t.id AS target, t.name AS target_name,

@@ -8,6 +8,7 @@
 // param target: feature = "" -- address; empty: the feature of the last layer that the source affects most
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param beam: int = 40 (1..500) -- strongest edges followed from each end for three-step paths
 // param limit: int = 20 (1..100000) -- most rows
 // column steps: edges of the path
@@ -38,7 +39,7 @@ CALL (run, f, goal) {
   MATCH (t:Feature {id: goal}) RETURN t
   UNION
   WITH run, f, goal WHERE goal = ''
-  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN t ORDER BY t.layer DESC, abs(r.d) DESC, t.id LIMIT 1
 }
 CALL (run, wanted) {
@@ -50,21 +51,21 @@ CALL (run, wanted) {
 }
 WITH f AS source, t AS target, runs
 CALL (source, target, runs) {
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN path
   UNION
-  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support
+  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0) AND s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
   RETURN path
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
     RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
   }
   CALL (target, runs) {
-    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND t.q <= $q AND t.n_pos + t.n_neg >= $min_support
+    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND t.q <= $q AND t.n_pos + t.n_neg >= $min_support AND abs(t.mean) >= $min_effect * coalesce(endNode(t).mean_activation, 0.0)
     RETURN t, k ORDER BY abs(t.d) DESC LIMIT $beam
   }
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
   RETURN path
 }
 WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d

@@ -7,6 +7,7 @@
 // param term: str = "" e.g. "T cell activation" -- text in the name of the term; empty: the term with most features in the run
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param term_q: float = 0.05 (0..1) -- largest q of the annotation
 // param features: int = 15 (1..60) -- features of the term, strongest hubs first
 // param edges: int = 5 (1..20) -- strongest edges of each
@@ -39,7 +40,7 @@ CALL (run, t, members, annotations) {
   UNWIND members AS f
   CALL (run, f) {
     MATCH path = (f)-[r:AFFECTS]-(:Feature)
-    WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+    WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
     RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
   }
   RETURN path

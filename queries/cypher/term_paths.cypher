@@ -8,6 +8,7 @@
 // param to_term: str = "" e.g. "translation" -- text in the name of the term; empty: any annotated feature
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param term_q: float = 0.05 (0..1) -- largest q of the annotation
 // param features: int = 40 (1..200) -- features of each term, smallest q first
 // param beam: int = 20 (1..100) -- strongest edges followed out of each source for two-step paths
@@ -48,16 +49,16 @@ WITH one, one.f AS source, targets, runs
 CALL (source, targets, runs) {
   UNWIND targets AS other
   WITH source, other, other.f AS target, runs
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN path, other.term AS to_term
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
     RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
   }
   UNWIND targets AS other
   WITH source, r, m, other, other.f AS target, runs
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
   RETURN path, other.term AS to_term
 }
 WITH one.term AS from_term, to_term, path,

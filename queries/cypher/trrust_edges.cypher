@@ -6,6 +6,7 @@
 // param run: run = "" -- trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
 // param limit: int = 30 (1..100000) -- most rows
 // column source: address
@@ -32,7 +33,7 @@ WHERE tf <> gene
 MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top
 MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top
 MATCH (s)-[r:AFFECTS]->(t)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
 WITH DISTINCT s, r, t, tf, g, gene ORDER BY abs(r.d) DESC, s.id, t.id, tf.symbol, gene.symbol LIMIT $limit
 RETURN s.id AS source, s.name AS source_name, tf.symbol AS regulator, g.mode AS mode, gene.symbol AS gene,
   t.id AS target, t.name AS target_name, CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect,

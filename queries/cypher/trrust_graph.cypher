@@ -6,6 +6,7 @@
 // param run: run = "" -- trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
 // param limit: int = 12 (1..60) -- edges drawn, each with the regulation behind it
 // column path: the path drawn
@@ -20,7 +21,7 @@ WHERE tf <> gene
 MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top
 MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top
 MATCH (s)-[r:AFFECTS]->(t)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
 WITH s, a, tf, g, gene, b, t, r ORDER BY abs(r.d) DESC, s.id, t.id LIMIT $limit
 UNWIND [1, 2] AS part
 CALL (s, a, tf, g, gene, b, t, r, part) {

@@ -6,6 +6,7 @@
 // param run: run = "" -- trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
 // column edges: edges by the calibrated rule
 // column consistent: edges whose source has a regulator and whose target has its target gene among the top genes
@@ -34,7 +35,7 @@ CALL (run) {
   RETURN collect({layer: layer, n: n}) AS to_layers
 }
 CALL (run) {
-  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN count(r) AS edges
 }
 WITH run, from_layers, edges, reduce(total = 0, a IN from_layers |
@@ -49,7 +50,7 @@ CALL (run, from_layers) {
       RETURN DISTINCT t, g.mode AS mode, null AS mean
       UNION ALL
       MATCH (s)-[r:AFFECTS]->(t:Feature)
-      WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support
+      WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
       RETURN t, null AS mode, r.mean AS mean
     }
     WITH run, t, collect(DISTINCT mode) AS modes, max(mean) AS mean

@@ -57,6 +57,19 @@ def test_both_rules_by_hand():
     np.testing.assert_array_equal(found.support_share[:3], [0.5, 1.0, np.nan])
 
 
+def test_size_floor_by_hand():
+    """|mean| against the mean activation of the target; a target without one keeps its edges."""
+    features, edges = small_graph()
+    size = features.num_rows
+    scaled = features.append_column("mean_activation", pa.array([None] * 3 + [5.0, 2.0, None] + [None] * (size - 6), pa.float64()))
+    links = read_edges(edges, read_features(scaled))
+    np.testing.assert_array_equal(calibrated(links, min_effect=0.12), [0, 1, 0, 0, 0, 1, 0])  # 0.5 < 0.6, 0.3 >= 0.24, no scale
+    np.testing.assert_array_equal(calibrated(links, min_effect=0.1), [1, 1, 0, 0, 0, 1, 0])  # 0.5 >= 0.5: the bound itself passes
+    assert degrees(read_features(scaled), links, min_effect=0.2).out.sum() == 1
+    # without a mean activation in the table no floor applies
+    np.testing.assert_array_equal(calibrated(read_edges(edges, read_features(features)), min_effect=9), [1, 1, 0, 0, 0, 1, 0])
+
+
 def test_feature_findings_fit_the_schema_and_say_nothing_of_features_that_were_not_ablated():
     result = analyse(*small_graph(), None, AnalyseConfig(bootstrap=0), "analyse-1")
     table = result.features

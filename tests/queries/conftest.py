@@ -30,10 +30,15 @@ class Study(NamedTuple):
     def features(self) -> pd.DataFrame:
         return self.frames["Feature"].set_index("id", drop=False)
 
-    def edges(self, run: str | None = None, q: float = 0.05, min_support: int = 6) -> pd.DataFrame:
+    def calibrated(self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001) -> pd.Series:
+        """Mask of the edges by the calibrated rule."""
+        scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
+        return (e.q <= q) & (e.n_pos + e.n_neg >= min_support) & (e["mean"].abs() >= min_effect * scale)
+
+    def edges(self, run: str | None = None, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001) -> pd.DataFrame:
         """Edges by the calibrated rule, derived columns included."""
         e = self.frames["Feature-AFFECTS-Feature"]
-        e = e[(e.q <= q) & (e.n_pos + e.n_neg >= min_support)]
+        e = e[self.calibrated(e, q, min_support, min_effect)]
         e = e[e.run == run] if run else e[e.run.isin([small_graph.OLD, small_graph.NEW])]
         non_zero = e.n_pos + e.n_neg
         f = self.features

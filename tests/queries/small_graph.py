@@ -25,6 +25,7 @@ OLD, NEW, BROKEN = "trace-0000000001", "trace-0000000002", "trace-0000000003"
 ANNOTATE, ANALYSE, ABLATE, STEER = "annotate-0000000001", "analyse-0000000001", "ablate-0000000001", "steer-0000000001"
 SIZES = {1: 14, 2: 14, 3: 14}
 CELLS = 20
+SILENT = "toy-model/toy-set/L03/F0005"  # fires in no clean cell
 TERMS = ("T cell activation", "regulation of T cell activation", "translation", "DNA repair", "mitotic spindle", "B cell activation")
 
 
@@ -48,6 +49,20 @@ def _edges(rng: np.random.Generator, sizes: dict[int, int], run: str, source_lay
     )  # fmt: skip
 
 
+def _control_edges(rng: np.random.Generator, edges: pd.DataFrame) -> pd.DataFrame:
+    """What the controls do in the place of four sources of each complete run."""
+    columns = ["source", "target", "run", "n", "n_pos", "n_neg", "mean", "sd", "d", "p", "q"]
+    parts = []
+    for run, layer in ((OLD, 1), (NEW, 2)):
+        beside = edges[(edges.run == run) & edges.source.isin([address(layer, i) for i in range(4)])][columns]
+        for control, share in (("random_direction", 0.7), ("feature_swap", 0.5), ("passthrough", 0.4), ("half_even", 0.9)):
+            part = beside[rng.random(len(beside)) < share]
+            n = len(part)
+            mean = part["mean"] * rng.uniform(-0.5, 1.5, n)
+            parts.append(part.assign(control=control, mean=mean, d=mean / part.sd, p=rng.uniform(0, 0.2, n), q=rng.uniform(0, 0.2, n)))
+    return pd.concat(parts, ignore_index=True)
+
+
 def _features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFrame) -> pd.DataFrame:
     rows = []
     good = edges[(edges.q <= 0.05) & (edges.n_pos + edges.n_neg >= 6)]
@@ -61,7 +76,7 @@ def _features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFra
             rows.append({
                 "id": key, "name": f"L{layer:02d}/F{index:04d}" + (f" {TERMS[index % 6]}" if named else ""), "model": MODEL,
                 "dictionary": f"{MODEL}/{SET}/L{layer:02d}", "layer": layer, "index": index, "firing_rate": rate, "cells_active": int(rng.integers(5, 21)),
-                "mean_activation": float(rng.uniform(0.5, 3)), "traced": layer < 3, "alive": index != many - 1 or layer < 3,
+                "mean_activation": float(rng.uniform(0.5, 3)) if key != SILENT else None, "traced": layer < 3, "alive": index != many - 1 or layer < 3,
                 "top_genes": [f"G{(index * 3 + k) % 40}" for k in range(4)], "label": TERMS[index % 6] if named else "", "label_library": "GO" if named else "",
                 "label_q": float(rng.uniform(0, 0.05)) if named else None, "annotated": bool(named), "terms": int(named), "annotatable_genes": int(rng.integers(0, 20)),
                 "best_tf": f"G{index}", "best_tf_q": float(rng.uniform(0, 1)), "out_degree": int(out.get(key, 0)), "in_degree": int(into.get(key, 0)),
@@ -146,7 +161,7 @@ def _runs() -> dict[str, pd.DataFrame]:
     ]  # fmt: skip
     controls = [
         {"id": f"{run}/{control}/{s}-{t}", "name": f"{control} L{s:02d} to L{t:02d}", "control": control, "source_layer": s, "target_layer": t, "sources": 5, "edges": 40 + t, "control_edges": k,
-         "edges_legacy": 60, "control_edges_legacy": 2 * k, "max_abs_effect": 0.1 * k, "agreement": 0.8 if control == "split_half" else None, "run": run}
+         "edges_legacy": 60, "control_edges_legacy": 2 * k, "max_abs_effect": 0.1 * k, "relative_size": 0.2 * k, "larger_share": 1 - 0.1 * k, "agreement": 0.8 if control == "split_half" else None, "run": run}
         for run, s, t in ((OLD, 1, 2), (OLD, 1, 3), (NEW, 2, 3)) for k, control in enumerate(("zero_edit", "random_direction", "feature_swap", "split_half"))
     ]  # fmt: skip
     used = [(run, d["id"]) for run, layers in ((OLD, (1, 2, 3)), (NEW, (2, 3))) for d in dictionaries if d["layer"] in layers]
@@ -177,6 +192,7 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
     interventions = _interventions(rng, sizes)
     features.loc[features.id == address(2, 0), ["steering_slope", "steering_control"]] = [0.4, 0.02]
     found = {"Feature": features, **_runs(), **_annotation(rng, sizes), **interventions, "Feature-AFFECTS-Feature": edges}
+    found["Feature-CONTROL_AFFECTS-Feature"] = _control_edges(np.random.default_rng([seed, 1]), edges)
     return dict(sorted(found.items(), key=lambda item: item[0] in records.RELATIONSHIPS))
 
 

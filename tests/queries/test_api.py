@@ -69,7 +69,7 @@ def test_wrong_questions_are_refused_without_a_database(name, parameters, messag
 
 
 def test_values_are_understood():
-    assert api.check("degrees", {"limit": np.int64(3), "q": 1, "min_support": 4.0}) == {"run": "", "q": 1.0, "min_support": 4, "limit": 3}
+    assert api.check("degrees", {"limit": np.int64(3), "q": 1, "min_support": 4.0}) == {"run": "", "q": 1.0, "min_support": 4, "min_effect": 0.001, "limit": 3}
     assert api.check("features_of_genes", {"genes": "CD3D, LCK"})["genes"] == ["CD3D", "LCK"]
     assert api.check("features_of_genes", {"genes": np.array(["CD3D"])})["genes"] == ["CD3D"]
 

@@ -31,16 +31,17 @@ def test_top_hubs(study):
     assert set(query(study.connection, "top_hubs", run=OLD).feature.str[-9:-6]) == {"L01"}
 
 
-@pytest.mark.parametrize(("q", "min_support"), [(0.05, 6), (0.02, 12)])
-def test_degrees(study, q, min_support):
+@pytest.mark.parametrize(("q", "min_support", "min_effect"), [(0.05, 6, 0.001), (0.02, 12, 0.001), (0.05, 6, 0.4)])
+def test_degrees(study, q, min_support, min_effect):
     e = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
-    edge = (e.q <= q) & (e.n_pos + e.n_neg >= min_support)
+    edge = study.calibrated(e, q, min_support, min_effect)
+    assert min_effect < 0.1 or edge.sum() < study.calibrated(e, q, min_support).sum()
     counted = pd.DataFrame({
         "feature": e.source, "out_degree": edge, "support": edge & (e["mean"] < 0), "suppress": edge & (e["mean"] > 0), "strict": edge & (e.halves == 2),
         "out_degree_legacy": legacy(e), "stored": True,
     }).groupby("feature", as_index=False).sum()  # fmt: skip
     expected = counted.sort_values(["out_degree", "feature"], ascending=[False, True])
-    same(query(study.connection, "degrees", q=q, min_support=min_support), expected, list(counted.columns))
+    same(query(study.connection, "degrees", q=q, min_support=min_support, min_effect=min_effect), expected, list(counted.columns))
 
 
 def test_degree_distribution(study):
@@ -98,9 +99,19 @@ def test_sign_by_layer(study):
 
 def test_compare_rules(study):
     e = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
-    a, b = (e.q <= 0.05) & (e.n_pos + e.n_neg >= 6), legacy(e)
+    a, b = study.calibrated(e), legacy(e)
     expected = {
         "source_layer": 2, "target_layer": 3, "stored": len(e), "calibrated": a.sum(), "legacy": b.sum(), "both": (a & b).sum(), "only_calibrated": (a & ~b).sum(),
         "only_legacy": (b & ~a).sum(), "jaccard": (a & b).sum() / (a | b).sum(), "confirmed_calibrated": (e.halves[a] == 2).mean(), "confirmed_legacy": (e.halves[b] == 2).mean(),
     }  # fmt: skip
     same(query(study.connection, "compare_rules"), pd.DataFrame([expected]))
+
+
+def test_size_floor_follows_the_targets_scale(study):
+    """A target that never fires in the clean cells has no scale, and keeps its edges."""
+    whole, large = study.edges(NEW), study.edges(NEW, min_effect=0.5)
+    silent = study.features.mean_activation.isna()
+    assert 0 < len(large) < len(whole) and silent.sum() == 1
+    assert (large.target.isin(silent[silent].index)).sum() == (whole.target.isin(silent[silent].index)).sum() > 0
+    answer = query(study.connection, "strongest_edges", min_effect=0.5, limit=1000)
+    same(answer, large, ["source", "target", *STATISTICS])

@@ -88,6 +88,45 @@ def test_runs_inputs_controls(study):
     assert {OLD, "toy-model", "cohort1", *controls.id} <= set(drawn)
 
 
+@pytest.mark.parametrize(("run", "q"), [(OLD, 0.05), (NEW, 0.1)])
+def test_controls_at_threshold(study, run, q):
+    c = study.frames["Feature-CONTROL_AFFECTS-Feature"].query("run == @run")
+    sampled, layer = set(c.source), study.features.layer
+    edges = study.edges(run, q=q).query("source in @sampled")
+    sign = {(e.source, e.target): e.mean > 0 for e in edges.itertuples()}
+    found = c.assign(target_layer=layer.loc[c.target].values, edge=study.calibrated(c, q))
+    rows = []
+    for (control, target_layer), group in found.groupby(["control", "target_layer"]):
+        mine = group[group.edge]
+        both = [sign[e.source, e.target] == (e.mean > 0) for e in mine.itertuples() if (e.source, e.target) in sign]
+        count = int((edges.target_layer == target_layer).sum())
+        rows.append((control, layer[c.source.iloc[0]], target_layer, len(sampled), count, len(mine), len(mine) / count, len(both), sum(both)))
+    columns = ["control", "source_layer", "target_layer", "sources", "edges", "control_edges", "ratio", "shared", "shared_sign"]
+    assert any(r[7] > r[8] > 0 for r in rows)
+    same(query(study.connection, "controls_at_threshold", run=run, q=q), pd.DataFrame(rows, columns=columns))
+
+
+@pytest.mark.parametrize("run", [OLD, NEW])
+def test_control_edges(study, run):
+    c = study.frames["Feature-CONTROL_AFFECTS-Feature"].query("run == @run and control != 'half_even'")
+    feature = study.features.loc[sorted(set(c.source))].sort_values("hub_rank").index[0]
+    edges = study.edges(run).query("source == @feature")
+    own = c[c.source == feature]
+    means = own.pivot(index="target", columns="control", values="mean").reindex(edges.target).fillna(0.0)
+    edge = own[study.calibrated(own)]
+    largest = means[["random_direction", "feature_swap"]].abs().max(axis=1).to_numpy()
+    expected = edges.assign(
+        feature=feature, random_mean=means.random_direction.values, swap_mean=means.feature_swap.values, passthrough_mean=means.passthrough.values,
+        specificity=[abs(m) / s if s else None for m, s in zip(edges["mean"], largest, strict=True)],
+        appears_in=[sorted(edge[edge.target == t].control) for t in edges.target],
+    )  # fmt: skip
+    answer = query(study.connection, "control_edges", run=run)
+    same(answer, expected.head(30))
+    assert (answer.appears_in.map(len) > 0).any() and answer.specificity.notna().any()
+    unsampled = address(1 if run == OLD else 2, 9)
+    assert query(study.connection, "control_edges", run=run, feature=unsampled).empty
+
+
 def test_contents(study):
     from scircuit import records
 

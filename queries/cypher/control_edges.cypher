@@ -1,0 +1,56 @@
+// name: control_edges
+// title: Edges of a source beside those of its controls
+// folder: Runs and controls
+// question: Which edges of this source also appear for its controls?
+// shape: table
+// param run: run = "" -- trace run; empty: the newest complete one
+// param feature: feature = "" -- address of a sampled source, or its last two parts; empty: the strongest hub of the sample
+// param q: float = 0.05 (0..1) -- largest q of the edge
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
+// param limit: int = 30 (1..100000) -- most rows
+// column feature: the source
+// column target: address
+// column target_name: caption
+// column effect: support: ablating the source lowers the target; suppress: raises it
+// column mean: mean effect of the source, dictionary units of the target
+// column d: mean / sd
+// column q: q of the edge
+// column random_mean: mean effect of a random direction of equal norm in its place; 0: none
+// column swap_mean: mean effect of another feature's direction; 0: none
+// column passthrough_mean: mean effect without any block computing; 0: none
+// column specificity: |mean| / the larger |mean| of random direction and swap; empty where neither has an effect
+// column appears_in: controls that have the edge by the same rule, with either sign
+// budget: $limit
+// note: Controls are run for a sample of sources (`control_features`); other sources give no rows.
+// note: Beside every edge of a sampled source all controls that have any effect on the target are stored, significant or not.
+
+WITH $run AS wanted, $feature AS address
+MATCH (run:Run)
+WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
+WITH run, address ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run, address) {
+  MATCH (f:Feature {id: address}) RETURN f
+  UNION
+  WITH run, address WHERE address = ''
+  MATCH (f:Feature)-[c:CONTROL_AFFECTS]->() WHERE c.run = run.id
+  WITH DISTINCT f RETURN f ORDER BY f.hub_rank, f.id LIMIT 1
+}
+WITH run, f WHERE EXISTS { (f)-[:CONTROL_AFFECTS {run: run.id}]->() }
+MATCH (f)-[r:AFFECTS]->(t:Feature)
+WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+OPTIONAL MATCH (f)-[c:CONTROL_AFFECTS]->(t)
+WHERE c.run = run.id AND c.control IN ['random_direction', 'feature_swap', 'passthrough', 'zero_edit']
+WITH f, t, r, sum(CASE c.control WHEN 'random_direction' THEN c.mean ELSE 0.0 END) AS random_mean,
+  sum(CASE c.control WHEN 'feature_swap' THEN c.mean ELSE 0.0 END) AS swap_mean,
+  sum(CASE c.control WHEN 'passthrough' THEN c.mean ELSE 0.0 END) AS passthrough_mean,
+  collect(CASE WHEN c.q <= $q AND c.n_pos + c.n_neg >= $min_support AND abs(c.mean) >= $min_effect * coalesce(endNode(c).mean_activation, 0.0) THEN c.control END) AS found
+ORDER BY abs(r.d) DESC, t.id LIMIT $limit
+UNWIND CASE WHEN size(found) = 0 THEN [null] ELSE found END AS control
+WITH f, t, r, random_mean, swap_mean, passthrough_mean, control ORDER BY control
+WITH f, t, r, random_mean, swap_mean, passthrough_mean, collect(control) AS appears_in,
+  CASE WHEN abs(random_mean) > abs(swap_mean) THEN abs(random_mean) ELSE abs(swap_mean) END AS largest
+RETURN f.id AS feature, t.id AS target, t.name AS target_name, CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect,
+  r.mean AS mean, r.d AS d, r.q AS q, random_mean, swap_mean, passthrough_mean,
+  CASE WHEN largest > 0 THEN abs(r.mean) / largest END AS specificity, appears_in
+ORDER BY abs(r.d) DESC, target
