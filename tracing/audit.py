@@ -18,6 +18,7 @@ import numpy as np
 from scircuit.records import conform
 from tracing.calibrate import legacy_rule
 from tracing.context import EXACT, FROZEN, context_name
+from tracing.skew import MIN_CELLS
 from tracing.statistics import edge_statistics
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class _Found(NamedTuple):
 
 
 def run_audit(
-    tracer: Tracer, p_threshold: float, min_support: int = 6, progress: Progress | None = None, further: bool = True
+    tracer: Tracer, p_threshold: float, min_support: int = MIN_CELLS, progress: Progress | None = None, further: bool = True
 ) -> list[Agreement]:
     """Agreement with exact of the tracer's context and of two and four times its rows; nothing for exact runs.
 

@@ -24,9 +24,9 @@ from tracing.context import EXACT, context_name, parse_context
 from tracing.effects import Ablation, Effects, Progress
 from tracing.floors import floors_of, zero_edit
 from tracing.layers import check_layers, targets_of
-from tracing.legacy.rule import legacy_sources
+from tracing.legacy.rule import legacy_sources, near_edges
 from tracing.plan import Plan, make_plan, make_tiles
-from tracing.skew import Null, null_draws
+from tracing.skew import MIN_CELLS, Null, null_draws
 from tracing.statistics import Tests, edge_statistics
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tracing.models.base import Adapter
 
 EXACT_SHARE = 0.5  # a source whose row set is this share of a cell is traced exactly: that costs at most twice as much
+LEAST_CELLS = 2  # a test needs a mean over cells
 _STATISTICS = 2**24  # effects whose statistics are computed at once
 
 
@@ -69,10 +70,14 @@ def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, c
     Raises
     ------
     UserError
-        If there are no cells, or the memory cap is too low.
+        If there are too few cells, or the memory cap is too low.
     """
-    if not len(cohort.tokens):
-        raise UserError("the cohort has no cells", "loosen the filters given with --where")
+    if len(cohort.tokens) < LEAST_CELLS:
+        found = "one cell" if len(cohort.tokens) else "no cells"
+        raise UserError(
+            f"the cohort has {found}; an effect is tested over at least {LEAST_CELLS}, and a calibrated edge needs {MIN_CELLS}",
+            "raise --n-cells, or loosen the filters given with --where",
+        )
     layers = sorted({*config.source_layers, *(t for s in config.source_layers for t in targets_of(config, dictionaries, s))})
     kept = layers if parse_context(config.context) == EXACT else list(range(layers[0], layers[-1] + 1))
     plan = make_plan(
@@ -232,8 +237,7 @@ class Tracer:
             for start in range(0, len(tile), step):
                 part = slice(start, start + step)
                 tests = edge_statistics(found.effects[part], found.active[part], self.floors)
-                # in a legacy run also what other rules on d could call an edge, so that they can be compared
-                other = legacy_rule(tests.d, tests.n, tests.n_pos) | (self.config.legacy & (np.abs(tests.d) > 0.5))
+                other = near_edges(tests.d) if self.config.legacy else legacy_rule(tests.d, tests.n, tests.n_pos)
                 stored = np.flatnonzero((tests.p <= self.config.gate_p) | other)
                 tables.append(self._edges(tile[part], found.passthrough[part], found.positions[part], tests, stored))
                 p.append(tests.p)

@@ -210,3 +210,11 @@ def test_wrong_width_and_unknown_unit(tracer):
         Tracer(tracer.adapter, wide, tracer.cohort, tracer.config, "r")
     with pytest.raises(ValueError, match="no work unit"):
         tracer.run_unit("L09-0000")
+
+
+@pytest.mark.parametrize(("cells", "message"), [(0, "no cells"), (1, "one cell")])
+def test_a_cohort_without_a_test_is_refused_before_the_clean_pass(cells, message, monkeypatch):
+    tracer, _, dictionaries, tokens = setup()
+    monkeypatch.setattr(tracer.adapter, "clean_states", lambda *_: pytest.fail("computed something"))
+    with pytest.raises(UserError, match=f"{message}; an effect is tested over at least 2"):
+        Tracer(tracer.adapter, dictionaries, tiny_cohort(tokens[:cells]), tracer.config, "r")
