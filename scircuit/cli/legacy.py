@@ -23,7 +23,7 @@ def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
             show_checks(faults_before(tracer))
 
 
-def say_after(run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], quiet: bool) -> dict[str, Any]:
+def say_after(run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], zero_edit_max: float, quiet: bool) -> dict[str, Any]:
     """Show what the published edge rule did in a complete run; the lines by source layer, as plain values for the findings."""
     import pyarrow as pa
 
@@ -35,7 +35,7 @@ def say_after(run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str,
         units = set(tracer.units)
         shards = [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature" and e.name.split(".")[0] in units]
         edges = pa.concat_tables([run.store.read(e).select(_READ) for e in shards])
-        lines = faults_after(tracer, edges, calibrated(edges, scale=scale))
+        lines = faults_after(tracer, edges, zero_edit_max, calibrated(edges, scale=scale))
         if not quiet:
             show_checks(lines)
         found[str(layer)] = [[line.name, line.ok, line.found] for line in lines]

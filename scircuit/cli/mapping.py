@@ -57,7 +57,7 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool) ->
         "controls_by_layer": {str(layer): c for layer, c in controls.items()}, "audit": [asdict(a) for a in audit],
     }  # fmt: skip
     if config.legacy:
-        findings["legacy"] = say_after(run, tracers, calibrate.scale_of(records["Feature"]), quiet)
+        findings["legacy"] = say_after(run, tracers, calibrate.scale_of(records["Feature"]), zero, quiet)
     run.conclude(findings, **counts, live_tests=live, zero_edit_max=zero)
 
 

@@ -72,11 +72,11 @@ def test_edges_by_other_rules():
     ])  # fmt: skip
     lines = {line.name: line for line in faults_of_edges(table, zero_edit_max=1e-6, calibrated=np.array([True, False, True, True, False, False]))}
     # counted here, 4 are edges: rows 0, 2, 3 and 4 (3 of 4 cells are not positive); negated: rows 1 to 4
-    assert lines["legacy consistency"].found.startswith("2 of 4 edges are negative; with all effects negated there are 4 edges; ")
-    assert "0 edges go and 1 come, 3 of 5 positive" in lines["legacy consistency"].found
+    assert lines["legacy signs"].found.startswith("2 of 4 edges are negative; with all effects negated there are 4 edges; ")
+    assert "0 edges go and 1 come, 3 of 5 positive" in lines["legacy signs"].found
     assert lines["legacy support"].found.startswith("1 of 4 edges have an effect in fewer than 6 cells")
     assert lines["legacy floor"].found.startswith("1 edges")
-    assert lines["legacy ties"].found.startswith("1 tests")
+    assert lines["legacy rounding"].found.startswith("1 tests")
     assert lines["legacy edges"].found.startswith("3 of 4")
     assert not any(line.ok for line in lines.values())
 

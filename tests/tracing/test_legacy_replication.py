@@ -120,4 +120,4 @@ def test_the_command_prints_the_faults_before_it_computes(oracle, traced, tmp_pa
     assert "zero edit" in done.output[done.output.index("legacy null") :]
     result, _ = traced
     said = {name for name, ok, _found in result.findings["legacy"][str(SOURCE)] if not ok}
-    assert {"legacy consistency", "legacy support", "legacy ties", "legacy edges"} <= said
+    assert {"legacy signs", "legacy support", "legacy rounding", "legacy edges"} <= said

@@ -10,13 +10,12 @@ import numpy as np
 from tracing.calibrate import legacy_rule
 from tracing.checks import CheckLine
 from tracing.legacy.null import LegacyNull, legacy_null
-from tracing.legacy.rule import SOURCE_FREQUENCY, faults_of_rule
+from tracing.legacy.rule import NEAR, SOURCE_FREQUENCY, faults_of_rule
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAST_CELLS = 6  # fewer cells with an effect cannot reach p 0.05 by sign flips
-TIE = 1e-4
 
 
 def faults_before(tracer: Any) -> list[CheckLine]:
@@ -25,20 +24,20 @@ def faults_before(tracer: Any) -> list[CheckLine]:
     return [*faults_of_rule(len(tracer.cells)), *faults_of_activity(firing, tracer.sources)]
 
 
-def faults_after(tracer: Any, edges: pa.Table, calibrated: np.ndarray | None = None) -> list[CheckLine]:
+def faults_after(tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated: np.ndarray) -> list[CheckLine]:
     """What can be said when it is complete; the published null is drawn for a random sample of ``control_features`` sources.
 
     Parameters
     ----------
     tracer
         `tracing.engine.Tracer` of the run.
-    edges, calibrated
+    edges, zero_edit_max, calibrated
         See `faults_of_edges`.
     """
     size, seed = min(tracer.config.control_features, len(tracer.sources)), tracer.config.seed
     sample = np.sort(np.random.default_rng(seed).choice(tracer.sources, size, replace=False))
     found = tracer.effects(sample)
-    return faults_of_edges(edges, max(tracer.zero_edit.values()), calibrated, legacy_null(found.effects, found.active, sample, seed=seed))
+    return faults_of_edges(edges, zero_edit_max, calibrated, legacy_null(found.effects, found.active, sample, seed=seed))
 
 
 def faults_of_activity(firing: Sequence[Any], sources: np.ndarray) -> list[CheckLine]:
@@ -77,7 +76,7 @@ def faults_of_edges(
     Parameters
     ----------
     edges
-        Tests of kind Feature-AFFECTS-Feature; all with |d| > 0.5 must be among them for the counts of edges under other rules to be complete.
+        Tests of kind Feature-AFFECTS-Feature; those of `tracing.legacy.rule.near_edges` must be among them for the counts to be complete.
     zero_edit_max
         Largest effect of editing nothing.
     calibrated
@@ -91,17 +90,17 @@ def faults_of_edges(
     with np.errstate(invalid="ignore", divide="ignore"):
         symmetric = (n >= 2) & (np.abs(d) > 0.5) & (np.maximum(n_pos, n_neg) / (n_pos + n_neg) > 0.7)
     negated = legacy_rule(-d, n, n_neg)
-    few, tied = int((edge & (n_pos + n_neg < LEAST_CELLS)).sum()), int((np.abs(np.abs(d) - 0.5) <= TIE).sum())
+    few, tied = int((edge & (n_pos + n_neg < LEAST_CELLS)).sum()), int((np.abs(np.abs(d) - 0.5) <= NEAR).sum())
     noise = int((edge & (np.abs(mean) <= zero_edit_max)).sum())
     lines = [
         CheckLine(
-            "legacy consistency", bool((edge == symmetric).all()), f"{int((edge & (d < 0)).sum()):,} of {total:,} edges are negative; with all effects negated there are "
+            "legacy signs", bool((edge == symmetric).all()), f"{int((edge & (d < 0)).sum()):,} of {total:,} edges are negative; with all effects negated there are "
             f"{int(negated.sum()):,} edges; counting signs among effects that are not 0, {int((edge & ~symmetric).sum()):,} edges go and {int((symmetric & ~edge).sum()):,} "
             f"come, {int((symmetric & (d > 0)).sum()):,} of {int(symmetric.sum()):,} positive", "the same edges for negated effects",
         ),
         CheckLine("legacy support", not few, f"{few:,} of {total:,} edges have an effect in fewer than {LEAST_CELLS} cells, where no sign-flip p reaches 0.05", "none"),
         CheckLine("legacy floor", not noise, f"{noise:,} edges have a mean effect no larger than that of editing nothing ({zero_edit_max:.1e})", "none"),
-        CheckLine("legacy ties", not tied, f"{tied:,} tests have |d| within {TIE} of 0.5, where rounding decides", "none"),
+        CheckLine("legacy rounding", not tied, f"{tied:,} tests have |d| within {NEAR} of 0.5, where rounding decides", "none"),
     ]  # fmt: skip
     if calibrated is not None:
         both = int((edge & calibrated).sum())

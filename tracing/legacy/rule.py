@@ -16,6 +16,7 @@ from tracing.calibrate import legacy_rule
 from tracing.checks import CheckLine
 
 SOURCE_FREQUENCY = 0.001
+NEAR = 1e-4
 _DRAWS = 100_000
 
 
@@ -25,6 +26,11 @@ def legacy_sources(dictionary: Any) -> np.ndarray:
     if catalogue is None:
         return np.arange(dictionary.n_features)
     return np.flatnonzero(catalogue.activation_freq >= SOURCE_FREQUENCY)
+
+
+def near_edges(d: np.ndarray) -> np.ndarray:
+    """Tests that another rule on d, or rounding, could make an edge: a legacy run stores them all."""
+    return np.abs(d) > 0.5 - NEAR
 
 
 @cache
