@@ -130,10 +130,25 @@ def test_of_a_large_file_only_the_chosen_rows_are_read(tmp_path, monkeypatch):
 def test_the_report_measures_the_second_logarithm(study):
     cohort = load(study["cells"])
     scale = line(cohort, "legacy scale")
-    assert not scale.ok and "X is log1p of normalised counts" in scale.found and "20 of 20 cells" in scale.found
+    assert not scale.ok and "X is log1p of normalised counts, and is logged again" in scale.found and "20 of 20 cells" in scale.found
     assert cohort.composition["cell_line"]["HepG2"] == 16
     assert cohort.manifest()["scale"].startswith("log1p of normalised counts")
     assert cohort.record().column("cells").to_pylist() == [20]
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (lambda counts: counts, "X is raw counts, and is logged before"),
+        (lambda counts: np.log1p(counts / counts.sum(1, keepdims=True) * 1e4), "X is log1p of normalised counts, and is logged again before"),
+        (lambda counts: np.log1p(counts) ** 1.1, "X is unknown scale, taken as log1p of normalised counts, and is logged again before"),
+    ],
+)
+def test_the_scale_is_said(tmp_path, stored, said):
+    names = list(geneformer_v2().symbol_to_ensembl)[:120]
+    counts = np.random.default_rng(0).poisson(3.0, (6, 120)).astype(np.float32)
+    write_cells(tmp_path / "a.h5ad", stored(counts).astype(np.float32), names, ["non-targeting"] * 6)
+    assert line(load(tmp_path / "a.h5ad"), "legacy scale").found.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ from tracing.tokenise import tokenise_matrix
 from tracing.vocabulary import Vocabulary
 
 _TOP = 200
-_LINEAR = {"log1p of normalised counts": np.expm1, "log2(x + 1) of normalised counts": lambda x: np.exp2(x) - 1}
+_LINEAR = ("raw counts", "normalised counts (no logarithm)", "expected counts (not whole numbers)")
+_LOGARITHMS = {
+    "log1p of normalised counts": np.expm1, "log2(x + 1) of normalised counts": lambda x: np.exp2(x) - 1, "log1p taken twice": lambda x: np.expm1(np.expm1(x)),
+}  # fmt: skip
 
 
 def faults_of_choice(choice: Choice) -> list[CheckLine]:
@@ -71,7 +74,7 @@ def faults_of_tokens(
         Of the model; longest input in tokens.
     """
     mapped = values[:, known.column].astype(np.float64)
-    linear = _LINEAR.get(scale.name, lambda x: x)(mapped)
+    linear = mapped if scale.name in _LINEAR else _LOGARITHMS.get(scale.name, np.expm1)(mapped)
     ties, repeated = [_ties(cell) for cell in v], [len(t) - len(np.unique(t)) for t in tokens]
     n, cut = np.array([len(t) - 2 for t in tokens]), sum((cell >= 0).sum() > length - 2 for cell in v)
     again = len(known.token) - len(np.unique(known.token))
@@ -105,8 +108,9 @@ def _logarithms(
             rho.append(float(agreement[0]))
             top = min(_TOP, len(order) // 2)
             overlap.append(len(np.intersect1d(order[:top], order[np.argsort(-cell[order], kind="stable")[:top]])) / top)
-    logged = "X is counts, logged before the division by the median" if scale.counts else f"X is {scale.name}, and is normalised and logged again before the division by the median"
-    found = f"{logged}: {other:,} of {len(tokens):,} cells get other tokens or another order than officially"
+    again = "" if scale.name in _LINEAR else "again "
+    taken = ", taken as log1p of normalised counts" if again and scale.name not in _LOGARITHMS else ""
+    found = f"X is {scale.name}{taken}, and is logged {again}before the division by the median: {other:,} of {len(tokens):,} cells get other tokens or another order than officially"
     if rho:
         found += f" (Spearman {min(rho):.3f} to {max(rho):.3f}, top {_TOP} or half of the genes shared {min(overlap):.0%} to {max(overlap):.0%})"
     return CheckLine("legacy scale", not other, found, "CP10k of counts / median, no logarithm")
