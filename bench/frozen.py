@@ -20,9 +20,11 @@ from scircuit.settings import TraceConfig
 from tracing.audit import run_audit
 from tracing.calibrate import q_table
 from tracing.context import EXACT, FROZEN
+from tracing.control_edges import Rule
 from tracing.effects import Ablation
 from tracing.engine import Tracer
 from tracing.models.geneformer import Geneformer
+from tracing.skew import Null
 
 SOURCE, TARGETS, ACTIVE = 5, (6, 11, 17), 4065  # the published map
 SHAPE = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 4608}
@@ -136,8 +138,8 @@ def agreement(adapter: Any, dictionaries: Any, cohort: Any, config: TraceConfig)
 
     tracer = Tracer(adapter, dictionaries, cohort, replace(config, context="frozen", audit=1.0), "bench")
     results = [tracer.run_unit(u) for u in tracer.units]
-    table = q_table([r.p_values for r in results], [r.p_counts for r in results])
-    found = [a for a in run_audit(tracer, table.threshold(0.05), further=False) if a.context == "frozen"]
+    table = q_table([r.p_values for r in results], [r.p_counts for r in results], null=Null.joined([r.null for r in results]))
+    found = [a for a in run_audit(tracer, Rule(table), further=False) if a.context == "frozen"]
     by = {a.target_layer - a.source_layer: a for a in found}
     return {
         "frozen_precision": {d: a.precision for d, a in by.items()}, "frozen_recall": {d: a.recall for d, a in by.items()},

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scircuit.records import conform
-from tracing.calibrate import legacy_rule
 from tracing.context import EXACT, FROZEN, context_name
-from tracing.skew import MIN_CELLS
-from tracing.statistics import edge_statistics
+from tracing.control_edges import Rule, condition
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,19 +56,15 @@ class _Found(NamedTuple):
     legacy: np.ndarray
 
 
-def run_audit(
-    tracer: Tracer, p_threshold: float, min_support: int = MIN_CELLS, progress: Progress | None = None, further: bool = True
-) -> list[Agreement]:
+def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, further: bool = True) -> list[Agreement]:
     """Agreement with exact of the tracer's context and of two and four times its rows; nothing for exact runs.
 
     Parameters
     ----------
     tracer
         The run.
-    p_threshold
-        Largest p of an edge in the run.
-    min_support
-        Least cells with an effect.
+    rule
+        What an edge is in the run.
     progress
         Called with (pairs done, pairs, 0).
     further
@@ -93,19 +87,17 @@ def run_audit(
             if progress:
                 progress(before + done, len(contexts) * pairs, 0)
 
-        found[context] = _tables(tracer, features, context, p_threshold, min_support, report)
+        found[context] = _tables(tracer, features, context, rule, report)
     exact = found.pop(EXACT)
     return [_compare(tracer, t, context, size, table, exact) for t in tracer.targets for context, table in found.items()]
 
 
-def _tables(tracer: Tracer, features: np.ndarray, context: int, p_threshold: float, min_support: int, progress: Progress) -> _Found:
+def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> _Found:
     effects = tracer.effects(features, context=context, progress=progress)
-    tests = edge_statistics(effects.effects, effects.active, tracer.floors)
+    judged = condition(tracer, effects.effects, effects.active, rule)
     tables = _Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
-    values = (
-        tests.mean, tests.d, (tests.p <= p_threshold) & (tests.n_pos + tests.n_neg >= min_support), legacy_rule(tests.d, tests.n, tests.n_pos),
-    )  # fmt: skip
-    for table, value in zip(tables, values, strict=True):
+    tests = judged.tests
+    for table, value in zip(tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True):
         table[tests.source, tests.target] = value
     return tables
 

@@ -96,8 +96,7 @@ def make_plan(adapter: Adapter, length: int, n_cells: int, n_targets: int, *, me
     states, paired, rowed, effects = _DEFAULT.get(adapter.device.type, _DEFAULT["cpu"])
     cap, jobs = parse_bytes(memory), 0
     if cap:
-        block = 4 * adapter.width**2 + 2 * adapter.width * adapter.ffn
-        weights = (adapter.n_layers * block + adapter.n_tokens * adapter.width) * item
+        weights = sum(p.numel() * p.element_size() for p in adapter.parameters())
         free = cap - weights - _RUNTIME
         if free < 4 * (pair + source):
             raise UserError(

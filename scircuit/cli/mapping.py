@@ -141,11 +141,12 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], table: QTable, quiet: bool) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
     from tracing.audit import audit_tables, run_audit
+    from tracing.control_edges import Rule
 
     found: list[Agreement] = []
     for layer, tracer in tracers.items():
         checking = Progress(f"audit of layer {layer}", 1.0, quiet=quiet)
-        found += run_audit(tracer, table.threshold(0.05), progress=lambda done, total, _found: checking.update(done / max(total, 1)))  # noqa: B023
+        found += run_audit(tracer, Rule(table), progress=lambda done, total, _found: checking.update(done / max(total, 1)))  # noqa: B023
     tables = audit_tables(run.id, found)
     if tables:
         run.write("audit", tables)

@@ -16,11 +16,13 @@ from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import setup
 
 from tracing.audit import audit_tables, run_audit
+from tracing.calibrate import q_table
 from tracing.context import EXACT, FROZEN
+from tracing.control_edges import Rule
 from tracing.engine import Tracer
 from tracing.models.geneformer import Geneformer
 
-P = 0.05
+RULE = Rule(q_table(np.array([0.05]), np.array([1])), min_effect=0)
 
 
 def by_context(found, target):
@@ -28,12 +30,12 @@ def by_context(found, target):
 
 
 def test_exact_runs_need_none():
-    assert run_audit(setup()[0], P) == [] and audit_tables("r", []) == {}
+    assert run_audit(setup()[0], RULE) == [] and audit_tables("r", []) == {}
 
 
 def test_frozen_agrees_at_the_next_layer_and_improves_with_more_rows():
     tracer = setup(cells=12, context="frozen")[0]
-    found = run_audit(tracer, P)
+    found = run_audit(tracer, RULE)
     assert {a.sources for a in found} == {20} and len(found) == 3 * 4
     first = by_context(found, 2)["frozen"]
     assert first.precision == first.recall == 1.0 and first.cross_share < 1e-4
@@ -44,10 +46,10 @@ def test_frozen_agrees_at_the_next_layer_and_improves_with_more_rows():
 
 def test_a_sample_is_the_same_each_time_and_another_with_another_seed():
     tracer = setup(cells=6, context="frozen")[0]
-    first, again = (run_audit(tracer, P) for _ in range(2))
+    first, again = (run_audit(tracer, RULE) for _ in range(2))
     assert first == again
     tracer.config = replace(tracer.config, seed=1)
-    assert run_audit(tracer, P) != first
+    assert run_audit(tracer, RULE) != first
 
 
 def mixing_tracer(strength: float) -> Tracer:
@@ -66,7 +68,7 @@ def mixing_tracer(strength: float) -> Tracer:
 
 
 def test_planted_paths_through_other_positions_give_low_recall():
-    strong, none = (by_context(run_audit(mixing_tracer(s), P), 3)["frozen"] for s in (8.0, 0.0))
+    strong, none = (by_context(run_audit(mixing_tracer(s), RULE), 3)["frozen"] for s in (8.0, 0.0))
     assert strong.recall is not None and strong.recall < 0.8
     assert strong.cross_share is not None and strong.cross_share > 0.3
     assert none.recall == 1.0 and none.cross_share is not None and none.cross_share < 1e-4
@@ -74,7 +76,7 @@ def test_planted_paths_through_other_positions_give_low_recall():
 
 def test_records_stand_beside_the_other_controls():
     tracer = setup(cells=6, context="3")[0]
-    found = run_audit(tracer, P)
+    found = run_audit(tracer, RULE)
     assert {a.context for a in found} == {"3", "6", "12"}
     table = audit_tables("r", found)["Control"].to_pylist()
     assert len({row["id"] for row in table}) == len(table) == len(found)
