@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from analysis.matched_null import RULES, Rate
 from analysis.plots import plot_rates
 from analysis.report import text
+from analysis.report.controls import audit_rows, control_rows, control_sentences, hub_replication, records, verdict
 from analysis.report.figures import draw_ablation, draw_controls, draw_steering, image
 from analysis.report.findings import findings, rows_of
 from analysis.report.parts import ReportInput
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _FOLDER = Path(__file__).resolve().parent
 _HUBS = 15
@@ -47,16 +45,14 @@ def build_report(parts: ReportInput) -> str:
     }  # fmt: skip
     environment.tests["known"] = text.known
     page = environment.get_template("report.html.j2")
+    controls = control_rows(parts.controls)
     return page.render(
         parts=parts, findings=findings(parts), style=(_FOLDER / "report.css").read_text(), tiles=_tiles(parts), figures=_figures(parts),
-        controls=_controls(parts.controls), rates=_rates(parts.annotate), rules=RULES, hubs=_hubs(parts), pairs=_pairs(parts),
-        ablations=_ablations(parts), doses=_doses(parts), dictionaries=_records(parts.dictionaries), runs=[_run(r) for r in parts.runs],
+        controls=controls, control_sentences=control_sentences(controls), verdict=verdict(controls), audit=audit_rows(parts.controls),
+        hub_replication=hub_replication(parts.trace), rates=_rates(parts.annotate), rules=RULES, hubs=_hubs(parts), pairs=_pairs(parts),
+        ablations=_ablations(parts), doses=_doses(parts), dictionaries=records(parts.dictionaries), runs=[_run(r) for r in parts.runs],
         composition=_composition(parts.cohort), alternatives=parts.analysis.tail.comparisons if parts.analysis else (),
     )  # fmt: skip
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(k): (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
@@ -89,7 +85,7 @@ def _figures(parts: ReportInput) -> dict[str, str]:
     if rates:
         shown = sum(r.rule == "calibrated" for r in rates)
         figures["rates"] = image(lambda ax: plot_rates(rates, ax), (6.6, 1.4 + 0.62 * shown))
-    controls = [r for r in _controls(parts.controls) if text.known(r.get("control_edges")) and r["control"] != "zero_edit"]
+    controls = [r for r in control_rows(parts.controls) if text.known(r.get("control_edges")) and r["control"] != "zero_edit"]
     if controls:
         pairs = len({r["pair"] for r in controls})
         figures["controls"] = image(lambda ax: draw_controls(ax, controls), (6.6, 1.6 + 0.62 * pairs))
@@ -114,16 +110,6 @@ def _intervention_figures(parts: ReportInput) -> dict[str, str]:
     return figures
 
 
-def _controls(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = _records(frame)
-    for row in rows:
-        row["pair"] = f"L{int(row.get('source_layer') or 0):02d} → L{int(row.get('target_layer') or 0):02d}"
-        edges, other = row.get("edges"), row.get("control_edges")
-        row["share"] = other / edges if text.known(edges) and text.known(other) and edges else None
-    order = {name: i for i, name in enumerate(("random_direction", "feature_swap", "passthrough", "split_half", "zero_edit"))}
-    return sorted(rows, key=lambda r: (order.get(str(r.get("control")), 9), r["pair"]))
-
-
 def _rates(annotate: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(r) for r in annotate.get("rates", ())]
 
@@ -135,7 +121,7 @@ def _hubs(parts: ReportInput) -> list[dict[str, Any]]:
     wanted = ["random_degree", "swap_degree", "ablation_redundancy", "ablation_null", "steering_gene", "steering_slope", "top_genes"]
     extra = parts.features.set_index("id") if len(parts.features) and "id" in parts.features else None
     rows = []
-    for row in _records(top):
+    for row in records(top):
         more = extra.loc[row["id"]].to_dict() if extra is not None and row["id"] in extra.index else {}
         rows.append({**{k: _plain(more.get(k)) for k in wanted}, **row})
     return rows
@@ -150,7 +136,7 @@ def _plain(value: Any) -> Any:
 def _pairs(parts: ReportInput) -> list[dict[str, Any]]:
     if parts.analysis is None:
         return []
-    rows = _records(parts.analysis.pairs.frame)
+    rows = records(parts.analysis.pairs.frame)
     for row in rows:
         row["pair"] = f"L{int(row['source_layer']):02d} → L{int(row['target_layer']):02d}"
     return rows
@@ -167,7 +153,7 @@ def _members(parts: ReportInput) -> dict[str, list[str]]:
 
 def _ablations(parts: ReportInput) -> list[dict[str, Any]]:
     members = _members(parts)
-    rows = _records(rows_of(parts.interventions, "ablate"))
+    rows = records(rows_of(parts.interventions, "ablate"))
     rows = [r for r in rows if (r.get("order") or 2) >= 2]
     for row in rows:
         row["pair"] = " + ".join(members.get(str(row.get("id")), [])) or str(row.get("name") or row.get("id"))
@@ -176,7 +162,7 @@ def _ablations(parts: ReportInput) -> list[dict[str, Any]]:
 
 def _doses(parts: ReportInput) -> list[dict[str, Any]]:
     members = _members(parts)
-    rows = [r for r in _records(rows_of(parts.interventions, "steer")) if text.known(r.get("effect")) and text.known(r.get("coefficient"))]
+    rows = [r for r in records(rows_of(parts.interventions, "steer")) if text.known(r.get("effect")) and text.known(r.get("coefficient"))]
     for row in rows:
         row["feature"] = " + ".join(members.get(str(row.get("id")), [])) or str(row.get("name") or row.get("id"))
     return sorted(rows, key=lambda r: (r["feature"], r["coefficient"]))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analysis.report.controls import hub_replication
 from analysis.report.text import count, known, number, p_value, percent
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def _rate(parts: ReportInput) -> Finding:
         f"the strongest hub for its firing rate is {first['address']}{' ' + first['label'] if known(first['label']) else ''}: "
         f"{count(first['out_degree'])} edges where {count(first['expected_degree'])} are expected"
     )
-    return Finding("hubs", claim, f"firing rate alone explains {percent(fit.r2, 0)} of the variance of log degree (Spearman {fit.rho:.2f})")
+    control = [f"firing rate alone explains {percent(fit.r2, 0)} of the variance of log degree (Spearman {fit.rho:.2f})", hub_replication(parts.trace)]
+    return Finding("hubs", claim, "; ".join(part for part in control if part))
 
 
 def _annotation(parts: ReportInput) -> Finding:

@@ -43,7 +43,7 @@ class ReportInput:
     title
         Heading of the page.
     trace
-        Findings of the trace run: sources, cells, source_layer, target_layers, live_tests, edges, edges_calibrated, edges_legacy,
+        Findings of the trace run: sources, cells, source_layers, controls, target_layers, live_tests, edges, edges_calibrated, edges_legacy,
         zero_edit_max, p_at_q05.
     cohort
         Properties of the ``Cohort`` node: file, sha256, cells, filters, composition, scale, mapped_share, tokens_median, species.

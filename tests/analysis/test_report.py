@@ -14,6 +14,7 @@ import pytest
 from analysis.analyse import analyse
 from analysis.matched_null import Rate
 from analysis.report import Check, ReportInput, SampleQuery, build_report, findings
+from analysis.report.controls import verdict
 from analysis.report.text import number, percent, sentence
 from scircuit.address import Address
 from scircuit.settings import AnalyseConfig
@@ -43,7 +44,8 @@ def make_parts():
     members += [{"source": hubs[0], "target": f"s{c}", "role": "steered"} for c in (0.0, 2.0, 5.0)]
     rates = [Rate("all", "calibrated", 170, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
     return ReportInput(
-        title="A study", trace={"sources": 60, "cells": 20, "source_layers": [1], "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7},
+        title="A study", trace={"sources": 60, "cells": 20, "source_layers": [1], "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7,
+                                "controls": {"sources": 24, "half_degree_rho": 0.91, "half_residual_rho": 0.43}},
         cohort={"file": "cells.h5ad", "cells": 20, "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}'},
         model={"name": "m", "layers": 4, "width": 8, "mlm_loss": 7.61, "unigram_loss": 8.22, "sha256": "ab" * 32},
         dictionaries=pd.DataFrame({"layer": [1, 2], "features": [60, 60], "variance_explained": [0.8123, 0.91], "dead_share": [0.02, 0.03]}),
@@ -52,8 +54,10 @@ def make_parts():
                   "background": 4000, "null_draws": 20, "rates": rates, "coverage": [{"library": "GO_BP"}]},
         features=pd.DataFrame({"id": hubs, "random_degree": [2.0, None, 3.0], "steering_slope": [0.11, None, 0.02], "steering_p": [0.001, None, 0.4],
                                "steering_gene": ["CD74", None, "LYZ"], "steering_control": [0.001, None, 0.01]}),
-        controls=pd.DataFrame({"control": ["random_direction", "zero_edit"], "source_layer": [1, 1], "target_layer": [2, 2], "sources": [24, 24],
-                               "edges": [400, 400], "control_edges": [57, None], "max_abs_effect": [0.02, 1.5e-7]}),
+        controls=pd.DataFrame({"control": ["random_direction", "zero_edit", "context"], "source_layer": [1, 1, 1], "target_layer": [2, 2, 2], "sources": [24, 24, 20],
+                               "edges": [400, 400, 333], "control_edges": [57, None, 321], "max_abs_effect": [0.02, 1.5e-7, None], "larger_share": [0.83, None, None],
+                               "relative_size": [0.37, None, None], "context": [None, None, "frozen"], "precision": [None, None, 0.987], "recall": [None, None, 0.955],
+                               "agreement": [None, None, 0.991]}),
         interventions=pd.DataFrame(interventions), members=pd.DataFrame(members), runs=[{"run": "trace-1", "verb": "trace", "seconds": 12.0, "seed": 0, "config": {"n_cells": 20}}],
         browser="http://localhost:7474", queries=[SampleQuery("Hubs", "MATCH (f:Feature) WHERE f.hub_rank < 10 RETURN f")], generated="2026-01-01T00:00:00", version="0.1.0",
     )  # fmt: skip
@@ -82,6 +86,25 @@ def test_numbers_come_from_the_input(page, parts):
         assert text in page, text
     assert f"{parts.analysis.tail.degrees.size}" in page
     assert "14.2 %" in page  # 57 of 400 control edges
+
+
+def test_controls_are_said_for_every_layer_pair(page):
+    assert "L01 → L02: 400 edges of 24 sampled sources are kept; in their place, a random direction 57 (14 %)" in page
+    assert "83 % of the edges are larger than the random direction&#39;s effect on the same target, which is 0.37 times as large in the median" in page
+    assert "Other directions of the same size make 14 % as many edges as the features." in page
+    for text in ("98.7 %", "95.5 %", "0.991", "frozen"):  # the audit has its own table
+        assert text in page, text
+
+
+def test_controls_that_make_as_many_edges_are_not_played_down():
+    rows = [{"control": k, "pair": "L01 → L02", "edges": 100, "control_edges": n, "share": n / 100} for k, n in (("random_direction", 97), ("feature_swap", 95))]
+    assert "96 % as many edges" in verdict(rows) and "little about the feature" in verdict(rows)
+    assert verdict([]) == ""
+
+
+def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
+    assert "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources)" in page
+    assert "Spearman 0.43 beyond" in findings(parts)[5].control
 
 
 def test_labels_are_escaped(page):
