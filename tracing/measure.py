@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 _ROWS = 1024  # rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
 
@@ -20,7 +21,7 @@ def code_change(n_features: int, after: tuple[Tensor, Tensor], before: tuple[Ten
     """Change from sparse codes (values, indices) [N, k] to others: dense [N, F]."""
     values, indices = after
     change = torch.zeros(len(values), n_features, dtype=values.dtype, device=values.device)
-    change.scatter_(1, indices, values)
+    change.scatter_add_(1, indices, values)  # added, not set: entries beyond the active ones may repeat an index at value 0
     return change.scatter_add_(1, before[1], -before[0])
 
 
@@ -90,4 +91,6 @@ def pass_through(dictionary: Any, clean: Tensor, directions: Tensor, position: T
     for start in range(0, len(position), _ROWS):
         part = slice(start, start + _ROWS)
         parts.append(dictionary.select(before[position[part]].addcmul_(echo[slot[part]], strength[part, None])))
-    return torch.cat([v for v, _ in parts]), torch.cat([i for _, i in parts])
+    widest = max(v.shape[1] for v, _ in parts)  # rules without a k return as many entries as a part needs
+    values, indices = (torch.cat([functional.pad(x, (0, widest - x.shape[1])) for x in xs]) for xs in zip(*parts, strict=True))
+    return values, indices

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import TinyDictionary
 
 import tracing.measure
+from tracing.dictionaries import Dictionary
 from tracing.measure import code_change, mean_change, pass_through
 
 SIZES = np.array([5, 2, 8])
@@ -48,15 +49,25 @@ def test_unchanged_rows_add_exactly_nothing(rows):
     assert not mean_change(48, same, codes, position, SIZES).any()
 
 
+def without_k(like: TinyDictionary, rule: str) -> Dictionary:
+    """A dictionary whose rows have any number of active features."""
+    threshold = torch.full((48,), 0.5) if rule == "jumprelu" else None
+    weights = like.w_enc, like.b_enc, like.w_dec.T, like.b_dec, like.mean
+    return Dictionary(2, *weights, rule=rule, k=0, threshold=threshold, provenance={})
+
+
 @torch.inference_mode()
+@pytest.mark.parametrize("rule", ["topk", "relu", "jumprelu"])
 @pytest.mark.parametrize("repeat", [1, 2], ids=["fewer rows than positions", "more"])
-def test_pass_through_is_the_edited_row_encoded(rows, repeat):
+def test_pass_through_is_the_edited_row_encoded(rows, repeat, rule, monkeypatch):
+    monkeypatch.setattr(tracing.measure, "_ROWS", 4)
     dictionary, clean, position, _ = rows
+    dictionary = dictionary if rule == "topk" else without_k(dictionary, rule)
     clean, position = clean[: 12 if repeat == 2 else None].repeat(1 if repeat == 2 else 2, 1), position.repeat(repeat)
     directions = torch.randn(len(SIZES) * repeat, 32, generator=torch.Generator().manual_seed(1))
     slot = torch.repeat_interleave(torch.arange(len(directions)), torch.from_numpy(np.tile(SIZES, repeat)))
     strength = torch.linspace(-2, 2, len(position))
     values, indices = pass_through(dictionary, clean, directions, position, slot, strength)
-    found = torch.zeros(len(position), 48).scatter_(1, indices, values)
+    found = torch.zeros(len(position), 48).scatter_add_(1, indices, values)
     wanted = dictionary.encode(clean[position] + strength[:, None] * directions[slot])
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
