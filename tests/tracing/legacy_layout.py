@@ -28,7 +28,7 @@ def write_column(group: Any, name: str, values: list[str], categorical: bool, mi
 
 
 def write_cells(path: Path, x: np.ndarray, symbols: list[str], gene: list[str], *, categorical: bool = True, missing: list[int] | None = None,
-                cell_line: list[str] | None = None, barcodes: list[str] | None = None) -> None:
+                cell_line: list[str] | None = None, lost: list[int] | None = None, barcodes: list[str] | None = None) -> None:
     """An h5ad with dense X, obs/gene and var/gene_name_index."""
     with h5py.File(path, "w") as file:
         file.create_dataset("X", data=x)
@@ -36,7 +36,7 @@ def write_cells(path: Path, x: np.ndarray, symbols: list[str], gene: list[str], 
         write_column(obs, "gene", gene, categorical, missing)
         write_column(var, "gene_name_index", symbols, categorical=False)
         if cell_line:
-            write_column(obs, "cell_line", cell_line, categorical=True)
+            write_column(obs, "cell_line", cell_line, categorical=True, missing=lost)
         if barcodes:
             write_column(obs, "_index", barcodes, categorical=False)
             obs.attrs["_index"] = "_index"

@@ -96,8 +96,10 @@ def test_spellings_plain_strings_and_cells_without_tokens(tmp_path):
 
 def test_a_missing_label_is_read_as_the_last_category(tmp_path):
     gene = ["JAK2", "non-targeting", "JAK2", "non-targeting"]
-    write_cells(tmp_path / "a.h5ad", np.ones((4, 5), np.float32), SYMBOLS, gene, missing=[0])
+    lines = ["HepG2", "HepG2", "RPE1", "RPE1"]
+    write_cells(tmp_path / "a.h5ad", np.ones((4, 5), np.float32), SYMBOLS, gene, missing=[0], cell_line=lines, lost=[1])
     cohort = load(tmp_path / "a.h5ad")
+    assert cohort.composition == {"cell_line": {"HepG2": 1, "NA": 1, "RPE1": 1}}  # the report itself does not repeat the fault
     assert cohort.row_ids.tolist() == [0, 1, 3]
     assert line(cohort, "legacy labels").found.startswith("1 cells without a value of obs/gene")
 

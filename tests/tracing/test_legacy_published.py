@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tracing.legacy.published import recompute
+from tracing.legacy.published import read_calibration, recompute
 
 EXACT = {  # published numbers that the shipped files determine
     "observed edges of the tested features": 327_609,
@@ -58,6 +58,19 @@ def test_the_extrapolation_and_its_fault(lines):
     assert [round(line.recomputed) for line in totals] == [1_104_083, 1_103_343]
     # the whole is a sum over 4,065 features of which 1,115 are known exactly: within 0.02 % of what was published
     assert totals[0].recomputed == pytest.approx(1_103_965, rel=2e-4)
+
+
+def test_the_sweep_and_the_draws_are_consistent(shared_data):
+    c = read_calibration(shared_data / "published")
+    totals, nulls = {}, {}
+    for row in c.sweep:
+        at = (row["d_threshold"], row["consistency_threshold"])
+        totals[at], nulls[at] = row["total_edges"], row["expected_null_edges_per_feature"]
+        assert row["mean_edges"] * row["n_features"] == pytest.approx(row["total_edges"])
+    for grid in (totals, nulls):  # a stricter threshold never gives more edges
+        assert all(grid[a] >= grid[b] for a in grid for b in grid if a[0] <= b[0] and a[1] <= b[1])
+    assert all(abs(e * 500 - round(e * 500)) < 1e-6 for e in c.expected.tolist())  # means of 500 draws
+    assert [c.degree[f] for f in c.tested.tolist()] == c.observed.tolist()
 
 
 def test_as_a_command(shared_data):

@@ -62,12 +62,14 @@ def open_published(path: Path) -> Iterator[Any]:
         yield file
 
 
-def read_column(file: Any, name: str) -> np.ndarray:
-    """A column such as ``obs/gene`` as the published code reads it: a missing category (code -1) becomes the last one."""
+def read_column(file: Any, name: str, missing: str | None = None) -> np.ndarray:
+    """A column such as ``obs/gene`` as the published code reads it: a missing category (code -1) becomes the last one, unless `missing` is given."""
     node: Any = file[name]
     if isinstance(node, h5py.Dataset):
         return _text(node[:])
-    return _text(node["categories"][:])[node["codes"][:]]
+    codes = node["codes"][:]
+    values = _text(node["categories"][:])[codes]
+    return values if missing is None else np.where(codes < 0, missing, values)
 
 
 def draw(controls: np.ndarray) -> np.ndarray:
@@ -95,14 +97,15 @@ def choose(file: Any, n_cells: int) -> Choice:
     drawn = draw(controls)
     node: Any = file["obs/gene"]
     missing = 0 if isinstance(node, h5py.Dataset) else int((node["codes"][:] < 0).sum())
-    obs = pd.DataFrame({name: read_column(file, f"obs/{name}") for name in filters.describing(file["obs"])}, index=pd.RangeIndex(len(labels)))
+    readable = [n for n in filters.describing(file["obs"]) if isinstance(file["obs"][n], h5py.Dataset) or "categories" in file["obs"][n]]
+    obs = pd.DataFrame({n: read_column(file, f"obs/{n}", missing="NA") for n in readable}, index=pd.RangeIndex(len(labels)))
     return Choice(len(labels), controls, drawn, drawn[:n_cells] if n_cells else drawn, obs, missing)
 
 
 def barcodes(file: Any, rows: np.ndarray) -> list[str]:
     """Names of the cells; their row numbers where the file has none."""
     name = file["obs"].attrs.get("_index", "_index")
-    if name not in file["obs"]:
+    if not isinstance(file["obs"].get(name), h5py.Dataset):
         return [f"row {row}" for row in rows]
     return [str(v) for v in _text(file["obs"][name][rows])]
 
