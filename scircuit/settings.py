@@ -95,6 +95,8 @@ class TraceConfig(CellsConfig):
     batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
     batch_rows: int = option(8192, "rows computed at once, other contexts")
     memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 4 GB of clean states; beyond that they lie on disk)")
+    numerics: str = option("float32", "arithmetic of the model's layers; others than float32 only where they measure as equivalent", ("float32", "tf32", "bf16"))
+    ray: str = option("", "compute the work units on a Ray cluster: its address, auto (the one running here), or local (start one); the result is the same")
     legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each")
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
     control_features: int = option(24, "source features sampled for the random-direction and swap controls")

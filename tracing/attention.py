@@ -28,14 +28,14 @@ def attention_lse(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     Returns
     -------
     out, lse
-        [B, H, R, e] and [B, H, R]; 0 and minus infinity for a query whose keys are all left out.
+        [B, H, R, e] and [B, H, R], in float32 or more; 0 and minus infinity for a query whose keys are all left out.
     """
     if query.device.type == "cpu":
         wide = None if mask is None else mask.expand(len(query), 1, query.shape[2], key.shape[2])
         out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, attn_mask=wide)
         if mask is not None:  # the kernel leaves the sum of a query without keys undefined
             lse = lse.masked_fill(mask.amax(-1) == float("-inf"), float("-inf"))
-        return out, lse
+        return out.to(lse.dtype), lse
     return plain_attention_lse(query, key, value, mask)
 
 
@@ -45,12 +45,13 @@ def plain_attention_lse(query: Tensor, key: Tensor, value: Tensor, mask: Tensor 
     step = max(1, _SCORES // max(1, len(query) * query.shape[1] * key.shape[2]))
     outs, sums = [], []
     for start in range(0, query.shape[2], step):
-        scores = query[:, :, start : start + step] @ key.transpose(-1, -2) * scale
+        scores = query[:, :, start : start + step] @ key.transpose(-1, -2)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) * scale
         if mask is not None:
             scores += mask if mask.shape[-2] == 1 else mask[..., start : start + step, :]
         lse = scores.logsumexp(-1)
         finite = lse.masked_fill(lse == float("-inf"), 0.0)  # a query without keys: exp(-inf - 0) = 0
-        outs.append((scores - finite[..., None]).exp_() @ value)
+        outs.append(((scores - finite[..., None]).exp_() @ value).to(lse.dtype))
         sums.append(lse)
     return torch.cat(outs, 2), torch.cat(sums, 2)
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tracing.numerics import numerics
 from tracing.parallel import run_jobs
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def clean_cell(
     adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.ndarray, kept: Iterable[int], members: bool = False
 ) -> CleanCell:
     """Clean pass of one cell, with codes at the layers of `dictionaries` and states at the layers `kept`."""
-    states = adapter.clean_states(tokens)
+    with numerics(adapter):
+        states = [state.to(adapter.dtype) for state in adapter.clean_states(tokens)]
     genes = adapter.gene_positions(tokens)
     codes = {layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()}
     firing = {layer: _invert(*codes[layer], genes, dictionary.n_features, members) for layer, dictionary in dictionaries.items()}

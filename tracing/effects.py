@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tracing.context import EXACT
 from tracing.measure import mean_change, pass_through
+from tracing.numerics import within
 from tracing.parallel import run_jobs
 from tracing.rowset import run_rowset
 from tracing.shortage import halving
@@ -44,8 +45,10 @@ def edited_states(
 ) -> Iterator[tuple[int, Tensor]]:
     """Target layers and their states [N, d] at the edited rows, edit after edit, in a context."""
     if context == EXACT:
-        return run_tail(adapter, cell.states[layer], make_edits(positions, deltas), layer, targets)
-    return run_rowset(adapter, cell.states, positions, deltas, layer, targets, context)
+        steps = run_tail(adapter, cell.states[layer], make_edits(positions, deltas), layer, targets)
+    else:
+        steps = run_rowset(adapter, cell.states, positions, deltas, layer, targets, context)
+    return within(adapter, steps)
 
 
 class Ablation:

@@ -25,6 +25,7 @@ from tracing.effects import Ablation, Effects, Progress
 from tracing.floors import floors_of, zero_edit
 from tracing.layers import check_layers, targets_of
 from tracing.legacy.rule import legacy_sources, near_edges
+from tracing.numerics import with_numerics
 from tracing.plan import Plan, make_plan, make_tiles
 from tracing.skew import MIN_CELLS, Null, null_draws
 from tracing.statistics import Tests, edge_statistics
@@ -93,6 +94,7 @@ def open_tracers(
 ) -> dict[int, Tracer]:
     """One tracer for each source layer, ascending, over one clean pass."""
     check_layers(adapter, dictionaries, config)
+    adapter = with_numerics(adapter, config.numerics)
     clean = clean_pass(adapter, dictionaries, cohort, config)
     return {s: Tracer(adapter, dictionaries, cohort, config, run, s, clean) for s in sorted(config.source_layers)}
 

@@ -118,8 +118,8 @@ def _attend(adapter: Adapter, own: tuple[Tensor, Tensor, Tensor], clean: tuple[T
     """Attention [N, d] of the rows over clean keys outside their set and the recomputed keys of their set."""
     query, (key, value) = own[0], (adapter.heads(x)[None] for x in clean)
     outside, outside_lse = attention_lse(adapter.heads(query)[None], key, value, sets.mask)
-    within = torch.empty(len(query), adapter.n_heads, query.shape[-1] // adapter.n_heads, dtype=query.dtype, device=query.device)
-    within_lse = torch.empty(len(query), adapter.n_heads, dtype=query.dtype, device=query.device)
+    within = torch.empty(len(query), adapter.n_heads, query.shape[-1] // adapter.n_heads, dtype=adapter.dtype, device=query.device)
+    within_lse = torch.empty(len(query), adapter.n_heads, dtype=adapter.dtype, device=query.device)
     for index, true in sets.buckets:
         mask = None if bool(true.all()) else torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)[:, None, None]
         q, k, v = (adapter.heads(x[index]) for x in own)

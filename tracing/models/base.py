@@ -70,7 +70,9 @@ class Adapter(ABC):
     stored
         Precision of the weights as stored; they are computed with as `dtype`.
     device, dtype
-        Where and in which precision it computes.
+        Where it computes, and in which precision it holds states.
+    numerics
+        Format of the layers' arithmetic; see `tracing.numerics`.
     special
         Token ids that are not genes.
     """
@@ -88,6 +90,7 @@ class Adapter(ABC):
     stored: str = "float32"
     device: torch.device
     dtype: torch.dtype = torch.float32
+    numerics: str = "float32"
     special: tuple[int, ...]
     losses: Mapping[str, float] = {}
 
