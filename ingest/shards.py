@@ -153,7 +153,7 @@ class ShardStore:
         if unit in self._units:
             return self._same(unit, ready)
         entries = [self._write(f"{unit}.{kind}.parquet", kind, table) for kind, table in ready.items()]
-        _guarded(
+        guarded(
             lambda: write_json(self.folder / "units" / f"{unit}.json", {"shards": [asdict(e) for e in entries]}),
             self.folder,
         )
@@ -195,7 +195,7 @@ class ShardStore:
                 pq.write_table(table, str(temporary), compression="zstd", row_group_size=100_000)
                 return sha256_file(temporary)
 
-        return ShardEntry(name, kind, table.num_rows, _guarded(write, self.folder))
+        return ShardEntry(name, kind, table.num_rows, guarded(write, self.folder))
 
     def replace(self, entry: ShardEntry, table: pa.Table) -> ShardEntry:
         """Write a shard anew with its late columns (q) filled in; everything else must be as it was.
@@ -263,11 +263,11 @@ class ShardStore:
 
     def _save(self, manifest: Manifest) -> None:
         """Save first, then believe it: a failed save leaves the store as it was."""
-        _guarded(lambda: manifest.save(self.folder), self.folder)
+        guarded(lambda: manifest.save(self.folder), self.folder)
         self.manifest = manifest
 
 
-def _guarded(write: Any, folder: Path) -> Any:
+def guarded(write: Any, folder: Path) -> Any:
     """Turn a full or read-only disk into a message; the caller's state is untouched then."""
     try:
         return write()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scircuit.settings import UserError
 from tracing.numerics import numerics
 from tracing.parallel import run_jobs
 
@@ -68,9 +69,15 @@ class StoredStates(Mapping[int, Tensor]):
 
     def __init__(self, states: Mapping[int, Tensor], folder: Path, device: torch.device) -> None:
         self._folder, self._layers, self._device = folder, tuple(states), device
-        folder.mkdir()
-        for layer, state in states.items():
-            np.save(folder / f"{layer}.npy", state.cpu().numpy())
+        try:
+            folder.mkdir()
+            for layer, state in states.items():
+                np.save(folder / f"{layer}.npy", state.cpu().numpy())
+        except OSError as error:
+            raise UserError(
+                f"clean states cannot be written into {folder.parent}: {error.strerror or error}",
+                "free room there, set TMPDIR to a folder with room, or let more of them stay in memory with --memory",
+            ) from error
 
     def __getitem__(self, layer: int) -> Tensor:
         if layer not in self._layers:

@@ -35,7 +35,8 @@ def run_jobs(jobs: Sequence[Callable[[], Result]], device: torch.device, most: i
         try:
             yield from pool.map(work, jobs)
         finally:
-            pool.shutdown(cancel_futures=True)
+            # a run that is ended by hand must not wait for batches under way before it writes its status
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

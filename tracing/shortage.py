@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -37,13 +38,33 @@ def halving(work: Callable[[np.ndarray], Result], items: np.ndarray, note: Calla
             raise
         if len(items) == 1:
             raise UserError(
-                "the memory does not hold a single (feature, cell) pair", "free memory, shorten the cells with --max-length, or use --device cpu"
+                "the memory does not hold a single (feature, cell) pair", "free memory, or shorten the cells with --max-length"
             ) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     note(f"the memory was short: a batch of {len(items)} pairs was halved")
     middle = len(items) // 2
     return [*halving(work, items[:middle], note), *halving(work, items[middle:], note)]
+
+
+@contextmanager
+def memory_suffices() -> Iterator[None]:
+    """Say what to do where the memory is short outside a batch.
+
+    Raises
+    ------
+    UserError
+        In the place of an error that says that memory could not be had.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise UserError(
+            f"the memory does not suffice: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            "cap what the run takes with --memory, free memory, or shorten the cells with --max-length; what was done is kept, the same command goes on",
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -1,6 +1,6 @@
 """The command line: verbs that are loaded only when used, one error style, exit codes that mean something.
 
-Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 130 interrupted.
+Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 130 interrupted, 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -84,9 +84,13 @@ def main() -> None:
     except UserError as error:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("\ninterrupted: what was finished is kept; the same command resumes it", err=True)
-        sys.exit(130)
+    except (KeyboardInterrupt, click.exceptions.Abort) as stop:
+        from scircuit.cli.running import Terminated
+
+        terminated = isinstance(stop.__cause__ or stop, Terminated)
+        word = "terminated" if terminated else "interrupted"
+        click.echo(f"\n{word}: what was finished is kept; the same command resumes it", err=True)
+        sys.exit(143 if terminated else 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

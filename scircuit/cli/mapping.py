@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,17 +21,44 @@ if TYPE_CHECKING:
     from scircuit.settings import TraceConfig
     from tracing.audit import Agreement
     from tracing.calibrate import QTable
-    from tracing.engine import Tracer, UnitResult
+    from tracing.engine import Tracer
+    from tracing.jobs import Done, Job, Report
 
 _EDGES = "Feature-AFFECTS-Feature"
 
 
-def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool) -> None:
-    """Trace all missing units, then set q over all live tests, then run controls and audit, and conclude the run."""
+class Compute(Protocol):
+    """Computes jobs, in this process or elsewhere (`tracing.jobs.Here`, `scircuit.cli.workers.RayWorkers`)."""
+
+    def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
+        """Results in any order."""
+        ...
+
+
+class Heard:
+    """Computes jobs by another `Compute`, and says each of their notes once, when it comes."""
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+        self.notes: set[str] = set()
+
+    def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
+        """Results in any order."""
+        for done in self._compute.map(jobs, progress):
+            for note in sorted({*done.notes} - self.notes):
+                say(f"  {note}")
+            self.notes.update(done.notes)
+            yield done
+
+
+def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, measured: Mapping[str, Any] | None = None) -> None:
+    """Trace all missing units, then set q over all live tests, then run controls and audit, and conclude the run.
+
+    `measured` is what allowed numerics other than float32; it becomes one of the findings.
+    """
     from tracing import calibrate
     from tracing.describe import describe
     from tracing.engine import open_tracers
-    from tracing.skew import Null
 
     tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
     if config.legacy:
@@ -37,32 +67,45 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool) ->
     run.write("records", records)
     used = [links(f"Run-USED-{kind}", run.id, records[kind].column("id").to_pylist()) for kind in ("Model", "Cohort", "Dictionary")]
     run.write("used", {kind: table for link in used for kind, table in link.items()})
-    _trace(run, tracers, quiet)
-    units = [np.load(_statistics(run, u)) for tracer in tracers.values() for u in tracer.units]
-    null = Null.joined([Null(u["null"], u["null_weight"], int(u["null_quiet"])) for u in units])
-    table = calibrate.q_table([u["p"] for u in units], [u["counts"] for u in units], null=null)
-    counts = _set_q(run, table, calibrate.scale_of(records["Feature"]))
-    controls = _controls(run, tracers, table, quiet)
-    audit = _audit(run, tracers, table, quiet)
+    with _compute(run, inputs, config, tracers) as computes:
+        compute = Heard(computes)
+        _trace(run, tracers, compute, quiet)
+        units = [_read(_statistics(run, u)) for tracer in tracers.values() for u in tracer.units]
+        table, counts = _set_q(run, units, calibrate.scale_of(records["Feature"]))
+        controls = _controls(run, tracers, compute, table, quiet)
+        audit = _audit(run, tracers, compute, table, quiet)
     live, zero = (int(sum(int(u["live"]) for u in units)), max(float(u["zero"]) for u in units))
     zero = max(zero, max(c["zero_edit_max"] for c in controls.values()))
-    notes = sorted({note for tracer in tracers.values() for note in tracer.notes})
-    for note in notes:
-        say(f"  {note}")
+    notes = sorted({*compute.notes, *(str(note) for u in units for note in u["notes"])})
     findings = {
         "sources": sum(len(t.sources) for t in tracers.values()), "cells": len(inputs.cohort.row_ids), "source_layers": list(tracers),
         "target_layers": list(config.target_layers), "pairs": int(sum(int(u["pairs"]) for u in units)), "live_tests": live, **counts,
         "zero_edit_max": zero, "p_at_q05": table.threshold(0.05), "context": config.context,
         "sources_exact": sum(len(t.exact_sources) for t in tracers.values()), "controls": _together(controls), "notes": notes,
         "controls_by_layer": {str(layer): c for layer, c in controls.items()}, "audit": [asdict(a) for a in audit],
+        **({"numerics": dict(measured)} if measured else {}),
     }  # fmt: skip
     if config.legacy:
         findings["legacy"] = say_after(run, tracers, calibrate.scale_of(records["Feature"]), zero, quiet)
     run.conclude(findings, **counts, live_tests=live, zero_edit_max=zero)
 
 
-def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], quiet: bool) -> None:
+def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]) -> AbstractContextManager[Compute]:
+    from tracing.jobs import Here
+
+    if not config.ray:
+        return nullcontext(Here(tracers))
+    from scircuit.cli.workers import ray_workers
+
+    return ray_workers(config, run.id, inputs)
+
+
+def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, quiet: bool) -> None:
     """Trace the units that are not on disk yet, each written whole before the next is waited for."""
+    from ingest.shards import guarded
+    from tracing.engine import Tracer
+    from tracing.jobs import Job
+
     owner = {unit: tracer for tracer in tracers.values() for unit in tracer.units}
     sizes = {unit: len(tracer.features_of(unit)) for unit, tracer in owner.items()}
     todo = [u for u in owner if u not in run.done or not _statistics(run, u).exists()]
@@ -70,33 +113,41 @@ def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], quiet: bool) -> None:
         say(f"  resuming run {run.id}: {len(owner) - len(todo)} of {len(owner)} work units are done")
     progress = Progress("tracing", sum(sizes[u] for u in todo), "features", quiet=quiet)
     features = edges = 0
-    for result in _results(owner, todo):
-        with atomic_path(_statistics(run, result.name)) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file, p=result.p_values, counts=result.p_counts, live=result.live, pairs=result.pairs, zero=result.zero_edit_max,
-                null=result.null.p, null_weight=result.null.weight, null_quiet=result.null.quiet,
-            )  # fmt: skip
+    for done in compute.map(Job(owner[u].layer, Tracer.run_unit, (u,)) for u in todo):
+        result = done.result
+        guarded(partial(_write, _statistics(run, result.name), done), run.folder)
         run.write(result.name, {_EDGES: result.edges})
         features += sizes[result.name]
         edges += result.edges.num_rows
         progress.update(features, _note(run, edges))
 
 
-def _results(owner: Mapping[str, Tracer], todo: Iterable[str]) -> Iterator[UnitResult]:
-    """Results of the units, computed in this process."""
-    for unit in todo:
-        yield owner[unit].run_unit(unit)
-
-
-def _statistics(run: ActiveRun, unit: str) -> Any:
+def _statistics(run: ActiveRun, unit: str) -> Path:
     """File of a unit's p values, which its stored edges alone do not give."""
     return run.folder / "units" / f"{unit}.npz"
 
 
-def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
-    """Give every stored edge its q; count edges by rule."""
-    from tracing import calibrate
+def _write(path: Path, done: Done) -> None:
+    found = done.result
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file, p=found.p_values, counts=found.p_counts, live=found.live, pairs=found.pairs, zero=found.zero_edit_max,
+            null=found.null.p, null_weight=found.null.weight, null_quiet=found.null.quiet, notes=np.array(done.notes, dtype=str),
+        )  # fmt: skip
 
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _set_q(run: ActiveRun, units: list[dict[str, np.ndarray]], scale: Mapping[str, float]) -> tuple[QTable, dict[str, int]]:
+    """Rank the live tests of all units, give every stored edge its q, and count edges by rule."""
+    from tracing import calibrate
+    from tracing.skew import Null
+
+    null = Null.joined([Null(u["null"], u["null_weight"], int(u["null_quiet"])) for u in units])
+    table = calibrate.q_table([u["p"] for u in units], [u["counts"] for u in units], null=null)
     counts = {"edges": 0, "edges_calibrated": 0, "edges_legacy": 0}
     for entry in [e for e in run.store.manifest.shards if e.kind == _EDGES]:
         edges = calibrate.with_q(run.store.read(entry), table)
@@ -104,20 +155,34 @@ def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[st
         counts["edges"] += edges.num_rows
         counts["edges_calibrated"] += int(calibrate.calibrated(edges, scale=scale).sum())
         counts["edges_legacy"] += int(calibrate.legacy(edges).sum())
-    return counts
+    return table, counts
 
 
-def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
+def _each_layer(name: str, compute: Compute, jobs: list[Job], quiet: bool) -> Iterator[Done]:
+    """Results of one job for each source layer, with progress over all of them."""
+    checking = Progress(name, len(jobs), quiet=quiet)
+    finished: list[int] = []
+
+    def report(at: int, total: int, _found: int) -> None:
+        checking.update(len(finished) + 0.999 * at / max(total, 1))
+
+    for done in compute.map(jobs, report):
+        finished.append(done.job.layer)
+        checking.update(len(finished))
+        yield done
+
+
+def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
     from tracing.control_edges import Rule
+    from tracing.controls import run_controls
+    from tracing.jobs import Job
 
     numbers = {}
-    for layer, tracer in tracers.items():
-        checking = Progress(f"controls of layer {layer}", 1.0, quiet=quiet)
-        found = tracer.run_controls(Rule(table), progress=lambda done, total, _found: checking.update(done / max(total, 1)))  # noqa: B023
-        run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", found.tables)
-        numbers[layer] = found.numbers
-    return numbers
+    for done in _each_layer("controls", compute, [Job(layer, run_controls, (Rule(table),)) for layer in tracers], quiet):
+        run.write("controls" if len(tracers) == 1 else f"controls-L{done.job.layer:02d}", done.result.tables)
+        numbers[done.job.layer] = done.result.numbers
+    return {layer: numbers[layer] for layer in tracers}
 
 
 def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,19 +203,22 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], table: QTable, quiet: bool) -> list[Agreement]:
+def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, table: QTable, quiet: bool) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
     from tracing.audit import audit_tables, run_audit
+    from tracing.context import EXACT
     from tracing.control_edges import Rule
+    from tracing.jobs import Job
 
-    found: list[Agreement] = []
-    for layer, tracer in tracers.items():
-        checking = Progress(f"audit of layer {layer}", 1.0, quiet=quiet)
-        found += run_audit(tracer, Rule(table), progress=lambda done, total, _found: checking.update(done / max(total, 1)))  # noqa: B023
-    tables = audit_tables(run.id, found)
+    found = {}
+    jobs = [Job(layer, run_audit, (Rule(table),)) for layer, tracer in tracers.items() if tracer.context != EXACT]
+    for done in _each_layer("audit", compute, jobs, quiet):
+        found[done.job.layer] = done.result
+    agreements = [a for layer in sorted(found) for a in found[layer]]
+    tables = audit_tables(run.id, agreements)
     if tables:
         run.write("audit", tables)
-    return found
+    return agreements
 
 
 def _note(run: ActiveRun, edges: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
     from ingest.shards import ShardStore
     from ingest.stream import GraphWriter
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run ends as if interrupted by hand."""
 
 
 @dataclass
@@ -40,6 +46,11 @@ class ActiveRun:
         """Work units whose shards are on disk."""
         return self.store.units()
 
+    @property
+    def seconds(self) -> float:
+        """Time that the run took, earlier processes that ended by themselves included."""
+        return time.monotonic() - self._started + self._before
+
     def write(self, unit: str, tables: Mapping[str, pa.Table]) -> None:
         """Store one work unit on disk, then hand its shards to the graph writer; a unit already there is left alone."""
         if unit in self.store.units():
@@ -50,13 +61,13 @@ class ActiveRun:
 
     def conclude(self, findings: Mapping[str, Any], **record: Any) -> None:
         """Write the final Run record and mark the run complete."""
-        seconds = time.monotonic() - self._started + self.store.manifest.seconds
+        seconds = self.seconds
         self.write("run-end", {"Run": run_table(self.id, status="complete", seconds=seconds, findings=canonical_json(findings), **record)})
         self.store.finish("complete", dict(findings), seconds=seconds)
         self.finished = True
 
     def __post_init__(self) -> None:
-        self._started = time.monotonic()
+        self._started, self._before = time.monotonic(), self.store.manifest.seconds
 
 
 def run_table(run: str, **values: Any) -> pa.Table:
@@ -116,26 +127,52 @@ def active_run(
     writer = GraphWriter(opener(study), folder, on_message=say) if database else None
     run = ActiveRun(identifier, study, folder, store, writer, resumed, finished)
     try:
-        if not finished:
-            start = run_table(
-                identifier, name=f"{verb} {identifier.rsplit('-', 1)[-1][:6]}", verb=verb, status="running", version=__version__,
-                started=store.manifest.started, config=canonical_json(dict(config)), inputs=canonical_json(dict(inputs)), **(record or {}),
-            )  # fmt: skip
-            run.write("run-start", {"Run": start, **links("Run-FROM-Run", identifier, list(parents))})
-        yield run
+        with _terminable():
+            _start(run, verb, parents, record or {})
+            yield run
         if not run.finished:
             raise RuntimeError(f"run {identifier} ended without a conclusion")
     except BaseException as error:
         if not run.finished:
             interrupted = isinstance(error, KeyboardInterrupt)
             with contextlib.suppress(OSError, UserError):
-                store.finish("interrupted" if interrupted else "failed", {"error": f"{type(error).__name__}: {error}"})
+                store.finish("interrupted" if interrupted else "failed", {"error": f"{type(error).__name__}: {error}"}, run.seconds)
         if writer is not None:
             writer.finish(timeout=5)
         raise
     if writer is not None:
         run.load_message = writer.finish().message
 
+
+def _start(run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[str, Any]) -> None:
+    """Say on disk that a run that is not finished runs (again)."""
+    manifest = run.store.manifest
+    if run.finished:
+        return
+    if manifest.status != "running":
+        run.store.finish("running", {})
+    start = run_table(
+        run.id, name=f"{verb} {run.id.rsplit('-', 1)[-1][:6]}", verb=verb, status="running", version=__version__,
+        started=manifest.started, config=canonical_json(manifest.config), inputs=canonical_json(manifest.inputs), **record,
+    )  # fmt: skip
+    run.write("run-start", {"Run": start, **links("Run-FROM-Run", run.id, list(parents))})
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block by an exception, so that it leaves what Ctrl-C leaves."""
+
+    def end(_number: int, _frame: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only there can it be caught
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 def _make_folder(folder: Path) -> None:
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.console import show_checks
+from scircuit.cli.console import say, show_checks
 from scircuit.cli.database import connect
 from scircuit.cli.mapping import map_run
 from scircuit.cli.models import load_inputs
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Where a file lies and how the work is cut do not change the question that a run answers, nor a bit of the answer.
+# Where a file lies, how the work is cut and who computes it do not change the question that a run answers, nor a bit of the answer.
 _PLACES = ("model", "dictionaries", "cells")
-_NOT_IDENTITY = (*_PLACES, "unit_features")
+_NOT_IDENTITY = (*_PLACES, "unit_features", "ray")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ def trace(
     UserError
         If cells, model or dictionaries are refused; nothing is computed then.
     """
+    from tracing.numerics import require_equivalence
+    from tracing.shortage import memory_suffices
+
     config = config or build(TraceConfig, options)
     place = Study(Path(study))
     config = replace(
@@ -105,16 +108,20 @@ def trace(
     report = inputs.report(config.source_layers)
     if not quiet:
         show_checks(report)
+    measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
+    if measured and not quiet:
+        say(f"  {measured}")
     identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
         place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,
-        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": config.context if not config.context.isdigit() else f"context {config.context}", "seed": config.seed, "device": config.device, "numerics": "float32"},
+        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": config.context if not config.context.isdigit() else f"context {config.context}", "seed": config.seed, "device": config.device, "numerics": config.numerics},
     ) as run:  # fmt: skip
         new = not run.finished
         if run.resumed:  # work units keep the size they were begun with
             config = replace(config, unit_features=int(run.store.manifest.config["unit_features"]))
         if new:
-            map_run(run, inputs, config, quiet)
+            with memory_suffices():
+                map_run(run, inputs, replace(config, **_absolute(config)), quiet, measured.record() if measured else None)
     message = _settle(place, run) if database else ""
     return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
 
