@@ -23,7 +23,9 @@ def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
             show_checks(faults_before(tracer))
 
 
-def say_after(run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], zero_edit_max: float, quiet: bool) -> dict[str, Any]:
+def say_after(
+    run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], zero_edit_max: float, quiet: bool
+) -> dict[str, Any]:
     """Show what the published edge rule did in a complete run; the lines by source layer, as plain values for the findings."""
     import pyarrow as pa
 

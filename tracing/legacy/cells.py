@@ -1,4 +1,4 @@
-"""Cells chosen (`tracing.legacy.choice`) and tokenised (`tracing.legacy.tokens`) as the published layer-5 map did, with what that does to them."""
+"""Cells chosen (`tracing.legacy.choice`) and tokenised (`tracing.legacy.tokens`) as the published map did, with what that does to them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
     Returns
     -------
     Cohort
-        As `tracing.cells.load_cohort` gives it, save that ``counts`` are the values as stored, and genes may repeat. ``report`` says what is wrong with
-        each choice on these very cells: a line that is not ok is a fault, and stops nothing.
+        As `tracing.cells.load_cohort` gives it, save that ``counts`` are the values as stored, and genes may repeat. ``report`` says
+        what is wrong with each choice on these very cells: a line that is not ok is a fault, and stops nothing.
 
     Raises
     ------
@@ -48,10 +48,13 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
     """
     path = Path(config.cells)
     if (vocabulary.cls, vocabulary.eos) != (2, 3):
-        raise UserError(f"legacy mode tokenises for Geneformer V2, as published; this model reads {vocabulary.name}", "trace it without --legacy")
+        raise UserError(
+            f"legacy mode tokenises for Geneformer V2, as published; this model reads {vocabulary.name}", "trace it without --legacy"
+        )
     if getattr(config, "where", ()) or getattr(config, "layer_key", ""):
         raise UserError(
-            "legacy mode chooses cells by obs/gene alone and reads X, as published; it was given --where or --layer-key", "leave out either --legacy or these"
+            "legacy mode chooses cells by obs/gene alone and reads X, as published; it was given --where or --layer-key",
+            "leave out either --legacy or these",
         )
     with open_published(path) as file:
         symbols = read_column(file, "var/gene_name_index").astype(str)

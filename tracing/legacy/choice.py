@@ -56,14 +56,14 @@ def open_published(path: Path) -> Iterator[Any]:
             faults.append("no dense X")
         if faults:
             raise UserError(
-                f"cells: {path.name} has {', '.join(faults)}; legacy mode reads the published layout: dense X, obs/gene, var/gene_name_index",
+                f"cells: {path.name} has {', '.join(faults)}; legacy mode reads dense X, obs/gene and var/gene_name_index, as published",
                 "trace this file without --legacy",
             )
         yield file
 
 
 def read_column(file: Any, name: str, missing: str | None = None) -> np.ndarray:
-    """A column such as ``obs/gene`` as the published code reads it: a missing category (code -1) becomes the last one, unless `missing` is given."""
+    """A column such as ``obs/gene``; without `missing` as the published code reads it: a missing category (code -1) becomes the last one."""
     node: Any = file[name]
     if isinstance(node, h5py.Dataset):
         return _text(node[:])
@@ -93,7 +93,9 @@ def choose(file: Any, n_cells: int) -> Choice:
     if not len(controls):
         names, counts = np.unique(labels, return_counts=True)
         most = ", ".join(f"{names[i]} {counts[i]:,}" for i in np.argsort(-counts, kind="stable")[:5])
-        raise UserError(f"obs/gene has no {' or '.join(CONTROLS)}; it holds {most}", "give a perturbation screen with non-targeting controls")
+        raise UserError(
+            f"obs/gene has no {' or '.join(CONTROLS)}; it holds {most}", "give a perturbation screen with non-targeting controls"
+        )
     drawn = draw(controls)
     node: Any = file["obs/gene"]
     missing = 0 if isinstance(node, h5py.Dataset) else int((node["codes"][:] < 0).sum())

@@ -15,6 +15,7 @@ from tracing import filters
 from tracing.checks import CheckLine
 from tracing.identifiers import merge
 from tracing.legacy.choice import DRAWN, SEED, Choice
+from tracing.legacy.line import fault
 from tracing.legacy.tokens import Columns, legacy_order
 from tracing.scale import Scale
 from tracing.tokenise import tokenise_matrix
@@ -23,38 +24,45 @@ from tracing.vocabulary import Vocabulary
 _TOP = 200
 _LINEAR = ("raw counts", "normalised counts (no logarithm)", "expected counts (not whole numbers)")
 _LOGARITHMS = {
-    "log1p of normalised counts": np.expm1, "log2(x + 1) of normalised counts": lambda x: np.exp2(x) - 1, "log1p taken twice": lambda x: np.expm1(np.expm1(x)),
-}  # fmt: skip
+    "log1p of normalised counts": np.expm1,
+    "log2(x + 1) of normalised counts": lambda x: np.exp2(x) - 1,
+    "log1p taken twice": lambda x: np.expm1(np.expm1(x)),
+}
 
 
 def faults_of_choice(choice: Choice) -> list[CheckLine]:
     """Population and place in the file of the cells that were taken."""
     lines = [_population(choice), _draw(choice)]
     if choice.missing:
-        lines.append(
-            CheckLine("legacy labels", False, f"{choice.missing:,} cells without a value of obs/gene were read as its last category", "left out")
-        )
+        found = f"{choice.missing:,} cells without a value of obs/gene were read as its last category"
+        lines.append(fault("labels", False, "such cells left out", found))
     return lines
 
 
 def _population(choice: Choice) -> CheckLine:
     controls = choice.obs.iloc[choice.controls]
     traced, all_of_them = filters.composition(choice.obs.iloc[choice.rows], ()), filters.composition(controls, ())
-    found = f"obs/gene alone chose {len(choice.controls):,} controls of {choice.total:,} cells"
+    found = [f"obs/gene alone chose {len(choice.controls):,} controls of {choice.total:,} cells;"]
     for column in list(all_of_them)[:3]:
-        found += f"; {column} of the {len(choice.rows):,} traced: {_counts(traced[column])}, of all controls: {_counts(all_of_them[column])}"
+        found.append(f"{column} of the {len(choice.rows):,} traced: {_counts(traced[column])},")
+        found.append(f"of all controls: {_counts(all_of_them[column])};")
     if not all_of_them:
-        found += "; obs names no cell line, so a mixture would not show"
-    return CheckLine("legacy population", filters.check_mixed(controls, (), False).ok, found, "one population by explicit filters, or a declared mixture")
+        found.append("obs names no cell line, so a mixture would not show")
+    found[-1] = found[-1].rstrip(";")
+    one = filters.check_mixed(controls, (), False).ok
+    return fault("population", one, "one population by explicit filters, or a declared mixture", *found)
 
 
 def _draw(choice: Choice) -> CheckLine:
     n, first, last = len(choice.rows), int(choice.rows[0]), int(choice.rows[-1])
-    drawn = f"{len(choice.drawn):,} of {len(choice.controls):,} controls drawn with seed {SEED}" if len(choice.controls) > DRAWN else f"all {len(choice.drawn):,} controls"
+    drawn = f"all {len(choice.drawn):,} controls"
+    if len(choice.controls) > DRAWN:
+        drawn = f"{len(choice.drawn):,} of {len(choice.controls):,} controls drawn with seed {SEED}"
     if n == len(choice.drawn):
-        return CheckLine("legacy draw", True, f"{drawn}, all traced", "every cell, or cells drawn at random")
-    found = f"{drawn}, sorted, the first {n:,} traced: rows {first:,} to {last:,} of {choice.total:,}, the first {(last + 1) / choice.total:.2%} of the file"
-    return CheckLine("legacy draw", False, found, "cells drawn at random")
+        return fault("draw", True, "every cell, or cells drawn at random", f"{drawn}, all traced")
+    share = f"the first {(last + 1) / choice.total:.2%} of the file"
+    found = f"{drawn}, sorted, the first {n:,} traced: rows {first:,} to {last:,} of {choice.total:,}, {share}"
+    return fault("draw", False, "cells drawn at random", found)
 
 
 def faults_of_tokens(
@@ -80,15 +88,19 @@ def faults_of_tokens(
     again = len(known.token) - len(np.unique(known.token))
     return [
         _logarithms(linear, v, known, scale, tokens, vocabulary, length),
-        CheckLine(
-            "legacy ties", not any(ties), f"{sum(ties):,} gene tokens of {int(n.sum()):,} share their value with the one before, in {np.count_nonzero(ties)} of "
-            f"{len(n)} cells; this platform's sort decided their order", "equal values in the order of token ids",
+        fault(
+            "ties", not any(ties), "equal values in the order of token ids",
+            f"{sum(ties):,} gene tokens of {int(n.sum()):,} share their value with the one before, in {np.count_nonzero(ties)} of {len(n)} cells;",
+            "this platform's sort decided their order",
         ),
-        CheckLine(
-            "legacy duplicates", not any(repeated), f"{again:,} columns repeat a gene, {sum(repeated):,} tokens repeat one in their cell",
-            "columns of the same gene summed",
+        fault(
+            "duplicates", not any(repeated), "columns of the same gene summed",
+            f"{again:,} columns repeat a gene, {sum(repeated):,} tokens repeat one in their cell",
         ),
-        CheckLine("legacy tokens", True, f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median / most), {cut:,} cells cut", "shown"),
+        fault(
+            "tokens", True, "shown",
+            f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median / most), {cut:,} cells cut",
+        ),
     ]  # fmt: skip
 
 
@@ -110,10 +122,12 @@ def _logarithms(
             overlap.append(len(np.intersect1d(order[:top], order[np.argsort(-cell[order], kind="stable")[:top]])) / top)
     again = "" if scale.name in _LINEAR else "again "
     taken = ", taken as log1p of normalised counts" if again and scale.name not in _LOGARITHMS else ""
-    found = f"X is {scale.name}{taken}, and is logged {again}before the division by the median: {other:,} of {len(tokens):,} cells get other tokens or another order than officially"
+    found = [f"X is {scale.name}{taken}, and is logged {again}before the division by the median:"]
+    found.append(f"{other:,} of {len(tokens):,} cells get other tokens or another order than officially")
     if rho:
-        found += f" (Spearman {min(rho):.3f} to {max(rho):.3f}, top {_TOP} or half of the genes shared {min(overlap):.0%} to {max(overlap):.0%})"
-    return CheckLine("legacy scale", not other, found, "CP10k of counts / median, no logarithm")
+        shared = f"{min(overlap):.0%} to {max(overlap):.0%} of the first {_TOP} genes (or half) shared"
+        found.append(f"(Spearman {min(rho):.3f} to {max(rho):.3f}, {shared})")
+    return fault("scale", not other, "CP10k of counts / median, no logarithm", *found)
 
 
 def _ties(v: np.ndarray) -> int:

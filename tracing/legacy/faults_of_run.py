@@ -9,6 +9,7 @@ import numpy as np
 
 from tracing.calibrate import legacy_rule
 from tracing.checks import CheckLine
+from tracing.legacy.line import fault
 from tracing.legacy.null import LegacyNull, legacy_null
 from tracing.legacy.rule import NEAR, SOURCE_FREQUENCY, faults_of_rule
 
@@ -57,13 +58,15 @@ def faults_of_activity(firing: Sequence[Any], sources: np.ndarray) -> list[Check
     fires = (above > 0).sum(0)
     left_out, idle = np.setdiff1d(np.flatnonzero(fires >= 2), sources), int((fires[sources] < 2).sum())
     return [
-        CheckLine(
-            "legacy activity", not silent, f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,} (feature, cell) pairs nothing "
-            "is removed, and the cell counts with effects of exactly 0", "active where the value is above 0",
+        fault(
+            "activity", not silent, "active where the value is above 0",
+            f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,} (feature, cell) pairs nothing is removed,",
+            "and the cell counts with effects of exactly 0",
         ),
-        CheckLine(
-            "legacy sources", not len(left_out), f"activation_freq of the dictionary's catalogue, not these cells, chose {len(sources):,} features: {idle:,} of them fire in "
-            f"fewer than 2 cells here, and {len(left_out):,} others do but are left out (below {SOURCE_FREQUENCY})", "features active in at least 2 of these cells",
+        fault(
+            "sources", not len(left_out), "features active in at least 2 of these cells",
+            f"activation_freq of the dictionary's catalogue, not these cells, chose {len(sources):,} features: {idle:,} of them fire in fewer",
+            f"than 2 cells here, and {len(left_out):,} others fire in more but are left out (below {SOURCE_FREQUENCY})",
         ),
     ]  # fmt: skip
 
@@ -86,32 +89,37 @@ def faults_of_edges(
     """
     n, n_pos, n_neg, d, mean = (edges.column(name).to_numpy(zero_copy_only=False) for name in ("n", "n_pos", "n_neg", "d", "mean"))
     edge = legacy_rule(d, n, n_pos)
-    total = int(edge.sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         symmetric = (n >= 2) & (np.abs(d) > 0.5) & (np.maximum(n_pos, n_neg) / (n_pos + n_neg) > 0.7)
     negated = legacy_rule(-d, n, n_neg)
-    few, tied = int((edge & (n_pos + n_neg < LEAST_CELLS)).sum()), int((np.abs(np.abs(d) - 0.5) <= NEAR).sum())
-    noise = int((edge & (np.abs(mean) <= zero_edit_max)).sum())
+    few, noise = edge & (n_pos + n_neg < LEAST_CELLS), edge & (np.abs(mean) <= zero_edit_max)
+    tied = np.abs(np.abs(d) - 0.5) <= NEAR
+    total = f"{edge.sum():,}"
     lines = [
-        CheckLine(
-            "legacy signs", bool((edge == symmetric).all()), f"{int((edge & (d < 0)).sum()):,} of {total:,} edges are negative; with all effects negated there are "
-            f"{int(negated.sum()):,} edges; counting signs among effects that are not 0, {int((edge & ~symmetric).sum()):,} edges go and {int((symmetric & ~edge).sum()):,} "
-            f"come, {int((symmetric & (d > 0)).sum()):,} of {int(symmetric.sum()):,} positive", "the same edges for negated effects",
+        fault(
+            "signs", bool((edge == symmetric).all()), "the same edges for negated effects",
+            f"{(edge & (d < 0)).sum():,} of {total} edges are negative; with all effects negated there are {negated.sum():,} edges;",
+            f"counting signs among effects that are not 0, {(edge & ~symmetric).sum():,} edges go and {(symmetric & ~edge).sum():,} come,",
+            f"{(symmetric & (d > 0)).sum():,} of {symmetric.sum():,} positive",
         ),
-        CheckLine("legacy support", not few, f"{few:,} of {total:,} edges have an effect in fewer than {LEAST_CELLS} cells, where no sign-flip p reaches 0.05", "none"),
-        CheckLine("legacy floor", not noise, f"{noise:,} edges have a mean effect no larger than that of editing nothing ({zero_edit_max:.1e})", "none"),
-        CheckLine("legacy rounding", not tied, f"{tied:,} tests have |d| within {NEAR} of 0.5, where rounding decides", "none"),
+        fault(
+            "support", not few.any(), "none",
+            f"{few.sum():,} of {total} edges have an effect in fewer than {LEAST_CELLS} cells, where no sign-flip p reaches 0.05",
+        ),
+        fault("floor", not noise.any(), "none", f"{noise.sum():,} edges have a mean effect up to that of editing nothing ({zero_edit_max:.1e})"),
+        fault("rounding", not tied.any(), "none", f"{tied.sum():,} tests have |d| within {NEAR} of 0.5, where rounding decides"),
     ]  # fmt: skip
     if calibrated is not None:
-        both = int((edge & calibrated).sum())
-        lines.append(CheckLine("legacy edges", both == total, f"{both:,} of {total:,} are edges by the calibrated rule too", "all of them"))
+        both = edge & calibrated
+        lines.append(fault("edges", bool((both == edge).all()), "all", f"{both.sum():,} of {total} are edges by the calibrated rule too"))
     if null is not None:
         tests, kept = null.surviving()
         lines.append(
-            CheckLine(
-                "legacy null", null.fdr <= 0.05, f"FDR {null.fdr:.2%} on {len(null.features)} sources by the published sign-flip null ({null.expected.sum():,.1f} "
-                f"expected for {null.observed.sum():,} edges); {tests:,} of {null.tests.sum():,} live tests and {int(kept.sum()):,} edges survive q 0.05",
-                "at most 5%; published 3.64%",
+            fault(
+                "null", null.fdr <= 0.05, "at most 5%; published 3.64%",
+                f"FDR {null.fdr:.2%} on {len(null.features)} sources by the published sign-flip null",
+                f"({null.expected.sum():,.1f} expected for {null.observed.sum():,} edges);",
+                f"{tests:,} of {null.tests.sum():,} live tests and {kept.sum():,} edges survive q 0.05",
             )
         )  # fmt: skip
     return lines

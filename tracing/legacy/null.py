@@ -1,13 +1,13 @@
 """The published sign-flip null of the legacy rule, on the per-cell effects of a run.
 
-For one feature with effects x [n, T] in its n active cells and B random rows s of +-1 (all-plus rows drawn again; one matrix for all targets):
+For one feature with effects x [n, T] in its n active cells and B random rows s of +-1 (all-plus rows drawn again; the same for all targets):
 
     mean_b = s_b . x / n        sd_b^2 = (sum of x^2 - n mean_b^2) / (n - 1)        d_b = mean_b / max(sd_b, 1e-10)
     null edges of the feature = mean over b of the targets with |d_b| > 0.5 and consistency > 0.7, zeros counted as not positive
     p = (1 + number of b with |d_b| >= |d|) / (1 + B)        g = d (1 - 3 / (4 n - 5))
 
-Calibrated edges have Benjamini-Hochberg q <= 0.05 over all live tests (any effect not zero), |g| > 0.5 and consistency > 0.7. With B draws p is never
-below 1 / (B + 1), and the draw of all minus is as extreme as the data; the exact p of `tracing.signflip` has neither fault.
+Calibrated edges have Benjamini-Hochberg q <= 0.05 over all live tests (any effect not zero), |g| > 0.5 and consistency > 0.7. With B
+draws p is never below 1 / (B + 1), and the draw of all minus is as extreme as the data; the exact p of `tracing.signflip` has neither fault.
 Source: the public code of the revision (p1b_null_fdr_thresholds.py).
 """
 
@@ -57,11 +57,13 @@ def flips(n: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     return signs
 
 
-def legacy_null(effects: np.ndarray, active: np.ndarray, features: Sequence[int] | np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> LegacyNull:
+def legacy_null(
+    effects: np.ndarray, active: np.ndarray, features: Sequence[int] | np.ndarray, *, draws: int = DRAWS, seed: int = 0
+) -> LegacyNull:
     """Null of features with effects [M, C, T] in the cells where they are `active` [M, C].
 
-    Each feature draws from its own seed, so that the order of features does not matter; the published code drew from one generator in a loop. Features
-    active in fewer than two cells are left out, as published.
+    Each feature draws from its own seed, so that the order of features does not matter; the published code drew from one generator in a
+    loop. Features active in fewer than two cells are left out, as published.
     """
     kept, names = np.flatnonzero(active.sum(1) >= 2), np.asarray(features, np.int64)
     found = [_feature(effects[i][active[i]].astype(np.float64), draws, np.random.default_rng((seed, int(names[i])))) for i in kept]

@@ -54,11 +54,10 @@ def read_calibration(folder: Path) -> Calibration:
     per_feature = {int(k): v for k, v in read("per_feature.json").items()}
     surviving = {int(k): v for k, v in read("edges_fdr.json").items()}
     tested = np.array(sorted(per_feature))
-    return Calibration(
-        read("summary.json"), read("threshold_sweep.json"), {int(k): v for k, v in read("edges_raw.json").items()}, tested,
-        np.array([per_feature[f]["observed_edges"] for f in tested.tolist()]), np.array([per_feature[f]["expected_null_edges"] for f in tested.tolist()]),
-        np.array([surviving[f] for f in tested.tolist()]),
-    )  # fmt: skip
+    observed, expected = (np.array([per_feature[f][name] for f in tested.tolist()]) for name in ("observed_edges", "expected_null_edges"))
+    degree = {int(k): v for k, v in read("edges_raw.json").items()}
+    kept = np.array([surviving[f] for f in tested.tolist()])
+    return Calibration(read("summary.json"), read("threshold_sweep.json"), degree, tested, observed, expected, kept)
 
 
 def recompute(folder: Path) -> list[Recomputed]:
@@ -89,8 +88,8 @@ def _survival(c: Calibration) -> list[Recomputed]:
         Recomputed("edges with |g| > 0.5", p["effect_size_edges_subset"], None, "needs the per-cell effects, which were not shipped"),
         Recomputed("calibrated edges", p["effect_size_edges_surviving_bh"], float(c.surviving.sum()), "sum of edges_fdr.json"),
         Recomputed(
-            "share of |g| edges that survive", p["effect_size_edges_surviving_frac"], float(c.surviving.sum()) / p["effect_size_edges_subset"],
-            "edges_fdr.json over the published count",
+            "share of |g| edges that survive", p["effect_size_edges_surviving_frac"],
+            float(c.surviving.sum()) / p["effect_size_edges_subset"], "edges_fdr.json over the published count",
         ),
     ]  # fmt: skip
 
@@ -99,18 +98,20 @@ def _extrapolation(c: Calibration, total: int, constructed: np.ndarray | None) -
     p = c.summary["permutation"]
     chunks = surviving_chunks(c.observed, c.surviving)
     lines = [
-        Recomputed(f"share of edges that survive, chunk {i + 1}", published["surviving_ratio"], chunk.ratio, f"{chunk.smallest} to {chunk.largest} edges")
-        for i, (published, chunk) in enumerate(zip(p["surviving_by_degree_decile"], chunks, strict=True))
+        Recomputed(f"share of edges that survive, chunk {i}", given["surviving_ratio"], chunk.ratio, f"{chunk.smallest} to {chunk.largest} edges")
+        for i, (given, chunk) in enumerate(zip(p["surviving_by_degree_decile"], chunks, strict=True), start=1)
     ]
     stated = p["estimated_total_edges_fdr_all_features"]
     contiguous = np.array([n for f, n in c.degree.items() if f <= _CONTIGUOUS])
-    source = "a sequence built from the 1,115 degrees that were shipped" if constructed is not None else "needs all 4,065 degrees, which were not shipped"
+    source = "needs all 4,065 degrees, which were not shipped" if constructed is None else "a sequence built from the 1,115 degrees that were shipped"
     for mended in (False, True):
         how = "degrees between chunks to the next lower one" if mended else "chunk rule as published"
         share = extrapolate(contiguous, chunks, mended) / contiguous.sum()
         whole = None if constructed is None else extrapolate(constructed, chunks, mended)
         lines += [
-            Recomputed("share of all edges that is calibrated", stated / total, share, f"{how}; the {len(contiguous)} features up to index {_CONTIGUOUS}"),
+            Recomputed(
+                "share of all edges that is calibrated", stated / total, share, f"{how}; the {len(contiguous)} features up to index {_CONTIGUOUS}"
+            ),
             Recomputed("calibrated edges of all features", stated, whole, f"{how}; {source}"),
         ]
     return lines
@@ -122,7 +123,8 @@ def _sweep(c: Calibration) -> list[Recomputed]:
     for row in c.sweep:
         at = (row["d_threshold"], row["consistency_threshold"])
         name, null = f"|d| > {at[0]}, consistency > {at[1]}", c.summary["threshold_sweep_null"][f"d>{at[0]},c>{at[1]}"]
-        lines.append(Recomputed(f"{name}: FDR", row["implied_fdr"], null * row["n_features"] / row["total_edges"], "null of summary.json x features / total"))
+        fdr = null * row["n_features"] / row["total_edges"]
+        lines.append(Recomputed(f"{name}: FDR", row["implied_fdr"], fdr, "null of summary.json x features / total"))
         if at != _DEFAULT:
             others += row["total_edges"]
             continue
@@ -132,7 +134,8 @@ def _sweep(c: Calibration) -> list[Recomputed]:
             Recomputed(f"{name}: share above 1,000", row["heavy_tail_frac_gt1000"], float((degrees > 1000).mean()), "edges_raw.json"),
             Recomputed(f"{name}: null edges per feature", null, float(c.expected.mean()), "mean of per_feature.json"),
         ]
-    return [*lines, Recomputed("totals at the other 29 thresholds, together", others, None, "need the per-cell effects, which were not shipped")]
+    lines.append(Recomputed("totals at the other 29 thresholds, together", others, None, "need the per-cell effects, which were not shipped"))
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Which features the published layer-5 map ablated, and what its edge rule does whatever the data.
 
 Sources: features whose catalogue says ``activation_freq >= 0.001``; the catalogue was counted on the cells the dictionary was trained on.
-Active: index among the k largest pre-activations at a gene position, even if the ReLU made the value 0. A cell counts when there is such a position.
+Active: index among the k largest pre-activations at a gene position, even if the ReLU made the value 0; one such position makes a cell count.
 Edge: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, both strict (`tracing.calibrate.legacy_rule`); no edge below two cells.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from tracing.calibrate import legacy_rule
 from tracing.checks import CheckLine
+from tracing.legacy.line import fault
 
 SOURCE_FREQUENCY = 0.001
 NEAR = 1e-4
@@ -42,7 +43,7 @@ def noise_rate(n: int) -> float:
 
 
 def passing_support(n: int) -> tuple[list[int], list[int]]:
-    """In how many of n cells an equal effect must occur (zero elsewhere) to be an edge: numbers of cells for a positive and for a negative effect."""
+    """In how many of n cells an equal effect must occur (zero elsewhere) to be an edge: when it is positive, and when negative."""
     k = np.arange(1, n + 1)
     x = (np.arange(n) < k[:, None]).astype(float)
     d = x.mean(1) / np.maximum(x.std(1, ddof=1), 1e-10)
@@ -53,17 +54,19 @@ def passing_support(n: int) -> tuple[list[int], list[int]]:
 def faults_of_rule(n_cells: int) -> list[CheckLine]:
     """What the statistics and the edge rule do at this number of cells, before anything is computed."""
     if n_cells < 2:
-        return [CheckLine("legacy rule", False, f"{n_cells} cell: no edge is possible", "at least 6 cells with an effect")]
+        return [fault("edge rule", False, "at least 6 cells with an effect", f"{n_cells} cell: no edge is possible")]
     positive, negative = passing_support(n_cells)
     few = min(n_cells, 4)
     return [
-        CheckLine(
-            "legacy consistency", positive == negative, f"zeros count as not positive: of {n_cells} cells, a steady positive effect is an edge when it occurs in "
-            f"{_spans(positive)} of them, a negative one in {_spans(negative)}", "signs counted among the cells that have an effect",
+        fault(
+            "consistency", positive == negative, "signs counted among the cells that have an effect",
+            f"zeros count as not positive: of {n_cells} cells, a steady positive effect is an edge when it occurs in {_spans(positive)} of them,",
+            f"a negative one in {_spans(negative)}",
         ),
-        CheckLine(
-            "legacy edge rule", False, f"no null and no q: {noise_rate(n_cells):.2%} of pure noise passes at {n_cells} cells, {noise_rate(few):.0%} at {few}; "
-            "no floor on the size of an effect", "q over all live tests, at least 6 cells, numeric floor",
+        fault(
+            "edge rule", False, "q over all live tests, at least 6 cells, numeric floor",
+            f"no null and no q: {noise_rate(n_cells):.2%} of pure noise passes at {n_cells} cells, {noise_rate(few):.0%} at {few};",
+            "no floor on the size of an effect",
         ),
     ]  # fmt: skip
 

@@ -4,8 +4,8 @@
     v = y / median of the gene       for y > 0 and genes whose symbol has a token; medians are of CP10k without a logarithm
     tokens = 2, those of the genes by falling v, at most L - 2 of them, 3
 
-The order is that of numpy's default sort, which is not stable: which of two equal v comes first depends on the platform. Columns of the same gene
-give a token each. `tracing.tokenise` is the official rule.
+The order is that of numpy's default sort, which is not stable: which of two equal v comes first depends on the platform. Columns of the
+same gene give a token each. `tracing.tokenise` is the official rule.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def known_columns(symbols: Sequence[str], vocabulary: Vocabulary) -> Columns:
 
 
 def rank_values(values: np.ndarray, known: Columns) -> np.ndarray:
-    """Rank value v of every known column, [cells, columns], from stored values [cells, genes of the file] float32; -1 where the gene is not expressed."""
+    """Rank value v [cells, known columns] of stored values [cells, genes of the file] float32; -1 where a gene is not expressed."""
     total = values.sum(axis=1, keepdims=True)
     total[total == 0] = 1
     y = np.log1p(values / total * 1e4)[:, known.column]
