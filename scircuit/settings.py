@@ -55,18 +55,20 @@ class CellsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig(CellsConfig):
-    """``scircuit check``: everything that could invalidate a study, before any compute."""
+    """``scircuit check MODEL DICTIONARIES CELLS`` (or ``MODEL CELLS``, or ``CELLS``): everything that could invalidate a study, before any compute."""
 
-    model: str = option("", "model folder (Hugging Face layout); empty: check the cells only")
+    model: str = option("", "model folder (Geneformer or scGPT); empty: check the cells only")
     dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
     n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)")
+    seconds: float = option(60.0, "about how long the measures of the dictionaries may take; what is left out is said")
+    device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(CellsConfig):
     """``scircuit train``: a TopK SAE at each chosen layer, on the activations of the given cells."""
 
-    model: str = option(help="model folder (Hugging Face layout)")
+    model: str = option(help="model folder (Geneformer or scGPT)")
     out: Path = option(help="folder for the dictionaries")
     n_cells: int = option(0, "cells to train on, drawn at random with the seed (0: all)")
     layers: tuple[int, ...] = option((), "0-based layers (default: all)")
@@ -84,7 +86,7 @@ class TrainConfig(CellsConfig):
 class TraceConfig(CellsConfig):
     """``scircuit trace``: ablate every active feature of chosen layers on real cells and measure all later layers."""
 
-    model: str = option(help="model folder (Hugging Face layout)")
+    model: str = option(help="model folder (Geneformer or scGPT)")
     dictionaries: str = option(help="folder of dictionaries")
     source_layers: tuple[int, ...] = option((1,), "0-based layers whose features are ablated")
     target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)")

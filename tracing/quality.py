@@ -7,7 +7,7 @@ Cells stream one by one; only sums are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,21 @@ from tracing.dictionaries import Dictionary
 
 @torch.no_grad()
 def evaluate(
-    adapter: Any, dictionaries: Mapping[int, Dictionary], cells: Sequence[np.ndarray], components: Mapping[int, tuple[Tensor, Tensor]] | None = None
+    adapter: Any, dictionaries: Mapping[int, Dictionary], cells: Iterable[np.ndarray], components: Mapping[int, tuple[Tensor, Tensor]] | None = None
 ) -> dict[int, dict[str, Any]]:
     """Quality of dictionaries on cells, cell by cell.
 
     Parameters
     ----------
     adapter, dictionaries, cells
-        Model, its dictionaries by layer (moved to its device), and at least one cell.
+        Model, its dictionaries by layer (moved to its device), and cells, at least one.
     components
         Layer -> mean [d] and directions [k, d] of a PCA to stand beside.
 
     Returns
     -------
     By layer: variance_explained, dead_share (features that never fire), l0, rows_held_out (rows looked at), activation_freq and
-    mean_activation over all rows, [F], and with components pca_variance_explained.
+    mean_activation over all rows, [F], mean of the rows, [d], and with components pca_variance_explained.
     """
     layers = tuple(sorted(dictionaries))
     error, pca_error, square, rows = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0), 0
@@ -65,6 +65,7 @@ def evaluate(
             "variance_explained": 1 - error[layer] / variance, "dead_share": float((fired[layer] == 0).double().mean()),
             "l0": float(fired[layer].sum()) / rows, "rows_held_out": rows,
             "activation_freq": (fired[layer] / rows).numpy(), "mean_activation": (sums[layer] / rows).numpy(),
+            "mean": (total[layer] / rows).numpy(),
         }  # fmt: skip
         if components is not None:
             result[layer]["pca_variance_explained"] = 1 - pca_error[layer] / variance

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from scircuit.cli.options import build, options_of, plain
 from scircuit.settings import DEFAULT_STUDY, UserError
@@ -47,18 +48,23 @@ def remember(study: Path, verb: str, config: Any) -> None:
         temporary.write_text(tomli_w.dumps(known))
 
 
-def verb_command(name: str, config: type, function: Callable[..., Any], *, database: bool = True) -> click.Command:
+def verb_command(
+    name: str, config: type, function: Callable[..., Any], *, database: bool = True, paths: tuple[tuple[str, ...], ...] = ()
+) -> click.Command:
     """Make the command of a verb from its configuration and its function ``(config, study, ...) -> result``.
 
-    The result is printed by its ``__str__``; with ``--json`` as one JSON object from its ``to_json()``.
+    The result is printed by its ``__str__``; with ``--json`` as one JSON object from its ``to_json()``. `paths` names the options that
+    may be given as bare arguments, one tuple for each number of them.
     """
 
     @click.command(name, help=(config.__doc__ or "").strip())
-    @options_of(config)
+    @options_of(config, {field for fields in paths for field in fields})
     @study_option
     @click.option("--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout")
     def command(study: Path, as_json: bool, **values: Any) -> None:
         no_database = values.pop("no_database", False)
+        if paths:
+            _take_paths(values.pop("paths"), paths, values)
         chosen = build(config, values)
         extra = {"database": not no_database} if database else {}
         result = function(chosen, study, **extra)
@@ -68,6 +74,38 @@ def verb_command(name: str, config: type, function: Callable[..., Any], *, datab
         if getattr(result, "failed", False):
             raise click.exceptions.Exit(1)
 
+    if paths:
+        command = click.argument("paths", nargs=-1, metavar=_shape(paths))(command)
     if database:
         command = click.option("--no-database", is_flag=True, help="write shards only; `scircuit load` brings them into the graph later")(command)
     return command
+
+
+def _shape(paths: tuple[tuple[str, ...], ...]) -> str:
+    return " | ".join(" ".join(field.upper() for field in fields) for fields in sorted(paths, key=len, reverse=True)).join("[]")
+
+
+def _take_paths(given: tuple[str, ...], paths: tuple[tuple[str, ...], ...], values: dict[str, Any]) -> None:
+    """Let bare arguments name options by their number; together with explicit options they name everything, so nothing is remembered.
+
+    Raises
+    ------
+    click.UsageError
+        If there is another number of them, or one is also given as an option.
+    """
+    ctx = click.get_current_context()
+    every = {field for fields in paths for field in fields}
+    explicit = {field for field in every if ctx.get_parameter_source(field) is ParameterSource.COMMANDLINE}
+    if given:
+        named = next((fields for fields in paths if len(fields) == len(given)), None)
+        if named is None:
+            raise click.UsageError(f"{len(given)} paths given; expected {_shape(paths)[1:-1]}")
+        twice = [field for field in named if field in explicit]
+        if twice:
+            raise click.UsageError(f"{twice[0]} is given as a path and as --{twice[0]}; give it once")
+        for field in every - explicit:
+            del values[field]
+        values |= dict(zip(named, given, strict=True))
+    for field in every:
+        if values.get(field, "") is None:
+            del values[field]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,8 +33,8 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return dataclasses.MISSING
 
 
-def options_of(config: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a click command with one option per field of `config`."""
+def options_of(config: type, positional: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a click command with one option per field of `config`; those that can also be given as paths need not be given as options."""
     hints = typing.get_type_hints(config)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +46,7 @@ def options_of(config: type) -> Callable[[Callable[..., Any]], Callable[..., Any
             choices = field.metadata.get("choices", ())
             kind: Any = click.Choice(choices) if choices else click.Path(path_type=Path) if element is Path else element
             flag = f"--{field.name.replace('_', '-')}"
-            settings: dict[str, Any] = {"help": field.metadata.get("help", ""), "required": required}
+            settings: dict[str, Any] = {"help": field.metadata.get("help", ""), "required": required and field.name not in positional}
             if element is bool:
                 settings.update(is_flag=True, default=default)
             else:

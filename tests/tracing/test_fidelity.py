@@ -1,0 +1,193 @@
+"""Dictionaries that do not describe the model on these cells are told apart; loss recovered equals a plain computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scircuit.settings import CellsConfig
+from tracing.cells import load_cohort
+from tracing.dictionaries import Dictionary, load_dictionaries
+from tracing.fidelity import (
+    NOT_MEASURED,
+    fidelity_lines,
+    identity_lines,
+    model_line,
+    place_line,
+    rank_correlation,
+    sample_rows,
+    zero_edit_line,
+)
+from tracing.loss import Recovered, loss_recovered, mask_genes
+from tracing.models import load_model
+from tracing.turned import Turned
+
+WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
+
+
+@pytest.fixture(scope="module")
+def model(examples):
+    return load_model(examples / "model", "cpu")
+
+
+@pytest.fixture(scope="module")
+def cohort(examples, model):
+    return load_cohort(CellsConfig(cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=16), model.vocabulary, model.max_length)
+
+
+@pytest.fixture(scope="module")
+def dictionaries(examples):
+    return load_dictionaries(examples / "dictionaries")
+
+
+@pytest.fixture(scope="module")
+def lines(model, dictionaries, cohort):
+    return {line.name: line for line in fidelity_lines(model, {layer: dictionaries[layer] for layer in (1, 4)}, cohort.tokens, 600)}
+
+
+def moved(dictionary, layer):
+    return Dictionary(
+        layer, *(dictionary.tensors[name] for name in WEIGHTS), k=dictionary.k, catalogue=lambda _n: dictionary.catalogue, provenance=dictionary.provenance
+    )  # fmt: skip
+
+
+def perfect(width, layer):
+    """x - 0 = ReLU(x) - ReLU(-x): every state exactly."""
+    both = torch.cat([torch.eye(width), -torch.eye(width)])
+    return Dictionary(layer, both, torch.zeros(2 * width), both, torch.zeros(width), torch.zeros(width), rule="relu")
+
+
+def empty(mean, layer):
+    """No feature ever fires: the mean state for every row."""
+    width = len(mean)
+    none = torch.zeros(4, width)
+    return Dictionary(layer, none, torch.full((4,), -1.0), none, torch.as_tensor(mean).float(), torch.zeros(width), rule="relu")
+
+
+def test_the_demo_dictionaries_pass_and_every_measure_is_there(lines):
+    assert all(line.ok for line in lines.values()), [str(line) for line in lines.values() if not line.ok]
+    measures = {name.split(" ", 2)[2] for name in lines if name.startswith("layer ")}
+    assert measures == {"reconstruction", "firing rates", "loss recovered"} and {"layers in their places", "zero edit"} <= set(lines)
+    assert not any(line.found.startswith(NOT_MEASURED) for line in lines.values())
+
+
+@pytest.mark.parametrize("pair", [(0, 1), (2, 3), (0, 5)])
+def test_shuffled_layers_are_noticed(model, dictionaries, cohort, pair):
+    a, b = pair
+    wrong = dict(dictionaries) | {a: moved(dictionaries[b], a), b: moved(dictionaries[a], b)}
+    rows = sample_rows(model, tuple(dictionaries), cohort.tokens)
+    line = place_line(wrong, rows)
+    assert not line.ok and any(f"; layer {layer}: " in line.found for layer in pair)
+    assert place_line(dictionaries, rows).ok
+
+
+def test_dictionaries_of_another_model_fail(model, dictionaries, cohort):
+    other = {}
+    for layer in (1, 4):
+        t = dictionaries[layer].tensors
+        turn = torch.linalg.qr(torch.randn(model.width, model.width, generator=torch.Generator().manual_seed(layer)))[0]
+        weights = (t["encoder"] @ turn, t["encoder_bias"], t["decoder"] @ turn, t["decoder_bias"] @ turn, t["mean"] @ turn)
+        provenance = {**dictionaries[layer].provenance, "model_sha256": "f" * 64}
+        other[layer] = Dictionary(layer, *weights, k=16, provenance=provenance, catalogue=lambda _n, d=dictionaries[layer]: d.catalogue)
+    lines = {line.name: line for line in [*identity_lines(model, other, cohort), *fidelity_lines(model, other, cohort.tokens, 600)]}
+    for measure in ("reconstruction", "firing rates", "loss recovered"):
+        assert not lines[f"layer 1 {measure}"].ok and not lines[f"layer 4 {measure}"].ok
+    assert not lines["model of the dictionaries"].ok and "hash ffffffffffff" in lines["model of the dictionaries"].found
+    assert lines["zero edit"].ok  # it tests the tracer, not the dictionary
+
+
+def test_a_model_hash_that_is_not_named_is_said(model, dictionaries):
+    silent = Dictionary(1, *(dictionaries[1].tensors[name] for name in WEIGHTS), k=16)
+    line = model_line(model, {1: silent, 2: dictionaries[2]})
+    assert line.ok and line.found == "the dictionaries of layers 1 do not name its hash"
+
+
+def test_layers_and_width_that_do_not_fit(model, dictionaries, cohort):
+    line = identity_lines(model, {9: moved(dictionaries[1], 9)}, cohort)[0]
+    assert not line.ok and "layers 9;" in line.found and "0..5" in line.expected
+
+
+def test_time_that_is_over_is_said(model, dictionaries, cohort):
+    lines = list(fidelity_lines(model, dictionaries, cohort.tokens, 0.0))
+    assert "on 1 of these cells" in lines[0].found
+    left = next(line for line in lines if line.name == "loss recovered")
+    assert left.found == "not measured for layers 0..4: the time was over"
+    measured = next(line for line in lines if line.name.endswith("loss recovered") and line is not left)
+    assert measured.name == "layer 5 loss recovered"
+
+
+def test_loss_recovered_equals_a_plain_computation(model, dictionaries, cohort):
+    null = Turned(dictionaries[3], np.linspace(-1, 1, model.width), 5)
+    found = loss_recovered(model, {3: null}, cohort.tokens[:2], seed=5)[3]
+    bert, head = model.model.bert, model.model.cls
+    sums, tokens = np.zeros(4), 0
+    for cell in cohort.tokens[:2]:
+        masked, chosen = mask_genes(model, cell, 5)
+        assert (masked[chosen] == 1).all() and (masked != cell).sum() == len(chosen) == round(0.15 * 256)
+        genes = np.arange(1, len(cell) - 1)
+        for slot in range(4):
+            with torch.inference_mode():
+                state = bert.embeddings(torch.from_numpy(masked)[None])
+                for i, layer in enumerate(bert.encoder.layer):
+                    out = layer(state)
+                    state = (out[0] if isinstance(out, tuple) else out).reshape(1, len(cell), -1)
+                    if i == 3 and slot == 1:
+                        for p in genes:
+                            state[0, p] = dictionaries[3].decode(dictionaries[3].encode(state[0, p][None]))[0]
+                    if i == 3 and slot == 2:
+                        state[0, genes] = turned_weights(dictionaries[3], null).decode(turned_weights(dictionaries[3], null).encode(state[0, genes]))
+                    if i == 3 and slot == 3:
+                        state[0, genes] = null.centre
+                scores = torch.log_softmax(head(state)[0], dim=-1)
+            sums[slot] -= sum(float(scores[p, cell[p]]) for p in chosen)
+        tokens += len(chosen)
+    assert found.tokens == tokens and found.cells == 2
+    np.testing.assert_allclose(found.losses.sum(1).numpy(), sums, rtol=1e-5)
+    assert found.share == pytest.approx((sums[3] - sums[1]) / (sums[3] - sums[0]), rel=1e-4)
+    assert found.null_share == pytest.approx((sums[3] - sums[2]) / (sums[3] - sums[0]), rel=1e-3)
+
+
+def turned_weights(dictionary, null):
+    """The null written out as a dictionary: every vector of the dictionary turned about the centre."""
+    t, turn, c = dictionary.tensors, null.turn, null.centre
+    mean, offset = c + turn @ (t["mean"] - c), turn @ t["decoder_bias"]
+    return Dictionary(3, t["encoder"] @ turn.T, t["encoder_bias"], t["decoder"] @ turn.T, offset, mean, k=dictionary.k)
+
+
+def test_loss_recovered_is_one_for_a_perfect_dictionary_and_zero_for_none(model, cohort):
+    mean = np.full(model.width, 0.1)
+    cells = cohort.tokens[:4]
+    whole = loss_recovered(model, {2: Turned(perfect(model.width, 2), mean, 0)}, cells)[2]
+    assert whole.share == pytest.approx(1, abs=1e-4) == whole.null_share  # what loses nothing loses nothing when turned
+    none = loss_recovered(model, {2: Turned(empty(mean, 2), mean, 0)}, cells)[2]
+    assert none.share == pytest.approx(0, abs=1e-6) and none.measurable
+    # A model that does not mind the mean state cannot say anything about dictionaries.
+    flat = Recovered()
+    noise = torch.randn(2, 100, generator=torch.Generator().manual_seed(0)).double()
+    flat.add(torch.stack([noise[0], noise[0], noise[0], noise[1]]))
+    assert not flat.measurable
+
+
+def test_the_same_cell_is_masked_the_same_way(model, cohort):
+    (a, at), (b, again) = (mask_genes(model, cohort.tokens[0], 0) for _ in range(2))
+    assert np.array_equal(a, b) and np.array_equal(at, again)
+    assert not np.array_equal(at, mask_genes(model, cohort.tokens[1], 0)[1])
+
+
+def test_zero_edit_needs_a_later_layer(model, dictionaries, cohort):
+    assert zero_edit_line(model, {3: dictionaries[3]}, cohort.tokens[:1]).found.startswith(NOT_MEASURED)
+
+
+def test_firing_rates_of_few_positions_are_noise_and_not_judged(model, dictionaries, cohort):
+    line = next(line for line in fidelity_lines(model, {1: dictionaries[1]}, cohort.tokens[:2], 600) if line.name == "layer 1 firing rates")
+    assert line.ok and line.found == "not measured: 16 firings a feature on these cells, fewer than 100"
+
+
+def test_rank_correlation():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 6, 80).astype(float), rng.integers(0, 6, 80) + np.arange(80) / 40
+    assert rank_correlation(a, b) == pytest.approx(spearmanr(a, b)[0], abs=1e-12)
+    assert rank_correlation(a, np.ones(80)) == 0
