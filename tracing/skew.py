@@ -24,7 +24,7 @@ from tracing.statistics import Tests
 
 MIN_CELLS = 6
 """Least cells with an effect for a call: with k of them no sign-flip p is below 2^(1-k), and fewer than six cannot reach 0.05."""
-DRAWS = 512
+DRAWS = 256
 _DONOR_P = 0.1
 
 
@@ -61,37 +61,42 @@ def null_draws(tests: Tests, keys: Sequence[Sequence[int]], draws: int = DRAWS) 
     draws
         Draws per source.
     """
-    able = np.flatnonzero(tests.cells >= MIN_CELLS)
+    cells = tests.cells
+    able = np.flatnonzero(cells >= MIN_CELLS)
     bounds = np.searchsorted(tests.source[able], np.arange(len(keys) + 1))
-    p, weight = [], []
+    donors, picks, weight = [], [], []
     for s, key in enumerate(keys):
         mine = able[bounds[s] : bounds[s + 1]]
         if len(mine):
             rng = np.random.default_rng([*key, 3])
-            size = tests.cells[rng.choice(mine, draws)]
-            p.append(_resampled(tests.rows(_donors(tests, mine, size, rng)), size, rng))
+            donors.append(_donors(cells[mine], tests.p[mine], mine, draws, rng))
+            picks.append(rng.random((draws, tests.given[0].shape[1])))
             weight.append(np.full(draws, len(mine) / draws))
-    return Null._of(p, weight, int((tests.p[able] > 0.5).sum()))
+    if not donors:
+        return Null.joined([])
+    chosen = np.concatenate(donors)
+    p = _resampled(tests.rows(chosen), cells[chosen], np.concatenate(picks))
+    return Null._of([p], weight, int((tests.p[able] > 0.5).sum()))
 
 
-def _donors(tests: Tests, mine: np.ndarray, size: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each size a test with as many cells, drawn from those without a significant mean if there are any."""
-    quiet = mine[tests.p[mine] > _DONOR_P]
-    donors = np.empty_like(size)
+def _donors(cells: np.ndarray, p: np.ndarray, tests: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Tests in the mix of cells that the source has, from those without a significant mean where there are any with as many cells."""
+    size = rng.choice(cells, draws)
+    donors = np.empty(draws, np.int64)
     for k in np.unique(size):
-        pool = quiet[tests.cells[quiet] == k]
+        pool = tests[(cells == k) & (p > _DONOR_P)]
         if not len(pool):
-            pool = mine[tests.cells[mine] == k]
+            pool = tests[cells == k]
         wanted = size == k
         donors[wanted] = rng.choice(pool, wanted.sum())
     return donors
 
 
-def _resampled(rows: np.ndarray, size: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sign-flip p of rows whose `size` non-zero values are centred and drawn again with replacement."""
+def _resampled(rows: np.ndarray, size: np.ndarray, picks: np.ndarray) -> np.ndarray:
+    """Sign-flip p of rows whose `size` non-zero values are centred and drawn again with replacement, `picks` in [0, 1) saying which."""
     k = size[:, None]
     left = np.take_along_axis(rows, np.argsort(rows == 0, axis=1, kind="stable"), axis=1)  # values first, zeros after them
     residual = left - left.sum(1, keepdims=True) / k
-    again = np.take_along_axis(residual, (rng.random(rows.shape) * k).astype(np.int64), axis=1)
+    again = np.take_along_axis(residual, (picks * k).astype(np.int64), axis=1)
     p = sign_flip_p(np.where(np.arange(rows.shape[1]) < k, again, 0.0))
     return np.where(np.isnan(p), 1.0, p)  # one value again and again: no effect
