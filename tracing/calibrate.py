@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MIN_EFFECT = 0.001
 """Least absolute mean effect as a share of the target's mean activation where it fires: one position in a thousand losing the target."""
 
+TEST = f"two-sided sign flips over the cells with an effect, whatever their number; fewer than {MIN_CELLS} such cells are never called"
+"""Which test gives p, as the record of a run says it."""
+
 Arrays = np.ndarray | Sequence[np.ndarray]
 
 

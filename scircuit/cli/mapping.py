@@ -80,7 +80,7 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     findings = {
         "sources": sum(len(t.sources) for t in tracers.values()), "cells": len(inputs.cohort.row_ids), "source_layers": list(tracers),
         "target_layers": list(config.target_layers), "pairs": int(sum(int(u["pairs"]) for u in units)), "live_tests": live, **counts,
-        "zero_edit_max": zero, "p_at_q05": table.threshold(0.05), "context": config.context,
+        "zero_edit_max": zero, "p_at_q05": table.threshold(0.05), "test": calibrate.TEST, "context": config.context,
         "sources_exact": sum(len(t.exact_sources) for t in tracers.values()), "controls": _together(controls), "notes": notes,
         "controls_by_layer": {str(layer): c for layer, c in controls.items()}, "audit": [asdict(a) for a in audit],
         **({"numerics": dict(measured)} if measured else {}),
