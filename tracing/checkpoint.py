@@ -43,10 +43,10 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 class Interruption:
-    """While it is entered, the first Ctrl-C or SIGTERM only sets `asked`; a second one interrupts at once."""
+    """While it is entered, the first Ctrl-C or SIGTERM only is kept in `asked`; a second one interrupts at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -55,10 +55,10 @@ class Interruption:
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            raise KeyboardInterrupt(self.asked)
+        self.asked = signal.Signals(number)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():

@@ -49,8 +49,12 @@ def identity_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -
         f"layers {_ranges(dictionaries)}; width {', '.join(map(str, widths))}; {kinds}",
         f"layers among 0..{adapter.n_layers - 1}, width {adapter.width}", "give the dictionaries that were trained on this model",
     )  # fmt: skip
-    unseen = dict.fromkeys(check_unseen(d.provenance, cohort) for d in dictionaries.values()) if cohort is not None else ()
-    return [fits, model_line(adapter, dictionaries), *unseen]
+    return [fits, *(trained_lines(adapter, dictionaries, cohort) if cohort is not None else [model_line(adapter, dictionaries)])]
+
+
+def trained_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -> list[CheckLine]:
+    """On which model the dictionaries were trained, and on which of these cells."""
+    return [model_line(adapter, dictionaries), *dict.fromkeys(check_unseen(d.provenance, cohort) for d in dictionaries.values())]
 
 
 def _kind(dictionary: Any) -> str:

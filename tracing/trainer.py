@@ -98,7 +98,7 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
         If a layer does not exist, k exceeds the number of latents, there are too few cells or rows, the folder holds a
         dictionary of another training, or the training diverges.
     KeyboardInterrupt
-        After Ctrl-C or SIGTERM, once the state is on disk.
+        After Ctrl-C or SIGTERM, once the state is on disk; its argument is the signal.
     """
     started = time.perf_counter()
     job = _Job(adapter, cohort, config)
@@ -257,7 +257,7 @@ class _Group:
         if self.stop.asked or time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
             self._save()
         if self.stop.asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(self.stop.asked)
 
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}

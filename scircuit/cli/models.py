@@ -29,10 +29,10 @@ class Inputs:
     targets: tuple[int, ...]
 
     def report(self, layers: Iterable[int]) -> tuple[CheckLine, ...]:
-        """Preflight of the cells, and how many of them the dictionaries of these layers were trained on."""
-        from tracing.split import check_unseen
+        """Preflight of the cells, and on which model and how many of these cells the dictionaries of these layers were trained."""
+        from tracing.fidelity import trained_lines
 
-        return (*self.cohort.report, *dict.fromkeys(check_unseen(self.dictionaries[layer].provenance, self.cohort) for layer in layers))
+        return (*self.cohort.report, *trained_lines(self.adapter, {layer: self.dictionaries[layer] for layer in layers}, self.cohort))
 
     def hashes(self) -> dict[str, Any]:
         """Hashes that enter the run id."""

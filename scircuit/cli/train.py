@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from scircuit.cli.command import verb_command
 from scircuit.cli.console import Progress, show_checks
 from scircuit.cli.options import build
+from scircuit.cli.running import Terminated
 from scircuit.settings import DEFAULT_STUDY, TrainConfig, UserError
 
 
@@ -52,7 +54,12 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     if not quiet:
         show_checks(cohort.report)
     progress = Progress("training", 1.0, "", quiet=quiet)
-    reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
+    try:
+        reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
+    except KeyboardInterrupt as stop:
+        if stop.args == (signal.SIGTERM,):
+            raise Terminated from stop
+        raise
     return TrainResult(config.out, config.k, tuple(reports))
 
 
