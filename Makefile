@@ -38,6 +38,7 @@ pages: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/tracing.py --json
 	$(BIN)/python bench/ingest.py --json
+	$(BIN)/python bench/calibration.py --json
 
 stop: $(READY)
 	$(BIN)/scircuit db stop

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PropertyType = Literal["str", "int", "float", "bool", "str[]", "int[]", "float[]"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,8 @@ NODES: dict[str, NodeType] = {
             _p("larger_share", "float", "share of the edges whose mean effect is larger than that of the control on the same target", "share"),
             _p("context", "str", "context: the one that was audited against exact"),
             _p("precision", "float", "context: share of its edges that are edges of the exact context", "share"),
-            _p("recall", "float", "context: share of the exact context's edges that it has", "share"), _RUN,
+            _p("recall", "float", "context: share of the exact context's edges that it has", "share"),
+            _p("cross_share", "float", "context: share of the exact effect that travels through positions it leaves clean", "share"), _RUN,
         ), color="#8D99AE"),
     )
 }

@@ -130,7 +130,7 @@ def audit_tables(run: str, agreements: list[Agreement]) -> dict[str, pa.Table]:
     rows: list[dict[str, Any]] = []
     for a in agreements:
         pair = f"L{a.source_layer:02d}-L{a.target_layer:02d}"
-        known = {k: v for k, v in asdict(a).items() if k in ("source_layer", "target_layer", "sources", "edges", "context", "precision", "recall")}
+        known = {k: v for k, v in asdict(a).items() if k in ("source_layer", "target_layer", "sources", "edges", "context", "precision", "recall", "cross_share")}
         rows.append(known | {
             "id": f"{run}/control/context/{a.context}/{pair}", "name": f"context {a.context} {pair}", "control": "context",
             "control_edges": a.exact_edges, "agreement": a.correlation, "run": run,

@@ -33,6 +33,20 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return dataclasses.MISSING
 
 
+def _numbers(element: type) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], tuple[Any, ...]]:
+    """Read ``0,5,11``, or the option given several times."""
+
+    def read(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Any, ...]:
+        parts = [part for text in given for part in text.replace(",", " ").split()]
+        try:
+            return tuple(element(part) for part in parts)
+        except ValueError:
+            kind = "whole numbers" if element is int else "numbers"
+            raise click.BadParameter(f"{','.join(parts)!r} is not a list of {kind} such as 0,5,11") from None
+
+    return read
+
+
 def options_of(config: type, positional: Collection[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorate a click command with one option per field of `config`; those that can also be given as paths need not be given as options."""
     hints = typing.get_type_hints(config)
@@ -51,6 +65,8 @@ def options_of(config: type, positional: Collection[str] = ()) -> Callable[[Call
                 settings.update(is_flag=True, default=default)
             else:
                 settings.update(type=kind, multiple=multiple)
+                if multiple and element in (int, float):
+                    settings.update(type=str, metavar="N[,N...]", callback=_numbers(element))
                 if not required:
                     settings.update(default=default, show_default=default not in ("", (), 0) or element is float)
             command = click.option(flag, field.name, **settings)(command)

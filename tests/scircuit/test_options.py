@@ -1,11 +1,12 @@
 import dataclasses
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from scircuit import settings
 from scircuit.cli.main import VERBS, cli
-from scircuit.cli.options import build, plain
+from scircuit.cli.options import build, options_of, plain
 from scircuit.settings import TraceConfig, UserError
 
 CONFIGS = [c for c in vars(settings).values() if dataclasses.is_dataclass(c)]
@@ -36,3 +37,17 @@ def test_every_verb_has_help(verb):
     assert "Usage" in result.output
     if verb != "db":
         assert "--study" in result.output
+
+
+@pytest.mark.parametrize("given", [["--source-layers", "0,5,11"], ["--source-layers", "0", "--source-layers", "5, 11"]])
+def test_lists_of_numbers_with_commas_or_repeated(given):
+    @click.command()
+    @options_of(TraceConfig)
+    def command(**values):
+        click.echo(build(TraceConfig, values).source_layers)
+
+    needed = ["--model", "m", "--dictionaries", "d", "--cells", "c"]
+    assert CliRunner().invoke(command, [*needed, *given]).output.strip() == "(0, 5, 11)"
+    assert CliRunner().invoke(command, needed).output.strip() == "(1,)"
+    wrong = CliRunner().invoke(command, [*needed, "--source-layers", "0,five"])
+    assert wrong.exit_code == 2 and "not a list of whole numbers such as 0,5,11" in wrong.output
