@@ -129,7 +129,8 @@ def make_tiles(features: Sequence[int] | np.ndarray, positions: np.ndarray, n_ce
     features = np.asarray(features, np.int64)
     order = features[np.lexsort((features, positions))]
     if context == EXACT:
-        return [order[i : i + plan.pairs] for i in range(0, len(order), plan.pairs)]
+        step = min(plan.pairs, plan.tile)
+        return [order[i : i + step] for i in range(0, len(order), step)]
     rows = positions.sum() / n_cells + context * len(features)
     count = min(len(order), max(-(-len(order) // plan.tile), -(-int(rows) // plan.rows)))
     return [order[i::count] for i in range(count)]
