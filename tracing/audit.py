@@ -93,12 +93,16 @@ def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, furt
 
 
 def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> _Found:
-    effects = tracer.effects(features, context=context, progress=progress)
-    judged = condition(tracer, effects.effects, effects.active, rule)
     tables = _Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
-    tests = judged.tests
-    for table, value in zip(tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True):
-        table[tests.source, tests.target] = value
+    done = 0
+    for start in range(0, len(features), tracer.plan.tile):  # as many effects at once as the run itself holds
+        part = slice(start, start + tracer.plan.tile)
+        effects = tracer.effects(features[part], context=context, progress=lambda now, total, found: progress(done + now, total, found))  # noqa: B023
+        done += int(effects.active.sum())
+        judged = condition(tracer, effects.effects, effects.active, rule)
+        tests = judged.tests
+        for table, value in zip(tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True):
+            table[part][tests.source, tests.target] = value
     return tables
 
 

@@ -60,7 +60,7 @@ def test_every_layer_is_what_the_definition_gives(cell, more):
     found = rowset(cell, positions, deltas, more)
     sets = row_sets(positions, None, LENGTH, torch.float64)
     edited = clean.states[0][sets.position] + torch.cat(deltas)
-    further = most_affected(adapter, 1, clean.states[0], edited, sets, more) if more else positions
+    further = most_affected(adapter, 1, clean.states[0], edited, sets, more) if more else [p[:0] for p in positions]
     start = 0
     for p, d, m in zip(positions, deltas, further, strict=True):
         for t, wanted in by_definition(adapter, clean.states, p, d, 0, ALL, m).items():
