@@ -112,7 +112,8 @@ def loss_recovered(
     found: dict[int, Recovered] = {}
     for cell in cells:
         masked, chosen = mask_genes(adapter, cell, seed)
-        at, truth = torch.from_numpy(chosen).to(adapter.device), adapter.token_ids(cell)[chosen]
+        at = torch.from_numpy(chosen).to(adapter.device)
+        truth = adapter.token_ids(cell)[at]
         genes, states = adapter.gene_positions(cell), adapter.clean_states(masked)
         clean = _cross_entropy(adapter, states[-1], at, truth)
         for layer in order:

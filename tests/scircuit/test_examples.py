@@ -18,7 +18,7 @@ def test_own_model_from_training_to_edges(examples, tmp_path):
     trained = sc.train(model=str(model), cells=cells, out=saes, k=8, epochs=1, n_cells=60, quiet=True)
     assert [r.layer for r in trained.reports] == [0, 1, 2]
     names = {line.name for line in sc.check(cells=cells, model=str(model), dictionaries=str(saes), n_cells=30).lines}
-    assert {"zero edit changes nothing", "cells seen in training", "dictionary layer 2"} <= names
+    assert {"zero edit changes nothing", "cells seen in training", "layer 2 reconstruction"} <= names
     options = {"model": str(model), "dictionaries": str(saes), "cells": cells, "source_layers": (0,), "n_cells": 8, "control_features": 4}
     traced = sc.trace(study=study, database=False, quiet=True, **options)
     edges = traced.edges()

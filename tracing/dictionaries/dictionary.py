@@ -113,7 +113,9 @@ class Dictionary:
         # The mean is folded into the bias: W (x - m) + b = W x + (b - W m), one pass over the rows instead of two.
         t = self.tensors
         self._encoder, self._decoder = t["encoder"], t["decoder"]
-        self._bias = t["encoder_bias"] - (t["encoder"].double() @ t["mean"].double()).float()
+        # On the CPU, because not every device has double precision.
+        shift = t["encoder"].cpu().double() @ t["mean"].cpu().double()
+        self._bias = t["encoder_bias"] - shift.float().to(t["encoder_bias"].device)
         self._offset = t["decoder_bias"] + t["mean"]
         self._threshold = t["threshold"].clamp(min=0) if "threshold" in t else None
 
@@ -182,7 +184,8 @@ class Dictionary:
 
 def _norm(decoder: Tensor) -> str:
     def unit(dim: int) -> bool:
-        return bool(torch.allclose(decoder.norm(dim=dim), torch.ones(decoder.shape[1 - dim]), atol=1e-3))
+        norms = decoder.norm(dim=dim)
+        return bool(torch.allclose(norms, torch.ones_like(norms), atol=1e-3))
 
     return "columns" if unit(1) else "rows" if unit(0) else "none"
 
