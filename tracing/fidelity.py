@@ -2,7 +2,8 @@
 
 A dictionary of another model, of another layer or of other cells fails at one of: the model hash it names, variance explained and loss
 recovered (`tracing.loss`) beside those of its null (`tracing.turned`), whether another layer's dictionary explains its layer better, and firing
-rates beside those where it was made. And the zero edit: the tracer's own code with nothing to remove must find nothing. Measures share a time limit; what it left out is said.
+rates beside those where it was made. And the zero edit: the tracer's own code with nothing to remove must find nothing. Measures share a
+time limit; what it left out is said.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def model_line(adapter: Any, dictionaries: Mapping[int, Any]) -> CheckLine:
     if other:
         found = f"layers {_ranges(other)} were trained on a model with hash {next(iter(other.values()))[:12]}"
     else:
-        found = f"the dictionaries of layers {_ranges(unknown)} do not name its hash" if unknown else f"the one they name ({adapter.sha256[:12]})"
+        silent = f"{NOT_MEASURED}: the dictionaries of layers {_ranges(unknown)} do not name its hash"
+        found = silent if unknown else f"the one they name ({adapter.sha256[:12]})"
     return CheckLine("model of the dictionaries", not other, found, f"{adapter.name} with hash {adapter.sha256[:12]}", _MODEL_FIX)
 
 
