@@ -119,7 +119,7 @@ def _steps(
         server = describe(start_server(place, ServerConfig()))
         say(f"  Neo4j {server['version']} at {server['uri']}")
     with step("check", "2/8 Checking the cells"):
-        checked = check(CheckConfig(cells=cells, model=str(examples / "model"), dictionaries=str(examples / "dictionaries")))
+        checked = check(CheckConfig(cells=cells, model=str(examples / "model"), dictionaries=str(examples / "dictionaries"), seconds=15), quiet=True)
         say("  " + str(checked).replace("\n", "\n  "))
         if checked.failed:
             raise UserError("the shipped cells did not pass the check", "restore examples/ from the repository")
