@@ -1,8 +1,9 @@
 """The clean pass, once per cell and shared by all source layers: states, sparse codes, and an inverted index feature -> (positions, values).
 
 For layer l with dictionary D_l: ``(values, indices) = D_l.encode_topk(h_l)``. A feature is active at a gene position when its value
-there is above zero; in legacy runs also when it is among the k largest with value zero. Codes stay sparse (k values a row): at
-k = 32 of 4,608 that is 72 times less memory than dense ones. States beyond their share of the memory lie in a temporary folder.
+there is above zero; in legacy runs also when it is among the k largest with value zero. Codes stay sparse: k values of 4 bytes and k
+indices of 8 a row, and as much again in the index, which at k = 32 of 4,608 is 24 times less memory than dense ones.
+States beyond their share of the memory lie in a temporary folder.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class Ablation:
         active = np.flatnonzero(counts)
         if context == EXACT:
             return [active[i : i + pairs] for i in range(0, len(active), pairs)]
-        # at least one edit a batch, then as many as stay within the rows of a batch
+        # cut where the running sum passes a multiple of the rows of a batch: a batch exceeds them by less than its first edit
         batch = np.cumsum(counts[active] + context) // self.plan.rows
         return np.split(active, np.flatnonzero(np.diff(batch)) + 1) if len(active) else []
 

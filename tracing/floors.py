@@ -49,6 +49,6 @@ def zero_edit(
 
 
 def floors_of(zero: Mapping[int, float], cells: Sequence[CleanCell], dtype: torch.dtype) -> dict[int, float]:
-    """Floor of each layer from its zero edit and its largest clean activation."""
+    """Floor of each layer from its zero edit and its largest clean activation at a gene: effects are read nowhere else."""
     unit = torch.finfo(dtype).eps
-    return {t: max(z, 4 * unit * max(float(c.codes[t][0].max()) for c in cells)) for t, z in zero.items()}
+    return {t: max(z, 4 * unit * max(float(c.codes[t][0][c.genes].max()) for c in cells)) for t, z in zero.items()}

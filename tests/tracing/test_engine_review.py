@@ -17,10 +17,12 @@ from test_oracle import SOURCE, TARGETS, setup
 from test_rowset import LENGTH, a_cell, changes, rowset
 
 import tracing.attention
+import tracing.floors
 import tracing.rowset
 from tracing.attention import plain_attention_lse
 from tracing.context import EXACT, FROZEN
 from tracing.engine import Tracer
+from tracing.floors import zero_edit
 from tracing.models.geneformer import Geneformer
 from tracing.plan import Plan, make_tiles
 from tracing.rowset import most_affected, row_sets
@@ -132,14 +134,37 @@ def test_zero_edits_are_at_the_floor_in_every_context(context):
     assert (np.abs(found.effects) <= tracer.floors).all() and (np.abs(found.passed) <= tracer.floors).all()
 
 
+@torch.inference_mode()
 def test_the_floor_is_the_largest_of_zero_edit_and_rounding():
     """A zero edit that moves something lifts the floor of its layer; one that moves nothing leaves rounding."""
     tracer = setup(context="frozen")[0]
     tracer.__dict__["zero_edit"] = {2: 0.5, 3: 0.0, 4: 0.0}
-    largest = {t: max(float(c.codes[t][0].max()) for c in tracer.cells) for t in TARGETS}
+    largest = {t: max(float(c.codes[t][0][c.genes].max()) for c in tracer.cells) for t in TARGETS}
+    for cell in tracer.cells:
+        cell.codes[4][0][0] = 1e6  # the first position holds no gene
     assert (tracer.floors[tracer.columns(2)] == 0.5).all()
     for t in (3, 4):
         np.testing.assert_allclose(tracer.floors[tracer.columns(t)], 4 * 2**-23 * largest[t])
+
+
+@torch.inference_mode()
+def test_the_zero_edit_is_the_largest_change_of_an_active_code_in_any_cell(monkeypatch):
+    """Planted changes: small ones count, those of the last cell too; a latent that a large one drives out of the top k is a tie."""
+    tracer, _, dictionaries, _ = setup(cells=3)
+    last, dictionary = tracer.cells[-1], dictionaries[2]
+    moved = last.states[2][last.genes].clone()
+    moved[3] *= 1.01
+    moved[5] = -moved[5]
+
+    def planted(_adapter, cell, positions, *_):
+        yield 2, moved if cell is last else cell.states[2][torch.cat(list(positions))]
+
+    monkeypatch.setattr(tracing.floors, "edited_states", planted)
+    found = zero_edit(tracer.adapter, dictionaries, tracer.cells, SOURCE, (2,), 4)[2]
+    before, after = (dictionary.encode(x) for x in (last.states[2][last.genes], moved))
+    change = (after - before).abs()[before > 0]
+    small = change < before[before > 0] / 2
+    assert found == pytest.approx(float(change[small].max())) and float(change.max()) > 2 * found > 0
 
 
 @pytest.mark.parametrize("seed", range(4))
