@@ -17,6 +17,7 @@ from test_oracle import SOURCE, TARGETS, setup
 from test_rowset import LENGTH, a_cell, changes, rowset
 
 import tracing.attention
+import tracing.engine
 import tracing.floors
 import tracing.rowset
 from tracing.attention import plain_attention_lse
@@ -220,16 +221,17 @@ def test_long_cells_beside_short_ones_give_what_each_gives_alone(context):
         np.testing.assert_array_equal(found.active[:, c : c + 2], alone.active)
 
 
-def test_a_source_is_traced_exactly_where_its_rows_are_half_of_the_cells_in_which_it_fires():
+@pytest.mark.parametrize("context", [2, 6])
+def test_a_source_is_traced_exactly_where_its_rows_are_half_of_the_cells_in_which_it_fires(context):
     """Cells in which it is silent do not count, further positions do."""
-    tracer = setup(context="2")[0]
+    tracer = setup(context=str(context))[0]
     length = np.array([c.length for c in tracer.cells])
     exact = set(tracer.exact_sources.tolist())
     for f in tracer.sources:
         fires = np.array([((v > 0) & (i == int(f)))[c.genes].sum().item() for c in tracer.cells for v, i in [c.codes[SOURCE]]])
-        share = (fires.sum() + 2 * (fires > 0).sum()) / length[fires > 0].sum()
+        share = (fires.sum() + context * (fires > 0).sum()) / length[fires > 0].sum()
         assert (int(f) in exact) == (share >= 0.5)
-        assert tracer.context_of(int(f)) == ("exact" if share >= 0.5 else "2")
+        assert tracer.context_of(int(f)) == ("exact" if share >= 0.5 else str(context))
     assert 0 < len(exact) < len(tracer.sources)
 
 
@@ -250,8 +252,6 @@ def test_directions_stay_with_their_features_when_contexts_are_mixed():
 
 def test_parts_of_a_tile_keep_their_own_statistics(monkeypatch):
     """Statistics in parts of one source give the edges of the whole tile: names, pass-through and positions of each source stay its own."""
-    import tracing.engine
-
     tracer = setup(context="frozen")[0]
     whole = [tracer.run_unit(u) for u in tracer.units]
     monkeypatch.setattr(tracing.engine, "_STATISTICS", 1)
@@ -284,3 +284,11 @@ def test_a_member_of_the_top_k_at_value_zero_counts_as_active_and_has_exactly_no
     silent = found.active & ~above
     assert silent.any() and above.any() and not found.effects[silent].any() and found.effects[above].any(1).all()
     assert not tracer.floors.any()
+
+
+def test_the_floor_is_measured_in_every_context_that_sources_are_traced_in(monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(tracing.engine, "zero_edit", lambda *given: asked.append(given[-1]) or dict.fromkeys(TARGETS, 0.1 * (given[-1] + 2)))
+    tracer = setup(context="2")[0]
+    assert len(tracer.exact_sources) and len(tracer.sources) > len(tracer.exact_sources)
+    assert (tracer.floors == 0.4).all() and sorted(asked) == [EXACT, 2]
