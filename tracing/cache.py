@@ -147,7 +147,7 @@ def clean_cell(
     with numerics(adapter):
         states = [state.to(adapter.dtype) for state in adapter.clean_states(tokens)]
     genes = adapter.gene_positions(tokens)
-    codes = {layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()}
+    codes: dict[int, tuple[Tensor, Tensor]] = {layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()}
     firing = {layer: _invert(*codes[layer], genes, dictionary.n_features, members) for layer, dictionary in dictionaries.items()}
     return CleanCell(len(tokens), genes, {layer: states[layer] for layer in kept}, codes, firing)
 

@@ -108,8 +108,7 @@ class Ablation:
         """
         device, dtype = self.adapter.device, self.adapter.dtype
         features = np.asarray(features)
-        if directions is None:
-            directions = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device))
+        removed = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device)) if directions is None else directions
         shape = (len(features), len(self.cells), self.n_targets)
         effect = torch.zeros(shape, dtype=dtype, device=device)
         passed = torch.zeros(shape, dtype=dtype, device=device) if keep_passthrough else None
@@ -118,7 +117,7 @@ class Ablation:
         jobs, slots = [], []
         for c in range(len(self.cells)):
             for chosen in self._batches(counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs):
-                jobs.append(partial(self._batch, c, features, chosen, directions, context, effect))
+                jobs.append(partial(self._batch, c, features, chosen, removed, context, effect))
                 slots.append((c, chosen))
         done, total = 0, int((counts > 0).sum())
         for (c, chosen), found in zip(slots, run_jobs(jobs, device, self.plan.jobs), strict=True):

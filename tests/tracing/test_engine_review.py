@@ -27,6 +27,7 @@ from tracing.floors import zero_edit
 from tracing.models.geneformer import Geneformer
 from tracing.plan import Plan, make_tiles
 from tracing.rowset import most_affected, row_sets
+from tracing.shortage import halving
 
 ALL = (1, 2, 3, 4)
 
@@ -292,3 +293,18 @@ def test_the_floor_is_measured_in_every_context_that_sources_are_traced_in(monke
     tracer = setup(context="2")[0]
     assert len(tracer.exact_sources) and len(tracer.sources) > len(tracer.exact_sources)
     assert (tracer.floors == 0.4).all() and sorted(asked) == [EXACT, 2]
+
+
+def test_a_batch_that_was_halved_gives_its_results_in_order():
+    """What is tried: all, halves down to what fits; what was returned is not computed again."""
+    tried, notes = [], []
+
+    def work(items):
+        tried.append(len(items))
+        if len(items) > 2:
+            raise MemoryError
+        return items * 10
+
+    found = halving(work, np.arange(7), notes.append)
+    assert np.concatenate(found).tolist() == [0, 10, 20, 30, 40, 50, 60]
+    assert tried == [7, 3, 1, 2, 4, 2, 2] and len(notes) == 3
