@@ -95,8 +95,9 @@ def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, furt
 def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> _Found:
     tables = _Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
     done = 0
-    for start in range(0, len(features), tracer.plan.tile):  # as many effects at once as the run itself holds
-        part = slice(start, start + tracer.plan.tile)
+    step = tracer.plan.tile(len(tracer.cells), tracer.n_targets)  # as many effects at once as the run itself holds
+    for start in range(0, len(features), step):
+        part = slice(start, start + step)
         effects = tracer.effects(features[part], context=context, progress=lambda now, total, found: progress(done + now, total, found))  # noqa: B023
         done += int(effects.active.sum())
         judged = condition(tracer, effects.effects, effects.active, rule)

@@ -114,18 +114,16 @@ class CleanCells(Sequence[CleanCell]):
         members: bool = False,
     ) -> None:  # fmt: skip
         kept = tuple(kept)
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._cells: list[CleanCell] = []
-        held = 0
-        jobs = [partial(clean_cell, adapter, dictionaries, tokens, kept, members) for tokens in cells]
-        for i, cell in enumerate(run_jobs(jobs, adapter.device)):
-            size = sum(s.numel() * s.element_size() for s in cell.states.values())
-            if held + size > budget:
-                self._folder = self._folder or tempfile.TemporaryDirectory(prefix="scircuit-states-")
-                cell = replace(cell, states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device))
-            else:
-                held += size
-            self._cells.append(cell)
+        size = np.cumsum([len(tokens) for tokens in cells]) * len(kept) * adapter.width * torch.finfo(adapter.dtype).bits // 8
+        self._folder = tempfile.TemporaryDirectory(prefix="scircuit-states-") if (size > budget).any() else None
+
+        def job(i: int) -> CleanCell:
+            cell = clean_cell(adapter, dictionaries, cells[i], kept, members)
+            if self._folder is None or size[i] <= budget:
+                return cell
+            return replace(cell, states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device))
+
+        self._cells = list(run_jobs([partial(job, i) for i in range(len(cells))], adapter.device))
 
     @property
     def on_disk(self) -> int:

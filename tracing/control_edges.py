@@ -78,13 +78,12 @@ def edge_table(tracer: Tracer, features: np.ndarray, real: Condition, controls: 
     targets = tracer.n_targets
     kept = _pairs(real.tests, targets)[real.calibrated]
     sources = np.array([str(tracer.address(tracer.layer, f)) for f in features], dtype=object)
-    names = np.array([str(tracer.address(t, i)) for t in tracer.targets for i in range(tracer.dictionaries[t].n_features)], dtype=object)
     tables = []
     for name, c in controls.items():
         tests = c.tests
         stored = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | np.isin(_pairs(tests, targets), kept))
         columns = {
-            "source": sources[tests.source[stored]], "target": names[tests.target[stored]], "run": [tracer.run] * len(stored),
+            "source": sources[tests.source[stored]], "target": tracer.target_names[tests.target[stored]], "run": [tracer.run] * len(stored),
             "control": [name] * len(stored), "n": tests.n[stored], "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],
             "mean": tests.mean[stored], "sd": tests.sd[stored], "d": tests.d[stored], "p": tests.p[stored], "q": rule.family.of(tests.p[stored]),
         }  # fmt: skip

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 EXACT_SHARE = 0.5  # a source whose row set is this share of a cell is traced exactly: that costs at most twice as much
 LEAST_CELLS = 2  # a test needs a mean over cells
+_CODE = 24  # bytes of one entry of the sparse codes and of the inverted index: value and int64 place in each
+_ACTIVE = 64  # active features a row that dictionaries without a k are taken to have
 _STATISTICS = 2**24  # effects whose statistics are computed at once
 
 
@@ -81,10 +83,10 @@ def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, c
         )
     layers = sorted({*config.source_layers, *(t for s in config.source_layers for t in targets_of(config, dictionaries, s))})
     kept = layers if parse_context(config.context) == EXACT else list(range(layers[0], layers[-1] + 1))
-    plan = make_plan(
-        adapter, max(len(t) for t in cohort.tokens), len(cohort.tokens), sum(dictionaries[t].n_features for t in layers[1:]),
-        memory=config.memory, pairs=config.batch_pairs, rows=config.batch_rows,
-    )  # fmt: skip
+    length = max(len(t) for t in cohort.tokens)
+    codes = sum(len(t) for t in cohort.tokens) * _CODE
+    held = sum(codes * (dictionaries[t].k or _ACTIVE) + 2 * 4 * dictionaries[t].n_features * adapter.width for t in layers)
+    plan = make_plan(adapter, length, held=held, memory=config.memory, pairs=config.batch_pairs, rows=config.batch_rows)
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
     return Clean(CleanCells(adapter, used, cohort.tokens, kept, plan.states, members=config.legacy), plan)
 
@@ -342,7 +344,7 @@ class Tracer:
         tiles = []
         for context, chosen in ((self.context, self._sources[~exact]), (EXACT, self._sources[exact])):
             if len(chosen):
-                tiles += make_tiles(chosen, positions[chosen], len(self.cells), context, self.plan)
+                tiles += make_tiles(chosen, positions[chosen], len(self.cells), self.n_targets, context, self.plan)
         units: list[list[np.ndarray]] = [[]]
         for tile in tiles:
             if sum(map(len, units[-1])) >= self.config.unit_features:
@@ -358,13 +360,17 @@ class Tracer:
         source, target = tests.source[stored], tests.target[stored]
         n = tests.n[stored]
         columns = {
-            "source": self._names(self.layer)[np.asarray(features)[source]],
-            "target": np.concatenate([self._names(t) for t in self.targets])[target],
+            "source": self._names(self.layer)[np.asarray(features)[source]], "target": self.target_names[target],
             "run": [self.run] * len(stored), "n": n, "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],
             "mean": tests.mean[stored], "sd": tests.sd[stored], "d": tests.d[stored], "p": tests.p[stored],
             "passthrough": passthrough[source, target] / n, "positions": positions[source], "halves": tests.halves(stored),
         }  # fmt: skip
         return conform("Feature-AFFECTS-Feature", pa.table({k: pa.array(v) for k, v in columns.items()}))
+
+    @cached_property
+    def target_names(self) -> np.ndarray:
+        """Addresses of the targets of all measured layers [T], as text."""
+        return np.concatenate([self._names(t) for t in self.targets])
 
     def _names(self, layer: int) -> np.ndarray:
         start = f"{dictionary_id(self.model_name, self.set_name, layer)}/F"

@@ -155,7 +155,7 @@ def _mean_heads(
     adapter: Adapter, cell: CleanCell, layer: int, positions: Tensor, deltas: list[Tensor]
 ) -> Iterator[Tensor]:
     """Prediction-head rows, averaged over gene positions, after each edit: [B, d] a batch."""
-    size, last = make_plan(adapter, cell.length, 1, 1).pairs, adapter.n_layers - 1
+    size, last = make_plan(adapter, cell.length).pairs, adapter.n_layers - 1
     at = torch.searchsorted(cell.genes, positions)
     for start in range(0, len(deltas), size):
         changes = []
@@ -180,7 +180,7 @@ def _readout(changes: np.ndarray, fires: np.ndarray, here: np.ndarray) -> np.nda
 def _gene_names(adapter: Adapter, genes: np.ndarray) -> list[tuple[str, str]]:
     """Gene id and symbol of each token."""
     vocabulary = adapter.vocabulary
-    ids = [vocabulary.gene_of_token[t] if t < len(vocabulary.gene_of_token) else "" for t in genes]
+    ids = [str(vocabulary.gene_of_token[int(t)]) if t < len(vocabulary.gene_of_token) else "" for t in genes]
     missing = [int(t) for t, g in zip(genes, ids, strict=True) if not g]
     if missing:
         raise UserError(

@@ -49,17 +49,24 @@ def mean_change(
         [B, F], in dictionary units.
     """
     values, device = after[0], after[0].device
-    slot = np.repeat(np.arange(len(sizes)), sizes)
+    slot = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
     result = torch.zeros(len(sizes), n_features, dtype=values.dtype, device=device)
     for start in range(0, len(slot), _ROWS):
         part = slice(start, start + _ROWS)
-        at, of = position[part], slot[part]
+        at = position[part]
         change = code_change(n_features, (values[part], after[1][part]), (codes[0][at], codes[1][at]))
-        low, high = int(of[0]), int(of[-1]) + 1
-        mean = torch.zeros(high - low, len(of), dtype=values.dtype)
-        mean[of - low, np.arange(len(of))] = torch.from_numpy(1 / sizes[of]).to(values.dtype)
-        result[low:high] += mean.to(device) @ change
-    return result
+        _add_rows(result, slot[part], change)
+    return result / torch.from_numpy(sizes).to(result)[:, None]
+
+
+def _add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
+    """Add rows [N, F] to ``result[slot]``, in an order that depends on nothing else; `slot` ascends."""
+    if result.device.type == "cpu":
+        result.index_add_(0, slot, rows)
+        return
+    low = int(slot[0])  # elsewhere index_add_ adds in any order, a product does not
+    which = functional.one_hot(slot - low).to(rows.dtype)
+    result[low : low + which.shape[1]] += which.T @ rows
 
 
 def pass_through(dictionary: Any, clean: Tensor, directions: Tensor, position: Tensor, slot: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:

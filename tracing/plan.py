@@ -43,8 +43,8 @@ class Plan:
         Edits of one exact batch.
     rows
         Rows of one batch of the other contexts.
-    tile
-        Most sources of one tile.
+    effects
+        Bytes of effects held at once.
     jobs
         Batches computed at the same time (on a CPU; 0: one a core).
     """
@@ -52,8 +52,12 @@ class Plan:
     states: int
     pairs: int
     rows: int
-    tile: int
+    effects: int
     jobs: int = 0
+
+    def tile(self, n_cells: int, n_targets: int) -> int:
+        """Most sources whose effects (float32 a cell, and a float64 sum of the pass-through) are held at once."""
+        return max(1, self.effects // (n_targets * (4 * n_cells + 8)))
 
 
 def parse_bytes(text: str) -> int:
@@ -70,15 +74,17 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2]]) if found else 0
 
 
-def make_plan(adapter: Adapter, length: int, n_cells: int, n_targets: int, *, memory: str = "", pairs: int = 16, rows: int = 8192) -> Plan:
+def make_plan(adapter: Adapter, length: int, *, held: int = 0, memory: str = "", pairs: int = 16, rows: int = 8192) -> Plan:
     """Sizes for cells of up to `length` positions, below the cap where one is given.
 
     Parameters
     ----------
     adapter
         The model.
-    length, n_cells, n_targets
-        Longest cell; cells; targets of all measured layers.
+    length
+        Longest cell.
+    held
+        Bytes that stay in memory beside the model: dictionaries, codes and index of the clean cells.
     memory
         Cap on what the process holds, such as ``8g``; empty: the device's default.
     pairs, rows
@@ -92,25 +98,26 @@ def make_plan(adapter: Adapter, length: int, n_cells: int, n_targets: int, *, me
     item = torch.finfo(adapter.dtype).bits // 8
     pair = length * (8 * adapter.width + 2 * adapter.ffn) * item
     row = (10 * adapter.width + 2 * adapter.ffn + length) * item
-    source = n_cells * n_targets * 2 * item
     states, paired, rowed, effects = _DEFAULT.get(adapter.device.type, _DEFAULT["cpu"])
     cap, jobs = parse_bytes(memory), 0
     if cap:
         weights = sum(p.numel() * p.element_size() for p in adapter.parameters())
-        free = cap - weights - _RUNTIME
-        if free < 4 * (pair + source):
+        free = cap - weights - held - _RUNTIME
+        if free < 8 * pair:
             raise UserError(
-                f"memory {memory} leaves {max(free, 0) / 2**30:.1f} GB beside the model ({weights / 2**30:.1f} GB) and the runtime; one pair of "
-                f"{length} positions needs {4 * (pair + source) / 2**30:.1f} GB",
+                f"memory {memory} leaves {max(free, 0) / 2**30:.2f} GB beside the model ({weights / 2**30:.2f} GB), dictionaries and codes "
+                f"({held / 2**30:.2f} GB) and the runtime; one pair of {length} positions needs {8 * pair / 2**30:.2f} GB",
                 "raise --memory, or shorten the cells with --max-length",
             )
         states, effects, share = free // 4, free // 4, free // 2
         paired, rowed = min(paired, share), min(rowed, share)
         jobs = max(1, share // max(paired, rowed))
-    return Plan(states, max(1, min(pairs, paired // pair)), max(1, min(rows, rowed // row)), max(1, effects // source), jobs)
+    return Plan(states, max(1, min(pairs, paired // pair)), max(1, min(rows, rowed // row)), effects, jobs)
 
 
-def make_tiles(features: Sequence[int] | np.ndarray, positions: np.ndarray, n_cells: int, context: int, plan: Plan) -> list[np.ndarray]:
+def make_tiles(
+    features: Sequence[int] | np.ndarray, positions: np.ndarray, n_cells: int, n_targets: int, context: int, plan: Plan
+) -> list[np.ndarray]:
     """Tiles of `features` in a context.
 
     Parameters
@@ -119,8 +126,8 @@ def make_tiles(features: Sequence[int] | np.ndarray, positions: np.ndarray, n_ce
         [M] source features.
     positions
         [M] positions of each, summed over the cells.
-    n_cells
-        Cells.
+    n_cells, n_targets
+        Cells, and targets of all layers measured for these sources.
     context
         `tracing.context`.
     plan
@@ -128,9 +135,10 @@ def make_tiles(features: Sequence[int] | np.ndarray, positions: np.ndarray, n_ce
     """
     features = np.asarray(features, np.int64)
     order = features[np.lexsort((features, positions))]
+    most = plan.tile(n_cells, n_targets)
     if context == EXACT:
-        step = min(plan.pairs, plan.tile)
+        step = min(plan.pairs, most)
         return [order[i : i + step] for i in range(0, len(order), step)]
     rows = positions.sum() / n_cells + context * len(features)
-    count = min(len(order), max(-(-len(order) // plan.tile), -(-int(rows) // plan.rows)))
+    count = min(len(order), max(-(-len(order) // most), -(-int(rows) // plan.rows)))
     return [order[i::count] for i in range(count)]

@@ -11,7 +11,8 @@ subset sums of either half, and the number of pairs with ``u + v <= g`` from one
 Beyond, the signs of the ten largest effects are listed exactly and the sum of the others is taken as normal with its fourth
 cumulant (Edgeworth); below p = 1e-4 a saddlepoint approximation is used (Lugannani and Rice 1980, ``K(t) = sum log cosh(a_i t)``).
 Against exact counts at k = 26 the relative error is at most 2 % for p >= 1e-3 and 10 % down to 1e-6. Effects of exactly equal size
-in more than 20 cells form a lattice, which the approximation smooths.
+in more than 20 cells form a lattice, which the approximation smooths. With more than 20 non-zero cells p is rounded up to four digits, so that
+the distinct p values of a run stay few, however many tests it has.
 """
 
 from __future__ import annotations
@@ -82,7 +83,16 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
     else:
         for job in jobs:
             work(job)
+    many = k > EXACT
+    p[many] = _rounded_up(p[many])
     return p
+
+
+def _rounded_up(p: np.ndarray) -> np.ndarray:
+    """Four digits, never below `p`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = np.float_power(10.0, np.floor(np.log10(p)) - 3)
+        return np.where(p > 0, np.minimum(1.0, np.ceil(p / unit - 1e-9) * unit), p)
 
 
 def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -41,6 +41,19 @@ def test_mean_over_rows_in_one_piece_or_many(rows, step, monkeypatch):
 
 
 @torch.inference_mode()
+def test_rows_are_added_alike_on_every_device(rows):
+    """The product that stands in for index_add_ where that adds in any order; no such device is needed to run it."""
+    changes, slot = torch.randn(15, 48), torch.repeat_interleave(torch.tensor([2, 3, 6]), torch.tensor([5, 2, 8]))
+    elsewhere, here = torch.zeros(9, 48), torch.zeros(9, 48).index_add_(0, slot, changes)
+
+    class Elsewhere(torch.Tensor):
+        device = torch.device("meta")
+
+    tracing.measure._add_rows(elsewhere.as_subclass(Elsewhere), slot, changes)
+    torch.testing.assert_close(elsewhere, here, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
 def test_unchanged_rows_add_exactly_nothing(rows):
     dictionary, clean, position, _ = rows
     codes = dictionary.encode_topk(clean)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import brute_force_p
 
+from tracing import signflip
 from tracing.signflip import sign_flip_p
 
 
@@ -88,3 +89,18 @@ def test_null_is_calibrated(k):
         share = (p <= level).mean()
         assert share <= level + 4 * np.sqrt(level / 3000)
         assert share >= level - 4 * np.sqrt(level / 3000) - 2.0 ** -(k - 1)
+
+
+def test_many_tests_of_many_cells_have_few_distinct_p_and_none_is_smaller_than_it_was():
+    effects = np.random.default_rng(0).normal(0.1, 1, (3000, 60))
+    p = sign_flip_p(effects)
+    digits = np.round(p / 10.0 ** (np.floor(np.log10(p)) - 3))
+    np.testing.assert_allclose(p, digits * 10.0 ** (np.floor(np.log10(p)) - 3), rtol=1e-9)
+    few = sign_flip_p(effects[:, :18])
+    assert len(np.unique(np.round(few * 2**17))) == len(np.unique(few))  # exact ones are left as they are
+    np.testing.assert_array_less(_approximate_alone(effects) * (1 - 1e-8), p)
+
+
+def _approximate_alone(effects):
+    a = np.sort(np.abs(effects), axis=1)
+    return signflip._approximate(a, np.abs(effects.sum(1)))

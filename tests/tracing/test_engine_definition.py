@@ -178,9 +178,10 @@ def test_tiles_hold_every_source_once_and_batches_every_active_slot(seed):
         positions = rng.integers(2, rng.choice([3, 50, 4000]), len(features))
         plan = Plan(0, *(int(rng.choice([1, 2, 7, 100, 10_000])) for _ in range(3)))
         for context in (EXACT, FROZEN, 5):
-            tiles = make_tiles(features, positions, int(rng.integers(2, 30)), context, plan)
+            cells, targets = int(rng.integers(2, 30)), int(rng.integers(1, 9))
+            tiles = make_tiles(features, positions, cells, targets, context, plan)
             assert sorted(np.concatenate(tiles).tolist()) == features.tolist()
-            assert all(0 < len(tile) <= plan.tile for tile in tiles)
+            assert all(0 < len(tile) <= plan.tile(cells, targets) for tile in tiles)
             assert context != EXACT or max(map(len, tiles)) <= plan.pairs
             tracer.ablation.plan = plan
             counts = rng.integers(0, 60, len(features)) * (rng.random(len(features)) < 0.7)

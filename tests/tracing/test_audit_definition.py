@@ -23,7 +23,7 @@ def test_an_audit_holds_the_effects_of_one_tile_and_finds_what_it_finds_at_once(
     tracer = setup(cells=6, context="frozen", audit=0.9)[0]
     calls: list[int] = []
     wanted = run_audit(tracer, RULE)
-    tracer.plan = replace(tracer.plan, tile=4)
+    tracer.plan = replace(tracer.plan, effects=4 * tracer.n_targets * (4 * len(tracer.cells) + 8))
     plain, asked = tracer.effects, []
     monkeypatch.setattr(tracer, "effects", lambda features, **options: asked.append(len(features)) or plain(features, **options))
     found = run_audit(tracer, RULE, lambda done, _total, _found: calls.append(done))
