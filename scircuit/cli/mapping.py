@@ -70,24 +70,22 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     with _compute(run, inputs, config, tracers) as computes:
         compute = Heard(computes)
         _trace(run, tracers, compute, quiet)
-        units = [_read(_statistics(run, u)) for tracer in tracers.values() for u in tracer.units]
-        table, counts = _set_q(run, units, calibrate.scale_of(records["Feature"]))
+        table, tested = _gather(run, [u for tracer in tracers.values() for u in tracer.units])
+        counts = _set_q(run, table, calibrate.scale_of(records["Feature"]))
         controls = _controls(run, tracers, compute, table, quiet)
         audit = _audit(run, tracers, compute, table, quiet)
-    live, zero = (int(sum(int(u["live"]) for u in units)), max(float(u["zero"]) for u in units))
-    zero = max(zero, max(c["zero_edit_max"] for c in controls.values()))
-    notes = sorted({*compute.notes, *(str(note) for u in units for note in u["notes"])})
+    zero = max(tested["zero"], *(c["zero_edit_max"] for c in controls.values()))
     findings = {
         "sources": sum(len(t.sources) for t in tracers.values()), "cells": len(inputs.cohort.row_ids), "source_layers": list(tracers),
-        "target_layers": list(config.target_layers), "pairs": int(sum(int(u["pairs"]) for u in units)), "live_tests": live, **counts,
+        "target_layers": list(config.target_layers), "pairs": tested["pairs"], "live_tests": tested["live"], **counts,
         "zero_edit_max": zero, "p_at_q05": table.threshold(0.05), "test": calibrate.TEST, "context": config.context,
-        "sources_exact": sum(len(t.exact_sources) for t in tracers.values()), "controls": _together(controls), "notes": notes,
+        "sources_exact": sum(len(t.exact_sources) for t in tracers.values()), "controls": _together(controls), "notes": sorted({*compute.notes, *tested["notes"]}),
         "controls_by_layer": {str(layer): c for layer, c in controls.items()}, "audit": [asdict(a) for a in audit],
         **({"numerics": dict(measured)} if measured else {}),
     }  # fmt: skip
     if config.legacy:
         findings["legacy"] = say_after(run, tracers, calibrate.scale_of(records["Feature"]), zero, quiet)
-    run.conclude(findings, **counts, live_tests=live, zero_edit_max=zero)
+    run.conclude(findings, **counts, live_tests=tested["live"], zero_edit_max=zero)
 
 
 def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]) -> AbstractContextManager[Compute]:
@@ -131,23 +129,29 @@ def _write(path: Path, done: Done) -> None:
     found = done.result
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
-            file, p=found.p_values, counts=found.p_counts, live=found.live, pairs=found.pairs, zero=found.zero_edit_max,
+            file, p=found.p_values, counts=found.p_counts, pairs=found.pairs, zero=found.zero_edit_max,
             null=found.null.p, null_weight=found.null.weight, null_quiet=found.null.quiet, notes=np.array(done.notes, dtype=str),
         )  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as arrays:
-        return dict(arrays)
-
-
-def _set_q(run: ActiveRun, units: list[dict[str, np.ndarray]], scale: Mapping[str, float]) -> tuple[QTable, dict[str, int]]:
-    """Rank the live tests of all units, give every stored edge its q, and count edges by rule."""
-    from tracing import calibrate
+def _gather(run: ActiveRun, units: Iterable[str]) -> tuple[QTable, dict[str, Any]]:
+    """Table of q over all units, and what they counted."""
+    from tracing.family import Family
     from tracing.skew import Null
 
-    null = Null.joined([Null(u["null"], u["null_weight"], int(u["null_quiet"])) for u in units])
-    table = calibrate.q_table([u["p"] for u in units], [u["counts"] for u in units], null=null)
+    family, pairs, zero, notes = Family(), 0, 0.0, set()
+    for unit in units:
+        with np.load(_statistics(run, unit)) as u:
+            family.add(u["p"], u["counts"], Null(u["null"], u["null_weight"], int(u["null_quiet"])))
+            pairs, zero = pairs + int(u["pairs"]), max(zero, float(u["zero"]))
+            notes.update(map(str, u["notes"]))
+    return family.table(), {"live": family.tests, "pairs": pairs, "zero": zero, "notes": notes}
+
+
+def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
+    """Give every stored edge its q, and count edges by rule."""
+    from tracing import calibrate
+
     counts = {"edges": 0, "edges_calibrated": 0, "edges_legacy": 0}
     for entry in [e for e in run.store.manifest.shards if e.kind == _EDGES]:
         edges = calibrate.with_q(run.store.read(entry), table)
@@ -155,7 +159,7 @@ def _set_q(run: ActiveRun, units: list[dict[str, np.ndarray]], scale: Mapping[st
         counts["edges"] += edges.num_rows
         counts["edges_calibrated"] += int(calibrate.calibrated(edges, scale=scale).sum())
         counts["edges_legacy"] += int(calibrate.legacy(edges).sum())
-    return table, counts
+    return counts
 
 
 def _each_layer(name: str, compute: Compute, jobs: list[Job], quiet: bool) -> Iterator[Done]:
