@@ -8,6 +8,7 @@ what a whole map takes is projected from these. `agreement` traces every source 
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,7 +133,11 @@ def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pa
     depth, width, ffn, latents = TARGETS[-1] - SOURCE, adapter.width, adapter.ffn, 4608
     flop = exact_flop(width, ffn, positions, usual, depth, len(TARGETS), latents, tracer.plan.pairs)
     flop_frozen = frozen_flop(width, ffn, positions, rows, depth, len(TARGETS), latents, batches)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+    # every source layer, and every later layer measured: by the arithmetic and the rate measured above
+    below = [SHAPE["layers"] - 1 - s for s in range(SHAPE["layers"] - 1)]
+    all_exact = sum(exact_flop(width, ffn, positions, usual, max(n, 2), n, latents, tracer.plan.pairs) for n in below) * pairs
+    all_frozen = sum(frozen_flop(width, ffn, positions, rows, n, n, latents, batches) for n in below)
     return {
         "frozen_vs_exact": exact_s / frozen_s, "frozen_vs_exact_arithmetic": flop * pairs / flop_frozen, "peak_rss_gb": memory,
         "l5_map_hours": frozen_s * n_cells / 3600, "l5_map_hours_with_statistics": hours + (clean_s + zero_edits) / 3600, "exact_s_per_pair": pair_s,
@@ -140,6 +145,7 @@ def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pa
         "exact_pairs_measured": int(exact.active.sum()), "active_features": pairs, "cells_at_once": cores, "rows": rows, "positions": positions, "cells": n_cells,
         "next_layer_max_diff": worst, "next_layer_ties": ties, "next_layer_compared": compared, "live_tests_of_unit": unit.live, "tile": len(tracer.tiles_of(tracer.units[0])[0]),
         "exact_tflops": flop / pair_s / 1e12, "frozen_tflops": flop_frozen / frozen_s / 1e12,
+        "all_layers_exact_map_hours": all_exact / flop * pair_s * n_cells / 3600, "all_layers_frozen_map_hours": all_frozen / flop_frozen * frozen_s * n_cells / 3600,
         "audit_hours": max(20, int(np.ceil(0.02 * ACTIVE))) * n_cells * pair_s / 3600,
         "device_peak_gb": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None,
     }  # fmt: skip
