@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -67,13 +66,12 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     run.write("records", records)
     used = [links(f"Run-USED-{kind}", run.id, records[kind].column("id").to_pylist()) for kind in ("Model", "Cohort", "Dictionary")]
     run.write("used", {kind: table for link in used for kind, table in link.items()})
-    with _compute(run, inputs, config, tracers) as computes:
-        compute = Heard(computes)
-        _trace(run, tracers, compute, quiet)
-        table, tested = _gather(run, [u for tracer in tracers.values() for u in tracer.units])
-        counts = _set_q(run, table, calibrate.scale_of(records["Feature"]))
-        controls = _controls(run, tracers, compute, table, quiet)
-        audit = _audit(run, tracers, compute, table, quiet)
+    compute = Heard(_compute(run, inputs, config, tracers))
+    _trace(run, tracers, compute, quiet)
+    table, tested = _gather(run, [u for tracer in tracers.values() for u in tracer.units])
+    counts = _set_q(run, table, calibrate.scale_of(records["Feature"]))
+    controls = _controls(run, tracers, compute, table, quiet)
+    audit = _audit(run, tracers, compute, table, quiet)
     zero = max(tested["zero"], *(c["zero_edit_max"] for c in controls.values()))
     findings = {
         "sources": sum(len(t.sources) for t in tracers.values()), "cells": len(inputs.cohort.row_ids), "source_layers": list(tracers),
@@ -88,11 +86,11 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     run.conclude(findings, **counts, live_tests=tested["live"], zero_edit_max=zero)
 
 
-def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]) -> AbstractContextManager[Compute]:
+def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]) -> Compute:
     from tracing.jobs import Here
 
     if not config.ray:
-        return nullcontext(Here(tracers))
+        return Here(tracers)
     from scircuit.cli.workers import ray_workers
 
     return ray_workers(config, run.id, inputs)

@@ -13,6 +13,7 @@ from scircuit.cli.mapping import map_run
 from scircuit.cli.models import load_inputs
 from scircuit.cli.options import build, plain
 from scircuit.cli.running import ActiveRun, active_run
+from scircuit.cli.workers import connected
 from scircuit.run import Study
 from scircuit.settings import DEFAULT_STUDY, TraceConfig, UserError
 
@@ -95,11 +96,16 @@ def trace(
     UserError
         If cells, model or dictionaries are refused; nothing is computed then.
     """
-    from tracing.numerics import require_equivalence
     from tracing.shortage import memory_suffices
 
     config = config or build(TraceConfig, options)
-    place = Study(Path(study))
+    with connected(config.ray), memory_suffices():
+        return _trace(config, Study(Path(study)), database, quiet)
+
+
+def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> TraceResult:
+    from tracing.numerics import require_equivalence
+
     config = replace(
         config, model_name=config.model_name or Path(config.model).resolve().name, dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name
     )
@@ -120,8 +126,7 @@ def trace(
         if run.resumed:  # work units keep the size they were begun with
             config = replace(config, unit_features=int(run.store.manifest.config["unit_features"]))
         if new:
-            with memory_suffices():
-                map_run(run, inputs, replace(config, **_absolute(config)), quiet, measured.record() if measured else None)
+            map_run(run, inputs, replace(config, **_absolute(config)), quiet, measured.record() if measured else None)
     message = _settle(place, run) if database else ""
     return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
 

@@ -12,10 +12,9 @@ started again by Ray, wherever there is room, and its job with it; a result that
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import signal
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -75,15 +74,15 @@ class Worker:
     def __init__(self, setting: Setting, cells: Cells, files: Mapping[str, Files]) -> None:
         self._setting, self._cells, self._files = setting, cells, files
 
-    def open(self) -> str:
-        """Load everything; the name of this host.
+    def open(self) -> None:
+        """Load everything.
 
         Raises
         ------
         UserError
             If this host has other packages or other files than the driver.
         """
-        return f"{os.uname().nodename} ({next(iter(self._tracers.values())).adapter.device})"
+        self._tracers  # noqa: B018
 
     def perform(self, job: Job) -> Done:
         """Compute one job."""
@@ -91,19 +90,19 @@ class Worker:
 
     @cached_property
     def _tracers(self) -> Mapping[int, Tracer]:
+        setting, host = self._setting, os.uname().nodename
+        if packages() != setting.packages:
+            raise UserError(
+                f"the worker on {host} has {_listed(packages())}, the driver {_listed(setting.packages)}", "install the same versions on all hosts"
+            )
         import torch
 
         from scircuit.cli.models import load_dictionaries_for
         from tracing.engine import open_tracers
         from tracing.models import load_model
 
-        setting, host = self._setting, os.uname().nodename
         if setting.threads:
             torch.set_num_threads(setting.threads)
-        if packages() != setting.packages:
-            raise UserError(
-                f"the worker on {host} has {_listed(packages())}, the driver {_listed(setting.packages)}", "install the same versions on all hosts"
-            )
         with tempfile.TemporaryDirectory(prefix="scircuit-worker-") as temporary:
             model, dictionaries = (self._folder(kind, Path(temporary)) for kind in FOLDERS)
             adapter = load_model(model, setting.config.device, setting.config.model_name)
@@ -138,33 +137,52 @@ def _listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
+class RayWorker(Worker):
+    """A `Worker` as an actor: cells and files are read from the object store, now or when it is started again."""
+
+    def __init__(self, setting: Setting, references: list[Any]) -> None:
+        import ray
+
+        super().__init__(setting, *ray.get(references))
+
+
 class RayWorkers:
     """Computes jobs on the workers of a Ray cluster.
 
     Parameters
     ----------
-    arguments
-        Of `Worker`, in the object store, but for the setting's threads.
     setting
-        The run.
+        The run; each worker gets its own number of threads.
+    references
+        Cells and files in the object store.
     places
         Options of the actor of each worker.
     """
 
-    def __init__(self, setting: Setting, arguments: tuple[Any, ...], places: list[dict[str, Any]]) -> None:
-        self._setting, self._arguments, self._places = setting, arguments, places
+    def __init__(self, setting: Setting, references: list[Any], places: list[dict[str, Any]]) -> None:
+        self._setting, self._references = setting, references
+        self._free, self._taken = list(places), {}
 
-    def _start(self, place: Mapping[str, Any]) -> Any:
+    def _start(self) -> Any:
         import ray
 
-        actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=RETRIES, **place)
-        return actor.remote(replace(self._setting, threads=int(place["num_cpus"])), *self._arguments)
+        place = self._free.pop(0)
+        actor = ray.remote(RayWorker).options(max_restarts=-1, max_task_retries=RETRIES, **place)
+        handle = actor.remote(replace(self._setting, threads=int(place["num_cpus"])), self._references)
+        self._taken[handle] = place
+        return handle
+
+    def _end(self, handle: Any) -> None:
+        import ray
+
+        ray.kill(handle)
+        self._free.append(self._taken.pop(handle))
 
     def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:  # noqa: ARG002 - jobs report when they are done
         """Results of the jobs as they come.
 
         A worker gets its first job when it is open, and keeps to a source layer while that has jobs, because each layer has a numeric floor to
-        find first. One for which nothing is left is ended: that makes room for a worker that has to start again.
+        find first. While nothing comes, workers without a job are ended one by one: one that has to start again may need their room.
 
         Raises
         ------
@@ -177,30 +195,28 @@ class RayWorkers:
         for job in jobs:
             waiting.setdefault(job.layer, deque()).append(job)
         missing = sum(map(len, waiting.values()))
-        handles = [self._start(place) for place in self._places[:missing]]
+        idle: list[Any] = []
+        handles = list(self._taken)
+        handles += [self._start() for _ in range(min(len(self._free), missing - len(handles)))]
         running: dict[Any, tuple[Any, Job | None]] = {handle.open.remote(): (handle, None) for handle in handles}
-        try:
-            while missing:
-                ready, _ = ray.wait(list(running), num_returns=1, timeout=_PATIENCE_S)
-                if not ready:
-                    if all(job is None for _, job in running.values()):
-                        say("  no worker could be started yet: the Ray cluster has no room, or is loading the model")
-                    continue
-                handle, job = running.pop(ready[0])
-                found = _received(ready[0], job)
-                after = _next(waiting, job.layer if job else None)
-                if after is None:
-                    ray.kill(handle)
-                else:
-                    running[handle.perform.remote(after)] = (handle, after)
-                if job is None:
-                    say(f"  worker on {found} is ready")
-                else:
-                    missing -= 1
-                    yield found
-        finally:
-            for handle in handles:
-                ray.kill(handle)
+        while missing:
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=_PATIENCE_S)
+            if not ready:
+                if idle:
+                    self._end(idle.pop())
+                elif all(job is None for _, job in running.values()):
+                    say("  no worker has started yet: the Ray cluster has no room, or the model is long to load")
+                continue
+            handle, job = running.pop(ready[0])
+            found = _received(ready[0], job)
+            after = _next(waiting, job.layer if job else None)
+            if after is None:
+                idle.append(handle)
+            else:
+                running[handle.perform.remote(after)] = (handle, after)
+            if job is not None:
+                missing -= 1
+                yield found
 
 
 def _next(waiting: Mapping[int, deque[Job]], layer: int | None) -> Job | None:
@@ -226,51 +242,62 @@ def _received(reference: Any, job: Job | None) -> Any:
 
 
 @contextlib.contextmanager
-def ray_workers(config: TraceConfig, run: str, inputs: Inputs) -> Iterator[RayWorkers]:
-    """Connect to the cluster that ``config.ray`` names, and disconnect at the end.
+def connected(address: str) -> Iterator[None]:
+    """Connect to the Ray cluster at an address, and disconnect at the end; nothing without an address.
 
     Raises
     ------
     UserError
-        If Ray is not installed, there is no such cluster, or it has nothing to compute on.
+        If Ray is not installed, or there is no such cluster.
     """
-    with _connected(config.ray) as ray:
-        places = _places(ray, inputs.adapter.device.type)
-        say(f"  computing on {len(places)} worker{'s' if len(places) > 1 else ''} of the Ray cluster, {'one a GPU' if places[0]['num_gpus'] else 'one a host'}")
-        setting = Setting(config, run, inputs.hashes(), packages(), 0)
-        files = {kind: _files(Path(getattr(config, kind))) for kind in _unseen(ray, [getattr(config, kind) for kind in FOLDERS])}
-        if files:
-            say(f"  not every host sees the {' and '.join(files)}: sent through the object store")
-        yield RayWorkers(setting, (ray.put(Cells(inputs.cohort.tokens)), ray.put(files)), places)
-
-
-@contextlib.contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not address:
+        yield
+        return
+    if address == "local":
+        wanted = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's switch for "one machine": listen on the loopback interface only
+    else:
+        wanted = {"RAY_NUM_REDIS_GET_RETRIES": "2", "RAY_py_gcs_connect_timeout_s": "10"}  # else it looks for minutes
+    for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **wanted}.items():
+        os.environ.setdefault(name, value)  # read when Ray is imported
     try:
         import ray
     except ImportError:
         raise UserError("--ray needs Ray, which is not installed", "pip install 'scircuit[ray]'") from None
     if ray.is_initialized():  # somebody's notebook: theirs to end
-        yield ray
+        yield
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
-    handler = signal.getsignal(signal.SIGTERM)
+    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, **quiet, **own)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         fix = "give the address that `ray start --head` printed, auto on one of its hosts, or local"
         raise UserError(f"no Ray cluster at {address!r}: {error}", fix) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray sets its own, which would end the run without a word
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
 
 
-def _places(ray: Any, device: str) -> list[dict[str, Any]]:
+def ray_workers(config: TraceConfig, run: str, inputs: Inputs) -> RayWorkers:
+    """Workers of the connected cluster for a run.
+
+    Raises
+    ------
+    UserError
+        If the cluster has nothing to compute on.
+    """
+    import ray
+
+    places = _places(inputs.adapter.device.type)
+    say(f"  computing on {len(places)} worker{'s' if len(places) > 1 else ''} of the Ray cluster, one a {'GPU' if places[0]['num_gpus'] else 'host'}")
+    files = {kind: _files(Path(getattr(config, kind))) for kind in _unseen([getattr(config, kind) for kind in FOLDERS])}
+    if files:
+        say(f"  not every host sees the {' and '.join(files)}: sent through the object store")
+    setting = Setting(replace(config, device=inputs.adapter.device.type), run, inputs.hashes(), packages(), 0)
+    return RayWorkers(setting, [ray.put(Cells(inputs.cohort.tokens)), ray.put(files)], places)
+
+
+def _places(device: str) -> list[dict[str, Any]]:
     """Actor options of every worker.
 
     Raises
@@ -278,6 +305,7 @@ def _places(ray: Any, device: str) -> list[dict[str, Any]]:
     UserError
         If the cluster has no device of this kind.
     """
+    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -293,8 +321,9 @@ def _places(ray: Any, device: str) -> list[dict[str, Any]]:
     return places
 
 
-def _unseen(ray: Any, paths: list[str]) -> list[str]:
+def _unseen(paths: list[str]) -> list[str]:
     """Kinds of folder whose path some host does not see."""
+    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     look = ray.remote(num_cpus=0)(_sees)

@@ -1,82 +1,96 @@
-"""A trace that is killed or interrupted is resumed by the same command, and the result is that of an undisturbed run."""
+"""A trace that is killed, interrupted or terminated is resumed by the same command, and the result is that of an undisturbed run, bit by bit."""
 
 import json
 import os
+import random
 import signal
 import subprocess
-import sys
 import time
 
+import numpy as np
 import pytest
+from study_runs import command, demo, edges, folder_of, outcome, start, units_done
 
-from ingest.shards import ShardStore
+from scircuit.run import Study
+from scircuit.settings import UserError
 
-KIND = "Feature-AFFECTS-Feature"
+CONTEXTS = ("exact", "frozen", "16")
 
 
 @pytest.fixture(scope="module")
-def command(root):
-    examples = root / "examples"
-    features = [part for f in range(12) for part in ("--features", str(f))]
-    return [
-        sys.executable, "-c", "from scircuit.cli.main import main; main()", "trace", "--no-database",
-        "--model", str(examples / "model"), "--dictionaries", str(examples / "dictionaries"),
-        "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--source-layers", "3", "--n-cells", "8",
-        "--unit-features", "1", "--control-features", "2", *features,
-    ]  # fmt: skip
+def undisturbed(root, tmp_path_factory):
+    """Folders of runs in each context, one source a unit."""
+    found = {}
+    for context in CONTEXTS:
+        study = tmp_path_factory.mktemp(f"undisturbed-{context}")
+        assert start(demo(root, context=context, unit_features=1), study) == 0
+        found[context] = folder_of(study)
+    return found
 
 
-def run_folder(study):
-    folders = list((study / "runs").glob("trace-*"))
-    return folders[0] if folders else None
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_killed_again_and_again(root, undisturbed, tmp_path, context):
+    chance = random.Random(context)
+    options = demo(root, context=context, unit_features=1)
+    endings = [
+        {"at_rename": 1},  # nothing is there yet
+        {"at_rename": 22 + chance.randrange(4), "before": False},  # the first units; each becomes final by four renames
+        {"at_rename": chance.randint(3, 9)},
+        {"at_rename": chance.randint(3, 9), "before": False},
+        {"after_s": chance.uniform(0.3, 0.8)},  # wherever it is then: units, q, controls
+    ]
+    done = []
+    for i, ending in enumerate(endings):
+        code = start(options, tmp_path, threads=1 + i % 2, **ending)
+        assert code == -signal.SIGKILL or (code == 0 and "after_s" in ending)
+        done.append(units_done(tmp_path))
+    assert done == sorted(done) and done[0] == 0 < done[1]
+    # asked for other units now: those begun with stay
+    assert start({**options, "unit_features": 7}, tmp_path, threads=2) == 0
+    assert outcome(folder_of(tmp_path)) == outcome(undisturbed[context])
 
 
-def disturbed(command, study, signal_number, after_units):
-    """Start a trace, send a signal when some units are done, and give its exit code."""
-    process = subprocess.Popen([*command, "--study", str(study)], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        folder = run_folder(study)
-        if folder and len(list((folder / "units").glob("L*.json"))) >= after_units:
-            break
-        time.sleep(0.02)
-    os.kill(process.pid, signal_number)
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_killed_where_every_shard_gets_its_q(root, undisturbed, tmp_path, context):
+    options = demo(root, context=context, unit_features=3)
+    assert start(options, tmp_path, at_rename=40) == -signal.SIGKILL
+    manifest = json.loads((folder_of(tmp_path) / "manifest.json").read_text())
+    assert manifest["status"] == "running"
+    assert any(".r1." in s["name"] for s in manifest["shards"])
+    assert start(options, tmp_path) == 0
+    # other work units, same run, same statistics: q, p, pass-through and all
+    assert folder_of(tmp_path).name == undisturbed[context].name
+    assert edges(folder_of(tmp_path)).equals(edges(undisturbed[context]))
+    ours, theirs = (outcome(f)["findings"] for f in (folder_of(tmp_path), undisturbed[context]))
+    assert ours == theirs and ours["edges"] > 300
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_other_batches_agree_to_tolerance(root, undisturbed, tmp_path, context):
+    assert start(demo(root, context=context, batch_pairs=5, batch_rows=60), tmp_path) == 0
+    ours, theirs = (edges(f).to_pandas().set_index(["source", "target"]) for f in (folder_of(tmp_path), undisturbed[context]))
+    assert folder_of(tmp_path).name != undisturbed[context].name
+    both = ours.join(theirs, how="inner", rsuffix="_2")
+    assert len(both) >= 0.995 * max(len(ours), len(theirs)) > 300
+    np.testing.assert_allclose(both["mean"], both["mean_2"], atol=2e-6)
+    np.testing.assert_allclose(both["passthrough"], both["passthrough_2"], atol=2e-6)
+    assert (both["p"] == both["p_2"]).mean() > 0.98
+
+
+@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code, word):
+    full = command(demo(root, unit_features=1), tmp_path)
+    process = subprocess.Popen(full, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while units_done(tmp_path) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(number)
     message = process.communicate(timeout=60)[1]
-    return process.returncode, message
-
-
-@pytest.fixture(scope="module")
-def undisturbed(command, tmp_path_factory):
-    study = tmp_path_factory.mktemp("undisturbed")
-    subprocess.run([*command, "--study", str(study)], check=True, capture_output=True)
-    return run_folder(study)
-
-
-def same(a, b):
-    left, right = (ShardStore(f).tables(KIND).sort_by([("source", "ascending"), ("target", "ascending")]) for f in (a, b))
-    assert left.num_rows > 100
-    assert left.equals(right)
-
-
-@pytest.mark.parametrize("after_units", [1, 5])
-def test_kill_9_then_resume(command, undisturbed, tmp_path, after_units):
-    code, _ = disturbed(command, tmp_path, signal.SIGKILL, after_units)
-    assert code == -signal.SIGKILL
-    folder = run_folder(tmp_path)
-    assert json.loads((folder / "manifest.json").read_text())["status"] == "running"
-    resumed = subprocess.run([*command, "--study", str(tmp_path)], check=True, capture_output=True, text=True)
-    assert "work units are done" in resumed.stderr
-    assert run_folder(tmp_path).name == undisturbed.name
-    same(run_folder(tmp_path), undisturbed)
-
-
-def test_ctrl_c_keeps_what_was_done(command, undisturbed, tmp_path):
-    code, message = disturbed(command, tmp_path, signal.SIGINT, 2)
-    assert code == 130
-    assert "interrupted" in message and "Traceback" not in message
-    assert json.loads((run_folder(tmp_path) / "manifest.json").read_text())["status"] == "interrupted"
-    analysed = subprocess.run([*command[:3], "analyse", "--study", str(tmp_path)], check=False, capture_output=True, text=True)
-    assert analysed.returncode == 2, "an unfinished run must not be analysed"
-    assert "no complete 'trace' run" in analysed.stderr
-    subprocess.run([*command, "--study", str(tmp_path)], check=True, capture_output=True)
-    same(run_folder(tmp_path), undisturbed)
+    assert process.returncode == code, message
+    assert f"{word}: what was finished is kept; the same command resumes it" in message and "Traceback" not in message
+    manifest = json.loads((folder_of(tmp_path) / "manifest.json").read_text())
+    assert manifest["status"] == "interrupted" and manifest["seconds"] > 0
+    with pytest.raises(UserError, match="no complete 'trace' run"):
+        Study(tmp_path).latest("trace")
+    assert start(demo(root, unit_features=1), tmp_path) == 0
+    assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])

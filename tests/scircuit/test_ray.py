@@ -1,0 +1,119 @@
+"""A trace on a Ray cluster of two workers gives the shards of a single process, also when a worker is killed in the middle."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+from study_runs import command, demo, folder_of, outcome, start, units_done
+
+from scircuit.cli import workers
+from scircuit.cli.models import load_inputs
+from scircuit.cli.trace import trace
+from scircuit.settings import TraceConfig, UserError
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Two hosts of one CPU each, on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # both listen on the loopback interface only
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        cluster.add_node(num_cpus=1)
+        yield cluster.address
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def options(root):
+    return demo(root, source_layers=(2, 3), unit_features=1, audit=0.01, context="16")
+
+
+@pytest.fixture(scope="module")
+def alone(options, tmp_path_factory):
+    """Outcome of the same run in one process."""
+    study = tmp_path_factory.mktemp("alone")
+    assert start(options, study) == 0
+    return outcome(folder_of(study))
+
+
+def ray_workers_of_this_machine():
+    return [p for p in psutil.Process().children(recursive=True) if "ray::RayWorker" in " ".join(p.cmdline())]
+
+
+def test_a_worker_is_killed_in_the_middle(options, address, alone, tmp_path):
+    process = subprocess.Popen(
+        [*command(options, tmp_path), "--ray", address], stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 120
+    while units_done(tmp_path) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    before, victims = units_done(tmp_path), ray_workers_of_this_machine()
+    victims[0].send_signal(signal.SIGKILL)
+    message = process.communicate(timeout=180)[1]
+    assert process.returncode == 0, message
+    assert 3 <= before < len(alone["units"])
+    assert len(victims) == 2 and "computing on 2 workers of the Ray cluster, one a host" in message
+    assert outcome(folder_of(tmp_path)) == alone
+
+
+def test_begun_here_continued_there_with_files_that_are_sent(options, address, alone, tmp_path, monkeypatch, capsys):
+    assert start(options, tmp_path, at_rename=45) == -signal.SIGKILL
+    assert 0 < units_done(tmp_path) < len(alone["units"])
+    sees = workers._unseen
+    monkeypatch.setattr(workers, "_unseen", lambda paths: [*sees(paths), *workers.FOLDERS])
+    trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
+    assert "not every host sees the model and dictionaries: sent through the object store" in capsys.readouterr().err
+    assert outcome(folder_of(tmp_path)) == alone
+
+
+def test_other_files_or_packages_are_refused(options, tmp_path, examples):
+    inputs = load_inputs(TraceConfig(**options))
+    config = replace(TraceConfig(**options), target_layers=inputs.targets)
+    setting = workers.Setting(config, "run", inputs.hashes(), workers.packages(), 1)
+    cells = workers.Cells(inputs.cohort.tokens)
+    workers.Worker(setting, cells, {}).open()
+    other = workers.Worker(replace(setting, hashes={**setting.hashes, "dictionaries": {"3": "0" * 64}}), cells, {})
+    with pytest.raises(UserError, match=r"the dictionaries that the worker on .* reads from .* are not those of the driver"):
+        other.open()
+    old = workers.Worker(replace(setting, packages={**setting.packages, "torch": "2.4.0"}), cells, {})
+    with pytest.raises(UserError, match=r"the worker on .* has .*, the driver .*torch 2\.4\.0"):
+        old.open()
+    # what is wrong on a worker is said by the driver as it is
+    files = {"model": workers._files(examples / "dictionaries")}
+    with pytest.raises(UserError, match=r"config.json"):
+        workers.Worker(setting, cells, files).open()
+
+
+def test_what_a_cluster_cannot_do_is_said(options, address, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "packages", lambda: {"scircuit": "9"})
+    with pytest.raises(UserError, match=r"the worker on .* the driver scircuit 9"):
+        trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
+    with pytest.raises(UserError, match=r"2 hosts offers no cuda"), workers.connected(address):
+        workers._places("cuda")
+
+
+def test_without_ray_or_a_cluster_one_message(options, tmp_path):
+    with socket.socket() as nobody:  # a port that is taken and silent
+        nobody.bind(("127.0.0.1", 0))
+        full = [*command(options, tmp_path), "--ray", f"127.0.0.1:{nobody.getsockname()[1]}"]
+        env = {**os.environ, "RAY_NUM_REDIS_GET_RETRIES": "1", "RAY_py_gcs_connect_timeout_s": "1", "RAY_gcs_rpc_server_connect_timeout_s": "1"}
+        nowhere = subprocess.run(full, capture_output=True, text=True, check=False, env=env)
+    code = "import sys; sys.modules['ray'] = None\nfrom scircuit.cli.main import main; main()"
+    missing = subprocess.run([*full[:2], code, *full[3:]], capture_output=True, text=True, check=False)
+    for found, fix in ((nowhere, "ray start --head"), (missing, "pip install 'scircuit[ray]'")):
+        assert found.returncode == 2 and fix in found.stderr and "Traceback" not in found.stderr, found.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ray_is_imported_only_when_asked_for():
+    code = "import sys, scircuit.cli.trace, scircuit.cli.mapping, scircuit.cli.workers; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
