@@ -195,7 +195,8 @@ class Tracer:
         """Largest effect of editing nothing, per measured layer; see `tracing.floors`."""
         contexts = {self.context} | ({EXACT} if len(self.exact_sources) else set())
         found = [
-            zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan.pairs, c) for c in sorted(contexts)
+            zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan.pairs, c, self.plan.jobs, self.notes.append)
+            for c in sorted(contexts)
         ]
         return {t: max(f[t] for f in found) for t in self.targets}
 

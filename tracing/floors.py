@@ -6,34 +6,41 @@ less than four units in the last place of the largest clean activation, is the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from tracing.cache import CleanCell
 from tracing.context import EXACT
 from tracing.effects import edited_states
 from tracing.measure import code_change
 from tracing.parallel import run_jobs
+from tracing.shortage import halving
 
 if TYPE_CHECKING:
     from tracing.models.base import Adapter
 
+
 def zero_edit(
     adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[CleanCell], source: int, targets: Sequence[int], batch: int,
-    context: int = EXACT,
+    context: int = EXACT, jobs: int = 0, note: Callable[[str], None] | None = None,
 ) -> dict[int, float]:  # fmt: skip
     """Largest change of an active code, per target layer, when nothing is edited.
 
     Every gene position of every cell is read, spread over a batch of the size the ablations use. A latent that leaves the top k because
     two candidates are equal to rounding is a tie, not a change of its value, and is left out here; the zero-edit control counts
-    what ties do to effects.
+    what ties do to effects. `jobs` cells are computed at a time (0: one a core); `note` is told where the memory was short.
     """
 
-    def one(cell: CleanCell) -> dict[int, float]:
-        parts = [p for p in cell.genes.tensor_split(batch) if len(p)]
+    def one(cell: CleanCell) -> list[dict[int, float]]:
+        every = [p for p in cell.genes.tensor_split(batch) if len(p)]
+        return halving(lambda chosen: largest(cell, [every[i] for i in chosen]), np.arange(len(every)), note or (lambda _text: None))
+
+    def largest(cell: CleanCell, parts: list[Tensor]) -> dict[int, float]:
         still = [torch.zeros(len(p), adapter.width, dtype=adapter.dtype, device=p.device) for p in parts]
         position = torch.cat(list(parts))
         worst = {}
@@ -44,7 +51,7 @@ def zero_edit(
             worst[t] = float(change.where(change < values / 2, 0.0).max())
         return worst
 
-    found = list(run_jobs([partial(one, cell) for cell in cells], adapter.device))
+    found = [f for of_cell in run_jobs([partial(one, cell) for cell in cells], adapter.device, jobs) for f in of_cell]
     return {t: max((f[t] for f in found), default=0.0) for t in targets}
 
 

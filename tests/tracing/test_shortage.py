@@ -1,0 +1,152 @@
+"""Where the memory is short a batch is halved, the result stays, and it is said; where halving cannot help, one message."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from test_oracle import setup
+
+from scircuit.cli.trace import trace
+from scircuit.settings import UserError
+from tracing.context import EXACT, FROZEN
+from tracing.engine import Tracer
+from tracing.models.base import Adapter
+from tracing.shortage import halving, memory_suffices, out_of_memory
+
+SHORT = "CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+def short_of_memory(monkeypatch: pytest.MonkeyPatch, method: str, most: int, sizes: list[int]) -> None:
+    """Let a method of the adapters fail as CUDA does for more than `most` edits or rows."""
+    plain = getattr(Adapter, method)
+
+    def limited(self: Adapter, layer: int, *states: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(states[-1]))
+        if len(states[-1]) > most:
+            raise torch.OutOfMemoryError(SHORT)
+        return plain(self, layer, *states)
+
+    monkeypatch.setattr(Adapter, method, limited)
+
+
+@pytest.fixture
+def tracer() -> Tracer:
+    return setup(batch_pairs=16)[0]
+
+
+def test_exact_batches_are_halved_until_they_fit(tracer, monkeypatch):
+    expected = tracer.effects(tracer.sources, context=EXACT)
+    assert not tracer.notes
+    sizes: list[int] = []
+    short_of_memory(monkeypatch, "layer", 4, sizes)
+    found = tracer.effects(tracer.sources, context=EXACT)
+    np.testing.assert_allclose(found.effects, expected.effects, atol=2e-6)
+    np.testing.assert_allclose(found.passthrough, expected.passthrough, atol=2e-6)
+    assert max(sizes) > 4 and "the memory was short: a batch of 16 pairs was halved" in tracer.notes
+
+
+def test_rows_of_the_frozen_context_are_halved_until_they_fit(tracer, monkeypatch):
+    expected = tracer.effects(tracer.sources, context=FROZEN)
+    plain = tracer.adapter.finish
+
+    def limited(layer: int, states: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        if len(states) > 20:
+            raise torch.OutOfMemoryError(SHORT)
+        return plain(layer, states, context)
+
+    monkeypatch.setattr(tracer.adapter, "finish", limited)
+    found = tracer.effects(tracer.sources, context=FROZEN)
+    np.testing.assert_allclose(found.effects, expected.effects, atol=2e-6)
+    assert tracer.notes
+
+
+def test_one_pair_that_does_not_fit_is_one_message(tracer, monkeypatch):
+    short_of_memory(monkeypatch, "layer", 0, [])
+    with pytest.raises(UserError, match="does not hold a single"):
+        tracer.effects(tracer.sources, context=EXACT)
+
+
+def test_what_was_computed_is_not_computed_twice_and_other_errors_pass():
+    seen: list[int] = []
+
+    def work(items: np.ndarray) -> int:
+        if len(items) > 2:
+            raise MemoryError
+        seen.extend(items.tolist())
+        return int(items.sum())
+
+    notes: list[str] = []
+    assert sum(halving(work, np.arange(7), notes.append)) == 21 and seen == list(range(7)) and len(notes) == 3
+
+    def broken(_items: np.ndarray) -> int:
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        halving(broken, np.arange(7), notes.append)
+    assert not out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_a_run_says_on_the_terminal_and_in_its_findings_that_it_halved(examples, tmp_path, monkeypatch, capsys):
+    options = {
+        "model": str(examples / "model"), "dictionaries": str(examples / "dictionaries"), "source_layers": (3,), "n_cells": 4, "mixed": True,
+        "cells": examples / "cells" / "celltypist_sample_559cells.h5ad", "features": tuple(range(12)), "control_features": 2, "max_length": 128,
+        "device": "cpu", "database": False, "quiet": True,
+    }  # fmt: skip
+    plain = trace(study=tmp_path / "plain", **options)
+    short_of_memory(monkeypatch, "layer_rows", 3, [])
+    halved = trace(study=tmp_path / "halved", **options)
+    note = "the memory was short: a batch of 6 pairs was halved"
+    assert note in halved.findings["notes"] and not plain.findings["notes"]
+    assert capsys.readouterr().err.count(note) == 1
+    ours, theirs = (r.edges().set_index(["source", "target"]).sort_index() for r in (halved, plain))
+    assert len(ours) > 300
+    np.testing.assert_allclose(ours["mean"].reindex(theirs.index).fillna(0), theirs["mean"], atol=2e-6)
+    # outside the batches
+    short_of_memory(monkeypatch, "layer", 0, [])
+    with pytest.raises(UserError, match="the memory does not suffice: CUDA out of memory"):
+        trace(study=tmp_path / "clean", **options)
+    with pytest.raises(RuntimeError, match="other"), memory_suffices():
+        raise RuntimeError("other")
+
+
+LIMITED = """
+import json, resource, sys
+import numpy as np, torch
+sys.path.insert(0, sys.argv[1])
+torch.set_num_threads(1)
+from reference import TinyDictionary, tiny_cohort, tiny_model
+from scircuit.settings import TraceConfig
+from tracing.context import EXACT
+from tracing.engine import open_tracers
+from tracing.models.geneformer import Geneformer
+adapter = Geneformer(tiny_model(layers=4, width=128, heads=4, vocabulary=1000, positions=512, ffn=1024), "m", "")
+adapter.model.set_attn_implementation("sdpa")
+dictionaries = {t: TinyDictionary(t, 128, 256, 8, seed=t) for t in (1, 2, 3)}
+rng = np.random.default_rng(0)
+cells = [rng.integers(4, 1000, 512) for _ in range(2)]
+config = TraceConfig(model="m", dictionaries="d", cells="c", source_layers=(1,), batch_pairs=32)
+tracer = open_tracers(adapter, dictionaries, tiny_cohort(cells), config, "run")[1]
+features = tracer.sources[-32:]
+free = tracer.effects(features, context=EXACT)
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 40 * 2**20, resource.RLIM_INFINITY))
+short = tracer.effects(features, context=EXACT)
+print(json.dumps({"notes": sorted(set(tracer.notes)), "gap": float(np.abs(short.effects - free.effects).max()), "size": float(np.abs(free.effects).max())}))
+"""
+
+
+def test_a_real_limit_of_the_address_space():
+    found = subprocess.run([sys.executable, "-c", LIMITED, str(Path(__file__).parent)], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr[-2000:]
+    result = json.loads(found.stdout)
+    assert "the memory was short: a batch of 32 pairs was halved" in result["notes"]
+    assert result["gap"] < 2e-6 < 1e-3 < result["size"]
