@@ -8,6 +8,7 @@ States beyond their share of the memory lie in a temporary folder.
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -73,7 +74,9 @@ class StoredStates(Mapping[int, Tensor]):
         try:
             folder.mkdir()
             for layer, state in states.items():
-                np.save(folder / f"{layer}.npy", state.cpu().numpy())
+                content = io.BytesIO()  # np.save does not notice when the last block of a file finds no room
+                np.save(content, state.cpu().numpy())
+                (folder / f"{layer}.npy").write_bytes(content.getbuffer())
         except OSError as error:
             raise UserError(
                 f"clean states cannot be written into {folder.parent}: {error.strerror or error}",
