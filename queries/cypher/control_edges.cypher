@@ -1,5 +1,5 @@
 // name: control_edges
-// title: Edges of a source beside those of its controls
+// title: Edges beside controls
 // folder: Runs and controls
 // question: Which edges of this source also appear for its controls?
 // shape: table

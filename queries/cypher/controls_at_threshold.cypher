@@ -1,5 +1,5 @@
 // name: controls_at_threshold
-// title: Edges kept and edges of the controls, at a threshold
+// title: Controls at a threshold
 // folder: Runs and controls
 // question: How many edges do the sampled sources and each of their controls make, at a threshold of my choice?
 // shape: table

@@ -94,13 +94,13 @@ def run_script(script: str, storage: dict[str, object]) -> dict[str, object]:
     if node is None:
         pytest.skip("node is not installed")
     harness = """
-    const kept = JSON.parse(process.argv[1]);
+    const [script, kept] = JSON.parse(require('fs').readFileSync(0, 'utf8'));
     const store = {getItem: k => k in kept ? JSON.stringify(kept[k]) : null, setItem: (k, v) => { kept[k] = JSON.parse(v); }};
     globalThis.window = {localStorage: store, console};
-    require('vm').runInThisContext(require('fs').readFileSync(0, 'utf8'));
+    require('vm').runInThisContext(script);
     console.log(JSON.stringify(kept));
     """
-    done = subprocess.run([node, "-e", harness, json.dumps(storage)], input=script, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([node, "-e", harness], input=json.dumps([script, storage]), capture_output=True, text=True, check=True, timeout=60)
     return json.loads(done.stdout)
 
 
