@@ -27,6 +27,8 @@ from tracing.layers import check_layers, targets_of
 from tracing.legacy.rule import legacy_sources, near_edges
 from tracing.numerics import with_numerics
 from tracing.plan import Plan, make_plan, make_tiles
+from tracing.rowset import SCORES_BYTES
+from tracing.shortage import return_freed_memory
 from tracing.skew import MIN_CELLS, Null, null_draws
 from tracing.statistics import Tests, edge_statistics
 
@@ -86,6 +88,10 @@ def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, c
     length = max(len(t) for t in cohort.tokens)
     codes = sum(len(t) for t in cohort.tokens) * _CODE
     held = sum(codes * (dictionaries[t].k or _ACTIVE) + 2 * 4 * dictionaries[t].n_features * adapter.width for t in layers)
+    if parse_context(config.context) > 0:
+        held += SCORES_BYTES
+    if config.memory:
+        return_freed_memory()
     plan = make_plan(adapter, length, held=held, memory=config.memory, pairs=config.batch_pairs, rows=config.batch_rows)
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
     return Clean(CleanCells(adapter, used, cohort.tokens, kept, plan.states, members=config.legacy), plan)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _INFINITY = float("inf")
 _PAIRS = 2**22  # most (row, row) pairs of one batch of small attentions, per head
 _SCORES = 2**25  # most scores held at once while the most affected positions are looked for
+SCORES_BYTES = 2 * 4 * _SCORES  # and what that takes, in float32
 
 
 class RowSets(NamedTuple):

@@ -60,6 +60,9 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     from tracing.engine import open_tracers
 
     tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
+    cells = next(iter(tracers.values())).cells
+    if cells.on_disk and not quiet:
+        say(f"  clean states of {cells.on_disk} of {len(cells)} cells lie in a temporary folder: the memory for them is used up")
     if config.legacy:
         say_before(tracers, quiet)
     records = describe(list(tracers.values()))

@@ -1,0 +1,65 @@
+"""``--memory``: what a run holds stays below the cap, the result stays, and a cap that cannot be kept is refused with numbers."""
+
+import os
+import re
+import subprocess
+
+import pytest
+import torch
+from study_runs import command, demo, edges, folder_of
+from transformers import BertConfig, BertForMaskedLM
+
+from tracing.dictionaries.dictionary import Dictionary
+from tracing.dictionaries.own import save_dictionary
+
+WIDTH, LENGTH, LAYERS = 256, 1024, 6
+CAP = 1.5
+
+
+@pytest.fixture(scope="module")
+def options(root, tmp_path_factory):
+    """A random model large enough for batches to be what takes the memory."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    BertForMaskedLM(BertConfig(
+        vocab_size=20275, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=4 * WIDTH, hidden_act="relu",
+        max_position_embeddings=LENGTH + 2, initializer_range=0.05, pad_token_id=0,
+    )).save_pretrained(folder / "model")  # fmt: skip
+    for layer in range(1, LAYERS):
+        weights = torch.randn(512, WIDTH, generator=torch.Generator().manual_seed(layer)) / WIDTH**0.5
+        zero = torch.zeros(WIDTH)
+        save_dictionary(Dictionary(layer, weights, torch.zeros(512), weights.clone(), zero, zero.clone(), k=8), folder / "dictionaries")
+    options = demo(root, source_layers=(1,), n_cells=12, features=(3,), control_features=1, max_length=LENGTH)
+    for name in ("batch_pairs", "batch_rows"):
+        del options[name]
+    return {**options, "model": str(folder / "model"), "dictionaries": str(folder / "dictionaries")}
+
+
+def traced(options, study):
+    """Trace in a process of its own; its peak of resident memory in bytes, and what it said."""
+    process = subprocess.Popen(command(options, study), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024, said
+
+
+def test_a_run_stays_below_the_cap_and_finds_the_same(options, tmp_path):
+    code, peak, said = traced({**options, "memory": f"{CAP}g"}, tmp_path / "capped")
+    assert code == 0, said
+    assert re.search(r"clean states of \d of 12 cells lie in a temporary folder", said)
+    free_code, free_peak, free_said = traced(options, tmp_path / "free")
+    assert free_code == 0 and "temporary folder" not in free_said
+    assert peak < CAP * 2**30 < free_peak, "the cap would have been exceeded without it"
+    ours, theirs = (edges(folder_of(tmp_path / study)).to_pandas().set_index(["source", "target"])["mean"] for study in ("capped", "free"))
+    both = ours.to_frame("ours").join(theirs.rename("theirs"), how="inner")
+    assert len(both) >= 0.98 * max(len(ours), len(theirs)) > 20
+    assert (both["ours"] - both["theirs"]).abs().max() < 5e-6
+
+
+def test_a_cap_below_what_one_pair_needs_is_refused_with_numbers(options, tmp_path):
+    code, _, said = traced({**options, "memory": "1.3g"}, tmp_path)
+    assert code == 2
+    assert re.search(r"memory 1.3g leaves 0.\d\d GB beside the model \(0.\d\d GB\), .*; one pair of 1024 positions needs 0.\d\d GB", said)
+    assert "raise --memory, or shorten the cells with --max-length" in said
