@@ -30,9 +30,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from frozen import agreement, whole_map
 
 from scircuit.settings import TraceConfig
