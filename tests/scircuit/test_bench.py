@@ -14,17 +14,19 @@ def test_measurements_start(root, name):
     assert "--json" in done.stdout
 
 
-def test_frozen_is_measured_at_any_shape(root, monkeypatch):
+def test_frozen_is_measured_at_any_shape(root):
     """The whole measurement of `bench/frozen.py` on a model of a few layers: its parts agree with each other."""
-    script = (
-        "import sys; sys.path[:0] = [%r, %r]\n"
-        "import json, importlib.util\n"
-        "spec = importlib.util.spec_from_file_location('reference', %r); module = importlib.util.module_from_spec(spec)\n"
-        "sys.modules['reference'] = module; spec.loader.exec_module(module)\n"
-        "import frozen\n"
-        "frozen.SHAPE = {'layers': 18, 'width': 36, 'heads': 6, 'vocabulary': 20275, 'spread': 0.02, 'act': 'relu', 'ffn': 72}\n"
-        "print(json.dumps(frozen.whole_map(module, 96, 3, 4)))\n"
-    ) % (str(root), str(root / "bench"), str(root / "tests" / "tracing" / "reference.py"))
+    places = [str(root), str(root / "bench")]
+    script = f"""
+import importlib.util, json, sys
+sys.path[:0] = {places!r}
+spec = importlib.util.spec_from_file_location("reference", {str(root / "tests" / "tracing" / "reference.py")!r})
+sys.modules["reference"] = reference = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(reference)
+import frozen
+frozen.SHAPE = {{"layers": 18, "width": 36, "heads": 6, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 72}}
+print(json.dumps(frozen.whole_map(reference, 96, 3, 4)))
+"""
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.strip().splitlines()[-1])
