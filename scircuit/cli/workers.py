@@ -18,7 +18,6 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
     from tracing.engine import Tracer
 
 FOLDERS = ("model", "dictionaries")
-_PATIENCE_S = 60
-RETRIES = 3  # a job whose worker dies is tried again so often: one that always exhausts its host must end
-Files = Mapping[str, bytes]
+_PATIENCE_S = 60  # without any result, before a worker that has no job is ended
+RETRIES = 10  # of a job whose worker dies: a lost host costs several until Ray knows it is lost; a job that always exhausts its host must end
+Files = Mapping[str, "np.ndarray"]  # bytes by name; an array is read where it lies in the object store, without a copy
 
 
 @dataclass(frozen=True)
@@ -61,35 +60,36 @@ class Setting:
 class Worker:
     """Opens the tracers of a run once, and computes jobs with them.
 
-    Parameters
-    ----------
-    setting
-        The run.
-    cells
-        Its cells.
-    files
-        Folder -> its files, for folders that not every host sees.
+    Cells and files come with every call, and are read at the first: a worker that was started again has nothing else to open its tracers from.
     """
 
-    def __init__(self, setting: Setting, cells: Cells, files: Mapping[str, Files]) -> None:
-        self._setting, self._cells, self._files = setting, cells, files
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._tracers: Mapping[int, Tracer] = {}
+        self._temporary = tempfile.TemporaryDirectory(prefix="scircuit-worker-")
 
-    def open(self) -> None:
-        """Load everything.
+    def perform(self, job: Job, cells: Cells, files: Mapping[str, Files]) -> Done:
+        """Compute one job."""
+        self.open(cells, files)
+        return perform(self._tracers, job)
+
+    def open(self, cells: Cells, files: Mapping[str, Files]) -> None:
+        """Load everything, unless it is loaded.
+
+        Parameters
+        ----------
+        cells
+            The cells of the run.
+        files
+            Folder -> its files, for folders that not every host sees.
 
         Raises
         ------
         UserError
             If this host has other packages or other files than the driver.
         """
-        self._tracers  # noqa: B018
-
-    def perform(self, job: Job) -> Done:
-        """Compute one job."""
-        return perform(self._tracers, job)
-
-    @cached_property
-    def _tracers(self) -> Mapping[int, Tracer]:
+        if self._tracers:
+            return
         setting, host = self._setting, os.uname().nodename
         if packages() != setting.packages:
             raise UserError(
@@ -103,10 +103,9 @@ class Worker:
 
         if setting.threads:
             torch.set_num_threads(setting.threads)
-        with tempfile.TemporaryDirectory(prefix="scircuit-worker-") as temporary:
-            model, dictionaries = (self._folder(kind, Path(temporary)) for kind in FOLDERS)
-            adapter = load_model(model, setting.config.device, setting.config.model_name)
-            found = load_dictionaries_for(adapter, dictionaries)
+        model, dictionaries = (self._folder(kind, files) for kind in FOLDERS)
+        adapter = load_model(model, setting.config.device, setting.config.model_name)
+        found = load_dictionaries_for(adapter, dictionaries)
         hashes = {"model": adapter.sha256, "dictionaries": {str(layer): d.sha256 for layer, d in sorted(found.items())}}
         for kind in FOLDERS:
             if hashes[kind] != setting.hashes[kind]:
@@ -114,18 +113,19 @@ class Worker:
                     f"the {kind} that the worker on {host} reads from {getattr(setting.config, kind)} are not those of the driver",
                     "put the same files there on all hosts, or none: they are sent then",
                 )
-        return open_tracers(adapter, found, self._cells, setting.config, setting.run)
+        self._tracers = open_tracers(adapter, found, cells, setting.config, setting.run)
 
-    def _folder(self, kind: str, temporary: Path) -> Path:
-        """Where the files of a folder are on this host; written under `temporary` when they were sent."""
+    def _folder(self, kind: str, files: Mapping[str, Files]) -> Path:
+        """Where the files of a folder are on this host; in a temporary folder when they were sent."""
         folder = Path(getattr(self._setting.config, kind))
-        if kind not in self._files:
+        if kind not in files:
             return folder
-        for name, content in self._files[kind].items():
-            path = temporary / folder.name / name
+        sent = Path(self._temporary.name) / kind / folder.name
+        for name, content in files[kind].items():
+            path = sent / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return temporary / folder.name
+            path.write_bytes(content.data)
+        return sent
 
 
 def packages() -> dict[str, str]:
@@ -135,15 +135,6 @@ def packages() -> dict[str, str]:
 
 def _listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
-
-
-class RayWorker(Worker):
-    """A `Worker` as an actor: cells and files are read from the object store, now or when it is started again."""
-
-    def __init__(self, setting: Setting, references: list[Any]) -> None:
-        import ray
-
-        super().__init__(setting, *ray.get(references))
 
 
 class RayWorkers:
@@ -167,8 +158,8 @@ class RayWorkers:
         import ray
 
         place = self._free.pop(0)
-        actor = ray.remote(RayWorker).options(max_restarts=-1, max_task_retries=RETRIES, **place)
-        handle = actor.remote(replace(self._setting, threads=int(place["num_cpus"])), self._references)
+        actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=RETRIES, **place)
+        handle = actor.remote(replace(self._setting, threads=int(place["num_cpus"])))
         self._taken[handle] = place
         return handle
 
@@ -198,7 +189,7 @@ class RayWorkers:
         idle: list[Any] = []
         handles = list(self._taken)
         handles += [self._start() for _ in range(min(len(self._free), missing - len(handles)))]
-        running: dict[Any, tuple[Any, Job | None]] = {handle.open.remote(): (handle, None) for handle in handles}
+        running: dict[Any, tuple[Any, Job | None]] = {handle.open.remote(*self._references): (handle, None) for handle in handles}
         while missing:
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_PATIENCE_S)
             if not ready:
@@ -213,7 +204,7 @@ class RayWorkers:
             if after is None:
                 idle.append(handle)
             else:
-                running[handle.perform.remote(after)] = (handle, after)
+                running[handle.perform.remote(after, *self._references)] = (handle, after)
             if job is not None:
                 missing -= 1
                 yield found
@@ -338,5 +329,7 @@ def _sees(paths: list[str]) -> list[bool]:
 
 def _files(folder: Path) -> Files:
     """Files of a folder by relative name, hidden ones left out."""
+    import numpy as np
+
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return {str(name): (folder / name).read_bytes() for name in names if not any(part.startswith(".") for part in name.parts)}
+    return {str(name): np.fromfile(folder / name, np.uint8) for name in names if not any(part.startswith(".") for part in name.parts)}

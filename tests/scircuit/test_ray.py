@@ -46,7 +46,7 @@ def alone(options, tmp_path_factory):
 
 
 def ray_workers_of_this_machine():
-    return [p for p in psutil.Process().children(recursive=True) if "ray::RayWorker" in " ".join(p.cmdline())]
+    return [p for p in psutil.Process().children(recursive=True) if "ray::Worker" in " ".join(p.cmdline())]
 
 
 def test_a_worker_is_killed_in_the_middle(options, address, alone, tmp_path):
@@ -80,17 +80,16 @@ def test_other_files_or_packages_are_refused(options, tmp_path, examples):
     config = replace(TraceConfig(**options), target_layers=inputs.targets)
     setting = workers.Setting(config, "run", inputs.hashes(), workers.packages(), 1)
     cells = workers.Cells(inputs.cohort.tokens)
-    workers.Worker(setting, cells, {}).open()
-    other = workers.Worker(replace(setting, hashes={**setting.hashes, "dictionaries": {"3": "0" * 64}}), cells, {})
+    workers.Worker(setting).open(cells, {})
+    other = workers.Worker(replace(setting, hashes={**setting.hashes, "dictionaries": {"3": "0" * 64}}))
     with pytest.raises(UserError, match=r"the dictionaries that the worker on .* reads from .* are not those of the driver"):
-        other.open()
-    old = workers.Worker(replace(setting, packages={**setting.packages, "torch": "2.4.0"}), cells, {})
+        other.open(cells, {})
+    old = workers.Worker(replace(setting, packages={**setting.packages, "torch": "2.4.0"}))
     with pytest.raises(UserError, match=r"the worker on .* has .*, the driver .*torch 2\.4\.0"):
-        old.open()
-    # what is wrong on a worker is said by the driver as it is
+        old.open(cells, {})
     files = {"model": workers._files(examples / "dictionaries")}
     with pytest.raises(UserError, match=r"config.json"):
-        workers.Worker(setting, cells, files).open()
+        workers.Worker(setting).open(cells, files)
 
 
 def test_what_a_cluster_cannot_do_is_said(options, address, tmp_path, monkeypatch):
