@@ -96,7 +96,7 @@ class TraceConfig(CellsConfig):
     unit_features: int = option(16, "least source features of a work unit (resume granularity)")
     batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
     batch_rows: int = option(8192, "rows computed at once, other contexts")
-    memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 4 GB of clean states; beyond that they lie on disk)")
+    memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 1.5 GB of clean states on a CPU; beyond that they lie on disk)")
     numerics: str = option("float32", "arithmetic of the model's layers; others than float32 only where they measure as equivalent", ("float32", "tf32", "bf16"))
     ray: str = option("", "compute the work units on a Ray cluster: its address, auto (the one running here), or local (start one); the result is the same")
     legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 # Bytes of clean states, of one batch of pairs, of one batch of rows, of the effects of a tile, where no cap is given. Fixed, and not
 # what happens to be free or how many cores there are: batches are part of the arithmetic.
-_DEFAULT = {"cpu": (4 * 2**30, 2**28, 2**30, 2**30), "mps": (4 * 2**30, 2**31, 2**31, 2**30), "cuda": (8 * 2**30, 2**33, 2**33, 2**32)}
+_DEFAULT = {"cpu": (3 * 2**29, 2**28, 2**30, 2**30), "mps": (4 * 2**30, 2**31, 2**31, 2**30), "cuda": (8 * 2**30, 2**33, 2**33, 2**32)}
 _RUNTIME = 5 * 2**28  # interpreter, libraries, input file; 1.0 GB measured with a CUDA build of PyTorch, without a database
 
 
