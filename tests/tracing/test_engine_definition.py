@@ -290,7 +290,7 @@ def test_a_member_of_the_top_k_at_value_zero_counts_as_active_and_has_exactly_no
 
 def test_the_floor_is_measured_in_every_context_that_sources_are_traced_in(monkeypatch):
     asked: list[int] = []
-    monkeypatch.setattr(tracing.engine, "zero_edit", lambda *given: asked.append(given[-1]) or dict.fromkeys(TARGETS, 0.1 * (given[-1] + 2)))
+    monkeypatch.setattr(tracing.engine, "zero_edit", lambda *given: asked.append(given[6]) or dict.fromkeys(TARGETS, 0.1 * (given[6] + 2)))
     tracer = setup(context="2")[0]
     assert len(tracer.exact_sources) and len(tracer.sources) > len(tracer.exact_sources)
     assert (tracer.floors == 0.4).all() and sorted(asked) == [EXACT, 2]
