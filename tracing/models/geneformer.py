@@ -1,8 +1,7 @@
-"""Geneformer: a BERT encoder with post-LayerNorm, computed from the layers' own weights.
+"""Geneformer: a BERT encoder (`tracing.models.postnorm`), computed from the layers' own weights.
 
-Layer l on states x: ``a = softmax(q k^T / sqrt(d_h)) v`` per head with q, k, v affine in x; ``y = LN(x + W_o a + b_o)``;
-``h = LN(y + W_2 act(W_1 y + b_1) + b_2)``. Query, key and value weights are fused into one matrix; the Hugging Face modules keep
-views of it, so nothing is stored twice and `self_check` compares against their own forward.
+Query, key and value weights are stacked into one matrix; the Hugging Face modules keep views of it, so nothing is stored twice and
+`self_check` compares against their own forward.
 
 V2 models have 20,275 tokens and read ``<cls> genes <eos>``; V1 models (Genecorpus-30M) have 25,426 tokens, of which only
 ``<pad>`` and ``<mask>`` are no genes, and read up to 2,048 genes with nothing around them.
@@ -12,33 +11,22 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scircuit.settings import UserError
 from tracing.models.huggingface import HuggingFaceAdapter
+from tracing.models.postnorm import Layer, PostNorm
 from tracing.vocabulary import Vocabulary, geneformer_v2
 from tracing.vocabulary.folder import read_vocabulary
 
 V1_TOKENS = 25_426
 
 
-class _Layer(NamedTuple):
-    qkv: Tensor  # [3d, d]
-    qkv_bias: Tensor  # [3d]
-    out: Any
-    norm_1: Any
-    up: Any
-    act: Any
-    down: Any
-    norm_2: Any
-
-
-class Geneformer(HuggingFaceAdapter):
+class Geneformer(PostNorm, HuggingFaceAdapter):
     """A ``BertForMaskedLM`` whose tokens are genes."""
 
     family = "geneformer"
@@ -90,29 +78,6 @@ class Geneformer(HuggingFaceAdapter):
         """Word plus position plus type embedding, normalised."""
         return self.model.bert.embeddings(input_ids=self.token_ids(cell)[None])[0]
 
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
-        """Queries, keys and values by one product."""
-        w = self.layers[layer]
-        query, key, value = F.linear(states, w.qkv, w.qkv_bias).split(self.width, dim=-1)
-        return query, key, value
-
-    def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002
-        """Queries alone."""
-        w, d = self.layers[layer], self.width
-        return F.linear(states, w.qkv[:d], w.qkv_bias[:d])
-
-    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Keys and values alone."""
-        w, d = self.layers[layer], self.width
-        key, value = F.linear(states, w.qkv[d:], w.qkv_bias[d:]).split(d, dim=-1)
-        return key, value
-
-    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
-        """Output projection, feed-forward and both residual norms."""
-        w = self.layers[layer]
-        y = w.norm_1(w.out(context).add_(states))
-        return w.norm_2(w.down(w.act(w.up(y))).add_(y))
-
     def head_rows(self, states: Tensor) -> Tensor:
         """``LN(act(W h + b))`` of the masked-LM head."""
         return self.model.cls.predictions.transform(states)
@@ -122,7 +87,7 @@ class Geneformer(HuggingFaceAdapter):
         return self.model.cls.predictions.decoder(rows)
 
 
-def _fuse(module: Any) -> _Layer:
+def _fuse(module: Any) -> Layer:
     """Stack query, key and value weights and make the module's own weights views of the stack."""
     attention = module.attention.self
     parts = (attention.query, attention.key, attention.value)
@@ -136,4 +101,4 @@ def _fuse(module: Any) -> _Layer:
     act = feed.intermediate_act_fn
     if type(act).__name__ in ("ReLU", "ReLUActivation"):
         act = torch.relu_  # in place: a tenth of the time on a CPU
-    return _Layer(weight, bias, out.dense, out.LayerNorm, feed.dense, act, module.output.dense, module.output.LayerNorm)
+    return Layer(weight, bias, out.dense, out.LayerNorm, feed.dense, act, module.output.dense, module.output.LayerNorm)

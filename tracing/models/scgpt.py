@@ -9,17 +9,17 @@ logits does not apply. Source: `scgpt/model/model.py` of the published code (MIT
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scircuit.address import slug
 from scircuit.settings import UserError
 from tracing.binning import CELL
-from tracing.models.base import Adapter, Whole, choose_device
+from tracing.models.base import Whole, choose_device
+from tracing.models.postnorm import Layer, PostNorm
 from tracing.models.scgpt_checkpoint import Arguments, read_arguments, read_weights
 from tracing.models.weights import precision, sha256_files
 from tracing.vocabulary import Bins, Vocabulary
@@ -42,17 +42,7 @@ class Module(nn.Module):
         self.decoder = nn.ModuleDict({"fc": nn.Sequential(*head)})
 
 
-class _Layer(NamedTuple):
-    qkv: Tensor  # [3d, d]
-    qkv_bias: Tensor  # [3d]
-    out: Any
-    norm_1: Any
-    up: Any
-    down: Any
-    norm_2: Any
-
-
-class ScGPT(Adapter):
+class ScGPT(PostNorm):
     """An scGPT checkpoint."""
 
     family = "scgpt"
@@ -66,7 +56,7 @@ class ScGPT(Adapter):
         self.dtype = next(module.parameters()).dtype
         self.special = tuple(sorted(vocabulary.specials))
         self.layers = [
-            _Layer(m.self_attn.in_proj_weight, m.self_attn.in_proj_bias, m.self_attn.out_proj, m.norm1, m.linear1, m.linear2, m.norm2)
+            Layer(m.self_attn.in_proj_weight, m.self_attn.in_proj_bias, m.self_attn.out_proj, m.norm1, m.linear1, torch.relu_, m.linear2, m.norm2)
             for m in self.model.transformer_encoder["layers"]
         ]
 
@@ -100,29 +90,6 @@ class ScGPT(Adapter):
         x = torch.from_numpy(cell["value"].copy()).to(self.device, self.dtype).clamp(max=LARGEST_VALUE)[:, None]
         value = values["norm"](values["linear2"](torch.relu(values["linear1"](x))))
         return genes["enc_norm"](genes["embedding"](self.token_ids(cell))) + value
-
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
-        """Queries, keys and values by one product."""
-        w = self.layers[layer]
-        query, key, value = F.linear(states, w.qkv, w.qkv_bias).split(self.width, dim=-1)
-        return query, key, value
-
-    def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002
-        """Queries alone."""
-        w, d = self.layers[layer], self.width
-        return F.linear(states, w.qkv[:d], w.qkv_bias[:d])
-
-    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Keys and values alone."""
-        w, d = self.layers[layer], self.width
-        key, value = F.linear(states, w.qkv[d:], w.qkv_bias[d:]).split(d, dim=-1)
-        return key, value
-
-    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
-        """Output projection, feed-forward and both residual norms."""
-        w = self.layers[layer]
-        y = w.norm_1(w.out(context).add_(states))
-        return w.norm_2(w.down(torch.relu_(w.up(y))).add_(y))
 
     def predicted_expression(self, states: Tensor) -> Tensor:
         """Binned expression [N] that the head reads off last-layer states [N, d] for the gene at each position."""

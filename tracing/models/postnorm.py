@@ -1,0 +1,56 @@
+"""The layer of BERT, which Geneformer and scGPT share: attention and feed-forward, each followed by a residual and a LayerNorm.
+
+On states x: q, k, v affine in x, by one product with their stacked weights; ``y = LN(x + W_o a + b_o)`` with a what attention gave;
+``h = LN(y + W_2 act(W_1 y + b_1) + b_2)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.nn import functional
+
+from tracing.models.base import Adapter
+
+
+class Layer(NamedTuple):
+    """Weights and modules of one layer."""
+
+    qkv: Tensor  # [3d, d]
+    qkv_bias: Tensor  # [3d]
+    out: Any
+    norm_1: Any
+    up: Any
+    act: Any
+    down: Any
+    norm_2: Any
+
+
+class PostNorm(Adapter):
+    """An adapter whose `layers` are those of BERT; positions are in the states already, or nowhere."""
+
+    layers: list[Layer]
+
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
+        """Queries, keys and values by one product."""
+        w = self.layers[layer]
+        query, key, value = functional.linear(states, w.qkv, w.qkv_bias).split(self.width, dim=-1)
+        return query, key, value
+
+    def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:  # noqa: ARG002
+        """Queries alone."""
+        w, d = self.layers[layer], self.width
+        return functional.linear(states, w.qkv[:d], w.qkv_bias[:d])
+
+    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Keys and values alone."""
+        w, d = self.layers[layer], self.width
+        key, value = functional.linear(states, w.qkv[d:], w.qkv_bias[d:]).split(d, dim=-1)
+        return key, value
+
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output projection, feed-forward and both residual norms."""
+        w = self.layers[layer]
+        y = w.norm_1(w.out(context).add_(states))
+        return w.norm_2(w.down(w.act(w.up(y))).add_(y))
