@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PropertyType = Literal["str", "int", "float", "bool", "str[]", "int[]", "float[]"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,34 @@ FEATURE_PROPERTIES: tuple[Property, ...] = (
     _p("traced", "bool", "was this feature ablated as a source in a trace run"),
     _p("context", "str", "context it was ablated in: exact, frozen, or the number of further positions"),
     _p("alive", "bool", "does the feature fire in the cohort at all"),
+    _p("fire_count", "int", "positions of those cells where the feature fires", "positions"),
+    _p("rare", "bool", "fires at fewer than 100 positions: what is said of it rests on little"),
     # annotate
     _p("top_genes", "str[]", "symbols of the genes with the highest mean activation, minimum support applied"),
     _p("label", "str", "name of the term with the smallest calibrated q; empty when not annotated"),
     _p("label_library", "str", "library of `label`"),
     _p("label_q", "float", "calibrated q of `label`", "probability"),
+    _p("label_null", "float", "share of random lists matched to this feature whose best term is at least as good", "probability"),
+    _p("label_ties", "int", "further terms that are as good as `label` in every respect that decides", "terms"),
     _p("annotated", "bool", "has at least one term at the run's q threshold"),
     _p("terms", "int", "number of terms at the run's q threshold", "terms"),
     _p("annotatable_genes", "int", "top genes that occur in at least one term", "genes"),
     _p("best_tf", "str", "transcription factor whose TRRUST targets are most enriched among the top genes"),
     _p("best_tf_q", "float", "q of `best_tf`", "probability"),
+    _p("tf_share", "float", "share of the top genes that are transcription factors", "share"),
+    _p("tf_share_q", "float", "q of more transcription factors among the top genes than in the background", "probability"),
+    # as an imported atlas states it, beside what is computed here
+    _p("published_label", "str", "label as published"),
+    _p("published_library", "str", "library of `published_label`"),
+    _p("published_terms", "int", "annotation entries as published, untested gene pairs included", "entries"),
+    _p("string_density", "float", "share of the top genes' pairs that are STRING pairs, as published: a density, not a test", "share"),
+    _p("trrust_density", "float", "share of the top genes' pairs that are TRRUST pairs, as published: a density, not a test", "share"),
+    _p("svd_aligned", "bool", "as published: close to one of the first 50 singular vectors of the activations"),
+    _p("layout_x", "float", "position on the published page; it shows module membership only"), _p("layout_y", "float", "as `layout_x`"),
+    _p("causal_readout", "str", "what published causal patching read: own-token logit, or norm of the change of the final state"),
+    _p("causal_target", "float", "published mean change at the feature's top genes"),
+    _p("causal_other", "float", "published mean change at other genes"),
+    _p("causal_ratio", "float", "|causal_target| / |causal_other| as published; it grows without bound as the second nears 0", "ratio"),
     # analyse
     _p("out_degree", "int", "calibrated edges out of the feature in the analysed run", "edges"),
     _p("in_degree", "int", "calibrated edges into the feature in the analysed run", "edges"),
@@ -136,6 +154,15 @@ AFFECTS_PROPERTIES: tuple[Property, ...] = (
     _p("passthrough", "float", "mean effect when the edit is re-encoded without any block computing", "dictionary units"),
     _p("positions", "int", "active positions of the source, summed over cells", "positions"),
     _p("halves", "int", "halves of the cells (0, 1, 2) in which the edge has the same sign and p <= 0.05"),
+    _p("consistency", "float", "sign consistency as an imported source states it, where it gives no counts", "share"),
+)
+
+ACTIVE_IN_PROPERTIES: tuple[Property, ...] = (
+    _P, _Q, _p("odds_ratio", "float", "odds ratio, where a table of counts was tested"), _p("odds_infinite", "bool", "the published odds ratio is infinite"),
+    _p("cells", "int", "cells of this kind: those in the feature's top cells where published, all that were tested in own runs", "cells"),
+    _p("donors", "int", "donors that the test counts; 0 where there was no donor column and cells were counted", "donors"),
+    _p("difference", "float", "mean activation there less that elsewhere, donor by donor where there are donors", "dictionary units"),
+    _p("test", "str", "what was tested"), _p("origin", "str", "own or published"),
 )
 
 CONTROL_PROPERTIES: tuple[Property, ...] = (
@@ -163,6 +190,9 @@ NODES: dict[str, NodeType] = {
             _p("variance_explained", "float", "on held-out cells", "share"),
             _p("dead_share", "float", "latents that never fire on held-out cells", "share"),
             _p("trained_on", "str", "provenance: cells, positions, seed"), _p("sha256", "str", "hash of the weights"),
+            _p("alive", "int", "features that fire, as an imported source states it", "features"),
+            _p("published_annotated", "int", "features with an annotation entry, as published", "features"),
+            _p("summary", "str", "what an imported source says of the layer, JSON"),
         ), color="#5E81AC"),
         NodeType("Feature", "One latent of a sparse dictionary at one layer of one model; `id` is its address.",
                  FEATURE_PROPERTIES, color="#2E86AB"),
@@ -185,12 +215,17 @@ NODES: dict[str, NodeType] = {
         ), color="#DDA15E"),
         NodeType("Module", "A group of features.", (
             _p("name", "str", "caption"), _p("layer", "int", "0-based layer"), _p("size", "int", "features"),
-            _p("method", "str", "how the group was found"), _RUN,
+            _p("method", "str", "how the group was found"), _p("index", "int", "number of the group within its layer"),
+            _p("top_terms", "str[]", "commonest terms of its features"), _p("genes", "str[]", "genes that many of its features share"),
+            _p("overlap", "float", "mean Jaccard overlap of its features' genes", "share"), _RUN,
         ), color="#A3B18A"),
         NodeType("CellType", "A cell type.", (_p("name", "str", "caption"), _p("cells", "int", "cells")), color="#E07A5F"),
         NodeType("Tissue", "A tissue.", (_p("name", "str", "caption"), _p("cells", "int", "cells")), color="#F2CC8F"),
         NodeType("Perturbation", "A genetic or chemical perturbation.", (
-            _p("name", "str", "caption"), _p("gene", "str", "Ensembl id of the target"),
+            _p("name", "str", "caption"), _p("gene", "str", "Ensembl id of the target"), _p("symbol", "str", "symbol of the target"),
+            _p("is_tf", "bool", "is the target a transcription factor"), _p("responding", "int", "responding features, as published", "features"),
+            _p("specific", "int", "responding features whose genes hold the target or one it regulates, as published", "features"),
+            _p("top_features", "int", "features listed with an effect, as published", "features"),
         ), color="#81B29A"),
         NodeType("Cohort", "The cells used by a run; row ids and barcodes are in the run's manifest.", (
             _p("name", "str", "caption"), _p("file", "str", "file name"), _p("sha256", "str", "hash of the file"),
@@ -205,7 +240,11 @@ NODES: dict[str, NodeType] = {
             _p("seconds", "float", "wall time", "s"), _p("version", "str", "scircuit version"),
             _p("config", "str", "configuration, JSON"), _p("inputs", "str", "hashes of the inputs, JSON"),
             _p("seed", "int", "seed"), _p("device", "str", "device"), _p("numerics", "str", "dtype and kernels"),
-            _p("method", "str", "exact, frozen or imported"), _p("edges", "int", "edge records stored", "edges"),
+            _p("method", "str", "exact, frozen or imported"), _p("format", "str", "format of imported files"),
+            _p("origin", "str", "where imported files come from, as far as they say"),
+            _p("lacks", "str[]", "what an imported source does not give, such as n, sd, p, q, all_edges: comparisons that need it are refused"),
+            _p("cap", "int", "most edges that an imported source kept of each source feature and layer; 0 where it kept all", "edges"),
+            _p("rule", "str", "rule by which an imported source chose its edges"), _p("edges", "int", "edge records stored", "edges"),
             _p("edges_calibrated", "int", "edges by the calibrated rule", "edges"),
             _p("edges_legacy", "int", "edges by the legacy rule", "edges"),
             _p("live_tests", "int", "tests with any effect above the floor: the size of the BH family", "tests"),
@@ -259,29 +298,44 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
             _p("share", "float", "share of cells"), _p("count", "int", "tokens"))),
         RelationshipType("Feature", "CO_OCCURS", "Feature", "Active at the same positions more often than chance.", (
             _RUN, _p("pmi", "float", "pointwise mutual information", "bits"), _p("count", "int", "positions"),
-            _p("method", "str", "how counted"))),
+            _p("method", "str", "how counted"), _p("rank", "int", "1 is the strongest of the source, where the source was cut to its strongest"))),
+        RelationshipType("Feature", "SAME_GENES", "Feature", "The two features fire on the same genes: other layers, or another model.", (
+            _RUN, _p("overlap", "float", "weighted Jaccard overlap of the two lists of top genes", "share"),
+            _p("shared", "int", "shared top genes", "genes"), _P, _Q)),
+        RelationshipType("Feature", "OF", "Dictionary", "The feature is a latent of the dictionary."),
+        RelationshipType("Dictionary", "NEXT", "Dictionary", "The second dictionary of a set reads the next layer."),
         RelationshipType("Feature", "LOADS_ON", "Gene", "The feature fires on tokens of this gene.", (
             _RUN, _p("rank", "int", "1 is the gene with the highest mean activation"),
             _p("mean_activation", "float", "mean activation over firings", "dictionary units"),
             _p("fire_count", "int", "positions", "positions"))),
         RelationshipType("Feature", "ENRICHED_FOR", "Term", "The feature's top genes are over-represented in the term.", (
-            _RUN, _P, _Q, _p("odds_ratio", "float", "sample odds ratio, 0.5 added to each cell"),
+            _RUN, _P, _Q, _p("q_feature", "float", "Benjamini-Hochberg over every term for this feature alone", "probability"),
+            _p("q_layer", "float", "Benjamini-Hochberg over every feature x every term of the layer", "probability"),
+            _p("q_calibrated", "float", "q of a feature whose best term has this p, against random lists matched to the feature", "probability"),
+            _p("odds_ratio", "float", "sample odds ratio, 0.5 added to each cell; as published where imported"),
+            _p("odds_infinite", "bool", "the published odds ratio is infinite"),
+            _p("activation", "int", "TRRUST: shared targets that the TF activates", "genes"),
+            _p("repression", "int", "TRRUST: shared targets that the TF represses", "genes"),
             _p("overlap", "int", "shared genes", "genes"), _p("genes", "str[]", "shared gene symbols"),
-            _p("library", "str", "library of the term"), _p("test", "str", "hypergeometric"),
+            _p("library", "str", "library of the term"), _p("test", "str", "hypergeometric, weighted, or as published"),
             _p("origin", "str", "own or published"))),
-        RelationshipType("Gene", "MEMBER_OF", "Term", "The gene belongs to the gene set."),
+        RelationshipType("Gene", "MEMBER_OF", "Term", "The gene belongs to the gene set.", (
+            _p("origin", "str", "library; closure (by a child term); reconstructed (from published overlaps)"),)),
+        RelationshipType("Term", "IS_A", "Term", "The first term is a kind of the second."),
         RelationshipType("Feature", "MEMBER_OF", "Module", "The feature belongs to the module.", (_RUN,)),
         RelationshipType("Gene", "REGULATES", "Gene", "TRRUST: the first gene is a transcription factor of the second.", (
             _p("mode", "str", "Activation, Repression, Unknown, or Both"), _p("pmids", "str[]", "PubMed ids"),
             _p("library", "str", "file the record came from"))),
         RelationshipType("Term", "MEMBER_OF", "GeneSetLibrary", "The term comes from the library."),
         RelationshipType("Feature", "ACTIVE_IN", "CellType", "The feature fires more in this cell type.", (
-            _RUN, _P, _Q, _p("odds_ratio", "float", "odds ratio"))),
+            _RUN, *ACTIVE_IN_PROPERTIES)),
         RelationshipType("Feature", "ACTIVE_IN", "Tissue", "The feature fires more in this tissue.", (
-            _RUN, _P, _Q, _p("odds_ratio", "float", "odds ratio"))),
+            _RUN, *ACTIVE_IN_PROPERTIES)),
         RelationshipType("Feature", "RESPONDS_TO", "Perturbation", "The feature changes under the perturbation.", (
             _RUN, _p("effect", "float", "mean change"), _p("low", "float", "95 % interval"), _p("high", "float", "95 % interval"),
-            _p("cells", "int", "cells"), _p("controls", "int", "control cells"))),
+            _p("cells", "int", "cells"), _p("controls", "int", "control cells"),
+            _p("control_firings", "int", "positions of the control cells where the feature fires", "positions"),
+            _p("degenerate", "bool", "the published effect divides by a standard deviation of nothing: too few firings in the controls"))),
         RelationshipType("Feature", "PART_OF", "Intervention", "The feature was changed in the intervention.", (
             _RUN, _p("role", "str", "A, B, C for ablations; steered"), _p("coefficient", "float", "factor on its activation"))),
         RelationshipType("Intervention", "SHIFTED", "Feature", "The intervention moved this feature.", (

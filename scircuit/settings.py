@@ -111,14 +111,20 @@ class TraceConfig(CellsConfig):
 class AnnotateConfig:
     """``scircuit annotate``: name features by the gene sets their top genes are enriched in, beside a matched null."""
 
-    run: str = option("", "trace run (default: the newest complete one)")
-    gmt: tuple[Path, ...] = option((), "further GMT files, such as KEGG (never shipped)")
+    run: str = option("", "trace run, or imported atlas (default: the newest complete trace run)")
+    gmt: tuple[Path, ...] = option((), "further gene sets, such as KEGG (never shipped): GMT, regulons (TF, target) or pairs as TSV or CSV")
+    shipped: bool = option(True, "use the shipped libraries: GO Biological Process, Reactome and TRRUST")
+    obo: tuple[Path, ...] = option((), "a GO ontology file (OBO): the genes of a GO term become genes of its parents as well")
     top_genes: int = option(20, "genes per feature")
     min_fire_count: int = option(3, "least firings for a gene to count")
+    weighted: bool = option(False, "also test the terms with every gene weighted by its activation, against random sets of the same size")
     min_size: int = option(5, "least term size within the background")
     max_size: int = option(500, "largest term size within the background")
     q: float = option(0.05, "q threshold")
     null_draws: int = option(20, "matched null lists per feature")
+    cell_types: tuple[str, ...] = option((), "obs columns whose values are tested as cell types, such as cell_type")
+    tissues: tuple[str, ...] = option((), "obs columns whose values are tested as tissues")
+    donor: str = option("", "obs column that names the donor, the unit of the cell-type tests (default: donor_id, donor or patient where there is one)")
     engine: str = option("exact", "exact, or gseapy as the reference", ("exact", "gseapy"))
     seed: int = option(0, "seed of the null")
 
@@ -168,3 +174,79 @@ class ServerConfig:
     http_port: int = option(0, "HTTP port (0: 7474, or the next free one)")
     heap: str = option("1g", "Java heap")
     pagecache: str = option("512m", "page cache")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportAtlasConfig:
+    """``scircuit import atlas PATH``: a published feature atlas (Geneformer, scGPT): plain or gzipped JSON as its web page reads it."""
+
+    path: Path = option(help="folder of the atlas' JSON files")
+    terms: Path | None = option(None, "reconstructed term library (default: term_library.json, plain or gzipped, in the folder or beside it)")
+    model_name: str = option("", "model name in addresses (default: that of the recognised atlas)")
+    dictionary_name: str = option("", "dictionary set name in addresses (default: that of the recognised atlas)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportMapConfig:
+    """``scircuit import map PATH``: the result files of the published exhaustive map."""
+
+    path: Path = option(help="folder of the map's result files")
+    model_name: str = option("geneformer-v2-316m", "model name in addresses")
+    dictionary_name: str = option("k562-x4-k32", "dictionary set name in addresses")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportEdgesConfig:
+    """``scircuit import edges PATH``: edges of a circuit-tracing study as JSON, CSV (with or without counts) or per-cell deltas (npz)."""
+
+    path: Path = option(help="file, or folder of files of one study")
+    model_name: str = option(help="model name in addresses")
+    dictionary_name: str = option(help="dictionary set name in addresses")
+    source_layer: int = option(-1, "0-based layer of the sources, where the files do not say")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportGraphConfig:
+    """``scircuit import graph PATH``: an attribution graph of circuit-tracer (.pt or JSON) or Neuronpedia (JSON)."""
+
+    path: Path = option(help="graph file")
+    model_name: str = option("", "model name in addresses (default: what the file says)")
+    dictionary_name: str = option("", "dictionary set name in addresses (default: what the file says)")
+
+
+IMPORTS: dict[str, type] = {"atlas": ImportAtlasConfig, "map": ImportMapConfig, "edges": ImportEdgesConfig, "graph": ImportGraphConfig}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchConfig:
+    """``scircuit match``: features of other layers and models that fire on the same genes, beside matched random lists."""
+
+    runs: tuple[str, ...] = option((), "runs whose features are compared: annotate runs or imported atlases (default: all of the study)")
+    top_genes: int = option(20, "genes per feature")
+    within_model: bool = option(True, "compare layers of one model as well")
+    best: int = option(5, "most partners kept for each feature and other layer")
+    q: float = option(0.01, "q threshold")
+    null_draws: int = option(5, "matched null lists per feature")
+    seed: int = option(0, "seed of the null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """``scircuit export``: a run, or the part of the graph that a question returns, for other tools."""
+
+    out: Path = option(help="file or folder to write")
+    format: str = option("parquet", "parquet, graphml, circuit-tracer, neuronpedia or biocypher", ("parquet", "graphml", "circuit-tracer", "neuronpedia", "biocypher"))
+    run: str = option("", "run whose records are written (default: the newest complete trace run)")
+    query: str = option("", "catalogue question, or read-only Cypher, that returns the part to write; needs the database")
+    parameters: tuple[str, ...] = option((), "NAME=VALUE parameters of the question")
+    q: float = option(0.05, "edges of the run up to this q (1: all stored ones)")
+    features: tuple[str, ...] = option((), "only edges between these features and their neighbours")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenesetsConfig:
+    """``scircuit genesets fetch``: obtain gene-set libraries through gseapy, each with its licence."""
+
+    libraries: tuple[str, ...] = option((), "names, such as KEGG_2021_Human; empty: list what can be fetched and under which licence")
+    out: Path = option(Path("genesets"), "folder for the GMT files")
+    accept_licence: bool = option(False, "you have read the licence of the libraries that restrict use, and may use them")

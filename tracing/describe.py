@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def describe(tracers: Sequence[Tracer]) -> dict[str, pa.Table]:
-    """Tables of kinds Model, Dictionary, Dictionary-OF-Model, Feature and Cohort of a run with one tracer a source layer."""
+    """Model, dictionaries, features and cohort as tables by kind, of a run with one tracer a source layer."""
     import pyarrow as pa
 
     tracer = tracers[0]
@@ -29,11 +29,14 @@ def describe(tracers: Sequence[Tracer]) -> dict[str, pa.Table]:
         model = model.set_column(model.column_names.index(column), column, pa.array([tracer.model_name] * len(model)))
     dictionaries = pa.Table.from_pylist([_dictionary(holder[t], t) for t in layers])
     of = pa.table({"source": dictionaries.column("id"), "target": [tracer.model_name] * len(layers)})
+    features = conform("Feature", pa.concat_tables([_features(holder[t], t, sources.get(t)) for t in layers]))
+    latents = pa.table({"source": features.column("id"), "target": features.column("dictionary")})
     return {
         "Model": conform("Model", model),
         "Dictionary": conform("Dictionary", dictionaries),
         "Dictionary-OF-Model": conform("Dictionary-OF-Model", of),
-        "Feature": conform("Feature", pa.concat_tables([_features(holder[t], t, sources.get(t)) for t in layers])),
+        "Feature": features,
+        "Feature-OF-Dictionary": conform("Feature-OF-Dictionary", latents),
         "Cohort": tracer.cohort.record(),
     }
 

@@ -21,16 +21,21 @@ VERBS = {
     "check": "Check cells, model and dictionaries: everything that could invalidate a study.",
     "train": "Train TopK SAEs on the activations of your model and cells.",
     "trace": "Ablate every active feature of a layer and measure all later layers.",
+    "import": "Make published results a run and a graph: feature atlases, maps, circuit edges, attribution graphs.",
     "load": "Bring runs that are on disk into the graph; exactly once.",
     "annotate": "Name features by GO, Reactome, TRRUST and your gene sets, beside a matched null.",
     "analyse": "Degrees, hubs, heavy tail and annotation bias of a trace run.",
+    "genesets": "Fetch gene-set libraries, each with its licence.",
+    "match": "Link features of other layers and models that fire on the same genes.",
     "ablate": "Ablate pairs of features together and test their interaction.",
     "steer": "Scale a feature's activation and read what the model predicts.",
     "report": "Write the report: one self-contained HTML page.",
     "query": "Ask a catalogue question, or Cypher of your own.",
+    "export": "Write a run or a part of the graph for other tools.",
     "db": "Start, stop, dump, load and check the Neo4j of a study.",
     "runs": "List, compare and delete runs.",
 }
+_MODULES = {"import": "importing", "export": "exporting"}  # the others are called as their verb
 
 
 class LazyVerbs(click.Group):
@@ -44,7 +49,7 @@ class LazyVerbs(click.Group):
         """Load one verb."""
         if cmd_name not in VERBS:
             return None
-        return importlib.import_module(f"scircuit.cli.{cmd_name}").command
+        return importlib.import_module(f"scircuit.cli.{_MODULES.get(cmd_name, cmd_name)}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
         """List verbs without importing them."""

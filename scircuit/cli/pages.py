@@ -53,6 +53,8 @@ def options_page() -> str:
     verbs = {
         "check": settings.CheckConfig, "train": settings.TrainConfig, "trace": settings.TraceConfig, "annotate": settings.AnnotateConfig,
         "analyse": settings.AnalyseConfig, "ablate": settings.AblateConfig, "steer": settings.SteerConfig, "db start": settings.ServerConfig,
+        **{f"import {kind}": config for kind, config in settings.IMPORTS.items()},
+        "match": settings.MatchConfig, "export": settings.ExportConfig, "genesets fetch": settings.GenesetsConfig,
     }  # fmt: skip
     for verb, config in verbs.items():
         lines += [f"## {verb}", "", (config.__doc__ or "").strip(), ""]

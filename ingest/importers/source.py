@@ -1,0 +1,64 @@
+"""What an importer gives: everything that is needed to write its records, read and checked before the first of them is written.
+
+An importer is a function ``read(options, gene_ids) -> Source``, with gene symbol -> Ensembl id. It raises before anything is stored when a file is damaged or does not fit; what it can
+mend or leave out it counts in `Source.notes`. After that, `Source.units` gives tables that can be written one after the other, so that
+an import is whole or absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Tables = Callable[[], "Mapping[str, pa.Table]"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Published results, read and checked.
+
+    Attributes
+    ----------
+    format
+        Name of the format, such as ``atlas``.
+    name
+        Model and dictionary set whose features are described: ``geneformer-v2-316m/k562-x4-k32``.
+    files
+        File name -> sha256: with the options, what makes the run what it is.
+    units
+        Unit name -> function that gives its tables by kind. The ``run`` column is filled in when they are stored.
+    origin
+        Where the files come from, as far as they say.
+    lacks
+        What the source does not give, of `ingest.importers.lacks.MEANING`.
+    cap
+        Most edges that it kept of each source feature and layer; 0 where it kept all.
+    rule
+        Rule by which it chose its edges.
+    findings
+        Numbers for the manifest.
+    sentences
+        What may be said, for people.
+    notes
+        What was missing, mended or left out, with counts.
+    """
+
+    format: str
+    name: str
+    files: Mapping[str, str]
+    units: Mapping[str, Tables]
+    origin: str = ""
+    lacks: tuple[str, ...] = ()
+    cap: int = 0
+    rule: str = ""
+    findings: Mapping[str, Any] = field(default_factory=dict)
+    sentences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Properties of the Run node."""
+        return {"method": "imported", "format": self.format, "origin": self.origin, "lacks": list(self.lacks), "cap": self.cap, "rule": self.rule}

@@ -1,0 +1,84 @@
+"""``scircuit import``: published results become a run and a graph in one command."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scircuit.cli.command import verb_command
+from scircuit.cli.console import say
+from scircuit.cli.options import build, plain
+from scircuit.cli.results import RunResult
+from scircuit.cli.running import active_run
+from scircuit.run import Study
+from scircuit.settings import DEFAULT_STUDY, IMPORTS, UserError
+
+READERS = {"atlas": "ingest.importers.atlas", "map": "ingest.importers.map", "edges": "ingest.importers.edges", "graph": "ingest.importers.graph"}
+
+
+def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any) -> RunResult:
+    """Import published results: an ``atlas`` of features, a ``map`` of an exhaustive study, ``edges`` of a circuit study, or an attribution ``graph``.
+
+    Nothing is written before every file has been read and checked. Importing the same files again changes nothing.
+
+    Raises
+    ------
+    UserError
+        If a file is damaged or of another format, or another import of the study has the same name with other files.
+    """
+    if kind not in READERS:
+        raise UserError(f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}")
+    config = config or build(IMPORTS[kind], options)
+    place = Study(Path(study))
+    source = importlib.import_module(READERS[kind]).read(config, _gene_ids())
+    _refuse_same_name(place, source)
+    if not quiet:
+        for note in source.notes:
+            say(f"  {note}")
+    inputs = {"format": source.format, "name": source.name, "files": dict(sorted(source.files.items()))}
+    identity = {k: v for k, v in plain(config).items() if k not in ("path", "terms")}
+    with active_run(place, "import", plain(config), inputs, identity=identity, database=database, record=source.record()) as run:
+        new = not run.finished
+        if new:
+            for unit, tables in source.units.items():
+                run.write(unit, tables())
+            findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
+            run.conclude({**findings, "sentences": list(source.sentences), "notes": list(source.notes)})
+    found = dict(run.store.manifest.findings)
+    return RunResult(run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new)
+
+
+def _gene_ids() -> dict[str, str]:
+    """Gene symbol -> Ensembl id, of every human gene known here."""
+    from tracing.vocabulary import geneformer_v2
+
+    known = geneformer_v2()
+    return {**known.outside, **known.symbol_to_ensembl}
+
+
+def _refuse_same_name(study: Study, source: Any) -> None:
+    """Two sources of one format and name with different files would mix their properties on the same nodes."""
+    for manifest in study.manifests():
+        known = manifest.inputs
+        if manifest.verb != "import" or (known.get("format"), known.get("name")) != (source.format, source.name):
+            continue
+        changed = sorted(f for f in {*known["files"], *source.files} if known["files"].get(f) != source.files.get(f))
+        if changed:
+            raise UserError(
+                f"study {study.root} holds another {source.format} called {source.name} (run {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
+                f"give this one another name (--dictionary-name), or delete the other: scircuit runs delete {manifest.run}",
+            )
+
+
+@click.group("import", help=(import_.__doc__ or "").split("\n")[0])
+def command() -> None:
+    """Import published results."""
+
+
+for _kind, _config in IMPORTS.items():
+    command.add_command(
+        verb_command(_kind, _config, lambda config, study, kind=_kind, **more: import_(kind, config, study, **more), paths=(("path",),))
+    )
