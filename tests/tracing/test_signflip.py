@@ -101,6 +101,24 @@ def test_many_tests_of_many_cells_have_few_distinct_p_and_none_is_smaller_than_i
     np.testing.assert_array_less(_approximate_alone(effects) * (1 - 1e-8), p)
 
 
+@pytest.mark.parametrize("k", [24, 40, 100, 300])
+@pytest.mark.parametrize("kind", ["normal", "heavy", "cauchy", "one large"])
+def test_listing_fewer_signs_changes_no_p_that_matters(k, kind):
+    rng = np.random.default_rng(k)
+    x = {"normal": rng.normal(size=(400, k)), "heavy": rng.standard_t(3, (400, k)), "cauchy": rng.standard_cauchy((400, k)), "one large": rng.normal(size=(400, k))}[kind]
+    if kind == "one large":
+        x[:, 0] *= 20
+    x = x + rng.uniform(0, 4 / k**0.5, (400, 1))
+    a, s = np.sort(np.abs(x), axis=1), np.abs(x.sum(1))
+    all_listed = signflip._edgeworth(a, s, 10)
+    found = signflip._approximate(a, s)
+    asked = (all_listed > 1e-4) & (all_listed < 0.2)
+    assert asked.sum() > 40
+    np.testing.assert_allclose(found[asked], all_listed[asked], rtol=0.01)
+    listed = signflip._to_list(a, s)
+    assert (listed < 10).mean() > (0.5 if k >= 100 and kind == "normal" else 0)
+
+
 def _approximate_alone(effects):
     a = np.sort(np.abs(effects), axis=1)
     return signflip._approximate(a, np.abs(effects.sum(1)))
