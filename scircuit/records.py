@@ -217,7 +217,8 @@ NODES: dict[str, NodeType] = {
             _p("name", "str", "caption"), _p("layer", "int", "0-based layer"), _p("size", "int", "features"),
             _p("method", "str", "how the group was found"), _p("index", "int", "number of the group within its layer"),
             _p("top_terms", "str[]", "commonest terms of its features"), _p("genes", "str[]", "genes that many of its features share"),
-            _p("overlap", "float", "mean Jaccard overlap of its features' genes", "share"), _RUN,
+            _p("overlap", "float", "mean Jaccard overlap of its features' genes", "share"),
+            _p("firing_rate", "float", "mean firing rate of its features, as published", "share"), _RUN,
         ), color="#A3B18A"),
         NodeType("CellType", "A cell type.", (_p("name", "str", "caption"), _p("cells", "int", "cells")), color="#E07A5F"),
         NodeType("Tissue", "A tissue.", (_p("name", "str", "caption"), _p("cells", "int", "cells")), color="#F2CC8F"),
@@ -226,6 +227,7 @@ NODES: dict[str, NodeType] = {
             _p("is_tf", "bool", "is the target a transcription factor"), _p("responding", "int", "responding features, as published", "features"),
             _p("specific", "int", "responding features whose genes hold the target or one it regulates, as published", "features"),
             _p("top_features", "int", "features listed with an effect, as published", "features"),
+            _p("regulated", "int", "genes that the target regulates in TRRUST, as published", "genes"),
         ), color="#81B29A"),
         NodeType("Cohort", "The cells used by a run; row ids and barcodes are in the run's manifest.", (
             _p("name", "str", "caption"), _p("file", "str", "file name"), _p("sha256", "str", "hash of the file"),

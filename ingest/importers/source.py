@@ -45,6 +45,8 @@ class Source:
         What may be said, for people.
     notes
         What was missing, mended or left out, with counts.
+    uses
+        Node label -> ids that the Run used: Model, Dictionary, Cohort, GeneSetLibrary. The units give the nodes.
     """
 
     format: str
@@ -58,6 +60,7 @@ class Source:
     findings: Mapping[str, Any] = field(default_factory=dict)
     sentences: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    uses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """Properties of the Run node."""

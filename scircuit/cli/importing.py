@@ -12,7 +12,7 @@ from scircuit.cli.command import verb_command
 from scircuit.cli.console import say
 from scircuit.cli.options import build, plain
 from scircuit.cli.results import RunResult
-from scircuit.cli.running import active_run
+from scircuit.cli.running import active_run, links
 from scircuit.run import Study
 from scircuit.settings import DEFAULT_STUDY, IMPORTS, UserError
 
@@ -45,6 +45,7 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
         if new:
             for unit, tables in source.units.items():
                 run.write(unit, tables())
+            run.write("used", {k: t for label, ids in source.uses.items() for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()})
             findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
             run.conclude({**findings, "sentences": list(source.sentences), "notes": list(source.notes)})
     found = dict(run.store.manifest.findings)
