@@ -8,7 +8,7 @@ edges of the sampled sources,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -62,6 +62,31 @@ def condition(tracer: Tracer, effects: np.ndarray, active: np.ndarray, rule: Rul
     return Condition(tests, edge, legacy_rule(tests.d, tests.n, tests.n_pos), largest)
 
 
+def without_effects(tracer: Tracer, c: Condition, edges: np.ndarray) -> Condition:
+    """What is needed of a condition once its effects are gone: tests that are stored or counted, and those beside the `edges` of the sources."""
+    tests = c.tests
+    chosen = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | c.calibrated | np.isin(_pairs(tests, tracer.n_targets), edges))
+    few = Tests(*(column[chosen] for column in tests[:-1]), given=_NOTHING)
+    return Condition(few, c.calibrated[chosen], c.legacy[chosen], c.largest)
+
+
+_NOTHING = (np.zeros((0, 0, 0)), np.zeros((0, 0), bool), np.zeros(0))
+
+
+def edges_of(real: Condition, targets: int) -> np.ndarray:
+    """Calibrated edges as numbers of pairs."""
+    return _pairs(real.tests, targets)[real.calibrated]
+
+
+def joined(parts: Sequence[Condition], sources: Sequence[int]) -> Condition:
+    """One condition of the parts of a sample, of which part i has ``sources[i]`` sources."""
+    start = np.cumsum([0, *sources[:-1]])
+    moved = [c.tests._replace(source=c.tests.source + first) for c, first in zip(parts, start, strict=True)]
+    tests = Tests(*(np.concatenate(columns) for columns in zip(*(t[:-1] for t in moved), strict=True)), given=_NOTHING)
+    largest = {t: max(c.largest[t] for c in parts) for t in parts[0].largest}
+    return Condition(tests, np.concatenate([c.calibrated for c in parts]), np.concatenate([c.legacy for c in parts]), largest)
+
+
 def compare(real: Condition, control: Condition, columns: slice, targets: int) -> dict[str, float | None]:
     """``relative_size`` and ``larger_share`` of one control over the edges into one layer."""
     edges = real.calibrated & real.within(columns)
@@ -76,12 +101,12 @@ def edge_table(tracer: Tracer, features: np.ndarray, real: Condition, controls: 
     import pyarrow as pa
 
     targets = tracer.n_targets
-    kept = _pairs(real.tests, targets)[real.calibrated]
+    edges = edges_of(real, targets)
     sources = np.array([str(tracer.address(tracer.layer, f)) for f in features], dtype=object)
     tables = []
     for name, c in controls.items():
         tests = c.tests
-        stored = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | np.isin(_pairs(tests, targets), kept))
+        stored = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | np.isin(_pairs(tests, targets), edges))
         columns = {
             "source": sources[tests.source[stored]], "target": tracer.target_names[tests.target[stored]], "run": [tracer.run] * len(stored),
             "control": [name] * len(stored), "n": tests.n[stored], "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],

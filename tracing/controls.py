@@ -5,18 +5,31 @@ random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per 
 feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where and as strongly as f fires
 passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: what is seen with no block computing
 split_half        do edges keep sign and p <= 0.05 in both halves of the cells; the edges of either half are half_even and half_odd
+
+The sample is taken in parts whose effects fit the plan's share of the memory; of each part only the tests that are stored or counted stay.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from scircuit.records import conform
-from tracing.control_edges import KIND, Condition, Rule, compare, condition, edge_table
+from tracing.control_edges import (
+    KIND,
+    Condition,
+    Rule,
+    compare,
+    condition,
+    edge_table,
+    edges_of,
+    joined,
+    without_effects,
+)
 from tracing.control_edits import random_directions, swapped_directions
 
 if TYPE_CHECKING:
@@ -26,6 +39,8 @@ if TYPE_CHECKING:
     from tracing.effects import Effects, Progress
     from tracing.engine import Tracer
 
+DIRECTIONS = {"random_direction": random_directions, "feature_swap": swapped_directions}
+_ARRAYS = 4  # effects, pass-through and copies of them that are held at once
 _OTHER_SHAPES = 3  # sources whose zero edit is also run one by one and in half batches
 
 
@@ -35,6 +50,16 @@ class ControlResult:
 
     tables: dict[str, pa.Table]
     numbers: dict[str, Any]
+
+
+class _Part(NamedTuple):
+    """Some sources of the sample: their edges, those of their controls, and what needs their effects."""
+
+    real: Condition
+    controls: dict[str, Condition]
+    halves: np.ndarray  # of each calibrated edge, in how many halves of the cells it holds
+    means: tuple[np.ndarray, np.ndarray]  # [sources, targets] mean effect and mean pass-through
+    above: int  # zero edits above the floor
 
 
 def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -> ControlResult:
@@ -51,54 +76,87 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
     """
     rng = np.random.default_rng([tracer.config.seed, tracer.layer])
     features = np.sort(rng.choice(tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False))
-    own = tracer.dictionaries[tracer.layer].columns(torch.as_tensor(features, device=tracer.adapter.device))
-    finished = [0, 0]
+    total, finished, edges = 4 * int((tracer.ablation.counts[features] > 0).sum()), 0, 0
+    groups = np.array_split(features, -(-len(features) // tracer.plan.tile(len(tracer.cells), _ARRAYS * tracer.n_targets)))
+    parts: list[_Part] = []
+    for group in groups:
+
+        def report(done: int, before: int = finished, found: int = edges) -> None:
+            if progress:
+                progress(before + done, total, found)
+
+        parts.append(_part(tracer, group, rule, report))
+        finished += 4 * int((tracer.ablation.counts[group] > 0).sum())
+        edges += sum(int(parts[-1].controls[name].calibrated.sum()) for name in DIRECTIONS)
+    sizes = [len(group) for group in groups]
+    real = joined([part.real for part in parts], sizes)
+    controls = {name: joined([part.controls[name] for part in parts], sizes) for name in parts[0].controls}
+    _other_shapes(tracer, features, controls["zero_edit"])
+    halves = np.concatenate([part.halves for part in parts])
+    means = np.concatenate([part.means[0] for part in parts]), np.concatenate([part.means[1] for part in parts])
+    tables = _nodes(tracer, features, means, halves, real, controls)
+    tables[KIND] = edge_table(tracer, features, real, controls, rule)
+    return ControlResult(tables, _numbers(tracer, features, halves, real, controls) | {"zero_edit_above_floor": sum(part.above for part in parts)})
+
+
+def _part(tracer: Tracer, features: np.ndarray, rule: Rule, report: Callable[[int], None]) -> _Part:
+    own = _own(tracer, features)
+    finished = 0
 
     def effects(directions: Tensor | None, keep: bool = False) -> Effects:
-        def report(done: int, total: int, _edges: int) -> None:
-            if progress:
-                progress(finished[0] + done, 4 * total, finished[1])
-
-        found = tracer.effects(features, directions, report, keep_passthrough=keep)
-        finished[0] += int(found.active.sum())
+        nonlocal finished
+        found = tracer.effects(features, directions, lambda done, _total, _edges: report(finished + done), keep_passthrough=keep)
+        finished += int(found.active.sum())
         return found
 
     found = effects(None, keep=True)
     assert found.passed is not None
     real = condition(tracer, found.effects, found.active, rule)
+    halves, edges = real.tests.halves(real.calibrated), edges_of(real, tracer.n_targets)
+    n = np.maximum(found.active.sum(1), 1)[:, None]
+    means = found.effects.sum(1, dtype=np.float64) / n, found.passed.sum(1, dtype=np.float64) / n
     even = np.arange(found.active.shape[1]) % 2 == 0
+    controls: dict[str, Condition] = {}
+
+    def add(name: str, values: np.ndarray, active: np.ndarray) -> None:
+        controls[name] = without_effects(tracer, condition(tracer, values, active, rule), edges)
+
+    add("passthrough", found.passed, found.active)
+    add("half_even", found.effects, found.active & even)
+    add("half_odd", found.effects, found.active & ~even)
+    real = without_effects(tracer, real, edges)
+    del found
     nothing = effects(torch.zeros_like(own))
-    controls = {
-        "zero_edit": condition(tracer, nothing.effects, nothing.active, rule),
-        "passthrough": condition(tracer, found.passed, found.active, rule),
-        "half_even": condition(tracer, found.effects, found.active & even, rule),
-        "half_odd": condition(tracer, found.effects, found.active & ~even, rule),
-    }
-    _other_shapes(tracer, features, own, controls["zero_edit"])
-    for name, directions in (("random_direction", random_directions), ("feature_swap", swapped_directions)):
-        changed = effects(directions(tracer, features, own))
-        controls[name] = condition(tracer, changed.effects, changed.active, rule)
-        finished[1] += int(controls[name].calibrated.sum())
-    tables = _nodes(tracer, features, found, real, controls)
-    tables[KIND] = edge_table(tracer, features, real, controls, rule)
+    add("zero_edit", nothing.effects, nothing.active)
     above = int((np.abs(nothing.effects) > tracer.floors).sum())
-    return ControlResult(tables, _numbers(tracer, features, real, controls) | {"zero_edit_above_floor": above})
+    del nothing
+    for name, directions in DIRECTIONS.items():
+        changed = effects(directions(tracer, features, own))
+        add(name, changed.effects, changed.active)
+    return _Part(real, controls, halves, means, above)
 
 
-def _other_shapes(tracer: Tracer, features: np.ndarray, own: Tensor, zero: Condition) -> None:
+def _own(tracer: Tracer, features: np.ndarray) -> Tensor:
+    return tracer.dictionaries[tracer.layer].columns(torch.as_tensor(features, device=tracer.adapter.device))
+
+
+def _other_shapes(tracer: Tracer, features: np.ndarray, zero: Condition) -> None:
     """Largest zero edit in batches of other sizes too: their arithmetic may differ."""
+    few, nothing = features[:_OTHER_SHAPES], torch.zeros_like(_own(tracer, features[:_OTHER_SHAPES]))
     for pairs in {1, max(1, tracer.plan.pairs // 2)} - {tracer.plan.pairs}:
-        few = tracer.effects(features[:_OTHER_SHAPES], torch.zeros_like(own[:_OTHER_SHAPES]), batch=pairs)
+        found = tracer.effects(few, nothing, batch=pairs)
         for t in tracer.targets:
-            zero.largest[t] = max(zero.largest[t], float(np.abs(few.effects[:, :, tracer.columns(t)]).max()))
+            zero.largest[t] = max(zero.largest[t], float(np.abs(found.effects[:, :, tracer.columns(t)]).max()))
 
 
-def _nodes(tracer: Tracer, features: np.ndarray, found: Effects, real: Condition, controls: dict[str, Condition]) -> dict[str, pa.Table]:
+def _nodes(
+    tracer: Tracer, features: np.ndarray, means: tuple[np.ndarray, np.ndarray], in_halves: np.ndarray, real: Condition, controls: dict[str, Condition]
+) -> dict[str, pa.Table]:
     """A ``Control`` for every kind and layer pair, their provenance, and the degrees of the sampled sources."""
     import pyarrow as pa
 
     halves = np.zeros(len(real.calibrated), np.int64)
-    halves[real.calibrated] = real.tests.halves(np.flatnonzero(real.calibrated))
+    halves[real.calibrated] = in_halves
     rows = []
     for t in tracer.targets:
         columns = tracer.columns(t)
@@ -112,7 +170,7 @@ def _nodes(tracer: Tracer, features: np.ndarray, found: Effects, real: Condition
             inside = c.within(columns)
             rows.append(base | _named(tracer, kind, t) | compare(real, c, columns, tracer.n_targets) | {
                 "control_edges": int((c.calibrated & inside).sum()), "control_edges_legacy": int((c.legacy & inside).sum()),
-                "max_abs_effect": c.largest[t], "agreement": _correlation(found, columns) if kind == "passthrough" else None,
+                "max_abs_effect": c.largest[t], "agreement": _correlation(means, columns) if kind == "passthrough" else None,
             })  # fmt: skip
         both = halves[edges] == 2
         rows.append(base | _named(tracer, "split_half", t) | {
@@ -132,20 +190,17 @@ def _named(tracer: Tracer, kind: str, target: int) -> dict[str, str]:
     return {"id": f"{tracer.run}/control/{kind}/{pair}", "name": f"{kind} {pair}", "control": kind}
 
 
-def _correlation(found: Effects, columns: slice) -> float | None:
+def _correlation(means: tuple[np.ndarray, np.ndarray], columns: slice) -> float | None:
     """Correlation of mean effect and mean pass-through over the (source, target) pairs where either is not zero."""
-    assert found.passed is not None
-    n = np.maximum(found.active.sum(1), 1)[:, None]
-    x, y = (a[:, :, columns].sum(1, dtype=np.float64) / n for a in (found.effects, found.passed))
+    x, y = (m[:, columns] for m in means)
     some = (x != 0) | (y != 0)
     usable = some.sum() > 2 and x[some].std() > 0 and y[some].std() > 0
     return float(np.corrcoef(x[some], y[some])[0, 1]) if usable else None
 
 
-def _numbers(tracer: Tracer, features: np.ndarray, real: Condition, controls: dict[str, Condition]) -> dict[str, Any]:
+def _numbers(tracer: Tracer, features: np.ndarray, halves: np.ndarray, real: Condition, controls: dict[str, Condition]) -> dict[str, Any]:
     size = len(features)
     own, random, swap, even, odd = (c.degrees(size) for c in (real, *(controls[k] for k in ("random_direction", "feature_swap", "half_even", "half_odd"))))
-    halves = real.tests.halves(np.flatnonzero(real.calibrated))
     raw, adjusted = hub_replication(even, odd, tracer.ablation.counts[features].sum(1))
     return {
         "sources": size, "zero_edit_max": max(controls["zero_edit"].largest.values()), "zero_edit_floor": float(tracer.floors.max()),
