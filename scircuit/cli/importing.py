@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,12 @@ from scircuit.cli.command import verb_command
 from scircuit.cli.console import say
 from scircuit.cli.options import build, plain
 from scircuit.cli.results import RunResult
-from scircuit.cli.running import active_run, links
+from scircuit.cli.running import ActiveRun, active_run, links
 from scircuit.run import Study
 from scircuit.settings import DEFAULT_STUDY, IMPORTS, UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 READERS = {"atlas": "ingest.importers.atlas", "map": "ingest.importers.map", "edges": "ingest.importers.edges", "graph": "ingest.importers.graph"}
 
@@ -45,11 +48,20 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
         if new:
             for unit, tables in source.units.items():
                 run.write(unit, tables())
+            run.write("provenance", _provenance(run))
             run.write("used", {k: t for label, ids in source.uses.items() for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()})
             findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
             run.conclude({**findings, "sentences": list(source.sentences), "notes": list(source.notes)})
     found = dict(run.store.manifest.findings)
     return RunResult(run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new)
+
+
+def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
+    """Imported interventions and controls come from this run, whose id no importer knows."""
+    import pyarrow as pa
+
+    ids = {label: run.store.tables(label).column("id") for label in ("Intervention", "Control")}
+    return {f"{label}-FROM-Run": pa.table({"source": found, "target": pa.repeat(run.id, len(found))}) for label, found in ids.items()}
 
 
 def _gene_ids() -> dict[str, str]:
