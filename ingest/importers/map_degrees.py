@@ -26,7 +26,6 @@ FILES = (
     "revision/P1_calibration/per_feature.json", "revision/P1_calibration/summary.json", "revision/P1_calibration/threshold_sweep.json",
     "revision/P4_tail/tail_fit_raw.json", "revision/P5_annotation/annotation_enrichment_raw.json",
 )  # fmt: skip
-_NO_LABEL = "unannotated"
 _HALF_PRECISION = 2  # largest change of a degree through half precision, as published
 
 
@@ -71,17 +70,17 @@ def _summary(found: Degrees, path: Path) -> int:
     largest = whole(data["max_edges"], f"{path.name}: max_edges")
     if degrees != sorted(degrees, reverse=True) or (degrees and degrees[0] != largest):
         raise UserError(f"{path.name}: the hubs are not in descending order from {largest:,} edges", "fetch the file again")
+    labels: dict[str, str] = {}  # a finding only: the atlas of the same features labels them by another order of the same terms
     for rank, (hub, degree) in enumerate(zip(hubs, degrees, strict=True), start=1):
         row = found.features[layer, whole(hub["feature_idx"], f"{path.name}: feature_idx")]
         row |= {"out_degree_legacy": degree, "degree_rank": rank}
         if "n_cells_active" in hub:
             row["cells_active"] = whole(hub["n_cells_active"], f"{path.name}: n_cells_active")
-        if hub.get("label") and hub["label"] != _NO_LABEL:
-            row["published_label"] = str(hub["label"])
+        labels[str(hub["feature_idx"])] = str(hub.get("label", ""))
     zero = whole(data["n_zero_edge_features"], f"{path.name}: n_zero_edge_features")
     found.findings |= {
         "source_layers": [layer], "sources": sources, "edges_legacy": total, "mean_degree": total / sources if sources else None,
-        "median_degree": number(data.get("median_edges_per_feature", 0.0), f"{path.name}: median"), "max_degree": largest, "sources_without_edge": zero,
+        "median_degree": number(data.get("median_edges_per_feature", 0.0), f"{path.name}: median"), "max_degree": largest, "sources_without_edge": zero, "hub_labels": labels,
     }  # fmt: skip
     found.sentences.append(
         f"{total:,} edges of {sources:,} features of layer {layer} by the published rule: mean {total / max(sources, 1):.1f}, largest {largest:,}, {zero} features without any"

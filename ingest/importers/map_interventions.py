@@ -82,8 +82,6 @@ def _triplet(found: Interventions, model: str, dictionary: str, name: str, data:
         given = fields(data[f"feature_{role}"], ("layer", "idx"), f"triplet {name}: {role}")
         key = (whole(given["layer"], f"triplet {name}: layer"), whole(given["idx"], f"triplet {name}: idx"))
         members[role] = Address(model, dictionary, *key)
-        if given.get("label") and given["label"] != "unannotated":
-            found.features[key]["published_label"] = str(given["label"])
     target, tested = whole(data["target_layer"], f"triplet {name}: target_layer"), whole(data["n_significant"]["any"], f"triplet {name}: n_significant")
     if target <= max(a.layer for a in members.values()):
         raise UserError(f"triplet {name} reads layer {target}, which is not later than its features", "check that it is the right file")
