@@ -13,7 +13,7 @@ from scircuit.settings import UserError
 __all__ = ["FOLDERS", "Column", "Parameter", "Query", "catalogue_page", "find", "load_catalogue"]
 
 FOLDER = Path(__file__).parent / "cypher"
-FOLDERS = ("Start here", "Hubs", "Features", "Edges", "Paths", "Regulation", "Interventions", "Runs and controls")
+FOLDERS = ("Start here", "Hubs", "Features", "Knowledge", "Edges", "Paths", "Regulation", "Interventions", "Runs and controls")
 
 
 @cache

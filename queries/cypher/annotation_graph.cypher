@@ -4,7 +4,8 @@
 // question: Which genes and terms is this feature about?
 // shape: graph
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the term, or its adjusted p as published
+// param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the feature has any, else published
 // param genes: int = 20 (1..100) -- genes drawn
 // param terms: int = 8 (1..40) -- terms drawn
 // column path: the path drawn
@@ -16,18 +17,19 @@ CALL (address) {
   UNION
   WITH address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY f.annotated DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
 }
-CALL (f) {
+WITH f, CASE WHEN $origin <> '' THEN $origin WHEN EXISTS { (f)-[:ENRICHED_FOR {origin: 'own'}]->() } THEN 'own' ELSE 'published' END AS origin
+CALL (f, origin) {
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)
   RETURN path ORDER BY l.rank LIMIT $genes
   UNION
   MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.q <= $q
+  WHERE e.q <= $q AND e.origin = origin
   RETURN path ORDER BY e.q, t.name LIMIT $terms
   UNION
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.q <= $q
+  WHERE e.q <= $q AND e.origin = origin
   WITH DISTINCT f, t, e ORDER BY e.q, t.name LIMIT $terms
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)-[:MEMBER_OF]->(t)
   WHERE l.rank <= $genes

@@ -4,14 +4,16 @@
 // question: What is this feature about: genes, terms with q, regulators?
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
+// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of own terms and cell types; published ones are shown as published
 // param limit: int = 20 (1..1000) -- most rows
 // column feature: address
 // column kind: gene, term, regulator, module or cell type
 // column rank: order within its kind
 // column name: symbol or name
 // column library: gene-set library
-// column q: Benjamini-Hochberg q
+// column q: Benjamini-Hochberg q; of a published term its adjusted p
+// column q_calibrated: own q against random lists matched to the feature
+// column origin: own or published
 // column odds_ratio: odds ratio
 // column overlap: genes shared with the term
 // column detail: shared genes; for a gene: firings and mean activation
@@ -23,37 +25,37 @@ CALL (address) {
   UNION
   WITH address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY f.annotated DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
 }
 CALL (f) {
   MATCH (f)-[l:LOADS_ON]->(g:Gene)
   WITH g, min(l.rank) AS rank, max(l.mean_activation) AS activation, max(l.fire_count) AS firings
-  RETURN 1 AS block, 'gene' AS kind, rank, g.symbol AS name, '' AS library, null AS q, null AS odds_ratio, null AS overlap,
-    [toString(firings) + ' firings', 'mean activation ' + toString(round(activation, 3))] AS detail
+  RETURN 1 AS block, 'gene' AS kind, rank, g.symbol AS name, '' AS library, null AS q, null AS q_calibrated, '' AS origin, null AS odds_ratio, null AS overlap,
+    CASE WHEN firings IS NULL THEN [] ELSE [toString(firings) + ' firings'] END + ['mean activation ' + toString(round(activation, 3))] AS detail
   ORDER BY rank, name LIMIT $limit
   UNION ALL
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.q <= $q
+  WHERE e.q <= $q OR e.origin = 'published'
   WITH t, e ORDER BY e.q, e.p
-  WITH t, head(collect(e)) AS e
-  RETURN 2 AS block, 'term' AS kind, null AS rank, t.name AS name, t.library AS library, e.q AS q, e.odds_ratio AS odds_ratio,
+  WITH t, e.origin AS origin, head(collect(e)) AS e
+  RETURN 2 AS block, 'term' AS kind, null AS rank, t.name AS name, t.library AS library, e.q AS q, e.q_calibrated AS q_calibrated, origin, e.odds_ratio AS odds_ratio,
     e.overlap AS overlap, e.genes AS detail
-  ORDER BY q, name LIMIT $limit
+  ORDER BY origin, q, name LIMIT $limit
   UNION ALL
   WITH f WHERE f.best_tf <> ''
-  RETURN 3 AS block, 'regulator' AS kind, 1 AS rank, f.best_tf AS name, 'TRRUST' AS library, f.best_tf_q AS q, null AS odds_ratio,
+  RETURN 3 AS block, 'regulator' AS kind, 1 AS rank, f.best_tf AS name, 'TRRUST' AS library, f.best_tf_q AS q, null AS q_calibrated, 'own' AS origin, null AS odds_ratio,
     null AS overlap, [] AS detail
   UNION ALL
   MATCH (f)-[:MEMBER_OF]->(m:Module)
-  RETURN DISTINCT 4 AS block, 'module' AS kind, null AS rank, m.name AS name, '' AS library, null AS q, null AS odds_ratio,
+  RETURN DISTINCT 4 AS block, 'module' AS kind, null AS rank, m.name AS name, '' AS library, null AS q, null AS q_calibrated, '' AS origin, null AS odds_ratio,
     m.size AS overlap, [m.method] AS detail
   LIMIT $limit
   UNION ALL
   MATCH (f)-[a:ACTIVE_IN]->(c:CellType)
   WHERE a.q <= $q
-  RETURN 5 AS block, 'cell type' AS kind, null AS rank, c.name AS name, '' AS library, a.q AS q, a.odds_ratio AS odds_ratio,
+  RETURN 5 AS block, 'cell type' AS kind, null AS rank, c.name AS name, '' AS library, a.q AS q, null AS q_calibrated, coalesce(a.origin, 'own') AS origin, a.odds_ratio AS odds_ratio,
     null AS overlap, [] AS detail
   ORDER BY q, name LIMIT $limit
 }
-WITH f, block, kind, rank, name, library, q, odds_ratio, overlap, detail ORDER BY block, rank, q, name
-RETURN f.id AS feature, kind, rank, name, library, q, odds_ratio, overlap, detail
+WITH f, block, kind, rank, name, library, q, q_calibrated, origin, odds_ratio, overlap, detail ORDER BY block, rank, origin, q, name
+RETURN f.id AS feature, kind, rank, name, library, q, q_calibrated, origin, odds_ratio, overlap, detail

@@ -3,7 +3,7 @@
 // folder: Runs and controls
 // question: Which runs does the graph hold?
 // shape: table
-// param verb: str = "" e.g. "trace" -- trace, annotate, analyse, ablate, steer; empty: all
+// param verb: str = "" e.g. "trace" -- trace, annotate, analyse, ablate, steer, import, match; empty: all
 // param limit: int = 50 (1..100000) -- most rows
 // column run: id
 // column verb: what it did

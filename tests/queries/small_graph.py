@@ -1,7 +1,9 @@
 """A small study for the queries: every kind of record, drawn at random with a seed, as the tables that runs would write.
 
 Two complete trace runs (layer 1 to layers 2 and 3; layer 2 to layer 3, the newer one), an interrupted one newer still,
-and the runs of annotate, analyse, ablate and steer. The expected answers are computed from these tables by pandas.
+and the runs of annotate, analyse, ablate and steer; beside them an imported atlas of another model with published annotations, what
+an imported map and an attribution graph leave (edges without counts), and a matching of features. The expected answers are computed
+from these tables by pandas.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from scircuit.run import Manifest
 MODEL, SET = "toy-model", "toy-set"
 OLD, NEW, BROKEN = "trace-0000000001", "trace-0000000002", "trace-0000000003"
 ANNOTATE, ANALYSE, ABLATE, STEER = "annotate-0000000001", "analyse-0000000001", "ablate-0000000001", "steer-0000000001"
+ATLAS, IMPORTED, MATCH = "import-0000000001", "import-0000000002", "match-0000000001"
+OTHER, OTHER_SET, OTHER_LAYERS, OTHER_SIZE = "other-model", "other-set", (5, 6, 7), 10
+CELL_TYPES = ("T cell", "B cell", "erythroid cell", "club epithelial cell")
 SIZES = {1: 14, 2: 14, 3: 14}
 CELLS = 20
 SILENT = "toy-model/toy-set/L03/F0005"  # fires in no clean cell
@@ -31,6 +36,11 @@ TERMS = ("T cell activation", "regulation of T cell activation", "translation", 
 
 def address(layer: int, index: int) -> str:
     return str(Address(MODEL, SET, layer, index))
+
+
+def other(layer: int, index: int) -> str:
+    """Address of a feature of the imported atlas."""
+    return str(Address(OTHER, OTHER_SET, layer, index))
 
 
 def _edges(rng: np.random.Generator, sizes: dict[int, int], run: str, source_layer: int, target_layers: tuple[int, ...], density: float) -> pd.DataFrame:
@@ -78,8 +88,8 @@ def _features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFra
                 "dictionary": f"{MODEL}/{SET}/L{layer:02d}", "layer": layer, "index": index, "firing_rate": rate, "cells_active": int(rng.integers(5, 21)),
                 "mean_activation": float(rng.uniform(0.5, 3)) if key != SILENT else None, "traced": layer < 3, "alive": index != many - 1 or layer < 3,
                 "top_genes": [f"G{(index * 3 + k) % 40}" for k in range(4)], "label": TERMS[index % 6] if named else "", "label_library": "GO" if named else "",
-                "label_q": float(rng.uniform(0, 0.05)) if named else None, "annotated": bool(named), "terms": int(named), "annotatable_genes": int(rng.integers(0, 20)),
-                "best_tf": f"G{index}", "best_tf_q": float(rng.uniform(0, 1)), "out_degree": int(out.get(key, 0)), "in_degree": int(into.get(key, 0)),
+                "label_q": float(rng.uniform(0, 0.05)) if named else None, "label_null": 0.01 if named else None, "annotated": bool(named), "terms": int(named), "annotatable_genes": int(rng.integers(0, 20)),
+                "best_tf": f"G{index}", "best_tf_q": float(rng.uniform(0, 1)), "tf_share": (index % 5) / 5, "tf_share_q": 0.2, "out_degree": int(out.get(key, 0)), "in_degree": int(into.get(key, 0)),
                 "expected_degree": expected, "residual_degree": float(np.log((out.get(key, 0) + 1) / (expected + 1))) if layer < 3 else None,
                 "support_share": 0.5, "random_degree": int(rng.integers(0, 3)), "swap_degree": int(rng.integers(0, 3)),
                 "steering_slope": None, "steering_control": None,
@@ -153,7 +163,10 @@ def _runs() -> dict[str, pd.DataFrame]:
     runs = [
         row(OLD, "complete", "2026-01-01T00:00:00+00:00", live_tests=900, zero_edit_max=1e-7, edges=300, edges_calibrated=100, edges_legacy=120), row(NEW, "complete", "2026-01-02T00:00:00+00:00", live_tests=500, zero_edit_max=2e-7),
         row(BROKEN, "interrupted", "2026-01-03T00:00:00+00:00"), row(ANNOTATE, "complete", "2026-01-04T00:00:00+00:00", annotation_rate=0.5, null_annotation_rate=0.04),
-        row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"), row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"), row(STEER, "complete", "2026-01-07T00:00:00+00:00"),
+        row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"), row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"),
+        row(ATLAS, "complete", "2026-01-03T12:00:00+00:00", method="imported", format="atlas", origin="a web page", lacks=["p", "edges"], cap=0),
+        row(IMPORTED, "complete", "2026-01-03T13:00:00+00:00", method="imported", format="map", lacks=["n", "counts", "p", "all_edges"], cap=50, rule="|d| > 0.5", edges=20),
+        row(MATCH, "complete", "2026-01-08T00:00:00+00:00", method=None), row(STEER, "complete", "2026-01-07T00:00:00+00:00"),
     ]  # fmt: skip
     dictionaries = [
         {"id": f"{MODEL}/{SET}/L{layer:02d}", "name": f"{SET} L{layer:02d}", "model": MODEL, "set": SET, "layer": layer, "features": SIZES[layer], "k": 4, "rule": "topk",
@@ -183,6 +196,65 @@ def _runs() -> dict[str, pd.DataFrame]:
     }  # fmt: skip
 
 
+def _imported(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.DataFrame]:
+    """What an imported atlas of another model, imported edges and a matching leave; no published record has a p or a calibrated q."""
+    keys = [other(layer, index) for layer in OTHER_LAYERS for index in range(OTHER_SIZE)]
+    own = [address(layer, index) for layer in sizes for index in range(sizes[layer])]
+    features = pd.DataFrame([
+        {"id": k, "name": f"L{layer:02d}/F{i:04d}", "model": OTHER, "dictionary": f"{OTHER}/{OTHER_SET}/L{layer:02d}", "layer": layer, "index": i, "alive": i != OTHER_SIZE - 1,
+         "rare": i == 3, "fire_count": 40 if i == 3 else 4000 + i, "published_label": TERMS[i % 6] if i % 3 else "", "published_library": "GO_BP-atlas" if i % 3 else "",
+         "published_terms": int(rng.integers(1, 9)) if i % 3 else 0}
+        for k, layer, i in zip(keys, np.repeat(OTHER_LAYERS, OTHER_SIZE).tolist(), list(range(OTHER_SIZE)) * len(OTHER_LAYERS), strict=True)
+    ])  # fmt: skip
+    terms = pd.DataFrame([{"id": f"GO-atlas:{k}", "name": name, "library": "GO-atlas", "accession": f"GO:{k:07d}", "size": 6} for k, name in enumerate(TERMS)]
+                         + [{"id": "GO:9", "name": "lymphocyte activation", "library": "GO", "accession": "GO:0000009", "size": 30}]
+                         + [{"id": f"TRRUST:{g}", "name": f"{g} targets", "library": "TRRUST", "accession": g, "size": 9} for g in ("G1", "G2")])
+    published = [(key, f"GO-atlas:{t}", float(rng.uniform(0, 0.05)), float(rng.uniform(2, 99)), 2, ["G1", "G2"]) for key in [*keys, *own[:20]] for t in rng.permutation(6)[: rng.integers(0, 4)]]
+    again = [(key, f"GO:{t}", float(rng.uniform(0, 0.01)), float(rng.uniform(0, 0.1)), float(rng.uniform(0, 0.08)), float(rng.uniform(2, 9)), 2, ["G1"]) for key in keys[:12] for t in rng.permutation(6)[:2]]
+    regulated = [(key, f"TRRUST:{g}", float(rng.uniform(0, 0.01)), float(rng.uniform(0, 0.1)), float(rng.uniform(0, 0.08)), 3.0, 2, ["G9"]) for key in own[:8] for g in ("G1", "G2") if rng.random() < 0.6]
+    loads = [(key, f"ENSG{g:011d}", rank, float(12 - rank)) for key in keys for rank, g in enumerate(rng.permutation(40)[:5], 1)]
+    pairs = [(a, b) for a in keys for b in keys if a[-9:-6] < b[-9:-6] and rng.random() < 0.25]
+    across = [(a, b) for a in own for b in keys if rng.random() < 0.06] + [(a, b) for a, b in pairs if rng.random() < 0.3]
+    active = [(key, kind, float(rng.uniform(0, 0.08)), None if rng.random() < 0.2 else float(rng.uniform(1.5, 50))) for key in keys for kind in rng.permutation(CELL_TYPES)[:2]]
+    responds = [(key, f"knockdown {g}", float(rng.normal(0, 2)), int(rng.choice([0, 12, 900]))) for key in keys[:8] for g in ("G1", "G2") if rng.random() < 0.8]
+    edges = [(other(5, i), other(6, j), float(rng.normal()), float(rng.uniform(0.7, 1))) for i in range(4) for j in range(OTHER_SIZE) if rng.random() < 0.4]
+    members = [(key, f"{OTHER}/{OTHER_SET}/L{features.layer[k]:02d}/M{k % 2:02d}") for k, key in enumerate(keys)]
+    modules = sorted({m for _, m in members})
+    pair = ["source", "target"]
+    infinite = [a[3] is None for a in active]
+    return {
+        "Feature": features, "Term": terms,
+        "Dictionary": pd.DataFrame([{"id": f"{OTHER}/{OTHER_SET}/L{la:02d}", "name": f"{OTHER_SET} L{la:02d}", "model": OTHER, "set": OTHER_SET, "layer": la, "features": OTHER_SIZE} for la in OTHER_LAYERS]),
+        "Model": pd.DataFrame([{"id": OTHER, "name": OTHER, "layers": 9}]),
+        "Module": pd.DataFrame([{"id": m, "name": m[-7:], "layer": int(m[-6:-4]), "size": 5, "method": "coactivation", "index": int(m[-2:]), "top_terms": [TERMS[k % 6]], "run": ATLAS} for k, m in enumerate(modules)]),
+        "CellType": pd.DataFrame([{"id": c, "name": c, "cells": 40} for c in CELL_TYPES[1:]]),
+        "Tissue": pd.DataFrame([{"id": "lung", "name": "lung", "cells": 100}]),
+        "Perturbation": pd.DataFrame([{"id": f"knockdown {g}", "name": f"knockdown {g}", "gene": f"ENSG{k:011d}", "symbol": g, "is_tf": True} for k, g in ((1, "G1"), (2, "G2"))]),
+        "Feature-ENRICHED_FOR-Term": pd.concat([
+            pd.DataFrame(published, columns=[*pair, "q", "odds_ratio", "overlap", "genes"]).assign(run=ATLAS, library="GO-atlas", test="fisher_ov2_bh", origin="published"),
+            pd.DataFrame(again, columns=[*pair, "p", "q", "q_calibrated", "odds_ratio", "overlap", "genes"]).assign(run=ANNOTATE, library="GO", test="hypergeometric", origin="own"),
+            pd.DataFrame(regulated, columns=[*pair, "p", "q", "q_calibrated", "odds_ratio", "overlap", "genes"]).assign(run=ANNOTATE, library="TRRUST", test="hypergeometric", origin="own"),
+        ], ignore_index=True),
+        "Feature-LOADS_ON-Gene": pd.DataFrame(loads, columns=[*pair, "rank", "mean_activation"]).assign(run=ATLAS),
+        "Feature-CO_OCCURS-Feature": pd.DataFrame(pairs, columns=pair).assign(run=ATLAS, pmi=rng.uniform(3, 11, len(pairs)), method="pmi", rank=1),
+        "Feature-SAME_GENES-Feature": pd.DataFrame(across, columns=pair).assign(run=MATCH, overlap=rng.uniform(0.05, 0.9, len(across)), shared=rng.integers(1, 9, len(across)), p=0.001, q=rng.uniform(0, 0.02, len(across))),
+        "Feature-OF-Dictionary": pd.DataFrame([(r.id, r.dictionary) for r in features.itertuples()], columns=pair),
+        "Dictionary-NEXT-Dictionary": pd.DataFrame([(f"{OTHER}/{OTHER_SET}/L{la:02d}", f"{OTHER}/{OTHER_SET}/L{la + 1:02d}") for la in OTHER_LAYERS[:-1]], columns=pair),
+        "Dictionary-OF-Model": pd.DataFrame([(f"{OTHER}/{OTHER_SET}/L{la:02d}", OTHER) for la in OTHER_LAYERS], columns=pair),
+        "Term-IS_A-Term": pd.DataFrame([("GO:0", "GO:9"), ("GO:5", "GO:9"), ("GO:1", "GO:0")], columns=pair),
+        "Feature-MEMBER_OF-Module": pd.DataFrame(members, columns=pair).assign(run=ATLAS),
+        "Feature-ACTIVE_IN-CellType": pd.DataFrame([a[:4] for a in active], columns=[*pair, "q", "odds_ratio"]).assign(odds_infinite=infinite, cells=9, run=ATLAS, test="fisher", origin="published"),
+        "Feature-ACTIVE_IN-Tissue": pd.DataFrame([(k, "lung", 0.01, 3.0) for k in keys[::2]] + [(address(2, 0), "lung", 0.02, None)], columns=[*pair, "q", "odds_ratio"]).assign(
+            difference=[None] * len(keys[::2]) + [0.4], donors=[0] * len(keys[::2]) + [5], run=[ATLAS] * len(keys[::2]) + [ANNOTATE], origin=["published"] * len(keys[::2]) + ["own"]),
+        "Feature-RESPONDS_TO-Perturbation": pd.DataFrame(responds, columns=[*pair, "effect", "control_firings"]).assign(
+            degenerate=[r[3] < 200 for r in responds], cells=40, low=-1.0, high=1.0, run=ATLAS),
+        "Feature-AFFECTS-Feature": pd.DataFrame(edges, columns=[*pair, "d", "consistency"]).assign(run=IMPORTED),
+        "Feature-ATTRIBUTES_TO-Feature": pd.DataFrame([(other(6, i), other(7, i), 0.5 + i) for i in range(3)], columns=[*pair, "weight"]).assign(run=IMPORTED, mean=0.1, share=0.5, count=3),
+        "Run-USED-Dictionary": pd.DataFrame([(ATLAS, f"{OTHER}/{OTHER_SET}/L{la:02d}") for la in OTHER_LAYERS], columns=pair),
+        "Run-USED-Model": pd.DataFrame([(ATLAS, OTHER)], columns=pair), "Run-FROM-Run": pd.DataFrame([(MATCH, ATLAS), (MATCH, ANNOTATE)], columns=pair),
+    }  # fmt: skip
+
+
 def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.DataFrame]:
     """All records of the study, one frame for each kind; node frames first."""
     rng = np.random.default_rng(seed)
@@ -193,6 +265,11 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
     features.loc[features.id == address(2, 0), ["steering_slope", "steering_control"]] = [0.4, 0.02]
     found = {"Feature": features, **_runs(), **_annotation(rng, sizes), **interventions, "Feature-AFFECTS-Feature": edges}
     found["Feature-CONTROL_AFFECTS-Feature"] = _control_edges(np.random.default_rng([seed, 1]), edges)
+    calibrate = np.random.default_rng([seed, 3])
+    enriched = found["Feature-ENRICHED_FOR-Term"]
+    enriched["q_calibrated"] = np.where(calibrate.random(len(enriched)) < 0.9, enriched.q * calibrate.uniform(0.5, 2, len(enriched)), np.nan)
+    for kind, frame in _imported(np.random.default_rng([seed, 2]), sizes).items():
+        found[kind] = pd.concat([found[kind].dropna(axis=1, how="all"), frame.dropna(axis=1, how="all")], ignore_index=True) if kind in found else frame
     return dict(sorted(found.items(), key=lambda item: item[0] in records.RELATIONSHIPS))
 
 

@@ -1,0 +1,42 @@
+// name: cell_type_features
+// title: Features of a cell type
+// folder: Knowledge
+// question: Which features fire in this cell type, and not in that one?
+// shape: table
+// param cell_type: str e.g. "T cell" -- text in the name of the cell type
+// param tissue: str = "" e.g. "lung" -- and in this tissue; empty: any
+// param not_cell_type: str = "" e.g. "epithelial" -- but in no cell type with this text; empty: no such condition
+// param not_tissue: str = "" e.g. "kidney" -- and not in this tissue; empty: no such condition
+// param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
+// param q: float = 0.05 (0..1) -- largest q
+// param rare: int = 0 (0..1) -- 1: show features that fire at fewer than 100 positions as well
+// param limit: int = 30 (1..100000) -- most rows
+// column feature: address
+// column name: caption
+// column model: model
+// column layer: 0-based layer
+// column cell_types: the cell types
+// column q: smallest q among them
+// column odds_ratio: odds ratio of that one; empty where infinite or not tested so
+// column difference: difference of mean activation of that one, where it was tested so
+// column cells: cells of that one
+// column donors: donors that the test counts; 0: cells were counted
+// column origin: own or published
+// column label: best term
+// column published_label: as published
+// column top_genes: its first five genes
+// budget: $limit
+// note: Published tests count cells of few donors as independent: their q is too small.
+
+MATCH (c:CellType) WHERE toLower(c.name) CONTAINS toLower($cell_type)
+MATCH (f:Feature)-[a:ACTIVE_IN]->(c)
+WHERE a.q <= $q AND $model IN ['', f.model] AND ($rare = 1 OR NOT coalesce(f.rare, false))
+WITH f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
+WITH f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
+WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t:Tissue) WHERE toLower(t.name) CONTAINS toLower($tissue) AND b.q <= $q })
+  AND ($not_tissue = '' OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t:Tissue) WHERE toLower(t.name) CONTAINS toLower($not_tissue) AND b.q <= $q })
+  AND ($not_cell_type = '' OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d:CellType) WHERE toLower(d.name) CONTAINS toLower($not_cell_type) AND b.q <= $q })
+WITH f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
+RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, cell_types, a.q AS q, a.odds_ratio AS odds_ratio, a.difference AS difference,
+  a.cells AS cells, a.donors AS donors, origin, coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label,
+  COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank LIMIT 5 } AS top_genes

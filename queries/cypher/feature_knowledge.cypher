@@ -1,0 +1,156 @@
+// name: feature_knowledge
+// title: All about a feature
+// folder: Knowledge
+// question: What is known of this feature: genes, terms beside the published ones, regulators, cell types, counterparts and circuit?
+// shape: table
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
+// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
+// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
+// param limit: int = 8 (1..1000) -- most rows of a kind
+// column feature: address
+// column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to
+// column item: key of what is named
+// column name: symbol, name or caption
+// column library: gene-set library; for features, the model and dictionary set
+// column measure: what `value` measures
+// column value: the measure
+// column q: own Benjamini-Hochberg q
+// column q_calibrated: own q against random lists matched to the feature
+// column q_published: adjusted p as published
+// column overlap: shared genes, or cells
+// column origin: own, published, both or imported
+// column detail: shared genes and whatever else belongs to the row
+// column run: run that wrote it
+// budget: 22 * $limit
+// note: Terms of published annotations and own ones meet by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
+// note: Edges are those of every complete run, newest first where two hold the same edge; imported ones show whatever their source gives.
+
+WITH $feature AS address
+CALL (address) {
+  MATCH (f:Feature {id: address}) RETURN f
+  UNION
+  WITH address WHERE address = ''
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+}
+CALL (f) {
+  UNWIND [
+    {item: 'label', name: f.label, library: f.label_library, measure: 'random lists as good', value: f.label_null, q_calibrated: f.label_q, origin: 'own', key: [1]},
+    {item: 'label', name: f.published_label, library: f.published_library, measure: 'published entries', value: f.published_terms, origin: 'published', key: [2]},
+    {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, overlap: f.cells_active,
+      detail: CASE WHEN f.fire_count IS NOT NULL THEN [toString(f.fire_count) + ' firings'] ELSE [] END
+        + CASE WHEN f.rare THEN ['rare: what is said of it rests on little'] ELSE [] END + CASE WHEN f.alive = false THEN ['never fires'] ELSE [] END, key: [3]}
+  ] AS row
+  WITH row WHERE coalesce(row.name, '') <> ''
+  RETURN 1 AS block, 'feature' AS section, row
+  UNION ALL
+  MATCH (f)-[l:LOADS_ON]->(g:Gene)
+  WITH g, l ORDER BY l.rank
+  WITH g, head(collect(l)) AS l
+  WITH {item: g.id, name: g.symbol, measure: 'mean activation', value: l.mean_activation, run: l.run, key: [l.rank, g.symbol],
+    detail: ['rank ' + toString(l.rank)] + CASE WHEN l.fire_count IS NOT NULL THEN [toString(l.fire_count) + ' firings'] ELSE [] END} AS row
+  RETURN 2 AS block, 'gene' AS section, row ORDER BY row.key LIMIT $limit
+  UNION ALL
+  MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
+  OPTIONAL MATCH (run:Run {id: e.run})
+  WITH t, e ORDER BY run.started DESC
+  WITH t, e.origin AS origin, e.test AS test, head(collect(e)) AS e
+  WITH t.accession AS accession, collect(CASE WHEN origin = 'published' THEN {t: t, e: e} END) AS published,
+    collect(CASE WHEN origin <> 'published' THEN {t: t, e: e} END) AS own
+  UNWIND CASE WHEN size(own) > 0 THEN own ELSE published END AS shown
+  WITH shown.t AS t, shown.e AS e, size(own) > 0 AS mine, head(published) AS beside
+  WHERE beside IS NOT NULL OR coalesce(e.q_calibrated, e.q) <= $q
+  WITH CASE WHEN t.library STARTS WITH 'TRRUST' THEN 'regulator' ELSE 'term' END AS section, {
+    item: t.id, name: t.name, library: t.library, measure: CASE WHEN t.library STARTS WITH 'TRRUST' THEN 'odds ratio of its targets' ELSE 'odds ratio' END,
+    value: e.odds_ratio, q: CASE WHEN mine THEN e.q END, q_calibrated: CASE WHEN mine THEN e.q_calibrated END, q_published: beside.e.q, overlap: e.overlap,
+    origin: CASE WHEN NOT mine THEN 'published' WHEN beside IS NULL THEN 'own' ELSE 'both' END, run: e.run,
+    detail: CASE WHEN e.test IN ['hypergeometric', 'fisher_ov2_bh'] THEN [] ELSE [e.test + ' test'] END + coalesce(e.genes, []),
+    key: [CASE WHEN mine THEN 0 ELSE 1 END, coalesce(e.q_calibrated, e.q), e.q, t.name, e.test]} AS row ORDER BY row.key
+  WITH section, collect(row)[..$limit] AS rows
+  UNWIND rows AS row
+  RETURN CASE WHEN section = 'term' THEN 3 ELSE 4 END AS block, section, row
+  UNION ALL
+  MATCH (f)-[:LOADS_ON]->(g:Gene)<-[x:REGULATES]-(tf:Gene)
+  WITH DISTINCT tf, g, x ORDER BY g.symbol
+  WITH tf, count(DISTINCT g) AS genes, collect(g.symbol + ' ' + x.mode) AS detail
+  WITH {item: tf.id, name: tf.symbol, library: 'TRRUST', measure: 'top genes that it regulates', value: toFloat(genes), overlap: genes, detail: detail, key: [-genes, tf.symbol]} AS row
+  RETURN 5 AS block, 'regulator' AS section, row ORDER BY row.key LIMIT $limit
+  UNION ALL
+  MATCH (f)-[l:LOADS_ON]->(tf:Gene) WHERE tf.is_tf
+  WITH tf, min(l.rank) AS rank
+  WITH {item: tf.id, name: tf.symbol, library: 'TRRUST', measure: 'rank among the top genes', value: toFloat(rank), key: [rank, tf.symbol]} AS row
+  RETURN 6 AS block, 'regulator' AS section, row ORDER BY row.key LIMIT $limit
+  UNION ALL
+  WITH f WHERE f.tf_share IS NOT NULL
+  RETURN 7 AS block, 'regulator' AS section,
+    {item: 'all', name: 'transcription factors', library: 'TRRUST', measure: 'share of the top genes', value: f.tf_share, q: f.tf_share_q, key: [1]} AS row
+  UNION ALL
+  MATCH (f)-[a:ACTIVE_IN]->(c:CellType|Tissue)
+  WHERE a.q <= $q
+  OPTIONAL MATCH (run:Run {id: a.run})
+  WITH c, a ORDER BY run.started DESC
+  WITH c, a.origin AS origin, head(collect(a)) AS a
+  WITH c, collect(CASE WHEN coalesce(origin, 'own') = 'own' THEN a END) AS own, collect(CASE WHEN origin = 'published' THEN a END) AS published
+  WITH c, head(own) AS mine, head(published) AS beside, coalesce(head(own), head(published)) AS a
+  WITH CASE WHEN c:CellType THEN 'cell type' ELSE 'tissue' END AS section, {item: c.id, name: c.name,
+    measure: CASE WHEN a.difference IS NOT NULL THEN 'difference of mean activation' ELSE 'odds ratio' END, value: coalesce(a.difference, a.odds_ratio),
+    q: mine.q, q_published: beside.q, overlap: a.cells, origin: CASE WHEN mine IS NULL THEN 'published' WHEN beside IS NULL THEN 'own' ELSE 'both' END, run: a.run,
+    detail: CASE WHEN a.odds_infinite THEN ['infinite odds ratio'] ELSE [] END + CASE WHEN a.donors > 0 THEN [toString(a.donors) + ' donors'] ELSE [] END
+      + CASE WHEN a.test <> '' THEN [a.test] ELSE [] END,
+    key: [CASE WHEN mine IS NULL THEN 1 ELSE 0 END, a.q, c.name]} AS row ORDER BY row.key
+  WITH section, collect(row)[..$limit] AS rows
+  UNWIND rows AS row
+  RETURN CASE WHEN section = 'cell type' THEN 8 ELSE 9 END AS block, section, row
+  UNION ALL
+  MATCH (f)-[s:SAME_GENES]-(g:Feature)
+  OPTIONAL MATCH (run:Run {id: s.run})
+  WITH f, g, s ORDER BY run.started DESC
+  WITH f, g, head(collect(s)) AS s
+  WITH CASE WHEN f.model <> g.model THEN 'counterpart' ELSE 'same genes' END AS section, {item: g.id, name: g.name, library: coalesce(g.dictionary, ''),
+    measure: 'weighted overlap of genes', value: s.overlap, q: s.q, overlap: s.shared, origin: 'own', run: s.run,
+    detail: [x IN [g.label, g.published_label] WHERE coalesce(x, '') <> ''], key: [-s.overlap, g.id]} AS row ORDER BY row.key
+  WITH section, collect(row)[..$limit] AS rows
+  UNWIND rows AS row
+  RETURN CASE WHEN section = 'counterpart' THEN 10 ELSE 11 END AS block, section, row
+  UNION ALL
+  MATCH (f)-[b:MEMBER_OF]->(m:Module)
+  WITH DISTINCT m, b.run AS run
+  WITH {item: m.id, name: m.name, measure: 'features', value: toFloat(m.size), detail: [coalesce(m.method, '')] + coalesce(m.top_terms, []), run: run, key: [m.id]} AS row
+  RETURN 12 AS block, 'module' AS section, row ORDER BY row.key LIMIT $limit
+  UNION ALL
+  MATCH (f)-[r:AFFECTS|ATTRIBUTES_TO]-(g:Feature)
+  WHERE (r.q IS NULL OR r.q <= $q) AND coalesce(r.n_pos + r.n_neg, $min_support) >= $min_support
+    AND (r.mean IS NULL OR endNode(r).mean_activation IS NULL OR r.weight IS NOT NULL OR abs(r.mean) >= $min_effect * endNode(r).mean_activation)
+  MATCH (run:Run {id: r.run}) WHERE run.status = 'complete'
+  WITH f, g, r, run ORDER BY run.started DESC
+  WITH f, g, startNode(r) = f AS out, type(r) AS type, head(collect({r: r, method: run.method})) AS newest
+  WITH g, out, type, newest.r AS r, newest.method AS method
+  WITH g, out, type, r, method, CASE type WHEN 'AFFECTS' THEN coalesce(r.d, r.mean) ELSE r.weight END AS value
+  WITH CASE WHEN out THEN 'drives' ELSE 'driven by' END AS section, {item: g.id, name: g.name, library: coalesce(g.dictionary, ''),
+    measure: CASE WHEN type <> 'AFFECTS' THEN 'attribution weight' WHEN r.d IS NOT NULL THEN 'd' ELSE 'mean effect' END, value: value, q: r.q, overlap: r.n, run: r.run,
+    origin: CASE WHEN method = 'imported' THEN 'imported' ELSE 'own' END,
+    detail: CASE WHEN type <> 'AFFECTS' THEN [] WHEN value < 0 THEN ['support'] ELSE ['suppress'] END
+      + CASE WHEN r.n_pos IS NOT NULL THEN [toString(r.n_neg) + ' cells fall, ' + toString(r.n_pos) + ' rise'] ELSE [] END,
+    key: [-abs(value), g.id]} AS row ORDER BY row.key
+  WITH section, collect(row)[..$limit] AS rows
+  UNWIND rows AS row
+  RETURN CASE WHEN section = 'drives' THEN 13 ELSE 14 END AS block, section, row
+  UNION ALL
+  MATCH (f)-[h:CO_OCCURS]-(g:Feature)
+  WITH g, h ORDER BY h.pmi DESC
+  WITH g, head(collect(h)) AS h
+  WITH {item: g.id, name: g.name, library: coalesce(g.dictionary, ''), measure: 'pointwise mutual information', value: h.pmi, overlap: h.count, run: h.run,
+    detail: [x IN [g.label, g.published_label] WHERE coalesce(x, '') <> ''], key: [-h.pmi, g.id]} AS row
+  RETURN 15 AS block, 'co-occurs' AS section, row ORDER BY row.key LIMIT $limit
+  UNION ALL
+  MATCH (f)-[r:RESPONDS_TO]->(p:Perturbation)
+  WITH {item: p.id, name: p.name, measure: 'effect', value: r.effect, overlap: r.cells, run: r.run,
+    detail: CASE WHEN r.degenerate THEN ['degenerate: fires ' + coalesce(toString(r.control_firings) + ' times', 'too rarely') + ' in the controls'] ELSE [] END,
+    key: [coalesce(r.degenerate, false), -abs(r.effect), p.name]} AS row
+  RETURN 16 AS block, 'responds to' AS section, row ORDER BY row.key LIMIT $limit
+}
+WITH f, block, section, row ORDER BY block, row.key
+RETURN f.id AS feature, section, row.item AS item, row.name AS name, coalesce(row.library, '') AS library, row.measure AS measure, row.value AS value,
+  row.q AS q, row.q_calibrated AS q_calibrated, row.q_published AS q_published, row.overlap AS overlap, coalesce(row.origin, '') AS origin,
+  coalesce(row.detail, []) AS detail, coalesce(row.run, '') AS run

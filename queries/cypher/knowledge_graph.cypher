@@ -1,0 +1,68 @@
+// name: knowledge_graph
+// title: All about it, drawn
+// folder: Knowledge
+// question: What does all that is known of this feature look like?
+// shape: graph
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
+// param each: int = 6 (1..20) -- most neighbours of a kind
+// column path: the path drawn
+// budget: 290
+
+WITH $feature AS address
+CALL (address) {
+  MATCH (f:Feature {id: address}) RETURN f
+  UNION
+  WITH address WHERE address = ''
+  MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+}
+CALL (f) {
+  MATCH path = (f)-[l:LOADS_ON]->(:Gene)
+  RETURN path ORDER BY l.rank LIMIT $each
+  UNION
+  MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE e.origin <> 'published' AND coalesce(e.q_calibrated, e.q) <= $q
+  RETURN path ORDER BY coalesce(e.q_calibrated, e.q), t.name LIMIT $each
+  UNION
+  MATCH path = (f)-[e:ENRICHED_FOR {origin: 'published'}]->(t:Term)
+  RETURN path ORDER BY e.q, t.name LIMIT $each
+  UNION
+  MATCH path = (f)-[l:LOADS_ON]->(:Gene)<-[:REGULATES]-(tf:Gene)
+  WHERE l.rank <= $each
+  RETURN path ORDER BY COUNT { (tf)-[:REGULATES]->()<-[:LOADS_ON]-(f) } DESC, tf.symbol, l.rank LIMIT $each
+  UNION
+  MATCH path = (f)-[a:ACTIVE_IN]->(c:CellType) WHERE a.q <= $q
+  RETURN path ORDER BY a.q, c.name LIMIT $each
+  UNION
+  MATCH path = (f)-[a:ACTIVE_IN]->(c:Tissue) WHERE a.q <= $q
+  RETURN path ORDER BY a.q, c.name LIMIT $each
+  UNION
+  MATCH path = (f)-[s:SAME_GENES]-(g:Feature)
+  WHERE f.model <> g.model
+  RETURN path ORDER BY s.overlap DESC, g.id LIMIT $each
+  UNION
+  MATCH path = (f)-[s:SAME_GENES]-(g:Feature)
+  WHERE f.model = g.model
+  RETURN path ORDER BY s.overlap DESC, g.id LIMIT $each
+  UNION
+  MATCH path = (f)-[:MEMBER_OF]->(m:Module)
+  RETURN path ORDER BY m.id LIMIT $each
+  UNION
+  MATCH path = (f)-[r:AFFECTS|ATTRIBUTES_TO]->(:Feature)
+  WHERE r.q IS NULL OR r.q <= $q
+  RETURN path ORDER BY abs(coalesce(r.d, r.mean, r.weight)) DESC LIMIT $each
+  UNION
+  MATCH path = (:Feature)-[r:AFFECTS|ATTRIBUTES_TO]->(f)
+  WHERE r.q IS NULL OR r.q <= $q
+  RETURN path ORDER BY abs(coalesce(r.d, r.mean, r.weight)) DESC LIMIT $each
+  UNION
+  MATCH path = (f)-[h:CO_OCCURS]-(:Feature)
+  RETURN path ORDER BY h.pmi DESC LIMIT $each
+  UNION
+  MATCH path = (f)-[r:RESPONDS_TO]->(p:Perturbation)
+  WHERE NOT coalesce(r.degenerate, false)
+  RETURN path ORDER BY abs(r.effect) DESC, p.name LIMIT $each
+}
+RETURN path
+LIMIT 290

@@ -1,0 +1,47 @@
+// name: programme_graph
+// title: Programme, drawn
+// folder: Knowledge
+// question: How does a programme pass from layer to layer?
+// shape: graph
+// param term: str = "" e.g. "T cell activation" -- text in the name of the term, or its accession; empty: the term with most features that are linked across layers
+// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
+// param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
+// param features: int = 40 (1..100) -- features of smallest q
+// param links: int = 3 (1..5) -- strongest links of each to later layers
+// column path: the path drawn
+// budget: 600
+
+WITH $term AS text, $model AS model
+CALL (text, model) {
+  MATCH (t:Term) WHERE text <> '' AND (toLower(t.name) CONTAINS toLower(text) OR t.accession = text)
+  RETURN collect(t) AS terms
+  UNION
+  WITH text, model WHERE text = ''
+  MATCH (f:Feature)-[:CO_OCCURS|SAME_GENES]->(:Feature)
+  WHERE model IN ['', f.model]
+  WITH DISTINCT f LIMIT 2000
+  MATCH (f)-[:ENRICHED_FOR]->(t:Term)
+  WITH t, count(DISTINCT f) AS features ORDER BY features DESC, t.id LIMIT 1
+  RETURN collect(t) AS terms
+}
+UNWIND terms AS t
+MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
+WHERE model IN ['', f.model] AND coalesce(e.q_calibrated, e.q) <= $q
+WITH f, min(coalesce(e.q_calibrated, e.q)) AS q, terms ORDER BY q, f.id LIMIT $features
+WITH terms, collect(f) AS members
+CALL (terms, members) {
+  UNWIND members AS f
+  CALL (f, members) {
+    MATCH path = (f)-[r:CO_OCCURS|SAME_GENES]-(g:Feature)
+    WHERE g IN members AND g.layer > f.layer
+    RETURN path ORDER BY r.overlap DESC, r.pmi DESC LIMIT $links
+  }
+  RETURN path
+  UNION
+  UNWIND members AS f
+  MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE t IN terms AND coalesce(e.q_calibrated, e.q) <= $q
+  RETURN path LIMIT 100
+}
+RETURN path
+LIMIT 600

@@ -1,0 +1,52 @@
+// name: programme_through_depth
+// title: A programme in depth
+// folder: Knowledge
+// question: In which layers is a programme represented, and do the same features carry it on?
+// shape: table
+// param term: str e.g. "T cell activation" -- text in the name of the term, or its accession
+// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
+// param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
+// param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the model has any of the term, else published
+// param limit: int = 100 (1..1000) -- most rows
+// column model: model
+// column layer: 0-based layer
+// column origin: own or published: whose annotations
+// column features: features of the layer with the term
+// column share: of the features of the layer that fire
+// column best_feature: the one of smallest q
+// column name: its caption
+// column q: its q: calibrated where own
+// column from_earlier: features linked to one of the programme in an earlier layer
+// column to_later: features linked to one of the programme in a later layer
+// column strongest: address of the earlier feature with the strongest link, and of the one it leads to
+// column link: type and strength of that link
+// budget: $limit
+// note: Links are CO_OCCURS (same positions) and SAME_GENES (same genes, of `scircuit match`). A feature of the same genes in a later layer carries a programme on; it need not compute anything.
+
+MATCH (t:Term) WHERE toLower(t.name) CONTAINS toLower($term) OR t.accession = $term
+MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
+WHERE $model IN ['', f.model] AND coalesce(e.q_calibrated, e.q) <= $q AND $origin IN ['', e.origin]
+WITH f.model AS model, e.origin AS origin, f, min(coalesce(e.q_calibrated, e.q)) AS q
+WITH model, origin, collect({f: f, q: q}) AS members ORDER BY origin
+WITH model, collect({origin: origin, members: members})[0] AS chosen
+WITH model, chosen.origin AS origin, chosen.members AS members
+WITH model, origin, members, [m IN members | m.f] AS carriers
+UNWIND members AS m
+WITH model, origin, carriers, m.f AS f, m.q AS q
+CALL (f, carriers) {
+  OPTIONAL MATCH (f)-[r:CO_OCCURS|SAME_GENES]-(g:Feature)
+  WHERE g IN carriers AND g.model = f.model
+  WITH f, g, r ORDER BY r.overlap DESC, r.pmi DESC
+  WITH f, collect(CASE WHEN g.layer < f.layer THEN {g: g, r: r} END) AS earlier, count(CASE WHEN g.layer > f.layer THEN 1 END) AS later
+  RETURN head(earlier) AS earlier, later
+}
+WITH model, origin, f.layer AS layer, f, q, earlier, later ORDER BY q, f.id
+WITH model, origin, layer, collect(f) AS found, collect(q) AS qs, count(earlier) AS from_earlier, count(CASE WHEN later > 0 THEN 1 END) AS to_later,
+  collect(CASE WHEN earlier IS NOT NULL THEN {f: f, g: earlier.g, r: earlier.r} END) AS links
+WITH *, found[0] AS best, reduce(top = null, x IN links | CASE WHEN top IS NULL OR coalesce(x.r.overlap, x.r.pmi / 100) > coalesce(top.r.overlap, top.r.pmi / 100) THEN x ELSE top END) AS top,
+  COUNT { MATCH (x:Feature) WHERE x.model = model AND x.layer = layer AND coalesce(x.alive, true) } AS alive
+RETURN model, layer, origin, size(found) AS features, toFloat(size(found)) / alive AS share, best.id AS best_feature, best.name AS name, qs[0] AS q, from_earlier, to_later,
+  CASE WHEN top IS NULL THEN [] ELSE [top.g.id, top.f.id] END AS strongest,
+  CASE WHEN top IS NULL THEN '' ELSE type(top.r) + ' ' + toString(round(coalesce(top.r.overlap, top.r.pmi), 3)) END AS link
+ORDER BY model, layer
+LIMIT $limit

@@ -1,0 +1,50 @@
+// name: regulator_features
+// title: Features of a regulator
+// folder: Regulation
+// question: Which features belong to this transcription factor: by its targets, or by itself?
+// shape: table
+// param tf: str e.g. "G1" -- symbol of the transcription factor
+// param min_targets: int = 2 (1..1000) -- least TRRUST targets among a feature's top genes
+// param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
+// param limit: int = 20 (1..100000) -- most rows
+// column feature: address
+// column name: caption
+// column model: model
+// column layer: 0-based layer
+// column targets: its TRRUST targets among the top genes
+// column activation: of these, known as activated
+// column repression: of these, known as repressed
+// column genes: those targets
+// column tf_rank: rank of the factor itself among the top genes; empty: not among them
+// column q: Benjamini-Hochberg q of its target set, own
+// column q_calibrated: calibrated q of its target set, own
+// column q_published: published adjusted p of transcription factors among the top genes
+// column label: best term
+// budget: $limit
+// note: Counts of targets follow how many targets a factor has: only `q` and `q_calibrated` compare with chance. They are empty where the target set did not pass, or was not tested.
+
+MATCH (tf:Gene {symbol: $tf})
+CALL (tf) {
+  MATCH (tf)-[x:REGULATES]->(g:Gene)<-[l:LOADS_ON]-(f:Feature)
+  WHERE l.rank <= $top
+  WITH DISTINCT f, g, x.mode AS mode ORDER BY g.symbol
+  RETURN f, collect(DISTINCT g.symbol) AS genes, count(DISTINCT CASE WHEN mode IN ['Activation', 'Both'] THEN g END) AS activation,
+    count(DISTINCT CASE WHEN mode IN ['Repression', 'Both'] THEN g END) AS repression
+  UNION ALL
+  MATCH (tf)<-[l:LOADS_ON]-(f:Feature)
+  WHERE l.rank <= $top
+  RETURN DISTINCT f, [] AS genes, 0 AS activation, 0 AS repression
+}
+WITH tf, f, reduce(all = [], x IN collect(genes) | all + x) AS genes, sum(activation) AS activation, sum(repression) AS repression
+WITH f, genes, activation, repression, head(COLLECT { MATCH (f)-[l:LOADS_ON]->(tf) WHERE l.rank <= $top RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS tf_rank
+WHERE size(genes) >= $min_targets OR tf_rank IS NOT NULL
+CALL (f) {
+  OPTIONAL MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE t.library STARTS WITH 'TRRUST' AND (t.accession = $tf OR e.origin = 'published')
+  RETURN min(CASE WHEN e.origin <> 'published' THEN e.q END) AS q, min(CASE WHEN e.origin <> 'published' THEN e.q_calibrated END) AS q_calibrated,
+    min(CASE WHEN e.origin = 'published' THEN e.q END) AS q_published
+}
+RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, size(genes) AS targets, activation, repression, genes, tf_rank, q, q_calibrated, q_published,
+  coalesce(f.label, '') AS label
+ORDER BY q_calibrated, q, targets DESC, tf_rank, feature
+LIMIT $limit

@@ -1,0 +1,38 @@
+// name: term_features
+// title: A term and its children
+// folder: Knowledge
+// question: Which features are about this GO term or anything below it?
+// shape: table
+// param term: str e.g. "lymphocyte activation" -- name of the term (its beginning or the whole), or its accession
+// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
+// param q: float = 0.05 (0..1) -- largest calibrated q, or published q
+// param limit: int = 30 (1..100000) -- most rows
+// column feature: address
+// column name: caption
+// column model: model
+// column layer: 0-based layer
+// column terms: terms found, best first
+// column steps: steps from the term down to the first of them; 0: the term itself
+// column q_calibrated: smallest calibrated q among them, own
+// column q_published: smallest published q among them
+// column below: terms searched: the term and everything below it
+// budget: $limit
+// note: Terms below are known where a GO ontology was given (`scircuit annotate --obo`). Published terms join by accession.
+
+MATCH (t:Term) WHERE toLower(t.name) STARTS WITH toLower($term) OR t.accession = $term
+WITH t ORDER BY t.accession = $term DESC, size(t.name), t.id
+WITH collect(t) AS found
+UNWIND [x IN found WHERE x.accession = found[0].accession] AS t
+MATCH path = (d:Term)-[:IS_A*0..25]->(t)
+WITH d.accession AS accession, min(length(path)) AS steps
+WITH collect({accession: accession, steps: steps}) AS tree, collect(accession) AS accessions
+MATCH (d:Term) WHERE d.accession IN accessions
+WITH tree, size(accessions) AS below, d
+MATCH (f:Feature)-[e:ENRICHED_FOR]->(d)
+WHERE $model IN ['', f.model] AND coalesce(e.q_calibrated, e.q) <= $q
+WITH f, below, d, e, head([x IN tree WHERE x.accession = d.accession | x.steps]) AS steps ORDER BY coalesce(e.q_calibrated, e.q), d.name
+WITH f, below, collect(DISTINCT d.name) AS terms, head(collect(steps)) AS steps, min(CASE WHEN e.origin <> 'published' THEN coalesce(e.q_calibrated, e.q) END) AS q_calibrated,
+  min(CASE WHEN e.origin = 'published' THEN e.q END) AS q_published
+RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, terms, steps, q_calibrated, q_published, below
+ORDER BY q_calibrated, q_published, feature
+LIMIT $limit

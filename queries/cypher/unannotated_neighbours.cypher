@@ -1,0 +1,66 @@
+// name: unannotated_neighbours
+// title: What is near the unnamed
+// folder: Knowledge
+// question: What are the named neighbours of a feature that has no name?
+// shape: table
+// param feature: feature = "" -- address, or its last two parts; empty: the most active feature without a name
+// param limit: int = 10 (1..1000) -- most rows of a kind
+// column feature: address
+// column way: top genes, same genes, other model, co-occurs, module, cell type
+// column label: label of the neighbours: own, else as published; or the cell type
+// column origin: own or published: whose label
+// column neighbours: neighbours with this label
+// column of: named neighbours of this kind
+// column nearest: address of the nearest of them
+// column strength: its measure: shared top genes, overlap, pointwise mutual information; q for cell types
+// budget: 6 * $limit
+// note: A label of neighbours is a hypothesis: a common label is common among any features. Compare `neighbours / of` with how common the label is.
+// note: Neighbours by top genes share at least two of them.
+
+WITH $feature AS address
+CALL (address) {
+  MATCH (f:Feature {id: address}) RETURN f
+  UNION
+  WITH address WHERE address = ''
+  MATCH (f:Feature)
+  WHERE coalesce(f.label, '') = '' AND coalesce(f.published_label, '') = '' AND coalesce(f.alive, true) AND EXISTS { (f)-[:LOADS_ON]->() }
+  RETURN f ORDER BY coalesce(f.firing_rate, 0) DESC, f.id LIMIT 1
+}
+CALL (f) {
+  MATCH (f)-[:LOADS_ON]->(g:Gene)
+  WITH DISTINCT f, g
+  MATCH (g)<-[:LOADS_ON]-(other:Feature) WHERE other <> f
+  WITH other, count(DISTINCT g) AS shared WHERE shared >= 2
+  RETURN 1 AS block, 'top genes' AS way, other, toFloat(shared) AS strength
+  UNION ALL
+  MATCH (f)-[s:SAME_GENES]-(other:Feature)
+  WITH f, other, max(s.overlap) AS strength
+  RETURN CASE WHEN f.model = other.model THEN 2 ELSE 3 END AS block, CASE WHEN f.model = other.model THEN 'same genes' ELSE 'other model' END AS way, other, strength
+  UNION ALL
+  MATCH (f)-[h:CO_OCCURS]-(other:Feature)
+  RETURN 4 AS block, 'co-occurs' AS way, other, max(h.pmi) AS strength
+  UNION ALL
+  MATCH (f)-[:MEMBER_OF]->(:Module)<-[:MEMBER_OF]-(other:Feature) WHERE other <> f
+  RETURN DISTINCT 5 AS block, 'module' AS way, other, null AS strength
+}
+WITH f, block, way, other, strength, CASE WHEN coalesce(other.label, '') <> '' THEN 'own' ELSE 'published' END AS origin
+WITH f, block, way, other, strength, origin, CASE origin WHEN 'own' THEN other.label ELSE other.published_label END AS label
+WHERE coalesce(label, '') <> ''
+WITH f, block, way, label, origin, other, strength ORDER BY strength DESC, other.id
+WITH f, block, way, label, origin, count(other) AS neighbours, head(collect({id: other.id, strength: strength})) AS nearest
+WITH f, block, way, label, origin, neighbours, nearest ORDER BY neighbours DESC, nearest.strength DESC, label
+WITH f, block, way, sum(neighbours) AS of, collect({label: label, origin: origin, neighbours: neighbours, nearest: nearest.id, strength: nearest.strength})[..$limit] AS rows
+WITH f, collect({block: block, way: way, of: of, rows: rows}) AS named
+CALL (f, named) {
+  UNWIND named AS kind
+  UNWIND kind.rows AS row
+  RETURN kind.block AS block, kind.way AS way, kind.of AS of, row
+  UNION ALL
+  MATCH (f)-[a:ACTIVE_IN]->(c:CellType)
+  WHERE a.q <= 0.05
+  WITH c, a ORDER BY a.q
+  WITH c, head(collect(a)) AS a ORDER BY a.q, c.name LIMIT $limit
+  RETURN 6 AS block, 'cell type' AS way, null AS of, {label: c.name, origin: coalesce(a.origin, 'own'), nearest: '', strength: a.q} AS row
+}
+WITH f, block, way, of, row ORDER BY block, row.neighbours DESC, CASE WHEN block = 6 THEN row.strength ELSE -row.strength END, row.label
+RETURN f.id AS feature, way, row.label AS label, row.origin AS origin, row.neighbours AS neighbours, of, row.nearest AS nearest, row.strength AS strength
