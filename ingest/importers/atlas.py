@@ -7,6 +7,7 @@ the notes, in the findings and on the ``Dictionary`` of their layer; features of
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from ingest.importers import atlas_json as js
 from ingest.importers import atlas_layer as per_layer
 from ingest.importers import atlas_nodes as nodes
 from ingest.importers import atlas_terms as terms
+from ingest.importers.atlas_arrow import layer_tables
 from ingest.importers.atlas_known import Atlas, recognise
 from ingest.importers.atlas_words import notes, sentences
 from ingest.importers.source import Source, Tables
@@ -47,6 +49,16 @@ def read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
     UserError
         If the folder holds no atlas, or a file is damaged, has another form or contradicts another one.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # millions of small objects without a cycle: looking through them takes longer than reading them
+    try:
+        return _read(config, gene_ids)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
     folder = Path(config.path)
     files = js.find(folder, _FILE)
     layer_files: dict[int, dict[str, Path]] = {}
@@ -62,7 +74,7 @@ def read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
         )
     documents = {name: js.read(files[name]) for name in whole.GLOBAL if name in files}
     layers, width = whole.shape(documents)
-    sample = js.read(layer_files[first]["features"])
+    sample = js.read(layer_files[first]["features"])  # its length is the width where nothing states it
     atlas = recognise(layers, width or len(js.typed(sample.value, js.LIST, sample.name)), config)
     outside = sorted(layer for layer in layer_files if layer >= atlas.layers)
     if outside:
@@ -126,7 +138,7 @@ def _source(
 def _layer_tables(atlas: Atlas, found: whole.Global, one: per_layer.Layer, genes: nodes.Genes) -> dict[str, pa.Table]:
     """Tables of a layer: its own, its members of modules and its responses to knock-downs."""
     causal = found.causal if one.layer == found.patched else {}
-    result = per_layer.tables(one, atlas, genes.ids_of, genes.symbol, causal)
+    result = layer_tables(one, atlas, genes.ids_of, genes.symbol, causal)
     groups = [g for g in found.groups if g.layer == one.layer]
 
     def address(index: int) -> str:
@@ -157,6 +169,7 @@ def _findings(
     return {
         "model": atlas.model, "dictionary": atlas.dictionary, "layers": atlas.layers, "features_per_layer": atlas.width, "counts": dict(sorted(counts.items())),
         "layers_with_features": [layer for layer, kinds in missing.items() if "features" not in kinds],
+        "features_named_only": sum(len(one.index) for layer, one in layers.items() if "features" in missing[layer]),
         "missing": {str(layer): kinds for layer, kinds in missing.items() if kinds},
         "feature_genes": {str(layer): len(owner) for layer, owner in lists.items()}, "tested_features": {str(k): n for k, n in tested.items()},
         "annotated_by_layer": {str(layer): one.counts.get("annotated") for layer, one in layers.items()},

@@ -180,7 +180,7 @@ def _links(found: Global, atlas: Atlas, name: str, value: Any) -> None:
             targets = js.indices(js.column(links, "b", js.WHOLE, where), atlas.width, where)
             values = js.column(links, "pmi", js.NUMBER, where)
             # rank 1 is the strongest, however the file orders them
-            for rank, at in enumerate(sorted(range(len(values)), key=lambda i: -values[i]), 1):  # noqa: B023
+            for rank, at in enumerate(sorted(range(len(values)), key=lambda i: -values[i]), 1):
                 found.links.append(Link((a, source), (b, targets[at]), float(values[at]), rank))
         found.summaries.setdefault("links", {})[key] = pair.get("summary", {})
 

@@ -7,9 +7,9 @@ published value lay below 5e-7 and was rounded. An odds ratio of ``Infinity``, o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +17,9 @@ from ingest.importers import atlas_json as js
 from ingest.importers import atlas_terms as terms
 from ingest.importers.atlas_known import Atlas
 from scircuit.address import Address
-from scircuit.records import arrow_schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 RARE = 100
 KINDS = ("features", "annotations", "celltypes", "positions")
-_CAPTION = 32
 _INFINITE = 1e10
 """Published odds ratios with b c = 0 are a d / 1e-10, so 1e10 or more; those of 3,000 cells cannot reach it otherwise."""
 
@@ -244,7 +239,7 @@ def _cell_types(found: Layer, atlas: Atlas, document: js.Document) -> None:
         }  # fmt: skip
         if key == "ct":
             columns["cells"] = np.array(js.column(flat, "n", js.WHOLE, f"{where} {key}"), dtype=np.int64)
-            found.cell_types = {**{t: None for t in target}, **found.cell_types}
+            found.cell_types = {**dict.fromkeys(target), **found.cell_types}
         else:
             found.tissues = set(target)
         found.tables[kind] = columns
@@ -284,84 +279,3 @@ def _odds(values: list[float]) -> dict[str, Any]:
     odds = np.array(values, dtype=float)
     infinite = odds >= _INFINITE
     return {"odds_ratio": np.where(infinite | ~np.isfinite(odds), np.nan, odds), "odds_infinite": infinite}
-
-
-def tables(found: Layer, atlas: Atlas, gene_of: Callable[[list[str]], pa.Array], symbol_of: Mapping[str, str], more: Mapping[str, Mapping[int, Any]]) -> dict[str, pa.Table]:
-    """Arrow tables of a layer.
-
-    Parameters
-    ----------
-    gene_of
-        Symbols -> ids of the ``Gene`` nodes.
-    symbol_of
-        Upper-case symbol -> symbol as the atlas writes it.
-    more
-        Further ``Feature`` properties, by name: index -> value.
-    """
-    import pyarrow as pa
-
-    ids = pa.array(found.ids(atlas))
-    result = {"Feature": _feature_table(found, atlas, more)}
-    result["Feature-OF-Dictionary"] = pa.table({"source": result["Feature"].column("id"), "target": pa.repeat(atlas.dictionary_id(found.layer), len(found.index))})
-    for kind, columns in found.tables.items():
-        schema = arrow_schema(kind, [c for c in columns if c not in ("owner", "target")])
-        rows = len(columns["owner"])
-        arrays = []
-        for part in schema:
-            value = columns.get(part.name)
-            if part.name == "source":
-                arrays.append(ids.take(pa.array(columns["owner"])))
-            elif part.name == "target":
-                arrays.append(gene_of(columns["target"].tolist()) if kind == "Feature-LOADS_ON-Gene" else pa.array(columns["target"], pa.string()))
-            elif isinstance(value, str):
-                arrays.append(pa.repeat(value, rows))
-            elif part.name == "genes":
-                arrays.append(pa.array([[symbol_of.get(g, g) for g in one] for one in value], part.type))
-            elif part.name == "odds_infinite":
-                arrays.append(pa.array(value, pa.bool_(), mask=~value))  # said where it holds: most have an odds ratio
-            else:
-                arrays.append(_array(value, part.type))
-        result[kind] = pa.table(arrays, schema=schema)
-    return result
-
-
-def _array(values: Any, type_: pa.DataType) -> pa.Array:
-    """Values with NaN as null."""
-    import pyarrow as pa
-
-    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
-        null = np.isnan(values)
-        return pa.array(np.where(null, 0.0, values), pa.float64(), mask=null).cast(type_)
-    return pa.array(values, type_)
-
-
-def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, Any]]) -> pa.Table:
-    import pyarrow as pa
-
-    at = np.array(found.index, dtype=np.int64)
-    dictionary = atlas.dictionary_id(found.layer)
-    addresses = [Address(atlas.model, atlas.dictionary, found.layer, i) for i in found.index]
-    caption = found.feature.get("caption", [""] * atlas.width)
-    columns: dict[str, Any] = {
-        "id": [str(a) for a in addresses], "name": [f"{a.short} {_cut(caption[a.index])}".rstrip() for a in addresses],
-        "model": [atlas.model] * len(at), "dictionary": [dictionary] * len(at), "layer": np.full(len(at), found.layer), "index": at,
-    }  # fmt: skip
-    for name, values in found.feature.items():
-        if name != "caption":
-            columns[name] = values[at] if isinstance(values, np.ndarray) else [values[i] for i in found.index]
-    for name, known in more.items():
-        columns[name] = [known.get(i) for i in found.index]
-    genes = found.tables.get("Feature-LOADS_ON-Gene")
-    if genes is not None:
-        lists: dict[int, list[str]] = {}
-        for owner, gene in zip(genes["owner"].tolist(), genes["target"], strict=True):
-            lists.setdefault(owner, []).append(gene)
-        columns["top_genes"] = [lists.get(i) for i in found.index]
-    if found.module is not None:
-        columns["module"] = [f"{dictionary}/M{m:02d}" if m >= 0 else None for m in found.module.tolist()]
-    schema = arrow_schema("Feature", [c for c in columns if c != "id"])
-    return pa.table([_array(columns[f.name], f.type) for f in schema], schema=schema)
-
-
-def _cut(label: str) -> str:
-    return label if len(label) <= _CAPTION else label[: _CAPTION - 1].rstrip() + "…"

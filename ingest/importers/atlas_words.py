@@ -35,7 +35,7 @@ def notes(found: Mapping[str, Any], no_global: Sequence[str]) -> tuple[str, ...]
     counts, missing = found["counts"], {int(k): v for k, v in found["missing"].items()}
     said = []
     consequence = {
-        "features": "their features are there only as far as other files name them",
+        "features": f"their features are there only as far as other files name them ({found['features_named_only']:,})",
         "annotations": "no published terms, and only the first 5 genes of a feature",
         "celltypes": "no cell types and tissues",
         "positions": "no positions of the published page",
