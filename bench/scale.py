@@ -9,7 +9,7 @@ Shape and map are the published ones: Geneformer V2-316M, 2,048 positions, 4,065
 
     ceil(units / N) (arithmetic of a unit / rate + its statistics) + zero edits of a worker's layers + controls + audit
 
-where controls and audit are a job for each source layer. Rates of GPUs are assumed until a file of measurements says otherwise.
+where controls and audit are jobs of a few sources each. Rates of GPUs are assumed until a file of measurements says otherwise.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ INPUT, PAGE = ROOT / "bench" / "scale.json", ROOT / "docs" / "scale.md"
 WIDTH, FFN, LAYERS, LATENTS, POSITIONS, K = SHAPE["width"], SHAPE["ffn"], SHAPE["layers"], 4608, 2048, 32
 ROWS = K * (POSITIONS - 2)  # active rows of a cell
 UNIT_SOURCES, CONTROLS, CONDITIONS, AUDITED = 16, 24, 4, 82  # defaults of a run; 2 % of the sources
+PART = 4  # least sources of a job of the controls or the audit (tracing/jobs.py)
 ONE = {5: (6, 11, 17)}
 ALL = {s: tuple(range(s + 1, LAYERS)) for s in range(LAYERS - 1)}
 CELLS, WORKERS = (10, 20, 100, 1000), (1, 4, 16, 64)
@@ -79,7 +80,8 @@ def cost(context: str, layers: dict[int, tuple[int, ...]], cells: int, device: s
     rate = {c: measured[f"{c}_tflops"] * 1e12 for c in ("exact", "frozen")}
     us = np.interp(np.log(cells), np.log([int(c) for c in measured["statistics_us"]]), list(measured["statistics_us"].values())) / measured["cores"]
     units = tests = work = extra = 0.0
-    zero, controls, audit = [], [], []
+    zero: list[float] = []
+    checks: list[tuple[int, float]] = []  # jobs of the controls and of the audit, and seconds of each
     for source, targets in layers.items():
         tile = plan.tile(cells, len(targets) * LATENTS)
         batch = min(plan.pairs, tile)
@@ -90,15 +92,17 @@ def cost(context: str, layers: dict[int, tuple[int, ...]], cells: int, device: s
         exact_pair = flops("exact", source, targets, 1, 1, plan.pairs)
         pair = exact_pair if context == "exact" else flops("frozen", source, targets, ACTIVE, 1, 1) / ACTIVE
         zero.append(cells * plan.pairs * exact_pair / rate["exact"])  # some sources of a frozen run are traced exactly: both floors are needed
-        controls.append(CONTROLS * CONDITIONS * cells * pair / rate[context])
-        audit.append(AUDITED * cells * exact_pair / rate["exact"] if context == "frozen" else 0.0)
+        part = max(PART, plan.pairs)
+        checks.append((-(-CONTROLS // part), part * CONDITIONS * cells * pair / rate[context]))
+        if context == "frozen":
+            checks.append((-(-AUDITED // part), part * cells * exact_pair / rate["exact"]))
         extra += CONTROLS * CONDITIONS * cells * pair + (AUDITED * cells * exact_pair if context == "frozen" else 0.0)
     per_unit = (work / rate[context] + tests * us * 1e-6) / units
     n = len(layers)
+    longest, all_checks = max(s for _, s in checks), sum(jobs * s for jobs, s in checks)
     seconds = {}
     for workers in WORKERS:
-        rounds = -(-n // workers)
-        seconds[workers] = -(-units // workers) * per_unit + rounds * (float(np.mean(zero)) + max(controls) + max(audit))
+        seconds[workers] = -(-units // workers) * per_unit + -(-n // workers) * float(np.mean(zero)) + max(longest, all_checks / workers)
     return {
         "context": context, "source_layers": n, "cells": cells, "petaflop": work / 1e15, "petaflop_controls_audit": extra / 1e15, "units": int(units),
         "live_tests": tests, "statistics_share": tests * us * 1e-6 / (per_unit * units), "seconds": seconds,

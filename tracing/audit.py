@@ -10,6 +10,7 @@ the part of the total effect that travels through other positions: a finding abo
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 from scircuit.records import conform
 from tracing.context import EXACT, FROZEN, context_name
 from tracing.control_edges import Rule, condition
+from tracing.jobs import parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +49,7 @@ class Agreement:
     cross_share: float | None
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Dense tables [sources, targets] of one context."""
 
     mean: np.ndarray
@@ -70,46 +72,69 @@ def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, furt
     further
         Also two and four times the rows.
     """
+    sample = audit_sample(tracer)
+    total, done, parts = _pairs(tracer, sample) * len(_contexts(tracer, further)), 0, []
+    for features in parts_of(tracer, sample):
+        parts.append(audit_part(tracer, features, rule, further, lambda now, _t, _e, before=done: progress(before + now, total, 0) if progress else None))
+        done += _pairs(tracer, features) * len(_contexts(tracer, further))
+    return agreements(tracer, parts)
+
+
+def audit_sample(tracer: Tracer) -> np.ndarray:
+    """Sources that are audited, ascending: none in exact runs, and none that are traced exactly anyway."""
     if tracer.context == EXACT:
-        return []
+        return np.zeros(0, np.int64)
     pool = np.setdiff1d(tracer.sources, tracer.exact_sources)
     size = min(len(pool), max(LEAST, int(np.ceil(tracer.config.audit * len(tracer.sources)))))
-    if size == 0:
-        return []
-    features = np.sort(np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(pool, size, replace=False))
-    first = tracer.context or _FIRST
-    steps = [first, 2 * first, 4 * first] if tracer.context == FROZEN else [2 * first, 4 * first]
-    contexts = [tracer.context, *(steps if further else ()), EXACT]
-    pairs = int((tracer.ablation.counts[features] > 0).sum())
+    return np.sort(np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(pool, size, replace=False)) if size else pool
+
+
+def audit_part(tracer: Tracer, features: np.ndarray, rule: Rule, further: bool = True, progress: Progress | None = None) -> dict[int, Found]:
+    """Effects of some audited sources in each context; arguments as in `run_audit`."""
+    contexts, pairs = _contexts(tracer, further), _pairs(tracer, features)
     found = {}
     for i, context in enumerate(contexts):
+
         def report(done: int, _total: int, _edges: int, before: int = i * pairs) -> None:
             if progress:
                 progress(before + done, len(contexts) * pairs, 0)
 
         found[context] = _tables(tracer, features, context, rule, report)
+    return found
+
+
+def agreements(tracer: Tracer, parts: Sequence[Mapping[int, Found]]) -> list[Agreement]:
+    """Agreement of each context with exact, for each measured layer, over all parts."""
+    if not parts:
+        return []
+    found = {context: Found(*(np.concatenate(tables) for tables in zip(*(part[context] for part in parts), strict=True))) for context in parts[0]}
     exact = found.pop(EXACT)
-    return [_compare(tracer, t, context, size, table, exact) for t in tracer.targets for context, table in found.items()]
+    return [_compare(tracer, t, context, len(exact.mean), table, exact) for t in tracer.targets for context, table in found.items()]
 
 
-def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> _Found:
-    tables = _Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
-    done = 0
-    step = tracer.plan.tile(len(tracer.cells), tracer.n_targets)  # as many effects at once as the run itself holds
-    for start in range(0, len(features), step):
-        part = slice(start, start + step)
-        effects = tracer.effects(features[part], context=context, progress=lambda now, total, found: progress(done + now, total, found))  # noqa: B023
-        done += int(effects.active.sum())
-        judged = condition(tracer, effects.effects, effects.active, rule)
-        tests = judged.tests
-        for table, value in zip(tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True):
-            table[part][tests.source, tests.target] = value
+def _contexts(tracer: Tracer, further: bool) -> list[int]:
+    first = tracer.context or _FIRST
+    steps = [first, 2 * first, 4 * first] if tracer.context == FROZEN else [2 * first, 4 * first]
+    return [tracer.context, *(steps if further else ()), EXACT]
+
+
+def _pairs(tracer: Tracer, features: np.ndarray) -> int:
+    return int((tracer.ablation.counts[features] > 0).sum())
+
+
+def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> Found:
+    tables = Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
+    effects = tracer.effects(features, context=context, progress=progress)
+    judged = condition(tracer, effects.effects, effects.active, rule)
+    tests = judged.tests
+    for table, value in zip(tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True):
+        table[tests.source, tests.target] = value
     return tables
 
 
-def _compare(tracer: Tracer, target: int, context: int, size: int, found: _Found, exact: _Found) -> Agreement:
+def _compare(tracer: Tracer, target: int, context: int, size: int, found: Found, exact: Found) -> Agreement:
     at = tracer.columns(target)
-    ours, theirs = (_Found(*(table[:, at] for table in f)) for f in (found, exact))
+    ours, theirs = (Found(*(table[:, at] for table in f)) for f in (found, exact))
     live = (ours.d != 0) & (theirs.d != 0)
     varied = live.sum() > 2 and ours.d[live].std() > 0 and theirs.d[live].std() > 0
     total = np.abs(theirs.mean).sum()

@@ -11,7 +11,7 @@ The sample is taken in parts whose effects fit the plan's share of the memory; o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +31,7 @@ from tracing.control_edges import (
     without_effects,
 )
 from tracing.control_edits import random_directions, swapped_directions
+from tracing.jobs import parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,7 @@ class ControlResult:
     numbers: dict[str, Any]
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Some sources of the sample: their edges, those of their controls, and what needs their effects."""
 
     real: Condition
@@ -74,24 +75,33 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
     progress
         Called with (pairs done, pairs, edges of the controls).
     """
-    rng = np.random.default_rng([tracer.config.seed, tracer.layer])
-    features = np.sort(rng.choice(tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False))
-    total, finished, edges = 4 * int((tracer.ablation.counts[features] > 0).sum()), 0, 0
-    groups = np.array_split(features, -(-len(features) // tracer.plan.tile(len(tracer.cells), _ARRAYS * tracer.n_targets)))
-    parts: list[_Part] = []
-    for group in groups:
+    total = 4 * int((tracer.ablation.counts[np.concatenate(control_sample(tracer))] > 0).sum())
+    parts, finished, edges = [], 0, 0
+    for features in control_sample(tracer):
 
-        def report(done: int, before: int = finished, found: int = edges) -> None:
+        def report(done: int, _total: int, _edges: int, before: int = finished, found: int = edges) -> None:
             if progress:
                 progress(before + done, total, found)
 
-        parts.append(_part(tracer, group, rule, report))
-        finished += 4 * int((tracer.ablation.counts[group] > 0).sum())
+        parts.append(control_part(tracer, features, rule, report))
+        finished += 4 * int((tracer.ablation.counts[features] > 0).sum())
         edges += sum(int(parts[-1].controls[name].calibrated.sum()) for name in DIRECTIONS)
-    sizes = [len(group) for group in groups]
+    return control_result(tracer, parts, rule)
+
+
+def control_sample(tracer: Tracer) -> list[np.ndarray]:
+    """The sample of sources, ascending, in parts that are a job each."""
+    rng = np.random.default_rng([tracer.config.seed, tracer.layer])
+    features = np.sort(rng.choice(tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False))
+    return parts_of(tracer, features, _ARRAYS)
+
+
+def control_result(tracer: Tracer, parts: Sequence[Part], rule: Rule) -> ControlResult:
+    """Records and numbers of the whole sample, from its parts in order."""
+    groups = control_sample(tracer)
+    features, sizes = np.concatenate(groups), [len(group) for group in groups]
     real = joined([part.real for part in parts], sizes)
     controls = {name: joined([part.controls[name] for part in parts], sizes) for name in parts[0].controls}
-    _other_shapes(tracer, features, controls["zero_edit"])
     halves = np.concatenate([part.halves for part in parts])
     means = np.concatenate([part.means[0] for part in parts]), np.concatenate([part.means[1] for part in parts])
     tables = _nodes(tracer, features, means, halves, real, controls)
@@ -99,13 +109,20 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
     return ControlResult(tables, _numbers(tracer, features, halves, real, controls) | {"zero_edit_above_floor": sum(part.above for part in parts)})
 
 
-def _part(tracer: Tracer, features: np.ndarray, rule: Rule, report: Callable[[int], None]) -> _Part:
+def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Progress | None = None) -> Part:
+    """Every control for some sources of the sample; arguments as in `run_controls`."""
+    total = 4 * int((tracer.ablation.counts[features] > 0).sum())
     own = _own(tracer, features)
     finished = 0
 
     def effects(directions: Tensor | None, keep: bool = False) -> Effects:
         nonlocal finished
-        found = tracer.effects(features, directions, lambda done, _total, _edges: report(finished + done), keep_passthrough=keep)
+
+        def report(done: int, _total: int, _edges: int) -> None:
+            if progress:
+                progress(finished + done, total, 0)
+
+        found = tracer.effects(features, directions, report, keep_passthrough=keep)
         finished += int(found.active.sum())
         return found
 
@@ -128,12 +145,14 @@ def _part(tracer: Tracer, features: np.ndarray, rule: Rule, report: Callable[[in
     del found
     nothing = effects(torch.zeros_like(own))
     add("zero_edit", nothing.effects, nothing.active)
+    if features[0] == control_sample(tracer)[0][0]:
+        _other_shapes(tracer, features, controls["zero_edit"])
     above = int((np.abs(nothing.effects) > tracer.floors).sum())
     del nothing
     for name, directions in DIRECTIONS.items():
         changed = effects(directions(tracer, features, own))
         add(name, changed.effects, changed.active)
-    return _Part(real, controls, halves, means, above)
+    return Part(real, controls, halves, means, above)
 
 
 def _own(tracer: Tracer, features: np.ndarray) -> Tensor:

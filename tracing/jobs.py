@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from tracing.engine import Tracer
 
 Report = Callable[[int, int, int], None]
+_LEAST = 4  # sources of a part
 
 
 class Job(NamedTuple):
@@ -28,6 +31,23 @@ class Done(NamedTuple):
     job: Job
     result: Any
     notes: tuple[str, ...]
+
+
+def parts_of(tracer: Tracer, sample: np.ndarray, arrays: int = 1) -> list[np.ndarray]:
+    """Sample of sources in parts that are a job each: as many as one exact batch holds, and no more than fit the memory.
+
+    Parameters
+    ----------
+    tracer
+        The run.
+    sample
+        Source features, ascending.
+    arrays
+        Arrays of effects that a job holds at once.
+    """
+    most = tracer.plan.tile(len(tracer.cells), arrays * tracer.n_targets)
+    size = min(most, max(_LEAST, tracer.plan.pairs))
+    return [sample[i : i + size] for i in range(0, len(sample), size)]
 
 
 def perform(tracers: Mapping[int, Tracer], job: Job, progress: Report | None = None) -> Done:

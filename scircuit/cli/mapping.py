@@ -163,31 +163,36 @@ def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[st
     return counts
 
 
-def _each_layer(name: str, compute: Compute, jobs: list[Job], quiet: bool) -> Iterator[Done]:
-    """Results of one job for each source layer, with progress over all of them."""
+def _in_parts(name: str, compute: Compute, jobs: list[Job], quiet: bool) -> dict[int, list[Any]]:
+    """Results of jobs of the kind ``work(tracer, sources, ...)`` by source layer, in the order of the sources, with progress over all jobs."""
     checking = Progress(name, len(jobs), quiet=quiet)
-    finished: list[int] = []
+    found: dict[int, list[tuple[int, Any]]] = {}
+    finished = 0
 
     def report(at: int, total: int, _found: int) -> None:
-        checking.update(len(finished) + 0.999 * at / max(total, 1))
+        checking.update(finished + 0.999 * at / max(total, 1))
 
     for done in compute.map(jobs, report):
-        finished.append(done.job.layer)
-        checking.update(len(finished))
-        yield done
+        found.setdefault(done.job.layer, []).append((int(done.job.arguments[0][0]), done.result))
+        finished += 1
+        checking.update(finished)
+    return {layer: [result for _, result in sorted(parts, key=lambda part: part[0])] for layer, parts in found.items()}
 
 
 def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
     from tracing.control_edges import Rule
-    from tracing.controls import run_controls
+    from tracing.controls import control_part, control_result, control_sample
     from tracing.jobs import Job
 
-    numbers = {}
-    for done in _each_layer("controls", compute, [Job(layer, run_controls, (Rule(table),)) for layer in tracers], quiet):
-        run.write("controls" if len(tracers) == 1 else f"controls-L{done.job.layer:02d}", done.result.tables)
-        numbers[done.job.layer] = done.result.numbers
-    return {layer: numbers[layer] for layer in tracers}
+    rule, numbers = Rule(table), {}
+    jobs = [Job(layer, control_part, (part, rule)) for layer, tracer in tracers.items() for part in control_sample(tracer)]
+    parts = _in_parts("controls", compute, jobs, quiet)
+    for layer, tracer in tracers.items():
+        result = control_result(tracer, parts[layer], rule)
+        run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", result.tables)
+        numbers[layer] = result.numbers
+    return numbers
 
 
 def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -210,20 +215,18 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, table: QTable, quiet: bool) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
-    from tracing.audit import audit_tables, run_audit
-    from tracing.context import EXACT
+    from tracing.audit import agreements, audit_part, audit_sample, audit_tables
     from tracing.control_edges import Rule
-    from tracing.jobs import Job
+    from tracing.jobs import Job, parts_of
 
-    found = {}
-    jobs = [Job(layer, run_audit, (Rule(table),)) for layer, tracer in tracers.items() if tracer.context != EXACT]
-    for done in _each_layer("audit", compute, jobs, quiet):
-        found[done.job.layer] = done.result
-    agreements = [a for layer in sorted(found) for a in found[layer]]
-    tables = audit_tables(run.id, agreements)
+    rule = Rule(table)
+    jobs = [Job(layer, audit_part, (part, rule)) for layer, tracer in tracers.items() for part in parts_of(tracer, audit_sample(tracer))]
+    parts = _in_parts("audit", compute, jobs, quiet)
+    found = [a for layer in sorted(parts) for a in agreements(tracers[layer], parts[layer])]
+    tables = audit_tables(run.id, found)
     if tables:
         run.write("audit", tables)
-    return agreements
+    return found
 
 
 def _note(run: ActiveRun, edges: int) -> str:

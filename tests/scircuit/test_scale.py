@@ -41,7 +41,7 @@ def test_workers_help_up_to_the_number_of_units(scale, given):
         assert seconds == sorted(seconds, reverse=True)
         assert all(a / b <= n / m * 1.001 for (m, a), (n, b) in zip(list(row["seconds"].items())[:-1], list(row["seconds"].items())[1:], strict=True))
     few = next(r for r in scale.table(given["cpu"], "cpu") if (r["context"], r["source_layers"], r["cells"]) == ("frozen", 1, 20))
-    assert few["units"] < 16 and few["seconds"][16] == few["seconds"][64]
+    assert few["units"] < 16 and few["seconds"][16] / few["seconds"][64] < 2  # beyond its units only controls and audit are shared out
 
 
 def test_bytes_of_an_edge_follow_the_schema(scale):
