@@ -203,6 +203,7 @@ class ImportEdgesConfig:
     model_name: str = option(help="model name in addresses")
     dictionary_name: str = option(help="dictionary set name in addresses")
     source_layer: int = option(-1, "0-based layer of the sources, where the files do not say")
+    condition: str = option("", "condition to import, where the files hold several")
 
 
 @dataclass(frozen=True, kw_only=True)
