@@ -7,6 +7,7 @@ that what cannot be right stops before anything is written.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 import zlib
@@ -19,6 +20,7 @@ from scircuit.run import sha256_file
 from scircuit.settings import UserError
 
 BOM = b"\xef\xbb\xbf"
+_SINGLE = 200  # files that are hashed one by one
 
 
 def read_json(path: Path) -> Any:
@@ -55,8 +57,14 @@ def read_json(path: Path) -> Any:
 
 
 def hashes(paths: list[Path], folder: Path) -> dict[str, str]:
-    """Path below `folder` -> sha256."""
-    return {str(p.relative_to(folder)): sha256_file(p) for p in paths}
+    """Path below `folder` -> sha256; of more than 200 files, one joint hash for each folder and ending."""
+    single = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(paths)}
+    if len(single) <= _SINGLE:
+        return single
+    groups: dict[str, list[str]] = {}
+    for name, found in single.items():
+        groups.setdefault(f"{Path(name).parent}/*{Path(name).suffix}", []).append(f"{name} {found}")
+    return {f"{key} ({len(lines)} files)": hashlib.sha256("\n".join(lines).encode()).hexdigest() for key, lines in groups.items()}
 
 
 def fields(value: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
