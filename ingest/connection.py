@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
 
@@ -208,6 +208,10 @@ class Connection:
     def frame(self, cypher: str, /, **params: Any) -> pd.DataFrame:
         """Run one statement and return its rows as a frame, with its columns even when there is no row; errors as `run`."""
         return self._ask(cypher, params, lambda result: result.to_df())
+
+    def fold(self, cypher: str, function: Callable[[Iterable[Sequence[Any]]], T], /, **params: Any) -> T:
+        """Run one statement and give its rows, one after the other, to a function, without holding all of them; errors as `run`."""
+        return self._ask(cypher, params, lambda result: function(record.values() for record in result))
 
     def graph(self, cypher: str, /, **params: Any) -> neo4j.graph.Graph:
         """Run one statement and return the nodes and relationships in its answer; errors as `run`."""
