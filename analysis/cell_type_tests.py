@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-
 _ROUNDING = 1e-12
 
 

@@ -1,30 +1,32 @@
-"""Gene-set files (GMT) -> `GeneSetLibrary`: accession, name and genes of every term, with the file's hash and licence.
+"""Gene-set files -> `GeneSetLibrary`: accession, name and genes of every term, with the file's hash and licence.
 
-A GMT line is ``name TAB id-or-description TAB gene TAB gene ...``. The accession is looked for in column 2 (Reactome, CORUM),
+`read_library` tells the format by content: GMT, tables of term and gene, JSON ``{term: [genes]}``, regulons (`analysis.regulons`) and STRING pairs
+(`analysis.pairs`). A GMT line is ``name TAB id-or-description TAB gene TAB gene ...``. The accession is looked for in column 2 (Reactome, CORUM),
 then inside the name (Enrichr: ``(GO:0006396)``, ``R-HSA-69278``, ``hsa00532``), else the name itself is the key (MSigDB, KEGG).
+Where an accession occurs again, the first term is kept and the second left out, whatever its genes: a union would be a set that no release has.
 Nothing is dropped silently: what was odd is in `GeneSetLibrary.notes`.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.symbols import looks_like_mouse, repair
+from analysis.gene_files import GMT_FIX, GeneFile, read_text, symbol_notes
+from analysis.symbols import Symbol, looks_like_mouse, repair
 from scircuit.settings import UserError
 
-_SUFFIXES = (".gmt", ".txt", ".gmt.gz", ".txt.gz")
+if TYPE_CHECKING:
+    from analysis.regulons import Regulons
+
 _IN_NAME = re.compile(r"^(?P<name>.*?)\s*(?:\((?P<go>GO:\d{7})\)|(?P<id>R-[A-Z]{3}-\d+|WP\d+|hsa\d{5}))\s*$")
 _IN_COLUMN = re.compile(r"GO:\d{7}|R-[A-Z]{3}-[\d.]+|WP\d+|hsa\d{5}|CORUM:\d+|[MC]\d{3,}")
-_WEIGHT = re.compile(r",-?\d+(\.\d+)?$")
-_FIX = "a GMT file has lines of: name TAB id or description TAB gene TAB gene ..."
+_WEIGHT = re.compile(r",\s*[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf|infinity|nan)$", re.IGNORECASE)
 _DATA = Path(__file__).resolve().parent / "data"
 
 
@@ -66,36 +68,57 @@ class GeneSetLibrary:
         return {g.upper() for t in self.terms for g in t.genes}
 
 
-def read_lines(path: Path) -> tuple[list[str], str]:
-    """Text lines (blank ones left out) and sha256 of a plain or gzipped file.
+class TermCollector:
+    """Terms by accession while a file is read: symbols repaired, repeats and damage counted."""
 
-    Raises
-    ------
-    UserError
-        If the file is absent, a truncated gzip, not UTF-8 text, or empty.
-    """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the gene-set file {path}: {error.strerror or error}", "check the path") from None
-    digest = hashlib.sha256(raw).hexdigest()
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise UserError(f"{path} is a damaged gzip file ({error})", "download or copy it again; it is probably cut short") from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8 (byte {error.start})", _FIX) from None
-    lines = [line.rstrip("\r\n") for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{path} is empty: 0 lines with text", _FIX)
-    return lines, digest
+    def __init__(self) -> None:
+        self.terms: dict[str, Term] = {}
+        self.again: list[tuple[str, int, int, bool]] = []
+        self.weights_lost = 0
+        self._symbols: list[Symbol] = []
+
+    def add(self, title: str, column: str, tokens: Iterable[str], accession: str = "") -> bool:
+        """Take a term in; False if it has no gene or no name."""
+        found, name = (accession, title) if accession else accession_of(title.strip(), column.strip())
+        genes: dict[str, str] = {}
+        for token in tokens:
+            bare = _WEIGHT.sub("", token.strip().strip('"'))
+            if bare:
+                symbol = repair(bare)
+                genes.setdefault(symbol.text.upper(), symbol.text)
+                if symbol.note:
+                    self._symbols.append(symbol)
+        if not genes or not found:
+            return False
+        if found in self.terms:
+            first = {g.upper() for g in self.terms[found].genes}
+            self.again.append((found, len(first), len(genes), first == genes.keys()))
+        else:
+            self.terms[found] = Term(found, name, tuple(genes.values()))
+        return True
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on repeats and symbols."""
+        notes = []
+        if self.again:
+            other = [x for x in self.again if not x[3]]
+            example = ", ".join(f"{a!r} ({first} genes kept, {second} left out)" for a, first, second, _ in (other or self.again)[:3])
+            notes.append(
+                f"{len(self.again)} terms have an accession that occurs again, {len(other)} of them with other genes; "
+                f"the first of each is kept: {example}"
+            )
+        return notes + symbol_notes(self._symbols)
 
 
-def _accession(name: str, column: str) -> tuple[str, str]:
+def read_lines(path: Path | str) -> tuple[list[str], str]:
+    """Text lines (blank ones left out) and sha256 of a plain or gzipped file; see `analysis.gene_files.read_text`."""
+    found = read_text(path)
+    return found.lines, found.sha256
+
+
+def accession_of(name: str, column: str) -> tuple[str, str]:
+    """Accession and bare name of a term, from its name and the second column of a GMT line."""
     if _IN_COLUMN.fullmatch(column):
         return column, name
     match = _IN_NAME.match(name)
@@ -104,75 +127,104 @@ def _accession(name: str, column: str) -> tuple[str, str]:
     return name, name
 
 
-def library_name(path: Path) -> str:
+def library_name(path: Path | str) -> str:
     """Name of a library from its file name: suffixes removed, what a term id cannot hold replaced by ``_``."""
-    stem = re.sub(r"(\.gmt|\.txt)?(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
+    stem = re.sub(r"(\.gmt|\.txt|\.tsv|\.csv|\.json)?(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)
 
 
-def read_gmt(path: Path | str, *, name: str = "", release: str = "", licence: str = "") -> GeneSetLibrary:
-    """Read a GMT file.
+def check_species(path: Path | str, symbols: Sequence[str]) -> None:
+    """Refuse a file of mouse genes.
+
+    Raises
+    ------
+    UserError
+        If most of the symbols are written the mouse way.
+    """
+    if looks_like_mouse(symbols):
+        raise UserError(
+            f"{path} is written in mouse symbols (such as {symbols[0]}); the models read human genes",
+            "give the human edition of the library, or map the symbols to human orthologues first",
+        )
+
+
+def finish(collector: TermCollector, source: GeneFile, path: Path | str, name: str, release: str, licence: str, notes: Iterable[str]) -> GeneSetLibrary:
+    """Make the library of what was collected, after the species check."""
+    check_species(path, [g for t in collector.terms.values() for g in t.genes][:20000])
+    every = (*source.notes, *notes, *collector.notes)
+    return GeneSetLibrary(name or library_name(path), source.file, source.sha256, release, licence, tuple(collector.terms.values()), every)
+
+
+def read_library(path: Path | str, *, name: str = "", release: str = "", licence: str = "") -> GeneSetLibrary | Regulons:
+    """Read a gene-set file of any known format.
 
     Parameters
     ----------
     path
-        ``.gmt`` or ``.txt``, plain or gzipped.
+        Plain or gzipped text; its name does not matter but for the library's name.
     name
         Name of the library (default: from the file name).
     release, licence
         As stated by the source; empty when unknown.
+
+    Returns
+    -------
+    GeneSetLibrary or Regulons
+        `Regulons` for tables of transcription factor and target; its ``library()`` holds the target sets.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is empty, of another kind (ontology, list of genes, aliases) or of another species.
+    """
+    from analysis.gene_tables import read_table
+
+    source = read_text(path)
+    first = source.lines[0].lstrip()
+    if first.startswith(("{", "[")):
+        from analysis.gene_tables import read_json
+
+        return read_json(source, path, name=name, release=release, licence=licence)
+    if first.startswith("format-version:") or "[Term]" in source.lines[:200]:
+        raise UserError(f"{path} is an ontology (OBO), not a gene-set file", "give it as --obo, beside the library whose terms it relates")
+    if first.startswith("!gaf-version") or first.startswith("!gpa-version"):
+        raise UserError(f"{path} is a table of gene annotations (GAF), not a gene-set file", "give the gene sets as GMT")
+    table = read_table(source, path, name=name, release=release, licence=licence)
+    return table if table is not None else _gmt(source, path, name, release, licence)
+
+
+def read_gmt(path: Path | str, *, name: str = "", release: str = "", licence: str = "") -> GeneSetLibrary:
+    """Read a GMT file, plain or gzipped; parameters as `read_library`.
 
     Raises
     ------
     UserError
         If the file cannot be read, is empty, is a plain list of genes, or is of another species.
     """
-    path = Path(path)
-    if not path.name.lower().endswith(_SUFFIXES):
-        raise UserError(f"{path.name} is not a gene-set file: expected a name ending in {', '.join(_SUFFIXES)}", _FIX)
-    lines, digest = read_lines(path)
-    terms: dict[str, Term] = {}
-    notes: list[str] = []
-    too_short = 0
-    for number, line in enumerate(lines, 1):
+    return _gmt(read_text(path), path, name, release, licence)
+
+
+def _gmt(source: GeneFile, path: Path | str, name: str, release: str, licence: str) -> GeneSetLibrary:
+    collector = TermCollector()
+    empty = 0
+    for line in source.lines:
         columns = line.split("\t")
-        if len(columns) < 3:
-            too_short += 1
-            continue
-        title = columns[0].strip()
-        accession, term_name = _accession(title, columns[1].strip())
-        genes: dict[str, str] = {}
-        for token in columns[2:]:
-            token = _WEIGHT.sub("", token.strip())
-            if token:
-                symbol = repair(token)
-                genes.setdefault(symbol.text.upper(), symbol.text)
-                if symbol.note:
-                    notes.append(f"line {number}: {symbol.note}")
-        if not genes or not accession:
-            too_short += 1
-        elif accession in terms:
-            first = terms[accession]
-            notes.append(
-                f"line {number}: accession {accession!r} occurs again ({len(genes)} genes); "
-                f"the first one is kept ({len(first.genes)} genes)"
-            )
-        else:
-            terms[accession] = Term(accession, term_name, tuple(genes.values()))
-    if not terms:
+        if len(columns) < 3 or not collector.add(columns[0], columns[1], columns[2:]):
+            empty += 1
+    if not collector.terms:
+        shape = "a plain list, one gene a line" if all("\t" not in x and "," not in x for x in source.lines) else "a table of another kind"
         raise UserError(
-            f"{path} has {len(lines)} lines, none of them with a name, a description and at least one gene; "
-            f"the first is {lines[0][:60]!r}. It looks like a plain list, one gene a line", _FIX,
+            f"{path} has {len(source.lines)} lines, none of them with a name, a description and at least one gene; "
+            f"the first is {source.lines[0][:60]!r}. It looks like {shape}", GMT_FIX,
         )  # fmt: skip
-    if too_short:
-        notes.append(f"{too_short} of {len(lines)} lines have no gene and were left out")
-    sample = [g for t in terms.values() for g in t.genes][:20000]
-    if looks_like_mouse(sample):
+    notes = [f"{empty} of {len(source.lines)} lines have no gene and were left out"] if empty else []
+    single = sum(1 for t in collector.terms.values() if len(t.genes) == 1)
+    if single == len(collector.terms) and (collector.again or single > 20):
         raise UserError(
-            f"{path} is written in mouse symbols (such as {sample[0]}); the models read human genes",
-            "give the human edition of the library, or map the symbols to human orthologues first",
+            f"every line of {path} has one gene ({len(source.lines)} lines, {single} terms): it looks like a table of one gene a line",
+            f"{GMT_FIX}; or give a table with a header that names the columns term and gene",
         )
-    return GeneSetLibrary(name or library_name(path), path.name, digest, release, licence, tuple(terms.values()), tuple(notes))
+    return finish(collector, source, path, name, release, licence, notes)
 
 
 def write_gmt(path: Path, terms: Iterable[Term]) -> None:
@@ -188,4 +240,4 @@ def shipped() -> tuple[GeneSetLibrary, ...]:
     """GO Biological Process extract (CC BY 4.0) and Reactome (CC0), as shipped; provenance in ``analysis/data/NOTICE.md``."""
     go = read_gmt(_DATA / "go_bp.gmt.gz", name="GO_BP", release="2021", licence="CC BY 4.0")
     reactome = read_gmt(_DATA / "reactome.gmt.gz", name="Reactome", release="not stated by the file", licence="CC0 1.0")
-    return go, replace(reactome)
+    return go, reactome

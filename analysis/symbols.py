@@ -7,9 +7,17 @@ gene alone can have produced it; all others are left as they are and reported. S
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-_DATE = re.compile(r"(?:(\d{1,2})-(SEP|MAR|DEC|OCT|NOV|FEB|APR)|(SEP|MAR|DEC|OCT|NOV|FEB|APR)-(\d{1,2}))", re.IGNORECASE)
+_MONTHS = {m: i for i, m in enumerate(("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"), 1)}
+_DATE = re.compile(
+    rf"(?:(?P<day>\d{{1,2}})[-/. ](?P<month>{'|'.join(_MONTHS)})[A-Z]*(?:[-/. ](?:\d\d)?\d\d)?"  # 7-Sep, 07-Sep-24
+    rf"|(?P<month2>{'|'.join(_MONTHS)})[-/. ](?P<day2>\d{{1,2}})"  # Sep-07
+    r"|(?:19|20)\d\d-(?P<number>\d\d)-(?P<day3>\d\d)(?:[ T]00:00(?::00)?)?)",  # 2024-09-07
+    re.IGNORECASE,
+)
 _RETIRED = re.compile(r"(SEPT|MARCH)(\d{1,2})")
 _MOUSE = re.compile(r"[A-Z][a-z]{2,}[a-z0-9.-]*\d*[a-z0-9]*")
 
@@ -30,6 +38,7 @@ def _march(number: int) -> str:
     return f"MARCHF{number}" if 1 <= number <= 11 else ""
 
 
+@lru_cache(maxsize=1 << 16)
 def repair(token: str) -> Symbol:
     """Undo spreadsheet damage and update the two renamed families.
 
@@ -46,7 +55,9 @@ def repair(token: str) -> Symbol:
     """
     match = _DATE.fullmatch(token)
     if match:
-        number, month = int(match[1] or match[4]), (match[2] or match[3]).upper()
+        number = int(match["day"] or match["day2"] or match["day3"])
+        at = int(match["number"]) if match["number"] else _MONTHS[(match["month"] or match["month2"]).upper()]
+        month = next((m for m, i in _MONTHS.items() if i == at), "")
         fixed = ""
         if month == "SEP":
             fixed = _septin(number)
@@ -65,7 +76,7 @@ def repair(token: str) -> Symbol:
     return Symbol(token)
 
 
-def looks_like_mouse(symbols: list[str]) -> bool:
+def looks_like_mouse(symbols: Sequence[str]) -> bool:
     """Whether most symbols are written the mouse way (``Lypla1``) or are mouse Ensembl ids."""
     if not symbols:
         return False

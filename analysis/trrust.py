@@ -1,71 +1,98 @@
-"""TRRUST: which transcription factor regulates which gene, in which direction, by which papers.
+"""TRRUST, three ways that are kept apart: target sets, share of transcription factors, and edges between genes.
 
-Rows are ``TF TAB target TAB mode TAB PubMed ids``, several for a pair when papers disagree. They are merged per pair:
-Activation and Repression together give ``Both``; ``Unknown`` only where no row states a direction.
+1. The targets of each TF are a gene set (`Regulons.library`), tested like any other; `mode_counts` says how many of the shared targets the TF
+   activates and represses.
+2. `tf_share`: are more of a feature's top genes transcription factors than the background has? ``p = P(X >= k)`` for X hypergeometric with the list's n
+   genes, the background's N genes and its m transcription factors; every list is in the family.
+3. Every pair is a ``REGULATES`` edge with its mode and papers; `analysis.trrust_edges` asks whether circuit edges agree with them in sign.
+
+None of them counts pairs inside a list: a pair between two top genes is not an annotation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.genesets import GeneSetLibrary, Term, read_lines
-from analysis.symbols import repair
+import numpy as np
+from scipy import sparse
+
+from analysis.fdr import benjamini_hochberg
+from analysis.gene_files import read_text
+from analysis.hypergeometric import TailTable
+from analysis.regulons import Regulation, Regulons
 from scircuit.settings import UserError
 
-_MODES = {"activation": "Activation", "1": "Activation", "repression": "Repression", "2": "Repression", "unknown": "Unknown", "0": "Unknown"}
-_HEADERS = {"tf", "source", "regulator", "gene_symbol", "tf_name"}
+__all__ = ["Regulation", "Regulons", "TfShare", "mode_counts", "read_trrust", "shipped_trrust", "tf_share"]
+
 _DATA = Path(__file__).resolve().parent / "data" / "trrust"
 
 
-class Regulation(NamedTuple):
-    """One TF-target pair; `mode` is Activation, Repression, Both or Unknown; `pmids` sorted."""
+class TfShare(NamedTuple):
+    """One entry a list: its genes, the transcription factors among them, their share (NaN for an empty list), p and q."""
 
-    tf: str
-    target: str
-    mode: str
-    pmids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Regulons:
-    """All pairs of one file, one entry a pair, in order of TF and target."""
-
-    name: str
-    file: str
-    sha256: str
-    release: str
-    licence: str
-    pairs: tuple[Regulation, ...]
-    rows: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def tfs(self) -> set[str]:
-        """Transcription factors, upper case."""
-        return {p.tf.upper() for p in self.pairs}
-
-    def library(self) -> GeneSetLibrary:
-        """Target sets as a gene-set library: one term per TF (accession: the TF) holding all its targets."""
-        targets: dict[str, list[str]] = {}
-        for pair in self.pairs:
-            targets.setdefault(pair.tf, []).append(pair.target)
-        terms = tuple(Term(tf, f"{tf} targets", tuple(genes)) for tf, genes in targets.items())
-        return GeneSetLibrary(self.name, self.file, self.sha256, self.release, self.licence, terms, self.notes)
-
-    def modes(self, tf: str) -> dict[str, str]:
-        """Target (upper case) -> mode, for one TF."""
-        return {p.target.upper(): p.mode for p in self.pairs if p.tf.upper() == tf.upper()}
+    genes: np.ndarray
+    factors: np.ndarray
+    share: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
 
 
-def _merge(modes: Iterable[str]) -> str:
-    stated = set(modes) - {"Unknown"}
-    if not stated:
-        return "Unknown"
-    return "Both" if len(stated) > 1 else stated.pop()
+def tf_share(lists: sparse.csr_matrix, genes: Sequence[str], tfs: Iterable[str]) -> TfShare:
+    """Test every list for more transcription factors than the background has.
+
+    Parameters
+    ----------
+    lists
+        0/1 matrix, lists x background genes (`analysis.incidence.Incidence.rows`).
+    genes
+        Background, the columns of `lists`.
+    tfs
+        Transcription factors (`Regulons.tfs`), compared on upper case; those outside the background do not count.
+
+    Raises
+    ------
+    UserError
+        If no transcription factor is in the background.
+    """
+    known = {t.upper() for t in tfs}
+    is_tf = np.array([g.upper() in known for g in genes], dtype=np.int64)
+    factors_there = int(is_tf.sum())
+    if not factors_there:
+        raise UserError(f"none of {len(known)} transcription factors is among the {len(genes)} genes of the background", "are both gene symbols?")
+    size = np.diff(lists.indptr).astype(np.int64)
+    found = np.asarray(lists @ is_tf).astype(np.int64)
+    table = TailTable(size, np.array([factors_there]), len(genes))
+    p = table.tail(found, np.full(size.shape, factors_there), size)
+    with np.errstate(invalid="ignore"):
+        share = np.where(size > 0, found / np.maximum(size, 1), np.nan)
+    return TfShare(size, found, share, p, benjamini_hochberg(p))
+
+
+def mode_counts(regulons: Regulons, tfs: Sequence[str], shared: Sequence[Iterable[str]]) -> tuple[np.ndarray, np.ndarray]:
+    """How many of the shared targets each TF activates and represses.
+
+    Parameters
+    ----------
+    tfs
+        One TF for each test.
+    shared
+        The genes that the list of the test and the TF's targets share.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Activated and repressed targets, int64. A target of mode ``Both`` counts in both, one of mode ``Unknown`` in neither.
+    """
+    mode = {(p.tf.upper(), p.target.upper()): p.mode for p in regulons.pairs}
+    activation, repression = np.zeros(len(tfs), dtype=np.int64), np.zeros(len(tfs), dtype=np.int64)
+    for i, (tf, genes) in enumerate(zip(tfs, shared, strict=True)):
+        modes = [mode.get((tf.upper(), g.upper()), "Unknown") for g in genes]
+        activation[i] = sum(m in ("Activation", "Both") for m in modes)
+        repression[i] = sum(m in ("Repression", "Both") for m in modes)
+    return activation, repression
 
 
 def read_trrust(path: Path | str, *, name: str = "TRRUST", release: str = "v2", licence: str = "CC BY-SA 4.0") -> Regulons:
@@ -76,29 +103,13 @@ def read_trrust(path: Path | str, *, name: str = "TRRUST", release: str = "v2", 
     UserError
         If the file cannot be read or a row is not ``TF target mode PMIDs``.
     """
-    path = Path(path)
-    lines, digest = read_lines(path)
-    fix = "a TRRUST file has rows of: TF TAB target TAB Activation|Repression|Unknown (or 1|2|0) TAB PubMed ids joined by ;"
-    rows: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
-    notes: list[str] = []
-    count = 0
-    for number, line in enumerate(lines, 1):
-        columns = [c.strip() for c in line.split("\t")]
-        if number == 1 and columns[0].lower().lstrip("#") in _HEADERS:
-            continue
-        mode = _MODES.get(columns[2].lower()) if len(columns) >= 3 else None
-        if mode is None or not columns[0] or not columns[1]:
-            raise UserError(f"{path}, line {number}: {line[:70]!r} is not a TRRUST row", fix)
-        tf, target = repair(columns[0]), repair(columns[1])
-        notes += [f"line {number}: {s.note}" for s in (tf, target) if s.note]
-        modes, pmids = rows.setdefault((tf.text, target.text), (set(), set()))
-        modes.add(mode)
-        pmids.update(p.strip() for p in ";".join(columns[3:]).split(";") if p.strip())
-        count += 1
-    if not rows:
-        raise UserError(f"{path} has a header and no rows", fix)
-    pairs = tuple(Regulation(tf, target, _merge(m), tuple(sorted(ids))) for (tf, target), (m, ids) in sorted(rows.items()))
-    return Regulons(name, path.name, digest, release, licence, pairs, count, tuple(notes))
+    from analysis.gene_tables import headerless_regulons, read_table
+
+    source = read_text(path)
+    found = read_table(source, path, name=name, release=release, licence=licence)
+    if isinstance(found, Regulons):
+        return found
+    return headerless_regulons(source, path, "\t", {"name": name, "release": release, "licence": licence})
 
 
 @cache
