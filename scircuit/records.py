@@ -211,6 +211,7 @@ NODES: dict[str, NodeType] = {
             _p("release", "str", "release named by the source"), _p("licence", "str", "licence of the content"),
             _p("terms", "int", "terms kept after the size filter"),
             _p("genes_mapped", "int", "genes mapped to the model's vocabulary", "genes"),
+            _p("genes_ambiguous", "int", "mapped genes whose symbol several Ensembl ids share: the one detected in most cells stands for it", "genes"),
             _p("genes_lost", "int", "genes not in the vocabulary", "genes"),
         ), color="#DDA15E"),
         NodeType("Module", "A group of features.", (
@@ -298,8 +299,8 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
                          "What a control does to the target in the place of the source, for the sampled sources: one record per source, target, run and "
                          "control, stored where AFFECTS would be, and beside every calibrated edge of the source.", CONTROL_PROPERTIES),
         RelationshipType("Feature", "ATTRIBUTES_TO", "Feature", "Transcoder attribution.", (
-            _RUN, _p("weight", "float", "invariant weight"), _p("mean", "float", "mean of the dependent factor"),
-            _p("share", "float", "share of cells"), _p("count", "int", "tokens"))),
+            _RUN, _p("weight", "float", "invariant weight; in an imported graph of one input the direct effect, summed over pairs of positions"), _p("mean", "float", "mean of the dependent factor"),
+            _p("share", "float", "share of cells"), _p("count", "int", "tokens; in an imported graph pairs of positions"))),
         RelationshipType("Feature", "CO_OCCURS", "Feature", "Active at the same positions more often than chance.", (
             _RUN, _p("pmi", "float", "pointwise mutual information", "bits"), _p("count", "int", "positions"),
             _p("method", "str", "how counted"), _p("rank", "int", "1 is the strongest of the source, where the source was cut to its strongest"))),
