@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHORT = re.compile(r"L\d{2,3}/F\d{4,7}")
 _ANSWERED = "MATCH (r:Run) RETURN r.id AS id, r.verb AS verb, r.status AS status ORDER BY r.started DESC LIMIT 20"
+_GAPS = "MATCH (r:Run {id: $run}) WHERE r.method = 'imported' RETURN coalesce(r.lacks, []) AS lacks, coalesce(r.format, '') AS format"
 _PLAN_ASKED = re.compile(r"\s*(EXPLAIN|PROFILE)\b", re.IGNORECASE)
 _ENDING = "MATCH (f:Feature) WHERE f.id ENDS WITH $ending RETURN f.id AS id ORDER BY id LIMIT 20"
 
@@ -63,7 +64,8 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     Raises
     ------
     UserError
-        If the name or a parameter does not fit, or names a run or feature that the graph does not hold.
+        If the name or a parameter does not fit, names a run or feature that the graph does not hold, or asks an imported run for
+        what its source does not give.
 
     Examples
     --------
@@ -71,6 +73,8 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     """
     question = find(name)
     values = _resolve(connection, question, check(name, parameters))
+    if "min_support" in values and values.get("run"):
+        _refuse_gaps(connection, values["run"], {"p", "counts", "mean"})
     answer = connection.frame(question.cypher, **values)
     if answer.empty:
         _explain_nothing(connection, question, values)
@@ -127,6 +131,17 @@ def _resolve(connection: Connection, question: Query, values: dict[str, Any]) ->
     return values
 
 
+def _refuse_gaps(connection: Connection, run: str, needed: set[str]) -> None:
+    """Refuse the calibrated rule on imported edges that lack what it is made of."""
+    for row in connection.run(_GAPS, run=run):
+        missing = sorted(needed & set(row["lacks"]))
+        if missing:
+            raise UserError(
+                f"run {run} was imported from a source ({row['format']}) that does not give: {', '.join(missing)}; edges cannot be chosen by q and support there",
+                "ask 'imported_edges' for what it gives, 'imported_runs' for what it lacks",
+            )
+
+
 def _explain_nothing(connection: Connection, question: Query, values: dict[str, Any]) -> None:
     """Tell an empty answer from a question about something that the graph does not hold."""
     for p in question.parameters:
@@ -138,5 +153,7 @@ def _explain_nothing(connection: Connection, question: Query, values: dict[str, 
             listed = ", ".join(f"{r['id']} ({r['status']})" for r in runs) or "none"
             if value and value not in {r["id"] for r in runs} and not connection.run("MATCH (r:Run {id: $id}) RETURN r.id AS id", id=value):
                 raise UserError(f"the graph holds no run {value!r}", f"its runs are: {listed}")
+            if value:
+                _refuse_gaps(connection, value, {"p", "counts", "mean", "all_edges", "edges"})
             if not value and not any(r["verb"] == "trace" and r["status"] == "complete" for r in runs):
                 raise UserError(f"the graph holds no complete trace run; its runs are: {listed}", "trace and load one (scircuit trace), or give run=... of one that was interrupted")

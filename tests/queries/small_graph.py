@@ -202,15 +202,18 @@ def _imported(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.D
     own = [address(layer, index) for layer in sizes for index in range(sizes[layer])]
     features = pd.DataFrame([
         {"id": k, "name": f"L{layer:02d}/F{i:04d}", "model": OTHER, "dictionary": f"{OTHER}/{OTHER_SET}/L{layer:02d}", "layer": layer, "index": i, "alive": i != OTHER_SIZE - 1,
-         "rare": i == 3, "fire_count": 40 if i == 3 else 4000 + i, "published_label": TERMS[i % 6] if i % 3 else "", "published_library": "GO_BP-atlas" if i % 3 else "",
+         "rare": i == 3, "fire_count": 40 if i == 3 else 4000 + i, "published_label": TERMS[i % 6] if i % 3 else "", "published_library": "GO-atlas" if i % 3 else "",
          "published_terms": int(rng.integers(1, 9)) if i % 3 else 0}
         for k, layer, i in zip(keys, np.repeat(OTHER_LAYERS, OTHER_SIZE).tolist(), list(range(OTHER_SIZE)) * len(OTHER_LAYERS), strict=True)
     ])  # fmt: skip
     terms = pd.DataFrame([{"id": f"GO-atlas:{k}", "name": name, "library": "GO-atlas", "accession": f"GO:{k:07d}", "size": 6} for k, name in enumerate(TERMS)]
                          + [{"id": "GO:9", "name": "lymphocyte activation", "library": "GO", "accession": "GO:0000009", "size": 30}]
+                         + [{"id": f"{library}:Ribosome", "name": "Ribosome", "library": library, "accession": "Ribosome", "size": 9} for library in ("KEGG-atlas", "KEGG_2021_Human")]
                          + [{"id": f"TRRUST:{g}", "name": f"{g} targets", "library": "TRRUST", "accession": g, "size": 9} for g in ("G1", "G2")])
     published = [(key, f"GO-atlas:{t}", float(rng.uniform(0, 0.05)), float(rng.uniform(2, 99)), 2, ["G1", "G2"]) for key in [*keys, *own[:20]] for t in rng.permutation(6)[: rng.integers(0, 4)]]
+    published += [(other(5, i), "KEGG-atlas:Ribosome", 0.01 * i, 5.0, 2, ["G1", "G2"]) for i in range(3)]
     again = [(key, f"GO:{t}", float(rng.uniform(0, 0.01)), float(rng.uniform(0, 0.1)), float(rng.uniform(0, 0.08)), float(rng.uniform(2, 9)), 2, ["G1"]) for key in keys[:12] for t in rng.permutation(6)[:2]]
+    again += [(other(5, i), "KEGG_2021_Human:Ribosome", 1e-5, 1e-4, 0.005 + 0.01 * i, 9.0, 3, ["G1"]) for i in range(1, 4)]
     regulated = [(key, f"TRRUST:{g}", float(rng.uniform(0, 0.01)), float(rng.uniform(0, 0.1)), float(rng.uniform(0, 0.08)), 3.0, 2, ["G9"]) for key in own[:8] for g in ("G1", "G2") if rng.random() < 0.6]
     loads = [(key, f"ENSG{g:011d}", rank, float(12 - rank)) for key in keys for rank, g in enumerate(rng.permutation(40)[:5], 1)]
     pairs = [(a, b) for a in keys for b in keys if a[-9:-6] < b[-9:-6] and rng.random() < 0.25]

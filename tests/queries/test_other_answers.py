@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
-from small_graph import ABLATE, ANNOTATE, NEW, OLD, STEER, address
+from small_graph import ABLATE, ANNOTATE, NEW, OLD, OTHER, STEER, address
 from test_edge_answers import same
 
 from queries.api import query
@@ -20,27 +21,40 @@ def test_feature_annotation(study):
     loads = study.frames["Feature-LOADS_ON-Gene"].query("source == @key").sort_values("rank")
     genes = answer[answer.kind == "gene"]
     assert genes.name.tolist() == [f"G{int(t[4:])}" for t in loads.target] and genes["rank"].tolist() == list(range(1, 13))
-    assert genes.detail.iloc[0][0] == f"{loads.fire_count.iloc[0]} firings"
-    enriched = study.frames["Feature-ENRICHED_FOR-Term"].query("source == @key and q <= 0.05").sort_values("q")
-    terms = answer[answer.kind == "term"]
+    assert genes.detail.iloc[0][0] == f"{int(loads.fire_count.iloc[0])} firings"
+    everything = study.frames["Feature-ENRICHED_FOR-Term"].query("source == @key")
+    enriched = everything.query("origin == 'own' and q <= 0.05").sort_values("q")
+    terms = answer[(answer.kind == "term") & (answer.origin == "own")]
     names = study.frames["Term"].set_index("id")["name"]
     assert terms.name.tolist() == [names[t] for t in enriched.target] and terms.q.tolist() == pytest.approx(enriched.q.tolist())
+    assert terms.q_calibrated.fillna(-1).tolist() == pytest.approx(enriched.q_calibrated.fillna(-1).tolist())
+    shown, published = answer[answer.origin == "published"], everything.query("origin == 'published'").sort_values("q")
+    assert len(published) and shown.name.tolist() == [names[t] for t in published.target] and shown.q_calibrated.isna().all()
     assert answer[answer.kind == "regulator"].name.tolist() == ["G0"]
     assert answer[answer.kind == "module"].name.tolist() == ["module 1"]
     assert answer[answer.kind == "cell type"].name.tolist() == ["T cell"]
     drawn = to_networkx(query(study.connection, "annotation_graph", feature=key, genes=6, terms=2))
     assert {t for _, t, d in drawn.out_edges(key, data=True) if d["type"] == "LOADS_ON"} >= set(loads.target.head(6))
     assert {t for _, t, d in drawn.out_edges(key, data=True) if d["type"] == "ENRICHED_FOR"} == set(enriched.target.head(2))
+    drawn = to_networkx(query(study.connection, "annotation_graph", feature=key, terms=40, origin="published"))
+    assert {t for _, t, d in drawn.out_edges(key, data=True) if d["type"] == "ENRICHED_FOR"} == set(published.target)
 
 
 def test_features_of_genes(study):
     wanted = {f"ENSG{g:011d}": f"G{g}" for g in (1, 2, 3, 4)}
     loads = study.frames["Feature-LOADS_ON-Gene"]
     loads = loads[loads.target.isin(wanted) & (loads["rank"] <= 8)].sort_values(["rank", "target"])
-    expected = loads.groupby("source").agg(hits=("target", "size"), genes=("target", lambda g: [wanted[x] for x in g]), best_rank=("rank", "min")).reset_index()
-    expected = expected.rename(columns={"source": "feature"}).sort_values(["hits", "best_rank", "feature"], ascending=[False, True, True]).assign(listed=4)
-    answer = query(study.connection, "features_of_genes", genes=["G1", "G2", "G3", "G4", "no gene"], top=8, limit=1000)
-    same(answer, expected, ["feature", "hits", "genes", "best_rank", "listed"])
+    loads["weight"] = 1 / np.log2(1 + loads["rank"])
+    expected = loads.groupby("source").agg(hits=("target", "size"), genes=("target", lambda g: [wanted[x] for x in g]), weight=("weight", "sum"), best_rank=("rank", "min")).reset_index()
+    of = study.frames["Feature-LOADS_ON-Gene"].query("rank <= 8").groupby("source").size()
+    expected = expected.assign(of=of.loc[expected.source].values, listed=4).rename(columns={"source": "feature"}).sort_values(["hits", "weight", "feature"], ascending=[False, False, True])
+    listed = ["G1", "G2", "G3", "G4", "no gene"]
+    same(query(study.connection, "features_of_genes", genes=listed, top=8, limit=1000), expected, columns := ["feature", "hits", "genes", "weight", "best_rank", "listed", "of"])
+    model = study.features.model
+    few = expected[(expected.hits >= 2) & (model.loc[expected.feature] == OTHER).values]
+    same(query(study.connection, "features_of_genes", genes=listed, top=8, limit=1000, min_hits=2, model=OTHER), few, columns)
+    active = study.frames["Feature-ACTIVE_IN-CellType"].query("q <= 0.05 and target == 'erythroid cell'").source
+    same(query(study.connection, "features_of_genes", genes=listed, top=8, limit=1000, cell_type="erythroid"), expected[expected.feature.isin(active)], columns)
 
 
 def test_interventions(study):
