@@ -48,7 +48,7 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error})", again) from error
     except json.JSONDecodeError as error:
-        cut = error.pos >= len(raw.strip()) - 1
+        cut = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated string")
         raise UserError(f"{path} is {'truncated' if cut else 'not JSON'}: {error}", again) from error
     except RecursionError:
         raise UserError(f"{path} is nested too deeply to be a result file", "check that it is the right file") from None

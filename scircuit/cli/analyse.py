@@ -1,18 +1,18 @@
-"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run."""
+"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run; of imported edges what they allow."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from scircuit.cli.annotate import trace_run
 from scircuit.cli.command import verb_command
 from scircuit.cli.features import features_of
 from scircuit.cli.options import build, plain
+from scircuit.cli.parents import imported_run, refuse_imported, trace_run
 from scircuit.cli.results import RunResult
 from scircuit.cli.running import active_run
 from scircuit.run import Manifest, Study
-from scircuit.settings import DEFAULT_STUDY, AnalyseConfig
+from scircuit.settings import DEFAULT_STUDY, AnalyseConfig, UserError
 
 
 def child_of(study: Study, verb: str, parent: str) -> Manifest | None:
@@ -26,6 +26,8 @@ def analyse(
 ) -> RunResult:
     """Analyse a trace run: findings as Feature properties and as frames.
 
+    An imported run is analysed as far as its source allows: degrees by the published rule and their tail.
+
     Returns
     -------
     RunResult
@@ -35,11 +37,14 @@ def analyse(
     Raises
     ------
     UserError
-        If there is no complete trace run.
+        If there is no complete trace run, or the imported one lacks what an analysis needs.
     """
     config = config or build(AnalyseConfig, options)
     place = Study(Path(study))
-    parent = trace_run(place, config.run)
+    imported = imported_run(place, config.run)
+    if imported:
+        refuse_imported(imported, ("edges",), "an analysis of its edges")
+    parent = imported or trace_run(place, config.run)
     annotation = child_of(place, "annotate", parent.run)
     parents = (parent.run,) + ((annotation.run,) if annotation else ())
     identity = {k: v for k, v in plain(config).items() if k != "run"}
@@ -49,8 +54,8 @@ def analyse(
     ) as run:
         new = not run.finished
         if new:
-            result = compute(place, parent, annotation, config, run.id)
-            run.write("findings", {"Feature": result.features, **result.tables})
+            result = compute_imported(place, parent, config) if imported else compute(place, parent, annotation, config, run.id)
+            run.write("findings", {"Feature": result.features, **getattr(result, "tables", {})})
             run.conclude({**result.findings, "sentences": list(result.sentences)})
     findings = dict(run.store.manifest.findings)
     return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new, result)
@@ -64,6 +69,19 @@ def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: 
     store = ShardStore(study.run_folder(trace.run))
     named = features_of(study, annotation) if annotation else None
     return analyse_tables(features_of(study, trace), store.tables("Feature-AFFECTS-Feature"), named, config, run)
+
+
+def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> Any:
+    """Degrees by the published rule, from the shards of an imported run."""
+    from analysis.imported import analyse_imported
+    from ingest.shards import ShardStore
+
+    edges = ShardStore(study.run_folder(imported.run)).tables("Feature-AFFECTS-Feature")
+    if not edges.num_rows:
+        raise UserError(f"run {imported.run} ({imported.findings.get('format')}) has no effects of ablations between features", "analyse a trace run, or imported edges")
+    return analyse_imported(
+        features_of(study, imported), edges, imported.findings.get("lacks", ()), sources=imported.findings.get("sources"), seed=config.seed, bootstrap=config.bootstrap
+    )
 
 
 command = verb_command("analyse", AnalyseConfig, analyse)

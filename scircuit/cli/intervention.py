@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.cli.annotate import trace_run
 from scircuit.cli.hubs import chosen_features
 from scircuit.cli.models import inputs_of_run
 from scircuit.cli.options import build, plain
+from scircuit.cli.parents import trace_run
 from scircuit.cli.results import RunResult
 from scircuit.cli.running import active_run
 from scircuit.run import Study

@@ -11,10 +11,10 @@ import click
 
 from scircuit import __version__
 from scircuit.cli.analyse import child_of, compute
-from scircuit.cli.annotate import trace_run
 from scircuit.cli.command import study_option
 from scircuit.cli.features import features_of, joined
 from scircuit.cli.options import build
+from scircuit.cli.parents import imported_run, refuse_imported, trace_run
 from scircuit.run import Manifest, Study, atomic_path, now
 from scircuit.settings import DEFAULT_STUDY, AnalyseConfig
 
@@ -48,11 +48,13 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     Raises
     ------
     UserError
-        If there is no complete trace run.
+        If there is no complete trace run; an imported run is refused with what it lacks.
     """
     from analysis.report import build_report, findings
 
     place = Study(Path(study))
+    if imported := imported_run(place, run):
+        refuse_imported(imported, ("edges", "n", "p", "null", "cells"), "a report of its circuits")
     parts = gather(place, trace_run(place, run))
     with atomic_path(place.report) as temporary:
         temporary.write_text(build_report(parts))
