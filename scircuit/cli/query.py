@@ -65,12 +65,13 @@ def command(name: str | None, study: Path, text: str | None, pairs: tuple[str, .
         return
     if name and text:
         raise UserError("both a catalogue name and --cypher were given", "give one of them")
-    parameters = dict(_pair(p) for p in pairs)
+    parameters = dict(pair(p) for p in pairs)
     frame = cypher(text, study, **parameters) if text else query(str(name), study, **parameters)
     click.echo(render(frame, shape))
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
+    """Read ``KEY=VALUE``; JSON values are understood."""
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise UserError(f"parameter {text!r} has no '='", "write it as -p name=value")
