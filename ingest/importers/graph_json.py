@@ -73,15 +73,12 @@ def read_graph_json(path: Path) -> AttributionGraph:
 
 
 def _names(metadata: Mapping[str, Any]) -> tuple[str, str]:
-    """Model and dictionary set, where the file says which is which: Neuronpedia names the model as scan, circuit-tracer the transcoders."""
-    scan = str(metadata["scan"])
-    source = (metadata.get("feature_details") or {}).get("neuronpedia_source_set")
+    """Model and dictionary set where the file names the dictionaries; alone, ``scan`` may be either of the two."""
+    source = (metadata.get("feature_details") or {}).get("neuronpedia_source_set") or (metadata.get("info") or {}).get("transcoder_set")
     if source:
-        return slug(scan), slug(str(source))
-    transcoders = metadata.get("transcoder_list") or []
-    if transcoders:  # scan is then a hash that differs from process to process
-        return "", slug(str(transcoders[0])) if len(transcoders) == 1 else ""
-    return "", slug(scan) if scan and not scan.startswith("custom-") else ""
+        return slug(str(metadata["scan"])), slug(str(source))
+    transcoders = metadata.get("transcoder_list") or []  # scan is then a hash that differs from process to process
+    return "", slug(str(transcoders[0])) if len(transcoders) == 1 else ""
 
 
 def _sort(feature_type: str, where: str) -> str:

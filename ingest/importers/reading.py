@@ -48,6 +48,8 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error})", again) from error
     except json.JSONDecodeError as error:
+        if not error.doc.strip():
+            raise UserError(f"{path} is empty", again) from None
         cut = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated string")
         raise UserError(f"{path} is {'truncated' if cut else 'not JSON'}: {error}", again) from error
     except RecursionError:

@@ -266,6 +266,19 @@ def test_bad_json(tmp_path, case):
         load(path)
 
 
+def test_a_scan_alone_names_neither_model_nor_dictionary(tmp_path):
+    """Neuronpedia puts the model there, circuit-tracer the transcoders."""
+    data = viewer(matrix())
+    del data["metadata"]["feature_details"]
+    (tmp_path / "g.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"name of its model \(scan 'some-model'\)[\s\S]*--model-name"):
+        load(tmp_path / "g.json")
+    assert load(tmp_path / "g.json", model_name="a", dictionary_name="b").name == "a/b gata"
+    data["metadata"]["info"] = {"transcoder_set": "vendor/Set/width_16k"}
+    (tmp_path / "g.json").write_text(json.dumps(data))
+    assert load(tmp_path / "g.json").name == "some-model/vendor-set-width_16k gata"
+
+
 def test_truncated_json(tmp_path):
     text = json.dumps(viewer(matrix()))
     (tmp_path / "g.json").write_text(text[:-30])
