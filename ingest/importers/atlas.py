@@ -96,7 +96,7 @@ def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
     path = terms.library_path(folder, config.terms)
     library = terms.read_library(path) if path else terms.NO_LIBRARY
     if path:
-        hashes[library.file.removesuffix(".gz")] = library.sha256
+        hashes[library.file] = library.sha256
     return _source(atlas, found, read_layers, library, gene_ids, layer_files, hashes, {k: n for k, n in odd.items() if n}, [n for n in whole.GLOBAL if n not in documents])
 
 

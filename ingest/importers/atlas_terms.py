@@ -107,7 +107,7 @@ def read_library(path: Path) -> Library:
         texts[one.id] = key
         found[one] = (size, genes)
     backgrounds = document.value.get("backgrounds", {})
-    return Library(path.name, document.sha256, found, backgrounds if isinstance(backgrounds, dict) else {})
+    return Library(document.name, document.sha256, found, backgrounds if isinstance(backgrounds, dict) else {})
 
 
 def library_path(folder: Path, given: Path | None) -> Path | None:
