@@ -96,6 +96,9 @@ def build(config: type[Config], values: Mapping[str, Any]) -> Config:
             continue
         element, multiple = _element(hints[name])
         value = values[name]
+        if value is None and _default(field) is None:
+            converted[name] = None
+            continue
         try:
             if multiple:
                 items = (value,) if isinstance(value, (str, Path)) or not hasattr(value, "__iter__") else tuple(value)
