@@ -15,13 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.symbols import Symbol
+from analysis.symbols import RENAMED, Symbol
 from scircuit.settings import UserError
 
 GMT_FIX = "a GMT file has lines of: name TAB id or description TAB gene TAB gene ..."
 _PACKED = {b"PK\x03\x04": "a zip archive or a spreadsheet", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x89HDF": "HDF5"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LATIN_SHARE = 0.1  # bytes above ASCII, beyond which it is no text in a Western encoding
+_SHOWN = 12
 
 
 class GeneFile(NamedTuple):
@@ -85,4 +86,10 @@ def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
 def symbol_notes(symbols: Iterable[Symbol]) -> list[str]:
     """What was repaired or could not be, one line for each kind of remark, with counts."""
     counts = Counter(s.note for s in symbols if s.note)
-    return [note if times == 1 else f"{note} ({times} times)" for note, times in counts.items()]
+    renamed = {note: times for note, times in counts.items() if RENAMED in note}
+    notes = [note if times == 1 else f"{note} ({times} times)" for note, times in counts.items() if note not in renamed]
+    if renamed:
+        shown = [note.replace(RENAMED, " to ") for note in list(renamed)[:_SHOWN]]
+        more = f" and {len(renamed) - _SHOWN} more" if len(renamed) > _SHOWN else ""
+        notes.append(f"{len(renamed)} retired symbols ({sum(renamed.values())} times) were updated: {', '.join(shown)}{more}")
+    return notes

@@ -18,6 +18,7 @@ _DATE = re.compile(
     r"|(?:19|20)\d\d-(?P<number>\d\d)-(?P<day3>\d\d)(?:[ T]00:00(?::00)?)?)",  # 2024-09-07
     re.IGNORECASE,
 )
+RENAMED = " was renamed to "
 _RETIRED = re.compile(r"(SEPT|MARCH)(\d{1,2})")
 _MOUSE = re.compile(r"[A-Z][a-z]{2,}[a-z0-9.-]*\d*[a-z0-9]*")
 
@@ -70,7 +71,7 @@ def repair(token: str) -> Symbol:
     if retired:
         fixed = (_septin if retired[1] == "SEPT" else _march)(int(retired[2]))
         if fixed:
-            return Symbol(fixed, f"{token!r} was renamed to {fixed}")
+            return Symbol(fixed, f"{token!r}{RENAMED}{fixed}")
     if token.upper() == "DEC1":
         return Symbol(token, "'DEC1' is ambiguous (BHLHE40 or DELEC1); kept as written")
     return Symbol(token)

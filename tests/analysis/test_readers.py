@@ -165,7 +165,7 @@ def test_a_folder_and_an_absent_file_are_refused(tmp_path):
 def test_every_dialect_of_spreadsheet_damage(token, fixed):
     symbol = repair(token)
     assert symbol.text == fixed
-    damaged = token[0].isdigit() or token[-1].isdigit() and token[:4] in ("Sep-", "Dec-")
+    damaged = token[0].isdigit() or token[:4] in ("Sep-", "Dec-")
     assert bool(symbol.note) == damaged
 
 
@@ -238,7 +238,7 @@ def test_real_regulons_are_read_whole(shared_data, name):
     path = shared_data / "genesets" / name
     found = read_library(path)
     assert isinstance(found, Regulons)
-    text = gzip.open(path, "rt").read() if name.endswith(".gz") else path.read_text()
+    text = gzip.decompress(path.read_bytes()).decode() if name.endswith(".gz") else path.read_text()
     rows = list(csv.DictReader(text.splitlines(), delimiter="," if name.endswith(".csv") else "\t"))
     tf, target = next((a, b) for a, b in (("TF", "gene_symbol"), ("Gene1", "Gene2"), ("source", "target"), ("tf", "target")) if a in rows[0])
     expected = {(r[tf], r[target]) for r in rows}

@@ -1,0 +1,1 @@
+"""Data folder: names of genes (HGNC)."""
