@@ -1,6 +1,6 @@
-"""Turns the answer of any question into a networkx or igraph graph.
+"""Turns the answer of any question, or the part of the graph that an export holds, into a networkx or igraph graph.
 
-Accepted are answers with paths, nodes or relationships in their cells (every graph question), answers with the columns ``source`` and
+Accepted are parts (`queries.export_part`), answers with paths, nodes or relationships in their cells (every graph question), answers with the columns ``source`` and
 ``target`` (edge tables), and the graph of a driver's result. Nodes are known by their ``id`` property, for a feature its address.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from queries.export_part import Part, clashing_ids, plain_ids, weight_of
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
@@ -74,19 +75,45 @@ def _of_table(frame: pd.DataFrame) -> Elements:
     return Elements(nodes, edges)
 
 
+def _of_part(part: Part) -> Elements:
+    clashes = clashing_ids(part)
+    nodes: dict[str, dict[str, Any]] = {}
+    for label, tables in part.nodes.items():
+        for table in tables():
+            rows = table.to_pylist()
+            for row, key in zip(rows, plain_ids([row["id"] for row in rows], label, clashes), strict=True):
+                nodes[key] = {"kind": label, **_known(row)}
+    edges: list[tuple[str, str, str, dict[str, Any]]] = []
+    for kind, tables in part.edges.items():
+        (one, of, other), weight = kind.split("-"), weight_of(kind)[0]
+        for table in tables():
+            rows = table.to_pylist()
+            ends = [plain_ids([row.pop(end) for row in rows], label, clashes) for end, label in (("source", one), ("target", other))]
+            for row, source, target in zip(rows, *ends, strict=True):
+                first = {"type": of} | ({"weight": row[weight]} if row.get(weight) is not None else {})
+                edges.append((source, target, f"e{len(edges)}", first | _known(row)))
+    return Elements(nodes, edges)
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in row.items() if v is not None}
+
+
 def elements(answer: Any) -> Elements:
     """Nodes and edges of an answer, each once.
 
     Parameters
     ----------
     answer
-        A DataFrame from `queries.api`, or a ``neo4j.graph.Graph``.
+        A DataFrame from `queries.api`, a ``neo4j.graph.Graph``, or a `Part`.
 
     Raises
     ------
     UserError
         If nothing in it is a graph.
     """
+    if isinstance(answer, Part):
+        return _of_part(answer)
     if hasattr(answer, "relationships") and hasattr(answer, "nodes"):
         return _of_graph([*answer.nodes, *answer.relationships])
     found = [item for column in answer.columns for value in answer[column] for item in _walk(value)]

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.matched_null import RULES, Rate
 from analysis.plots import plot_rates
 from analysis.report import text
+from analysis.report.annotation import atlas_rows, draw_published, excess_words, published_claim, published_control
 from analysis.report.controls import audit_rows, control_rows, control_sentences, hub_replication, records, verdict
 from analysis.report.figures import draw_ablation, draw_controls, draw_steering, image
 from analysis.report.findings import findings, rows_of
@@ -49,7 +50,8 @@ def build_report(parts: ReportInput) -> str:
     return page.render(
         parts=parts, findings=findings(parts), style=(_FOLDER / "report.css").read_text(), tiles=_tiles(parts), figures=_figures(parts),
         controls=controls, control_sentences=control_sentences(controls), verdict=verdict(controls), audit=audit_rows(parts.controls),
-        hub_replication=hub_replication(parts.trace), rates=_rates(parts.annotate), rules=RULES, hubs=_hubs(parts), pairs=_pairs(parts),
+        hub_replication=hub_replication(parts.trace), rates=_rates(parts.annotate), atlas_rows=atlas_rows(parts.atlases),
+        sentences=_annotation_sentences(parts), rules=RULES, hubs=_hubs(parts), pairs=_pairs(parts),
         ablations=_ablations(parts), doses=_doses(parts), dictionaries=records(parts.dictionaries), runs=[_run(r) for r in parts.runs],
         composition=_composition(parts.cohort), alternatives=parts.analysis.tail.comparisons if parts.analysis else (),
     )  # fmt: skip
@@ -58,6 +60,12 @@ def build_report(parts: ReportInput) -> str:
 def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
     """Figure, what it counts, and what it stands beside."""
     t, a = parts.trace, parts.annotate
+    atlases = [
+        (text.percent(x["published"]["published"]), f"annotated as published, {x.get('name')}", f"random lists by the same procedure {text.percent(x['published']['random'])}")
+        for x in parts.atlases if x.get("published")
+    ]  # fmt: skip
+    if not t:
+        return atlases
     tiles = [
         (text.count(t.get("edges_calibrated")), "edges", f"of {text.count(t.get('live_tests'))} live tests, q ≤ 0.05"),
         (text.count(t.get("sources")), "features ablated", f"layer {', '.join(map(str, t.get('source_layers', '?')))}, {text.count(t.get('cells'))} cells, every layer after it"),
@@ -65,7 +73,7 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
     ]
     if a:
         tiles.append((text.percent(a.get("annotation_rate")), "features annotated", f"random lists {text.percent(a.get('null_annotation_rate'), 2)}"))
-    return tiles
+    return tiles + atlases
 
 
 def _figures(parts: ReportInput) -> dict[str, str]:
@@ -85,6 +93,9 @@ def _figures(parts: ReportInput) -> dict[str, str]:
     if rates:
         shown = sum(r.rule == "calibrated" for r in rates)
         figures["rates"] = image(lambda ax: plot_rates(rates, ax), (6.6, 1.4 + 0.62 * shown))
+    published = atlas_rows(parts.atlases)
+    if published:
+        figures["published"] = image(lambda ax: draw_published(ax, published), (6.6, 1.6 + 0.34 * len(published)))
     controls = [r for r in control_rows(parts.controls) if text.known(r.get("control_edges")) and r["control"] != "zero_edit"]
     if controls:
         pairs = len({r["pair"] for r in controls})
@@ -108,6 +119,12 @@ def _intervention_figures(parts: ReportInput) -> dict[str, str]:
                 doses[column] = np.nan
         figures["steering"] = image(lambda ax: draw_steering(ax, doses, parts.readout), (6.6, 4.7))
     return figures
+
+
+def _annotation_sentences(parts: ReportInput) -> list[str]:
+    """Own features first, then a sentence for each atlas."""
+    own = excess_words(parts.annotate)
+    return [*([own] if own else []), *(f"{published_claim(a)}; {published_control(a)}" for a in parts.atlases if a.get("published"))]
 
 
 def _rates(annotate: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from analysis.report.annotation import excess_words, published_claim, published_control
 from analysis.report.controls import hub_replication
 from analysis.report.text import count, known, number, p_value, percent
 
@@ -27,10 +29,13 @@ class Finding(NamedTuple):
 
 
 def findings(parts: ReportInput) -> tuple[Finding, ...]:
-    """Ten findings, in the order of the page; a step that was not run says so."""
+    """Ten findings of a trace, in the order of the page, and one for each imported atlas; a step that was not run says so."""
+    atlases = tuple(_atlas(a) for a in parts.atlases)
+    if not parts.trace:
+        return atlases
     return (
         _model(parts), _edges(parts), _zero(parts), _replication(parts), _tail(parts), _rate(parts), _annotation(parts), _bias(parts),
-        _ablation(parts), _steering(parts),
+        _ablation(parts), _steering(parts), *atlases,
     )  # fmt: skip
 
 
@@ -146,11 +151,19 @@ def _annotation(parts: ReportInput) -> Finding:
     a = parts.annotate
     if not a:
         return Finding("annotation", "the features were not annotated", "run annotate")
+    words = excess_words(a)
     claim = (
-        f"{count(a.get('features_annotated'))} of {count(a.get('features_tested', a.get('features')))} features ({percent(a.get('annotation_rate'))}) are "
+        f"{f'{words}: ' if words else ''}{count(a.get('features_annotated'))} of {count(a.get('features_tested', a.get('features')))} features ({percent(a.get('annotation_rate'))}) are "
         f"enriched in a term of {', '.join(dict.fromkeys(c['library'] for c in a.get('coverage', ())))}"
     )
     return Finding("annotation", claim, f"the same threshold annotates {percent(a.get('null_annotation_rate'), 2)} of random gene lists of like detection")
+
+
+def _atlas(atlas: Mapping[str, Any]) -> Finding:
+    if atlas.get("published"):
+        return Finding("annotation", published_claim(atlas), published_control(atlas))
+    words = excess_words(atlas) or f"{percent(atlas.get('annotation_rate'))} of features are annotated"
+    return Finding("annotation", f"{atlas.get('name')}: {words}", f"matched random gene lists {percent(atlas.get('null_annotation_rate'), 2)}; the published rule could not be repeated")
 
 
 def _bias(parts: ReportInput) -> Finding:

@@ -57,6 +57,8 @@ class ReportInput:
         `analysis.analyse.Analysis` of the trace run, or None.
     annotate
         Findings of the annotate run (`Annotation.findings`), or empty.
+    atlases
+        Findings of the annotate runs that were computed from imported atlases, each with the ``name`` of its atlas.
     features
         ``Feature`` properties of all runs joined on ``id``.
     controls
@@ -87,6 +89,7 @@ class ReportInput:
     checks: Sequence[Check] = ()
     analysis: Analysis | None = None
     annotate: Mapping[str, Any] = field(default_factory=dict)
+    atlases: Sequence[Mapping[str, Any]] = ()
     features: pd.DataFrame = field(default_factory=_frame)
     controls: pd.DataFrame = field(default_factory=_frame)
     interventions: pd.DataFrame = field(default_factory=_frame)

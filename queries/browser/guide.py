@@ -1,4 +1,4 @@
-"""The Browser's guide: the words, the ten best questions with runnable queries, and where each control is.
+"""The Browser's guide: the words, the best questions with runnable queries, and where each control is.
 
 A page in the classic Browser's guide format: ``<slide>`` elements, and ``<pre class="pre-scroll code runnable">`` blocks that a click puts
 into the editor.
@@ -12,9 +12,11 @@ from queries.browser.literal import filled
 from queries.browser.style import style
 from queries.catalogue import load_catalogue
 
-TEN = {
+BEST = {
     "Hubs": ("top_hubs", "hubs_without_annotation"),
     "One feature": ("feature_circuit", "feature_annotation"),
+    "What is known of a feature": ("knowledge_graph", "feature_knowledge"),
+    "Published and own": ("compare_annotation", "counterparts"),
     "Paths": ("strongest_paths", "term_circuit"),
     "Edges you can trust": ("strict_edges", "sign_by_layer"),
     "Regulation and interventions": ("trrust_share", "interactions"),
@@ -25,12 +27,15 @@ CONTROLS = (
     ("the blocks compute it", "passthrough on every edge: the edit re-encoded without any block"),
     ("the edge holds in other cells", "halves on every edge; split_half in the controls"),
     ("the hub is more than a busy feature", "expected_degree, random_degree and swap_degree beside out_degree"),
-    ("the annotation beats chance", "Run.null_annotation_rate beside annotation_rate"),
+    ("the annotation beats chance", "Run.null_annotation_rate beside annotation_rate; q_calibrated on every own term"),
+    ("a published term is better than chance", "q_calibrated beside q_published; empty where it did not pass"),
+    ("a counterpart is one", "p and q of SAME_GENES: random lists of genes as common as these"),
+    ("a knock-down moves the feature", "control_firings and degenerate on RESPONDS_TO"),
     ("joint ablations interact", "ratio_null: exactly additive effects on the same cells"),
     ("steering moves these genes", "steering_control: a random direction of equal norm"),
     ("edges follow known regulation", "expected_share and agree_expected beside the shares"),
 )
-COLOURS = ("Feature", "Gene", "Term", "Module", "CellType", "Intervention", "Control", "Run", "Cohort", "Dictionary", "Model")
+COLOURS = ("Feature", "Gene", "Term", "Module", "CellType", "Tissue", "Perturbation", "Intervention", "Control", "Run", "Cohort", "Dictionary", "Model")
 
 
 def guide() -> str:
@@ -53,4 +58,4 @@ def guide() -> str:
 
     template = environment.from_string(Path(__file__).with_name("guide.html.j2").read_text(encoding="utf-8"))
     colours = [(label, rules[f"node.{label}"]["color"], rules[f"node.{label}"]["text-color-internal"]) for label in COLOURS]
-    return template.render(ask=ask, slides=TEN.items(), controls=CONTROLS, colours=colours) + "\n"
+    return template.render(ask=ask, slides=BEST.items(), controls=CONTROLS, colours=colours) + "\n"

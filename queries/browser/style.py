@@ -14,10 +14,12 @@ DIAMETERS = {"Feature": "80px", "Term": "80px", "Intervention": "80px", "Run": "
 # Of the edge types, only the causal one is drawn strongly; the others stay in the background.
 RELATIONSHIP_COLORS = {
     "AFFECTS": "#2B2D42", "ATTRIBUTES_TO": "#5E548E", "REGULATES": "#386641", "ENRICHED_FOR": "#BC6C25", "LOADS_ON": "#A7C957", "SHIFTED": "#B5179E", "PART_OF": "#B5179E",
+    "SAME_GENES": "#2E86AB", "CO_OCCURS": "#7B8FA1", "ACTIVE_IN": "#E07A5F", "RESPONDS_TO": "#81B29A",
 }  # fmt: skip
-RELATIONSHIP_WIDTHS = {"AFFECTS": "2px", "ATTRIBUTES_TO": "2px", "REGULATES": "2px", "SHIFTED": "2px"}
-# Counts say more on an arrow than the word AFFECTS: cells whose target falls (support) and rises (suppress) under ablation.
-RELATIONSHIP_CAPTIONS = {"AFFECTS": "-{n_neg} +{n_pos}"}
+RELATIONSHIP_WIDTHS = {"AFFECTS": "2px", "ATTRIBUTES_TO": "2px", "REGULATES": "2px", "SHIFTED": "2px", "SAME_GENES": "2px"}
+# Counts say more on an arrow than the word AFFECTS: cells whose target falls (support) and rises (suppress) under ablation. Who says that a
+# feature is about a term or fires in a cell type matters more than the type's name: own, or published.
+RELATIONSHIP_CAPTIONS = {"AFFECTS": "-{n_neg} +{n_pos}", "ENRICHED_FOR": "{origin}", "ACTIVE_IN": "{origin}", "REGULATES": "{mode}"}
 QUIET = "#ADB5BD"
 
 

@@ -3,7 +3,7 @@
 // folder: Features
 // question: Which genes and terms is this feature about?
 // shape: graph
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the term, or its adjusted p as published
 // param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the feature has any, else published
 // param genes: int = 20 (1..100) -- genes drawn
@@ -17,7 +17,7 @@ CALL (address) {
   UNION
   WITH address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 WITH f, CASE WHEN $origin <> '' THEN $origin WHEN EXISTS { (f)-[:ENRICHED_FOR {origin: 'own'}]->() } THEN 'own' ELSE 'published' END AS origin
 CALL (f, origin) {

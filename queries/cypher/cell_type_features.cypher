@@ -28,14 +28,20 @@
 // budget: $limit
 // note: Published tests count cells of few donors as independent: their q is too small.
 
-MATCH (c:CellType) WHERE toLower(c.name) CONTAINS toLower($cell_type)
-MATCH (f:Feature)-[a:ACTIVE_IN]->(c)
-WHERE a.q <= $q AND $model IN ['', f.model] AND ($rare = 1 OR NOT coalesce(f.rare, false))
-WITH f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
-WITH f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
-WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t:Tissue) WHERE toLower(t.name) CONTAINS toLower($tissue) AND b.q <= $q })
-  AND ($not_tissue = '' OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t:Tissue) WHERE toLower(t.name) CONTAINS toLower($not_tissue) AND b.q <= $q })
-  AND ($not_cell_type = '' OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d:CellType) WHERE toLower(d.name) CONTAINS toLower($not_cell_type) AND b.q <= $q })
+CALL () {
+  MATCH (c:CellType|Tissue)
+  RETURN collect(CASE WHEN c:CellType AND toLower(c.name) CONTAINS toLower($cell_type) THEN c END) AS types,
+    collect(CASE WHEN c:Tissue AND $tissue <> '' AND toLower(c.name) CONTAINS toLower($tissue) THEN c END) AS tissues,
+    collect(CASE WHEN (c:CellType AND $not_cell_type <> '' AND toLower(c.name) CONTAINS toLower($not_cell_type))
+      OR (c:Tissue AND $not_tissue <> '' AND toLower(c.name) CONTAINS toLower($not_tissue)) THEN c END) AS excluded
+}
+UNWIND types AS c
+MATCH (c)<-[a:ACTIVE_IN]-(f:Feature)
+WHERE a.q <= $q AND ($model = '' OR f.model = $model) AND ($rare = 1 OR NOT coalesce(f.rare, false))
+WITH tissues, excluded, f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
+WITH tissues, excluded, f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
+WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t) WHERE t IN tissues AND b.q <= $q })
+  AND (size(excluded) = 0 OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d) WHERE d IN excluded AND b.q <= $q })
 WITH f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
 RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, cell_types, a.q AS q, a.odds_ratio AS odds_ratio, a.difference AS difference,
   a.cells AS cells, a.donors AS donors, origin, coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label,

@@ -4,15 +4,17 @@
 // question: How much of the published annotation is better than matched random lists, and what does it miss?
 // shape: table
 // param run: str = "" e.g. "annotate-0123456789" -- annotate run; empty: the newest complete one of each trace run and imported atlas
+// param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest calibrated q of an own term
 // column model: model
 // column layer: 0-based layer
 // column library: gene-set library; any: a feature counts once
 // column features: features of the layer that fire
+// column tested: of these, tested by an own annotate run
 // column published: features with a published term
 // column published_rate: published / features
-// column calibrated: features with a term at calibrated q
-// column calibrated_rate: calibrated / features
+// column calibrated: features with a term at calibrated q; empty where nothing was tested, as are all that follow from it
+// column calibrated_rate: calibrated / tested
 // column null_rate: share of matched random lists that the run's threshold annotates, all libraries and layers together
 // column bh: features with a term by Benjamini-Hochberg over every test
 // column published_terms: published pairs of feature and term
@@ -37,7 +39,7 @@ CALL (wanted) {
   RETURN collect(newest) AS runs
 }
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t:Term)
-WHERE e.origin = 'published' OR e.run IN runs
+WHERE ($model = '' OR f.model = $model) AND (e.origin = 'published' OR e.run IN runs)
 WITH f, CASE WHEN t.library STARTS WITH 'GO_B' THEN 'GO_BP' WHEN t.library STARTS WITH 'KEGG' THEN 'KEGG' WHEN t.library STARTS WITH 'Reactome' THEN 'Reactome'
     WHEN t.library STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE replace(t.library, '-atlas', '') END AS library, t.accession AS accession,
   max(CASE WHEN e.origin = 'published' THEN 1 ELSE 0 END) AS published,
@@ -53,13 +55,17 @@ WITH model, layer, x.library AS library, max(run) AS run, count(CASE WHEN x.p > 
   count(CASE WHEN x.bh > 0 THEN 1 END) AS bh, sum(x.p) AS published_terms, sum(x.both) AS surviving_terms, sum(x.c) AS calibrated_terms
 WITH model, layer, collect({library: library, run: run, published: published, calibrated: calibrated, bh: bh, published_terms: published_terms,
   surviving_terms: surviving_terms, calibrated_terms: calibrated_terms}) AS found
-WITH model, layer, found, COUNT { MATCH (f:Feature) WHERE f.model = model AND f.layer = layer AND coalesce(f.alive, true) } AS features
+CALL (model, layer) {
+  MATCH (f:Feature) WHERE f.layer = layer AND f.model = model AND coalesce(f.alive, true)
+  RETURN count(*) AS features, count(f.annotated) AS tested
+}
+WITH model, layer, found, features, tested, CASE WHEN tested > 0 THEN 1 END AS known
 UNWIND found AS x
 OPTIONAL MATCH (run:Run {id: x.run})
-RETURN model, layer, x.library AS library, features, x.published AS published, toFloat(x.published) / features AS published_rate,
-  x.calibrated AS calibrated, toFloat(x.calibrated) / features AS calibrated_rate, CASE WHEN x.library = 'any' THEN run.null_annotation_rate END AS null_rate, x.bh AS bh,
-  x.published_terms AS published_terms, x.surviving_terms AS surviving_terms,
-  CASE WHEN x.published_terms > 0 THEN toFloat(x.surviving_terms) / x.published_terms END AS survival,
-  x.calibrated_terms AS calibrated_terms, x.calibrated_terms - x.surviving_terms AS unpublished_terms
+RETURN model, layer, x.library AS library, features, tested, x.published AS published, toFloat(x.published) / features AS published_rate,
+  x.calibrated * known AS calibrated, CASE WHEN tested > 0 THEN toFloat(x.calibrated) / tested END AS calibrated_rate, CASE WHEN x.library = 'any' THEN run.null_annotation_rate END AS null_rate, x.bh * known AS bh,
+  x.published_terms AS published_terms, x.surviving_terms * known AS surviving_terms,
+  CASE WHEN x.published_terms > 0 THEN toFloat(x.surviving_terms) * known / x.published_terms END AS survival,
+  x.calibrated_terms * known AS calibrated_terms, (x.calibrated_terms - x.surviving_terms) * known AS unpublished_terms
 ORDER BY model, layer, library = 'any' DESC, library
 LIMIT 2000

@@ -3,7 +3,7 @@
 // folder: Features
 // question: What is this feature about: genes, terms with q, regulators?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of own terms and cell types; published ones are shown as published
 // param limit: int = 20 (1..1000) -- most rows
 // column feature: address
@@ -25,7 +25,7 @@ CALL (address) {
   UNION
   WITH address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f) {
   MATCH (f)-[l:LOADS_ON]->(g:Gene)

@@ -3,7 +3,7 @@
 // folder: Knowledge
 // question: What is known of this feature: genes, terms beside the published ones, regulators, cell types, counterparts and circuit?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
@@ -32,7 +32,7 @@ CALL (address) {
   UNION
   WITH address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f) {
   UNWIND [

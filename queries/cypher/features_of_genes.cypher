@@ -26,16 +26,16 @@
 // note: the model sees as background; correct it for the number of features. No test is better than the ranking of the genes that it starts from.
 
 MATCH (g:Gene) WHERE g.symbol IN $genes
-WITH collect(g) AS found
-UNWIND found AS g
-MATCH (f:Feature)-[l:LOADS_ON]->(g)
-WHERE l.rank <= $top AND $model IN ['', f.model]
-WITH f, g, size(found) AS listed, min(l.rank) AS rank ORDER BY rank, g.symbol
-WITH f, listed, collect(g.symbol) AS genes, min(rank) AS best_rank, sum(log(2) / log(1 + rank)) AS weight
-WHERE size(genes) >= $min_hits
+MATCH (g)<-[l:LOADS_ON]-(f)
+WHERE l.rank <= $top AND ($model = '' OR f.model = $model)
+WITH f, g, min(l.rank) AS rank
+WITH f, count(g) AS hits, sum(log(2) / log(1 + rank)) AS weight, min(rank) AS best_rank
+WHERE hits >= $min_hits
   AND ($cell_type = '' OR EXISTS { MATCH (f)-[a:ACTIVE_IN]->(c:CellType) WHERE toLower(c.name) CONTAINS toLower($cell_type) AND a.q <= 0.05 })
-WITH f, listed, genes, best_rank, weight ORDER BY size(genes) DESC, weight DESC, f.id LIMIT $limit
-RETURN f.id AS feature, f.name AS name, f.layer AS layer, size(genes) AS hits, genes, weight, best_rank, listed,
+WITH f, hits, weight, best_rank ORDER BY hits DESC, weight DESC, f.id LIMIT $limit
+RETURN f.id AS feature, f.name AS name, f.layer AS layer, hits,
+  COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top AND g.symbol IN $genes WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank, g.symbol } AS genes,
+  weight, best_rank, COUNT { MATCH (g:Gene) WHERE g.symbol IN $genes } AS listed,
   COUNT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top RETURN DISTINCT g } AS of,
   coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label, f.hub_rank AS hub_rank
 ORDER BY hits DESC, weight DESC, feature

@@ -3,7 +3,7 @@
 // folder: Knowledge
 // question: What does all that is known of this feature look like?
 // shape: graph
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
 // param each: int = 6 (1..20) -- most neighbours of a kind
 // column path: the path drawn
@@ -15,7 +15,7 @@ CALL (address) {
   UNION
   WITH address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f) {
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)

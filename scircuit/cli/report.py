@@ -43,7 +43,9 @@ class ReportResult:
 
 
 def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
-    """Write the report of a trace run (default: the newest) and of what was computed from it.
+    """Write the report of a trace run (default: the newest) and of what was computed from it, and of the imported atlases that were annotated.
+
+    A study without a trace run has a report of its atlases alone.
 
     Raises
     ------
@@ -55,7 +57,9 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     place = Study(Path(study))
     if imported := imported_run(place, run):
         refuse_imported(imported, ("edges", "n", "p", "null", "cells"), "a report of its circuits")
-    parts = gather(place, trace_run(place, run))
+    atlases = annotated_atlases(place)
+    traced = run or not atlases or any(m.verb == "trace" and m.complete for m in place.manifests())
+    parts = gather(place, trace_run(place, run)) if traced else atlases_alone(place, atlases)
     with atomic_path(place.report) as temporary:
         temporary.write_text(build_report(parts))
     return ReportResult(place.report.resolve(), tuple(f.sentence for f in findings(parts)))
@@ -88,12 +92,39 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
         title=f"Circuits of {model.get('name', 'the model')}, layer {', '.join(map(str, trace.findings['source_layers']))}", trace=trace.findings,
         cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(), model={**model, **losses}, dictionaries=dictionaries,
         checks=[Check(*line) for line in trace.cohort.get("report", [])], analysis=analysis,
-        annotate=children["annotate"].findings if children["annotate"] else {}, features=joined([features_of(study, m) for m in runs]),
+        annotate=children["annotate"].findings if children["annotate"] else {}, atlases=[_atlas(*x) for x in annotated_atlases(study)], features=joined([features_of(study, m) for m in runs]),
         controls=rows("trace", "Control"), interventions=_stack(frames), members=_stack(members), readout=READOUT,
-        runs=[{**{k: getattr(m, k) for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")},
-               "device": m.config.get("device", ""), "seed": m.config.get("seed")} for m in runs],
+        runs=[_row(m) for m in runs],
         browser=_browser(study), queries=_sample_queries(), generated=now(), version=__version__,
     )  # fmt: skip
+
+
+def annotated_atlases(study: Study) -> list[tuple[Manifest, Manifest]]:
+    """Imported atlases, each with the newest annotate run that was computed from it."""
+    imports = [m for m in study.manifests() if m.verb == "import" and m.complete and m.inputs.get("format") == "atlas"]
+    pairs = [(m, child_of(study, "annotate", m.run)) for m in sorted(imports, key=lambda m: str(m.inputs.get("name")))]
+    return [(atlas, child) for atlas, child in pairs if child]
+
+
+def _atlas(atlas: Manifest, annotate: Manifest) -> dict[str, Any]:
+    return {**annotate.findings, "name": str(atlas.inputs.get("name", "")).split("/")[0]}
+
+
+def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> ReportInput:
+    """What the page shows where nothing was traced."""
+    from analysis.report import ReportInput
+
+    found = [_atlas(*pair) for pair in atlases]
+    return ReportInput(
+        title=f"Published annotation of {' and '.join(a['name'] for a in found)}", trace={}, atlases=found, runs=[_row(m) for pair in atlases for m in pair],
+        browser=_browser(study), queries=_sample_queries(), generated=now(), version=__version__,
+    )  # fmt: skip
+
+
+def _row(manifest: Manifest) -> dict[str, Any]:
+    """A run as the page lists it."""
+    known = {k: getattr(manifest, k) for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")}
+    return {**known, "device": manifest.config.get("device", ""), "seed": manifest.config.get("seed")}
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pytest
 from analysis.analyse import analyse
 from analysis.matched_null import Rate
 from analysis.report import Check, ReportInput, SampleQuery, build_report, findings
+from analysis.report.annotation import excess_words
 from analysis.report.controls import verdict
 from analysis.report.text import number, percent, sentence
 from scircuit.address import Address
@@ -105,6 +106,45 @@ def test_controls_that_make_as_many_edges_are_not_played_down():
 def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
     assert "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources with 1,511 and 17 edges in the halves: too few to tell)" in page
     assert "Spearman 0.43 beyond" in findings(parts)[5].control
+
+
+def make_atlas(published: float, random: float):
+    layers = [{"layer": la, "alive": 1000, "published": published + s, "reproduced": 480, "random": random + s, "random_low": random - 0.01, "random_high": random + 0.02, "pooled": 5, "calibrated": 17}
+              for la, s in ((4, 0.01), (8, -0.01))]  # fmt: skip
+    rate = Rate("all", "calibrated", 2000, 34, 0.017, 0.0004, 0.0, 0.001, 0.0166, 0.012, 0.021)._asdict()
+    return {"name": "gf-atlas", "annotation_rate": 0.2, "null_annotation_rate": 0.03, "excess": [0.17, 0.15, 0.19],
+            "published": {"alive": 2000, "published": published, "reproduced": 0.48, "random": random, "calibrated": rate, "q": 0.05, "pooled": 10, "pooled_pairs": 31, "layers": layers}}  # fmt: skip
+
+
+def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
+    assert "<b>Annotation exceeds chance by 28.8 % of features (95 % interval 20.0 % to 35.0 %).</b>" in page
+    assert findings(parts)[6].claim.startswith("annotation exceeds chance by 28.8 %")
+    assert excess_words({"excess": [0.01, -0.02, 0.04]}) == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 % interval -2.0 % to 4.0 %)"
+    assert excess_words({}) == "" and excess_words({"excess": [float("nan")] * 3}) == ""
+
+
+def test_a_published_rate_below_its_null_is_said_to_be(parts):
+    from dataclasses import replace
+
+    below = replace(parts, atlases=[make_atlas(0.51, 0.62)])
+    found = findings(below)
+    assert len(found) == 11 and "51.0 % of 2,000 features are annotated as published" in found[-1].claim
+    assert "annotates 62.0 % of random gene lists, so it does not exceed chance" in found[-1].control and "1.7 %" in found[-1].control
+    page = build_report(below)
+    for text in ("so it does not exceed chance", "Published annotation beside its own null", "63.0 %", "61.0 % to 64.0 %", "1.70 %", "0.50 %"):
+        assert text in page, text
+    above = findings(replace(parts, atlases=[make_atlas(0.31, 0.163)]))[-1].control
+    assert "so it exceeds chance by 14.7 %" in above and "in the complete gene sets annotation exceeds chance by 17.0 %" in above
+
+
+def test_a_study_of_atlases_alone_has_a_report_of_them():
+    parts = ReportInput(title="Published", trace={}, atlases=[make_atlas(0.51, 0.62)])
+    page = build_report(parts)
+    assert len(findings(parts)) == 1 and "1 findings" not in page and "not annotated" not in page
+    assert "held against random gene lists" in page and "Joint ablation" not in page and 'id="edges"' not in page
+    assert page.count("<img src=") == 1
+    bare = {"name": "x", "annotation_rate": 0.2, "null_annotation_rate": 0.03}
+    assert "could not be repeated" in build_report(ReportInput(title="Published", trace={}, atlases=[bare]))
 
 
 def test_labels_are_escaped(page):

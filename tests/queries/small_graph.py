@@ -203,7 +203,7 @@ def _imported(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.D
     features = pd.DataFrame([
         {"id": k, "name": f"L{layer:02d}/F{i:04d}", "model": OTHER, "dictionary": f"{OTHER}/{OTHER_SET}/L{layer:02d}", "layer": layer, "index": i, "alive": i != OTHER_SIZE - 1,
          "rare": i == 3, "fire_count": 40 if i == 3 else 4000 + i, "published_label": TERMS[i % 6] if i % 3 else "", "published_library": "GO-atlas" if i % 3 else "",
-         "published_terms": int(rng.integers(1, 9)) if i % 3 else 0}
+         "published_terms": int(rng.integers(1, 9)) if i % 3 else 0, "annotated": None if layer == 7 else i < 4}
         for k, layer, i in zip(keys, np.repeat(OTHER_LAYERS, OTHER_SIZE).tolist(), list(range(OTHER_SIZE)) * len(OTHER_LAYERS), strict=True)
     ])  # fmt: skip
     terms = pd.DataFrame([{"id": f"GO-atlas:{k}", "name": name, "library": "GO-atlas", "accession": f"GO:{k:07d}", "size": 6} for k, name in enumerate(TERMS)]

@@ -93,7 +93,7 @@ def test_the_guide_is_open_after_connecting(page, tmp_path):
     page.click("[data-testid=guideNextSlide]")
     words = guide.inner_text()
     assert "Support" in words and "lowers" in words and "Suppress" in words and "raises" in words
-    for _ in range(6):
+    for _ in range(8):
         page.click("[data-testid=guideNextSlide]")
     assert "Where each control is" in guide.inner_text()
     shoot(page, tmp_path, "guide_controls")
@@ -136,7 +136,7 @@ def test_a_saved_graph_query_draws_our_colours_and_captions(page, study, tmp_pat
     shoot(page, tmp_path, "overview")
 
 
-@pytest.mark.parametrize(("name", "labels"), [("trrust_graph", {"Feature", "Gene"}), ("provenance_graph", {"Run", "Model", "Dictionary", "Cohort", "Control", "GeneSetLibrary"})])
+@pytest.mark.parametrize(("name", "labels"), [("trrust_graph", {"Feature", "Gene"}), ("knowledge_graph", {"Feature", "Gene", "Term"}), ("programme_graph", {"Feature", "Term"}), ("provenance_graph", {"Run", "Model", "Dictionary", "Cohort", "Control", "GeneSetLibrary"})])
 def test_other_kinds_have_their_colours(page, tmp_path, name, labels):
     run_saved(page, name)
     newest(page, "g.node circle.b-outline").first.wait_for()

@@ -167,19 +167,25 @@ def test_compare_annotation(study, q):
     pairs["both"] = pairs.published & pairs.calibrated
     rows = []
     for (model, layer), part in pairs.groupby(["model", "layer"]):
-        alive = int((f[(f.model == model) & (f.layer == layer)].alive != False).sum())  # noqa: E712
+        fire = f[(f.model == model) & (f.layer == layer) & (f.alive != False)]  # noqa: E712
+        alive, tested = len(fire), int(fire.annotated.notna().sum())
         for library, some in [("any", part), *part.groupby("family")]:
             of = some.groupby("source")[["published", "calibrated", "bh"]].any().sum()
-            rows.append((model, layer, library, alive, of.published, of.calibrated, of.bh, some.published.sum(), some.both.sum(), some.calibrated.sum()))
-    columns = ["model", "layer", "library", "features", "published", "calibrated", "bh", "published_terms", "surviving_terms", "calibrated_terms"]
+            rows.append((model, layer, library, alive, tested, of.published, of.calibrated, of.bh, some.published.sum(), some.both.sum(), some.calibrated.sum()))
+    columns = ["model", "layer", "library", "features", "tested", "published", "calibrated", "bh", "published_terms", "surviving_terms", "calibrated_terms"]
     expected = pd.DataFrame(rows, columns=columns)
-    expected = expected.assign(published_rate=expected.published / expected.features, calibrated_rate=expected.calibrated / expected.features,
+    expected = expected.assign(published_rate=expected.published / expected.features, calibrated_rate=expected.calibrated / expected.tested.where(expected.tested > 0),
                                survival=expected.surviving_terms / expected.published_terms.where(expected.published_terms > 0), unpublished_terms=expected.calibrated_terms - expected.surviving_terms)  # fmt: skip
+    nothing = expected.tested == 0
+    own = ["calibrated", "calibrated_rate", "bh", "surviving_terms", "survival", "calibrated_terms", "unpublished_terms"]
+    expected[own] = expected[own].astype(float).mask(nothing, axis=0)
+    assert nothing.any() and not nothing.all()
     answer = query(study.connection, "compare_annotation", q=q)
     assert expected.surviving_terms.sum() > 0
     same(answer, expected, list(expected.columns))
     assert set(answer[answer.library == "any"].null_rate.dropna()) == {0.04}
     same(query(study.connection, "compare_annotation", q=q, run=ANNOTATE), answer)
+    same(query(study.connection, "compare_annotation", q=q, model=OTHER), answer[answer.model == OTHER])
 
 
 def test_counterparts(study):

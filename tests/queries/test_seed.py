@@ -11,7 +11,7 @@ import pytest
 
 from queries import browser
 from queries.browser.favourites import documents, folders
-from queries.browser.guide import CONTROLS, TEN, guide
+from queries.browser.guide import BEST, CONTROLS, guide
 from queries.browser.literal import literal
 from queries.browser.style import contrast, grass, style
 from queries.catalogue import load_catalogue
@@ -72,8 +72,8 @@ def test_guide_explains_and_asks():
     page = guide()
     for word in ("Support", "lowers", "Suppress", "raises", "<b>q</b>", "halves = 2"):
         assert word in page
-    assert sum(len(names) for names in TEN.values()) == 10
-    assert page.count('class="pre-scroll code runnable"') >= 12 and page.count("<slide") == page.count("</slide>")
+    assert sum(len(names) for names in BEST.values()) == 14
+    assert page.count('class="pre-scroll code runnable"') >= 16 and page.count("<slide") == page.count("</slide>")
     declared = {p.name for kind in (*NODES.values(), *RELATIONSHIPS.values()) for p in kind.properties}
     columns = {c.name for q in load_catalogue().values() for c in q.columns}
     controls = {"zero_edit", "random_direction", "feature_swap", "split_half", "passthrough"}
