@@ -49,12 +49,12 @@ def remember(study: Path, verb: str, config: Any) -> None:
 
 
 def verb_command(
-    name: str, config: type, function: Callable[..., Any], *, database: bool = True, paths: tuple[tuple[str, ...], ...] = ()
+    name: str, config: type, function: Callable[..., Any], *, database: bool = True, paths: tuple[tuple[str, ...], ...] = (), remembered: bool = True
 ) -> click.Command:
     """Make the command of a verb from its configuration and its function ``(config, study, ...) -> result``.
 
     The result is printed by its ``__str__``; with ``--json`` as one JSON object from its ``to_json()``. `paths` names the options that
-    may be given as bare arguments, one tuple for each number of them.
+    may be given as bare arguments, one tuple for each number of them. `remembered` makes the options the study's defaults for the next time.
     """
 
     @click.command(name, help=(config.__doc__ or "").strip())
@@ -68,7 +68,7 @@ def verb_command(
         chosen = build(config, values)
         extra = {"database": not no_database} if database else {}
         result = function(chosen, study, **extra)
-        if study.exists():
+        if remembered and study.exists():
             remember(study, name, chosen)
         click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))
         if getattr(result, "failed", False):
