@@ -36,7 +36,7 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
         raise UserError(f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}")
     config = config or build(IMPORTS[kind], options)
     place = Study(Path(study))
-    source = importlib.import_module(READERS[kind]).read(config, _gene_ids())
+    source = importlib.import_module(READERS[kind]).read(config, gene_ids())
     _refuse_same_name(place, source)
     if not quiet:
         for note in source.notes:
@@ -64,7 +64,7 @@ def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
     return {f"{label}-FROM-Run": pa.table({"source": found, "target": pa.repeat(run.id, len(found))}) for label, found in ids.items()}
 
 
-def _gene_ids() -> dict[str, str]:
+def gene_ids() -> dict[str, str]:
     """Gene symbol -> Ensembl id, of every human gene known here."""
     from tracing.vocabulary import geneformer_v2
 
@@ -93,5 +93,5 @@ def command() -> None:
 
 for _kind, _config in IMPORTS.items():
     command.add_command(
-        verb_command(_kind, _config, lambda config, study, kind=_kind, **more: import_(kind, config, study, **more), paths=(("path",),))
+        verb_command(_kind, _config, lambda config, study, kind=_kind, **more: import_(kind, config, study, **more), paths=(("path",),), remembered=False)
     )
