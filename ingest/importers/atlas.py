@@ -69,9 +69,9 @@ def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
     first = min((layer for layer, kinds in layer_files.items() if "features" in kinds), default=None)
     if first is None:
         what = f"{len(files)} of an atlas' other files" if files else "no file of an atlas"
-        raise UserError(
-            f"{folder} holds no layer_NN_features.json and {what}: there are no features to import", "give the folder with the atlas' JSON files (public/data of its web page)"
-        )
+        below = sorted({p.parent.name for p in folder.glob("*/layer_*_features.json*")})
+        fix = f"give one of the folders in it: {', '.join(below)}" if below else "give the folder with the atlas' JSON files (public/data of its web page)"
+        raise UserError(f"{folder} holds no layer_NN_features.json and {what}: there are no features to import", fix)
     documents = {name: js.read(files[name]) for name in whole.GLOBAL if name in files}
     layers, width = whole.shape(documents)
     sample = js.read(layer_files[first]["features"])  # its length is the width where nothing states it
@@ -97,7 +97,7 @@ def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
     library = terms.read_library(path) if path else terms.NO_LIBRARY
     if path:
         hashes[library.file] = library.sha256
-    return _source(atlas, found, read_layers, library, gene_ids, layer_files, hashes, {k: n for k, n in odd.items() if n}, [n for n in whole.GLOBAL if n not in documents])
+    return _source(atlas, found, read_layers, library, gene_ids, layer_files, hashes, {k: n for k, n in odd.items() if n}, [n for n in whole.GLOBAL if n not in documents and n not in atlas.never])
 
 
 def _source(

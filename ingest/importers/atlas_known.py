@@ -40,6 +40,8 @@ class Atlas:
         How the links between layers were counted.
     origin
         Where the files come from.
+    never
+        Files that were never published of this atlas.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Atlas:
     readout: str = ""
     links: str = "published PMI"
     origin: str = ""
+    never: tuple[str, ...] = ()
 
     def dictionary_id(self, layer: int) -> str:
         """Key of the ``Dictionary`` node of a layer."""
@@ -74,6 +77,7 @@ KNOWN = (
         "3,000 Tabula Sapiens cells (immune, kidney, lung), all 3,561,832 positions a layer", 7,
         "norm of the change of the final state, its reconstruction error included", "PMI of top-32 activity at all positions, joint count >= 20, PMI >= 3, 200 strongest",
         "published feature atlas of scGPT whole-human",
+        ("perturbation_response.json", "novel_clusters.json", "svd_comparison.json", "cross_layer_tracking.json"),
     ),
 )  # fmt: skip
 

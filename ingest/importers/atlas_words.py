@@ -18,8 +18,10 @@ def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     alive, annotated = counts.get("alive", 0), counts.get("annotated", 0)
     if alive:
+        totals = found["published_totals"]
+        of_all = "" if totals.get("total_alive", alive) == alive else f" (in the whole atlas, by its summary, {totals.get('total_annotated', 0):,} of {totals['total_alive']:,})"
         said.append(
-            f"As published, {annotated:,} of {alive:,} firing features ({100 * annotated / alive:.1f} %) are annotated. Random gene lists are annotated too, "
+            f"As published, {annotated:,} of {alive:,} firing features ({100 * annotated / alive:.1f} %) are annotated{of_all}. Random gene lists are annotated too, "
             "so this rate says nothing without its null: scircuit annotate --run with the id of this run computes it."
         )
     if found["degenerate"]:
@@ -35,13 +37,17 @@ def notes(found: Mapping[str, Any], no_global: Sequence[str]) -> tuple[str, ...]
     counts, missing = found["counts"], {int(k): v for k, v in found["missing"].items()}
     said = []
     consequence = {
-        "features": f"their features are there only as far as other files name them ({found['features_named_only']:,})",
+        "features": "their features are there only as far as other files name them",
         "annotations": "no published terms, and only the first 5 genes of a feature",
         "celltypes": "no cell types and tissues",
         "positions": "no positions of the published page",
     }
+    nothing = [layer for layer, kinds in missing.items() if set(kinds) == set(KINDS)]
+    if nothing:
+        named = f"features are there only as far as other files name them ({found['features_named_only']:,} features)"
+        said.append(f"no file of its own for layer{'s' * (len(nothing) > 1)} {_ranges(nothing)}: {named}")
     for kind in KINDS:
-        layers = [layer for layer, kinds in missing.items() if kind in kinds]
+        layers = [layer for layer, kinds in missing.items() if kind in kinds and layer not in nothing]
         if layers:
             said.append(f"no {kind} file for layer{'s' * (len(layers) > 1)} {_ranges(layers)}: {consequence[kind]}")
     if no_global:
@@ -60,7 +66,7 @@ def notes(found: Mapping[str, Any], no_global: Sequence[str]) -> tuple[str, ...]
     if counts.get("mean_unknown"):
         said.append(f"{counts['mean_unknown']:,} firing features have a mean activation that the file rounds to 0: unknown")
     if found["genes_unknown"] or found["genes_merged"]:
-        said.append(f"{found['genes_unknown']} gene symbols have no Ensembl id and keep their symbol as id; {found['genes_merged']} share an id with another symbol")
+        said.append(f"gene symbols without an Ensembl id, which keep their symbol as id: {found['genes_unknown']}; with the id of another symbol: {found['genes_merged']}")
     if not found["term_library"]:
         said.append("no term library (--terms): terms have no size and no members")
     return tuple(said)
