@@ -1,0 +1,128 @@
+"""Closure of a library over is_a, on an ontology written by hand, against a plain walk up; and what can be wrong with one."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import random
+
+import pytest
+
+from analysis.genesets import GeneSetLibrary, Term
+from analysis.ontology import close
+from scircuit.settings import UserError
+
+pytest.importorskip("goatools", reason="the optional goatools is not installed")
+
+HEAD = "format-version: 1.2\ndata-version: releases/2025-01-01\n\n"
+
+
+def record(number, *parents, name="", more=""):
+    return f"[Term]\nid: GO:{number:07d}\nname: {name or f'term {number}'}\nnamespace: biological_process\n" + "".join(
+        f"is_a: GO:{p:07d} ! x\n" for p in parents
+    ) + more + "\n"  # fmt: skip
+
+
+# 1 is the root; 4 has two parents; 8 was merged into 5; 9 is obsolete; part_of is no is_a
+OBO = HEAD + record(1, name="root") + record(2, 1) + record(3, 1) + record(4, 2, 3) + record(5, 4, more="alt_id: GO:0000008\n") + record(
+    6, 2, more="relationship: part_of GO:0000003 ! x\n"
+) + record(9, more="is_obsolete: true\n") + "[Typedef]\nid: part_of\nname: part of\n"  # fmt: skip
+
+
+def library(*terms):
+    return GeneSetLibrary("GO", "go.gmt", "hash", "", "", tuple(Term(f"GO:{n:07d}" if isinstance(n, int) else n, f"name {n}", tuple(genes)) for n, genes in terms))
+
+
+def write(tmp_path, text, name="x.obo"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def genes_of(closed):
+    return {t.accession: {g.upper() for g in t.genes} for t in closed.library.terms}
+
+
+def go(*numbers):
+    return [f"GO:{n:07d}" for n in numbers]
+
+
+def test_genes_go_up_to_every_ancestor_and_missing_parents_are_added(tmp_path):
+    closed = close(library((4, ["A", "B"]), (8, ["C"]), (3, ["D", "a"])), write(tmp_path, OBO))
+    expected = dict(zip(go(4, 5, 3, 2, 1), ({"A", "B", "C"}, {"C"}, {"A", "B", "C", "D"}, {"A", "B", "C"}, {"A", "B", "C", "D"}), strict=True))
+    assert genes_of(closed) == expected
+    assert set(closed.is_a) == set(zip(go(5, 4, 4, 2, 3), go(4, 2, 3, 1, 1), strict=True))
+    by = {t.accession: t for t in closed.library.terms}
+    assert by["GO:0000003"].genes[:2] == ("D", "a")
+    assert by["GO:0000001"].name == "root"
+    assert closed.inferred["GO:0000003"] == {"B", "C"}
+    assert closed.inferred["GO:0000005"] == frozenset()
+    assert any("2025-01-01" in n and "2 parent terms added" in n for n in closed.library.notes)
+    assert any("1 of 3 terms are named by an id that was merged" in n for n in closed.library.notes)
+    assert closed.library.sha256 != "hash"
+    assert closed.library.file == "go.gmt + x.obo"
+
+
+def test_part_of_is_not_followed(tmp_path):
+    closed = close(library((6, ["A"])), write(tmp_path, OBO))
+    assert set(genes_of(closed)) == set(go(6, 2, 1))
+
+
+def test_obsolete_and_unknown_terms_are_kept_as_they_are_and_counted(tmp_path):
+    closed = close(library((4, ["A"]), (9, ["O"]), (77, ["U"]), ("no accession", ["N"])), write(tmp_path, OBO))
+    found = genes_of(closed)
+    assert (found["GO:0000009"], found["GO:0000077"], found["no accession"]) == ({"O"}, {"U"}, {"N"})
+    assert any("1 of 4 terms are obsolete" in n for n in closed.library.notes)
+    assert any("2 of 4 terms are not in the ontology" in n for n in closed.library.notes)
+
+
+def test_closing_again_changes_nothing(tmp_path):
+    path = write(tmp_path, OBO)
+    once = close(library((4, ["A"]), (5, ["B"])), path)
+    twice = close(once.library, path)
+    assert genes_of(once) == genes_of(twice)
+    assert twice.is_a == once.is_a
+    assert all(not genes for genes in twice.inferred.values())
+
+
+def test_gzip_line_ends_and_mark_make_no_difference(tmp_path):
+    plain = close(library((5, ["A"])), write(tmp_path, OBO))
+    for content in (gzip.compress(OBO.encode()), ("\ufeff" + OBO.replace("\n", "\r\n")).encode()):
+        assert genes_of(close(library((5, ["A"])), write(tmp_path, content))) == genes_of(plain)
+
+
+def test_a_random_ontology_equals_a_plain_walk_up(tmp_path):
+    rng = random.Random(0)
+    parents = {n: rng.sample(range(1, n), min(n - 1, rng.randint(1, 3))) if n > 1 else [] for n in range(1, 120)}
+    chosen = rng.sample(range(1, 120), 60)
+    terms = {n: {f"G{rng.randint(0, 200)}" for _ in range(5)} for n in chosen}
+    closed = close(library(*((n, sorted(g)) for n, g in terms.items())), write(tmp_path, HEAD + "".join(record(n, *p) for n, p in parents.items())))
+
+    def above(n):
+        return {n}.union(*(above(p) for p in parents[n]))
+
+    expected: dict[str, set[str]] = {}
+    for n, genes in terms.items():
+        for a in above(n):
+            expected.setdefault(f"GO:{a:07d}", set()).update(genes)
+    assert genes_of(closed) == expected
+    assert set(closed.is_a) == {(a, f"GO:{p:07d}") for a, n in ((a, int(a[3:])) for a in expected) for p in parents[n]}
+    for (child, parent), found in itertools.product(closed.is_a, [genes_of(closed)]):
+        assert found[child] <= found[parent]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (HEAD + record(1, 2) + record(2, 1), "cycle"), (HEAD + record(4, 99), "GO:0000099"), ("A\t\tB\n", r"no \[Term\]"), ("", "empty"),
+    (HEAD + record(50), "knows none of the 1 terms"), (HEAD + "[Term]\nid: GO:0000004\nid: GO:0000005\n", "damaged"),
+    (gzip.compress(OBO.encode())[:60], "damaged gzip"),
+])  # fmt: skip
+def test_wrong_ontologies_get_one_clear_message(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        close(library((4, ["A"])), write(tmp_path, text))
+    assert "x.obo" in str(caught.value)
+
+
+def test_without_goatools_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "goatools.obo_parser", None)
+    with pytest.raises(UserError, match=r"scircuit\[ontology\]"):
+        close(library((4, ["A"])), write(tmp_path, OBO))

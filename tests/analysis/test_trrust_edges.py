@@ -1,0 +1,136 @@
+"""Signs of circuit edges against TRRUST: a plain count as oracle, a planted truth, and a null with nothing in it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.regulons import Regulation, Regulons
+from analysis.trrust import shipped_trrust
+from analysis.trrust_edges import trrust_agreement
+from scircuit.settings import UserError
+
+
+def name(layer, index):
+    return f"m/s/L{layer:02d}/F{index:04d}"
+
+
+def regulons(*pairs):
+    return Regulons("T", "f", "h", "", "", tuple(Regulation(*p, ()) for p in pairs), len(pairs))
+
+
+def plain(edges, genes, table):
+    """Activation and repression pairs of every edge, by loops."""
+    mode = {(p.tf.upper(), p.target.upper()): p.mode for p in table.pairs}
+    out = []
+    for e in edges.itertuples():
+        found = [mode.get((a.upper(), b.upper())) for a in set(genes.get(e.source, ())) for b in set(genes.get(e.target, ())) if a.upper() != b.upper()]
+        out.append((found.count("Activation"), found.count("Repression")))
+    return out
+
+
+def study(rng, *, truth=0.0, edges=3000, sources=60, targets=200, table=None, genes=20, support=0.7):
+    """A circuit whose edges support with probability `support`, but follow TRRUST with probability `truth` where it has something to say."""
+    table = table or shipped_trrust()
+    symbols = sorted({g for p in table.pairs for g in (p.tf, p.target)})
+    lists = {name(0, i): list(rng.choice(symbols, genes, replace=False)) for i in range(sources)}
+    lists |= {name(1 + i % 2, i): list(rng.choice(symbols, genes, replace=False)) for i in range(targets)}
+    frame = pd.DataFrame({"source": [name(0, i) for i in rng.integers(0, sources, edges)], "target": [name(1 + i % 2, i) for i in rng.integers(0, targets, edges)]})
+    frame = frame.drop_duplicates(ignore_index=True)
+    frame["mean"] = np.where(rng.random(len(frame)) < support, -1.0, 1.0) * rng.gamma(1, 1, len(frame))
+    for i, (activation, repression) in enumerate(plain(frame, lists, table) if truth else []):
+        if activation != repression and rng.random() < truth:
+            frame.loc[i, "mean"] = -abs(frame.loc[i, "mean"]) * np.sign(activation - repression)
+    return frame, lists, table
+
+
+def test_counts_equal_plain_loops():
+    edges, lists, table = study(np.random.default_rng(0), edges=800)
+    result = trrust_agreement(edges, lists, table, draws=5)
+    expected = plain(edges, lists, table)
+    rows = {(r.source, r.target): (r.activation, r.repression) for r in result.frame.itertuples()}
+    assert rows == {(e.source, e.target): c for e, c in zip(edges.itertuples(), expected, strict=True) if any(c)}
+    decided = [(np.sign(a - b), -np.sign(m)) for (a, b), m in zip(expected, edges["mean"], strict=True) if a != b]
+    assert result.decided == len(decided)
+    assert result.agree == sum(x == y for x, y in decided)
+    assert result.covered == sum(a + b > 0 for a, b in expected)
+    assert result.frame["agrees"].notna().sum() == result.decided
+    assert result.frame["agrees"].sum() == result.agree
+
+
+def test_the_expected_sign_is_written_out():
+    """Activation: ablating the activator's feature lowers the target's (support). Repression: it raises it."""
+    table = regulons(("TF1", "G1", "Activation"), ("TF1", "G2", "Repression"), ("TF1", "G3", "Unknown"), ("TF1", "G4", "Both"), ("TF1", "TF1", "Activation"))
+    lists = {name(0, 0): ["tf1"], name(1, 0): ["G1"], name(1, 1): ["g2"], name(1, 2): ["G3"], name(1, 3): ["G4"], name(1, 4): ["TF1"], name(1, 5): ["G1", "G2"]}
+    edges = pd.DataFrame({"source": [name(0, 0)] * 6, "target": [name(1, i) for i in range(6)], "mean": [-1.0] * 6})
+    frame = trrust_agreement(edges, lists, table, draws=3).frame
+    assert list(zip(frame["target"], frame["expected"], frame["observed"], frame["agrees"], strict=True)) == [
+        (name(1, 0), "support", "support", True), (name(1, 1), "suppress", "support", False), (name(1, 5), "", "support", None),
+    ]  # fmt: skip
+    # the other direction, from target to factor, is no evidence
+    back = pd.DataFrame({"source": [name(0, 1)], "target": [name(1, 6)], "mean": [-1.0]})
+    assert trrust_agreement(back, {name(0, 1): ["G1"], name(1, 6): ["TF1"]}, table, draws=3).covered == 0
+
+
+def test_a_planted_truth_is_found():
+    edges, lists, table = study(np.random.default_rng(1), truth=0.5)
+    result = trrust_agreement(edges, lists, table, draws=500, seed=1)
+    assert result.decided > 50
+    assert result.p <= 0.01
+    assert result.share > result.null_high
+    assert "more than chance gives" in result.sentence
+    assert "no more" not in result.sentence
+
+
+def test_without_truth_p_is_uniform_though_most_edges_support_and_most_pairs_activate():
+    """Half of the pairs would not be the null: support and activation are both the majority."""
+    p, shares = [], []
+    for seed in range(60):
+        edges, lists, table = study(np.random.default_rng(100 + seed), edges=1500, support=0.9)
+        result = trrust_agreement(edges, lists, table, draws=99, seed=seed)
+        p.append(result.p)
+        shares.append(result.share)
+    p = np.array(p)
+    assert np.mean(shares) > 0.55
+    # binomial bounds at 60 studies: 4 standard errors
+    assert (p <= 0.1).mean() <= 0.1 + 4 * np.sqrt(0.1 * 0.9 / 60)
+    assert abs((p <= 0.5).mean() - 0.5) <= 4 * np.sqrt(0.25 / 60)
+
+
+def test_the_same_seed_gives_the_same_and_little_evidence_gives_no_share():
+    edges, lists, table = study(np.random.default_rng(2))
+    one, two = (trrust_agreement(edges, lists, table, draws=50, seed=3) for _ in range(2))
+    assert one.findings() == two.findings()
+    assert set(one.findings()) >= {"share", "p", "null_mean", "decided"}
+    few = trrust_agreement(edges.iloc[:5], lists, table, draws=20)
+    assert np.isnan(few.share)
+    assert np.isnan(few.p)
+    assert "too few" in few.sentence
+    none = trrust_agreement(edges.iloc[:0], lists, table, draws=20)
+    assert none.edges == 0
+    assert "0 of 0" in none.sentence
+
+
+def test_wrong_tables_are_refused():
+    edges, lists, table = study(np.random.default_rng(2), edges=50)
+    with pytest.raises(UserError, match="lack the columns mean"):
+        trrust_agreement(edges.drop(columns="mean"), lists, table)
+    edges.loc[0, "mean"] = np.nan
+    with pytest.raises(UserError, match="1 of"):
+        trrust_agreement(edges, lists, table)
+
+
+def test_size_of_an_exhaustive_map():
+    rng = np.random.default_rng(4)
+    symbols = sorted({g for p in shipped_trrust().pairs for g in (p.tf, p.target)})
+    lists = {name(5, i): list(rng.choice(symbols, 5)) for i in range(4000)} | {name(6 + la, i): list(rng.choice(symbols, 5)) for la in range(3) for i in range(4000)}
+    n = 300_000
+    layers, index = rng.integers(0, 3, n), rng.integers(0, 4000, n)
+    edges = pd.DataFrame({"source": [name(5, i) for i in rng.integers(0, 4000, n)], "target": [name(6 + a, b) for a, b in zip(layers, index, strict=True)], "mean": rng.normal(size=n)})
+    start = time.perf_counter()
+    result = trrust_agreement(edges, lists, shipped_trrust(), draws=200)
+    assert time.perf_counter() - start < 120
+    assert result.decided > 1000
