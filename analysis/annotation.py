@@ -1,53 +1,63 @@
 """Names for features: the gene sets in which each feature's top genes are enriched, beside a matched null.
 
 Top genes are those with the highest mean activation over firings, with a least number of firings. The background is every gene the model saw
-in the cohort. The label of a feature is the term with its smallest p, given when the calibrated q (`analysis.matched_null`) is at the
-threshold; ties are broken by larger overlap, then smaller term, then order in the libraries. The same threshold decides which terms are stored, so a
-feature is annotated exactly if it has an ``ENRICHED_FOR``, whose q is the Benjamini-Hochberg q over every feature x every term of all libraries.
+in the cohort. A feature is annotated when its smallest p, judged against random lists that match it (`analysis.matched_null`), has a calibrated q
+at the threshold; `analysis.labels` chooses its label. The terms that would be enough on their own are stored, so a feature is annotated exactly if
+it has an ``ENRICHED_FOR``. Beside the calibrated q each stored term has its Benjamini-Hochberg q in three families that all count every term, those without
+a shared gene included: ``q`` (every feature x every term), ``q_layer`` (those of the layer) and ``q_feature`` (those of the feature).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from analysis import annotation_tables as tables
-from analysis.enrichment import Hits, collect, correct, overlaps
+from analysis.annotation_shown import Outcome, Shown
+from analysis.annotation_words import sentences_of
+from analysis.calibration import Calibration, ListBlock, calibrate
+from analysis.enrichment import collect, overlaps
+from analysis.fdr import PTally, benjamini_hochberg_grouped
 from analysis.genesets import GeneSetLibrary
-from analysis.incidence import Incidence, build
-from analysis.matched_null import Calibration, Rate, calibrate
-from analysis.trrust import Regulons
+from analysis.incidence import Incidence, build, row_count
+from analysis.matched_null import Rate
+from analysis.pair_tests import Tested, test_lists, tested_from
+from analysis.regulons import Regulons
+from analysis.top_genes import TopGenes, top_genes
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from matplotlib.axes import Axes
-    from scipy import sparse
+
+__all__ = ["Annotation", "annotate", "top_genes"]
 
 
 class AnnotateOptions(Protocol):
     """What is read of the configuration (`scircuit.settings.AnnotateConfig`)."""
 
     @property
-    def top_genes(self) -> int: ...  # noqa: D102
+    def top_genes(self) -> int: ...
     @property
-    def min_fire_count(self) -> int: ...  # noqa: D102
+    def min_fire_count(self) -> int: ...
     @property
-    def min_size(self) -> int: ...  # noqa: D102
+    def weighted(self) -> bool: ...
     @property
-    def max_size(self) -> int: ...  # noqa: D102
+    def min_size(self) -> int: ...
     @property
-    def q(self) -> float: ...  # noqa: D102
+    def max_size(self) -> int: ...
     @property
-    def null_draws(self) -> int: ...  # noqa: D102
+    def q(self) -> float: ...
     @property
-    def engine(self) -> str: ...  # noqa: D102
+    def null_draws(self) -> int: ...
     @property
-    def seed(self) -> int: ...  # noqa: D102
+    def engine(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -59,9 +69,12 @@ class Annotation:
     tables
         Kind -> table, ready for the shards.
     frame
-        One row a feature: id, layer, index, genes, label, label_library, label_q, annotated, terms, annotatable_genes, best_tf, best_tf_q.
+        One row a feature: id, layer, index, top_genes, label and its library, q, null share and ties, annotated, terms, annotatable_genes,
+        best_tf, best_tf_q, tf_share, tf_share_q.
     rates
         `Rate` per library (and ``all``) and rule, observed beside matched random lists.
+    layer_rates
+        (rule, layer) -> `Rate`, over all libraries.
     findings
         Numbers for the manifest.
     notes
@@ -71,6 +84,7 @@ class Annotation:
     tables: dict[str, pa.Table]
     frame: pd.DataFrame
     rates: tuple[Rate, ...]
+    layer_rates: Mapping[tuple[str, int], Rate]
     findings: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -89,79 +103,13 @@ class Annotation:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What may be said, each with its control."""
-        r = self.rates[0]
-        by_rule = {x.rule: x for x in self.rates if x.library == "all"}
-        libraries = [x for x in self.rates if x.rule == "calibrated" and x.library != "all"]
-        published, pooled = by_rule["overlap2"], by_rule["pooled"]
-        return (
-            f"{r.annotated:,} of {r.lists:,} features with enough firings ({100 * r.rate:.1f} %) have a term at calibrated q <= "
-            f"{self.findings['q']:g}; the same threshold annotates {100 * r.null_rate:.2f} % of matched random gene lists",
-            "by library: " + ", ".join(f"{x.library} {100 * x.rate:.1f} % (matched random {100 * x.null_rate:.2f} %)" for x in libraries),
-            f"a rule that tests only overlaps of two genes or more would annotate {100 * published.rate:.0f} % of features, "
-            f"but {100 * published.null_rate:.0f} % of matched random lists as well",
-            f"Benjamini-Hochberg over all {self.findings['family_size']:,} pairs annotates {100 * pooled.rate:.1f} % of features and "
-            f"{100 * pooled.null_rate:.2f} % of matched random lists at its threshold",
-        )
+        return sentences_of(self.rates, self.findings)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Annotation rate per library beside the matched null, for every rule."""
         from analysis.plots import plot_rates
 
         return plot_rates(self.rates, ax)
-
-
-@dataclass(frozen=True)
-class TopGenes:
-    """The lists that are tested: one row of `lists` a feature with at least one gene of enough firings."""
-
-    layer: np.ndarray
-    index: np.ndarray
-    genes: list[list[str]]
-    mean_activation: list[list[float]]
-    fire_count: list[list[int]]
-
-
-def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count: int = 3) -> TopGenes:
-    """The `top` genes of every feature by mean activation, ties by fire count and then gene.
-
-    Parameters
-    ----------
-    catalogue
-        Columns layer, index, gene (Ensembl), mean_activation, fire_count: one row a (feature, gene) pair.
-    top
-        Genes per feature.
-    min_fire_count
-        Least firings of the feature on the gene.
-
-    Returns
-    -------
-    TopGenes
-        Every feature of the catalogue, in order of layer and index; features without such a gene have an empty list.
-
-    Raises
-    ------
-    UserError
-        If a column is missing or the catalogue is empty.
-    """
-    import pandas as pd
-
-    frame: Any = catalogue if isinstance(catalogue, pd.DataFrame) else catalogue.to_pandas()
-    needed = ["layer", "index", "gene", "mean_activation", "fire_count"]
-    if missing := [c for c in needed if c not in frame.columns]:
-        raise UserError(f"the catalogue lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}", "trace again")
-    if frame.empty:
-        raise UserError("the catalogue is empty: no feature fires on any gene", "check the dictionaries and the cells with: scircuit check")
-    features = frame[["layer", "index"]].drop_duplicates().sort_values(["layer", "index"])
-    kept = frame[frame["fire_count"] >= min_fire_count]
-    kept = kept.sort_values(["layer", "index", "mean_activation", "fire_count", "gene"], ascending=[True, True, False, False, True], kind="stable")
-    kept = kept.groupby(["layer", "index"], sort=False).head(top)
-    grouped = dict(iter(kept.groupby(["layer", "index"], sort=False)))
-    empty = kept.iloc[:0]
-    parts = [grouped.get((la, ix), empty) for la, ix in features.itertuples(index=False)]
-    return TopGenes(
-        features["layer"].to_numpy(np.int64), features["index"].to_numpy(np.int64), [p["gene"].tolist() for p in parts],
-        [p["mean_activation"].astype(float).tolist() for p in parts], [p["fire_count"].astype(int).tolist() for p in parts],
-    )  # fmt: skip
 
 
 def _check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], bool]) -> None:
@@ -179,7 +127,7 @@ def _check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], b
 
 def annotate(
     catalogue: pd.DataFrame | pa.Table,
-    detection: Mapping[str, float],
+    detection: Mapping[str, float] | Mapping[int, Mapping[str, float]],
     libraries: Sequence[GeneSetLibrary],
     trrust: Regulons | None,
     symbol_of: Callable[[str], str],
@@ -188,6 +136,8 @@ def annotate(
     config: AnnotateOptions,
     run: str,
     *,
+    alive: Mapping[int, int] | None = None,
+    loads_on: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Annotation:
     """Annotate every feature of a catalogue.
@@ -197,9 +147,10 @@ def annotate(
     catalogue
         Columns layer, index, gene (Ensembl), mean_activation, fire_count for all (feature, gene) pairs.
     detection
-        Ensembl id -> share of the cohort's cells whose input holds the gene; genes above 0 are the background.
+        Ensembl id -> share of the cohort's cells whose input holds the gene; genes above 0 are the background. Layer -> such a mapping where
+        every layer has a background of its own.
     libraries
-        Gene sets in symbols: `shipped` and those read by `read_gmt`.
+        Gene sets in symbols: `shipped` and those read by `read_library`.
     trrust
         Regulons; their target sets are one more library. None: no TRRUST.
     symbol_of
@@ -212,6 +163,11 @@ def annotate(
         `scircuit.settings.AnnotateConfig`.
     run
         Id of this run, written on every relationship.
+    alive
+        Layer -> features that fire: those without a list count as not annotated in every rate and family (default: features without a list are
+        left out).
+    loads_on
+        Write the genes of every feature (an import has them already).
     progress
         Called with (null draws done, null draws).
 
@@ -221,55 +177,141 @@ def annotate(
         If the catalogue is empty, a library is of another species, or no feature has a testable gene.
     """
     tops = top_genes(catalogue, config.top_genes, config.min_fire_count)
-    seen = {g for g, share in detection.items() if share > 0} | {g for row in tops.genes for g in row}
-    names = tables.GeneNames(seen, symbol_of, ensembl_of, detection)
+    by_layer = _by_layer(tops, detection)
+    names = tables.GeneNames(_highest(by_layer.values()), symbol_of, ensembl_of)
     all_libraries = [*libraries, *([trrust.library()] if trrust else [])]
     if not all_libraries:
-        raise UserError("there is no gene-set library to annotate with", "give a GMT file, or use the shipped libraries")
+        raise UserError("there is no gene-set library to annotate with", "give a gene-set file with --gmt, or use the shipped libraries")
     _check_species(all_libraries, names.known)
-    incidence = build(all_libraries, names.background, min_size=config.min_size, max_size=config.max_size, min_mapped=0.0)
-    lists = [[names.symbol[g] for g in row] for row in tops.genes]
-    matrix = incidence.rows(lists)
-    tested = np.flatnonzero(np.diff(matrix.indptr) > 0)
-    if not tested.size:
-        raise UserError(
-            f"none of {len(lists)} features has a gene with {config.min_fire_count} firings", "use more cells, or a smaller min_fire_count"
-        )
-    if not incidence.terms:
-        raise UserError(
-            f"no term has {config.min_size} to {config.max_size} genes among the {len(names.background)} genes of the cohort",
-            "widen the term sizes, or give a larger library",
-        )
-    rows = matrix[tested]
-    hits = _hits(rows, incidence, config.engine)
-    calibration = calibrate(
-        rows, hits, incidence, names.detection, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress
-    )
-    q_pooled, family = correct(hits, rows.shape[0], len(incidence.terms), "pooled")
-    shown = _reported(hits, calibration)
-    found = tables.build_tables(tops, tested, rows, hits, shown, q_pooled, calibration, incidence, all_libraries, trrust, names, config, run, address)
+    blocks, rows_of = _blocks(tops, by_layer, names, all_libraries, config, alive or {})
+    tested = [_test(block, config.engine) for block in blocks]
+    calibration = calibrate(blocks, tested, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress)
+    shown = _reported(blocks, tested, calibration)
+    weighted, family = _weighted(blocks, tops, rows_of, names, config.q) if config.weighted else (None, 0)
+    outcome = Outcome(tops, rows_of, tuple(blocks), tuple(tested), calibration, shown, weighted)
+    found = tables.build_tables(outcome, all_libraries, trrust, names, run, address, loads_on=loads_on)
+    more = {"weighted": {"pairs": int(weighted.p.size), "features": int(np.unique(weighted.feature).size), "family_size": family}} if weighted else {}
     rate = calibration.rates[0]
     findings = {
-        "features": len(lists), "features_tested": int(tested.size), "features_annotated": rate.annotated, "annotation_rate": rate.rate,
-        "null_annotation_rate": rate.null_rate, "excess": [rate.excess, rate.excess_low, rate.excess_high], "q": config.q,
-        "family": "pooled", "family_size": family, "terms": len(incidence.terms), "background": len(names.background),
-        "null_draws": calibration.draws, "seed": config.seed, "engine": config.engine, "ambiguous_symbols": names.ambiguous,
-        "p_threshold": calibration.threshold["all"], "rates": [r._asdict() for r in calibration.rates],
-        "coverage": [c._asdict() for c in incidence.coverage],
-        "libraries": [{k: v for k, v in asdict(lib).items() if k not in ("terms", "notes")} for lib in all_libraries],
+        "features": max(len(tops.genes), sum(b.features for b in blocks)), "features_tested": int(rows_of.size), "features_annotated": rate.annotated,
+        "annotation_rate": rate.rate, "null_annotation_rate": rate.null_rate, "excess": [rate.excess, rate.excess_low, rate.excess_high],
+        "q": config.q, "family": "pooled", "family_size": sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True)),
+        "terms": max(t.terms[0] for t in tested), "background": len(names.background), "null_draws": calibration.draws, "seed": config.seed,
+        "engine": config.engine, "ambiguous_symbols": names.ambiguous, "p_threshold": float(calibration.threshold[0]),
+        "rates": [r._asdict() for r in calibration.rates],
+        "layer_rates": {rule: {str(la): [r.rate, r.null_rate] for (x, la), r in calibration.layer_rates.items() if x == rule} for rule in ("calibrated", "overlap2")},
+        "coverage": found.coverage,
+        "libraries": [{k: v for k, v in asdict(lib).items() if k not in ("terms", "notes")} for lib in all_libraries], **more,
     }  # fmt: skip
     notes = tuple(f"{lib.name}: {note}" for lib in all_libraries for note in lib.notes)
-    return Annotation(found.tables, found.frame, calibration.rates, findings, notes)
+    return Annotation(found.tables, found.frame, calibration.rates, calibration.layer_rates, findings, notes)
 
 
-def _hits(rows: sparse.csr_matrix, incidence: Incidence, engine: str) -> Hits:
+def _by_layer(tops: TopGenes, detection: Mapping[Any, Any]) -> dict[int, Mapping[str, float]]:
+    """Background and detection of every layer; listed genes belong to it even where no rate is given."""
+    layers = np.unique(tops.layer).tolist()
+    nested = bool(detection) and isinstance(next(iter(detection.values())), Mapping)
+    if not nested:
+        one = {g: float(d) for g, d in detection.items() if d > 0}
+        one |= {g: 0.0 for genes in tops.genes for g in genes if g not in one}
+        return dict.fromkeys(layers, one)
+    return {layer: {g: float(d) for g, d in detection[layer].items() if d > 0} for layer in layers}
+
+
+def _highest(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Highest detection of every gene."""
+    found: dict[str, float] = {}
+    for detection in {id(m): m for m in mappings}.values():
+        for gene, share in detection.items():
+            found[gene] = max(share, found.get(gene, 0.0))
+    return found
+
+
+def _blocks(
+    tops: TopGenes, by_layer: Mapping[int, Mapping[str, float]], names: tables.GeneNames, libraries: Sequence[GeneSetLibrary], config: AnnotateOptions,
+    alive: Mapping[int, int],
+) -> tuple[list[ListBlock], np.ndarray]:  # fmt: skip
+    """Lists of every layer, and which feature of `tops` each list belongs to."""
+    known: dict[int, tuple[Incidence, np.ndarray]] = {}
+    blocks, rows_of = [], []
+    for layer, detection in by_layer.items():
+        if id(detection) not in known:
+            genes = [g for g in names.symbol if g in detection]
+            incidence = build(libraries, [names.symbol[g] for g in genes], min_size=config.min_size, max_size=config.max_size, min_mapped=0.0)
+            known[id(detection)] = incidence, np.array([detection[g] for g in genes])
+            if not incidence.terms:
+                raise UserError(
+                    f"no term has {config.min_size} to {config.max_size} genes among the {len(genes)} genes of the cohort",
+                    "widen the term sizes, or give a larger library",
+                )
+        incidence, rate = known[id(detection)]
+        features = np.flatnonzero(tops.layer == layer)
+        rows = incidence.rows([names.symbol[g] for g in tops.genes[f]] for f in features.tolist())
+        listed = np.flatnonzero(np.diff(rows.indptr) > 0)
+        if listed.size:
+            blocks.append(ListBlock(layer, rows[listed], incidence, rate, max(alive.get(layer, 0) - listed.size, 0)))
+            rows_of.append(features[listed])
+    if not blocks:
+        raise UserError(
+            f"none of {len(tops.genes)} features has a gene with {config.min_fire_count} firings", "use more cells, or a smaller min_fire_count"
+        )
+    return blocks, np.concatenate(rows_of)
+
+
+def _test(block: ListBlock, engine: str) -> Tested:
     if engine == "gseapy":
         from analysis.reference import gseapy_hits
 
-        return gseapy_hits(rows, incidence)
-    return collect(overlaps(rows, incidence))
+        return tested_from(gseapy_hits(block.rows, block.incidence), row_count(block.rows), block.incidence)
+    return test_lists(block.rows, block.incidence)
 
 
-def _reported(hits: Hits, calibration: Calibration) -> np.ndarray:
-    """Positions of the tests that are stored: two genes or more, at the calibrated threshold, so a feature has them if it is annotated."""
-    return np.flatnonzero((hits.p <= calibration.threshold["all"]) & (hits.overlap >= 2))
+def _reported(blocks: Sequence[ListBlock], tested: Sequence[Tested], calibration: Calibration) -> Shown:
+    """The terms of the annotated features that would be enough on their own, with their q in every family."""
+    family = sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True))
+    every = PTally.join(t.tally[0] for t in tested)
+    annotated = calibration.found()
+    parts, first = [], 0
+    for number, (block, t) in enumerate(zip(blocks, tested, strict=True)):
+        hits = t.hits
+        chosen = np.flatnonzero(annotated[first + hits.row])
+        feature = first + hits.row[chosen]
+        p_own = calibration.term_p(feature, hits.p[chosen])
+        enough = p_own <= calibration.threshold[0]
+        chosen, feature, p_own = chosen[enough], feature[enough], p_own[enough]
+        row, column, overlap, p = (x[chosen] for x in hits)
+        parts.append(Shown(
+            feature, np.full(feature.size, number), row, column, overlap, p, every.q(p, family), t.tally[0].q(p, block.features * t.terms[0]),
+            _q_feature(block, row, column), calibration.q_of(p_own),
+        ))  # fmt: skip
+        first += t.lists
+    return Shown(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+
+
+def _q_feature(block: ListBlock, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """Benjamini-Hochberg q of some pairs in the families of their lists: every term counts."""
+    lists, of = np.unique(row, return_inverse=True)
+    if not lists.size:
+        return np.zeros(0)
+    hits = collect(overlaps(block.rows[lists], block.incidence))
+    terms = len(block.incidence.terms)
+    q = benjamini_hochberg_grouped(hits.p, hits.row, np.full(lists.size, terms))
+    key = hits.row * terms + hits.column
+    order = np.argsort(key)
+    return q[order[np.searchsorted(key[order], of * terms + column)]]
+
+
+def _weighted(blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: tables.GeneNames, alpha: float) -> tuple[Shown, int]:
+    """Terms by the weighted test; activations in the order of the rows' genes."""
+    from analysis.weighted import weighted_shown
+
+    activation, first = [], 0
+    for block in blocks:
+        count = row_count(block.rows)
+        own = []
+        for f in rows_of[first : first + count].tolist():
+            at = np.array([block.incidence.index[names.symbol[g].upper()] for g in tops.genes[f]])
+            own.append(np.array(tops.mean_activation[f])[np.argsort(at)])
+        activation.append(own)
+        first += count
+    return weighted_shown(tuple(blocks), activation, alpha)

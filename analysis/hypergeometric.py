@@ -64,11 +64,34 @@ class TailTable:
         tail[:, 0] = 1.0
         return np.minimum(tail, 1.0)
 
+    @property
+    def values(self) -> np.ndarray:
+        """Every tail of the table, flat; `starts` and `ranks` say which is where."""
+        return self._flat
+
+    @property
+    def term_sizes(self) -> np.ndarray:
+        """Distinct term sizes m, rising."""
+        return self._m
+
+    def starts(self, list_sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each list: place of its first tail in `values`, and tails for each term size."""
+        ni = np.searchsorted(self._n, list_sizes)
+        return self._offset[ni], self._width[ni]
+
+    def ranks(self, term_sizes: np.ndarray) -> np.ndarray:
+        """For each term: rank of its size among the distinct ones. A pair's tail is ``values[start + rank * width + overlap]``."""
+        return np.searchsorted(self._m, term_sizes)
+
     def tail(self, overlap: np.ndarray, term_size: np.ndarray, list_size: np.ndarray) -> np.ndarray:
         """P(X >= overlap) element by element; the sizes must be among those given at construction."""
-        ni = np.searchsorted(self._n, list_size)
-        mi = np.searchsorted(self._m, term_size)
-        return self._flat[self._offset[ni] + mi * self._width[ni] + np.asarray(overlap, dtype=np.int64)]
+        start, width = self.starts(np.asarray(list_size))
+        return self._flat[start + self.ranks(np.asarray(term_size)) * width + np.asarray(overlap, dtype=np.int64)]
+
+    def of_list_size(self, list_size: int) -> np.ndarray:
+        """Tails of one list size, distinct term sizes x overlap (0 .. width - 1)."""
+        start, width = self.starts(np.array([list_size]))
+        return self._flat[start[0] : start[0] + width[0] * self._m.size].reshape(self._m.size, width[0])
 
 
 def odds_ratio(overlap: np.ndarray, term_size: np.ndarray, list_size: np.ndarray, background: int) -> np.ndarray:

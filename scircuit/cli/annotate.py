@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.command import verb_command
 from scircuit.cli.console import Progress, say
@@ -13,6 +13,10 @@ from scircuit.cli.results import RunResult
 from scircuit.cli.running import active_run, links
 from scircuit.run import Manifest, Study, sha256_file
 from scircuit.settings import DEFAULT_STUDY, AnnotateConfig, UserError
+
+if TYPE_CHECKING:
+    from analysis.genesets import GeneSetLibrary
+    from analysis.regulons import Regulons
 
 
 def trace_run(study: Study, run: str) -> Manifest:
@@ -33,41 +37,115 @@ def trace_run(study: Study, run: str) -> Manifest:
     return manifest
 
 
-def annotate(
-    config: AnnotateConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
-) -> RunResult:
-    """Annotate every feature of a trace run's dictionaries in GO, Reactome, TRRUST and the given gene sets.
-
-    The genes of a feature come from the clean pass over all cells that pass the trace run's filters. Every rate stands beside the
-    rate of matched random lists.
+def parent_run(study: Study, run: str) -> Manifest:
+    """Manifest of the named trace run or imported atlas; default: the newest complete trace run.
 
     Raises
     ------
     UserError
-        If there is no trace run, its inputs have changed, or a gene-set file is refused.
+        If there is none, it is of another kind, or it is not complete.
+    """
+    found = Manifest.load(study.run_folder(run)) if run else None
+    if found is None or found.verb != "import":
+        return trace_run(study, run)
+    if found.inputs.get("format") != "atlas":
+        raise UserError(
+            f"run {run} is an import of format {found.inputs.get('format')!r}, which has no gene lists; expected a trace run or an imported atlas",
+            f"list the runs: scircuit runs --study {study.root}",
+        )
+    if not found.complete:
+        raise UserError(f"import {run} is {found.status}", f"import it again: scircuit import atlas --study {study.root}")
+    return found
+
+
+def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons | None]:
+    """Gene sets of a configuration, and the regulons whose modes and target sets are kept as TRRUST's.
+
+    Raises
+    ------
+    UserError
+        If a file is refused, or nothing is left to test.
     """
     from analysis import genesets
+    from analysis.regulons import Regulons
     from analysis.trrust import shipped_trrust
 
+    libraries: list[GeneSetLibrary] = list(genesets.shipped()) if config.shipped else []
+    regulons = shipped_trrust() if config.shipped else None
+    for path in config.gmt:
+        found = genesets.read_library(path)
+        if not isinstance(found, Regulons):
+            libraries.append(found)
+        elif regulons is None:
+            regulons = found
+        else:
+            libraries.append(found.library())
+    if config.obo:
+        from analysis.ontology import close
+
+        for path in config.obo:
+            closed = [close(library, path) if _is_go(library) else library for library in libraries]
+            if closed == libraries:
+                raise UserError(f"no library has GO accessions for {path} to relate", "give a GO library, or leave --obo out")
+            libraries = closed
+    if not libraries and regulons is None:
+        raise UserError("there is nothing to annotate with: the shipped libraries are off and no file was given", "give gene-set files with --gmt")
+    return libraries, regulons
+
+
+def _is_go(library: GeneSetLibrary) -> bool:
+    return any(t.accession.startswith("GO:") for t in library.terms)
+
+
+def annotate(
+    config: AnnotateConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
+) -> RunResult:
+    """Annotate every feature of a trace run's dictionaries, or of an imported atlas, in GO, Reactome, TRRUST and the given gene sets.
+
+    The genes of a traced feature come from the clean pass over all cells that pass the trace run's filters; those of an atlas are the
+    published ones, and its published annotation rate is set against the published procedure on random gene lists. Every rate stands beside
+    the rate of matched random lists.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, its inputs have changed, or a gene-set file is refused.
+    """
     config = config or build(AnnotateConfig, options)
     place = Study(Path(study))
-    parent = trace_run(place, config.run)
-    libraries = [*genesets.shipped(), *(genesets.read_gmt(path) for path in config.gmt)]
-    regulons = shipped_trrust()
-    hashes = {"libraries": {x.name: x.sha256 for x in libraries}, "trrust": regulons.sha256, "gmt": [sha256_file(p) for p in config.gmt]}
-    identity = {k: v for k, v in plain(config).items() if k not in ("run", "gmt")}
+    parent = parent_run(place, config.run)
+    imported = parent.verb == "import"
+    if imported and (config.cell_types or config.tissues):
+        raise UserError("cell types are tested on cells, and an imported atlas has none", "leave out --cell-types and --tissues; published ones are in the graph")
+    libraries, regulons = libraries_of(config)
+    hashes = {
+        "libraries": {x.name: x.sha256 for x in libraries}, "trrust": regulons.sha256 if regulons else "", "gmt": [sha256_file(p) for p in config.gmt],
+        "obo": [sha256_file(p) for p in config.obo],
+    }  # fmt: skip
+    identity = {k: v for k, v in plain(config).items() if k not in ("run", "gmt", "obo")}
+    files = {name: [str(p.resolve()) for p in getattr(config, name)] for name in ("gmt", "obo")}
     with active_run(
-        place, "annotate", {**plain(config), "run": parent.run, "gmt": [str(p.resolve()) for p in config.gmt]}, hashes,
+        place, "annotate", {**plain(config), "run": parent.run, **files}, hashes,
         identity=identity, parents=(parent.run,), database=database, record={"seed": config.seed},
     ) as run:  # fmt: skip
         new = not run.finished
-        if new:
+        if new and imported:
+            from scircuit.cli.annotate_atlas import annotate_atlas
+
+            annotate_atlas(run, place, parent, config, libraries, regulons, quiet)
+        elif new:
             _annotate(run, parent, config, libraries, regulons, quiet)
     findings = dict(run.store.manifest.findings)
     return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)
 
 
-def _annotate(run: Any, parent: Manifest, config: AnnotateConfig, libraries: list[Any], regulons: Any, quiet: bool) -> None:
+def announce(libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool) -> None:
+    """Say what is about to be tested."""
+    if not quiet:
+        say(f"  testing {sum(len(x.terms) for x in libraries):,} terms with {config.null_draws} matched null lists per feature")
+
+
+def _annotate(run: Any, parent: Manifest, config: AnnotateConfig, libraries: list[GeneSetLibrary], regulons: Regulons | None, quiet: bool) -> None:
     from analysis.annotation import annotate as annotate_features
     from scircuit.address import Address
     from tracing.catalogue import build_catalogue
@@ -75,20 +153,22 @@ def _annotate(run: Any, parent: Manifest, config: AnnotateConfig, libraries: lis
     traced, inputs = inputs_of_run(parent, all_cells=True)
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)
     catalogue = build_catalogue(inputs.adapter, inputs.dictionaries, inputs.cohort, progress=lambda done, _total: progress.update(done))
-    if not quiet:
-        say(f"  testing {sum(len(x.terms) for x in libraries):,} terms with {config.null_draws} matched null lists per feature")
+    announce([*libraries, *([regulons.library()] if regulons else [])], config, quiet)
     vocabulary = inputs.adapter.vocabulary
     annotation = annotate_features(
         catalogue.table.to_pandas(), catalogue.detection, libraries, regulons, symbol_of=vocabulary.symbol,
         ensembl_of=vocabulary.symbol_to_ensembl.get,
         address=lambda layer, index: str(Address(traced.model_name, traced.dictionary_name, layer, index)), config=config, run=run.id,
     )  # fmt: skip
+    store(run, annotation, {})
+
+
+def store(run: Any, annotation: Any, more: dict[str, Any], sentences: tuple[str, ...] = ()) -> None:
+    """Write the records of an annotation and conclude the run; `sentences` come first."""
     run.write("annotation", annotation.tables)
     run.write("used", links("Run-USED-GeneSetLibrary", run.id, annotation.tables["GeneSetLibrary"].column("id").to_pylist()))
-    run.conclude(
-        {**annotation.findings, "sentences": list(annotation.sentences)},
-        annotation_rate=annotation.findings["annotation_rate"], null_annotation_rate=annotation.findings["null_annotation_rate"],
-    )  # fmt: skip
+    found = {**annotation.findings, **more, "sentences": [*sentences, *annotation.sentences], "notes": list(annotation.notes)}
+    run.conclude(found, annotation_rate=found["annotation_rate"], null_annotation_rate=found["null_annotation_rate"])
 
 
 command = verb_command("annotate", AnnotateConfig, annotate)
