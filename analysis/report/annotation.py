@@ -44,7 +44,7 @@ def excess_words(annotate: Mapping[str, Any]) -> str:
 def published_claim(atlas: Mapping[str, Any]) -> str:
     """What an atlas publishes, for the findings."""
     p = atlas["published"]
-    return f"{_name(atlas)}: {percent(p['published'])} of {count(p['alive'])} features are annotated as published"
+    return f"in {_name(atlas)}, {percent(p['published'])} of {count(p['alive'])} features are annotated as published"
 
 
 def published_control(atlas: Mapping[str, Any]) -> str:
@@ -88,4 +88,4 @@ def draw_published(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     ax.set_yticks(y, [f"{r['atlas'] + ' ' if several else ''}L{r['layer']:02d}" for r in rows])
     ax.set_xlabel("features annotated (%)")
     ax.set_xlim(0, 100 * max(max(r["published"], r["random"]) for r in rows) * 1.15)
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, fontsize=8.5)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, fontsize=8, columnspacing=1.0)

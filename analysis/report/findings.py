@@ -163,7 +163,7 @@ def _atlas(atlas: Mapping[str, Any]) -> Finding:
     if atlas.get("published"):
         return Finding("annotation", published_claim(atlas), published_control(atlas))
     words = excess_words(atlas) or f"{percent(atlas.get('annotation_rate'))} of features are annotated"
-    return Finding("annotation", f"{atlas.get('name')}: {words}", f"matched random gene lists {percent(atlas.get('null_annotation_rate'), 2)}; the published rule could not be repeated")
+    return Finding("annotation", f"in {atlas.get('name')}, {words}", f"matched random gene lists {percent(atlas.get('null_annotation_rate'), 2)}; the published rule could not be repeated")
 
 
 def _bias(parts: ReportInput) -> Finding:

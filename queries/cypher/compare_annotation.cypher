@@ -10,19 +10,20 @@
 // column layer: 0-based layer
 // column library: gene-set library; any: a feature counts once
 // column features: features of the layer that fire
-// column tested: of these, tested by an own annotate run
+// column tested: of these, with genes that an own annotate run tested; the others count as not annotated
 // column published: features with a published term
 // column published_rate: published / features
-// column calibrated: features with a term at calibrated q; empty where nothing was tested, as are all that follow from it
-// column calibrated_rate: calibrated / tested
+// column calibrated: features with a term at calibrated q; empty where the library was not tested, as are all that follow from it
+// column calibrated_rate: calibrated / features
 // column null_rate: share of matched random lists that the run's threshold annotates, all libraries and layers together
-// column bh: features with a term by Benjamini-Hochberg over every test
 // column published_terms: published pairs of feature and term
+// column comparable_terms: of these, in libraries that were tested
 // column surviving_terms: of these, at calibrated q as well
-// column survival: surviving_terms / published_terms
+// column survival: surviving_terms / comparable_terms
 // column calibrated_terms: own pairs at calibrated q
 // column unpublished_terms: of these, not published
 // budget: 2000
+// note: Published TRRUST entries count transcription factors among the genes, own ones are target sets: they are not compared.
 // note: Terms meet by accession within GO_BP, KEGG, Reactome and TRRUST, whatever the release; the gene sets differ, for the published ones were cut to the genes of their pipeline.
 // note: `null_rate` belongs to `calibrated_rate`. The null of the published rule is in the report and in the findings of the annotate run.
 
@@ -44,28 +45,40 @@ WITH f, CASE WHEN t.library STARTS WITH 'GO_B' THEN 'GO_BP' WHEN t.library START
     WHEN t.library STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE replace(t.library, '-atlas', '') END AS library, t.accession AS accession,
   max(CASE WHEN e.origin = 'published' THEN 1 ELSE 0 END) AS published,
   max(CASE WHEN e.origin <> 'published' AND coalesce(e.q_calibrated, e.q) <= $q THEN 1 ELSE 0 END) AS calibrated,
-  max(CASE WHEN e.origin <> 'published' AND e.q <= $q THEN 1 ELSE 0 END) AS bh,
   max(CASE WHEN e.origin <> 'published' THEN e.run END) AS run
-WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both, max(bh) AS bh, max(run) AS run
-WITH f.model AS model, f.layer AS layer, f, collect({library: library, p: p, c: c, both: both, bh: bh}) AS found, max(run) AS run
-WITH model, layer, run, found + [{library: 'any', p: reduce(s = 0, x IN found | s + x.p), c: reduce(s = 0, x IN found | s + x.c),
-  both: reduce(s = 0, x IN found | s + x.both), bh: reduce(s = 0, x IN found | CASE WHEN x.bh > s THEN x.bh ELSE s END)}] AS found
-UNWIND found AS x
-WITH model, layer, x.library AS library, max(run) AS run, count(CASE WHEN x.p > 0 THEN 1 END) AS published, count(CASE WHEN x.c > 0 THEN 1 END) AS calibrated,
-  count(CASE WHEN x.bh > 0 THEN 1 END) AS bh, sum(x.p) AS published_terms, sum(x.both) AS surviving_terms, sum(x.c) AS calibrated_terms
-WITH model, layer, collect({library: library, run: run, published: published, calibrated: calibrated, bh: bh, published_terms: published_terms,
-  surviving_terms: surviving_terms, calibrated_terms: calibrated_terms}) AS found
+WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both, max(run) AS run
+WITH f.model AS model, f.layer AS layer, library, max(run) AS run, collect({f: f, p: p, c: c}) AS features,
+  sum(p) AS published_terms, sum(both) AS surviving_terms, sum(c) AS calibrated_terms
+WITH model, layer, max(run) AS run, collect({library: library, features: features, p: published_terms, both: surviving_terms, c: calibrated_terms}) AS found
+OPTIONAL MATCH (own:Run {id: run})
+CALL (run) {
+  OPTIONAL MATCH (:Run {id: run})-[:USED]->(l:GeneSetLibrary)
+  WITH collect(DISTINCT l.name) AS names
+  RETURN [x IN names | CASE WHEN x STARTS WITH 'GO_B' THEN 'GO_BP' WHEN x STARTS WITH 'KEGG' THEN 'KEGG' WHEN x STARTS WITH 'Reactome' THEN 'Reactome'
+    WHEN x STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE x END] AS used
+}
 CALL (model, layer) {
   MATCH (f:Feature) WHERE f.layer = layer AND f.model = model AND coalesce(f.alive, true)
   RETURN count(*) AS features, count(f.annotated) AS tested
 }
-WITH model, layer, found, features, tested, CASE WHEN tested > 0 THEN 1 END AS known
-UNWIND found AS x
-OPTIONAL MATCH (run:Run {id: x.run})
-RETURN model, layer, x.library AS library, features, tested, x.published AS published, toFloat(x.published) / features AS published_rate,
-  x.calibrated * known AS calibrated, CASE WHEN tested > 0 THEN toFloat(x.calibrated) / tested END AS calibrated_rate, CASE WHEN x.library = 'any' THEN run.null_annotation_rate END AS null_rate, x.bh * known AS bh,
-  x.published_terms AS published_terms, x.surviving_terms * known AS surviving_terms,
-  CASE WHEN x.published_terms > 0 THEN toFloat(x.surviving_terms) * known / x.published_terms END AS survival,
-  x.calibrated_terms * known AS calibrated_terms, (x.calibrated_terms - x.surviving_terms) * known AS unpublished_terms
+CALL (found, used) {
+  UNWIND found AS x
+  UNWIND x.features AS one
+  RETURN 'any' AS library, count(DISTINCT CASE WHEN one.p > 0 THEN one.f END) AS published, count(DISTINCT CASE WHEN one.c > 0 THEN one.f END) AS calibrated,
+    reduce(s = 0, y IN found | s + y.p) AS published_terms, reduce(s = 0, y IN found | s + CASE WHEN y.library IN used AND y.library <> 'TRRUST' THEN y.p ELSE 0 END) AS comparable,
+    reduce(s = 0, y IN found | s + CASE WHEN y.library <> 'TRRUST' THEN y.both ELSE 0 END) AS surviving, reduce(s = 0, y IN found | s + y.c) AS calibrated_terms
+  UNION ALL
+  UNWIND found AS x
+  UNWIND x.features AS one
+  WITH x.library AS library, x.p AS published_terms, x.both AS both, x.c AS calibrated_terms, one, x.library IN used AND x.library <> 'TRRUST' AS comparable
+  RETURN library, count(CASE WHEN one.p > 0 THEN 1 END) AS published, count(CASE WHEN one.c > 0 THEN 1 END) AS calibrated, published_terms,
+    CASE WHEN comparable THEN published_terms ELSE 0 END AS comparable, CASE WHEN comparable THEN both ELSE 0 END AS surviving, calibrated_terms
+}
+WITH model, layer, own, features, tested, library, published, calibrated, published_terms, comparable, surviving, calibrated_terms,
+  CASE WHEN tested > 0 AND (library = 'any' OR library IN used) THEN 1 END AS known
+RETURN model, layer, library, features, tested, published, toFloat(published) / features AS published_rate,
+  calibrated * known AS calibrated, toFloat(calibrated) * known / features AS calibrated_rate, CASE WHEN library = 'any' AND known = 1 THEN own.null_annotation_rate END AS null_rate,
+  published_terms, comparable * known AS comparable_terms, surviving * known AS surviving_terms, CASE WHEN comparable > 0 THEN toFloat(surviving) * known / comparable END AS survival,
+  calibrated_terms * known AS calibrated_terms, (calibrated_terms - surviving) * known AS unpublished_terms
 ORDER BY model, layer, library = 'any' DESC, library
 LIMIT 2000

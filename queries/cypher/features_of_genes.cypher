@@ -33,9 +33,12 @@ WITH f, count(g) AS hits, sum(log(2) / log(1 + rank)) AS weight, min(rank) AS be
 WHERE hits >= $min_hits
   AND ($cell_type = '' OR EXISTS { MATCH (f)-[a:ACTIVE_IN]->(c:CellType) WHERE toLower(c.name) CONTAINS toLower($cell_type) AND a.q <= 0.05 })
 WITH f, hits, weight, best_rank ORDER BY hits DESC, weight DESC, f.id LIMIT $limit
+WITH collect({f: f, hits: hits, weight: weight, best: best_rank}) AS rows, COUNT { MATCH (g:Gene) WHERE g.symbol IN $genes } AS listed
+UNWIND rows AS row
+WITH row.f AS f, row.hits AS hits, row.weight AS weight, row.best AS best_rank, listed
 RETURN f.id AS feature, f.name AS name, f.layer AS layer, hits,
   COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top AND g.symbol IN $genes WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank, g.symbol } AS genes,
-  weight, best_rank, COUNT { MATCH (g:Gene) WHERE g.symbol IN $genes } AS listed,
+  weight, best_rank, listed,
   COUNT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top RETURN DISTINCT g } AS of,
   coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label, f.hub_rank AS hub_rank
 ORDER BY hits DESC, weight DESC, feature

@@ -3,7 +3,7 @@
 // folder: Knowledge
 // question: What are the named neighbours of a feature that has no name?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the most active feature without a name
+// param feature: feature = "" -- address, or its last two parts; empty: the most active feature without a name that has neighbours
 // param limit: int = 10 (1..1000) -- most rows of a kind
 // column feature: address
 // column way: top genes, same genes, other model, co-occurs, module, cell type
@@ -24,7 +24,7 @@ CALL (address) {
   WITH address WHERE address = ''
   MATCH (f:Feature)
   WHERE coalesce(f.label, '') = '' AND coalesce(f.published_label, '') = '' AND coalesce(f.alive, true) AND EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.firing_rate, 0) DESC, f.id LIMIT 1
+  RETURN f ORDER BY EXISTS { (f)-[:SAME_GENES|CO_OCCURS]-() } DESC, coalesce(f.firing_rate, 0) DESC, f.id LIMIT 1
 }
 CALL (f) {
   MATCH (f)-[:LOADS_ON]->(g:Gene)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from analysis.report import ReportInput
 
 READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
-SHOWN_QUERIES = ("top_hubs", "strongest_edges", "hub_neighbourhood")
+SHOWN_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
+ATLAS_QUERIES = ("features_of_genes", "counterparts")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> Rep
     found = [_atlas(*pair) for pair in atlases]
     return ReportInput(
         title=f"Published annotation of {' and '.join(a['name'] for a in found)}", trace={}, atlases=found, runs=[_row(m) for pair in atlases for m in pair],
-        browser=_browser(study), queries=_sample_queries(), generated=now(), version=__version__,
+        browser=_browser(study), queries=_sample_queries(ATLAS_QUERIES), generated=now(), version=__version__,
     )  # fmt: skip
 
 
@@ -158,12 +159,12 @@ def _browser(study: Study) -> str:
     return info.browser if info.running else ""
 
 
-def _sample_queries() -> list[Any]:
+def _sample_queries(names: tuple[str, ...] = SHOWN_QUERIES) -> list[Any]:
     from analysis.report import SampleQuery
     from queries.catalogue import load_catalogue
 
     catalogue = load_catalogue()
-    return [SampleQuery(catalogue[name].question, catalogue[name].cypher) for name in SHOWN_QUERIES if name in catalogue]
+    return [SampleQuery(catalogue[name].question, catalogue[name].cypher) for name in names]
 
 
 @click.command("report")

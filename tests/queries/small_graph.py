@@ -253,6 +253,8 @@ def _imported(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.D
             degenerate=[r[3] < 200 for r in responds], cells=40, low=-1.0, high=1.0, run=ATLAS),
         "Feature-AFFECTS-Feature": pd.DataFrame(edges, columns=[*pair, "d", "consistency"]).assign(run=IMPORTED),
         "Feature-ATTRIBUTES_TO-Feature": pd.DataFrame([(other(6, i), other(7, i), 0.5 + i) for i in range(3)], columns=[*pair, "weight"]).assign(run=IMPORTED, mean=0.1, share=0.5, count=3),
+        "GeneSetLibrary": pd.DataFrame([{"id": name, "name": name, "file": f"{name}.gmt"} for name in ("TRRUST", "KEGG_2021_Human")]),
+        "Run-USED-GeneSetLibrary": pd.DataFrame([(ANNOTATE, "TRRUST"), (ANNOTATE, "KEGG_2021_Human")], columns=pair),
         "Run-USED-Dictionary": pd.DataFrame([(ATLAS, f"{OTHER}/{OTHER_SET}/L{la:02d}") for la in OTHER_LAYERS], columns=pair),
         "Run-USED-Model": pd.DataFrame([(ATLAS, OTHER)], columns=pair), "Run-FROM-Run": pd.DataFrame([(MATCH, ATLAS), (MATCH, ANNOTATE)], columns=pair),
     }  # fmt: skip

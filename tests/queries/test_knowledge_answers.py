@@ -162,30 +162,40 @@ def test_the_picture_holds_every_kind(study):
 @pytest.mark.parametrize("q", [0.05, 0.02])
 def test_compare_annotation(study, q):
     e, f = annotations(study), study.features
-    e["published"], e["calibrated"], e["bh"] = e.origin == "published", (e.origin == "own") & (e.best <= q), (e.origin == "own") & (e.q <= q)
-    pairs = e.groupby(["model", "layer", "family", "source", "accession"])[["published", "calibrated", "bh"]].any().reset_index()
-    pairs["both"] = pairs.published & pairs.calibrated
+    e["published"], e["calibrated"] = e.origin == "published", (e.origin == "own") & (e.best <= q)
+    pairs = e.groupby(["model", "layer", "family", "source", "accession"])[["published", "calibrated"]].any().reset_index()
+    pairs["comparable"] = pairs.published & pairs.family.isin(["GO", "KEGG"])  # the libraries that the run used; TRRUST entries are of another kind
+    pairs["both"] = pairs.comparable & pairs.calibrated
     rows = []
     for (model, layer), part in pairs.groupby(["model", "layer"]):
         fire = f[(f.model == model) & (f.layer == layer) & (f.alive != False)]  # noqa: E712
         alive, tested = len(fire), int(fire.annotated.notna().sum())
         for library, some in [("any", part), *part.groupby("family")]:
-            of = some.groupby("source")[["published", "calibrated", "bh"]].any().sum()
-            rows.append((model, layer, library, alive, tested, of.published, of.calibrated, of.bh, some.published.sum(), some.both.sum(), some.calibrated.sum()))
-    columns = ["model", "layer", "library", "features", "tested", "published", "calibrated", "bh", "published_terms", "surviving_terms", "calibrated_terms"]
+            of = some.groupby("source")[["published", "calibrated"]].any().sum()
+            rows.append((model, layer, library, alive, tested, of.published, of.calibrated, some.published.sum(), some.comparable.sum(), some.both.sum(), some.calibrated.sum()))
+    columns = ["model", "layer", "library", "features", "tested", "published", "calibrated", "published_terms", "comparable_terms", "surviving_terms", "calibrated_terms"]
     expected = pd.DataFrame(rows, columns=columns)
-    expected = expected.assign(published_rate=expected.published / expected.features, calibrated_rate=expected.calibrated / expected.tested.where(expected.tested > 0),
-                               survival=expected.surviving_terms / expected.published_terms.where(expected.published_terms > 0), unpublished_terms=expected.calibrated_terms - expected.surviving_terms)  # fmt: skip
+    expected = expected.assign(published_rate=expected.published / expected.features, calibrated_rate=expected.calibrated / expected.features,
+                               survival=expected.surviving_terms / expected.comparable_terms.where(expected.comparable_terms > 0), unpublished_terms=expected.calibrated_terms - expected.surviving_terms)  # fmt: skip
+    assert (expected[expected.library == "any"].surviving_terms > 0).any() and (expected[expected.library == "KEGG"].surviving_terms > 0).any()
     nothing = expected.tested == 0
-    own = ["calibrated", "calibrated_rate", "bh", "surviving_terms", "survival", "calibrated_terms", "unpublished_terms"]
+    own = ["calibrated", "calibrated_rate", "comparable_terms", "surviving_terms", "survival", "calibrated_terms", "unpublished_terms"]
     expected[own] = expected[own].astype(float).mask(nothing, axis=0)
     assert nothing.any() and not nothing.all()
     answer = query(study.connection, "compare_annotation", q=q)
-    assert expected.surviving_terms.sum() > 0
     same(answer, expected, list(expected.columns))
     assert set(answer[answer.library == "any"].null_rate.dropna()) == {0.04}
     same(query(study.connection, "compare_annotation", q=q, run=ANNOTATE), answer)
     same(query(study.connection, "compare_annotation", q=q, model=OTHER), answer[answer.model == OTHER])
+
+
+def test_a_library_that_was_not_tested_has_no_survival(study):
+    study.connection.run("MATCH (r:Run {id: $run})-[u:USED]->(l:GeneSetLibrary {id: 'KEGG_2021_Human'}) DELETE u", run=ANNOTATE)
+    try:
+        row = query(study.connection, "compare_annotation", model=OTHER).set_index(["layer", "library"]).loc[(5, "KEGG")]
+        assert row.published_terms > 0 and row[["calibrated", "comparable_terms", "surviving_terms", "survival", "unpublished_terms"]].isna().all()
+    finally:
+        study.connection.run("MATCH (r:Run {id: $run}), (l:GeneSetLibrary {id: 'KEGG_2021_Human'}) MERGE (r)-[:USED]->(l)", run=ANNOTATE)
 
 
 def test_counterparts(study):
