@@ -10,6 +10,7 @@ Nothing is dropped silently: what was odd is in `GeneSetLibrary.notes`.
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -148,10 +149,28 @@ def check_species(path: Path | str, symbols: Sequence[str]) -> None:
         )
 
 
+def notice_path(path: Path | str) -> Path:
+    """Where the notice of a fetched library lies: beside it, ``NAME.gmt.notice.json``."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.notice.json")
+
+
+def _stated(path: Path | str, digest: str, release: str, licence: str) -> tuple[str, str]:
+    """Release and licence, from the notice beside the file where they are not given and the notice is of this very file."""
+    try:
+        notice = json.loads(notice_path(path).read_text())
+    except (OSError, ValueError):
+        return release, licence
+    if not isinstance(notice, dict) or notice.get("sha256") != digest:
+        return release, licence
+    return release or str(notice.get("release", "")), licence or str(notice.get("licence", ""))
+
+
 def finish(collector: TermCollector, source: GeneFile, path: Path | str, name: str, release: str, licence: str, notes: Iterable[str]) -> GeneSetLibrary:
     """Make the library of what was collected, after the species check."""
     check_species(path, [g for t in collector.terms.values() for g in t.genes][:20000])
     every = (*source.notes, *notes, *collector.notes)
+    release, licence = _stated(path, source.sha256, release, licence)
     return GeneSetLibrary(name or library_name(path), source.file, source.sha256, release, licence, tuple(collector.terms.values()), every)
 
 
@@ -165,7 +184,7 @@ def read_library(path: Path | str, *, name: str = "", release: str = "", licence
     name
         Name of the library (default: from the file name).
     release, licence
-        As stated by the source; empty when unknown.
+        As stated by the source (default: by the notice that `scircuit genesets fetch` leaves beside the file; empty when unknown).
 
     Returns
     -------
