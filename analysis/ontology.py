@@ -11,24 +11,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from analysis.gene_files import read_text
+from analysis.gene_files import GeneFile, read_text
 from analysis.genesets import GeneSetLibrary, Term
 from scircuit.settings import UserError
 
 _FIX = "download go-basic.obo from the Gene Ontology again; it is free of cycles"
 
 
-class Closed(NamedTuple):
-    """A closed library: `is_a` are (child, parent) accessions among its terms, `inferred` the genes that each term has by its children only."""
-
-    library: GeneSetLibrary
-    is_a: tuple[tuple[str, str], ...]
-    inferred: dict[str, frozenset[str]]
-
-
-def close(library: GeneSetLibrary, obo: Path | str) -> Closed:
+def close(library: GeneSetLibrary, obo: Path | str) -> GeneSetLibrary:
     """Close a library under the is_a relation of an ontology file.
 
     Parameters
@@ -44,7 +36,7 @@ def close(library: GeneSetLibrary, obo: Path | str) -> Closed:
         If goatools is not installed, the file is no OBO, its is_a relation has a cycle or an undefined parent, or it knows no term of the library.
     """
     source = read_text(obo)
-    records = _records(source.lines, obo)
+    records = _records(source, obo)
     main, obsolete, unknown, merged = _places(library, records)
     if not main:
         raise UserError(
@@ -60,26 +52,39 @@ def close(library: GeneSetLibrary, obo: Path | str) -> Closed:
             names.setdefault(at, term.name)
     genes = _upward(own, records)
     added = [a for a in genes if a not in own]
-    terms, inferred = [], {}
-    for accession in [*own, *sorted(added)]:
-        found = genes[accession]
-        terms.append(Term(accession, names.get(accession) or records[accession].name, tuple(found.values())))
-        inferred[accession] = frozenset(g for u, g in found.items() if u not in own.get(accession, {}))
+    terms = [Term(a, names.get(a) or records[a].name, tuple(genes[a].values())) for a in [*own, *sorted(added)]]
     rest = [t for t in library.terms if t.accession not in main]
-    relations = tuple(sorted((a, p.item_id) for a in genes for p in records[a].parents))
-    gained = sum(len(x) for x in inferred.values())
+    gained = sum(len(found) - len(own.get(a, ())) for a, found in genes.items())
     notes = [f"closed over is_a of {source.file} ({_release(source.lines)}): {gained:,} memberships by a child term, {len(added)} parent terms added"]
     for count, text in ((merged, "terms are named by an id that was merged into another"), (obsolete, "terms are obsolete and were not closed"),
                         (unknown, "terms are not in the ontology and were not closed")):  # fmt: skip
         if count:
             notes.append(f"{count} of {len(library.terms)} {text}")
     digest = hashlib.sha256(f"{library.sha256} {source.sha256}".encode()).hexdigest()
-    closed = replace(library, terms=(*terms, *rest), sha256=digest, file=f"{library.file} + {source.file}", notes=(*library.notes, *source.notes, *notes))
-    return Closed(closed, relations, inferred)
+    file = f"{library.file} + {source.file}"
+    return replace(library, terms=(*terms, *rest), sha256=digest, file=file, notes=(*library.notes, *source.notes, *notes))
 
 
-def _records(lines: list[str], obo: Path | str) -> dict[str, Any]:
+def is_a(library: GeneSetLibrary, obo: Path | str) -> tuple[tuple[str, str], ...]:
+    """Pairs (child, parent) of accessions that the ontology relates directly and that the library both has, sorted; raises as `close`."""
+    records = _records(read_text(obo), obo)
+    here = {t.accession for t in library.terms}
+    return tuple(sorted((a, p.item_id) for a in here & records.keys() for p in records[a].parents if p.item_id in here))
+
+
+_READ: dict[str, dict[str, Any]] = {}  # the last ontology read, by hash: close and is_a of several libraries read it once
+
+
+def _records(source: GeneFile, obo: Path | str) -> dict[str, Any]:
     """Terms by id, merged and obsolete ids included, as goatools reads them."""
+    if source.sha256 not in _READ:
+        found = _parse(source.lines, obo)
+        _READ.clear()
+        _READ[source.sha256] = found
+    return _READ[source.sha256]
+
+
+def _parse(lines: list[str], obo: Path | str) -> dict[str, Any]:
     try:
         from goatools.obo_parser import GODag
     except ImportError:
