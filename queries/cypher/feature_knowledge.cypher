@@ -8,21 +8,21 @@
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
 // param limit: int = 8 (1..1000) -- most rows of a kind
-// column feature: address
-// column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to
-// column item: key of what is named
+// column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to, intervention
 // column name: symbol, name or caption
-// column library: gene-set library; for features, the model and dictionary set
 // column measure: what `value` measures
 // column value: the measure
-// column q: own Benjamini-Hochberg q
 // column q_calibrated: own q against random lists matched to the feature
 // column q_published: adjusted p as published
+// column q: own Benjamini-Hochberg q
 // column overlap: shared genes, or cells
 // column origin: own, published, both or imported
 // column detail: shared genes and whatever else belongs to the row
+// column library: gene-set library
+// column item: key of what is named
 // column run: run that wrote it
-// budget: 22 * $limit
+// column feature: address
+// budget: 24 * $limit
 // note: Terms of published annotations and own ones meet by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
 // note: Edges are those of every complete run, newest first where two hold the same edge; imported ones show whatever their source gives.
 
@@ -40,9 +40,13 @@ CALL (f) {
     {item: 'label', name: f.published_label, library: f.published_library, measure: 'published entries', value: f.published_terms, origin: 'published', key: [2]},
     {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, overlap: f.cells_active,
       detail: CASE WHEN f.fire_count IS NOT NULL THEN [toString(f.fire_count) + ' firings'] ELSE [] END
-        + CASE WHEN f.rare THEN ['rare: what is said of it rests on little'] ELSE [] END + CASE WHEN f.alive = false THEN ['never fires'] ELSE [] END, key: [3]}
+        + CASE WHEN f.rare THEN ['rare: what is said of it rests on little'] ELSE [] END + CASE WHEN f.alive = false THEN ['never fires'] ELSE [] END, key: [3]},
+    {item: 'degree', name: f.name, measure: 'edges out, calibrated rule', value: toFloat(f.out_degree), key: [4],
+      detail: CASE WHEN f.expected_degree IS NOT NULL THEN [toString(round(f.expected_degree)) + ' expected from its firing rate'] ELSE [] END
+        + CASE WHEN f.hub_rank IS NOT NULL THEN ['hub rank ' + toString(f.hub_rank)] ELSE [] END},
+    {item: 'degree', name: f.name, measure: 'edges out, published rule', value: toFloat(f.out_degree_legacy), key: [5]}
   ] AS row
-  WITH row WHERE coalesce(row.name, '') <> ''
+  WITH row WHERE coalesce(row.name, '') <> '' AND (row.item <> 'degree' OR row.value IS NOT NULL)
   RETURN 1 AS block, 'feature' AS section, row
   UNION ALL
   MATCH (f)-[l:LOADS_ON]->(g:Gene)
@@ -107,8 +111,7 @@ CALL (f) {
   OPTIONAL MATCH (run:Run {id: s.run})
   WITH f, g, s ORDER BY run.started DESC
   WITH f, g, head(collect(s)) AS s
-  WITH CASE WHEN f.model <> g.model THEN 'counterpart' ELSE 'same genes' END AS section, {item: g.id, name: g.name, library: coalesce(g.dictionary, ''),
-    measure: 'weighted overlap of genes', value: s.overlap, q: s.q, overlap: s.shared, origin: 'own', run: s.run,
+  WITH CASE WHEN f.model <> g.model THEN 'counterpart' ELSE 'same genes' END AS section, {item: g.id, name: g.name, measure: 'weighted overlap of genes', value: s.overlap, q: s.q, overlap: s.shared, origin: 'own', run: s.run,
     detail: [x IN [g.label, g.published_label] WHERE coalesce(x, '') <> ''], key: [-s.overlap, g.id]} AS row ORDER BY row.key
   WITH section, collect(row)[..$limit] AS rows
   UNWIND rows AS row
@@ -127,8 +130,7 @@ CALL (f) {
   WITH f, g, startNode(r) = f AS out, type(r) AS type, head(collect({r: r, method: run.method})) AS newest
   WITH g, out, type, newest.r AS r, newest.method AS method
   WITH g, out, type, r, method, CASE type WHEN 'AFFECTS' THEN coalesce(r.d, r.mean) ELSE r.weight END AS value
-  WITH CASE WHEN out THEN 'drives' ELSE 'driven by' END AS section, {item: g.id, name: g.name, library: coalesce(g.dictionary, ''),
-    measure: CASE WHEN type <> 'AFFECTS' THEN 'attribution weight' WHEN r.d IS NOT NULL THEN 'd' ELSE 'mean effect' END, value: value, q: r.q, overlap: r.n, run: r.run,
+  WITH CASE WHEN out THEN 'drives' ELSE 'driven by' END AS section, {item: g.id, name: g.name, measure: CASE WHEN type <> 'AFFECTS' THEN 'attribution weight' WHEN r.d IS NOT NULL THEN 'd' ELSE 'mean effect' END, value: value, q: r.q, overlap: r.n, run: r.run,
     origin: CASE WHEN method = 'imported' THEN 'imported' ELSE 'own' END,
     detail: CASE WHEN type <> 'AFFECTS' THEN [] WHEN value < 0 THEN ['support'] ELSE ['suppress'] END
       + CASE WHEN r.n_pos IS NOT NULL THEN [toString(r.n_neg) + ' cells fall, ' + toString(r.n_pos) + ' rise'] ELSE [] END,
@@ -140,7 +142,7 @@ CALL (f) {
   MATCH (f)-[h:CO_OCCURS]-(g:Feature)
   WITH g, h ORDER BY h.pmi DESC
   WITH g, head(collect(h)) AS h
-  WITH {item: g.id, name: g.name, library: coalesce(g.dictionary, ''), measure: 'pointwise mutual information', value: h.pmi, overlap: h.count, run: h.run,
+  WITH {item: g.id, name: g.name, measure: 'pointwise mutual information', value: h.pmi, overlap: h.count, run: h.run,
     detail: [x IN [g.label, g.published_label] WHERE coalesce(x, '') <> ''], key: [-h.pmi, g.id]} AS row
   RETURN 15 AS block, 'co-occurs' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
@@ -149,8 +151,17 @@ CALL (f) {
     detail: CASE WHEN r.degenerate THEN ['degenerate: fires ' + coalesce(toString(r.control_firings) + ' times', 'too rarely') + ' in the controls'] ELSE [] END,
     key: [coalesce(r.degenerate, false), -abs(r.effect), p.name]} AS row
   RETURN 16 AS block, 'responds to' AS section, row ORDER BY row.key LIMIT $limit
+  UNION ALL
+  MATCH (f)-[p:PART_OF]->(i:Intervention)
+  OPTIONAL MATCH (run:Run {id: i.run})
+  WITH DISTINCT i, p.role AS role, CASE i.verb WHEN 'ablate' THEN i.ratio ELSE i.effect END AS value, run
+  WITH {item: i.id, name: i.name, measure: CASE i.verb WHEN 'ablate' THEN 'joint effect / single effects' ELSE 'mean change of the readout' END, value: value,
+    overlap: i.cells, origin: CASE run.method WHEN 'imported' THEN 'imported' ELSE 'own' END, run: i.run,
+    detail: [i.verb + ', ' + role] + CASE WHEN i.ratio_null IS NOT NULL THEN ['exactly additive ' + toString(round(i.ratio_null, 3))] ELSE [] END
+      + CASE WHEN i.control IS NOT NULL THEN ['control ' + toString(round(i.control, 3))] ELSE [] END, key: [i.verb, -i.order, i.id]} AS row
+  RETURN 17 AS block, 'intervention' AS section, row ORDER BY row.key LIMIT $limit
 }
 WITH f, block, section, row ORDER BY block, row.key
-RETURN f.id AS feature, section, row.item AS item, row.name AS name, coalesce(row.library, '') AS library, row.measure AS measure, row.value AS value,
-  row.q AS q, row.q_calibrated AS q_calibrated, row.q_published AS q_published, row.overlap AS overlap, coalesce(row.origin, '') AS origin,
-  coalesce(row.detail, []) AS detail, coalesce(row.run, '') AS run
+RETURN section, row.name AS name, row.measure AS measure, row.value AS value, row.q_calibrated AS q_calibrated, row.q_published AS q_published, row.q AS q,
+  row.overlap AS overlap, coalesce(row.origin, '') AS origin, coalesce(row.detail, []) AS detail, coalesce(row.library, '') AS library, row.item AS item,
+  coalesce(row.run, '') AS run, f.id AS feature

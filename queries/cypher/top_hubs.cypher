@@ -3,7 +3,7 @@
 // folder: Hubs
 // question: Which features affect more features than their firing rate explains?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- trace run, or imported map; empty: the newest complete trace run
 // param limit: int = 20 (1..100000) -- most rows
 // column hub_rank: rank by residual degree, 1 is the strongest hub for its firing rate
 // column degree_rank: rank by raw out-degree, the unadjusted answer
@@ -26,7 +26,7 @@ MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature)
-WHERE f.hub_rank IS NOT NULL AND EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+WHERE f.hub_rank IS NOT NULL AND (EXISTS { (f)-[:AFFECTS {run: run.id}]->() } OR (run.method = 'imported' AND EXISTS { (run)-[:USED]->(:Dictionary {id: f.dictionary}) }))
 RETURN f.hub_rank AS hub_rank, f.degree_rank AS degree_rank, f.id AS feature, f.name AS name, f.firing_rate AS firing_rate,
   f.out_degree AS out_degree, f.expected_degree AS expected_degree, f.residual_degree AS residual_degree,
   f.random_degree AS random_degree, f.swap_degree AS swap_degree, f.support_share AS support_share,

@@ -91,7 +91,7 @@ def _features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFra
                 "label_q": float(rng.uniform(0, 0.05)) if named else None, "label_null": 0.01 if named else None, "annotated": bool(named), "terms": int(named), "annotatable_genes": int(rng.integers(0, 20)),
                 "best_tf": f"G{index}", "best_tf_q": float(rng.uniform(0, 1)), "tf_share": (index % 5) / 5, "tf_share_q": 0.2, "out_degree": int(out.get(key, 0)), "in_degree": int(into.get(key, 0)),
                 "expected_degree": expected, "residual_degree": float(np.log((out.get(key, 0) + 1) / (expected + 1))) if layer < 3 else None,
-                "support_share": 0.5, "random_degree": int(rng.integers(0, 3)), "swap_degree": int(rng.integers(0, 3)),
+                "support_share": 0.5, "out_degree_legacy": None if layer < 3 else 1, "random_degree": int(rng.integers(0, 3)), "swap_degree": int(rng.integers(0, 3)),
                 "steering_slope": None, "steering_control": None,
             })  # fmt: skip
     frame = pd.DataFrame(rows)

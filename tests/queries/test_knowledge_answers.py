@@ -134,6 +134,20 @@ def test_what_is_said_first(study, known):
     assert module.item.tolist() == [f"{OTHER}/other-set/L05/M01"] and module.run.tolist() == [ATLAS]
 
 
+def test_degree_and_interventions(study, known):
+    key = address(2, 0)
+    answer = known(key)
+    degree = answer["feature"][answer["feature"]["item"] == "degree"]
+    assert degree.value.tolist() == [study.features.out_degree[key]] and "expected from its firing rate" in degree.detail.iloc[0][0]
+    parts = study.frames["Feature-PART_OF-Intervention"].query("source == @key")
+    nodes = study.frames["Intervention"].set_index("id").loc[parts.target]
+    shown = answer["intervention"].set_index("item")
+    assert set(shown.index) == set(parts.target)
+    for item, node in nodes.iterrows():
+        assert shown.value[item] == pytest.approx(node.ratio if node.verb == "ablate" else node.effect) and shown.origin[item] == "own"
+    assert "degree" not in known(other(5, 1))["feature"]["item"].tolist() and "intervention" not in known(other(5, 1))
+
+
 def test_responses_come_degenerate_last(study, known):
     key = next(k for k, n in study.frames["Feature-RESPONDS_TO-Perturbation"].groupby("source").degenerate.nunique().items() if n == 2)
     rows = known(key)["responds to"]
