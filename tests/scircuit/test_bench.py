@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("name", ["calibration", "ingest", "tracing"])
+@pytest.mark.parametrize("name", ["calibration", "ingest", "knowledge", "tracing"])
 def test_measurements_start(root, name):
     done = subprocess.run([sys.executable, str(root / "bench" / f"{name}.py"), "--help"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
