@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from analysis import annotation_tables as tables
+from analysis.annotation_libraries import Closure
 from analysis.annotation_shown import Outcome, Shown
 from analysis.annotation_words import sentences_of
 from analysis.calibration import Calibration, ListBlock, calibrate
 from analysis.enrichment import collect, overlaps
 from analysis.fdr import PTally, benjamini_hochberg_grouped
+from analysis.gene_names import GeneNames
 from analysis.genesets import GeneSetLibrary
 from analysis.incidence import Incidence, build, row_count
 from analysis.matched_null import Rate
@@ -138,6 +140,7 @@ def annotate(
     *,
     alive: Mapping[int, int] | None = None,
     loads_on: bool = True,
+    closed: Mapping[str, Closure] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Annotation:
     """Annotate every feature of a catalogue.
@@ -168,6 +171,8 @@ def annotate(
         left out).
     loads_on
         Write the genes of every feature (an import has them already).
+    closed
+        Library name -> its closure over an ontology, for the libraries that were closed.
     progress
         Called with (null draws done, null draws).
 
@@ -178,7 +183,7 @@ def annotate(
     """
     tops = top_genes(catalogue, config.top_genes, config.min_fire_count)
     by_layer = _by_layer(tops, detection)
-    names = tables.GeneNames(_highest(by_layer.values()), symbol_of, ensembl_of)
+    names = GeneNames(_highest(by_layer.values()), symbol_of, ensembl_of)
     all_libraries = [*libraries, *([trrust.library()] if trrust else [])]
     if not all_libraries:
         raise UserError("there is no gene-set library to annotate with", "give a gene-set file with --gmt, or use the shipped libraries")
@@ -189,7 +194,7 @@ def annotate(
     shown = _reported(blocks, tested, calibration)
     weighted, family = _weighted(blocks, tops, rows_of, names, config.q) if config.weighted else (None, 0)
     outcome = Outcome(tops, rows_of, tuple(blocks), tuple(tested), calibration, shown, weighted)
-    found = tables.build_tables(outcome, all_libraries, trrust, names, run, address, loads_on=loads_on)
+    found = tables.build_tables(outcome, all_libraries, trrust, names, run, address, loads_on=loads_on, closed=closed or {})
     more = {"weighted": {"pairs": int(weighted.p.size), "features": int(np.unique(weighted.feature).size), "family_size": family}} if weighted else {}
     rate = calibration.rates[0]
     findings = {
@@ -228,7 +233,7 @@ def _highest(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _blocks(
-    tops: TopGenes, by_layer: Mapping[int, Mapping[str, float]], names: tables.GeneNames, libraries: Sequence[GeneSetLibrary], config: AnnotateOptions,
+    tops: TopGenes, by_layer: Mapping[int, Mapping[str, float]], names: GeneNames, libraries: Sequence[GeneSetLibrary], config: AnnotateOptions,
     alive: Mapping[int, int],
 ) -> tuple[list[ListBlock], np.ndarray]:  # fmt: skip
     """Lists of every layer, and which feature of `tops` each list belongs to."""
@@ -301,7 +306,7 @@ def _q_feature(block: ListBlock, row: np.ndarray, column: np.ndarray) -> np.ndar
     return q[order[np.searchsorted(key[order], of * terms + column)]]
 
 
-def _weighted(blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: tables.GeneNames, alpha: float) -> tuple[Shown, int]:
+def _weighted(blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: GeneNames, alpha: float) -> tuple[Shown, int]:
     """Terms by the weighted test; activations in the order of the rows' genes."""
     from analysis.weighted import weighted_shown
 

@@ -2,7 +2,7 @@
 
     mean_activation(f, g) = sum of z_f over firings on gene g / fire_count(f, g)
 
-Cells stream one by one; what is kept is one pair of numbers for each (feature, gene) that occurs.
+Cells stream one by one; what is kept is one pair of numbers for each (feature, gene) that occurs, and if asked for the sum of z_f over each cell.
 """
 
 from __future__ import annotations
@@ -22,6 +22,27 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class CellActivity:
+    """How active each feature is in each cell: one entry a (cell, feature) that fires, ordered by cell and layer.
+
+    Attributes
+    ----------
+    cell, layer, index
+        0-based row of the cell in the cohort, layer and latent.
+    total
+        Sum of the feature's activation over the cell's gene positions.
+    gene_positions
+        Gene positions of every cell, [cells].
+    """
+
+    cell: np.ndarray
+    layer: np.ndarray
+    index: np.ndarray
+    total: np.ndarray
+    gene_positions: np.ndarray
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """Genes of the features of several layers.
 
@@ -36,6 +57,8 @@ class Catalogue:
         Layer -> share of gene positions where each feature is active, [F].
     cells, positions
         Cells and gene positions counted.
+    activity
+        Activity cell by cell, if it was asked for.
     """
 
     table: pa.Table
@@ -43,6 +66,7 @@ class Catalogue:
     firing_rate: Mapping[int, np.ndarray]
     cells: int
     positions: int
+    activity: CellActivity | None = None
 
 
 class _Tally:
@@ -72,7 +96,7 @@ class _Tally:
 
 @torch.inference_mode()
 def build_catalogue(
-    adapter: Any, dictionaries: Mapping[int, Any], cohort: Any, *, progress: Callable[[int, int], None] | None = None
+    adapter: Any, dictionaries: Mapping[int, Any], cohort: Any, *, by_cell: bool = False, progress: Callable[[int, int], None] | None = None
 ) -> Catalogue:
     """Clean pass over every cell of a cohort, counted by feature and gene.
 
@@ -82,6 +106,8 @@ def build_catalogue(
         Model, and its dictionaries by layer.
     cohort
         Cells (`tracing.cells.Cohort`).
+    by_cell
+        Also keep the activity of every feature in every cell.
     progress
         Called with (cells done, cells).
 
@@ -100,16 +126,23 @@ def build_catalogue(
         dictionaries[layer].to(adapter.device)
     seen = np.zeros(len(gene_of), dtype=np.int64)
     positions = 0
+    length = np.zeros(len(cohort.tokens), dtype=np.int64)
+    sums: list[tuple[int, int, np.ndarray, np.ndarray]] = []
     for done, tokens in enumerate(cohort.tokens, start=1):
         states = adapter.clean_states(tokens)
         genes, ids = adapter.gene_positions(tokens), adapter.gene_tokens(tokens)
         seen[np.unique(ids)] += 1
         positions += len(ids)
+        length[done - 1] = len(ids)
         for layer, dictionary in dictionaries.items():
             values, indices = dictionary.encode_topk(states[layer][genes])
             value, index = values.cpu().numpy(), indices.cpu().numpy()
             row, column = np.nonzero(value > 0)
             tallies[layer].add(index[row, column], ids[row], value[row, column].astype(np.float64))
+            if by_cell:
+                total = np.bincount(index[row, column], weights=value[row, column])
+                fired = np.flatnonzero(total)
+                sums.append((done - 1, layer, fired.astype(np.int32), total[fired].astype(np.float32)))
         if progress is not None:
             progress(done, len(cohort.tokens))
 
@@ -127,4 +160,11 @@ def build_catalogue(
             "gene": pa.array(names[count.col[order]], pa.string()), "mean_activation": mean[order], "fire_count": count.data[order],
         }))  # fmt: skip
     detection = {str(names[t]): float(seen[t]) / len(cohort.tokens) for t in np.flatnonzero(seen)}
-    return Catalogue(pa.concat_tables(tables), detection, rate, len(cohort.tokens), positions)
+    activity = _activity(sums, length) if by_cell else None
+    return Catalogue(pa.concat_tables(tables), detection, rate, len(cohort.tokens), positions, activity)
+
+
+def _activity(sums: list[tuple[int, int, np.ndarray, np.ndarray]], length: np.ndarray) -> CellActivity:
+    count = [len(index) for _, _, index, _ in sums]
+    cell, layer = (np.repeat(np.array([s[i] for s in sums], dtype=np.int32), count) for i in (0, 1))
+    return CellActivity(cell, layer, np.concatenate([s[2] for s in sums]), np.concatenate([s[3] for s in sums]), length)

@@ -15,6 +15,9 @@ from scircuit.run import Manifest, Study, sha256_file
 from scircuit.settings import DEFAULT_STUDY, AnnotateConfig, UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.annotation_libraries import Closure
     from analysis.genesets import GeneSetLibrary
     from analysis.regulons import Regulons
 
@@ -58,8 +61,8 @@ def parent_run(study: Study, run: str) -> Manifest:
     return found
 
 
-def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons | None]:
-    """Gene sets of a configuration, and the regulons whose modes and target sets are kept as TRRUST's.
+def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons | None, dict[str, Closure]]:
+    """Gene sets of a configuration, the regulons whose modes are kept beside their target sets, and the closed libraries by name.
 
     Raises
     ------
@@ -80,21 +83,21 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
             regulons = found
         else:
             libraries.append(found.library())
-    if config.obo:
-        from analysis.ontology import close
+    closed: dict[str, Closure] = {}
+    for path in config.obo:
+        from analysis.annotation_libraries import Closure
+        from analysis.ontology import close, is_a
 
-        for path in config.obo:
-            closed = [close(library, path) if _is_go(library) else library for library in libraries]
-            if closed == libraries:
-                raise UserError(f"no library has GO accessions for {path} to relate", "give a GO library, or leave --obo out")
-            libraries = closed
+        known = [lib for lib in libraries if any(t.accession.startswith("GO:") for t in lib.terms)]
+        if not known:
+            raise UserError(f"no library has GO accessions for {path} to relate", "give a GO library, or leave --obo out")
+        for lib in known:
+            whole = close(lib, path)
+            closed[lib.name] = Closure(whole, lib, is_a(whole, path))
+        libraries = [closed[lib.name].library if lib.name in closed else lib for lib in libraries]
     if not libraries and regulons is None:
         raise UserError("there is nothing to annotate with: the shipped libraries are off and no file was given", "give gene-set files with --gmt")
-    return libraries, regulons
-
-
-def _is_go(library: GeneSetLibrary) -> bool:
-    return any(t.accession.startswith("GO:") for t in library.terms)
+    return libraries, regulons, closed
 
 
 def annotate(
@@ -117,7 +120,9 @@ def annotate(
     imported = parent.verb == "import"
     if imported and (config.cell_types or config.tissues):
         raise UserError("cell types are tested on cells, and an imported atlas has none", "leave out --cell-types and --tissues; published ones are in the graph")
-    libraries, regulons = libraries_of(config)
+    libraries, regulons, closed = libraries_of(config)
+    if not imported:
+        _check_columns(parent, config)
     hashes = {
         "libraries": {x.name: x.sha256 for x in libraries}, "trrust": regulons.sha256 if regulons else "", "gmt": [sha256_file(p) for p in config.gmt],
         "obo": [sha256_file(p) for p in config.obo],
@@ -132,9 +137,9 @@ def annotate(
         if new and imported:
             from scircuit.cli.annotate_atlas import annotate_atlas
 
-            annotate_atlas(run, place, parent, config, libraries, regulons, quiet)
+            annotate_atlas(run, place, parent, config, libraries, regulons, closed, quiet)
         elif new:
-            _annotate(run, parent, config, libraries, regulons, quiet)
+            _annotate(run, parent, config, libraries, regulons, closed, quiet)
     findings = dict(run.store.manifest.findings)
     return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)
 
@@ -145,29 +150,78 @@ def announce(libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: boo
         say(f"  testing {sum(len(x.terms) for x in libraries):,} terms with {config.null_draws} matched null lists per feature")
 
 
-def _annotate(run: Any, parent: Manifest, config: AnnotateConfig, libraries: list[GeneSetLibrary], regulons: Regulons | None, quiet: bool) -> None:
+def _obs(parent: Manifest) -> pd.DataFrame:
+    """Every obs column of the cells of a trace run's file."""
+    from tracing.reading import open_expression
+
+    with open_expression(Path(parent.config["cells"])) as expression:
+        return expression.obs
+
+
+def _check_columns(parent: Manifest, config: AnnotateConfig) -> None:
+    """Refuse absent columns before the model is loaded."""
+    wanted = (*config.cell_types, *config.tissues, *((config.donor,) if config.donor else ()))
+    if not wanted:
+        return
+    if config.donor and not (config.cell_types or config.tissues):
+        raise UserError(f"--donor {config.donor} is the unit of the cell-type tests, and none was asked for", "name the columns: --cell-types, --tissues")
+    columns = [str(c) for c in _obs(parent).columns]
+    if missing := [c for c in wanted if c not in columns]:
+        raise UserError(f"the cells of run {parent.run} have no obs column {', '.join(missing)}", f"the columns are: {', '.join(columns) or 'none'}")
+
+
+def _cell_types(run: Any, parent: Manifest, config: AnnotateConfig, cohort: Any, activity: Any, address: Any) -> Any:
+    """Cell types and tissues in which features are more active; None where none were asked for."""
+    from analysis.cell_types import cell_type_tables, donor_column, mean_activations
+    from tracing.signflip import sign_flip_p
+
+    if activity is None:
+        return None
+    obs = _obs(parent).iloc[cohort.row_ids]
+    given = mean_activations(activity.cell, activity.layer, activity.index, activity.total, activity.gene_positions)
+    columns = {"CellType": config.cell_types, "Tissue": config.tissues}
+    donor = donor_column([str(c) for c in obs.columns], config.donor)
+    return cell_type_tables(
+        given, obs, {k: v for k, v in columns.items() if v}, donor, address, run=run.id, q=config.q, sign_flip=sign_flip_p,
+    )  # fmt: skip
+
+
+def _annotate(
+    run: Any, parent: Manifest, config: AnnotateConfig, libraries: list[GeneSetLibrary], regulons: Regulons | None, closed: dict[str, Closure], quiet: bool
+) -> None:
     from analysis.annotation import annotate as annotate_features
     from scircuit.address import Address
     from tracing.catalogue import build_catalogue
 
     traced, inputs = inputs_of_run(parent, all_cells=True)
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)
-    catalogue = build_catalogue(inputs.adapter, inputs.dictionaries, inputs.cohort, progress=lambda done, _total: progress.update(done))
+    catalogue = build_catalogue(inputs.adapter, inputs.dictionaries, inputs.cohort, by_cell=bool(config.cell_types or config.tissues), progress=lambda done, _total: progress.update(done))
     announce([*libraries, *([regulons.library()] if regulons else [])], config, quiet)
     vocabulary = inputs.adapter.vocabulary
+
+    def address(layer: int, index: int) -> str:
+        return str(Address(traced.model_name, traced.dictionary_name, layer, index))
+
     annotation = annotate_features(
         catalogue.table.to_pandas(), catalogue.detection, libraries, regulons, symbol_of=vocabulary.symbol,
         ensembl_of=vocabulary.symbol_to_ensembl.get,
-        address=lambda layer, index: str(Address(traced.model_name, traced.dictionary_name, layer, index)), config=config, run=run.id,
+        address=address, config=config, run=run.id, closed=closed,
     )  # fmt: skip
-    store(run, annotation, {})
+    found = _cell_types(run, parent, config, inputs.cohort, catalogue.activity, address)
+    if found is None:
+        store(run, annotation, {})
+    else:
+        run.write("cell-types", found.tables)
+        store(run, annotation, {"cell_types": found.findings}, after=found.sentences, notes=found.notes)
 
 
-def store(run: Any, annotation: Any, more: dict[str, Any], sentences: tuple[str, ...] = ()) -> None:
-    """Write the records of an annotation and conclude the run; `sentences` come first."""
+def store(
+    run: Any, annotation: Any, more: dict[str, Any], *, before: tuple[str, ...] = (), after: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+) -> None:
+    """Write the records of an annotation and conclude the run, with further findings, sentences and notes."""
     run.write("annotation", annotation.tables)
     run.write("used", links("Run-USED-GeneSetLibrary", run.id, annotation.tables["GeneSetLibrary"].column("id").to_pylist()))
-    found = {**annotation.findings, **more, "sentences": [*sentences, *annotation.sentences], "notes": list(annotation.notes)}
+    found = {**annotation.findings, **more, "sentences": [*before, *annotation.sentences, *after], "notes": [*annotation.notes, *notes]}
     run.conclude(found, annotation_rate=found["annotation_rate"], null_annotation_rate=found["null_annotation_rate"])
 
 

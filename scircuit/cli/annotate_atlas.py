@@ -13,6 +13,7 @@ from scircuit.settings import AnnotateConfig, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.annotation_libraries import Closure
     from analysis.genesets import GeneSetLibrary
     from analysis.published_rate import PublishedRates
     from analysis.regulons import Regulons
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def annotate_atlas(
-    run: Any, study: Study, parent: Manifest, config: AnnotateConfig, libraries: list[GeneSetLibrary], regulons: Regulons | None, quiet: bool
-) -> None:
+    run: Any, study: Study, parent: Manifest, config: AnnotateConfig, libraries: list[GeneSetLibrary], regulons: Regulons | None,
+    closed: dict[str, Closure], quiet: bool,
+) -> None:  # fmt: skip
     """Annotate and conclude the run.
 
     The background of a layer is every gene in any of its lists, and how often a gene is listed stands for its detection rate, which no atlas gives.
@@ -60,7 +62,7 @@ def annotate_atlas(
         whole, {layer: _frequency(lists[lists["layer"] == layer]) for layer in layers}, libraries, regulons, symbol_of=lambda g: symbol.get(g) or "",
         ensembl_of=lambda s: ids.get(s) or ids.get(s.upper()),
         address=lambda layer, index: str(Address(parent.findings["model"], parent.findings["dictionary"], layer, index)), config=config, run=run.id,
-        alive={layer: alive[layer] for layer in layers if layer in alive}, loads_on=False,
+        alive={layer: alive[layer] for layer in layers if layer in alive}, loads_on=False, closed=closed,
     )  # fmt: skip
     total = parent.findings["counts"]
     more: dict[str, Any] = {
@@ -73,7 +75,7 @@ def annotate_atlas(
         sentences = (published.sentence, *published.lines())
     if left_out:
         sentences += (f"layers {', '.join(map(str, left_out))} are left out: of their features only the first five genes were published",)
-    store(run, annotation, more, sentences)
+    store(run, annotation, more, before=sentences)
 
 
 def _lists(shards: ShardStore) -> pd.DataFrame:
