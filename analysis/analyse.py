@@ -13,6 +13,7 @@ from analysis.degree import Degrees, EdgeArrays, FeatureArrays, calibrated, degr
 from analysis.hubs import HubFit, fit_hubs
 from analysis.structure import LayerPairs, layer_pairs
 from analysis.tail import TailFit, fit_tail
+from analysis.trrust_edges import TrrustAgreement, trrust_agreement
 from scircuit.address import parse
 from scircuit.records import conform
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from matplotlib.axes import Axes
+
+    from analysis.regulons import Regulons
 
 
 class AnalyseOptions(Protocol):
@@ -48,13 +51,15 @@ class Analysis:
     features
         Kind ``Feature``: degrees, expectation, residual, ranks and support share per feature.
     frames
-        ``hubs`` (one row a source, best hub first), ``layer_pairs``, ``bias`` and ``tail`` (alternatives).
+        ``hubs`` (one row a source, best hub first), ``layer_pairs``, ``bias``, ``tail`` (alternatives) and ``trrust`` (edges with evidence).
     findings
         Numbers for the manifest.
     sentences
         What may be said, each with its control.
     degree, hub_fit, tail, bias, pairs
         The single results, each with `plot` and a sentence.
+    trrust
+        Agreement of the edges with TRRUST; None without annotation.
     tables
         Further kinds for the shards (none at present).
     """
@@ -68,6 +73,7 @@ class Analysis:
     tail: TailFit
     bias: AnnotationBias
     pairs: LayerPairs
+    trrust: TrrustAgreement | None = None
     tables: dict[str, pa.Table] = field(default_factory=dict)
 
     def plots(self) -> dict[str, Callable[..., Axes]]:
@@ -78,7 +84,7 @@ class Analysis:
         }  # fmt: skip
 
 
-def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, config: AnalyseOptions, run: str) -> Analysis:
+def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, config: AnalyseOptions, run: str, regulons: Regulons | None = None) -> Analysis:
     """Analyse a trace run.
 
     Parameters
@@ -93,6 +99,8 @@ def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, co
         `scircuit.settings.AnalyseConfig`.
     run
         Id of this run, named in the findings.
+    regulons
+        TRRUST, with which the signs of the edges are compared where there is annotation.
 
     Raises
     ------
@@ -112,8 +120,22 @@ def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, co
     frames = {"hubs": _hub_frame(nodes, found, hub_fit, named), "layer_pairs": pairs.frame, "bias": bias.frame, "tail": _tail_frame(tail)}
     sentences = (_edges_sentence(links, good, published, at.size, config), tail.sentence, hub_fit.sentence, bias.sentence, *pairs.sentences)
     findings = _findings(run, config, links, good, published, found, at, hub_fit, tail, bias, pairs)
-    table = _feature_table(nodes, found, hub_fit)
-    return Analysis(table, frames, findings, sentences, found, hub_fit, tail, bias, pairs)
+    trrust = _trrust(annotation, regulons, nodes, links.keep(good), config.seed)
+    if trrust:
+        frames["trrust"], sentences = trrust.frame, (*sentences, trrust.sentence)
+        findings["trrust"] = {k: _number(v) if isinstance(v, float) else v for k, v in trrust.findings().items()} | {"sentence": trrust.sentence}
+    return Analysis(_feature_table(nodes, found, hub_fit), frames, findings, sentences, found, hub_fit, tail, bias, pairs, trrust)
+
+
+def _trrust(annotation: pa.Table | None, regulons: Regulons | None, nodes: FeatureArrays, edges: EdgeArrays, seed: int) -> TrrustAgreement | None:
+    """Agreement of the calibrated edges with TRRUST; None where no feature has genes."""
+    import pandas as pd
+
+    if annotation is None or regulons is None or "top_genes" not in annotation.column_names:
+        return None
+    genes = dict(zip(annotation.column("id").to_pylist(), annotation.column("top_genes").to_pylist(), strict=True))
+    frame = pd.DataFrame({"source": nodes.id[edges.source], "target": nodes.id[edges.target], "mean": edges.mean})
+    return trrust_agreement(frame, {f: listed for f, listed in genes.items() if listed}, regulons, seed=seed)
 
 
 def _annotation(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.ndarray] | None:

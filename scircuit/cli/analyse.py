@@ -64,11 +64,12 @@ def analyse(
 def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str) -> Any:
     """The analysis itself, from the shards of the runs."""
     from analysis.analyse import analyse as analyse_tables
+    from analysis.trrust import shipped_trrust
     from ingest.shards import ShardStore
 
     store = ShardStore(study.run_folder(trace.run))
     named = features_of(study, annotation) if annotation else None
-    return analyse_tables(features_of(study, trace), store.tables("Feature-AFFECTS-Feature"), named, config, run)
+    return analyse_tables(features_of(study, trace), store.tables("Feature-AFFECTS-Feature"), named, config, run, shipped_trrust())
 
 
 def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> Any:

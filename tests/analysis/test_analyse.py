@@ -12,6 +12,7 @@ from analysis.analyse import analyse
 from analysis.bias import annotation_bias, fisher_top, matched_top
 from analysis.degree import calibrated, degrees, legacy, read_edges, read_features
 from analysis.hubs import fit_hubs
+from analysis.regulons import Regulation, Regulons
 from analysis.structure import cluster_share
 from scircuit import records
 from scircuit.address import Address
@@ -68,6 +69,23 @@ def test_size_floor_by_hand():
     assert degrees(read_features(scaled), links, min_effect=0.2).out.sum() == 1
     # without a mean activation in the table no floor applies
     np.testing.assert_array_equal(calibrated(read_edges(edges, read_features(features)), min_effect=9), [1, 1, 0, 0, 0, 1, 0])
+
+
+def test_calibrated_edges_are_compared_with_trrust_where_features_have_genes():
+    features, edges = small_graph()
+    pairs = (Regulation("TF1", "A", "Activation", ()), Regulation("TF1", "B", "Repression", ()), Regulation("TF2", "A", "Activation", ()))
+    regulons = Regulons("toy", "toy.tsv", "00", "", "", pairs, 3)
+    ids = features.column("id").to_pylist()
+    genes = {ids[0]: ["TF1"], ids[1]: ["TF2"], ids[3]: ["A"], ids[4]: ["B"], ids[5]: ["A"]}
+    annotation = pa.table({"id": list(genes), "annotated": [True] * 5, "top_genes": list(genes.values())})
+    result = analyse(features, edges, annotation, AnalyseConfig(bootstrap=0), "analyse-1", regulons)
+    # calibrated edges: 0 -> 3 (support; TF1 activates A), 0 -> 4 (suppress; TF1 represses B), 1 -> 5 (support; TF2 activates A)
+    assert result.trrust is not None and (result.trrust.covered, result.trrust.agree) == (3, 3)
+    assert result.frames["trrust"]["agrees"].tolist() == [True, True, True]
+    assert result.sentences[-1] == result.findings["trrust"]["sentence"] and "too few" in result.sentences[-1]
+    assert result.findings["trrust"]["share"] is None  # not NaN: findings are JSON
+    assert analyse(features, edges, annotation.drop_columns("top_genes"), AnalyseConfig(bootstrap=0), "analyse-1", regulons).trrust is None
+    assert "trrust" not in analyse(features, edges, annotation, AnalyseConfig(bootstrap=0), "analyse-1").findings
 
 
 def test_feature_findings_fit_the_schema_and_say_nothing_of_features_that_were_not_ablated():
