@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from scircuit import settings
 from scircuit.cli.main import VERBS, cli
 from scircuit.cli.options import build, options_of, plain
-from scircuit.settings import TraceConfig, UserError
+from scircuit.settings import MatchConfig, TraceConfig, UserError
 
 CONFIGS = [c for c in vars(settings).values() if dataclasses.is_dataclass(c)]
 
@@ -28,6 +28,14 @@ def test_build_converts_and_refuses():
         build(TraceConfig, {"model": "m", "dictionaries": "d"})
     with pytest.raises(UserError, match="expected int"):
         build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "source_layers": "two"})
+
+
+def test_what_is_on_by_default_can_be_turned_off():
+    seen = []
+    command = click.command()(options_of(MatchConfig)(lambda **values: seen.append(values["within_model"])))
+    for arguments in ([], ["--within-model"], ["--no-within-model"]):
+        assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert seen == [True, True, False]
 
 
 @pytest.mark.parametrize("verb", VERBS)
