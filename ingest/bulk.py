@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.chunks import chunks_of
-from ingest.cypher import LEDGER_LABEL, carries_run
+from ingest.cypher import LEDGER_LABEL, bare_caption, carries_run
 from ingest.headers import bulk_table
 from ingest.loader import load_order, run_properties
 from ingest.shards import read_shard
@@ -91,7 +91,7 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
         for entry in load_order(manifest.shards):
             table = read_shard(folder, entry)
             if entry.kind in records.NODES:
-                _merge(nodes[entry.kind], table.to_pylist(), ("id",))
+                _merge(nodes[entry.kind], table.to_pylist(), ("id",), bare=bare_caption(entry.kind, table.column_names))
             elif carries_run(entry.kind):
                 edges[entry.kind].append(table)
             else:
@@ -116,14 +116,16 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
     return node_files, relationship_files
 
 
-def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> None:
-    """Add rows by key; values that are not null win over earlier ones."""
+def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...], bare: bool = False) -> None:
+    """Add rows by key; values that are not null win over earlier ones, but a `bare` caption not over one that goes on with a label."""
     for row in new:
         key = tuple(row[k] for k in keys)
         known = rows.get(key)
         if known is None:
             rows[key] = row
         else:
+            if bare and row.get("name") and (known.get("name") or "").startswith(row["name"]):
+                row = {**row, "name": None}
             known.update((name, value) for name, value in row.items() if value is not None)
 
 

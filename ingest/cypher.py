@@ -5,6 +5,7 @@ the server looks a source up once for all its rows. Statements are fixed texts o
 columns, so the server plans each once. What is written how:
 
 * nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it erases none);
+* the caption of a feature from a run that knows no labels is its short address: it does not replace one that goes on with a label;
 * an empty text or list is no value: it takes one away that an earlier run wrote (the import tool cannot store it either);
 * relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly once;
 * relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends.
@@ -119,13 +120,21 @@ def _relationships(relationship: records.RelationshipType, names: list[str]) -> 
     return "\n".join(lines)
 
 
+def bare_caption(kind: str, columns: Iterable[str]) -> bool:
+    """Whether a table gives features a caption without knowing their labels."""
+    return kind == "Feature" and not {"label", "published_label"} & set(columns)
+
+
 def _assigned(variable: str, kind: str, names: list[str]) -> list[str]:
     """SET clause that keeps a known value where the row has none; no clause without properties."""
-    parts = [
-        f"{variable}.{quoted(name)} = {_value(kind, name, f'coalesce(row[{i}], {variable}.{quoted(name)})')}"
-        for i, name in enumerate(names)
-        if i
-    ]
+    parts = []
+    for i, name in enumerate(names):
+        if not i:
+            continue
+        known, given = f"{variable}.{quoted(name)}", f"row[{i}]"
+        if name == "name" and bare_caption(kind, names):
+            given = f"CASE WHEN {known} STARTS WITH {given} AND {given} <> '' THEN {known} ELSE {given} END"
+        parts.append(f"{known} = {_value(kind, name, f'coalesce({given}, {known})')}")
     return ["SET " + ", ".join(parts)] if parts else []
 
 

@@ -13,6 +13,7 @@ from ingest.shards import ShardStore
 from scircuit import records
 
 ROWS = 3
+CAPTION = "L01/F0000 DNA repair"
 
 
 def value(kind: str, name: str, type_: str, row: int):
@@ -55,6 +56,9 @@ def write_every_kind(folder: Path, run: str = "trace-every") -> ShardStore:
             "id": [node_id("Feature", 0), node_id("Feature", 1)], "label": ["later", None], "label_library": [None, "GO"], "best_tf": ["", None],
         })
     })  # fmt: skip
+    # A bare caption replaces neither a labelled one nor takes a label away; one beside a label does.
+    store.add("captions", {"Feature": pa.table({"id": [node_id("Feature", 0)], "name": [CAPTION], "label": ["DNA repair"]})})
+    store.add("bare", {"Feature": pa.table({"id": [node_id("Feature", 0)], "name": [CAPTION[:9]]})})
     store.finish("complete", {}, seconds=2.0)
     return store
 

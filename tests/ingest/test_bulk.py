@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from every_kind import whole_graph, write_every_kind
+from every_kind import CAPTION, node_id, whole_graph, write_every_kind
 from synthetic import fill_q, manifest, write_run
 
 from ingest import server
@@ -41,6 +41,9 @@ def test_bulk_equals_stream(connection, tmp_path):
             assert set(nodes) ^ set(streamed_nodes) == set()
             assert set(relationships) ^ set(streamed_relationships) == set()
             assert (nodes, relationships) == (streamed_nodes, streamed_relationships)
+            for graph in (imported, connection):
+                [row] = graph.run("MATCH (f:Feature {id: $id}) RETURN f.name AS name", id=node_id("Feature", 0))
+                assert row["name"] == CAPTION
             for store in (with_q, without_q):
                 run = store.manifest.run
                 assert (
