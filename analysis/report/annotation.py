@@ -83,9 +83,10 @@ def draw_published(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     several = len({r["atlas"] for r in rows}) > 1
     ax.barh([v + 0.19 for v in y], [100 * r["published"] for r in rows], 0.36, color=BLUE, label="published")
     spread = [[100 * max(r["random"] - r["random_low"], 0) for r in rows], [100 * max(r["random_high"] - r["random"], 0) for r in rows]]
-    ax.barh([v - 0.19 for v in y], [100 * r["random"] for r in rows], 0.36, color=ORANGE, xerr=spread, label="published procedure on random gene lists")
-    ax.plot([100 * r["own"] for r in rows], y, "D", ms=5, color="#1b1b1e", label="calibrated rule, same gene sets")
+    ax.barh([v - 0.19 for v in y], [100 * r["random"] for r in rows], 0.36, color=ORANGE, xerr=spread, label="same procedure, random lists")
+    ax.plot([100 * r["own"] for r in rows], y, "D", ms=5, color="#1b1b1e", label="calibrated rule")
     ax.set_yticks(y, [f"{r['atlas'] + ' ' if several else ''}L{r['layer']:02d}" for r in rows])
     ax.set_xlabel("features annotated (%)")
     ax.set_xlim(0, 100 * max(max(r["published"], r["random"]) for r in rows) * 1.15)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=3, fontsize=8, columnspacing=1.0)
+    ax.set_ylim(-0.7, len(rows) - 0.3)
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, fontsize=8, columnspacing=1.0)
