@@ -5,6 +5,7 @@ Tables are written as they are read, so memory holds one of them at a time.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BREAKS = re.compile("[\r\n]+")
-DELIMITER, ARRAY_DELIMITER = ";", "|"
+# BioCypher's usual ";" is what recent import tools take for the delimiter of vectors
+DELIMITER, ARRAY_DELIMITER = "\t", "|"
 
 
 def write_parquet(part: Part, folder: Path) -> list[str]:
@@ -72,7 +74,7 @@ def write_biocypher(part: Part, folder: Path) -> tuple[list[str], int]:
     """Write ``<kind>-header.csv``, ``<kind>-part000.csv``, ... and the import call.
 
     The header names ``:ID``, the properties with their types and ``:LABEL``; for edges ``:START_ID``, the properties, ``:END_ID`` and ``:TYPE``. Columns are
-    separated by ``;``, list items by ``|``, texts are in double quotes (inside them doubled). A text has no line breaks and a list item no ``|``: the
+    separated by tabs, list items by ``|``, texts are in double quotes (inside them doubled). A text has no line breaks and a list item no ``|``: the
     import tool cannot take them, so a space and a ``/`` stand in their place.
 
     Returns
@@ -137,6 +139,8 @@ def _csv_table(kind: str, table: pa.Table, clashes: Mapping[str, set[str]]) -> t
             if broken:
                 replaced += broken
                 column = pa.array([t and _BREAKS.sub(" ", t) for t in texts], pa.string())
+        elif pa.types.is_floating(column.type) and any(v is not None and not math.isfinite(v) for v in column.to_pylist()):
+            column = pa.array([_number(v) for v in column.to_pylist()], pa.string())
         columns[name] = column
     if "-" not in kind:
         ids = columns.pop("id")
@@ -147,6 +151,13 @@ def _csv_table(kind: str, table: pa.Table, clashes: Mapping[str, set[str]]) -> t
         ends = [pa.array(plain_ids(columns.pop(end).to_pylist(), label, clashes), pa.string()) for end, label in (("source", source), ("target", target))]
         ordered = [ends[0], *columns.values(), ends[1], pa.repeat(of, table.num_rows)]
     return pa.table(ordered, names=[str(n) for n in range(len(ordered))]), replaced
+
+
+def _number(value: float | None) -> str | None:
+    """A number as Java writes it; what is no number is unknown."""
+    if value is None or math.isnan(value):
+        return None
+    return repr(value) if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _write_csv(table: pa.Table, path: Path) -> None:
@@ -160,7 +171,7 @@ def _import_call(part: Part) -> str:
     lines = [
         "#!/bin/bash", "# written by scircuit export; run it where Neo4j 5 or later is installed: NEO4J_HOME=/path/to/neo4j ./neo4j-admin-import-call.sh",
         'cd "$(dirname "$0")" || exit 1',
-        f'"${{NEO4J_HOME:-.}}"/bin/neo4j-admin database import full neo4j --delimiter="{DELIMITER}" --array-delimiter="{ARRAY_DELIMITER}" --quote=\'"\' '
+        f'"${{NEO4J_HOME:-.}}"/bin/neo4j-admin database import full neo4j --delimiter="\\t" --array-delimiter="{ARRAY_DELIMITER}" --quote=\'"\' '
         "--overwrite-destination=true \\",
     ]  # fmt: skip
     return "\n".join([*lines, *(f"  {f} \\" for f in files[:-1]), f"  {files[-1]}"]) + "\n"

@@ -102,12 +102,12 @@ def test_biocypher_files_read_back(tmp_path):
     assert sorted(files) == sorted(p.name for p in tmp_path.iterdir())
 
     def read(kind):
-        header = (tmp_path / f"{kind}-header.csv").read_text().rstrip("\n").split(";")
+        header = (tmp_path / f"{kind}-header.csv").read_text().rstrip("\n").split("\t")
         parts = sorted(tmp_path.glob(f"{kind}-part*.csv"))
         found = []
         for path in parts:
             text = path.read_text(encoding="utf-8")
-            body = list(csv.reader(text.splitlines(), delimiter=";", doublequote=True))
+            body = list(csv.reader(text.splitlines(), delimiter="\t", doublequote=True))
             assert len(body) == text.count("\n"), "one record a line: the import tool reads no line breaks"
             found += [dict(zip(header, line, strict=True)) for line in body]
         return header, found, len(parts)
