@@ -9,14 +9,12 @@ import numpy as np
 
 from ingest.importers.atlas_known import Atlas
 from ingest.importers.atlas_layer import Layer
+from ingest.importers.atlas_terms import caption
 from scircuit.address import Address
 from scircuit.records import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_CAPTION = 32
-"""As long as captions of own labels."""
 
 
 def layer_tables(found: Layer, atlas: Atlas, gene_of: Callable[[list[str]], pa.Array], symbol_of: Mapping[str, str], more: Mapping[str, Mapping[int, Any]]) -> dict[str, pa.Table]:
@@ -76,9 +74,9 @@ def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, A
     at = np.array(found.index, dtype=np.int64)
     dictionary = atlas.dictionary_id(found.layer)
     addresses = [Address(atlas.model, atlas.dictionary, found.layer, i) for i in found.index]
-    caption = found.feature.get("caption", [""] * atlas.width)
+    captions = found.feature.get("caption", [""] * atlas.width)
     columns: dict[str, Any] = {
-        "id": [str(a) for a in addresses], "name": [f"{a.short} {_cut(caption[a.index])}".rstrip() for a in addresses],
+        "id": [str(a) for a in addresses], "name": [f"{a.short} {caption(captions[a.index])}".rstrip() for a in addresses],
         "model": [atlas.model] * len(at), "dictionary": [dictionary] * len(at), "layer": np.full(len(at), found.layer), "index": at,
     }  # fmt: skip
     for name, values in found.feature.items():
@@ -96,7 +94,3 @@ def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, A
         columns["module"] = [f"{dictionary}/M{m:02d}" if m >= 0 else None for m in found.module.tolist()]
     schema = arrow_schema("Feature", [c for c in columns if c != "id"])
     return pa.table([_array(columns[f.name], f.type) for f in schema], schema=schema)
-
-
-def _cut(label: str) -> str:
-    return label if len(label) <= _CAPTION else label[: _CAPTION - 1].rstrip() + "…"

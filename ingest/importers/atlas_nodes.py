@@ -131,7 +131,7 @@ def group_table(groups: Sequence[Group]) -> pa.Table:
     """Modules, and clusters of features without annotation."""
     return table("Module", {
         "id": [g.id for g in groups],
-        "name": [f"L{g.layer:02d} {'module' if g.method == MODULE_METHOD else 'cluster'} {g.index}" + (f" {terms.short_label(g.top_terms[0])}" if g.top_terms else "") for g in groups],
+        "name": [f"L{g.layer:02d} {'module' if g.method == MODULE_METHOD else 'cluster'} {g.index}" + (f" {terms.caption(terms.short_label(g.top_terms[0]))}" if g.top_terms else "") for g in groups],
         "layer": [g.layer for g in groups], "size": [len(g.features) for g in groups], "method": [g.method for g in groups], "index": [g.index for g in groups],
         "top_terms": [g.top_terms for g in groups], "genes": [g.genes for g in groups], "overlap": [g.overlap for g in groups],
         "firing_rate": [g.firing_rate for g in groups],

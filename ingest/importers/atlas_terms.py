@@ -20,6 +20,7 @@ LIBRARIES = {"GO_BP": "GO_BP-atlas", "KEGG": "KEGG-atlas", "Reactome": "Reactome
 TF_ONTOLOGY, TF_TEXT, TF_LIBRARY = "TRRUST_TF_enrichment", "transcription_factors", "TRRUST-atlas"
 EDGES = {"STRING_edges": "string_density", "TRRUST_edges": "trrust_density"}
 """Counts of gene pairs: the file gives a density where others give p, and there was no test."""
+CAPTION = 32
 LIBRARY_FILE = re.compile(r"term_library\.json")
 _ACCESSION = re.compile(r"(?P<name>.+?)\s+(?:\((?P<go>GO:\d{7})\)|(?P<reactome>R-[A-Z]{3}-\d+))")
 
@@ -62,6 +63,11 @@ def short_label(text: str) -> str:
         return ""
     match = _ACCESSION.fullmatch(text)
     return match["name"] if match else text.replace("_", " ")
+
+
+def caption(label: str) -> str:
+    """Label cut to the length that captions of own labels have."""
+    return label if len(label) <= CAPTION else label[: CAPTION - 1].rstrip() + "…"
 
 
 class Library(NamedTuple):

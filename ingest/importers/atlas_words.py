@@ -21,8 +21,8 @@ def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:
         totals = found["published_totals"]
         of_all = "" if totals.get("total_alive", alive) == alive else f" (in the whole atlas, by its summary, {totals.get('total_annotated', 0):,} of {totals['total_alive']:,})"
         said.append(
-            f"As published, {annotated:,} of {alive:,} firing features ({100 * annotated / alive:.1f} %) are annotated{of_all}. Random gene lists are annotated too, "
-            "so this rate says nothing without its null: scircuit annotate --run with the id of this run computes it."
+            f"As published, {annotated:,} of {alive:,} firing features ({100 * annotated / alive:.1f} %) are annotated{of_all}. Random gene lists are annotated too: "
+            "the rate says nothing without its null, which scircuit annotate --run RUN (the id above) computes."
         )
     if found["degenerate"]:
         said.append(

@@ -52,6 +52,8 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
             run.write("used", {k: t for label, ids in source.uses.items() for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()})
             findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
             run.conclude({**findings, "sentences": list(source.sentences), "notes": list(source.notes)})
+            if database and not quiet:
+                say(f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and on their way into the graph")
     found = dict(run.store.manifest.findings)
     return RunResult(run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new)
 
