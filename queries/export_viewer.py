@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from queries.export_part import Part
-from scircuit import __version__
 from scircuit.address import Address, parse
 from scircuit.settings import UserError
 
@@ -31,7 +30,7 @@ _DESCRIPTION = (
 _HOME = "https://github.com/scircuit/scircuit"
 
 
-def viewer_graph(part: Part, slug: str, *, neuronpedia: bool) -> tuple[dict[str, Any], list[str]]:
+def viewer_graph(part: Part, slug: str, *, neuronpedia: bool, version: str = "") -> tuple[dict[str, Any], list[str]]:
     """Give the graph as plain values, and what was left out.
 
     Parameters
@@ -42,6 +41,8 @@ def viewer_graph(part: Part, slug: str, *, neuronpedia: bool) -> tuple[dict[str,
         Name of the graph.
     neuronpedia
         With the further metadata that Neuronpedia shows.
+    version
+        Version of scircuit, for the metadata.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def viewer_graph(part: Part, slug: str, *, neuronpedia: bool) -> tuple[dict[str,
         link["source"], link["target"] = (_node_id(parse(link[end])) for end in ("source", "target"))
     left = [f"{part.counts[k]:,} {k}" for k in part.edges if k not in kinds]
     left += [f"{part.counts[k]:,} {k} nodes" for k in part.nodes if k != "Feature"]
-    graph = {"metadata": _metadata(part, slug, models[0], neuronpedia), "qParams": _state(ends, rows), "nodes": nodes, "links": links}
+    graph = {"metadata": _metadata(part, slug, models[0], neuronpedia, version), "qParams": _state(ends, rows), "nodes": nodes, "links": links}
     return graph, [f"a viewer shows features and causal edges only; left out: {', '.join(left)}"] if left else []
 
 
@@ -117,9 +118,9 @@ def _state(ends: set[Address], rows: Mapping[str, Mapping[str, Any]]) -> dict[st
     return {"pinnedIds": [], "supernodes": [[name, *ids] for name, ids in members.items() if len(ids) > 1], "linkType": "both", "clickedId": "", "sg_pos": ""}
 
 
-def _metadata(part: Part, slug: str, model: tuple[str, str], neuronpedia: bool) -> dict[str, Any]:
+def _metadata(part: Part, slug: str, model: tuple[str, str], neuronpedia: bool, version: str) -> dict[str, Any]:
     info = part.info
-    generator = {"name": "scircuit", "version": __version__, "url": _HOME}
+    generator = {"name": "scircuit", "version": version, "url": _HOME}
     data: dict[str, Any] = {
         "info": {"generator": generator, "description": f"{_DESCRIPTION} Source: {part.name}."}, "slug": slug, "scan": model[0], "transcoder_list": [],
         "prompt_tokens": [str(info.get("cells", "the cells of the cohort"))], "prompt": str(info.get("cells", "the cells of the cohort")), "node_threshold": None, "schema_version": 1,

@@ -145,7 +145,8 @@ def _nothing(run: Manifest, config: ExportConfig, kinds: list[str]) -> UserError
     listed = ", ".join(f"{n:,} {k.split('-')[1]}" for k, n in stored.items())
     near = f" at the {len(config.features)} features given" if config.features else ""
     limit = f" with q up to {config.q:g}" if EDGES in stored else ""
-    return UserError(f"run {run.run} holds {listed}, but none{limit}{near}", "raise --q (1 takes all, also those without a q), or name other features")
+    fixes = [*(["raise --q (1 takes all, also those without a q)"] if limit else []), *(["name other features"] if near else [])]
+    return UserError(f"run {run.run} holds {listed}, but none{limit}{near}", ", or ".join(fixes))
 
 
 def _info(run: Manifest, config: ExportConfig) -> dict[str, Any]:

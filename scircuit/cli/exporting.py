@@ -180,7 +180,7 @@ def _write(part: Part, config: ExportConfig) -> ExportResult:
         return _result(part, config, (out.name,), notes)
     from queries.export_viewer import viewer_graph, viewer_json
 
-    graph, notes = viewer_graph(part, out.stem, neuronpedia=config.format == "neuronpedia")
+    graph, notes = viewer_graph(part, out.stem, neuronpedia=config.format == "neuronpedia", version=__version__)
     with atomic_path(out) as temporary:
         temporary.write_text(viewer_json(graph), encoding="utf-8")
     return ExportResult(out, config.format, part.name, len(graph["nodes"]), len(graph["links"]), {}, (out.name,), tuple(notes))
