@@ -10,7 +10,7 @@ a shared gene included: ``q`` (every feature x every term), ``q_layer`` (those o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -206,7 +206,7 @@ def annotate(
         "rates": [r._asdict() for r in calibration.rates],
         "layer_rates": {rule: {str(la): [r.rate, r.null_rate] for (x, la), r in calibration.layer_rates.items() if x == rule} for rule in ("calibrated", "overlap2")},
         "coverage": found.coverage,
-        "libraries": [{k: v for k, v in asdict(lib).items() if k not in ("terms", "notes")} for lib in all_libraries], **more,
+        "libraries": [{k: getattr(lib, k) for k in ("name", "file", "sha256", "release", "licence")} for lib in all_libraries], **more,
     }  # fmt: skip
     notes = tuple(f"{lib.name}: {note}" for lib in all_libraries for note in lib.notes)
     return Annotation(found.tables, found.frame, calibration.rates, calibration.layer_rates, findings, notes)

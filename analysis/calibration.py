@@ -157,7 +157,7 @@ def calibrate(
     draws: int = 20,
     seed: int = 0,
     bins: int = 20,
-    sample: int = 2000,
+    sample: int = 1000,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Run every rule on the lists and on `draws` matched random lists of each.
