@@ -7,9 +7,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import false_discovery_control
 
 from analysis.annotation import annotate, top_genes
+from analysis.enrichment import collect, overlaps
 from analysis.genesets import read_gmt, shipped
+from analysis.incidence import build
 from analysis.trrust import shipped_trrust
 from scircuit import records
 from scircuit.address import Address
@@ -46,11 +49,11 @@ def study():
     return pd.DataFrame(rows, columns=["layer", "index", "gene", "mean_activation", "fire_count"]), detection
 
 
-def run(catalogue, detection, libraries=None, trrust=True, **config):
+def run(catalogue, detection, libraries=None, trrust=True, alive=None, **config):
     return annotate(
         catalogue, detection, shipped() if libraries is None else libraries, shipped_trrust() if trrust else None,
         symbol_of=lambda g: g.removeprefix("ENSG_"), ensembl_of=lambda s: ensembl(s.upper()) if s.isalnum() else None, address=address,
-        config=AnnotateConfig(null_draws=5, **config), run="annotate-1",
+        config=AnnotateConfig(null_draws=5, **config), run="annotate-1", alive=alive,
     )  # fmt: skip
 
 
@@ -125,12 +128,54 @@ def test_a_user_library_takes_part(study, shared_data):
     assert all(v is None for v in found.frame["best_tf"])
 
 
-def test_engine_gseapy_gives_the_same_labels(study):
+def test_engine_gseapy_gives_the_same_labels_and_numbers(study):
     catalogue, detection = study
-    few = catalogue[catalogue["index"] < 3]
+    few = catalogue[catalogue["index"] < 5]
     library = [shipped()[1]]
     one, two = (run(few, detection, libraries=library, trrust=False, engine=e) for e in ("exact", "gseapy"))
     assert one.frame["label"].tolist() == two.frame["label"].tolist()
+    np.testing.assert_array_equal(one.frame["label_null"].astype(float), two.frame["label_null"].astype(float))
+    first, second = (x.tables["Feature-ENRICHED_FOR-Term"].to_pandas().sort_values(["source", "target"], ignore_index=True) for x in (one, two))
+    assert len(first) > 5
+    for column in ("source", "target", "overlap"):
+        assert first[column].tolist() == second[column].tolist()
+    for column in ("p", "q", "q_layer", "q_feature", "q_calibrated", "odds_ratio"):
+        np.testing.assert_allclose(first[column], second[column], rtol=1e-9)
+
+
+def test_q_of_every_family_is_benjamini_hochberg_over_all_its_terms(study, annotation):
+    tops = top_genes(study[0])
+    symbols = [[g.removeprefix("ENSG_") for g in genes] for genes in tops.genes]
+    background = [g.removeprefix("ENSG_") for g in study[1]]
+    incidence = build([*shipped(), shipped_trrust().library()], background, min_mapped=0)
+    rows = incidence.rows(symbols)
+    hits = collect(overlaps(rows, incidence))
+    dense = np.ones((120, len(incidence.terms)))
+    dense[hits.row, hits.column] = hits.p
+    q = {"q": false_discovery_control(dense.ravel()).reshape(dense.shape), "q_feature": false_discovery_control(dense, axis=1)}
+    layer = np.zeros_like(dense)
+    for number in (2, 3):
+        layer[tops.layer == number] = false_discovery_control(dense[tops.layer == number].ravel()).reshape(-1, dense.shape[1])
+    q["q_layer"] = layer
+    row = {address(int(la), int(ix)): r for r, (la, ix) in enumerate(zip(tops.layer, tops.index, strict=True))}
+    column = {t.id: c for c, t in enumerate(incidence.terms)}
+    stored = annotation.tables["Feature-ENRICHED_FOR-Term"].to_pylist()
+    assert len(stored) > 100
+    for record in stored:
+        at = row[record["source"]], column[record["target"]]
+        assert record["p"] == pytest.approx(dense[at], rel=1e-12)
+        for name, values in q.items():
+            assert record[name] == pytest.approx(values[at], rel=1e-9)
+
+
+def test_each_layer_may_have_a_background_of_its_own(study):
+    catalogue, detection = study
+    only = {2: detection, 3: {g: d for n, (g, d) in enumerate(detection.items()) if n % 20 or g in set(catalogue["gene"])}}
+    found = run(catalogue, only, alive={2: 100, 3: 100})
+    assert found.rates[0].lists == 200
+    assert {layer for _, layer in found.layer_rates} == {2, 3}
+    terms = found.tables["Term"].to_pylist()
+    assert len({t["id"] for t in terms}) == len(terms)
 
 
 def test_wrong_input_is_refused(study, tmp_path):

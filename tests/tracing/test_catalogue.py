@@ -54,6 +54,23 @@ def test_every_pair_equals_a_count_in_loops(parts, catalogue):
         assert r["mean_activation"] == pytest.approx(total[key] / count[key], rel=1e-6)
 
 
+def test_activity_cell_by_cell_equals_a_sum_in_loops(parts):
+    adapter, dictionaries, cohort = parts
+    found = build_catalogue(*parts, by_cell=True).activity
+    sums = {(int(c), int(la), int(f)): float(t) for c, la, f, t in zip(found.cell, found.layer, found.index, found.total, strict=True)}
+    expected = {}
+    for cell, tokens in enumerate(cohort.tokens):
+        assert found.gene_positions[cell] == len(tokens) - 2
+        states = adapter.clean_states(tokens)
+        for layer, dictionary in dictionaries.items():
+            z = dictionary.encode(states[layer])[1 : len(tokens) - 1].sum(axis=0)
+            expected |= {(cell, layer, int(f)): float(z[f]) for f in np.flatnonzero(z > 0)}
+    assert sums.keys() == expected.keys() and len(sums) > 100
+    # sums of some tens of float32 values, in another order
+    assert all(sums[k] == pytest.approx(v, rel=1e-5) for k, v in expected.items())
+    assert build_catalogue(*parts).activity is None
+
+
 def test_rows_are_ordered(catalogue):
     keys = [(r["layer"], r["index"], -r["mean_activation"]) for r in catalogue.table.to_pylist()]
     assert keys == sorted(keys)
