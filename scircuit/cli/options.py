@@ -98,7 +98,9 @@ def build(config: type[Config], values: Mapping[str, Any]) -> Config:
             continue
         element, multiple = _element(hints[name])
         value = values[name]
-        if value is None and _default(field) is None:
+        if value is None:
+            if _default(field) is not None:
+                raise UserError(f"option {name!r} is None, expected {element.__name__}", f"give it: {field.metadata.get('help', name)}")
             converted[name] = None
             continue
         try:
