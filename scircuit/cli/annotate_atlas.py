@@ -73,6 +73,12 @@ def annotate_atlas(
     if published:
         more["published"] = published.findings()
         sentences = (published.sentence, *published.lines())
+    listed, firing = annotation.findings["features_tested"], sum(alive.get(layer, 0) for layer in layers)
+    if listed < firing:
+        sentences += (
+            f"{listed:,} of {firing:,} firing features of these layers have a published list with genes of enough firings, as the source lists those that it annotates; the others count as not annotated, "
+            "so what follows is a lower bound for gene sets other than the published ones",
+        )
     if left_out:
         sentences += (f"layers {', '.join(map(str, left_out))} are left out: of their features only the first five genes were published",)
     store(run, annotation, more, before=sentences)
