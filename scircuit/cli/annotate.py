@@ -9,6 +9,7 @@ from scircuit.cli.command import verb_command
 from scircuit.cli.console import Progress, say
 from scircuit.cli.models import inputs_of_run
 from scircuit.cli.options import build, plain
+from scircuit.cli.parents import imported_run, trace_run
 from scircuit.cli.results import RunResult
 from scircuit.cli.running import active_run, links
 from scircuit.run import Manifest, Study, sha256_file
@@ -22,24 +23,6 @@ if TYPE_CHECKING:
     from analysis.regulons import Regulons
 
 
-def trace_run(study: Study, run: str) -> Manifest:
-    """Manifest of the named trace run, or of the newest complete one.
-
-    Raises
-    ------
-    UserError
-        If there is none, it is of another verb, or it is not complete.
-    """
-    if not run:
-        return study.latest("trace")
-    manifest = Manifest.load(study.run_folder(run))
-    if manifest.verb != "trace":
-        raise UserError(f"run {run} is of verb {manifest.verb!r}, expected a trace run", f"list them: scircuit runs --study {study.root}")
-    if not manifest.complete:
-        raise UserError(f"trace run {run} is {manifest.status}", f"finish it first: scircuit trace --study {study.root}")
-    return manifest
-
-
 def parent_run(study: Study, run: str) -> Manifest:
     """Manifest of the named trace run or imported atlas; default: the newest complete trace run.
 
@@ -48,16 +31,14 @@ def parent_run(study: Study, run: str) -> Manifest:
     UserError
         If there is none, it is of another kind, or it is not complete.
     """
-    found = Manifest.load(study.run_folder(run)) if run else None
-    if found is None or found.verb != "import":
+    found = imported_run(study, run)
+    if found is None:
         return trace_run(study, run)
     if found.inputs.get("format") != "atlas":
         raise UserError(
             f"run {run} is an import of format {found.inputs.get('format')!r}, which has no gene lists; expected a trace run or an imported atlas",
             f"list the runs: scircuit runs --study {study.root}",
         )
-    if not found.complete:
-        raise UserError(f"import {run} is {found.status}", f"import it again: scircuit import atlas --study {study.root}")
     return found
 
 
@@ -83,6 +64,7 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
             regulons = found
         else:
             libraries.append(found.library())
+    libraries, regulons = _of_today(libraries, regulons)
     closed: dict[str, Closure] = {}
     for path in config.obo:
         from analysis.annotation_libraries import Closure
@@ -100,6 +82,16 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
     return libraries, regulons, closed
 
 
+def _of_today(libraries: list[GeneSetLibrary], regulons: Regulons | None) -> tuple[list[GeneSetLibrary], Regulons | None]:
+    """The same with retired gene symbols replaced by those of the vocabulary."""
+    from analysis.aliases import update_library, update_regulons
+    from scircuit.cli.importing import gene_ids
+
+    symbols = {s.upper() for s in gene_ids()}
+    known = symbols.__contains__
+    return [update_library(lib, known)[0] for lib in libraries], update_regulons(regulons, known)[0] if regulons else None
+
+
 def annotate(
     config: AnnotateConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
 ) -> RunResult:
@@ -115,6 +107,7 @@ def annotate(
         If there is no such run, its inputs have changed, or a gene-set file is refused.
     """
     config = config or build(AnnotateConfig, options)
+    _check_numbers(config)
     place = Study(Path(study))
     parent = parent_run(place, config.run)
     imported = parent.verb == "import"
@@ -156,6 +149,17 @@ def _obs(parent: Manifest) -> pd.DataFrame:
 
     with open_expression(Path(parent.config["cells"])) as expression:
         return expression.obs
+
+
+def _check_numbers(config: AnnotateConfig) -> None:
+    """Refuse numbers that no test can use."""
+    for name, least in (("null_draws", 1), ("top_genes", 1), ("min_size", 1)):
+        if (value := getattr(config, name)) < least:
+            raise UserError(f"--{name.replace('_', '-')} is {value}, expected {least} or more", f"the default is {getattr(AnnotateConfig(), name)}")
+    if config.max_size < config.min_size:
+        raise UserError(f"terms of {config.min_size} to {config.max_size} genes: there are none", "give a --max-size that is at least --min-size")
+    if not 0 < config.q < 1:
+        raise UserError(f"--q is {config.q:g}, expected a share between 0 and 1", "the default is 0.05")
 
 
 def _check_columns(parent: Manifest, config: AnnotateConfig) -> None:

@@ -36,6 +36,7 @@ def annotate_atlas(
         If the import has no gene list.
     """
     from analysis.annotation import annotate
+    from analysis.annotation_words import percent
     from ingest.shards import ShardStore
     from scircuit.cli.annotate import announce, store
     from scircuit.cli.importing import gene_ids
@@ -80,7 +81,10 @@ def annotate_atlas(
             "so what follows is a lower bound for gene sets other than the published ones",
         )
     if left_out:
-        sentences += (f"layers {', '.join(map(str, left_out))} are left out: of their features only the first five genes were published",)
+        sentences += (
+            f"layers {', '.join(map(str, left_out))} are left out: of their features only the first five genes were published; over all layers at hand "
+            f"{percent(total['annotated'] / total['alive'])} of {total['alive']:,} firing features are annotated as published",
+        )
     store(run, annotation, more, before=sentences)
 
 

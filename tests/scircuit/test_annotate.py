@@ -39,7 +39,7 @@ def study(root, tmp_path_factory):
 
 
 def run(study, **options):
-    return annotate(study=study[0], run=study[1], database=False, quiet=True, null_draws=3, **options)
+    return annotate(study=study[0], run=study[1], database=False, quiet=True, **({"null_draws": 3} | options))
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,9 @@ def test_an_ontology_adds_parents_and_says_which_genes_came_up(study, plain, tmp
         ({"donor": "who"}, "none was asked for"),
         ({"shipped": False}, "nothing to annotate with"),
         ({"gmt": (Path("absent.gmt"),)}, "absent.gmt"),
+        ({"null_draws": 0}, "--null-draws is 0"),
+        ({"q": 1.5}, "--q is 1.5"),
+        ({"max_size": 3}, "terms of 5 to 3 genes"),
     ],
 )
 def test_wrong_options_are_refused_before_a_run_exists(study, options, message):
@@ -162,7 +165,8 @@ def test_an_imported_atlas_is_annotated_from_its_lists(atlas):
     assert features.loc["toy/tiny/L01/F0001", "top_genes"].tolist() == ["HBB", "EPOR", "ALAS2", "CD3E", "CD4", "CD8A"]
     tables = {s.kind for s in Manifest.load(place / "runs" / found.run).shards}
     assert "Feature-LOADS_ON-Gene" not in tables
-    assert any("layers 2 are left out" in s or "layer 2" in s for s in found.sentences)
+    # as published 2 of 7 firing features of each of the 3 layers are annotated
+    assert any(s.startswith("layers 2 are left out") and "28.6 % of 21 firing features" in s for s in found.sentences)
     again = annotate(study=place, run=parent, database=False, quiet=True, shipped=False, gmt=(gmt,), null_draws=4)
     assert not again.new and again.run == found.run
 
@@ -175,12 +179,12 @@ def test_an_atlas_has_no_cells(atlas):
 
 def test_other_runs_are_refused(study, tmp_path):
     place = Study(tmp_path)
-    for run_id, verb, inputs, message in (
-        ("import-1", "import", {"format": "map"}, "format 'map', which has no gene lists"), ("analyse-1", "analyse", {}, "verb 'analyse'"),
-        ("import-2", "import", {"format": "atlas"}, "import-2 is running"),
+    for run_id, verb, inputs, status, message in (
+        ("import-1", "import", {"format": "map"}, "complete", "format 'map', which has no gene lists"), ("analyse-1", "analyse", {}, "complete", "verb 'analyse'"),
+        ("import-2", "import", {"format": "atlas"}, "running", "import-2 is running"),
     ):  # fmt: skip
         place.run_folder(run_id).mkdir(parents=True)
-        Manifest(run_id, verb, {}, inputs, "0").save(place.run_folder(run_id))
+        Manifest(run_id, verb, {}, inputs, "0", status).save(place.run_folder(run_id))
         with pytest.raises(UserError, match=message):
             annotate(study=tmp_path, run=run_id, database=False, quiet=True)
     with pytest.raises(UserError, match="no run at"):
