@@ -4,7 +4,7 @@
 // question: Which genes and terms is this feature about?
 // shape: graph
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the term, or its adjusted p as published
+// param q: float = 0.05 (0..1) -- largest calibrated q of the term, or its adjusted p as published
 // param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the feature has any, else published
 // param genes: int = 20 (1..100) -- genes drawn
 // param terms: int = 8 (1..40) -- terms drawn
@@ -25,12 +25,12 @@ CALL (f, origin) {
   RETURN path ORDER BY l.rank LIMIT $genes
   UNION
   MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.q <= $q AND e.origin = origin
-  RETURN path ORDER BY e.q, t.name LIMIT $terms
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND e.origin = origin
+  RETURN path ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, t.name LIMIT $terms
   UNION
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.q <= $q AND e.origin = origin
-  WITH DISTINCT f, t, e ORDER BY e.q, t.name LIMIT $terms
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND e.origin = origin
+  WITH DISTINCT f, t, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, t.name LIMIT $terms
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)-[:MEMBER_OF]->(t)
   WHERE l.rank <= $genes
   RETURN path LIMIT 200

@@ -44,7 +44,7 @@ WHERE ($model = '' OR f.model = $model) AND (e.origin = 'published' OR e.run IN 
 WITH f, CASE WHEN t.library STARTS WITH 'GO_B' THEN 'GO_BP' WHEN t.library STARTS WITH 'KEGG' THEN 'KEGG' WHEN t.library STARTS WITH 'Reactome' THEN 'Reactome'
     WHEN t.library STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE replace(t.library, '-atlas', '') END AS library, t.accession AS accession,
   max(CASE WHEN e.origin = 'published' THEN 1 ELSE 0 END) AS published,
-  max(CASE WHEN e.origin <> 'published' AND coalesce(e.q_calibrated, e.q) <= $q THEN 1 ELSE 0 END) AS calibrated,
+  max(CASE WHEN e.origin <> 'published' AND e.q_calibrated <= $q THEN 1 ELSE 0 END) AS calibrated,
   max(CASE WHEN e.origin <> 'published' THEN e.run END) AS run
 WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both, max(run) AS run
 WITH f.model AS model, f.layer AS layer, library, max(run) AS run, collect({f: f, p: p, c: c}) AS features,

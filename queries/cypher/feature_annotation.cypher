@@ -4,7 +4,7 @@
 // question: What is this feature about: genes, terms with q, regulators?
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of own terms and cell types; published ones are shown as published
+// param q: float = 0.05 (0..1) -- largest calibrated q of own terms, and q of cell types; published ones are shown as published
 // param limit: int = 20 (1..1000) -- most rows
 // column feature: address
 // column kind: gene, term, regulator, module or cell type
@@ -35,7 +35,7 @@ CALL (f) {
   ORDER BY rank, name LIMIT $limit
   UNION ALL
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.q <= $q OR e.origin = 'published'
+  WHERE CASE WHEN e.origin = 'published' THEN true WHEN e.test = 'weighted' THEN e.q <= $q ELSE e.q_calibrated <= $q END
   WITH t, e ORDER BY e.q, e.p
   WITH t, e.origin AS origin, head(collect(e)) AS e
   RETURN 2 AS block, 'term' AS kind, null AS rank, t.name AS name, t.library AS library, e.q AS q, e.q_calibrated AS q_calibrated, origin, e.odds_ratio AS odds_ratio,

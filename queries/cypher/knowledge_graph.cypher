@@ -22,8 +22,8 @@ CALL (f) {
   RETURN path ORDER BY l.rank LIMIT $each
   UNION
   MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.origin <> 'published' AND coalesce(e.q_calibrated, e.q) <= $q
-  RETURN path ORDER BY coalesce(e.q_calibrated, e.q), t.name LIMIT $each
+  WHERE e.origin <> 'published' AND e.q_calibrated <= $q
+  RETURN path ORDER BY e.q_calibrated, t.name LIMIT $each
   UNION
   MATCH path = (f)-[e:ENRICHED_FOR {origin: 'published'}]->(t:Term)
   RETURN path ORDER BY e.q, t.name LIMIT $each

@@ -26,8 +26,8 @@ CALL (text, model) {
 }
 UNWIND terms AS t
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
-WHERE model IN ['', f.model] AND coalesce(e.q_calibrated, e.q) <= $q
-WITH f, min(coalesce(e.q_calibrated, e.q)) AS q, terms ORDER BY q, f.id LIMIT $features
+WHERE model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q
+WITH f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q, terms ORDER BY q, f.id LIMIT $features
 WITH terms, collect(f) AS members
 CALL (terms, members) {
   UNWIND members AS f
@@ -40,7 +40,7 @@ CALL (terms, members) {
   UNION
   UNWIND members AS f
   MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE t IN terms AND coalesce(e.q_calibrated, e.q) <= $q
+  WHERE t IN terms AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q
   RETURN path LIMIT 100
 }
 RETURN path

@@ -25,8 +25,8 @@
 
 MATCH (t:Term) WHERE toLower(t.name) CONTAINS toLower($term) OR t.accession = $term
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
-WHERE $model IN ['', f.model] AND coalesce(e.q_calibrated, e.q) <= $q AND $origin IN ['', e.origin]
-WITH f.model AS model, e.origin AS origin, f, min(coalesce(e.q_calibrated, e.q)) AS q
+WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND $origin IN ['', e.origin]
+WITH f.model AS model, e.origin AS origin, f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q
 WITH model, origin, collect({f: f, q: q}) AS members ORDER BY origin
 WITH model, collect({origin: origin, members: members})[0] AS chosen
 WITH model, chosen.origin AS origin, chosen.members AS members

@@ -8,7 +8,7 @@
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param term_q: float = 0.05 (0..1) -- largest q of the annotation
+// param term_q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or its adjusted p as published
 // param origin: str = "own" e.g. "published" -- whose annotations: own or published
 // param features: int = 15 (1..60) -- features of the term, strongest hubs first
 // param edges: int = 5 (1..20) -- strongest edges of each
@@ -21,16 +21,16 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run, text ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run, text) {
   MATCH (t:Term)<-[e:ENRICHED_FOR]-(f:Feature)
-  WHERE toLower(t.name) CONTAINS toLower(text) AND e.q <= $term_q AND e.origin = $origin AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
+  WHERE toLower(t.name) CONTAINS toLower(text) AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
   WITH t, text, count(DISTINCT f) AS features
   RETURN t ORDER BY toLower(t.name) = toLower(text) DESC, features DESC, t.name LIMIT 1
 }
 CALL (run, t) {
   MATCH (t)<-[e:ENRICHED_FOR]-(f:Feature)
-  WHERE e.q <= $term_q AND e.origin = $origin AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
-  WITH f, e ORDER BY e.q
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
+  WITH f, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END
   WITH f, head(collect(e)) AS e
-  RETURN f, e ORDER BY f.hub_rank, e.q, f.id LIMIT $features
+  RETURN f, e ORDER BY f.hub_rank, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, f.id LIMIT $features
 }
 WITH run, t, collect(f) AS members, collect(e) AS annotations
 CALL (run, t, members, annotations) {

@@ -29,9 +29,9 @@ WITH collect({accession: accession, steps: steps}) AS tree, collect(accession) A
 MATCH (d:Term) WHERE d.accession IN accessions
 WITH tree, size(accessions) AS below, d
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(d)
-WHERE $model IN ['', f.model] AND coalesce(e.q_calibrated, e.q) <= $q
-WITH f, below, d, e, head([x IN tree WHERE x.accession = d.accession | x.steps]) AS steps ORDER BY coalesce(e.q_calibrated, e.q), d.name
-WITH f, below, collect(DISTINCT d.name) AS terms, head(collect(steps)) AS steps, min(CASE WHEN e.origin <> 'published' THEN coalesce(e.q_calibrated, e.q) END) AS q_calibrated,
+WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q
+WITH f, below, d, e, head([x IN tree WHERE x.accession = d.accession | x.steps]) AS steps ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, d.name
+WITH f, below, collect(DISTINCT d.name) AS terms, head(collect(steps)) AS steps, min(CASE WHEN e.origin <> 'published' THEN e.q_calibrated END) AS q_calibrated,
   min(CASE WHEN e.origin = 'published' THEN e.q END) AS q_published
 RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, terms, steps, q_calibrated, q_published, below
 ORDER BY q_calibrated, q_published, feature

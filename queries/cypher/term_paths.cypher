@@ -9,7 +9,7 @@
 // param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param term_q: float = 0.05 (0..1) -- largest q of the annotation
+// param term_q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or its adjusted p as published
 // param origin: str = "own" e.g. "published" -- whose annotations: own or published
 // param features: int = 40 (1..200) -- features of each term, smallest q first
 // param beam: int = 20 (1..100) -- strongest edges followed out of each source for two-step paths
@@ -30,16 +30,16 @@
 WITH $from_term AS wanted_sources, $to_term AS wanted_targets
 CALL (wanted_sources) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
-  WHERE e.q <= $term_q AND e.origin = $origin AND toLower(term.name) CONTAINS toLower(wanted_sources)
-  WITH f, term, e ORDER BY e.q, term.name
-  WITH f, head(collect(term.name)) AS name, min(e.q) AS q ORDER BY q, f.id LIMIT $features
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND toLower(term.name) CONTAINS toLower(wanted_sources)
+  WITH f, term, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END AS q ORDER BY q, term.name
+  WITH f, head(collect(term.name)) AS name, min(q) AS q ORDER BY q, f.id LIMIT $features
   RETURN collect({f: f, term: name}) AS sources
 }
 CALL (wanted_targets) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
-  WHERE e.q <= $term_q AND e.origin = $origin AND toLower(term.name) CONTAINS toLower(wanted_targets)
-  WITH f, term, e ORDER BY e.q, term.name
-  WITH f, head(collect(term.name)) AS name, min(e.q) AS q ORDER BY q, f.id LIMIT $features
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND toLower(term.name) CONTAINS toLower(wanted_targets)
+  WITH f, term, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END AS q ORDER BY q, term.name
+  WITH f, head(collect(term.name)) AS name, min(q) AS q ORDER BY q, f.id LIMIT $features
   RETURN collect({f: f, term: name}) AS targets
 }
 MATCH (run:Run)

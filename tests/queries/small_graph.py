@@ -273,6 +273,7 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
     calibrate = np.random.default_rng([seed, 3])
     enriched = found["Feature-ENRICHED_FOR-Term"]
     enriched["q_calibrated"] = np.where(calibrate.random(len(enriched)) < 0.9, enriched.q * calibrate.uniform(0.5, 2, len(enriched)), np.nan)
+    enriched.loc[enriched.q_calibrated.isna(), "test"] = "weighted"  # that test is not calibrated
     for kind, frame in _imported(np.random.default_rng([seed, 2]), sizes).items():
         found[kind] = pd.concat([found[kind].dropna(axis=1, how="all"), frame.dropna(axis=1, how="all")], ignore_index=True) if kind in found else frame
     return dict(sorted(found.items(), key=lambda item: item[0] in records.RELATIONSHIPS))

@@ -22,10 +22,10 @@ def family(library: str) -> str:
 
 
 def annotations(study) -> pd.DataFrame:
-    """ENRICHED_FOR with term, library family, accession, model and layer; `best` is the calibrated q where there is one."""
+    """ENRICHED_FOR with term, library family, accession, model and layer; `best` is the calibrated q, or the published one."""
     e = study.frames["Feature-ENRICHED_FOR-Term"].merge(study.frames["Term"][["id", "name", "library", "accession"]], left_on="target", right_on="id", suffixes=("", "_term"))
     f = study.features
-    best = e.q_calibrated.where(e.q_calibrated.notna(), e.q)
+    best = e.q_calibrated.where(e.origin == "own", e.q)
     return e.assign(best=best, model=f.model.loc[e.source].values, layer=f.layer.loc[e.source].values, family=e.library_term.map(family))
 
 
@@ -62,7 +62,7 @@ def test_genes_terms_and_regulators_of_any_feature(study, known, key):
     expected = {}
     for accession, row in own.iterrows():
         beside = accession in published.index
-        if beside or row.best <= 0.05:
+        if beside or row.best <= 0.05 or (row.test == "weighted" and row.q <= 0.05):
             expected[row.target] = (row.q, row.q_calibrated, published.q[accession] if beside else np.nan, "both" if beside else "own")
     for accession, row in published.iterrows():
         if accession not in own.index:

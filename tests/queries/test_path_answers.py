@@ -69,7 +69,7 @@ def test_three_step_paths_are_found(study):
 
 def test_term_paths(study):
     enriched = study.frames["Feature-ENRICHED_FOR-Term"].merge(study.frames["Term"][["id", "name"]], left_on="target", right_on="id")
-    enriched = enriched[(enriched.q <= 0.05) & (enriched.origin == "own")]
+    enriched = enriched[(enriched.q_calibrated <= 0.05) & (enriched.origin == "own")]
 
     def side(text: str) -> set[str]:
         return set(enriched[enriched["name"].str.lower().str.contains(text.lower())].source)
@@ -144,7 +144,7 @@ def test_trrust(study):
 
 
 def test_term_circuit(study):
-    enriched = study.frames["Feature-ENRICHED_FOR-Term"].query("q <= 0.05 and target == 'GO:3'")
+    enriched = study.frames["Feature-ENRICHED_FOR-Term"].query("q_calibrated <= 0.05 and target == 'GO:3'")
     drawn = to_networkx(query(study.connection, "term_circuit", run=OLD, term="dna repair", features=60, edges=20))
     edges = study.edges(OLD)
     members = set(enriched.source) & {*study.frames["Feature-AFFECTS-Feature"].query("run == @OLD").source, *study.frames["Feature-AFFECTS-Feature"].query("run == @OLD").target}
