@@ -45,6 +45,18 @@ def constraints() -> list[str]:
     return statements
 
 
+def names() -> dict[str, list[str]]:
+    """Every declared relationship type and property, under the name of the procedure that makes it known.
+
+    A name that no record has used yet is unknown to the server, which warns of every question that asks for it.
+    """
+    kinds = [*records.NODES, *records.RELATIONSHIPS]
+    return {
+        "db.createRelationshipType": sorted({r.type for r in records.RELATIONSHIPS.values()}),
+        "db.createProperty": sorted({p.name for kind in kinds for p in records.properties_of(kind)}),
+    }
+
+
 def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
     """Columns of one row as it is sent: key first, then the given properties in declared order.
 

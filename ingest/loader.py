@@ -59,13 +59,15 @@ class Loaded:
 
 
 def prepare(connection: Connection) -> None:
-    """Create the constraints and indexes that are missing, and wait for them."""
+    """Create the constraints and indexes that are missing, wait for them, and make the declared names known."""
     present = {row["name"] for row in connection.run("SHOW INDEXES YIELD name RETURN name")}
     missing = [text for text in cypher.constraints() if text.split(" ")[2].strip("`") not in present]
     for statement in missing:
         connection.run(statement)
     if missing:
         connection.run("CALL db.awaitIndexes(300)")
+        for procedure, given in cypher.names().items():
+            connection.run(f"UNWIND $names AS name CALL {procedure}(name) RETURN count(*) AS known", names=given)
 
 
 def load_order(entries: Iterable[ShardEntry]) -> list[ShardEntry]:

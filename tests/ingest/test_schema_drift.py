@@ -6,7 +6,7 @@ import re
 
 import pyarrow as pa
 import pytest
-from every_kind import node_id, value, write_every_kind
+from every_kind import CAPTION, node_id, value, write_every_kind
 
 from ingest import cypher
 from ingest.headers import bulk_headers
@@ -65,10 +65,18 @@ def test_constraints_and_indexes_on_the_server(connection):
     } | {("_LoadChunk", "run")}
 
 
+def test_a_question_about_what_no_run_wrote_yet_is_planned_without_complaints(connection):
+    prepare(connection)
+    questions = [f"MATCH (a:`{r.source}`)-[r:`{r.type}`]->(b:`{r.target}`) RETURN " + ", ".join(["1", *(f"r.`{p.name}`" for p in r.properties)]) for r in records.RELATIONSHIPS.values()]
+    questions += [f"MATCH (n:`{n.label}`) RETURN " + ", ".join(f"n.`{p.name}`" for p in n.properties) for n in records.NODES.values()]
+    assert [q for q in questions if connection.explain(q, {})] == []
+    assert connection.explain("MATCH (:Feature)-[:ADMIRES]->(f:Feature) RETURN f.colour", {}) != []  # such a warning would be seen
+
+
 def test_every_kind_and_property_arrives(connection, tmp_path):
     store = write_every_kind(tmp_path / "run")
     report = load_run(connection, store.folder)
-    assert report.loaded_rows == sum(e.rows for e in store.manifest.shards) == 3 * len(KINDS) + 2
+    assert report.loaded_rows == sum(e.rows for e in store.manifest.shards) == 3 * len(KINDS) + 4
     for kind in KINDS:
         expected = {p.name: value(kind, p.name, p.type, 0) for p in records.properties_of(kind)}
         if "run" in expected:
@@ -84,7 +92,7 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
             )  # fmt: skip
         if kind == "Feature":
             # A null of a later shard erased nothing, a value won, an empty text took one away.
-            expected["label"] = "later"
+            expected["label"], expected["name"] = "DNA repair", CAPTION
             del expected["best_tf"]
         assert row["p"] == expected, kind
     [row] = connection.run("MATCH (f:Feature {id: $id}) RETURN properties(f) AS p", id=node_id("Feature", 1))
