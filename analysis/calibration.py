@@ -317,11 +317,14 @@ def _rate(library: str, rule: str, found: np.ndarray, null: np.ndarray, paired: 
     n = found.size + untested
     if not null.size:
         return Rate(library, rule, n, int(found.sum()), float(found.sum()) / n, *[float("nan")] * 6)
-    rate, null_rate, by_draw, by_list = float(found.sum()) / n, float(null.mean()), null.mean(axis=1), null.mean(axis=0)
+    listed = found.size / n  # random lists stand for the features with a list; the others have none and cannot be annotated by chance
+    rate, null_rate, by_draw, by_list = float(found.sum()) / n, listed * float(null.mean()), listed * null.mean(axis=1), null.mean(axis=0)
     excess = rate - null_rate
     if paired and not untested:
         variance = (found - by_list).var(ddof=1) / n if n > 1 else float("nan")
     else:
-        variance = rate * (1 - rate) / max(n - 1, 1) + (by_list.var(ddof=1) / by_list.size if by_list.size > 1 else float("nan"))
-    half = float(1.96 * np.sqrt(variance))
+        variance = rate * (1 - rate) / max(n - 1, 1) + listed**2 * (by_list.var(ddof=1) / by_list.size if by_list.size > 1 else float("nan"))
+    # none found of n is no certainty: at least the variance of a share with two more found and two more not (Agresti and Coull)
+    share = (found.sum() + 2) / (n + 4)
+    half = float(1.96 * np.sqrt(np.maximum(variance, share * (1 - share) / n) if min(found.sum(), n - found.sum()) < 5 else variance))
     return Rate(library, rule, n, int(found.sum()), rate, null_rate, float(by_draw.min()), float(by_draw.max()), excess, excess - half, excess + half)

@@ -1,8 +1,18 @@
-"""The two tests of `analysis.cell_types`, for a block of features at once.
+"""The tests of `analysis.cell_types`, for a block of features at once.
 
 With donors: ``contrast = (type cells / their number) - (other cells / their number)`` for every donor, times the activations, gives the differences
-d_i [features, donors], and p = #{signs e : sum e_i d_i >= sum d_i} / 2^D. Without: ``U = sum of the ranks of the type's cells - n (n + 1) / 2``, normal
-with mean ``n m / 2`` and variance ``n m / 12 (N + 1 - sum (t^3 - t) / (N (N - 1)))`` over the groups of t equal values.
+d_i [features, donors], and the sign-flip p is #{signs e : sum e_i d_i >= sum d_i} / 2^D. Where a donor has many cells of the type and few others, a feature
+that fires rarely misses the few: d_i is then positive by chance alone, and flipping signs does not see it. So p is never below that of labels permuted
+within the donors, for which the sum of the d_i has exact cumulants: with N cells of the donor, n of the type, m others and central moments M_2, M_3 of the
+activations,
+
+    mean 0,    variance M_2 N^2 / ((N - 1) n m),    third cumulant M_3 N^3 (m - n) / ((N - 1) (N - 2) n^2 m^2) ,
+
+added over the donors; the tail is that of a Pearson type III distribution with these three.
+
+Without donors: ``U = sum of the ranks of the type's cells - n (n + 1) / 2``, normal with mean ``n m / 2`` and variance ``n m / 12 (N + 1 - sum (t^3 - t) /
+(N (N - 1)))`` over the groups of t equal values. Where fewer than `EXPECTED` firing cells are expected on the smaller side, nearly all ranks are tied and
+no normal fits: there the count of firing cells is tested, exactly (Fisher).
 """
 
 from __future__ import annotations
@@ -13,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+EXPECTED = 5
 _ROUNDING = 1e-12
 
 
@@ -48,6 +59,32 @@ def donor_differences(block: Any, kind: Comparison, codes: np.ndarray) -> np.nda
     return difference.T
 
 
+def permuted_labels(block: Any, kind: Comparison, codes: np.ndarray) -> np.ndarray:
+    """One-sided p [features] of the sum of the donors' differences where labels are permuted within the donors, by its first three cumulants."""
+    from scipy.special import ndtr
+    from scipy.stats import pearson3
+
+    pool = np.concatenate([kind.rows, kind.rest])
+    donors, of = np.unique(codes[pool], return_inverse=True)
+    inside = np.bincount(of[: kind.rows.size], minlength=donors.size).astype(float)[:, None]
+    size = np.bincount(of, minlength=donors.size).astype(float)[:, None]
+    outside = size - inside
+    member = sparse.csr_matrix((np.ones(pool.size), (of, pool)), shape=(donors.size, int(block.shape[0])))
+    first, second, third = ((member @ power).toarray() / size for power in (block, block.power(2), block.power(3)))
+    variance = np.maximum(second - first**2, 0)
+    skewed = third - 3 * first * second + 2 * first**3
+    chosen = (member[:, kind.rows] @ block[kind.rows]).toarray()
+    total = (chosen / inside - (first * size - chosen) / outside).sum(axis=0)
+    spread = (variance * size**2 / ((size - 1) * inside * outside)).sum(axis=0)
+    lean = (skewed * size**3 * (outside - inside) / ((size - 1) * (size - 2) * inside**2 * outside**2)).sum(axis=0)
+    p = np.ones(total.size)
+    some = spread > _ROUNDING**2
+    z, skew = total[some] / np.sqrt(spread[some]), lean[some] / spread[some] ** 1.5
+    straight = np.abs(skew) < 1e-6
+    p[some] = np.where(straight, ndtr(-z), pearson3.sf(z, np.where(straight, 1.0, skew)))
+    return p
+
+
 def one_sided(differences: np.ndarray, sign_flip: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """P that random signs give a sum of at least the observed one, for rows with a positive sum; 1 for the others.
 
@@ -60,10 +97,10 @@ def one_sided(differences: np.ndarray, sign_flip: Callable[[np.ndarray], np.ndar
     return p
 
 
-def rank_test(block: sparse.csc_matrix, types: list[Comparison], difference: np.ndarray, p: np.ndarray) -> None:
-    """Fill `difference` and `p` [types, features] by the one-sided Mann-Whitney test over cells."""
+def rank_test(block: sparse.csc_matrix, types: list[Comparison], difference: np.ndarray, p: np.ndarray, few: np.ndarray) -> None:
+    """Fill `difference`, `p` and `few` (too few firing cells for ranks) [types, features] by the one-sided tests over cells."""
     from scipy.special import ndtr
-    from scipy.stats import rankdata
+    from scipy.stats import hypergeom, rankdata
 
     dense = block.toarray()
     ranks_of: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
@@ -80,7 +117,10 @@ def rank_test(block: sparse.csc_matrix, types: list[Comparison], difference: np.
         sd = np.sqrt(n * m / 12 * (total + 1 - ties / (total * (total - 1))))
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(sd > 0, (u - n * m / 2 - 0.5) / sd, -np.inf)
+        firing = (dense[pool] != 0).sum(axis=0)
+        few[i] = firing * min(n, m) < EXPECTED * total
         p[i] = np.where(sd > 0, ndtr(-z), 1.0)
+        p[i, few[i]] = hypergeom.sf((dense[kind.rows][:, few[i]] != 0).sum(axis=0) - 1, total, firing[few[i]], n)
         difference[i] = dense[kind.rows].mean(axis=0) - dense[kind.rest].mean(axis=0)
 
 

@@ -5,11 +5,11 @@ have cells of t and others,
 
     d_i(f, t) = mean over the cells of t of donor i - mean over the other cells of donor i,
 
-and p is the exact one-sided sign-flip p of the d_i: the share of the 2^D patterns of signs whose sum is at least the observed one (donors
-differ independently, and under the null d_i is as likely negative as positive). What a donor has in all of its cells cancels. The smallest p is
+and p is the exact one-sided sign-flip p of the d_i, the share of the 2^D patterns of signs whose sum is at least the observed one, but never less
+than that of type labels permuted within the donors (`analysis.cell_type_tests` says why). What a donor has in all of its cells cancels. The smallest p is
 2^-D, so q <= 0.05 needs five donors even where every test of the family is at that smallest p, and more where few are: a type with fewer than
 five such donors is not tested, and never called. Without a donor column the cells themselves are ranked (Mann-Whitney U, normal approximation with
-ties and continuity corrected, one-sided); then ``donors = 0``, and the p are too small as far as the cells of one donor are alike.
+ties and continuity corrected, one-sided; Fisher's test of the firing cells where these are few); then ``donors = 0``, and the p are too small as far as the cells of one donor are alike.
 
     cell_type_tables(activations, obs, {"CellType": ["cell_type"], "Tissue": ["tissue"]}, donor, address, run=..., q=0.05, sign_flip=...)
         -> CellTypes(tables, findings, notes, sentences, frame)
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.cell_type_tests import Comparison, donor_differences, one_sided, rank_test
+from analysis.cell_type_tests import Comparison, donor_differences, one_sided, permuted_labels, rank_test
 from analysis.fdr import benjamini_hochberg
 from analysis.incidence import row_count
 from scircuit.records import arrow_schema, conform
@@ -40,6 +40,7 @@ LABELS = ("CellType", "Tissue")
 DONOR_COLUMNS = ("donor_id", "donor", "patient")
 MIN_CELLS = 3
 MIN_DONORS = 5
+_BY_DONOR, _RANKS, _FIRING = "sign flip over donors, one-sided", "Mann-Whitney over cells, one-sided", "Fisher over firing cells, one-sided"
 _CHUNK = 2048  # features whose activations are dense at once
 
 
@@ -176,7 +177,7 @@ def cell_type_tables(
     frame = _test(activations, types, codes, bool(donor), sign_flip)
     frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
     found: Any = frame[frame["q"] <= q]
-    tables = _tables(found, types, columns, bool(donor), address, run)
+    tables = _tables(found, types, columns, address, run)
     findings = {
         "cell_types_tested": [t.id for t in types], "tests": len(frame), "found": len(found), "q": q, "donor_column": donor,
         "donors": int(codes.max(initial=-1)) + 1 if donor else 0, "features_with_a_type": int(found[["layer", "index"]].drop_duplicates().shape[0]),
@@ -241,6 +242,7 @@ def _test(
     features = activations.layer.size
     difference = np.zeros((len(types), features))
     p = np.ones((len(types), features))
+    few = np.zeros((len(types), features), dtype=bool)
     by_column = activations.mean.tocsc()
     for start in range(0, features if types else 0, _CHUNK):
         at = slice(start, min(start + _CHUNK, features))
@@ -249,20 +251,21 @@ def _test(
             for i, kind in enumerate(types):
                 change = donor_differences(block, kind, codes)
                 difference[i, at] = change.mean(axis=1)
-                p[i, at] = one_sided(change, sign_flip)
+                p[i, at] = np.maximum(one_sided(change, sign_flip), permuted_labels(block, kind, codes))
         else:
-            rank_test(block, types, difference[:, at], p[:, at])
+            rank_test(block, types, difference[:, at], p[:, at], few[:, at])
     return pd.DataFrame({
         "layer": np.tile(activations.layer, len(types)), "index": np.tile(activations.index, len(types)),
         "label": np.repeat([t.label for t in types], features), "type": np.repeat([t.id for t in types], features),
         "cells": np.repeat(np.array([t.cells for t in types], dtype=np.int64), features),
         "donors": np.repeat(np.array([t.donors for t in types], dtype=np.int64), features),
         "difference": difference.ravel(), "p": p.ravel(),
+        "test": np.where(by_donor, _BY_DONOR, np.where(few.ravel(), _FIRING, _RANKS)),
     })  # fmt: skip
 
 
 def _tables(
-    found: pd.DataFrame, types: list[Comparison], columns: Mapping[str, Sequence[str]], by_donor: bool, address: Callable[[int, int], str], run: str
+    found: pd.DataFrame, types: list[Comparison], columns: Mapping[str, Sequence[str]], address: Callable[[int, int], str], run: str
 ) -> dict[str, pa.Table]:
     tables: dict[str, pa.Table] = {}
     for label in columns:
@@ -273,7 +276,7 @@ def _tables(
             "source": [address(int(la), int(ix)) for la, ix in zip(rows["layer"], rows["index"], strict=True)], "target": rows["type"].tolist(),
             "run": [run] * len(rows), "p": rows["p"].tolist(), "q": rows["q"].tolist(), "cells": rows["cells"].tolist(),
             "donors": rows["donors"].tolist(), "difference": rows["difference"].tolist(),
-            "test": ["sign flip over donors, one-sided" if by_donor else "Mann-Whitney over cells, one-sided"] * len(rows), "origin": ["own"] * len(rows),
+            "test": rows["test"].tolist(), "origin": ["own"] * len(rows),
         })  # fmt: skip
     return tables
 

@@ -7,8 +7,9 @@ has at or below s (`analysis.profile_null`),
 
     p_f = (1 + r) / (1 + D) where r > 0,    min(1 / (1 + D), E_f(s_f)) where r = 0,    q = Benjamini-Hochberg of p_f over the lists.
 
-Each p_f is valid for its own feature: above 1 / (1 + D) it is a rank among exchangeable lists, below it the union bound, which is exact
-arithmetic. Pooling the random lists over features would not be: lists of often detected genes reach small p by chance more often than lists
+Each p_f is valid for its own feature as far as the genes of a bin are exchangeable: above 1 / (1 + D) it is a rank among exchangeable lists, below it
+the union bound, which is exact arithmetic. (Bins that lump genes of very different rates together break that; on the published atlases 20, 100 and 400 bins
+annotate the same features but for one or two.) Pooling the random lists over features would not be: lists of often detected genes reach small p by chance more often than lists
 of rare ones, so a pooled null names too many of the former and too few of the latter. No independence of terms is needed.
 
 A term that is not the best of its feature is judged as if it were: its calibrated q is that of a feature whose best term has this p.

@@ -68,9 +68,9 @@ def _scopes(incidence: Incidence) -> tuple[tuple[str, ...], np.ndarray, tuple[in
     return libraries, code, (code.size, *np.bincount(code, minlength=len(libraries)).tolist())
 
 
-def _by_scope(values: np.ndarray, counts: np.ndarray) -> tuple[PTally, ...]:
+def _by_scope(values: np.ndarray, counts: np.ndarray, libraries: int) -> tuple[PTally, ...]:
     """Tallies of counts by library and place."""
-    each = counts.reshape(counts.size // max(values.size, 1), values.size)
+    each = counts.reshape(libraries, values.size)
     return (PTally.of(values, each.sum(axis=0)), *(PTally.of(values, c) for c in each))
 
 
@@ -145,7 +145,7 @@ def test_lists(rows: sparse.csr_matrix, incidence: Incidence, table: TailTable |
             every += counted
             two += counted_two
             parts.append(hits)
-    return Tested(n, libraries, terms, _by_scope(values, every), _by_scope(values, two), best, collect(iter(parts)))
+    return Tested(n, libraries, terms, _by_scope(values, every, len(libraries)), _by_scope(values, two, len(libraries)), best, collect(iter(parts)))
 
 
 test_lists.__test__ = False  # type: ignore[attr-defined]

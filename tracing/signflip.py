@@ -12,8 +12,9 @@ Beyond, the signs of up to ten of the largest effects are listed exactly and the
 cumulant (Edgeworth). As few are listed as keep the next terms of the others' expansion, ``He_5(z) k_6 / 720 + He_7(z) k_4^2 / 1152``,
 below half a percent of p: ten where a few large effects decide, none in many like cells. Below p = 1e-4 a saddlepoint
 approximation is used (Lugannani and Rice 1980, ``K(t) = sum log cosh(a_i t)``).
-Against exact counts at k = 26 the relative error is at most 2 % for p >= 1e-3 and 10 % down to 1e-6. Effects of exactly equal size
-in more than 20 cells form a lattice, which the approximation smooths. With more than 20 non-zero cells p is rounded up to four digits, so that
+Against exact counts at k = 26 the relative error is at most 2 % for p >= 1e-3 and 10 % down to 1e-6. Sums of effects of nearly equal size lie
+on a lattice of step 2 a, and a smooth tail would be too small there: where the sizes spread too little to fill the gaps, ``sqrt(k) sd(a) < mean(a) / 2``, the
+observed sum is taken half a step lower (continuity correction), which errs on the safe side. With more than 20 non-zero cells p is rounded up to four digits, so that
 the distinct p values of a run stay few, however many tests it has.
 """
 
@@ -27,6 +28,7 @@ import numpy as np
 
 EXACT = 20
 _LISTED, _FAR, _NEXT_TERMS = (0, 3, 5, 7, 10), 1e-4, 0.005
+_SMALLEST = 1e-300  # of an approximate p: four digits cannot be told apart much below
 _TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
 _CHUNK_BYTES = 2**19  # of subset sums per chunk: stays in the second-level cache
 
@@ -92,6 +94,7 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
 
 def _rounded_up(p: np.ndarray) -> np.ndarray:
     """Four digits, never below `p`."""
+    p = np.maximum(p, _SMALLEST)
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = np.float_power(10.0, np.floor(np.log10(p)) - 3)
         return np.where(p > 0, np.minimum(1.0, np.ceil(p / unit - 1e-9) * unit), p)
@@ -127,6 +130,7 @@ def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
 
 def _approximate(a: np.ndarray, s: np.ndarray) -> np.ndarray:
     """Approximation of P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order."""
+    s = np.maximum(s - _half_step(a), 0)
     p = np.empty(len(a))
     listed = _to_list(a, s)
     for size in np.unique(listed):
@@ -136,6 +140,15 @@ def _approximate(a: np.ndarray, s: np.ndarray) -> np.ndarray:
     if far.any():
         p[far] = _saddlepoint(a[far], s[far])
     return np.clip(p, np.ldexp(1.0, 1 - (a > 0).sum(1)), 1.0)
+
+
+def _half_step(a: np.ndarray) -> np.ndarray:
+    """Smallest effect of rows whose effects are so alike that their sums lie on a lattice; 0 for the others."""
+    k = (a > 0).sum(1)
+    mean = a.sum(1) / k
+    spread = np.sqrt(np.maximum((a**2).sum(1) / k - mean**2, 0))
+    smallest = np.take_along_axis(a, (a.shape[1] - k)[:, None], axis=1)[:, 0]
+    return np.where(np.sqrt(k) * spread < mean / 2, smallest, 0.0)
 
 
 def _edgeworth(a: np.ndarray, s: np.ndarray, listed: int) -> np.ndarray:

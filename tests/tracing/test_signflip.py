@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -117,6 +118,23 @@ def test_listing_fewer_signs_changes_no_p_that_matters(k, kind):
     np.testing.assert_allclose(found[asked], all_listed[asked], rtol=0.01)
     listed = signflip._to_list(a, s)
     assert (listed < 10).mean() > (0.5 if k >= 100 and kind == "normal" else 0)
+
+
+@pytest.mark.parametrize(("k", "positive"), [(21, 16), (25, 18), (25, 22), (40, 27), (100, 60), (400, 230)])
+@pytest.mark.parametrize("spread", [0.0, 0.01])
+def test_effects_of_like_size_are_never_called_below_the_exact_p(k, positive, spread):
+    rng = np.random.default_rng(k)
+    x = np.r_[np.ones(positive), -np.ones(k - positive)] * (1 + spread * rng.uniform(-1, 1, k))
+    exact = 2 * binom.sf(positive - 1, k, 0.5)  # all of one size: p counts heads
+    p = sign_flip_p(x[None])[0]
+    assert p >= exact * (0.97 if spread == 0 else 0.9)
+    assert p <= 2.2 * exact
+
+
+def test_p_of_very_many_cells_is_a_number():
+    for k in (1060, 1066, 1070, 1075, 1076, 3000):
+        p = sign_flip_p(np.abs(np.random.default_rng(k).normal(1, 0.5, (3, k))))
+        assert np.isfinite(p).all() and (p > 0).all() and (p < 1e-200).all()
 
 
 def _approximate_alone(effects):
