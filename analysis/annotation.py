@@ -114,7 +114,14 @@ class Annotation:
         return plot_rates(self.rates, ax)
 
 
-def _check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], bool]) -> None:
+def check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], bool]) -> None:
+    """Refuse libraries whose genes barely map.
+
+    Raises
+    ------
+    UserError
+        If fewer than a fifth of a library's symbols are `known`.
+    """
     for lib in libraries:
         genes = lib.genes
         unmapped = [g for g in sorted(genes) if not known(g)]
@@ -187,7 +194,7 @@ def annotate(
     all_libraries = [*libraries, *([trrust.library()] if trrust else [])]
     if not all_libraries:
         raise UserError("there is no gene-set library to annotate with", "give a gene-set file with --gmt, or use the shipped libraries")
-    _check_species(all_libraries, names.known)
+    check_species(all_libraries, names.known)
     blocks, rows_of = _blocks(tops, by_layer, names, all_libraries, config, alive or {})
     tested = [_test(block, config.engine) for block in blocks]
     calibration = calibrate(blocks, tested, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress)

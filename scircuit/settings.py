@@ -30,9 +30,9 @@ class UserError(ValueError):
         self.fix = fix
 
 
-def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = ()) -> Any:
-    """Declare a field with its help text; `choices` closes the set of values."""
-    metadata = {"help": help, "choices": choices}
+def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = (), short: str = "") -> Any:
+    """Declare a field with its help text; `choices` closes the set of values, `short` is a second name such as ``-p``."""
+    metadata = {"help": help, "choices": choices, "short": short}
     if isinstance(default, (list, dict, set)):
         return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -239,7 +239,7 @@ class ExportConfig:
     format: str = option("parquet", "parquet, graphml, circuit-tracer, neuronpedia or biocypher", ("parquet", "graphml", "circuit-tracer", "neuronpedia", "biocypher"))
     run: str = option("", "run whose records are written (default: the newest complete trace run)")
     query: str = option("", "catalogue question, or read-only Cypher, that returns the part to write; needs the database")
-    parameters: tuple[str, ...] = option((), "NAME=VALUE parameters of the question")
+    parameters: tuple[str, ...] = option((), "NAME=VALUE parameters of the question", short="-p")
     q: float = option(0.05, "edges of the run up to this q (1: all stored ones)")
     features: tuple[str, ...] = option((), "only edges between these features and their neighbours")
 

@@ -23,6 +23,7 @@
 // column calibrated_terms: own pairs at calibrated q
 // column unpublished_terms: of these, not published
 // budget: 2000
+// note: `published` counts terms; features whose only published entry is an untested count of gene pairs are in the published rate of the report, not here.
 // note: Published TRRUST entries count transcription factors among the genes, own ones are target sets: they are not compared.
 // note: Terms meet by accession within GO_BP, KEGG, Reactome and TRRUST, whatever the release; the gene sets differ, for the published ones were cut to the genes of their pipeline.
 // note: `null_rate` belongs to `calibrated_rate`. The null of the published rule is in the report and in the findings of the annotate run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
         If a file is refused, or nothing is left to test.
     """
     from analysis import genesets
+    from analysis.annotation import check_species
     from analysis.regulons import Regulons
     from analysis.trrust import shipped_trrust
 
@@ -65,6 +67,7 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
         else:
             libraries.append(found.library())
     libraries, regulons = _of_today(libraries, regulons)
+    check_species([*libraries, *([regulons.library()] if regulons else [])], _human)
     closed: dict[str, Closure] = {}
     for path in config.obo:
         from analysis.annotation_libraries import Closure
@@ -85,11 +88,20 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
 def _of_today(libraries: list[GeneSetLibrary], regulons: Regulons | None) -> tuple[list[GeneSetLibrary], Regulons | None]:
     """The same with retired gene symbols replaced by those of the vocabulary."""
     from analysis.aliases import update_library, update_regulons
+
+    return [update_library(lib, _human)[0] for lib in libraries], update_regulons(regulons, _human)[0] if regulons else None
+
+
+@cache
+def _symbols() -> frozenset[str]:
     from scircuit.cli.importing import gene_ids
 
-    symbols = {s.upper() for s in gene_ids()}
-    known = symbols.__contains__
-    return [update_library(lib, known)[0] for lib in libraries], update_regulons(regulons, known)[0] if regulons else None
+    return frozenset(s.upper() for s in gene_ids())
+
+
+def _human(symbol: str) -> bool:
+    """Whether a symbol, in any case, is that of a human gene with an Ensembl id."""
+    return symbol.upper() in _symbols()
 
 
 def annotate(
@@ -134,7 +146,18 @@ def annotate(
         elif new:
             _annotate(run, parent, config, libraries, regulons, closed, quiet)
     findings = dict(run.store.manifest.findings)
+    if new and not quiet:
+        for note in (*findings.get("notes", ()), *_replaced(place, parent, run.id)):
+            say(f"  {note}")
     return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)
+
+
+def _replaced(study: Study, parent: Manifest, run: str) -> list[str]:
+    """What becomes of an earlier annotation of the same features."""
+    older = [m.run for m in study.manifests() if m.verb == "annotate" and m.complete and parent.run in m.parents and m.run != run]
+    if not older:
+        return []
+    return [f"labels on the features are those of this run now; what {', '.join(older)} found stays in the graph with its run, and can be asked for by it"]
 
 
 def announce(libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool) -> None:
@@ -220,12 +243,12 @@ def _annotate(
 
 
 def store(
-    run: Any, annotation: Any, more: dict[str, Any], *, before: tuple[str, ...] = (), after: tuple[str, ...] = (), notes: tuple[str, ...] = ()
+    run: Any, annotation: Any, more: dict[str, Any], *, after: tuple[str, ...] = (), notes: tuple[str, ...] = ()
 ) -> None:
     """Write the records of an annotation and conclude the run, with further findings, sentences and notes."""
     run.write("annotation", annotation.tables)
     run.write("used", links("Run-USED-GeneSetLibrary", run.id, annotation.tables["GeneSetLibrary"].column("id").to_pylist()))
-    found = {**annotation.findings, **more, "sentences": [*before, *annotation.sentences, *after], "notes": [*annotation.notes, *notes]}
+    found = {**annotation.findings, **more, "sentences": [*annotation.sentences, *after], "notes": [*annotation.notes, *notes]}
     run.conclude(found, annotation_rate=found["annotation_rate"], null_annotation_rate=found["null_annotation_rate"])
 
 

@@ -56,8 +56,6 @@ def annotate_atlas(
     if not quiet:
         if left_out:
             say(f"  layers {', '.join(map(str, left_out))}: no whole gene list was published; left out")
-        if published:
-            say(f"  {published.sentence}")
         announce([*libraries, *([regulons.library()] if regulons else [])], config, quiet)
     annotation = annotate(
         whole, {layer: _frequency(lists[lists["layer"] == layer]) for layer in layers}, libraries, regulons, symbol_of=lambda g: symbol.get(g) or "",
@@ -85,7 +83,7 @@ def annotate_atlas(
             f"layers {', '.join(map(str, left_out))} are left out: of their features only the first five genes were published; over all layers at hand "
             f"{percent(total['annotated'] / total['alive'])} of {total['alive']:,} firing features are annotated as published",
         )
-    store(run, annotation, more, before=sentences)
+    store(run, annotation, more, after=sentences)
 
 
 def _lists(shards: ShardStore) -> pd.DataFrame:

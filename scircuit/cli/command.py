@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from scircuit.cli.console import say
 from scircuit.cli.options import build, options_of, plain
 from scircuit.settings import DEFAULT_STUDY, UserError
 
@@ -43,9 +45,32 @@ def remember(study: Path, verb: str, config: Any) -> None:
 
     path = study / "study.toml"
     known = tomllib.loads(path.read_text()) if path.exists() else {}
-    known[verb] = plain(config)
+    # a run is chosen anew each time, and files are found again from any folder
+    known[verb] = {name: _whole_path(getattr(config, name), value) for name, value in plain(config).items() if name != "run"}
     with atomic_path(path) as temporary:
         temporary.write_text(tomli_w.dumps(known))
+
+
+def _whole_path(given: Any, value: Any) -> Any:
+    if isinstance(given, Path):
+        return str(given.resolve())
+    if isinstance(given, tuple) and any(isinstance(item, Path) for item in given):
+        return [str(Path(item).resolve()) for item in given]
+    return value
+
+
+def _say_remembered(study: Path, config: type) -> None:
+    """Name the options that an earlier call of this study gave and that now differ from their defaults."""
+    ctx = click.get_current_context()
+    own = {f.name: f.default for f in dataclasses.fields(config)}
+    found = []
+    for name, default in own.items():
+        value = ctx.params.get(name)
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP and value != default:
+            shown = " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+            found.append(f"{name} = {shown}")
+    if found:
+        say(f"  as before in this study ({study / 'study.toml'}): {'; '.join(found)}")
 
 
 def verb_command(
@@ -66,6 +91,7 @@ def verb_command(
         if paths:
             _take_paths(values.pop("paths"), paths, values)
         chosen = build(config, values)
+        _say_remembered(study, config)
         extra = {"database": not no_database} if database else {}
         result = function(chosen, study, **extra)
         if remembered and study.exists():

@@ -84,7 +84,7 @@ def _refuse_same_name(study: Study, source: Any) -> None:
         if changed:
             raise UserError(
                 f"study {study.root} holds another {source.format} called {source.name} (run {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
-                f"give this one another name (--dictionary-name), or delete the other: scircuit runs delete {manifest.run}",
+                f"give this one another name (--dictionary-name), or delete the other: scircuit runs delete {manifest.run} --study {study.root}",
             )
 
 

@@ -71,7 +71,8 @@ def options_of(config: type, positional: Collection[str] = ()) -> Callable[[Call
                     settings.update(type=str, metavar="N[,N...]", callback=_numbers(element))
                 if not required:
                     settings.update(default=default, show_default=default not in ("", (), 0) or element is float)
-            command = click.option(flag, field.name, **settings)(command)
+            short = (field.metadata["short"],) if field.metadata.get("short") else ()
+            command = click.option(flag, *short, field.name, **settings)(command)
         return command
 
     return decorate

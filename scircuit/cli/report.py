@@ -16,7 +16,7 @@ from scircuit.cli.features import features_of, joined
 from scircuit.cli.options import build
 from scircuit.cli.parents import imported_run, refuse_imported, trace_run
 from scircuit.run import Manifest, Study, atomic_path, now
-from scircuit.settings import DEFAULT_STUDY, AnalyseConfig
+from scircuit.settings import DEFAULT_STUDY, AnalyseConfig, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +59,15 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     if imported := imported_run(place, run):
         refuse_imported(imported, ("edges", "n", "p", "null", "cells"), "a report of its circuits")
     atlases = annotated_atlases(place)
-    traced = run or not atlases or any(m.verb == "trace" and m.complete for m in place.manifests())
-    parts = gather(place, trace_run(place, run)) if traced else atlases_alone(place, atlases)
+    traced = run or any(m.verb == "trace" and m.complete for m in place.manifests())
+    if not traced and not atlases:
+        imports = [f"{m.run} ({m.inputs['format']})" for m in place.manifests() if m.verb == "import" and m.complete]
+        if imports:
+            raise UserError(
+                f"study {place.root} has imports only: {', '.join(imports)}; a report needs a trace run, or an annotated atlas",
+                f"annotate an atlas: scircuit annotate --run ID --study {place.root}; ask others: scircuit query imported_runs --study {place.root}",
+            )
+    parts = gather(place, trace_run(place, run)) if traced or not atlases else atlases_alone(place, atlases)
     with atomic_path(place.report) as temporary:
         temporary.write_text(build_report(parts))
     return ReportResult(place.report.resolve(), tuple(f.sentence for f in findings(parts)))

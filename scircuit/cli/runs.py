@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def runs(study: Path | str = DEFAULT_STUDY) -> pd.DataFrame:
-    """Runs of a study on disk, oldest first: run, verb, status, started, seconds, records, parents."""
+    """Runs of a study on disk, oldest first: run, verb, status, started, seconds, records, parents (of imports their format and name)."""
     import pandas as pd
 
     rows = [
         {
             "run": m.run, "verb": m.verb, "status": m.status, "started": m.started, "took": duration(m.seconds),
-            "records": sum(s.rows for s in m.shards), "from": ", ".join(m.parents),
+            "records": sum(s.rows for s in m.shards), "from": ", ".join(m.parents) or " ".join(str(m.inputs[k]) for k in ("format", "name") if m.verb == "import"),
         }
         for m in Study(Path(study)).manifests()
     ]  # fmt: skip
@@ -45,11 +45,17 @@ def command(ctx: click.Context, study: Path, shape: str) -> None:
         click.echo(render(runs(study), shape))
 
 
+# as the verb's own option, after the name of the command as well
+_of_study = click.option("--study", "other", type=click.Path(path_type=Path, file_okay=False), help="folder of the study")
+
+
 @command.command("show")
 @click.argument("run")
+@_of_study
 @click.pass_obj
-def show(study: Path, run: str) -> None:
+def show(study: Path, run: str, other: Path | None) -> None:
     """Print the manifest of a RUN without its shard list."""
+    study = other or study
     manifest = Manifest.load(Study(study).run_folder(run))
     fields: dict[str, Any] = {k: v for k, v in vars(manifest).items() if k != "shards"}
     click.echo(json.dumps({**fields, "shards": len(manifest.shards)}, indent=1, default=str))
@@ -59,9 +65,11 @@ def show(study: Path, run: str) -> None:
 @click.argument("a")
 @click.argument("b")
 @click.option("--format", "shape", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@_of_study
 @click.pass_obj
-def compare(study: Path, a: str, b: str, shape: str) -> None:
+def compare(study: Path, a: str, b: str, shape: str, other: Path | None) -> None:
     """Compare the edges of two trace runs, A and B, by layer pair."""
+    study = other or study
     from ingest.runs import compare_runs
 
     for run in (a, b):
@@ -73,9 +81,11 @@ def compare(study: Path, a: str, b: str, shape: str) -> None:
 @command.command("delete")
 @click.argument("run")
 @click.option("--yes", is_flag=True, help="do not ask")
+@_of_study
 @click.pass_obj
-def delete(study: Path, run: str, yes: bool) -> None:
+def delete(study: Path, run: str, yes: bool, other: Path | None) -> None:
     """Delete a RUN from the graph and from disk; features stay."""
+    study = other or study
     from ingest.runs import delete_run
 
     place = Study(study)
