@@ -59,8 +59,13 @@ def donor_differences(block: Any, kind: Comparison, codes: np.ndarray) -> np.nda
     return difference.T
 
 
-def permuted_labels(block: Any, kind: Comparison, codes: np.ndarray) -> np.ndarray:
-    """One-sided p [features] of the sum of the donors' differences where labels are permuted within the donors, by its first three cumulants."""
+def powers(block: Any) -> tuple[Any, Any, Any]:
+    """A block of activations, its squares and its cubes."""
+    return block, block.power(2), block.power(3)
+
+
+def permuted_labels(moments: tuple[Any, Any, Any], kind: Comparison, codes: np.ndarray) -> np.ndarray:
+    """One-sided p [features] of the sum of the donors' differences where labels are permuted within the donors; `moments` are `powers` of the block."""
     from scipy.special import ndtr
     from scipy.stats import pearson3
 
@@ -69,11 +74,12 @@ def permuted_labels(block: Any, kind: Comparison, codes: np.ndarray) -> np.ndarr
     inside = np.bincount(of[: kind.rows.size], minlength=donors.size).astype(float)[:, None]
     size = np.bincount(of, minlength=donors.size).astype(float)[:, None]
     outside = size - inside
-    member = sparse.csr_matrix((np.ones(pool.size), (of, pool)), shape=(donors.size, int(block.shape[0])))
-    first, second, third = ((member @ power).toarray() / size for power in (block, block.power(2), block.power(3)))
+    member = sparse.csr_matrix((np.ones(pool.size), (of, pool)), shape=(donors.size, int(moments[0].shape[0])))
+    first, second, third = ((member @ power).toarray() / size for power in moments)
     variance = np.maximum(second - first**2, 0)
     skewed = third - 3 * first * second + 2 * first**3
-    chosen = (member[:, kind.rows] @ block[kind.rows]).toarray()
+    of_type = sparse.csr_matrix((np.ones(kind.rows.size), (of[: kind.rows.size], kind.rows)), shape=member.shape)
+    chosen = (of_type @ moments[0]).toarray()
     total = (chosen / inside - (first * size - chosen) / outside).sum(axis=0)
     spread = (variance * size**2 / ((size - 1) * inside * outside)).sum(axis=0)
     lean = (skewed * size**3 * (outside - inside) / ((size - 1) * (size - 2) * inside**2 * outside**2)).sum(axis=0)

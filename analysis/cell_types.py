@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.cell_type_tests import Comparison, donor_differences, one_sided, permuted_labels, rank_test
+from analysis.cell_type_tests import Comparison, donor_differences, one_sided, permuted_labels, powers, rank_test
 from analysis.fdr import benjamini_hochberg
 from analysis.incidence import row_count
 from scircuit.records import arrow_schema, conform
@@ -248,10 +248,11 @@ def _test(
         at = slice(start, min(start + _CHUNK, features))
         block: Any = by_column[:, at]
         if by_donor:
+            moments = powers(block)
             for i, kind in enumerate(types):
                 change = donor_differences(block, kind, codes)
                 difference[i, at] = change.mean(axis=1)
-                p[i, at] = np.maximum(one_sided(change, sign_flip), permuted_labels(block, kind, codes))
+                p[i, at] = np.maximum(one_sided(change, sign_flip), permuted_labels(moments, kind, codes))
         else:
             rank_test(block, types, difference[:, at], p[:, at], few[:, at])
     return pd.DataFrame({

@@ -177,6 +177,8 @@ def _write(part: Part, config: ExportConfig) -> ExportResult:
 
         with atomic_path(out) as temporary:
             write_graphml(part, temporary)
+        if not config.query:
+            notes.append("a graph holds the nodes that have an edge; --format parquet writes all records of the run")
         return _result(part, config, (out.name,), notes)
     from queries.export_viewer import viewer_graph, viewer_json
 

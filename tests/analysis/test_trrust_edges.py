@@ -134,3 +134,18 @@ def test_size_of_an_exhaustive_map():
     result = trrust_agreement(edges, lists, shipped_trrust(), draws=200)
     assert time.perf_counter() - start < 120
     assert result.decided > 1000
+
+
+def test_p_is_that_of_exchanging_lists_within_classes_of_degree():
+    """Twelve sources of a factor that activates A and represses B; two targets on A support, two on B suppress: one in six exchanges agrees as well."""
+    regulons = Regulons("toy", "toy.tsv", "00", "", "", (Regulation("TF", "A", "Activation", ()), Regulation("TF", "B", "Repression", ())), 2)
+    sources, targets = [f"m/s/L01/F{i:04d}" for i in range(24)], [f"m/s/L02/F{i:04d}" for i in range(4)]
+    genes = {**{s: ["TF"] for s in sources}, **dict(zip(targets, (["A"], ["A"], ["B"], ["B"]), strict=True))}
+
+    def edges(many):
+        return pd.DataFrame([{"source": s, "target": t, "mean": -1.0 if i < 2 else 1.0} for i, t in enumerate(targets) for s in sources[: many[i]]])
+
+    like = trrust_agreement(edges((12, 12, 12, 12)), genes, regulons, draws=2000)
+    assert (like.decided, like.agree, like.share) == (48, 48, 1.0)
+    assert like.p == pytest.approx(1 / 6, abs=4 * np.sqrt(5 / 36 / 2000)) and like.decided_p == 1.0
+    assert trrust_agreement(edges((12, 12, 24, 24)), genes, regulons, draws=200).p == 1.0  # targets of other degrees exchange nothing
