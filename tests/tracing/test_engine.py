@@ -112,7 +112,8 @@ def test_gate_stores_small_p_and_legacy_edges_but_counts_all_live_tests():
 
 def test_edge_table_is_the_declared_kind_without_q(tracer):
     edges = tracer.run_unit(tracer.units[0]).edges
-    wanted = [n for n in arrow_schema("Feature-AFFECTS-Feature").names if n != "q"]
+    # q comes when all tests are known; consistency is what imported edges have in the place of counts
+    wanted = [n for n in arrow_schema("Feature-AFFECTS-Feature").names if n not in ("q", "consistency")]
     assert edges.column_names == wanted
 
 
@@ -125,7 +126,7 @@ def test_progress_reaches_the_end(tracer):
 
 def test_records_describe_what_fires(tracer):
     tables = tracer.records()
-    assert set(tables) == {"Model", "Dictionary", "Dictionary-OF-Model", "Feature", "Cohort"}
+    assert set(tables) == {"Model", "Dictionary", "Dictionary-OF-Model", "Feature", "Feature-OF-Dictionary", "Cohort"}
     features = tables["Feature"].to_pylist()
     assert {f["layer"] for f in features} == {SOURCE, *TARGETS}
     genes = sum(len(c.genes) for c in tracer.cells)
@@ -136,6 +137,8 @@ def test_records_describe_what_fires(tracer):
         assert f["firing_rate"] == pytest.approx(sum(int(x.sum()) for x in fires) / genes)
     assert sum(f["traced"] for f in features) == len(tracer.sources)
     assert tables["Dictionary-OF-Model"].num_rows == 4
+    assert tables["Feature-OF-Dictionary"].num_rows == len(features)
+    assert set(tables["Feature-OF-Dictionary"].column("target").to_pylist()) == set(tables["Dictionary"].column("id").to_pylist())
 
 
 def test_effect_equals_passthrough_when_blocks_do_nothing():
