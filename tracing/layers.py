@@ -22,11 +22,13 @@ def check_layers(adapter: Adapter, dictionaries: Mapping[int, Any], config: Trac
     Raises
     ------
     UserError
-        If not, or if no source layer is given.
+        If not, or if no source layer or no control is asked for.
     """
     have = ", ".join(str(t) for t in sorted(dictionaries)) or "none"
     if not config.source_layers:
         raise UserError("no source layer is given", "name one or more with --source-layers")
+    if config.control_features < 1:
+        raise UserError(f"control_features is {config.control_features}: no source would have a control, and edges without controls cannot be judged", "give --control-features 24, or fewer")
     for kind, layers in (("source", config.source_layers), ("target", config.target_layers)):
         for layer in layers:
             if layer not in dictionaries:

@@ -49,6 +49,7 @@ def test_wrong_layers(demo_inputs, tmp_path):
     refused(trace_with(demo_inputs, tmp_path, "--source-layers", "5"), "no dictionary lies after source layer 5")
     refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "2"), "do not lie after source layer 3")
     refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "9"), "target layer 9 has no dictionary")
+    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--control-features", "0"), "control_features is 0", "--control-features 24")
 
 
 def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path):
