@@ -227,7 +227,8 @@ class _Group:
                 self._pause()
         self._save()
         reports = self._write()
-        self.path.unlink(missing_ok=True)
+        for left in (self.path, *self.path.parent.glob(f".{self.path.name}.*.tmp")):  # what a killed process was writing
+            left.unlink(missing_ok=True)
         if not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
         return reports
