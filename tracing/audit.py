@@ -73,10 +73,10 @@ def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, furt
         Also two and four times the rows.
     """
     sample = audit_sample(tracer)
-    total, done, parts = _pairs(tracer, sample) * len(_contexts(tracer, further)), 0, []
+    total, done, parts = tracer.pairs_of(sample) * len(_contexts(tracer, further)), 0, []
     for features in parts_of(tracer, sample):
         parts.append(audit_part(tracer, features, rule, further, lambda now, _t, _e, before=done: progress(before + now, total, 0) if progress else None))
-        done += _pairs(tracer, features) * len(_contexts(tracer, further))
+        done += tracer.pairs_of(features) * len(_contexts(tracer, further))
     return agreements(tracer, parts)
 
 
@@ -91,7 +91,7 @@ def audit_sample(tracer: Tracer) -> np.ndarray:
 
 def audit_part(tracer: Tracer, features: np.ndarray, rule: Rule, further: bool = True, progress: Progress | None = None) -> dict[int, Found]:
     """Effects of some audited sources in each context; arguments as in `run_audit`."""
-    contexts, pairs = _contexts(tracer, further), _pairs(tracer, features)
+    contexts, pairs = _contexts(tracer, further), tracer.pairs_of(features)
     found = {}
     for i, context in enumerate(contexts):
 
@@ -116,10 +116,6 @@ def _contexts(tracer: Tracer, further: bool) -> list[int]:
     first = tracer.context or _FIRST
     steps = [first, 2 * first, 4 * first] if tracer.context == FROZEN else [2 * first, 4 * first]
     return [tracer.context, *(steps if further else ()), EXACT]
-
-
-def _pairs(tracer: Tracer, features: np.ndarray) -> int:
-    return int((tracer.ablation.counts[features] > 0).sum())
 
 
 def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> Found:

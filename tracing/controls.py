@@ -75,7 +75,7 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
     progress
         Called with (pairs done, pairs, edges of the controls).
     """
-    total = 4 * int((tracer.ablation.counts[np.concatenate(control_sample(tracer))] > 0).sum())
+    total = 4 * tracer.pairs_of(np.concatenate(control_sample(tracer)))
     parts, finished, edges = [], 0, 0
     for features in control_sample(tracer):
 
@@ -84,7 +84,7 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
                 progress(before + done, total, found)
 
         parts.append(control_part(tracer, features, rule, report))
-        finished += 4 * int((tracer.ablation.counts[features] > 0).sum())
+        finished += 4 * tracer.pairs_of(features)
         edges += sum(int(parts[-1].controls[name].calibrated.sum()) for name in DIRECTIONS)
     return control_result(tracer, parts, rule)
 
@@ -111,7 +111,7 @@ def control_result(tracer: Tracer, parts: Sequence[Part], rule: Rule) -> Control
 
 def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Progress | None = None) -> Part:
     """Every control for some sources of the sample; arguments as in `run_controls`."""
-    total = 4 * int((tracer.ablation.counts[features] > 0).sum())
+    total = 4 * tracer.pairs_of(features)
     own = _own(tracer, features)
     finished = 0
 

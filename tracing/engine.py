@@ -175,7 +175,11 @@ class Tracer:
     @cached_property
     def pairs(self) -> int:
         """(feature, cell) pairs of the whole run."""
-        return int((self.ablation.counts[self._sources] > 0).sum())
+        return self.pairs_of(self._sources)
+
+    def pairs_of(self, features: np.ndarray) -> int:
+        """(feature, cell) pairs of some sources."""
+        return int((self.ablation.counts[features] > 0).sum())
 
     @cached_property
     def summaries(self) -> dict[int, LayerSummary]:
@@ -238,7 +242,7 @@ class Tracer:
 
         if name not in self._units:
             raise ValueError(f"no work unit {name!r}; this run has {len(self._units)}: {', '.join(self.units[:3])} ...")
-        total = int((self.ablation.counts[self.features_of(name)] > 0).sum())
+        total = self.pairs_of(self.features_of(name))
         tables, p, null, pairs, edges = [], [], [], 0, 0
         for tile in self.tiles_of(name):
             before, so_far = pairs, edges
@@ -277,7 +281,7 @@ class Tracer:
             `tracing.context`; each source's own in this run when None.
         """
         features = np.asarray(features)
-        done = [0, int((self.ablation.counts[features] > 0).sum())]
+        done = [0, self.pairs_of(features)]
         if context is None:
             exact = np.isin(features, self.exact_sources)
             groups = [(EXACT, np.flatnonzero(exact)), (self.context, np.flatnonzero(~exact))]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ingest.importers.edge_table import CONSISTENCY, RULE, D, Edges
-from ingest.importers.edges_json import edges_of, layer_of
+from ingest.importers.edges_json import counted_effects, edges_of, layer_of
 from ingest.importers.nodes import Key
 from ingest.importers.reading import fields, items, number, whole
 from scircuit.settings import UserError
@@ -79,11 +79,7 @@ def _one(layer: int, index: int, data: Mapping[str, Any], name: str) -> tuple[St
     significant, largest = 0, 0
     cells = whole(data["n_cells_active"], f"{name}: n_cells_active") if "n_cells_active" in data else None
     for target_layer, effects in fields(data["downstream_edges"], (), f"{name}: downstream_edges").items():
-        effects = fields(effects, ("n_significant", "top_effects"), f"{name}, layer {target_layer}")
-        listed = items(effects["top_effects"], f"{name}: top_effects")
-        count = whole(effects["n_significant"], f"{name}: n_significant")
-        if count < len(listed):
-            raise UserError(f"{name} lists {len(listed)} effects in layer {target_layer} and counts {count}", "the file was changed: fetch it again")
+        _, listed, count = counted_effects(effects, target_layer, name)
         significant += count
         largest = max(largest, len(listed) if count > len(listed) else 0)
         for effect in listed:

@@ -75,15 +75,21 @@ def _rule(d: Any, consistency: Any) -> str:
     return RULE if (d, consistency) in ((0.5, 0.7), (None, None)) else RULE.replace("> 0.5", f"> {d}").replace("> 0.7", f"> {consistency}")
 
 
+def counted_effects(effects: Any, layer: str, where: str) -> tuple[Mapping[str, Any], list[Any], int]:
+    """A layer's effects of one source as they are given, those listed, and how many there were; refused where more are listed than counted."""
+    given = fields(effects, ("n_significant", "top_effects"), f"{where}, layer {layer}")
+    listed = items(given["top_effects"], f"{where}: top_effects")
+    counted = whole(given["n_significant"], f"{where}: n_significant")
+    if counted < len(listed):
+        raise UserError(f"{where} lists {len(listed)} effects in layer {layer} and counts {counted}", "the file was changed: fetch it again")
+    return given, listed, counted
+
+
 def _feature(rows: list[dict[str, float]], layer: int, index: int, given: Mapping[str, Any], name: str) -> tuple[dict[str, Any], int, int]:
     """Add the edges of one source; its properties, edges kept, and edges that there were."""
     where, kept, significant = f"{name}, feature {index}", 0, 0
     for target_layer, effects in fields(given["downstream_effects"], (), f"{where}: downstream_effects").items():
-        effects = fields(effects, ("n_significant", "top_effects"), f"{where}, layer {target_layer}")
-        listed = items(effects["top_effects"], f"{where}: top_effects")
-        stated = whole(effects["n_significant"], f"{where}: n_significant")
-        if stated < len(listed):
-            raise UserError(f"{where} lists {len(listed)} effects in layer {target_layer} and counts {stated}", "the file was changed: fetch it again")
+        effects, listed, stated = counted_effects(effects, target_layer, where)
         kept, significant = kept + len(listed), significant + stated
         for effect in listed:
             effect = fields(effect, _EFFECT, f"{where}: an effect")
