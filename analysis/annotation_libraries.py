@@ -10,7 +10,7 @@ import numpy as np
 from analysis.annotation_shown import Outcome
 from analysis.gene_names import GeneNames
 from analysis.incidence import KeptTerm
-from scircuit.records import arrow_schema, conform
+from scircuit.records import schema_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,14 +29,6 @@ class Closure(NamedTuple):
     def own(self) -> dict[str, set[str]]:
         """Genes that each term had in its file, upper case, by accession."""
         return {t.accession: {g.upper() for g in t.genes} for t in self.before.terms}
-
-
-def schema_table(kind: str, columns: Mapping[str, Any]) -> pa.Table:
-    """Table of a kind, in the declared types."""
-    import pyarrow as pa
-
-    schema = arrow_schema(kind, list(columns))
-    return conform(kind, pa.table({f.name: pa.array(columns[f.name], type=f.type) for f in schema}))
 
 
 def term_table(terms: Sequence[KeptTerm]) -> pa.Table:

@@ -18,7 +18,6 @@ from analysis.annotation_libraries import (
     hierarchy_tables,
     library_table,
     member_tables,
-    schema_table,
     term_table,
 )
 from analysis.annotation_shown import Outcome, Shown
@@ -32,6 +31,7 @@ from analysis.labels import choose
 from analysis.top_genes import TopGenes
 from analysis.trrust import mode_counts, tf_share
 from scircuit.address import parse
+from scircuit.records import schema_table
 
 if TYPE_CHECKING:
     import pandas as pd

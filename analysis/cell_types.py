@@ -29,7 +29,7 @@ from scipy import sparse
 from analysis.cell_type_tests import Comparison, donor_differences, one_sided, permuted_labels, powers, rank_test
 from analysis.fdr import benjamini_hochberg
 from analysis.incidence import row_count
-from scircuit.records import arrow_schema, conform
+from scircuit.records import schema_table
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
@@ -272,21 +272,14 @@ def _tables(
     for label in columns:
         nodes = [t for t in types if t.label == label]
         rows: Any = found[found["label"] == label]
-        tables[label] = _table(label, {"id": [t.id for t in nodes], "name": [t.id for t in nodes], "cells": [t.cells for t in nodes]})
-        tables[f"Feature-ACTIVE_IN-{label}"] = _table(f"Feature-ACTIVE_IN-{label}", {
+        tables[label] = schema_table(label, {"id": [t.id for t in nodes], "name": [t.id for t in nodes], "cells": [t.cells for t in nodes]})
+        tables[f"Feature-ACTIVE_IN-{label}"] = schema_table(f"Feature-ACTIVE_IN-{label}", {
             "source": [address(int(la), int(ix)) for la, ix in zip(rows["layer"], rows["index"], strict=True)], "target": rows["type"].tolist(),
             "run": [run] * len(rows), "p": rows["p"].tolist(), "q": rows["q"].tolist(), "cells": rows["cells"].tolist(),
             "donors": rows["donors"].tolist(), "difference": rows["difference"].tolist(),
             "test": rows["test"].tolist(), "origin": ["own"] * len(rows),
         })  # fmt: skip
     return tables
-
-
-def _table(kind: str, columns: Mapping[str, Any]) -> pa.Table:
-    import pyarrow as pa
-
-    schema = arrow_schema(kind, list(columns))
-    return conform(kind, pa.table({f.name: pa.array(columns[f.name], type=f.type) for f in schema}))
 
 
 def _sentences(frame: pd.DataFrame, found: pd.DataFrame, types: list[Comparison], donor: str, q: float) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ relationship tables hold ``source`` and ``target`` (keys of the end nodes) and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -417,6 +417,14 @@ def arrow_schema(kind: str, columns: Iterable[str] | None = None) -> pa.Schema:
     fields = [pa.field(k, pa.string(), nullable=False) for k in keys]
     fields += [pa.field(p.name, types[p.type]) for p in declared.values() if p.name in wanted]
     return pa.schema(fields, metadata={"scircuit.kind": kind, "scircuit.schema": str(SCHEMA_VERSION)})
+
+
+def schema_table(kind: str, columns: Mapping[str, Any]) -> pa.Table:
+    """Table of a kind from its columns, in the declared types; errors as `conform`."""
+    import pyarrow as pa
+
+    schema = arrow_schema(kind, list(columns))
+    return conform(kind, pa.table({f.name: pa.array(columns[f.name], type=f.type) for f in schema}))
 
 
 def conform(kind: str, table: pa.Table) -> pa.Table:

@@ -25,6 +25,7 @@ from ingest.importers.atlas_known import Atlas, recognise
 from ingest.importers.atlas_words import notes, sentences
 from ingest.importers.source import Source, Tables
 from scircuit.address import Address
+from scircuit.records import schema_table
 from scircuit.settings import ImportAtlasConfig, UserError
 
 if TYPE_CHECKING:
@@ -145,11 +146,11 @@ def _layer_tables(atlas: Atlas, found: whole.Global, one: per_layer.Layer, genes
         return str(Address(atlas.model, atlas.dictionary, one.layer, index))
 
     member = "Feature-MEMBER_OF-Module"
-    result[member] = nodes.table(member, {"source": [address(f) for g in groups for f in g.features], "target": [g.id for g in groups for _ in g.features]})
+    result[member] = schema_table(member, {"source": [address(f) for g in groups for f in g.features], "target": [g.id for g in groups for _ in g.features]})
     if one.layer == found.patched and found.responses:
         fired = [None if one.fire_count is None else int(one.fire_count[r.index]) for r in found.responses]
         kind = "Feature-RESPONDS_TO-Perturbation"
-        result[kind] = nodes.table(kind, {
+        result[kind] = schema_table(kind, {
             "source": [address(r.index) for r in found.responses], "target": [f"knockdown {r.symbol}" for r in found.responses],
             "effect": [r.effect for r in found.responses], "control_firings": fired, "degenerate": [None if n is None else n < whole.MIN_CONTROL_FIRINGS for n in fired],
         })  # fmt: skip

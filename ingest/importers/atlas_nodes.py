@@ -13,7 +13,7 @@ from ingest.importers import atlas_terms as terms
 from ingest.importers.atlas_global import MODULE_METHOD, Global, Group
 from ingest.importers.atlas_known import Atlas
 from scircuit.address import Address
-from scircuit.records import arrow_schema
+from scircuit.records import schema_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,18 +65,10 @@ class Genes:
     def table(self) -> pa.Table:
         """The ``Gene`` nodes."""
         symbols = list(self._nodes.values())
-        return table("Gene", {"id": list(self._nodes), "name": symbols, "symbol": symbols})
+        return schema_table("Gene", {"id": list(self._nodes), "name": symbols, "symbol": symbols})
 
     def __len__(self) -> int:
         return len(self._nodes)
-
-
-def table(kind: str, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """Table of the declared types."""
-    import pyarrow as pa
-
-    schema = arrow_schema(kind, [c for c in columns if c not in ("id", "source", "target")])
-    return pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
 
 
 def model_tables(atlas: Atlas, layers: Sequence[int], found: Global, missing: Mapping[int, Sequence[str]]) -> dict[str, pa.Table]:
@@ -97,9 +89,9 @@ def model_tables(atlas: Atlas, layers: Sequence[int], found: Global, missing: Ma
         "published_annotated": [found.layers.get(layer, {}).get("annotated") for layer in layers], "summary": summaries,
     }  # fmt: skip
     return {
-        "Model": table("Model", model), "Dictionary": table("Dictionary", dictionaries),
-        "Dictionary-OF-Model": table("Dictionary-OF-Model", {"source": ids, "target": [atlas.model] * of}),
-        "Dictionary-NEXT-Dictionary": table("Dictionary-NEXT-Dictionary", {"source": ids[:-1], "target": ids[1:]}),
+        "Model": schema_table("Model", model), "Dictionary": schema_table("Dictionary", dictionaries),
+        "Dictionary-OF-Model": schema_table("Dictionary-OF-Model", {"source": ids, "target": [atlas.model] * of}),
+        "Dictionary-NEXT-Dictionary": schema_table("Dictionary-NEXT-Dictionary", {"source": ids[:-1], "target": ids[1:]}),
     }  # fmt: skip
 
 
@@ -117,19 +109,19 @@ def term_tables(named: Sequence[terms.Term], library: terms.Library, genes: Gene
     count = len(libraries)
     release = "reconstructed from published odds ratios: complete in size, members as far as they occurred in an overlap" if library.file else "not stated"
     return {
-        "Term": table("Term", nodes),
-        "Gene-MEMBER_OF-Term": table("Gene-MEMBER_OF-Term", {"source": source, "target": target, "origin": ["reconstructed"] * len(source)}),
-        "GeneSetLibrary": table("GeneSetLibrary", {
+        "Term": schema_table("Term", nodes),
+        "Gene-MEMBER_OF-Term": schema_table("Gene-MEMBER_OF-Term", {"source": source, "target": target, "origin": ["reconstructed"] * len(source)}),
+        "GeneSetLibrary": schema_table("GeneSetLibrary", {
             "id": list(libraries.values()), "name": list(libraries), "file": [library.file or None] * count, "sha256": [library.sha256 or None] * count,
             "release": [release] * count, "licence": ["not stated"] * count, "terms": [sum(t.library == name for t in of) for name in libraries],
         }),
-        "Term-MEMBER_OF-GeneSetLibrary": table("Term-MEMBER_OF-GeneSetLibrary", {"source": [t.id for t in kept], "target": [libraries[t.library] for t in kept]}),
+        "Term-MEMBER_OF-GeneSetLibrary": schema_table("Term-MEMBER_OF-GeneSetLibrary", {"source": [t.id for t in kept], "target": [libraries[t.library] for t in kept]}),
     }, list(libraries.values())  # fmt: skip
 
 
 def group_table(groups: Sequence[Group]) -> pa.Table:
     """Modules, and clusters of features without annotation."""
-    return table("Module", {
+    return schema_table("Module", {
         "id": [g.id for g in groups],
         "name": [f"L{g.layer:02d} {'module' if g.method == MODULE_METHOD else 'cluster'} {g.index}" + (f" {terms.caption(terms.short_label(g.top_terms[0]))}" if g.top_terms else "") for g in groups],
         "layer": [g.layer for g in groups], "size": [len(g.features) for g in groups], "method": [g.method for g in groups], "index": [g.index for g in groups],
@@ -142,8 +134,8 @@ def named_tables(cell_types: Mapping[str, int | None], tissues: Iterable[str]) -
     """Cell types with their cells, where stated, and tissues."""
     names, places = sorted(cell_types), sorted(tissues)
     return {
-        "CellType": table("CellType", {"id": names, "name": names, "cells": [cell_types[n] for n in names]}),
-        "Tissue": table("Tissue", {"id": places, "name": places}),
+        "CellType": schema_table("CellType", {"id": names, "name": names, "cells": [cell_types[n] for n in names]}),
+        "Tissue": schema_table("Tissue", {"id": places, "name": places}),
     }
 
 
@@ -152,13 +144,13 @@ def perturbation_table(found: Global, genes: Mapping[str, str]) -> pa.Table:
     rows = found.targets
     columns: dict[str, Sequence[Any]] = {key: [row[key] for row in rows] for key in ("symbol", "is_tf", "regulated", "responding", "specific", "top_features")}
     names = [f"knockdown {s}" for s in columns["symbol"]]
-    return table("Perturbation", {"id": names, "name": names, "gene": [genes.get(s, f"symbol:{s}") for s in columns["symbol"]], **columns})
+    return schema_table("Perturbation", {"id": names, "name": names, "gene": [genes.get(s, f"symbol:{s}") for s in columns["symbol"]], **columns})
 
 
 def link_table(atlas: Atlas, found: Global) -> pa.Table:
     """Links between layers, the lower layer first."""
     links = found.links
     ends = [[str(Address(atlas.model, atlas.dictionary, *end)) for end in side] for side in ([x.source for x in links], [x.target for x in links])]
-    return table("Feature-CO_OCCURS-Feature", {
+    return schema_table("Feature-CO_OCCURS-Feature", {
         "source": ends[0], "target": ends[1], "pmi": [x.pmi for x in links], "rank": [x.rank for x in links], "method": [atlas.links] * len(links),
     })  # fmt: skip
