@@ -14,6 +14,7 @@ dictionary is there already is not trained again.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -112,7 +113,7 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
                     progress(number * each + done, len(groups) * each, note)
 
             todo = tuple(layer for layer in group if layer not in reports)
-            path = Path(config.out) / ".training" / f"{_hash([job.id, group])}.safetensors"
+            path = Path(config.out) / ".training" / _hash([job.id, group]) / "checkpoint.safetensors"
             reports |= {report.layer: report for report in _Group(job, todo, path, stop, say).train()}
     ordered = [reports[layer] for layer in job.layers]
     write_json(Path(config.out) / "metrics.json", {
@@ -227,10 +228,10 @@ class _Group:
                 self._pause()
         self._save()
         reports = self._write()
-        for left in (self.path, *self.path.parent.glob(f".{self.path.name}.*.tmp")):  # what a killed process was writing
-            left.unlink(missing_ok=True)
-        if not any(self.path.parent.iterdir()):
-            self.path.parent.rmdir()
+        own, shared = self.path.parent, self.path.parent.parent
+        shutil.rmtree(own)  # with whatever a killed process was writing, under names that the safetensors library chooses
+        if not any(shared.iterdir()):
+            shared.rmdir()
         return reports
 
     def _survey(self) -> None:

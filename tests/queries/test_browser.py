@@ -155,13 +155,17 @@ def test_a_saved_table_query_shows_rows(page, study, tmp_path):
 
 
 def test_reopening_keeps_what_the_user_deleted(page):
-    deleted = page.evaluate("""() => {
+    # Deleted before the page's own scripts run: the Browser writes its saved queries from memory whenever anything changes.
+    page.context.add_init_script("""
         const saved = JSON.parse(localStorage.getItem('neo4j.documents'));
         const kept = saved.filter(d => d.id !== 'scircuit-contents');
         localStorage.setItem('neo4j.documents', JSON.stringify(kept));
-        return saved.length - kept.length;
-    }""")
-    assert deleted == 1
+        window.deletedByTest = saved.length - kept.length;
+    """)
     page.reload()
     page.wait_for_selector("[data-testid=navigationFavorites]")
+    assert page.evaluate("window.deletedByTest") == 1
     assert "scircuit-contents" not in page.evaluate("localStorage.getItem('neo4j.documents')")
+    page.reload()
+    page.wait_for_selector("[data-testid=navigationFavorites]")
+    assert page.evaluate("window.deletedByTest") == 0, "the Browser's own copy lacks it too"

@@ -38,14 +38,15 @@ def undisturbed(command, tmp_path_factory):
 def test_a_stopped_training_is_resumed_by_the_same_command(command, undisturbed, tmp_path, number, code):
     process = subprocess.Popen([*command, "--out", tmp_path / "out"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None and not list(tmp_path.glob("out/.training/*.safetensors")):
+    while time.monotonic() < deadline and process.poll() is None and not list(tmp_path.glob("out/.training/*/checkpoint.safetensors")):
         time.sleep(0.01)
     os.kill(process.pid, number)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == code and "Traceback" not in message, message
-    assert list(tmp_path.glob("out/.training/*.safetensors")) and not list(tmp_path.glob("out/layer*"))
-    [saved] = tmp_path.glob("out/.training/[!.]*.safetensors")
-    saved.with_name(f".{saved.name}.abcd1234.tmp").write_bytes(b"half")  # as a process killed while it saves leaves it
+    assert list(tmp_path.glob("out/.training/*/checkpoint.safetensors")) and not list(tmp_path.glob("out/layer*"))
+    [saved] = tmp_path.glob("out/.training/*/checkpoint.safetensors")
+    for name in (".checkpoint.safetensors.abcd1234.tmp", ".tmpAbC123"):  # as a process killed while it saves leaves them
+        (saved.parent / name).write_bytes(b"half")
     text, weights = trained(command, tmp_path)
     assert weights == undisturbed[1] and list(weights) == [1]
     assert text == undisturbed[0].replace(str(undisturbed[0].split()[2].rstrip(",")), str(tmp_path / "out"))
