@@ -57,6 +57,8 @@ def read_table(source: GeneFile, path: Path | str, *, name: str, release: str, l
     lines = source.lines
     top = lines[0].lstrip("#").strip()
     delimiter = "\t" if "\t" in top else "," if "," in top else " "
+    if delimiter == " " and re.match(r"[^\s;]+;[^\s;]+;", top):  # not read: PubMed ids are joined by semicolons too
+        raise UserError(f"{path} separates its columns by semicolons, as spreadsheets do in some countries; the first line is {top[:70]!r}", "save it with tabs between columns")
     cells = _split(lines[0].lstrip("#"), delimiter)
     header = [re.sub(r"[ .]+", "_", cell.lower()) for cell in cells]
     given: dict[str, Any] = {"name": name, "release": release, "licence": licence}

@@ -69,15 +69,27 @@ class TrrustAgreement:
     seed: int
 
     @property
-    def sentence(self) -> str:
-        """One line for a reader."""
+    def claim(self) -> str:
+        """What was found."""
         if self.decided < _LEAST:
             return f"{self.decided} of {self.edges:,} edges join a transcription factor's feature to one of its targets' in TRRUST: too few to say whether signs agree"
-        verdict = "more than chance gives" if self.p <= 0.05 else "no more than chance gives"
         return (
             f"{100 * self.share:.1f} % of the {self.decided:,} edges (of {self.edges:,}) that join a transcription factor's feature to one of its targets' have the sign that "
-            f"TRRUST states, {verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f} % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+            "TRRUST states"
         )
+
+    @property
+    def control(self) -> str:
+        """What it was held against; empty with too few decided edges."""
+        if self.decided < _LEAST:
+            return ""
+        verdict = "more than chance gives" if self.p <= 0.05 else "no more than chance gives"
+        return f"{verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f} % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+
+    @property
+    def sentence(self) -> str:
+        """Both in one line for a reader."""
+        return f"{self.claim}, {self.control}" if self.control else self.claim
 
     def findings(self) -> dict[str, Any]:
         """Numbers for the manifest."""

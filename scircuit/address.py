@@ -13,6 +13,7 @@ from typing import NamedTuple
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LAYER = re.compile(r"L(\d{2,3})")
 _INDEX = re.compile(r"F(\d{4,7})")
+_LOOSE = re.compile(r"[Ll]?(\d{1,3})/[Ff]?(\d{1,7})")  # what people type; only used to say what they meant
 
 
 class Address(NamedTuple):
@@ -75,7 +76,9 @@ def parse(text: str) -> Address:
     layer_match, index_match = _LAYER.fullmatch(layer), _INDEX.fullmatch(index)
     if layer_match is None or index_match is None:
         wrong = layer if layer_match is None else index
-        raise ValueError(f"address {text!r}: {wrong!r} is not well formed; expected {expected}")
+        loose = _LOOSE.fullmatch(f"{layer}/{index}")
+        meant = Address(model, dictionary, int(loose[1]), int(loose[2])) if loose else expected
+        raise ValueError(f"address {text!r}: {wrong!r} is not well formed; expected {meant}")
     address = Address(model, dictionary, int(layer_match[1]), int(index_match[1]))
     if str(address) != text:
         raise ValueError(f"address {text!r} is not in its one printed form; expected {address}")

@@ -23,6 +23,7 @@ from torch.nn import functional
 from tracing.turned import Turned, rebuilt
 
 MASKED_SHARE = 0.15
+LEAST_CELLS = 4  # for a standard error
 
 
 class Recovered:
@@ -71,6 +72,17 @@ class Recovered:
     def null_share(self) -> float:
         """Loss recovered by the null."""
         return (self.ablated - float(self.losses[2].mean())) / (self.ablated - self.clean)
+
+    def margin(self, least: float) -> tuple[float, float]:
+        """How far the loss lies below the most that is allowed, and the standard error of that; in nats a masked gene.
+
+        A dictionary must gain the share `least` of what its null leaves, CE_dictionary <= CE_null - least (CE_null - CE_clean), with the mean
+        state for the null where that is better. The cell is the unit, since the genes of a cell are lost together; below `LEAST_CELLS` the
+        error is infinite.
+        """
+        other = 2 if self.losses[2].mean() < self.losses[3].mean() else 3
+        spare = torch.stack([(part[other] - least * (part[other] - part[0]) - part[1]).mean() for part in self._parts])
+        return float(spare.mean()), float(spare.std()) / self.cells**0.5 if self.cells >= LEAST_CELLS else float("inf")
 
     @property
     def measurable(self) -> bool:

@@ -1,4 +1,4 @@
-"""The findings in ten lines: each a claim with its numbers and, apart from it, the control that could have refuted it."""
+"""The findings, a line each: a claim with its numbers and, apart from it, the control that could have refuted it."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Finding(NamedTuple):
 
 
 def findings(parts: ReportInput) -> tuple[Finding, ...]:
-    """Ten findings of a trace, in the order of the page, and one for each imported atlas; a step that was not run says so."""
+    """The findings of a trace, in the order of the page, and one for each imported atlas; a step that was not run says so."""
     atlases = tuple(_atlas(a) for a in parts.atlases)
     if not parts.trace:
         return atlases
     return (
         _model(parts), _edges(parts), _zero(parts), _replication(parts), _tail(parts), _rate(parts), _annotation(parts), _bias(parts),
-        _ablation(parts), _steering(parts), *atlases,
+        *_trrust(parts), _ablation(parts), _steering(parts), *atlases,
     )  # fmt: skip
 
 
@@ -179,6 +179,11 @@ def _bias(parts: ReportInput) -> Finding:
     logistic = bias.logistic
     adjusted = f"adjusted slope {logistic.slope:+.2f}, p = {p_value(logistic.p)}" if not logistic.problem else f"no adjusted slope: {logistic.problem}"
     return Finding("bias", claim, f"features of like firing rate: {percent(m.null_mean, 0)} (p = {p_value(m.p)}); {adjusted}")
+
+
+def _trrust(parts: ReportInput) -> tuple[Finding, ...]:
+    found = parts.analysis.trrust if parts.analysis is not None else None
+    return (Finding("signs", found.claim, f"gene lists exchanged among features of like degree: {found.control}" if found.control else "no share is stated"),) if found else ()
 
 
 def rows_of(frame: Any, verb: str) -> Any:

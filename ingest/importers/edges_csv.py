@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ENDS = {"src_layer": "source_layer", "src_feature": "source", "tgt_layer": "target_layer", "tgt_feature": "target"}
 _OTHER_NAMES = {"source_layer": "src_layer", "source_feature": "src_feature", "target_layer": "tgt_layer", "target_feature": "tgt_feature"}
 _COUNTS = ("n_pos", "n_neg", "n_zero")
+_ROW = "row of the file, from 1"  # kept through filters, for messages
 _SIGNS = {"1": 1, "+1": 1, "+": 1, "1.0": 1, "positive": 1, "pos": 1, "excitatory": 1, "-1": -1, "-": -1, "-1.0": -1, "negative": -1, "neg": -1, "inhibitory": -1}
 
 
@@ -94,10 +95,11 @@ def _table(path: Path, raw: bytes) -> tuple[pa.Table, list[str]]:
             notes.append("decimal commas were read as points")
         except pa.ArrowInvalid:
             raise UserError(f"{path.name} cannot be read as a table of numbers: {str(error).splitlines()[0][:200]}", "look at the row and mend or fetch the file again") from error
+    table = table.append_column(_ROW, pa.array(range(1, len(table) + 1)))
     wanted = [*_ENDS, "cohens_d", "consistency"]
     missing = [c for c in wanted if c not in table.column_names]
     if missing:
-        raise UserError(f"{path.name} lacks the column {', '.join(missing)}; it has {', '.join(table.column_names)}", f"the columns needed are {', '.join(wanted)}")
+        raise UserError(f"{path.name} lacks the column {', '.join(missing)}; it has {', '.join(table.column_names[:-1])}", f"the columns needed are {', '.join(wanted)}")
     return table, notes
 
 
@@ -118,10 +120,10 @@ def _one_condition(table: pa.Table, condition: str, name: str) -> pa.Table:
 
 def _numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
     found = table.column(name).to_numpy().astype(float)
-    if np.isinf(found).any():
-        raise UserError(f"{where}: {name} is infinite in {int(np.isinf(found).sum()):,} rows", "export the file again")
-    if np.isnan(found).any():
-        raise UserError(f"{where}: {name} is empty or no number in {int(np.isnan(found).sum()):,} of {len(found):,} rows", "leave these rows out, or export the file again")
+    for bad, what, fix in ((np.isinf(found), "infinite", ""), (np.isnan(found), "empty or no number", "leave these rows out, or ")):
+        if bad.any():
+            first = table.column(_ROW)[int(bad.argmax())].as_py()
+            raise UserError(f"{where}: {name} is {what} in {int(bad.sum()):,} of {len(found):,} rows, first in row {first:,} below the header", f"{fix}export the file again")
     return found
 
 

@@ -85,7 +85,7 @@ def _absent(root: Path, single: Mapping[str, Path], triplets: list[Path], steere
         notes.append(f"exhaustive_tracing holds {len(traces)} traced features: their edges come with scircuit import edges {root / 'exhaustive_tracing'}")
     unread = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and p not in {*used, *traces} and not p.name.startswith("."))
     if unread:
-        notes.append(f"{len(unread)} other files were not read: {', '.join(unread[:3])}{' ...' if len(unread) > 3 else ''}")
+        notes.append(f"{len(unread)} other file{' was' if len(unread) == 1 else 's were'} not read: {', '.join(unread[:3])}{' ...' if len(unread) > 3 else ''}")
     return notes
 
 

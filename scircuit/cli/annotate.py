@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.console import Progress, say
+from scircuit.cli.console import Progress, duration, say
 from scircuit.cli.models import inputs_of_run
 from scircuit.cli.options import build, plain
 from scircuit.cli.parents import imported_run, trace_run
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from analysis.annotation_libraries import Closure
     from analysis.genesets import GeneSetLibrary
     from analysis.regulons import Regulons
+
+
+GSEAPY_SECONDS = 1.1e-5  # a list and term; bench/enrichment.py
 
 
 def parent_run(study: Study, run: str) -> Manifest:
@@ -160,10 +163,20 @@ def _replaced(study: Study, parent: Manifest, run: str) -> list[str]:
     return [f"labels on the features are those of this run now; what {', '.join(older)} found stays in the graph with its run, and can be asked for by it"]
 
 
-def announce(libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool) -> None:
-    """Say what is about to be tested."""
-    if not quiet:
-        say(f"  testing {sum(len(x.terms) for x in libraries):,} terms with {config.null_draws} matched null lists per feature")
+def feature_count(lists: pd.DataFrame) -> int:
+    """Features of a table of gene lists in rows of (layer, index, gene)."""
+    return len(lists[["layer", "index"]].drop_duplicates())
+
+
+def announce(features: int, libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool) -> None:
+    """Say what is about to be tested, and what the slow reference will cost."""
+    if quiet:
+        return
+    terms = sum(len(x.terms) for x in libraries)
+    say(f"  testing {terms:,} terms with {config.null_draws} matched null lists per feature")
+    if config.engine == "gseapy":
+        seconds = GSEAPY_SECONDS * features * terms
+        say(f"  engine gseapy needs about {duration(seconds)} for {features:,} lists; --engine exact (the default) gives the same p in seconds")
 
 
 def _obs(parent: Manifest) -> pd.DataFrame:
@@ -223,7 +236,7 @@ def _annotate(
     traced, inputs = inputs_of_run(parent, all_cells=True)
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)
     catalogue = build_catalogue(inputs.adapter, inputs.dictionaries, inputs.cohort, by_cell=bool(config.cell_types or config.tissues), progress=lambda done, _total: progress.update(done))
-    announce([*libraries, *([regulons.library()] if regulons else [])], config, quiet)
+    announce(feature_count(catalogue.table.to_pandas()), [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
     vocabulary = inputs.adapter.vocabulary
 
     def address(layer: int, index: int) -> str:

@@ -67,14 +67,15 @@ class Progress:
         self._shown = now
         elapsed = now - self.started
         rate = done / elapsed if elapsed > 0 else 0.0
-        left = (self.total - done) / rate if rate > 0 else 0.0
+        left = (self.total - done) / rate if rate > 0 and elapsed > 2.0 else 0.0  # the first moments hold start-up
         if self.unit:
             parts = [f"{self.label}: {done:,.0f}/{self.total:,.0f} {self.unit}", f"{rate:,.1f} {self.unit}/s"]
         else:
             parts = [f"{self.label}: {done / self.total:.0%}"]
         if note:
             parts.append(note)
-        parts.append(f"took {duration(elapsed)}" if last else f"{duration(left)} left")
+        if last or left:
+            parts.append(f"took {duration(elapsed)}" if last else f"{duration(left)} left")
         line = "  " + " · ".join(parts)
         if terminal:
             sys.stderr.write("\r" + line.ljust(self._width) + ("\n" if last else ""))

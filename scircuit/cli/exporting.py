@@ -91,10 +91,11 @@ def export(config: ExportConfig | None = None, study: Path | str = DEFAULT_STUDY
         from queries.export import to_igraph, to_networkx
 
         return to_networkx(part) if wanted == "networkx" else to_igraph(part)
+    viewer = _viewer(part, config)  # refused before anything is announced
     if not quiet:
         say(f"  writing {part.node_count:,} nodes and {part.edge_count:,} edges")
     with _writable(config.out):
-        return _write(part, config)
+        return _write(part, config, viewer)
 
 
 def _check(config: ExportConfig) -> None:
@@ -157,7 +158,16 @@ def _check_place(config: ExportConfig) -> None:
                 raise UserError(f"{out} exists and is not an export of scircuit", "give another --out, or delete it")
 
 
-def _write(part: Part, config: ExportConfig) -> ExportResult:
+def _viewer(part: Part, config: ExportConfig) -> tuple[dict[str, Any], list[str]] | None:
+    """The graph as a circuit viewer takes it, with notes; None for the formats that are no viewer's."""
+    if config.format in FOLDERS or config.format == "graphml":
+        return None
+    from queries.export_viewer import viewer_graph
+
+    return viewer_graph(part, config.out.stem, neuronpedia=config.format == "neuronpedia", version=__version__)
+
+
+def _write(part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[str]] | None) -> ExportResult:
     out, notes = config.out, []
     if config.format in FOLDERS:
         from queries.export_tables import write_biocypher, write_parquet
@@ -172,7 +182,7 @@ def _write(part: Part, config: ExportConfig) -> ExportResult:
             listing = {"written_by": f"scircuit {__version__}", "format": config.format, "source": part.name, "counts": dict(part.counts), "files": files, **part.info}
             write_json(folder / LISTING, listing)
         return _result(part, config, tuple(files), notes)
-    if config.format == "graphml":
+    if viewer is None:
         from queries.export_graphml import write_graphml
 
         with atomic_path(out) as temporary:
@@ -180,9 +190,9 @@ def _write(part: Part, config: ExportConfig) -> ExportResult:
         if not config.query:
             notes.append("a graph holds the nodes that have an edge; --format parquet writes all records of the run")
         return _result(part, config, (out.name,), notes)
-    from queries.export_viewer import viewer_graph, viewer_json
+    from queries.export_viewer import viewer_json
 
-    graph, notes = viewer_graph(part, out.stem, neuronpedia=config.format == "neuronpedia", version=__version__)
+    graph, notes = viewer
     with atomic_path(out) as temporary:
         temporary.write_text(viewer_json(graph), encoding="utf-8")
     return ExportResult(out, config.format, part.name, len(graph["nodes"]), len(graph["links"]), {}, (out.name,), tuple(notes))

@@ -232,7 +232,7 @@ def _sentences(findings: Mapping[str, Any], families: tuple[Family, ...], config
         chance = f"; random lists give {f.null_pairs:,.0f} at the same p" if f.passing else ""
         said.append(f"{f.passing:,} of {f.pairs:,} pairs compared {where} pass at q <= {config.q:g}{chance}.")
     kept = findings["pairs_stored"]
-    said.append(f"{kept:,} pairs are stored: at most {config.best} partners of a feature in each other layer.")
+    said.append(f"{kept:,} pairs are stored: at most {config.best} partner{'s' * (config.best != 1)} of a feature in each other layer.")
     if findings["left_out"]:
         said.append(f"{findings['left_out']:,} features with fewer than 3 genes were not compared.")
     return said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 
 from scircuit.cli.command import study_option
 from scircuit.cli.database import connect
+from scircuit.cli.tables import render
 from scircuit.settings import DEFAULT_STUDY, UserError
 
 if TYPE_CHECKING:
@@ -79,36 +79,3 @@ def pair(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except json.JSONDecodeError:
         return key, value
-
-
-def render(frame: pd.DataFrame, shape: str) -> str:
-    """Frame as a table for people, or as CSV or JSON for programs."""
-    if shape == "csv":
-        return frame.to_csv(index=False).rstrip("\n")
-    if shape == "json":
-        return json.dumps(json.loads(frame.to_json(orient="records") or "[]"))
-    if frame.empty:
-        return "(no rows)"
-    from io import StringIO
-
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in frame.columns:
-        numeric = frame[column].dtype.kind in "if"
-        table.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_cell(v) for v in row))
-    out = StringIO()
-    width = None if sys.stdout.isatty() else 200
-    Console(file=out, width=width or Console().width, force_terminal=sys.stdout.isatty()).print(table)
-    return out.getvalue().rstrip("\n")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
-    return "" if value is None else str(value)

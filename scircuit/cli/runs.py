@@ -12,7 +12,7 @@ import click
 from scircuit.cli.command import study_option
 from scircuit.cli.console import duration
 from scircuit.cli.database import connect
-from scircuit.cli.query import render
+from scircuit.cli.tables import render
 from scircuit.run import Manifest, Study
 from scircuit.settings import DEFAULT_STUDY, UserError
 

@@ -140,6 +140,7 @@ MOUSE = ["Lypla1", "Tcea1", "Atp6v1h", "Rb1cc1"]
     ("tf,target,mode\nAR,MYC,1\nAR,KLK3,maybe\n", "line 3"), ("tf,target,mode\nAR,,1\n", "line 2"), ("source,target,weight\nAR\n", "line 2.*1 of 3"),
     (b"PK\x03\x04xxxx", "spreadsheet"), (b"\x89HDF\r\n\x1a\n", "HDF5"), (bytes(range(128, 256)), "UTF-8"), (b"A\t\tB\x00C\n", "control"),
     (b"\xff\xfeA", "UTF-16"), (gzip.compress(b"A\t\tB\n" * 500)[:40], "damaged gzip"), (gzip.compress(b"PK\x03\x04"), "spreadsheet"),
+    ("TF;gene_symbol;interaction;position\nAATF;BAX;Repression;22909821\n", "semicolons(.|\\n)*tabs"),
     ("Some prose about gene sets, with commas.\nAnd more.\n", "none of them"),
 ])  # fmt: skip
 def test_wrong_files_get_one_clear_message(tmp_path, content, message):
@@ -147,6 +148,12 @@ def test_wrong_files_get_one_clear_message(tmp_path, content, message):
         read_library(write(tmp_path, content))
     assert "x.txt" in str(caught.value)
     assert caught.value.fix
+
+
+def test_papers_joined_by_semicolons_are_no_columns(tmp_path):
+    text = "AATF BAX Repression 1;2;3;4;5\nAATF MYC Activation 6;7\n"
+    for delimiter in (" ", ","):
+        assert read_library(write(tmp_path, text.replace(" ", delimiter))).pairs[0].pmids == ("1", "2", "3", "4", "5")
 
 
 def test_a_folder_and_an_absent_file_are_refused(tmp_path):

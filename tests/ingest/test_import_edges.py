@@ -188,6 +188,17 @@ def test_csv_with_a_mark_semicolons_and_decimal_commas(tmp_path, pairs):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("value", "what"), [("", "empty or no number"), ("nan", "empty or no number"), ("inf", "infinite")])
+def test_a_number_that_is_none_is_found_by_its_row(tmp_path, pairs, value, what):
+    head, *rows = files.csv_text(pairs, False).splitlines()
+    cells = rows[2].split(",")
+    cells[head.split(",").index("cohens_d")] = value
+    rows[2] = ",".join(cells)
+    (tmp_path / "e.csv").write_text("\n".join([head, *rows]) + "\n")
+    with pytest.raises(UserError, match=f"cohens_d is {what} in 1 of {len(rows)} rows, first in row 3 below the header"):
+        load(tmp_path / "e.csv")
+
+
 def test_a_csv_cut_to_its_strongest_says_so(tmp_path):
     rows = [f"5,{f},6,{t},0.9,0.8,1" for f in range(4) for t in range(20)] + ["5,9,6,1,0.9,0.8,1"]
     (tmp_path / "e.csv").write_text("\n".join(["src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency,sign", *rows]) + "\n")

@@ -15,6 +15,8 @@ def test_printed_form_is_read_back():
     ("text", "names"),
     [
         ("m/d/L5/F0898", "'L5'"),
+        ("m/d/L5/F898", "expected m/d/L05/F0898"),
+        ("m/d/5/898", "expected m/d/L05/F0898"),
         ("m/d/L05/F898", "'F898'"),
         ("m/d/L05", "3 parts"),
         ("M/d/L05/F0898", "'M'"),
