@@ -153,7 +153,8 @@ AFFECTS_PROPERTIES: tuple[Property, ...] = (
     _p("q", "float", "Benjamini-Hochberg over all live tests of the run, never below what the skewness of its effects gives", "probability"),
     _p("passthrough", "float", "mean effect when the edit is re-encoded without any block computing", "dictionary units"),
     _p("positions", "int", "active positions of the source, summed over cells", "positions"),
-    _p("halves", "int", "halves of the cells (0, 1, 2) in which the edge has the same sign and p <= 0.05"),
+    _p("halves", "int", "halves of the cells (0, 1, 2) that agree: same sign and p <= 0.05; null where a half has fewer than 6 cells with an effect. The edge was chosen "
+       "on all cells, so agreement is no new test; `split_half` of the controls is"),
     _p("consistency", "float", "sign consistency as an imported source states it, where it gives no counts", "share"),
 )
 
@@ -277,7 +278,8 @@ NODES: dict[str, NodeType] = {
             _p("edges_legacy", "int", "edges of the same sources, legacy rule"),
             _p("control_edges_legacy", "int", "edges of the control, legacy rule"),
             _p("max_abs_effect", "float", "largest |effect| of the control"),
-            _p("agreement", "float", "split_half: share of edges with the same sign and p <= 0.05 in both halves; "
+            _p("found", "int", "split_half: effects with p <= 0.01 in one half of the cells that the other half can test, of all sampled sources"),
+            _p("agreement", "float", "split_half: share of the found with the same sign and p <= 0.05 in the other half, at most 0.025 by chance; "
                "passthrough: correlation of effect and pass-through; context: correlation of d with exact", ""),
             _p("relative_size", "float", "median over the edges of |mean effect of the control| / |mean effect|, source by source", "ratio"),
             _p("larger_share", "float", "share of the edges whose mean effect is larger than that of the control on the same target", "share"),

@@ -4,7 +4,7 @@ zero_edit         nothing is removed: any effect above the numeric floor is an a
 random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per source, fixed across cells and positions
 feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where and as strongly as f fires
 passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: what is seen with no block computing
-split_half        do edges keep sign and p <= 0.05 in both halves of the cells; the edges of either half are half_even and half_odd
+split_half        do effects found in one half of the cells hold in the other (`tracing.halves`); the edges of either half are half_even and half_odd
 
 The sample is taken in parts whose effects fit the plan's share of the memory; of each part only the tests that are stored or counted stay.
 """
@@ -31,6 +31,7 @@ from tracing.control_edges import (
     without_effects,
 )
 from tracing.control_edits import random_directions, swapped_directions
+from tracing.halves import CHANCE, Replication, hub_replication, replication
 from tracing.jobs import parts_of
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Part(NamedTuple):
 
     real: Condition
     controls: dict[str, Condition]
-    halves: np.ndarray  # of each calibrated edge, in how many halves of the cells it holds
+    halves: Replication
     means: tuple[np.ndarray, np.ndarray]  # [sources, targets] mean effect and mean pass-through
     above: int  # zero edits above the floor
 
@@ -102,7 +103,7 @@ def control_result(tracer: Tracer, parts: Sequence[Part], rule: Rule) -> Control
     features, sizes = np.concatenate(groups), [len(group) for group in groups]
     real = joined([part.real for part in parts], sizes)
     controls = {name: joined([part.controls[name] for part in parts], sizes) for name in parts[0].controls}
-    halves = np.concatenate([part.halves for part in parts])
+    halves = Replication.joined([part.halves for part in parts])
     means = np.concatenate([part.means[0] for part in parts]), np.concatenate([part.means[1] for part in parts])
     tables = _nodes(tracer, features, means, halves, real, controls)
     tables[KIND] = edge_table(tracer, features, real, controls, rule)
@@ -129,7 +130,7 @@ def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Pro
     found = effects(None, keep=True)
     assert found.passed is not None
     real = condition(tracer, found.effects, found.active, rule)
-    halves, edges = real.tests.halves(real.calibrated), edges_of(real, tracer.n_targets)
+    edges = edges_of(real, tracer.n_targets)
     n = np.maximum(found.active.sum(1), 1)[:, None]
     means = found.effects.sum(1, dtype=np.float64) / n, found.passed.sum(1, dtype=np.float64) / n
     even = np.arange(found.active.shape[1]) % 2 == 0
@@ -139,8 +140,10 @@ def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Pro
         controls[name] = without_effects(tracer, condition(tracer, values, active, rule), edges)
 
     add("passthrough", found.passed, found.active)
-    add("half_even", found.effects, found.active & even)
-    add("half_odd", found.effects, found.active & ~even)
+    split = {name: condition(tracer, found.effects, found.active & half, rule) for name, half in (("half_even", even), ("half_odd", ~even))}
+    halves = replication(split["half_even"].tests, split["half_odd"].tests, len(features), [tracer.columns(t) for t in tracer.targets])
+    controls |= {name: without_effects(tracer, c, edges) for name, c in split.items()}
+    del split
     real = without_effects(tracer, real, edges)
     del found
     nothing = effects(torch.zeros_like(own))
@@ -169,15 +172,13 @@ def _other_shapes(tracer: Tracer, features: np.ndarray, zero: Condition) -> None
 
 
 def _nodes(
-    tracer: Tracer, features: np.ndarray, means: tuple[np.ndarray, np.ndarray], in_halves: np.ndarray, real: Condition, controls: dict[str, Condition]
+    tracer: Tracer, features: np.ndarray, means: tuple[np.ndarray, np.ndarray], halves: Replication, real: Condition, controls: dict[str, Condition]
 ) -> dict[str, pa.Table]:
     """A ``Control`` for every kind and layer pair, their provenance, and the degrees of the sampled sources."""
     import pyarrow as pa
 
-    halves = np.zeros(len(real.calibrated), np.int64)
-    halves[real.calibrated] = in_halves
     rows = []
-    for t in tracer.targets:
+    for t, found, held in zip(tracer.targets, halves.found.tolist(), halves.held.tolist(), strict=True):
         columns = tracer.columns(t)
         edges = real.calibrated & real.within(columns)
         base = {
@@ -191,11 +192,8 @@ def _nodes(
                 "control_edges": int((c.calibrated & inside).sum()), "control_edges_legacy": int((c.legacy & inside).sum()),
                 "max_abs_effect": c.largest[t], "agreement": _correlation(means, columns) if kind == "passthrough" else None,
             })  # fmt: skip
-        both = halves[edges] == 2
-        rows.append(base | _named(tracer, "split_half", t) | {
-            "control_edges": int(both.sum()), "max_abs_effect": real.largest[t], "agreement": float(both.mean()) if len(both) else None,
-        })  # fmt: skip
-    columns = {key: [row.get(key) for row in rows] for key in rows[0]}
+        rows.append(base | _named(tracer, "split_half", t) | {"found": found, "agreement": held / found if found else None})
+    columns = {key: [row.get(key) for row in rows] for key in dict.fromkeys(k for row in rows for k in row)}
     degrees = {name: controls[kind].degrees(len(features)).astype(float) for name, kind in (("random_degree", "random_direction"), ("swap_degree", "feature_swap"))}
     return {
         "Control": conform("Control", pa.table(columns)),
@@ -217,32 +215,14 @@ def _correlation(means: tuple[np.ndarray, np.ndarray], columns: slice) -> float 
     return float(np.corrcoef(x[some], y[some])[0, 1]) if usable else None
 
 
-def _numbers(tracer: Tracer, features: np.ndarray, halves: np.ndarray, real: Condition, controls: dict[str, Condition]) -> dict[str, Any]:
+def _numbers(tracer: Tracer, features: np.ndarray, halves: Replication, real: Condition, controls: dict[str, Condition]) -> dict[str, Any]:
     size = len(features)
-    own, random, swap, even, odd = (c.degrees(size) for c in (real, *(controls[k] for k in ("random_direction", "feature_swap", "half_even", "half_odd"))))
-    raw, adjusted = hub_replication(even, odd, tracer.ablation.counts[features].sum(1))
+    own, random, swap = (c.degrees(size) for c in (real, controls["random_direction"], controls["feature_swap"]))
+    found, held = int(halves.found.sum()), int(halves.held.sum())
+    raw, adjusted = hub_replication(halves.even, halves.odd, tracer.ablation.counts[features].sum(1))
     return {
         "sources": size, "zero_edit_max": max(controls["zero_edit"].largest.values()), "zero_edit_floor": float(tracer.floors.max()),
         "edges": int(own.sum()), "random_edges": int(random.sum()), "swap_edges": int(swap.sum()), "sources_above_random": int((own > random).sum()),
-        "split_half_agreement": float((halves == 2).mean()) if len(halves) else None,
-        "half_even_edges": int(even.sum()), "half_odd_edges": int(odd.sum()), "half_degree_rho": raw, "half_residual_rho": adjusted,
+        "half_found": found, "half_held": held, "half_agreement": held / found if found else None, "half_chance": CHANCE,
+        "half_even_effects": int(halves.even.sum()), "half_odd_effects": int(halves.odd.sum()), "half_degree_rho": raw, "half_residual_rho": adjusted,
     }  # fmt: skip
-
-
-def hub_replication(even: np.ndarray, odd: np.ndarray, positions: np.ndarray) -> tuple[float | None, float | None]:
-    """Spearman correlation between halves of the cells of out-degree, and of out-degree beyond what the firing rate gives.
-
-    A hub that is chosen and measured on the same cells is too good (winner's curse); its rank in cells that did not choose it is not. The
-    expectation is a line of log(degree + 1) on log(positions) in each half. None where a half has one degree only.
-    """
-    from scipy.stats import spearmanr
-
-    def rho(a: np.ndarray, b: np.ndarray) -> float | None:
-        found: Any = spearmanr(a, b) if len(a) > 3 and np.ptp(a) > 0 and np.ptp(b) > 0 else (None,)
-        return None if found[0] is None else float(found[0])
-
-    def beyond(degree: np.ndarray) -> np.ndarray:
-        x, y = np.log(positions), np.log1p(degree)
-        return y - np.polyval(np.polyfit(x, y, 1), x) if len(x) > 3 and np.ptp(x) > 0 else y
-
-    return rho(even, odd), rho(beyond(even), beyond(odd))

@@ -18,6 +18,7 @@ import numpy as np
 from tracing.signflip import sign_flip_p
 
 HALF_P = 0.05
+HALF_CELLS = 6  # with fewer non-zero cells the smallest p is 0.0625
 _AT_ONCE = 2**20  # effects taken at once: about ten float64 copies of them exist at a time
 
 
@@ -49,19 +50,23 @@ class Tests(NamedTuple):
         x = effects[source, :, target].astype(np.float64)
         return np.where(active[source] & (np.abs(x) > floors[target, None]), x, 0.0)
 
-    def halves(self, chosen: np.ndarray) -> np.ndarray:
-        """In how many halves of the cells (even and odd) the chosen tests (positions or mask) keep the sign of the mean with p <= 0.05."""
+    def halves(self, chosen: np.ndarray) -> np.ma.MaskedArray:
+        """In how many halves of the cells (even and odd) the chosen tests (positions or mask) keep the sign of the mean with p <= 0.05.
+
+        Masked where a half has fewer than `HALF_CELLS` cells with an effect: no test can tell there.
+        """
         chosen = np.arange(len(self.p))[chosen]
-        found = np.zeros(len(chosen), np.int64)
+        found, testable = np.zeros(len(chosen), np.int64), np.ones(len(chosen), bool)
         step = max(1, _AT_ONCE // self.given[0].shape[1])
         for start in range(0, len(chosen), step):
-            part = chosen[start : start + step]
+            part, at = chosen[start : start + step], slice(start, start + step)
             x, sign = self.rows(part), np.sign(self.mean[part])
             for half in (x[:, 0::2], x[:, 1::2]):
+                testable[at] &= np.count_nonzero(half, axis=1) >= HALF_CELLS
                 if half.shape[1]:
                     with np.errstate(invalid="ignore"):
-                        found[start : start + step] += (np.sign(half.sum(1)) == sign) & (sign != 0) & (sign_flip_p(half) <= HALF_P)
-        return found
+                        found[at] += (np.sign(half.sum(1)) == sign) & (sign != 0) & (sign_flip_p(half) <= HALF_P)
+        return np.ma.masked_array(found, ~testable)
 
 
 def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray) -> Tests:
@@ -75,6 +80,11 @@ def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray)
         [S, C] whether the source is active in the cell.
     floors
         [T] numeric floor of each target: effects of at most this size count as zero.
+
+    Raises
+    ------
+    ValueError
+        If an effect is not finite: it would otherwise pass for none.
     """
     active = np.asarray(active, bool)
     parts = [_part(effects, active, floors, s, t) for s, t in _blocks(effects.shape, active)]
@@ -96,6 +106,8 @@ def _blocks(shape: tuple[int, ...], active: np.ndarray) -> Iterator[tuple[np.nda
 def _part(effects: np.ndarray, active: np.ndarray, floors: np.ndarray, sources: np.ndarray, targets: slice) -> tuple[np.ndarray, ...]:
     """Columns of `Tests` for one block, in their order."""
     x = effects[sources, :, targets]
+    if not np.isfinite(x[active[sources]]).all():
+        raise ValueError("an effect is NaN or infinite: the model's states are")
     large = (np.abs(x) > floors[targets]) & active[sources][:, :, None]
     source, target = np.nonzero(large.any(1))
     rows = np.where(large[source, :, target], x[source, :, target], 0).astype(np.float64)

@@ -200,13 +200,15 @@ def reference_loop(model: Any, dictionaries: Mapping[int, Any], cells: Sequence[
             if with_p:
                 live = (x != 0).any(0)
                 stats["p"] = np.array([brute_force_p(col) if ok else np.nan for col, ok in zip(x.T, live, strict=True)])
-                halves = np.zeros(x.shape[1], int)
+                halves = np.zeros(x.shape[1])
                 for h in (0, 1):
                     part = x[[i for i, c in enumerate(where) if c % 2 == h]]
                     for j in np.flatnonzero(live):
                         total = part[:, j].sum() if len(part) else 0.0
                         same = total * w.mean[j] > 0
                         halves[j] += bool(same and brute_force_p(part[:, j]) <= 0.05)
+                        if (part[:, j] != 0).sum() < 6:
+                            halves[j] = np.nan  # not testable: for good
                 stats["halves"] = halves
             result[feature, t] = stats
     return result

@@ -19,12 +19,14 @@ from scircuit.address import parse
 from tracing.calibrate import legacy_rule, q_table
 from tracing.control_edges import KIND, Rule
 from tracing.control_edits import random_directions, swapped_directions
-from tracing.controls import control_sample, hub_replication
+from tracing.controls import control_sample
+from tracing.halves import CHANCE, hub_replication, replication
+from tracing.statistics import edge_statistics
 
 
 @pytest.fixture(scope="module")
 def traced():
-    tracer = setup(cells=14)[0]
+    tracer = setup(cells=18)[0]
     tracer.config = replace(tracer.config, control_features=10)
     results = [tracer.run_unit(u) for u in tracer.units]
     table = q_table([r.p_values for r in results], [r.p_counts for r in results])
@@ -66,12 +68,43 @@ def test_edges_are_those_of_the_same_sources_in_the_real_run(traced):
     assert control.numbers["edges"] == sum(r["edges"] for r in rows(control, "feature_swap"))
 
 
-def test_split_half_counts_edges_that_hold_twice(traced):
+def test_split_half_counts_what_one_half_finds_and_the_other_holds(traced):
     _, _, control, _ = traced
+    even, odd = control_edges(control, "half_even"), control_edges(control, "half_odd")
+    total = [0, 0]
     for r in rows(control, "split_half"):
-        assert r["control_edges"] <= r["edges"]
-        if r["edges"]:
-            assert r["agreement"] == pytest.approx(r["control_edges"] / r["edges"])
+        found = held = 0
+        for a, b in ((even, odd), (odd, even)):
+            for key, e in a.items():
+                other = b.get(key)
+                if parse(key[1]).layer == r["target_layer"] and e["p"] <= 0.01 and other and other["n_pos"] + other["n_neg"] >= 6:
+                    found += 1
+                    held += other["p"] <= 0.05 and other["mean"] * e["mean"] > 0
+        assert r["found"] == found and r["agreement"] == (held / found if found else None) and r["control_edges"] is None
+        total[0] += found
+        total[1] += held
+    assert (control.numbers["half_found"], control.numbers["half_held"]) == tuple(total)
+    assert total[0] > 0
+    assert control.numbers["half_even_effects"] == sum(e["p"] <= 0.01 for e in even.values())
+
+
+def test_chance_holds_in_the_other_half_as_rarely_as_is_said():
+    """And halves of what was chosen on all cells agree by chance alone: why agreement is not called a test."""
+    rng = np.random.default_rng(0)
+    effects, everywhere = rng.normal(size=(4, 20, 40_000)), np.ones((4, 20), bool)
+    floors, even = np.zeros(40_000), np.arange(20) % 2 == 0
+    both = edge_statistics(effects, everywhere, floors)
+    a, b = (edge_statistics(effects, everywhere & half, floors) for half in (even, ~even))
+    result = replication(a, b, 4, [slice(0, 10_000), slice(10_000, 40_000)])
+    found, held = result.found.sum(), result.held.sum()
+    assert found > 2000 and result.found[1] > 2 * result.found[0]
+    assert held / found <= CHANCE + 3 * np.sqrt(CHANCE / found)
+    chosen = both.p <= 0.0023
+    assert (both.halves(chosen) == 2).mean() > 0.4  # and yet none of them is an effect
+    real = effects + np.where(np.arange(40_000) < 500, 1.5, 0.0)
+    a, b = (edge_statistics(real, everywhere & half, floors) for half in (even, ~even))
+    true = replication(a, b, 4, [slice(0, 500), slice(500, 40_000)])
+    assert true.held[0] / true.found[0] > 0.9 > 0.1 > true.held[1] / true.found[1]
 
 
 def test_directions_have_the_norm_of_the_source_and_do_not_depend_on_the_sample(traced):
@@ -105,7 +138,7 @@ def test_controls_can_refute():
 
 def test_controls_are_reproducible(traced):
     _, table, control, _ = traced
-    again = setup(cells=14)[0]
+    again = setup(cells=18)[0]
     again.config = replace(again.config, control_features=10)
     other = again.run_controls(Rule(table, min_support=4, min_effect=0))
     assert all(other.tables[k].equals(control.tables[k]) for k in control.tables)
@@ -114,7 +147,7 @@ def test_controls_are_reproducible(traced):
 def test_parts_of_the_sample_give_what_the_whole_gives(traced):
     _, table, control, _ = traced
     seen = []
-    again = setup(cells=14)[0]
+    again = setup(cells=18)[0]
     again.config = replace(again.config, control_features=10)
     tile = 4 * again.n_targets * (4 * len(again.cells) + 8)
     again.plan = replace(again.plan, effects=3 * tile)  # three sources at once

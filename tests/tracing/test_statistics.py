@@ -52,8 +52,20 @@ def test_halves_need_sign_and_p_in_each():
     against = strong.copy()
     against[1::2] = -0.5
     assert one(against).halves(np.array([0]))[0] == 1
-    few = one([1.0, 1.0, 1.0, 1.0])  # two cells a half cannot reach p <= 0.05
-    assert few.halves(np.array([0]))[0] == 0
+    few = np.concatenate([np.ones(11), [0.0]])  # five cells with an effect in the odd half cannot reach p <= 0.05, whatever they are
+    assert one(few).halves(np.array([0]))[0] is np.ma.masked
+    assert one(np.ones(12)).halves(np.array([0]))[0] == 2
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_effects_that_are_no_numbers_are_refused_where_they_count(bad):
+    x = np.ones((1, 8, 2))
+    x[0, 3, 1] = bad
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        edge_statistics(x, np.ones((1, 8)), np.zeros(2))
+    silent = np.ones((1, 8))
+    silent[0, 3] = 0
+    assert len(edge_statistics(x, silent, np.zeros(2)).p) == 2
 
 
 def test_sources_and_targets_are_found_where_they_are():
