@@ -4,7 +4,7 @@
 
     study/
       study.toml               what the user asked for
-      runs/<run id>/manifest.json, log, *.parquet shards, units/     the source of truth
+      runs/<run id>/manifest.json, log, *.parquet shards, units/     the source of truth (and parts/, until the run concludes)
       neo4j/                   the local server's home, a view that can be rebuilt
       report/index.html
 
@@ -98,6 +98,7 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     findings: dict[str, Any] = field(default_factory=dict)
     cohort: dict[str, Any] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)  # software the result depends on; empty in runs from before it was recorded
 
     @property
     def complete(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from scircuit.cli.console import Progress, say
 from scircuit.cli.legacy import say_after, say_before
+from scircuit.cli.parts import Parts
 from scircuit.cli.running import ActiveRun, links
 from scircuit.run import atomic_path
 
@@ -163,23 +165,34 @@ def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[st
     return counts
 
 
-def _in_parts(name: str, compute: Compute, jobs: list[Job], quiet: bool) -> dict[int, list[Any]]:
-    """Results of jobs of the kind ``work(tracer, sources, ...)`` by source layer, in the order of the sources, with progress over all jobs."""
-    checking = Progress(name, len(jobs), quiet=quiet)
-    found: dict[int, list[tuple[int, Any]]] = {}
+def _in_parts(run: ActiveRun, name: str, compute: Heard, jobs: list[Job], quiet: bool) -> Iterator[tuple[int, list[Any]]]:
+    """Results of jobs of the kind ``work(tracer, sources, rule, ...)`` by source layer, in order, with progress over all jobs.
+
+    Each is stored when it is computed, and those of one layer at a time are read when all are there.
+    """
+    if not jobs:
+        return
+    stored = Parts(run.folder, name, jobs[0].arguments[1])
+    todo = [job for job in jobs if not stored.has(job)]
+    if len(todo) < len(jobs):
+        say(f"  {name}: {len(jobs) - len(todo)} of {len(jobs)} parts are done")
+    checking = Progress(name, len(todo), quiet=quiet)
     finished = 0
 
     def report(at: int, total: int, _found: int) -> None:
         checking.update(finished + 0.999 * at / max(total, 1))
 
-    for done in compute.map(jobs, report):
-        found.setdefault(done.job.layer, []).append((int(done.job.arguments[0][0]), done.result))
+    for done in compute.map(todo, report):
+        stored.write(done)
         finished += 1
         checking.update(finished)
-    return {layer: [result for _, result in sorted(parts, key=lambda part: part[0])] for layer, parts in found.items()}
+    for layer, of_layer in groupby(jobs, key=lambda job: job.layer):
+        parts = [stored.read(job) for job in of_layer]
+        compute.notes.update(note for part in parts for note in part.notes)
+        yield layer, [part.result for part in parts]
 
 
-def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
+def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
     from tracing.control_edges import Rule
     from tracing.controls import control_part, control_result, control_sample
@@ -187,9 +200,8 @@ def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, t
 
     rule, numbers = Rule(table), {}
     jobs = [Job(layer, control_part, (part, rule)) for layer, tracer in tracers.items() for part in control_sample(tracer)]
-    parts = _in_parts("controls", compute, jobs, quiet)
-    for layer, tracer in tracers.items():
-        result = control_result(tracer, parts[layer], rule)
+    for layer, parts in _in_parts(run, "controls", compute, jobs, quiet):
+        result = control_result(tracers[layer], parts, rule)
         run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", result.tables)
         numbers[layer] = result.numbers
     return numbers
@@ -213,7 +225,7 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, table: QTable, quiet: bool) -> list[Agreement]:
+def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
     from tracing.audit import agreements, audit_part, audit_sample, audit_tables
     from tracing.control_edges import Rule
@@ -221,8 +233,7 @@ def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, tabl
 
     rule = Rule(table)
     jobs = [Job(layer, audit_part, (part, rule)) for layer, tracer in tracers.items() for part in parts_of(tracer, audit_sample(tracer))]
-    parts = _in_parts("audit", compute, jobs, quiet)
-    found = [a for layer in sorted(parts) for a in agreements(tracers[layer], parts[layer])]
+    found = [a for layer, parts in _in_parts(run, "audit", compute, jobs, quiet) for a in agreements(tracers[layer], parts)]
     tables = audit_tables(run.id, found)
     if tables:
         run.write("audit", tables)

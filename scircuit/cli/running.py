@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from scircuit import __version__
 from scircuit.cli.console import say
 from scircuit.cli.database import opener
+from scircuit.cli.packages import differing, listed, packages
+from scircuit.cli.parts import remove_parts
 from scircuit.run import Manifest, Study, canonical_json, now, run_id
 from scircuit.settings import UserError
 
@@ -65,6 +67,7 @@ class ActiveRun:
         self.write("run-end", {"Run": run_table(self.id, status="complete", seconds=seconds, findings=canonical_json(findings), **record)})
         self.store.finish("complete", dict(findings), seconds=seconds)
         self.finished = True
+        remove_parts(self.folder)
 
     def __post_init__(self) -> None:
         self._started, self._before = time.monotonic(), self.store.manifest.seconds
@@ -107,6 +110,11 @@ def active_run(
         Runs this one was computed from.
     record
         Further properties of the Run node known at the start.
+
+    Raises
+    ------
+    UserError
+        If the run is not finished and was begun with other versions of the software that its result depends on.
     """
     from ingest.shards import ShardStore
     from ingest.stream import GraphWriter
@@ -117,10 +125,11 @@ def active_run(
     resumed = (folder / "manifest.json").exists()
     if resumed:
         store = ShardStore(folder)
+        _same_software(study, store.manifest)
     else:
         manifest = Manifest(
             run=identifier, verb=verb, config=dict(config), inputs=dict(inputs), version=__version__, started=now(),
-            parents=parents, cohort=dict(cohort or {}),
+            parents=parents, cohort=dict(cohort or {}), packages=packages(),
         )  # fmt: skip
         store = ShardStore(folder, manifest)
     finished = store.manifest.complete
@@ -144,10 +153,26 @@ def active_run(
         run.load_message = writer.finish().message
 
 
+def _same_software(study: Study, manifest: Manifest) -> None:
+    """Refuse to go on with an unfinished run by other software: its result would be partly of the one and partly of the other."""
+    if manifest.complete:
+        return
+    if not manifest.packages:
+        say(f"  run {manifest.run} does not say with which packages it was begun (scircuit {manifest.version}); it goes on with {listed(packages())}")
+        return
+    expected, found = differing(manifest.packages, packages())
+    if expected:
+        raise UserError(
+            f"run {manifest.run} was begun with {listed(expected)}, and would go on with {listed(found)}: a mixture",
+            f"install {listed(expected)} again, or delete what is there and start anew: scircuit runs delete {manifest.run} --study {study.root}",
+        )
+
+
 def _start(run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[str, Any]) -> None:
     """Say on disk that a run that is not finished runs (again)."""
     manifest = run.store.manifest
     if run.finished:
+        remove_parts(run.folder)  # killed at its very end
         return
     if manifest.status != "running":
         run.store.finish("running", {})
@@ -173,6 +198,7 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
 
 def _make_folder(folder: Path) -> None:
     try:

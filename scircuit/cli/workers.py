@@ -18,12 +18,11 @@ import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit import __version__
 from scircuit.cli.console import say
+from scircuit.cli.packages import listed, packages
 from scircuit.settings import TraceConfig, UserError
 from tracing.jobs import Done, Job, Report, perform
 
@@ -92,9 +91,7 @@ class Worker:
             return
         setting, host = self._setting, os.uname().nodename
         if packages() != setting.packages:
-            raise UserError(
-                f"the worker on {host} has {_listed(packages())}, the driver {_listed(setting.packages)}", "install the same versions on all hosts"
-            )
+            raise UserError(f"the worker on {host} has {listed(packages())}, the driver {listed(setting.packages)}", "install the same versions on all hosts")
         import torch
 
         from scircuit.cli.models import load_dictionaries_for
@@ -126,15 +123,6 @@ class Worker:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.data)
         return sent
-
-
-def packages() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {"scircuit": __version__, "torch": version("torch"), "numpy": version("numpy")}
-
-
-def _listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 class RayWorkers:
