@@ -30,9 +30,12 @@ class UserError(ValueError):
         self.fix = fix
 
 
-def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = (), short: str = "") -> Any:
-    """Declare a field with its help text; `choices` closes the set of values, `short` is a second name such as ``-p``."""
-    metadata = {"help": help, "choices": choices, "short": short}
+def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = (), short: str = "", once: bool = False) -> Any:
+    """Declare a field with its help text; `choices` closes the set of values, `short` is a second name such as ``-p``.
+
+    `once` keeps it from becoming a default of the study: it loosens a guard, or leaves out part of what would be looked at.
+    """
+    metadata = {"help": help, "choices": choices, "short": short, "once": once}
     if isinstance(default, (list, dict, set)):
         return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -43,14 +46,14 @@ class CellsConfig:
     """Which cells, and how they are checked."""
 
     cells: Path = option(help="h5ad or 10x h5 file with raw counts")
-    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)")
+    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)", once=True)
     n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
     seed: int = option(0, "seed of every random choice")
-    mixed: bool = option(False, "declare that a mixed population is intended")
+    mixed: bool = option(False, "declare that a mixed population is intended", once=True)
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
-    max_length: int = option(0, "longest input in tokens (0: the model's own limit)")
-    min_mapped: float = option(0.8, "least share of expressed genes that must map to the model's vocabulary")
-    min_tokens: int = option(100, "least median of gene tokens per cell")
+    max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)
+    min_mapped: float = option(0.8, "least share of expressed genes that must map to the model's vocabulary", once=True)
+    min_tokens: int = option(100, "least median of gene tokens per cell", once=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class CheckConfig(CellsConfig):
 
     model: str = option("", "model folder (Geneformer or scGPT); empty: check the cells only")
     dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
-    n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)")
+    n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)", once=True)
     seconds: float = option(60.0, "about how long the measures of the dictionaries may take; what is left out is said")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
@@ -70,8 +73,8 @@ class TrainConfig(CellsConfig):
 
     model: str = option(help="model folder (Geneformer or scGPT)")
     out: Path = option(help="folder for the dictionaries")
-    n_cells: int = option(0, "cells to train on, drawn at random with the seed (0: all)")
-    layers: tuple[int, ...] = option((), "0-based layers (default: all)")
+    n_cells: int = option(0, "cells to train on, drawn at random with the seed (0: all)", once=True)
+    layers: tuple[int, ...] = option((), "0-based layers (default: all)", once=True)
     expansion: int = option(4, "latents per hidden dimension")
     k: int = option(16, "active latents per row")
     epochs: int = option(4, "passes over the activations")
@@ -89,19 +92,19 @@ class TraceConfig(CellsConfig):
     model: str = option(help="model folder (Geneformer or scGPT)")
     dictionaries: str = option(help="folder of dictionaries")
     source_layers: tuple[int, ...] = option((1,), "0-based layers whose features are ablated")
-    target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)")
-    features: tuple[int, ...] = option((), "source features of each source layer (default: every active one)")
+    target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)", once=True)
+    features: tuple[int, ...] = option((), "source features of each source layer (default: every active one)", once=True)
     context: str = option("exact", "positions that react to an ablation: exact (all: total effect), frozen (the active ones: local effect), or those and so many more")
-    audit: float = option(0.02, "share of the sources of a frozen run that is traced exactly as well, at least 20")
+    audit: float = option(0.02, "share of the sources of a frozen run that is traced exactly as well, at least 20", once=True)
     unit_features: int = option(16, "least source features of a work unit (resume granularity)")
     batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
     batch_rows: int = option(8192, "rows computed at once, other contexts")
     memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 1.5 GB of clean states on a CPU; beyond that they lie on disk)")
     numerics: str = option("float32", "arithmetic of the model's layers; others than float32 only where they measure as equivalent", ("float32", "tf32", "bf16"))
     ray: str = option("", "compute the work units on a Ray cluster: its address, auto (the one running here), or local (start one); the result is the same")
-    legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each")
+    legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each", once=True)
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
-    control_features: int = option(24, "source features sampled for the random-direction and swap controls")
+    control_features: int = option(24, "source features sampled for the random-direction and swap controls", once=True)
     device: str = option("auto", "auto, cpu, cuda, mps")
     model_name: str = option("", "model name in addresses (default: the folder's name)")
     dictionary_name: str = option("", "dictionary set name in addresses (default: the folder's name)")
@@ -111,7 +114,7 @@ class TraceConfig(CellsConfig):
 class AnnotateConfig:
     """``scircuit annotate``: name features by the gene sets their top genes are enriched in, beside a matched null."""
 
-    run: str = option("", "trace run, or imported atlas (default: the newest complete trace run)")
+    run: str = option("", "trace run, or imported atlas (default: the newest complete trace run)", once=True)
     gmt: tuple[Path, ...] = option((), "further gene sets, such as KEGG (never shipped): GMT, regulons (TF, target) or pairs as TSV or CSV")
     shipped: bool = option(True, "use the shipped libraries: GO Biological Process, Reactome and TRRUST")
     obo: tuple[Path, ...] = option((), "a GO ontology file (OBO): the genes of a GO term become genes of its parents as well")
@@ -133,7 +136,7 @@ class AnnotateConfig:
 class AnalyseConfig:
     """``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run."""
 
-    run: str = option("", "trace run (default: the newest complete one)")
+    run: str = option("", "trace run (default: the newest complete one)", once=True)
     q: float = option(0.05, "q threshold of the calibrated rule")
     min_support: int = option(6, "least cells with a non-zero effect for the calibrated rule")
     min_effect: float = option(0.001, "least mean effect, as a share of the target's mean activation where it fires, for the calibrated rule")
@@ -146,8 +149,8 @@ class AnalyseConfig:
 class AblateConfig:
     """``scircuit ablate``: joint ablations of pairs of features and their interaction contrasts."""
 
-    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)")
-    features: tuple[str, ...] = option((), "addresses (default: the top hubs of the newest analysis)")
+    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)", once=True)
+    features: tuple[str, ...] = option((), "addresses (default: the top hubs of the newest analysis)", once=True)
     hubs: int = option(6, "how many top hubs when no features are given; all their pairs are ablated")
     q: float = option(0.05, "q threshold of the interaction contrasts")
     device: str = option("auto", "auto, cpu, cuda, mps")
@@ -157,8 +160,8 @@ class AblateConfig:
 class SteerConfig:
     """``scircuit steer``: multiply a feature's activation and read the change of the model's gene logits."""
 
-    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)")
-    features: tuple[str, ...] = option((), "addresses (default: top hubs of the newest analysis)")
+    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)", once=True)
+    features: tuple[str, ...] = option((), "addresses (default: top hubs of the newest analysis)", once=True)
     hubs: int = option(6, "how many top hubs when no features are given")
     coefficients: tuple[float, ...] = option((0.0, 2.0, 3.0, 5.0), "factors on the feature's activation; 1 is no change")
     seed: int = option(0, "seed of the random-direction control")
@@ -222,7 +225,7 @@ IMPORTS: dict[str, type] = {"atlas": ImportAtlasConfig, "map": ImportMapConfig, 
 class MatchConfig:
     """``scircuit match``: features of other layers and models that fire on the same genes, beside matched random lists."""
 
-    runs: tuple[str, ...] = option((), "runs whose features are compared: annotate runs or imported atlases (default: all of the study)")
+    runs: tuple[str, ...] = option((), "runs whose features are compared: annotate runs or imported atlases (default: all of the study)", once=True)
     top_genes: int = option(20, "genes per feature")
     within_model: bool = option(True, "compare layers of one model as well")
     best: int = option(5, "most partners kept for each feature and other layer")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +18,41 @@ from scircuit.cli.options import build, options_of, plain
 from scircuit.settings import DEFAULT_STUDY, UserError
 
 
-def study_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--study DIR``."""
+def study_option(command: Callable[..., Any], config: type | None = None) -> Callable[..., Any]:
+    """Add ``--study DIR``; what the study remembers of a verb of this configuration becomes its defaults."""
     return click.option(
         "--study", type=click.Path(path_type=Path, file_okay=False), default=DEFAULT_STUDY, show_default=True,
-        is_eager=True, callback=_remember, expose_value=True, help="folder of the study",
+        is_eager=True, callback=partial(_recall, _once(config)), expose_value=True, help="folder of the study",
     )(command)  # fmt: skip
 
 
-def _remember(ctx: click.Context, _parameter: click.Parameter, study: Path) -> Path:
-    """Let options that were given before in this study be the defaults now."""
+def _once(config: Any) -> set[str]:
+    """Options of a configuration that hold for one call."""
+    return {field.name for field in dataclasses.fields(config) if field.metadata.get("once")} if config is not None else set()
+
+
+def _recall(once: set[str], ctx: click.Context, _parameter: click.Parameter, study: Path) -> Path:
+    """Let options that were given before in this study be the defaults now, but for those of one call."""
     path = study / "study.toml"
     if path.exists() and ctx.info_name:
         try:
             known = tomllib.loads(path.read_text()).get(ctx.info_name, {})
         except tomllib.TOMLDecodeError as error:
             raise UserError(f"{path} is not valid TOML: {error}", "mend or delete it") from error
-        ctx.default_map = {**known, **(ctx.default_map or {})}
+        ctx.default_map = {**{name: value for name, value in known.items() if name not in once}, **(ctx.default_map or {})}
     return study
 
 
 def remember(study: Path, verb: str, config: Any) -> None:
-    """Record the options of a verb in ``study.toml``."""
+    """Record the options of a verb in ``study.toml``, but for those that hold for one call."""
     import tomli_w
 
     from scircuit.run import atomic_path
 
     path = study / "study.toml"
     known = tomllib.loads(path.read_text()) if path.exists() else {}
-    # a run is chosen anew each time, and files are found again from any folder
-    known[verb] = {name: _whole_path(getattr(config, name), value) for name, value in plain(config).items() if name != "run"}
+    once = _once(config)
+    known[verb] = {name: _whole_path(getattr(config, name), value) for name, value in plain(config).items() if name not in once}
     with atomic_path(path) as temporary:
         temporary.write_text(tomli_w.dumps(known))
 
@@ -84,7 +90,7 @@ def verb_command(
 
     @click.command(name, help=(config.__doc__ or "").strip())
     @options_of(config, {field for fields in paths for field in fields})
-    @study_option
+    @partial(study_option, config=config)
     @click.option("--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout")
     def command(study: Path, as_json: bool, **values: Any) -> None:
         no_database = values.pop("no_database", False)

@@ -63,8 +63,7 @@ def options_of(config: type, positional: Collection[str] = ()) -> Callable[[Call
             settings: dict[str, Any] = {"help": field.metadata.get("help", ""), "required": required and field.name not in positional}
             if element is bool:
                 settings.update(is_flag=True, default=default)
-                if default is True:
-                    flag = f"{flag}/--no-{flag.removeprefix('--')}"
+                flag = f"{flag}/--no-{flag.removeprefix('--')}"  # what a study remembers can be taken back
             else:
                 settings.update(type=kind, multiple=multiple)
                 if multiple and element in (int, float):

@@ -49,7 +49,9 @@ def data_model_page() -> str:
 
 def options_page() -> str:
     """The options of every verb as a page."""
-    lines = ["# Options", _NOTE, "The same names serve the command line (`--n-cells 20`), Python (`n_cells=20`) and `study.toml`.", ""]
+    lines = ["# Options", _NOTE, "The same names serve the command line (`--n-cells 20`), Python (`n_cells=20`) and `study.toml`.",
+             "A study remembers the options of a verb as its defaults, and names those that it uses; options with a * hold for one call only: they loosen a",
+             "guard, or leave out part of what would be looked at. What is on or off has a `--no-` form.", ""]  # fmt: skip
     verbs = {
         "check": settings.CheckConfig, "train": settings.TrainConfig, "trace": settings.TraceConfig, "annotate": settings.AnnotateConfig,
         "analyse": settings.AnalyseConfig, "ablate": settings.AblateConfig, "steer": settings.SteerConfig, "db start": settings.ServerConfig,
@@ -61,7 +63,7 @@ def options_page() -> str:
         rows = []
         for field in dataclasses.fields(config):
             default = "required" if field.default is dataclasses.MISSING else "" if field.default in ("", ()) else f"`{field.default}`"
-            rows.append((f"`{field.name}`", default, field.metadata["help"]))
+            rows.append((f"`{field.name}`{' *' if field.metadata['once'] else ''}", default, field.metadata["help"]))
         lines += _table(("option", "default", "meaning"), rows)
     return "\n".join(lines)
 
