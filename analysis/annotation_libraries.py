@@ -135,7 +135,7 @@ def member_tables(outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: 
 
 
 def gene_table(found: Mapping[str, pa.Table], trrust: Regulons | None, names: GeneNames) -> pa.Table:
-    """Node table of every gene that the other tables name."""
+    """Node table of every gene that the other tables name; no gene is said to be no transcription factor, for another library may list it."""
     ids: set[str] = set()
     written = {names.gene_id(s): s for p in (trrust.pairs if trrust else ()) for s in (p.tf, p.target)}
     for kind, column in (("Feature-LOADS_ON-Gene", "target"), ("Gene-MEMBER_OF-Term", "source"),
@@ -145,4 +145,4 @@ def gene_table(found: Mapping[str, pa.Table], trrust: Regulons | None, names: Ge
     tfs = trrust.tfs if trrust else set()
     ordered = sorted(ids)
     symbols = [names.symbol.get(g) or written.get(g) or g.removeprefix("symbol:") for g in ordered]
-    return schema_table("Gene", {"id": ordered, "name": symbols, "symbol": symbols, "is_tf": [s.upper() in tfs for s in symbols]})
+    return schema_table("Gene", {"id": ordered, "name": symbols, "symbol": symbols, "is_tf": [True if s.upper() in tfs else None for s in symbols]})

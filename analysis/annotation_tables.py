@@ -1,7 +1,7 @@
 """The records of an annotate run: Feature findings, genes, terms, libraries and the relationships between them.
 
 The graph holds what the features touch, not the libraries whole: terms that some feature is enriched in, and of their members the genes
-that are a top gene of some feature. TRRUST is kept whole (8,427 pairs), modes and papers included.
+that are a top gene of some feature. Regulons are kept whole (TRRUST: 8,427 pairs), modes and papers included, each library's apart.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def build_tables(
     addresses = [address(int(la), int(ix)) for la, ix in zip(tops.layer, tops.index, strict=True)]
     frame = _feature_frame(addresses, outcome, trrust, names)
     columns = {c: frame[c].tolist() for c in frame.columns if c not in ("layer", "index")}
+    # Features without a list are among the rows: what an earlier run said of them is taken away.
+    columns |= {"annotation_run": [run] * len(addresses), "tf_library": [trrust.name if trrust else ""] * len(addresses)}
     columns["name"] = [_caption(a, label) for a, label in zip(frame["id"], frame["label"], strict=True)]
     coverage = coverage_of(outcome, libraries, names)
     found = {"Feature": schema_table("Feature", columns)}
@@ -88,7 +90,7 @@ def build_tables(
         found["Gene-REGULATES-Gene"] = schema_table("Gene-REGULATES-Gene", {
             "source": [names.gene_id(p.tf) for p in trrust.pairs], "target": [names.gene_id(p.target) for p in trrust.pairs],
             "mode": [p.mode for p in trrust.pairs], "pmids": [list(p.pmids) for p in trrust.pairs],
-            "library": [trrust.file] * len(trrust.pairs),
+            "library": [trrust.name] * len(trrust.pairs),
         })  # fmt: skip
     found["Gene"] = gene_table(found, trrust, names)
     return Found(found, frame, coverage)

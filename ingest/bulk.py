@@ -1,7 +1,7 @@
 """Builds the whole graph anew from runs on disk with Neo4j's import tool: the fastest first load.
 
 The result equals streaming the same runs in the same order: nodes merged by key (later values win, null erases nothing), relationships
-of a run as they are, facts without a run once per pair of ends, and the ledger, so that a later load finds nothing missing.
+of a run as they are, facts without a run once per key, and the ledger, so that a later load finds nothing missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.chunks import chunks_of
-from ingest.cypher import LEDGER_LABEL, bare_caption, carries_run
+from ingest.cypher import ANNOTATION_RUN, LEDGER_LABEL, bare_caption, carries_run, replaced
 from ingest.headers import bulk_table
 from ingest.loader import load_order, run_properties
 from ingest.shards import read_shard
@@ -91,11 +91,12 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
         for entry in load_order(manifest.shards):
             table = read_shard(folder, entry)
             if entry.kind in records.NODES:
-                _merge(nodes[entry.kind], table.to_pylist(), ("id",), bare=bare_caption(entry.kind, table.column_names))
+                names = table.column_names
+                _merge(nodes[entry.kind], table.to_pylist(), ("id",), bare=bare_caption(entry.kind, names), given_up=replaced(entry.kind, names))
             elif carries_run(entry.kind):
                 edges[entry.kind].append(table)
             else:
-                _merge(facts[entry.kind], table.to_pylist(), ("source", "target"))
+                _merge(facts[entry.kind], table.to_pylist(), records.keys_of(entry.kind))
             ledger += [
                 {
                     "key": chunk.key, "run": manifest.run, "kind": entry.kind, "rows": chunk.table.num_rows, "at": now(),
@@ -116,8 +117,11 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
     return node_files, relationship_files
 
 
-def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...], bare: bool = False) -> None:
-    """Add rows by key; values that are not null win over earlier ones, but a `bare` caption not over one that goes on with a label."""
+def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...], bare: bool = False, given_up: Iterable[str] = ()) -> None:
+    """Add rows by key; values that are not null win over earlier ones, but a `bare` caption not over one that goes on with a label.
+
+    A row with an annotation takes the `given_up` properties of an earlier one away.
+    """
     for row in new:
         key = tuple(row[k] for k in keys)
         known = rows.get(key)
@@ -126,6 +130,9 @@ def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...], bar
         else:
             if bare and row.get("name") and (known.get("name") or "").startswith(row["name"]):
                 row = {**row, "name": None}
+            if row.get(ANNOTATION_RUN):
+                for name in given_up:
+                    known.pop(name, None)
             known.update((name, value) for name, value in row.items() if value is not None)
 
 

@@ -6,9 +6,11 @@ columns, so the server plans each once. What is written how:
 
 * nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it erases none);
 * the caption of a feature from a run that knows no labels is its short address: it does not replace one that goes on with a label;
+* an annotation of a feature (a row with ``annotation_run``) takes the place of an earlier one whole, what it has no value for included;
 * an empty text or list is no value: it takes one away that an earlier run wrote (the import tool cannot store it either);
 * relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly once;
-* relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends.
+* relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends, and on the properties
+  that are declared as key (each library of regulons keeps its own records).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from scircuit import records
 
 LEDGER_LABEL = "_LoadChunk"
 RUN = "run"
+ANNOTATION_RUN = "annotation_run"
 
 
 def quoted(name: str) -> str:
@@ -108,6 +111,9 @@ def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
 
 def _nodes(label: str, names: list[str]) -> str:
     lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
+    if given_up := replaced(label, names):
+        earlier = f"coalesce(row[{names.index(ANNOTATION_RUN)}], '') = ''"
+        lines.append("SET " + ", ".join(f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up))
     lines += _assigned("n", label, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
@@ -126,10 +132,18 @@ def _relationships(relationship: records.RelationshipType, names: list[str]) -> 
         values += [f"{quoted(name)}: {_value(kind, name, f'row[{i}]')}" for i, name in enumerate(names) if i]
         lines.append(f"CREATE (a)-[:{quoted(relationship.type)} {{{', '.join(values)}}}]->(b)")
     else:
-        lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}]->(b)")
+        key = ", ".join(f"{quoted(name)}: row[{names.index(name)}]" for name in relationship.key)
+        lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}{f' {{{key}}}' if key else ''}]->(b)")
         lines += _assigned("r", kind, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
+
+
+def replaced(kind: str, columns: Iterable[str]) -> tuple[str, ...]:
+    """Properties that a row of this table with an ``annotation_run`` takes away where it has no value for them."""
+    if kind != "Feature" or ANNOTATION_RUN not in columns:
+        return ()
+    return tuple(p.name for p in records.ANNOTATION_PROPERTIES)
 
 
 def bare_caption(kind: str, columns: Iterable[str]) -> bool:
@@ -141,7 +155,7 @@ def _assigned(variable: str, kind: str, names: list[str]) -> list[str]:
     """SET clause that keeps a known value where the row has none; no clause without properties."""
     parts = []
     for i, name in enumerate(names):
-        if not i:
+        if name in records.keys_of(kind):
             continue
         known, given = f"{variable}.{quoted(name)}", f"row[{i}]"
         if name == "name" and bare_caption(kind, names):

@@ -59,6 +59,7 @@ class RelationshipType:
     target: str
     doc: str
     properties: tuple[Property, ...] = ()
+    key: tuple[str, ...] = ()  # text properties that tell records between the same two nodes apart
 
     @property
     def kind(self) -> str:
@@ -73,6 +74,25 @@ def _p(name: str, type: PropertyType, doc: str, unit: str = "", indexed: bool = 
 _RUN = _p("run", "str", "id of the run that wrote this record")
 _P = _p("p", "float", "p value of the test named in `test` or in the run", "probability")
 _Q = _p("q", "float", "Benjamini-Hochberg q value over the family named in the run", "probability")
+
+# An annotate run writes these as a whole: a record with `annotation_run` takes away what an earlier run wrote and it has no value for.
+ANNOTATION_PROPERTIES: tuple[Property, ...] = (
+    _p("annotation_run", "str", "annotate run that wrote the label and what follows it"),
+    _p("top_genes", "str[]", "symbols of the genes with the highest mean activation, minimum support applied"),
+    _p("label", "str", "name of the term with the smallest calibrated q; empty when not annotated"),
+    _p("label_library", "str", "library of `label`"),
+    _p("label_q", "float", "calibrated q of `label`", "probability"),
+    _p("label_null", "float", "share of random lists matched to this feature whose best term is at least as good", "probability"),
+    _p("label_ties", "int", "further terms that are as good as `label` in every respect that decides", "terms"),
+    _p("annotated", "bool", "has at least one term at the run's q threshold"),
+    _p("terms", "int", "number of terms at the run's q threshold", "terms"),
+    _p("annotatable_genes", "int", "top genes that occur in at least one term", "genes"),
+    _p("best_tf", "str", "transcription factor whose targets are most enriched among the top genes"),
+    _p("best_tf_q", "float", "q of `best_tf`", "probability"),
+    _p("tf_share", "float", "share of the top genes that are transcription factors", "share"),
+    _p("tf_share_q", "float", "q of more transcription factors among the top genes than in the background", "probability"),
+    _p("tf_library", "str", "library of regulons that `best_tf` and `tf_share` come from"),
+)
 
 FEATURE_PROPERTIES: tuple[Property, ...] = (
     _p("name", "str", "caption: layer, index and label, such as `L05/F0898 DNA repair`"),
@@ -89,20 +109,7 @@ FEATURE_PROPERTIES: tuple[Property, ...] = (
     _p("alive", "bool", "does the feature fire in the cohort at all"),
     _p("fire_count", "int", "positions of those cells where the feature fires", "positions"),
     _p("rare", "bool", "fires at fewer than 100 positions: what is said of it rests on little"),
-    # annotate
-    _p("top_genes", "str[]", "symbols of the genes with the highest mean activation, minimum support applied"),
-    _p("label", "str", "name of the term with the smallest calibrated q; empty when not annotated"),
-    _p("label_library", "str", "library of `label`"),
-    _p("label_q", "float", "calibrated q of `label`", "probability"),
-    _p("label_null", "float", "share of random lists matched to this feature whose best term is at least as good", "probability"),
-    _p("label_ties", "int", "further terms that are as good as `label` in every respect that decides", "terms"),
-    _p("annotated", "bool", "has at least one term at the run's q threshold"),
-    _p("terms", "int", "number of terms at the run's q threshold", "terms"),
-    _p("annotatable_genes", "int", "top genes that occur in at least one term", "genes"),
-    _p("best_tf", "str", "transcription factor whose TRRUST targets are most enriched among the top genes"),
-    _p("best_tf_q", "float", "q of `best_tf`", "probability"),
-    _p("tf_share", "float", "share of the top genes that are transcription factors", "share"),
-    _p("tf_share_q", "float", "q of more transcription factors among the top genes than in the background", "probability"),
+    *ANNOTATION_PROPERTIES,
     # as an imported atlas states it, beside what is computed here
     _p("published_label", "str", "label as published"),
     _p("published_library", "str", "library of `published_label`"),
@@ -199,7 +206,7 @@ NODES: dict[str, NodeType] = {
                  FEATURE_PROPERTIES, color="#2E86AB"),
         NodeType("Gene", "A gene; `id` is the Ensembl id, or `symbol:X` when none is known.", (
             _p("name", "str", "caption: the symbol"), _p("symbol", "str", "gene symbol", indexed=True),
-            _p("is_tf", "bool", "listed as a transcription factor in TRRUST"),
+            _p("is_tf", "bool", "listed as a transcription factor in a library of regulons; null where none that was read does"),
         ), color="#6A994E"),
         NodeType("Term", "A gene set; `id` is library:accession.", (
             _p("name", "str", "name of the term", indexed=True), _p("library", "str", "name of the library"),
@@ -330,9 +337,9 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
             _p("origin", "str", "library; closure (by a child term); reconstructed (from published overlaps)"),)),
         RelationshipType("Term", "IS_A", "Term", "The first term is a kind of the second."),
         RelationshipType("Feature", "MEMBER_OF", "Module", "The feature belongs to the module.", (_RUN,)),
-        RelationshipType("Gene", "REGULATES", "Gene", "TRRUST: the first gene is a transcription factor of the second.", (
-            _p("mode", "str", "Activation, Repression, Unknown, or Both"), _p("pmids", "str[]", "PubMed ids"),
-            _p("library", "str", "file the record came from"))),
+        RelationshipType("Gene", "REGULATES", "Gene", "A library of regulons, such as TRRUST: the first gene is a transcription factor of the second.", (
+            _p("library", "str", "library of regulons; each keeps its own records"), _p("mode", "str", "Activation, Repression, Unknown, or Both"),
+            _p("pmids", "str[]", "PubMed ids")), key=("library",)),
         RelationshipType("Term", "MEMBER_OF", "GeneSetLibrary", "The term comes from the library."),
         RelationshipType("Feature", "ACTIVE_IN", "CellType", "The feature fires more in this cell type.", (
             _RUN, *ACTIVE_IN_PROPERTIES)),
@@ -365,7 +372,7 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
 
 
 def properties_of(kind: str) -> tuple[Property, ...]:
-    """Declared properties of a kind, without the keys (``id``, or ``source`` and ``target``).
+    """Declared properties of a kind, without the ends (``id``, or ``source`` and ``target``).
 
     Raises
     ------
@@ -381,9 +388,9 @@ def properties_of(kind: str) -> tuple[Property, ...]:
 
 
 def keys_of(kind: str) -> tuple[str, ...]:
-    """Key columns of a kind: ``("id",)`` for nodes, ``("source", "target")`` for relationships."""
+    """Key columns of a kind: ``("id",)`` for nodes; ``source``, ``target`` and what is declared as `key` for relationships."""
     properties_of(kind)
-    return ("id",) if kind in NODES else ("source", "target")
+    return ("id",) if kind in NODES else ("source", "target", *RELATIONSHIPS[kind].key)
 
 
 def arrow_schema(kind: str, columns: Iterable[str] | None = None) -> pa.Schema:
@@ -409,7 +416,7 @@ def arrow_schema(kind: str, columns: Iterable[str] | None = None) -> pa.Schema:
     }  # fmt: skip
     declared = {p.name: p for p in properties_of(kind)}
     keys = keys_of(kind)
-    wanted = set(declared) if columns is None else set(columns) - set(keys)
+    wanted = (set(declared) if columns is None else set(columns)) - set(keys)
     unknown = sorted(wanted - set(declared))
     if unknown:
         raise ValueError(
@@ -435,9 +442,10 @@ def conform(kind: str, table: pa.Table) -> pa.Table:
     Raises
     ------
     ValueError
-        If a key is missing or null, a column is not declared, or a value cannot be cast without loss.
+        If a key is missing, null or empty, a column is not declared, or a value cannot be cast without loss.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     keys = keys_of(kind)
     missing = [k for k in keys if k not in table.column_names]
@@ -449,6 +457,6 @@ def conform(kind: str, table: pa.Table) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{kind} table does not fit the declared types: {error}") from error
     for key in keys:
-        if cast.column(key).null_count:
-            raise ValueError(f"{kind} table has {cast.column(key).null_count} rows without {key!r}")
+        if without := cast.column(key).null_count + (pc.sum(pc.equal(cast.column(key), "")).as_py() or 0):
+            raise ValueError(f"{kind} table has {without} rows without {key!r}")
     return cast.replace_schema_metadata(schema.metadata)

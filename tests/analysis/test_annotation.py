@@ -101,12 +101,14 @@ def test_every_table_fits_the_schema_and_every_end_exists(annotation):
         source, _, target = kind.split("-")
         assert set(tables[kind].column("source").to_pylist()) <= ends[source]
         assert set(tables[kind].column("target").to_pylist()) <= ends[target]
-    assert tables["Gene-REGULATES-Gene"].num_rows == 8427
+    assert tables["Gene-REGULATES-Gene"].num_rows == 8427 and set(tables["Gene-REGULATES-Gene"].column("library").to_pylist()) == {"TRRUST"}
     assert any(g.startswith("symbol:") for g in genes)
     assert {"GATA1"} <= {s for s, tf in zip(tables["Gene"].column("symbol").to_pylist(), tables["Gene"].column("is_tf").to_pylist(), strict=True) if tf}
     assert set(tables["Feature-ENRICHED_FOR-Term"].column("run").to_pylist()) == {"annotate-1"}
     assert len(features) == 120
+    assert set(tables["Gene"].column("is_tf").to_pylist()) == {True, None}, "what one library does not list another may"
     rows = tables["Feature"].to_pylist()
+    assert {(r["annotation_run"], r["tf_library"]) for r in rows} == {("annotate-1", "TRRUST")}
     enriched = tables["Feature-ENRICHED_FOR-Term"].column("source").to_pylist()
     assert {r["id"] for r in rows if r["annotated"]} == set(enriched)
     assert all(r["terms"] == enriched.count(r["id"]) for r in rows)

@@ -40,9 +40,11 @@ def table(kind: str, run: str) -> pa.Table:
         columns = {
             "source": [node_id(ends.source, row) for row in range(ROWS)],
             "target": [node_id(ends.target, (row + 1) % ROWS) for row in range(ROWS)],
+            **{name: [f"{name}-{row}" for row in range(ROWS)] for name in ends.key},
         }
     for p in records.properties_of(kind):
-        columns[p.name] = [run if p.name == "run" else value(kind, p.name, p.type, row) for row in range(ROWS)]
+        if p.name not in columns:
+            columns[p.name] = [run if p.name == "run" else value(kind, p.name, p.type, row) for row in range(ROWS)]
     return pa.Table.from_pydict(columns, schema=records.arrow_schema(kind))
 
 
@@ -55,6 +57,12 @@ def write_every_kind(folder: Path, run: str = "trace-every") -> ShardStore:
         "Feature": pa.table({
             "id": [node_id("Feature", 0), node_id("Feature", 1)], "label": ["later", None], "label_library": [None, "GO"], "best_tf": ["", None],
         })
+    })  # fmt: skip
+    # The second annotation has no q for the first feature: that goes; of the second feature it knows nothing.
+    store.add("again", {
+        "Feature": pa.table({"id": [node_id("Feature", 0), node_id("Feature", 1)], "annotation_run": ["annotate-b", None], "label_ties": [7, None]}),
+        # The same pair of genes in another library is a record of its own.
+        "Gene-REGULATES-Gene": pa.table({"source": [node_id("Gene", 0)] * 2, "target": [node_id("Gene", 1)] * 2, "library": ["library-0", "other"], "mode": ["Repression", "Unknown"]}),
     })  # fmt: skip
     # A bare caption replaces neither a labelled one nor takes a label away; one beside a label does.
     store.add("captions", {"Feature": pa.table({"id": [node_id("Feature", 0)], "name": [CAPTION], "label": ["DNA repair"]})})
