@@ -165,7 +165,7 @@ def plot_signs(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_attenuation(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Edges per source by target layer, with the share that replicates in both halves of the cells."""
+    """Edges per source by target layer, with the share in which both halves of the cells agree, of those that have enough cells."""
     ax = axes_or_new(ax)
     used: Any = frame[frame["edges"] > 0] if len(frame) else frame
     if not len(used):
@@ -173,8 +173,8 @@ def plot_attenuation(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     x = np.arange(len(used))
     values = used["edges_per_source"].to_numpy()
     ax.bar(x, values, 0.62, color="#bcd5e4", label="edges per source")
-    again = np.nan_to_num(used["replicated"].to_numpy(float)) * values
-    ax.bar(x, again, 0.62, color=BLUE, label="of these, in both halves of the cells")
+    again = np.nan_to_num((used["agree"] * used["testable"]).to_numpy(float)) * values
+    ax.bar(x, again, 0.62, color=BLUE, label="of these, halves of the cells agree")
     for xi, v in zip(x, values, strict=True):
         ax.text(float(xi), float(v), f"{v:,.0f}", ha="center", va="bottom", fontsize=9)
     ax.set_xticks(x, [_pair(r) for r in used.itertuples(index=False)])

@@ -1,8 +1,9 @@
-"""Structure of the edges by layer pair: how many, how large, which sign, and how many replicate in both halves of the cells.
+"""Structure of the edges by layer pair: how many, how large, which sign, and in how many both halves of the cells agree.
 
-Targets of one source are correlated, so intervals resample sources, not edges (cluster bootstrap). Each share stands beside its control:
-replication beside that of stored tests that are no edges, sign beside the pass-through baseline (the edit re-encoded without any block
-computing), attenuation beside the number of possible targets.
+Targets of one source are correlated, so intervals resample sources, not edges (cluster bootstrap). Sign stands
+beside the pass-through baseline (the edit re-encoded without any block computing), attenuation beside the number of possible targets. That
+halves agree has no control here: edges were chosen on both, which alone makes them agree. Replication is measured where one half chooses and
+the other tests (`split_half` of the controls).
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class LayerPairs:
     """One row a (source layer, target layer) in `frame`; sentences for signs, replication and attenuation.
 
     Columns: source_layer, target_layer, sources, targets, edges, edges_per_source, share_of_pairs, legacy_edges, support_share (low, high),
-    passthrough_sign (share of edges whose sign is that of the pass-through baseline), replicated (low, high), replicated_other,
-    mean_abs_effect, median_abs_d.
+    passthrough_sign (share of edges whose sign is that of the pass-through baseline), testable (share of edges whose halves both have six cells
+    or more with an effect), agree (share of these with the same sign and p <= 0.05 in both; low, high), mean_abs_effect, median_abs_d.
     """
 
     frame: pd.DataFrame
@@ -85,7 +86,7 @@ def layer_pairs(features: FeatureArrays, edges: EdgeArrays, good: np.ndarray, le
     size = features.id.size
     source_layer, target_layer = features.layer[edges.source], features.layer[edges.target]
     has_halves, has_pass = np.isfinite(edges.halves), np.isfinite(edges.passthrough) & (edges.passthrough != 0)
-    replicated = has_halves & (edges.halves >= 2)
+    agree = has_halves & (edges.halves >= 2)
     rows = []
     for pair in sorted({(int(a), int(b)) for a, b in zip(source_layer, target_layer, strict=True)}):
         inside = (source_layer == pair[0]) & (target_layer == pair[1])
@@ -95,18 +96,17 @@ def layer_pairs(features: FeatureArrays, edges: EdgeArrays, good: np.ndarray, le
         count = int(use.sum())
         support = _share_by_source(edges, edges.mean < 0, use, size, seed)
         same = _share_by_source(edges, np.sign(edges.passthrough) == np.sign(edges.mean), use & has_pass, size, seed)
-        again = _share_by_source(edges, replicated, use & has_halves, size, seed)
-        other = _share_by_source(edges, replicated, inside & ~good & has_halves, size, seed)
+        halves = _share_by_source(edges, agree, use & has_halves, size, seed)
         rows.append({
             "source_layer": pair[0], "target_layer": pair[1], "sources": sources, "targets": targets, "edges": count,
             "edges_per_source": count / max(sources, 1), "share_of_pairs": count / max(sources * targets, 1),
             "legacy_edges": int((inside & legacy).sum()), "support_share": support[0], "support_low": support[1], "support_high": support[2],
-            "passthrough_sign": same[0], "replicated": again[0], "replicated_low": again[1], "replicated_high": again[2],
-            "replicated_other": other[0], "mean_abs_effect": float(np.abs(edges.mean[use]).mean()) if count else float("nan"),
+            "passthrough_sign": same[0], "testable": float(has_halves[use].mean()) if count else float("nan"),
+            "agree": halves[0], "agree_low": halves[1], "agree_high": halves[2], "mean_abs_effect": float(np.abs(edges.mean[use]).mean()) if count else float("nan"),
             "median_abs_d": float(np.median(np.abs(edges.d[use]))) if count else float("nan"),
         })  # fmt: skip
     frame = pd.DataFrame(rows)
-    sentences = (_signs(edges, good, size, seed), _replication(edges, good, replicated, has_halves, size, seed), _attenuation(frame))
+    sentences = (_signs(edges, good, size, seed), _agreement(edges, good, agree, has_halves, size, seed), _attenuation(frame))
     return LayerPairs(frame, sentences)
 
 
@@ -122,14 +122,13 @@ def _signs(edges: EdgeArrays, good: np.ndarray, size: int, seed: int) -> str:
     return text
 
 
-def _replication(edges: EdgeArrays, good: np.ndarray, replicated: np.ndarray, known: np.ndarray, size: int, seed: int) -> str:
-    if not (good & known).any():
-        return "split-half replication: not stored for any edge"
-    share, low, high = _share_by_source(edges, replicated, good & known, size, seed)
-    other = _share_by_source(edges, replicated, ~good & known, size, seed)[0]
-    beside = f"; of stored tests that are no edges {100 * other:.1f} %" if np.isfinite(other) else ""
+def _agreement(edges: EdgeArrays, good: np.ndarray, agree: np.ndarray, testable: np.ndarray, size: int, seed: int) -> str:
+    if not (good & testable).any():
+        return "halves of the cells: no edge has six cells with an effect in each"
+    share, low, high = _share_by_source(edges, agree, good & testable, size, seed)
     return (
-        f"{100 * share:.0f} % of edges ({100 * low:.0f} to {100 * high:.0f} %) have the same sign and p <= 0.05 in both halves of the cells{beside}"
+        f"halves of the cells agree (same sign, p <= 0.05 in both) on {100 * share:.0f} % ({100 * low:.0f} to {100 * high:.0f} %) of the edges that have six "
+        f"cells with an effect in each ({100 * testable[good].mean():.0f} % of all); edges were chosen on both halves, so this is no replication"
     )
 
 

@@ -85,7 +85,8 @@ def catalogue_page() -> str:
         "**Support**: ablating the source lowers the target. **Suppress**: ablating the source raises it. An edge by the *calibrated* rule",
         "has `q` at most `$q`, a non-zero effect in at least `$min_support` cells, and a mean effect of at least `$min_effect` of what the target has on",
         "average where it fires; thresholds are chosen in the query, not at tracing time.",
-        "`halves` says in how many of the two halves of the cells the edge shows the same sign with p <= 0.05.", "",
+        "`halves` says in how many of the two halves of the cells the edge shows the same sign with p <= 0.05; it is empty where a half has fewer than six",
+        "cells with an effect. Edges were chosen on both halves, so agreement is a stricter rule, not a replication.", "",
     ]  # fmt: skip
     catalogue = load_catalogue()
     for folder in FOLDERS:

@@ -18,7 +18,7 @@ NAMES = {
 }  # fmt: skip
 _ORDER = {name: i for i, name in enumerate((*NAMES, "split_half"))}
 _MANY = 0.5
-_FEW = 100  # edges of a half, below which the ranks of its hubs are mostly ties
+_FEW = 100  # effects of a half, below which the ranks of its hubs are mostly ties
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -88,9 +88,9 @@ def hub_replication(trace: Mapping[str, Any]) -> str:
     raw, beyond = numbers.get("half_degree_rho"), numbers.get("half_residual_rho")
     if not known(raw) or not known(beyond):
         return ""
-    few = min(numbers.get("half_even_edges") or 0, numbers.get("half_odd_edges") or 0) < _FEW
+    even, odd = numbers.get("half_even_effects") or 0, numbers.get("half_odd_effects") or 0
     return (
         f"hubs chosen on one half of the cells and ranked again on the other: Spearman {beyond:.2f} beyond the firing rate, {raw:.2f} of raw degree "
-        f"({count(numbers.get('sources'))} sampled sources with {count(numbers.get('half_even_edges'))} and {count(numbers.get('half_odd_edges'))} edges in the halves"
-        f"{': too few to tell' if few else ''})"
+        f"({count(numbers.get('sources'))} sampled sources with {count(even)} and {count(odd)} effects at p <= 0.01 in the halves"
+        f"{': too few to tell' if min(even, odd) < _FEW else ''})"
     )

@@ -48,6 +48,7 @@ def image(draw: Callable[[Axes], Any], size: tuple[float, float] = (6.6, 4.1), m
 
 def draw_controls(ax: Axes, rows: list[dict[str, Any]]) -> None:
     """Edges of the sampled sources beside the edges of each control, by layer pair."""
+    rows = [r for r in rows if r["control_edges"] is not None]  # split halves count no edges
     names = list(dict.fromkeys(r["pair"] for r in rows))
     kinds = list(dict.fromkeys(r["control"] for r in rows))
     height = 0.8 / (len(kinds) + 1)

@@ -97,15 +97,13 @@ def _zero(parts: ReportInput) -> Finding:
 
 
 def _replication(parts: ReportInput) -> Finding:
-    frame: Any = parts.analysis.pairs.frame if parts.analysis is not None else ()
-    if not len(frame) or not frame["replicated"].notna().any():
-        return Finding("edges", "replication in halves of the cells was not assessed", "needs a trace with split halves")
-    weights = frame["edges"].to_numpy(float)
-    share = float(np.average(np.nan_to_num(frame["replicated"].to_numpy(float)), weights=np.maximum(weights, 1e-12)))
-    other = frame["replicated_other"].dropna()
+    numbers = parts.trace.get("controls") or {}
+    found, share = numbers.get("half_found"), numbers.get("half_agreement")
+    if not found or not known(share):
+        return Finding("edges", "whether effects hold in other cells was not measured", "needs the split-half control and eight cells or more in each half")
     return Finding(
-        "edges", f"{percent(share, 0)} of the edges have the same sign and p <= 0.05 in each half of the cells",
-        f"of the stored tests that are no edges {percent(other.min())} to {percent(other.max())} do, by layer pair" if len(other) else "no other tests are stored",
+        "edges", f"of {count(found)} effects that one half of the cells finds (p <= 0.01), {percent(share, 0)} have the same sign and p <= 0.05 in the other half",
+        f"of effects that are nothing at most {percent(numbers.get('half_chance'))} would",
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ CONTROLS = (
     ("the effect is not numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
     ("the edge is about this feature", "random_direction and feature_swap: control_edges / edges"),
     ("the blocks compute it", "passthrough on every edge: the edit re-encoded without any block"),
-    ("the edge holds in other cells", "halves on every edge; split_half in the controls"),
+    ("the edge holds in other cells", "split_half in the controls: found in one half of the cells, tested in the other"),
     ("the hub is more than a busy feature", "expected_degree, random_degree and swap_degree beside out_degree"),
     ("the annotation beats chance", "Run.null_annotation_rate beside annotation_rate; q_calibrated on every own term"),
     ("a published term is better than chance", "q_calibrated beside q_published; empty where it did not pass"),

@@ -16,8 +16,8 @@
 // column only_calibrated: missed by the legacy rule
 // column only_legacy: not significant or without support
 // column jaccard: both / either
-// column confirmed_calibrated: share of calibrated edges confirmed in both halves
-// column confirmed_legacy: share of legacy edges confirmed in both halves
+// column agree_calibrated: share of calibrated edges on which both halves of the cells agree, of those with 6 cells with an effect in each
+// column agree_legacy: the same share of legacy edges
 // budget: 2000
 
 WITH $run AS wanted
@@ -26,14 +26,15 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (s:Feature)-[r:AFFECTS]->(t:Feature)
 WHERE r.run = run.id
-WITH s.layer AS source_layer, t.layer AS target_layer, r.halves = 2 AS confirmed,
+WITH s.layer AS source_layer, t.layer AS target_layer, r.halves AS halves,
   coalesce(r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0), false) AS c,
   abs(r.d) > 0.5 AND (r.n + abs(2 * r.n_pos - r.n)) / 2.0 / r.n > 0.7 AS l
 WITH source_layer, target_layer, count(*) AS stored, count(CASE WHEN c THEN 1 END) AS calibrated, count(CASE WHEN l THEN 1 END) AS legacy,
-  count(CASE WHEN c AND l THEN 1 END) AS both, count(CASE WHEN c AND confirmed THEN 1 END) AS cc, count(CASE WHEN l AND confirmed THEN 1 END) AS lc
+  count(CASE WHEN c AND l THEN 1 END) AS both, count(CASE WHEN c THEN halves END) AS ct, count(CASE WHEN l THEN halves END) AS lt,
+  count(CASE WHEN c AND halves = 2 THEN 1 END) AS cc, count(CASE WHEN l AND halves = 2 THEN 1 END) AS lc
 RETURN source_layer, target_layer, stored, calibrated, legacy, both, calibrated - both AS only_calibrated, legacy - both AS only_legacy,
   CASE WHEN calibrated + legacy > both THEN toFloat(both) / (calibrated + legacy - both) END AS jaccard,
-  CASE WHEN calibrated > 0 THEN toFloat(cc) / calibrated END AS confirmed_calibrated,
-  CASE WHEN legacy > 0 THEN toFloat(lc) / legacy END AS confirmed_legacy
+  CASE WHEN ct > 0 THEN toFloat(cc) / ct END AS agree_calibrated,
+  CASE WHEN lt > 0 THEN toFloat(lc) / lt END AS agree_legacy
 ORDER BY source_layer, target_layer
 LIMIT 2000

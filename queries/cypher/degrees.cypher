@@ -14,7 +14,7 @@
 // column out_degree: edges by the calibrated rule at $q and $min_support
 // column support: of these, support
 // column suppress: of these, suppress
-// column strict: of these, confirmed in both halves of the cells
+// column strict: of these, both halves of the cells agree
 // column out_degree_legacy: edges by the legacy rule (|d| > 0.5, consistency > 0.7)
 // column stored: edge records stored
 // budget: $limit

@@ -15,7 +15,8 @@
 // column control_edges_legacy: edges of the control, legacy rule
 // column ratio_legacy: the same ratio by the legacy rule
 // column max_abs_effect: largest effect of the control
-// column agreement: split_half: share of edges confirmed in both halves; passthrough: correlation with the effect
+// column found: split_half: effects with p <= 0.01 in one half of the cells that the other half can test
+// column agreement: split_half: share of the found with the same sign and p <= 0.05 in the other half (at most 0.025 by chance); passthrough: correlation with the effect
 // column relative_size: median of |mean of the control| / |mean| over the edges, source by source
 // column larger_share: share of the edges whose mean effect is larger than that of the control
 // budget: 1000
@@ -30,7 +31,7 @@ RETURN c.control AS control, c.source_layer AS source_layer, c.target_layer AS t
   c.control_edges AS control_edges, CASE WHEN c.edges > 0 THEN toFloat(c.control_edges) / c.edges END AS ratio,
   c.edges_legacy AS edges_legacy, c.control_edges_legacy AS control_edges_legacy,
   CASE WHEN c.edges_legacy > 0 THEN toFloat(c.control_edges_legacy) / c.edges_legacy END AS ratio_legacy,
-  c.max_abs_effect AS max_abs_effect, c.agreement AS agreement,
+  c.max_abs_effect AS max_abs_effect, c.found AS found, c.agreement AS agreement,
   c.relative_size AS relative_size, c.larger_share AS larger_share
 ORDER BY control, source_layer, target_layer
 LIMIT 1000

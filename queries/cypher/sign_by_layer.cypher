@@ -14,7 +14,7 @@
 // column suppress: ablation raises the target
 // column support_share: support / edges
 // column mean_abs_d: mean |d|
-// column strict: edges confirmed in both halves
+// column strict: edges on which both halves of the cells agree
 // column support_share_strict: support share among these
 // budget: 2000
 // note: The legacy rule counts zeros as negative and biases this share; the calibrated rule does not.

@@ -1,7 +1,7 @@
 // name: strict_edges
 // title: Edges by the strict rule
 // folder: Edges
-// question: Which edges hold in both halves of the cells and at q?
+// question: On which edges do both halves of the cells agree, beside q?
 // shape: table
 // param run: run = "" -- trace run; empty: the newest complete one
 // param source_layer: int = -1 (-1..999) -- 0-based layer of the source; -1: all
@@ -26,8 +26,9 @@
 // column n_zero: cells without an effect above the numeric floor
 // column consistency: share of the larger sign among non-zero cells
 // column passthrough: control: effect when the edit is re-encoded without any block computing
-// column halves: control: halves of the cells (0 to 2) that confirm sign and p <= 0.05
+// column halves: halves of the cells (0 to 2) with the same sign and p <= 0.05; empty where a half has fewer than 6 cells with an effect
 // budget: $limit
+// note: The edges were chosen on all cells, so agreement of the halves is a stricter rule, not a replication; that is `split_half` in `run_controls`.
 
 WITH $run AS wanted
 MATCH (run:Run)

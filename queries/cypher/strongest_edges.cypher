@@ -26,7 +26,7 @@
 // column n_zero: cells without an effect above the numeric floor
 // column consistency: share of the larger sign among non-zero cells
 // column passthrough: control: effect when the edit is re-encoded without any block computing
-// column halves: control: halves of the cells (0 to 2) that confirm sign and p <= 0.05
+// column halves: halves of the cells (0 to 2) with the same sign and p <= 0.05; empty where a half has fewer than 6 cells with an effect
 // budget: $limit
 
 WITH $run AS wanted

@@ -18,7 +18,7 @@
 // column names: captions along the path
 // column d: d of each edge
 // column q: q of each edge
-// column halves: halves confirming each edge
+// column halves: halves of the cells that agree on each edge
 // column runs: run of each edge
 // budget: $limit
 // note: Paths of one and two steps are complete; three steps are searched among the $beam strongest edges out of the source and into the target.

@@ -23,7 +23,7 @@
 // column names: captions along the path
 // column d: d of each edge
 // column q: q of each edge
-// column halves: halves confirming each edge
+// column halves: halves of the cells that agree on each edge
 // budget: $limit
 // note: Direct edges are complete among the chosen features; two-step paths follow the $beam strongest edges out of each source.
 

@@ -20,7 +20,7 @@
 // column sign_agrees: Activation with support, Repression with suppress; empty when the mode says nothing
 // column d: mean / sd
 // column q: q of the edge
-// column halves: halves confirming the edge
+// column halves: halves of the cells that agree on the edge
 // budget: $limit
 // note: Never read without `trrust_share`: so many pairs share a regulator by chance that a list like this always exists.
 

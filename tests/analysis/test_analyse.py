@@ -251,8 +251,13 @@ def test_layer_pairs_count_what_is_there():
     first = rows[1, 2]
     assert (first["edges"], first["sources"], first["targets"]) == (2, 3, 2)
     assert first["support_share"] == 0.5
-    assert first["replicated"] == 1.0
-    assert first["replicated_other"] == 0.0
+    assert (first["agree"], first["testable"]) == (1.0, 1.0)
+    assert (rows[1, 4]["agree"], rows[1, 4]["testable"]) == (0.0, 1.0)
+    features, edges = small_graph()
+    unknown = edges.set_column(edges.column_names.index("halves"), "halves", pa.array([None, 2, *[0] * 5], pa.int64()))
+    second = analyse(features, unknown, None, AnalyseConfig(bootstrap=0), "x")
+    [first] = [r for r in second.frames["layer_pairs"].to_dict("records") if r["target_layer"] == 2]
+    assert (first["agree"], first["testable"]) == (1.0, 0.5), "an edge that halves cannot test is no disagreement"
     assert first["passthrough_sign"] == 1.0
     assert rows[1, 4]["support_share"] == 1.0
     assert result.frames["hubs"]["id"].tolist()[-1] in {name(1, i) for i in range(3)}

@@ -46,7 +46,8 @@ def make_parts():
     rates = [Rate("all", "calibrated", 170, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
     return ReportInput(
         title="A study", trace={"sources": 60, "cells": 20, "source_layers": [1], "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7,
-                                "controls": {"sources": 24, "half_degree_rho": 0.91, "half_residual_rho": 0.43, "half_even_edges": 1511, "half_odd_edges": 17}},
+                                "controls": {"sources": 24, "half_degree_rho": 0.91, "half_residual_rho": 0.43, "half_even_effects": 1511, "half_odd_effects": 17,
+                                             "half_found": 1214, "half_held": 1100, "half_agreement": 0.906, "half_chance": 0.025}},
         cohort={"file": "cells.h5ad", "cells": 20, "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}'},
         model={"name": "m", "layers": 4, "width": 8, "mlm_loss": 7.61, "unigram_loss": 8.22, "sha256": "ab" * 32},
         dictionaries=pd.DataFrame({"layer": [1, 2], "features": [60, 60], "variance_explained": [0.8123, 0.91], "dead_share": [0.02, 0.03]}),
@@ -104,7 +105,7 @@ def test_controls_that_make_as_many_edges_are_not_played_down():
 
 
 def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
-    assert "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources with 1,511 and 17 edges in the halves: too few to tell)" in page
+    assert "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources with 1,511 and 17 effects at p ≤ 0.01 in the halves: too few to tell)" in page
     assert "Spearman 0.43 beyond" in findings(parts)[5].control
 
 
@@ -161,9 +162,25 @@ def test_ten_findings_each_with_a_control(parts):
     assert len(found) == 10
     assert all(f.claim and f.control for f in found)
     assert "57 edges" in found[1].control
+    assert "1,214 effects" in found[3].claim and "91 %" in found[3].claim and "at most 2.5 %" in found[3].control
     assert "8.22" in found[0].control
     assert "4 of 60 targets" in found[8].claim
     assert "1 of 2 steered features" in found[9].claim
+
+
+def test_signs_against_trrust_stand_beside_their_null(parts):
+    from dataclasses import replace
+
+    from analysis.trrust_edges import TrrustAgreement
+
+    known = {"frame": pd.DataFrame(), "edges": 900, "decided": 100, "share": 0.61, "null_mean": 0.592, "null_low": 0.55, "null_high": 0.63, "p": 0.28}
+    agreement = TrrustAgreement(**dict.fromkeys(TrrustAgreement.__dataclass_fields__, 0) | known)
+    more = replace(parts, analysis=replace(parts.analysis, trrust=agreement))
+    [found] = [f for f in findings(more) if "TRRUST" in f.claim]
+    assert "61.0 % of the 100 edges (of 900)" in found.claim and "no more than chance gives (59.2 %" in found.control
+    assert agreement.sentence[:40] in build_report(more)
+    few = replace(more, analysis=replace(more.analysis, trrust=replace(agreement, decided=3)))
+    assert any("too few to say" in f.claim and f.control for f in findings(few))
 
 
 def test_a_study_with_nothing_else_than_a_trace_still_has_a_report():

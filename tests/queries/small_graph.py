@@ -55,7 +55,7 @@ def _edges(rng: np.random.Generator, sizes: dict[int, int], run: str, source_lay
     frame = pd.DataFrame(pairs, columns=["source", "target"])
     return frame.assign(
         run=run, n=CELLS, n_pos=n_pos, n_neg=CELLS - zero - n_pos, mean=mean, sd=sd, d=mean / sd, p=rng.uniform(0, 0.1, n),
-        q=rng.uniform(0, 0.1, n), passthrough=rng.normal(0, 0.1, n), positions=rng.integers(20, 400, n), halves=rng.integers(0, 3, n),
+        q=rng.uniform(0, 0.1, n), passthrough=rng.normal(0, 0.1, n), positions=rng.integers(20, 400, n), halves=np.where(zero <= 8, rng.integers(0, 3, n), np.nan),  # empty where a half has too few cells
     )  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def test_compare_rules(study):
     a, b = study.calibrated(e), legacy(e)
     expected = {
         "source_layer": 2, "target_layer": 3, "stored": len(e), "calibrated": a.sum(), "legacy": b.sum(), "both": (a & b).sum(), "only_calibrated": (a & ~b).sum(),
-        "only_legacy": (b & ~a).sum(), "jaccard": (a & b).sum() / (a | b).sum(), "confirmed_calibrated": (e.halves[a] == 2).mean(), "confirmed_legacy": (e.halves[b] == 2).mean(),
+        "only_legacy": (b & ~a).sum(), "jaccard": (a & b).sum() / (a | b).sum(), "agree_calibrated": (e.halves[a].dropna() == 2).mean(), "agree_legacy": (e.halves[b].dropna() == 2).mean(),
     }  # fmt: skip
     same(query(study.connection, "compare_rules"), pd.DataFrame([expected]))
 
