@@ -144,9 +144,21 @@ class CleanCells(Sequence[CleanCell]):
 def clean_cell(
     adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.ndarray, kept: Iterable[int], members: bool = False
 ) -> CleanCell:
-    """Clean pass of one cell, with codes at the layers of `dictionaries` and states at the layers `kept`."""
+    """Clean pass of one cell, with codes at the layers of `dictionaries` and states at the layers `kept`.
+
+    Raises
+    ------
+    UserError
+        If a state is not finite: no feature would be above zero there, and the cell would count as one without any.
+    """
     with numerics(adapter):
         states = [state.to(adapter.dtype) for state in adapter.clean_states(tokens)]
+    broken = next((layer for layer, state in enumerate(states) if not bool(torch.isfinite(state).all())), None)
+    if broken is not None:
+        raise UserError(
+            f"the states of layer {broken} are NaN or infinite in a cell of {len(tokens)} tokens, although all weights are finite",
+            "compare the model's files with their source (a weight may be damaged and yet a number), or try --device cpu and --numerics float32",
+        )
     genes = adapter.gene_positions(tokens)
     codes: dict[int, tuple[Tensor, Tensor]] = {layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()}
     firing = {layer: _invert(*codes[layer], genes, dictionary.n_features, members) for layer, dictionary in dictionaries.items()}

@@ -211,8 +211,11 @@ def loss_lines(
         needed = _needed(max(r.null_share, 0.0))
         recovered = f"{r.share:.0%} ({r.null_share:.0%} with directions turned at random): {losses}"
         spare, error = r.margin(LEAST_GAIN)
-        failed = r.measurable and spare < -ERRORS * error
-        if not r.measurable:
+        broken = not bool(r.losses.isfinite().all())
+        failed = broken or (r.measurable and spare < -ERRORS * error)
+        if broken:
+            recovered = f"NaN or infinite: {losses}"
+        elif not r.measurable:
             recovered = f"{NOT_MEASURED}: the model does not lose by the mean state: {losses}"
         elif spare < 0 and not failed:
             recovered = f"{NOT_MEASURED}: {r.share:.0%} is not told from the {needed:.0%} that are needed on {r.cells} cell{'s' * (r.cells > 1)}: {losses}"
@@ -231,8 +234,11 @@ def zero_edit_line(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     source, *targets = sorted(dictionaries)
     if not targets:
         return CheckLine(name, True, f"{NOT_MEASURED}: layer {source} is the only one with a dictionary", expected)
-    clean = [clean_cell(adapter, dictionaries, cell, (source, *targets)) for cell in cells]
-    worst = zero_edit(adapter, dictionaries, clean, source, targets, 2)
+    try:
+        clean = [clean_cell(adapter, dictionaries, cell, (source, *targets)) for cell in cells]
+        worst = zero_edit(adapter, dictionaries, clean, source, targets, 2)
+    except UserError as error:
+        return CheckLine(name, False, error.problem, expected, error.fix)
     share = {t: w / max(float(c.codes[t][0].max()) for c in clean) for t, w in worst.items()}
     top = max(share, key=share.__getitem__)
     return CheckLine(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scircuit.settings import UserError
 from tracing.cache import CleanCell
 from tracing.context import EXACT
 from tracing.effects import edited_states
@@ -34,6 +35,11 @@ def zero_edit(
     Every gene position of every cell is read, spread over a batch of the size the ablations use. A latent that leaves the top k because
     two candidates are equal to rounding is a tie, not a change of its value, and is left out here; the zero-edit control counts
     what ties do to effects. `jobs` cells are computed at a time (0: one a core); `note` is told where the memory was short.
+
+    Raises
+    ------
+    UserError
+        If a change is not finite.
     """
 
     def one(cell: CleanCell) -> list[dict[int, float]]:
@@ -48,11 +54,18 @@ def zero_edit(
             values, indices = (x[position] for x in cell.codes[t])
             after = dictionaries[t].encode_topk(states)
             change = code_change(dictionaries[t].n_features, after, (values, indices)).gather(1, indices).abs()
-            worst[t] = float(change.where(change < values / 2, 0.0).max())
+            worst[t] = float(change.where(~(change >= values / 2), 0.0).max())  # a NaN stays
         return worst
 
     found = [f for of_cell in run_jobs([partial(one, cell) for cell in cells], adapter.device, jobs) for f in of_cell]
-    return {t: max((f[t] for f in found), default=0.0) for t in targets}
+    largest_of = {t: float(np.max([f[t] for f in found], initial=0.0)) for t in targets}  # np.max keeps a NaN, max need not
+    broken = [t for t, change in largest_of.items() if not np.isfinite(change)]
+    if broken:
+        raise UserError(
+            f"an edit of nothing changes codes of layer {broken[0]} by {largest_of[broken[0]]}: no effect there could be told from rounding",
+            "report the model and the device; try --device cpu and --numerics float32",
+        )
+    return largest_of
 
 
 def floors_of(zero: Mapping[int, float], cells: Sequence[CleanCell], dtype: torch.dtype) -> dict[int, float]:
