@@ -1,7 +1,7 @@
 """Builds the whole graph anew from runs on disk with Neo4j's import tool: the fastest first load.
 
-The result equals streaming the same runs in the same order: nodes merged by key (later values win, null erases nothing), relationships
-of a run as they are, facts without a run once per key, and the ledger, so that a later load finds nothing missing.
+The result equals streaming the same runs in the same order: nodes merged by key (later values win, null erases nothing, an import
+replaces nothing that own runs wrote), relationships of a run as they are, facts without a run once per key, and the ledger, so that a later load finds nothing missing.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ingest.chunks import chunks_of
-from ingest.cypher import ANNOTATION_RUN, LEDGER_LABEL, bare_caption, carries_run, replaced
-from ingest.headers import bulk_table
+from ingest.cypher import ANNOTATION_RUN, LEDGER_LABEL, OWN, bare_caption, carries_run, replaced, says_own
+from ingest.headers import DELIMITER, bulk_table
 from ingest.loader import load_order, run_properties
 from ingest.shards import read_shard
 from scircuit import records
@@ -90,9 +91,10 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
         _merge(nodes["Run"], [{"id": manifest.run, **run_properties(manifest)}], ("id",))
         for entry in load_order(manifest.shards):
             table = read_shard(folder, entry)
+            chunks = list(chunks_of(manifest.run, table, entry))
             if entry.kind in records.NODES:
-                names = table.column_names
-                _merge(nodes[entry.kind], table.to_pylist(), ("id",), bare=bare_caption(entry.kind, names), given_up=replaced(entry.kind, names))
+                for chunk in chunks:
+                    _merge_nodes(nodes[entry.kind], entry.kind, chunk.table.to_pylist(), chunk.columns, imported=manifest.verb == "import")
             elif carries_run(entry.kind):
                 edges[entry.kind].append(table)
             else:
@@ -102,11 +104,11 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
                     "key": chunk.key, "run": manifest.run, "kind": entry.kind, "rows": chunk.table.num_rows, "at": now(),
                     "content": chunk.content, "late": chunk.late, "sha256": entry.sha256,
                 }
-                for chunk in chunks_of(manifest.run, table, entry)
+                for chunk in chunks
             ]  # fmt: skip
         _merge(nodes["Run"], [{"id": manifest.run, "status": manifest.status, "seconds": manifest.seconds}], ("id",))
 
-    node_files = {kind: [_file(scratch, kind, _table(kind, rows.values()))] for kind, rows in nodes.items()}
+    node_files = {kind: [_node_file(scratch, kind, rows)] for kind, rows in nodes.items()}
     relationship_files: dict[str, list[Path]] = defaultdict(list)
     tables = {kind: pa.concat_tables(parts, promote_options="default") for kind, parts in edges.items()}
     tables |= {kind: _table(kind, rows.values()) for kind, rows in facts.items()}
@@ -117,23 +119,34 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
     return node_files, relationship_files
 
 
-def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...], bare: bool = False, given_up: Iterable[str] = ()) -> None:
-    """Add rows by key; values that are not null win over earlier ones, but a `bare` caption not over one that goes on with a label.
-
-    A row with an annotation takes the `given_up` properties of an earlier one away.
-    """
+def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    """Add rows by key; values that are not null win over earlier ones."""
     for row in new:
-        key = tuple(row[k] for k in keys)
-        known = rows.get(key)
-        if known is None:
-            rows[key] = row
-        else:
-            if bare and row.get("name") and (known.get("name") or "").startswith(row["name"]):
-                row = {**row, "name": None}
-            if row.get(ANNOTATION_RUN):
-                for name in given_up:
-                    known.pop(name, None)
+        known = rows.setdefault(tuple(row[k] for k in keys), row)
+        if known is not row:
             known.update((name, value) for name, value in row.items() if value is not None)
+
+
+def _merge_nodes(rows: Rows, kind: str, new: Iterable[dict[str, Any]], columns: list[str], *, imported: bool) -> None:
+    """Add nodes by key, as `ingest.cypher` says it: captions without a label, whole annotations, and what own runs wrote."""
+    marks, bare, block = says_own(kind), bare_caption(kind, columns), replaced(kind, columns)
+    for row in new:
+        known = rows.setdefault((row["id"],), {})
+        own: frozenset[str] = known.get(OWN, frozenset())
+        given = {name: value for name, value in row.items() if value is not None}
+        if bare and given.get("name") and (known.get("name") or "").startswith(given["name"]):
+            del given["name"]
+        whole = block if given.get(ANNOTATION_RUN) else ()
+        for name in whole:
+            known.pop(name, None)
+        if marks and imported:
+            given = {name: value for name, value in given.items() if name not in own}
+        elif marks:
+            given = {name: value for name, value in given.items() if name in own or value not in ("", [])}
+            written = {*given, *whole} - {"id", *(("name",) if bare else ())}
+            if not written <= own:
+                known[OWN] = own | written
+        known.update(given)
 
 
 def _table(kind: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
@@ -155,11 +168,24 @@ def _check_ends(kind: str, table: pa.Table, nodes: dict[str, Rows]) -> None:
             )
 
 
-def _file(scratch: Path, kind: str, table: pa.Table) -> Path:
+def _node_file(scratch: Path, kind: str, rows: Rows) -> Path:
+    """File of the nodes of a kind; beside the declared properties it has which of them own runs wrote, in declared order."""
+    import pyarrow as pa
+
+    declared = [p.name for p in records.properties_of(kind)]
+    own = [[name for name in declared if name in row[OWN]] if OWN in row else None for row in rows.values()]
+    more = {f"{OWN}:string[]": pa.array([None if names is None else DELIMITER.join(names) for names in own], pa.string())} if any(own) else {}
+    return _file(scratch, kind, _table(kind, rows.values()), more)
+
+
+def _file(scratch: Path, kind: str, table: pa.Table, more: Mapping[str, pa.Array] = MappingProxyType({})) -> Path:
     import pyarrow.parquet as pq
 
     path = scratch / f"{kind}.parquet"
-    pq.write_table(bulk_table(kind, table), path, compression="snappy")
+    written = bulk_table(kind, table)
+    for header, column in more.items():
+        written = written.append_column(header, column)
+    pq.write_table(written, path, compression="snappy")
     return path
 
 

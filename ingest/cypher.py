@@ -8,6 +8,8 @@ columns, so the server plans each once. What is written how:
 * the caption of a feature from a run that knows no labels is its short address: it does not replace one that goes on with a label;
 * an annotation of a feature (a row with ``annotation_run``) takes the place of an earlier one whole, what it has no value for included;
 * an empty text or list is no value: it takes one away that an earlier run wrote (the import tool cannot store it either);
+* what a run of one's own wrote is never replaced by an import, whatever came first: ``_own`` names these properties of a node. An empty value of
+  an own run takes away what own runs wrote, and leaves what only imports say. A caption without a label is no value of its own;
 * relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly once;
 * relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends, and on the properties
   that are declared as key (each library of regulons keeps its own records).
@@ -22,6 +24,7 @@ from scircuit import records
 LEDGER_LABEL = "_LoadChunk"
 RUN = "run"
 ANNOTATION_RUN = "annotation_run"
+OWN = "_own"
 
 
 def quoted(name: str) -> str:
@@ -82,7 +85,12 @@ def carries_run(kind: str) -> bool:
     return any(p.name == RUN for p in records.properties_of(kind))
 
 
-def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
+def says_own(kind: str) -> bool:
+    """Whether nodes of this kind may be described by several runs, own and imported ones, and so say what own ones wrote."""
+    return kind in records.NODES and kind != "Run" and not carries_run(kind)
+
+
+def ingest_cypher(kind: str, columns: Iterable[str], *, imported: bool = False) -> str:
     """Statement that writes ``$rows`` of one kind and returns how many rows found their place as ``written``.
 
     Parameters
@@ -91,6 +99,8 @@ def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
         Node label or ``Source-TYPE-Target``.
     columns
         Property columns of the table; the rows hold `row_columns` of them.
+    imported
+        The rows come from an import, which replaces nothing that own runs wrote.
 
     Returns
     -------
@@ -105,18 +115,33 @@ def ingest_cypher(kind: str, columns: Iterable[str]) -> str:
     columns = list(columns)
     names = row_columns(kind, columns)
     if kind in records.NODES:
-        return _nodes(kind, names)
+        return _nodes(kind, names, imported)
     return _relationships(records.RELATIONSHIPS[kind], names)
 
 
-def _nodes(label: str, names: list[str]) -> str:
+def _nodes(label: str, names: list[str], imported: bool) -> str:
     lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
+    marks = says_own(label)
+    if marks:
+        lines.append(f"WITH n, row, coalesce(n.{OWN}, []) AS own")
     if given_up := replaced(label, names):
         earlier = f"coalesce(row[{names.index(ANNOTATION_RUN)}], '') = ''"
         lines.append("SET " + ", ".join(f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up))
-    lines += _assigned("n", label, names)
+    lines += _assigned("n", label, names, ("imported" if imported else "own") if marks else "")
+    if marks and not imported:
+        lines += _marked(label, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
+
+
+def _marked(label: str, names: list[str]) -> list[str]:
+    """Clauses that note which properties the row of an own run gives: ``_own``, in declared order."""
+    values = [f"['{name}', {_value(label, name, f'row[{i}]')}]" for i, name in enumerate(names) if i and not (name == "name" and bare_caption(label, names))]
+    given = f"[p IN [{', '.join(values)}] WHERE p[1] IS NOT NULL | p[0]]"
+    if block := replaced(label, names):
+        given += f" + CASE WHEN coalesce(row[{names.index(ANNOTATION_RUN)}], '') = '' THEN [] ELSE {list(block)} END"
+    declared = [p.name for p in records.properties_of(label)]
+    return [f"WITH n, own, {given} AS given", f"SET n.{OWN} = nullIf([p IN {declared} WHERE p IN own OR p IN given], [])"]
 
 
 def _relationships(relationship: records.RelationshipType, names: list[str]) -> str:
@@ -151,8 +176,11 @@ def bare_caption(kind: str, columns: Iterable[str]) -> bool:
     return kind == "Feature" and not {"label", "published_label"} & set(columns)
 
 
-def _assigned(variable: str, kind: str, names: list[str]) -> list[str]:
-    """SET clause that keeps a known value where the row has none; no clause without properties."""
+def _assigned(variable: str, kind: str, names: list[str], by: str = "") -> list[str]:
+    """SET clause that keeps a known value where the row has none; no clause without properties.
+
+    `by` is ``own`` or ``imported`` where the variable ``own`` holds the properties that own runs wrote.
+    """
     parts = []
     for i, name in enumerate(names):
         if name in records.keys_of(kind):
@@ -160,16 +188,25 @@ def _assigned(variable: str, kind: str, names: list[str]) -> list[str]:
         known, given = f"{variable}.{quoted(name)}", f"row[{i}]"
         if name == "name" and bare_caption(kind, names):
             given = f"CASE WHEN {known} STARTS WITH {given} AND {given} <> '' THEN {known} ELSE {given} END"
-        parts.append(f"{known} = {_value(kind, name, f'coalesce({given}, {known})')}")
+        value = _value(kind, name, f"coalesce({given}, {known})")
+        if by == "imported":
+            value = f"CASE WHEN '{name}' IN own THEN {known} ELSE {value} END"
+        elif by == "own" and (empty := _empty(kind, name)):
+            value = f"CASE WHEN {given} = {empty} AND NOT '{name}' IN own THEN {known} ELSE {value} END"
+        parts.append(f"{known} = {value}")
     return ["SET " + ", ".join(parts)] if parts else []
+
+
+def _empty(kind: str, name: str) -> str:
+    """The value of this property's type that is none; empty where the type has no such value."""
+    type_ = next(p.type for p in records.properties_of(kind) if p.name == name)
+    return "''" if type_ == "str" else "[]" if type_.endswith("[]") else ""
 
 
 def _value(kind: str, name: str, expression: str) -> str:
     """Expression that is null where the value is an empty text or list."""
-    type_ = next(p.type for p in records.properties_of(kind) if p.name == name)
-    if type_ == "str":
-        return f"nullIf({expression}, '')"
-    return f"nullIf({expression}, [])" if type_.endswith("[]") else expression
+    empty = _empty(kind, name)
+    return f"nullIf({expression}, {empty})" if empty else expression
 
 
 def missing_cypher(label: str) -> str:

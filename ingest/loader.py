@@ -112,6 +112,7 @@ class Loader:
         self.patience_s = patience_s
         manifest = Manifest.load(self.folder)
         self.run = manifest.run
+        self.imported = manifest.verb == "import"
         prepare(connection)
         rows = connection.run(cypher.LEDGER_OF_RUN, run=self.run)
         if any(row["deleting"] for row in rows):
@@ -197,7 +198,7 @@ class Loader:
             )
 
     def _write(self, chunk: Chunk) -> int:
-        statement = cypher.ingest_cypher(chunk.entry.kind, chunk.columns)
+        statement = cypher.ingest_cypher(chunk.entry.kind, chunk.columns, imported=self.imported)
         rows = chunk.rows
         count = chunk.table.num_rows
 
