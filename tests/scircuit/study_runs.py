@@ -60,6 +60,11 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {"run": manifest.run, "shards": shards, "units": units, "findings": manifest.findings}
 
 
+def parts_done(study: Path, name: str) -> int:
+    """Parts of the controls or the audit on disk."""
+    return len(list(study.glob(f"runs/*/parts/{name}-*.json")))
+
+
 def edges(folder: Path) -> Any:
     """All edges in one order, without the run's name."""
     from ingest.shards import ShardStore
@@ -79,8 +84,11 @@ def start(options: dict[str, Any], study: Path, **ending: Any) -> int:
     return process.exitcode
 
 
-def run(options: dict[str, Any], study: Path, at_rename: int = 0, before: bool = True, after_s: float = 0, threads: int = 1) -> None:
-    """Trace; SIGKILL at a rename (files become final by renames alone), just before or just after it, or after so many seconds."""
+def run(options: dict[str, Any], study: Path, at_rename: int = 0, before: bool = True, after_s: float = 0, threads: int = 1, of: str = "") -> None:
+    """Trace; SIGKILL at a rename (files become final by renames alone), just before or just after it, or after so many seconds.
+
+    With `of`, only renames to ``folder/file`` names that begin so count.
+    """
     import torch
 
     from scircuit.cli.trace import trace
@@ -90,11 +98,12 @@ def run(options: dict[str, Any], study: Path, at_rename: int = 0, before: bool =
 
     def replace(self: Path, target: Path) -> Path:
         nonlocal renames
-        renames += 1
-        if renames == at_rename and before:
+        counts = f"{target.parent.name}/{target.name}".startswith(of)
+        renames += counts
+        if counts and renames == at_rename and before:
             os.kill(os.getpid(), signal.SIGKILL)
         found = plain(self, target)
-        if renames == at_rename:
+        if counts and renames == at_rename:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 

@@ -1,18 +1,31 @@
 """A trace that is killed, interrupted or terminated is resumed by the same command, and the result is that of an undisturbed run, bit by bit."""
 
+import functools
 import json
 import os
 import random
 import signal
 import subprocess
+import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from study_runs import command, demo, edges, folder_of, outcome, start, units_done
+import scipy
+import torch
+import transformers
+from study_runs import command, demo, edges, folder_of, outcome, parts_done, start, units_done
 
-from scircuit.run import Study
+import scircuit
+from scircuit.cli import running
+from scircuit.cli.parts import pack, unpack
+from scircuit.cli.trace import trace
+from scircuit.run import Manifest, Study
 from scircuit.settings import UserError
+from tracing import audit, controls
+from tracing.audit import Found
+from tracing.engine import Tracer
 
 CONTEXTS = ("exact", "frozen", "16")
 
@@ -94,3 +107,198 @@ def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code,
         Study(tmp_path).latest("trace")
     assert start(demo(root, unit_features=1), tmp_path) == 0
     assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])
+
+
+@pytest.fixture(scope="module")
+def in_parts(root):
+    """Options of a run whose controls and audit are several parts in each of two layers."""
+    return demo(root, source_layers=(2, 3), context="16", unit_features=7, features=tuple(range(10)), control_features=10, batch_pairs=4, batch_rows=64)
+
+
+@pytest.fixture(scope="module")
+def whole(in_parts, tmp_path_factory):
+    """Its outcome, and all its jobs."""
+    study = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        jobs = counted(patch)
+        trace(study=study, database=False, quiet=True, **in_parts)
+    assert len(jobs["controls"]) >= 6 and len(jobs["audit"]) >= 4 and len(jobs["units"]) >= 4
+    assert all(len(set(found)) == len(found) and {layer for layer, _ in found} == {2, 3} for found in jobs.values())
+    assert not (folder_of(study) / "parts").exists()
+    found = outcome(folder_of(study))
+    assert all(a["correlation"] is not None and a["cross_share"] is not None for a in found["findings"]["audit"])
+    return found, jobs
+
+
+def counted(patch, fail=("", 0)):
+    """Layer and first source of each job that is computed from now on, by kind; the n-th of one kind fails."""
+    computed = {"units": [], "controls": [], "audit": []}
+
+    def counting(kind, work):
+        @functools.wraps(work)
+        def counted_work(tracer, what, *arguments, **named):
+            if fail == (kind, len(computed[kind])):
+                raise RuntimeError("injected")
+            computed[kind].append((tracer.layer, what if kind == "units" else int(what[0])))
+            return work(tracer, what, *arguments, **named)
+
+        return counted_work
+
+    for kind, owner, name in (("units", Tracer, "run_unit"), ("controls", controls, "control_part"), ("audit", audit, "audit_part")):
+        patch.setattr(owner, name, counting(kind, getattr(owner, name)))
+    return computed
+
+
+@pytest.mark.parametrize("name", ["controls", "audit"])
+@pytest.mark.parametrize(("rename", "before", "kept"), [(4, True, 1), (4, False, 2)])
+def test_killed_in_the_middle_of_controls_or_audit(in_parts, whole, tmp_path, monkeypatch, name, rename, before, kept):
+    expected, jobs = whole
+    assert start(in_parts, tmp_path, at_rename=rename, before=before, of=f"parts/{name}") == -signal.SIGKILL
+    assert parts_done(tmp_path, name) == kept
+    computed = counted(monkeypatch)
+    trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    assert computed == {"units": [], "controls": jobs["controls"][kept:] if name == "controls" else [], "audit": jobs["audit"][kept if name == "audit" else 0 :]}
+    assert outcome(folder_of(tmp_path)) == expected
+    assert not (folder_of(tmp_path) / "parts").exists()
+
+
+@pytest.mark.parametrize("name", ["controls", "audit"])
+def test_failed_in_the_middle_of_controls_or_audit(in_parts, whole, tmp_path, name, capsys):
+    expected, jobs = whole
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="injected"):
+        counted(patch, fail=(name, 3))
+        trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    assert Manifest.load(folder_of(tmp_path)).status == "failed"
+    with pytest.MonkeyPatch.context() as patch:
+        computed = counted(patch)
+        trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    assert computed[name] == jobs[name][3:]
+    assert f"{name}: 3 of {len(jobs[name])} parts are done" in capsys.readouterr().err
+    assert outcome(folder_of(tmp_path)) == expected
+
+
+def test_killed_when_all_parts_are_there(in_parts, whole, tmp_path, monkeypatch):
+    """Before the run is concluded no part may be gone; what is left behind at the very end goes when the run is asked for again."""
+    assert start(in_parts, tmp_path, at_rename=1, of="units/run-end") == -signal.SIGKILL
+    parts = folder_of(tmp_path) / "parts"
+    assert [parts_done(tmp_path, name) for name in ("controls", "audit")] == [len(whole[1][name]) for name in ("controls", "audit")]
+    computed = counted(monkeypatch)
+    trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    assert not any(computed.values()) and outcome(folder_of(tmp_path)) == whole[0]
+    parts.mkdir()
+    (parts / "audit-L02-F00001.npz").write_bytes(b"of a killed process")
+    trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    assert not parts.exists()
+
+
+def test_damaged_parts_are_computed_anew(in_parts, whole, tmp_path, monkeypatch):
+    expected, jobs = whole
+    assert start(in_parts, tmp_path, at_rename=1, of="parts/audit") == -signal.SIGKILL
+    arrays = sorted((folder_of(tmp_path) / "parts").glob("controls-*.npz"))
+    assert [path.stem for path in arrays] == [f"controls-L{layer:02d}-F{first:05d}" for layer, first in jobs["controls"]]
+    flipped = bytearray(arrays[0].read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    arrays[0].write_bytes(flipped)
+    arrays[1].with_suffix(".json").write_text('{"sha256": ')
+    arrays[2].unlink()
+    for ending in (".npz", ".json"):  # whole, but of another job
+        arrays[3].with_suffix(ending).write_bytes(arrays[4].with_suffix(ending).read_bytes())
+    computed = counted(monkeypatch)
+    trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    assert computed == {"units": [], "controls": jobs["controls"][:4], "audit": jobs["audit"]}
+    assert outcome(folder_of(tmp_path)) == expected
+
+
+class Foreign(NamedTuple):
+    x: int
+
+
+def test_parts_keep_every_bit_and_take_nothing_that_could_run():
+    rng = np.random.default_rng(0)
+    value = (
+        Found(rng.normal(size=(3, 2)), np.asfortranarray(rng.normal(size=(2, 3))), np.zeros((0, 4), bool), np.array([np.nan, -0.0, 5e-324])),
+        {3: 0.1 + 0.2, "x": float("nan"), -1: [float("-inf"), -0.0, 2**70, True, None]}, np.float32(1) / 3,
+    )  # fmt: skip
+    arrays = []
+    text = json.dumps(pack(value, arrays))
+    found = unpack(json.loads(text), arrays)
+    assert type(found[0]) is Found and type(found[2]) is np.float32 and found[2] == value[2]
+    for ours, theirs in zip(found[0], value[0], strict=True):
+        assert ours.dtype == theirs.dtype and ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes()
+    assert repr(found[1]) == repr(value[1]) and list(found[1]) == [3, "x", -1]
+    for refused in (np.array([{}]), {1, 2}, Foreign(1), object()):
+        with pytest.raises(TypeError):
+            pack({"x": [refused]}, [])
+    for name in ("os:system", "test_resume:Foreign", "tracing.audit:np", "tracing.engine:Tracer"):
+        with pytest.raises(ValueError, match="not a record of the engine"):
+            unpack({"record": name, "fields": {}}, [])
+
+
+def test_a_run_says_with_which_software_it_was_begun(undisturbed):
+    found = Manifest.load(undisturbed["exact"]).packages
+    assert found.pop("torch").split("+")[0] == torch.__version__.split("+")[0]  # what a wheel is for is not always in its name
+    assert found == {
+        "scircuit": scircuit.__version__, "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "numpy": np.__version__, "scipy": scipy.__version__, "transformers": transformers.__version__,
+    }  # fmt: skip
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["scircuit", "python", "numpy", "scipy", "torch", "transformers"])
+def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypatch, name):
+    study, here = Study(tmp_path), running.packages()
+
+    def run(end=True):
+        with running.active_run(study, "steer", {"a": 1}, {"model": "m"}, database=False) as found:
+            if end and not found.finished:
+                found.conclude({})
+            return found.id
+
+    with pytest.raises(RuntimeError, match="without a conclusion"):
+        run(end=False)
+    before = contents(tmp_path)
+    monkeypatch.setattr(running, "packages", lambda: {**here, name: "0.0.1"})
+    with pytest.raises(UserError) as refused:
+        run()
+    (folder,) = study.runs.iterdir()
+    assert refused.value.problem == f"run {folder.name} was begun with {name} {here[name]}, and would go on with {name} 0.0.1: a mixture"
+    assert f"install {name} {here[name]} again" in refused.value.fix
+    assert f"scircuit runs delete {folder.name} --study {tmp_path}" in refused.value.fix
+    assert contents(tmp_path) == before
+    monkeypatch.setattr(running, "packages", lambda: here)
+    assert run() == folder.name
+    monkeypatch.setattr(running, "packages", lambda: {**here, name: "0.0.1"})
+    assert run() == folder.name, "a finished run is shown whatever is installed, under the same name"
+
+
+def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path, monkeypatch):
+    options = demo(root, unit_features=1)
+    assert start(options, tmp_path, at_rename=30) == -signal.SIGKILL
+    before, here = contents(tmp_path), running.packages()
+    assert 0 < units_done(tmp_path) < len(outcome(undisturbed["exact"])["units"])
+    monkeypatch.setattr(running, "packages", lambda: {**here, "torch": "2.4.0", "numpy": "1.26.0"})
+    with pytest.raises(UserError, match=r"would go on with numpy 1\.26\.0, torch 2\.4\.0: a mixture"):
+        trace(study=tmp_path, database=False, quiet=True, **options)
+    assert contents(tmp_path) == before
+    monkeypatch.setattr(running, "packages", lambda: here)
+    trace(study=tmp_path, database=False, quiet=True, **options)
+    assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])
+
+
+def test_a_run_from_before_packages_were_recorded_goes_on_with_a_note(root, undisturbed, tmp_path, capsys):
+    options = demo(root, unit_features=1)
+    assert start(options, tmp_path, at_rename=30) == -signal.SIGKILL
+    path = folder_of(tmp_path) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["packages"]
+    path.write_text(json.dumps(manifest))
+    trace(study=tmp_path, database=False, quiet=True, **options)
+    note = f"run {manifest['run']} does not say with which packages it was begun"
+    assert capsys.readouterr().err.count(note) == 1
+    assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])
+    assert Manifest.load(folder_of(tmp_path)).packages == {}
+    trace(study=tmp_path, database=False, quiet=True, **options)
+    assert note not in capsys.readouterr().err
