@@ -12,17 +12,15 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from scircuit.run import atomic_path
 from scircuit.settings import UserError
+from tracing.tensor_file import write_tensors
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready facts as one safetensors file."""
-    with atomic_path(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata={"facts": json.dumps(dict(facts))})
+    write_tensors(path, tensors, {"facts": json.dumps(dict(facts))})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

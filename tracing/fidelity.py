@@ -9,18 +9,17 @@ time limit; what it left out is said.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scircuit.settings import UserError
 from tracing.checks import CheckLine
+from tracing.layers import ranges
 from tracing.split import check_unseen
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from tracing.turned import Turned
 
 CELLS = 20
@@ -35,9 +34,6 @@ ERRORS = 3.0
 LEAST_RANK_CORRELATION, LEAST_FIRINGS = 0.5, 100  # the latter a feature, on average: with fewer the order of the rates is noise
 # Active features a row beside the catalogue's: another scale of the states moves this, the kind of cells hardly.
 MOST_RATIO = 2.0
-# How much more of a layer another layer's dictionary may explain: neighbours read much the same, so this is small.
-PLACE_MARGIN = 0.01
-ROWS = 256  # for the null and the places
 # Edits of nothing, relative to the largest activation: float32 through tens of layers.
 ROUNDING = 1e-4
 _MODEL_FIX = "use dictionaries trained on this model and on cells like these"
@@ -50,7 +46,7 @@ def identity_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -
     kinds = "; ".join(sorted({_kind(d) for d in dictionaries.values()}))
     fits = CheckLine(
         "dictionaries", not outside and widths == [adapter.width],
-        f"layers {_ranges(dictionaries)}; width {', '.join(map(str, widths))}; {kinds}",
+        f"layers {ranges(dictionaries)}; width {', '.join(map(str, widths))}; {kinds}",
         f"layers among 0..{adapter.n_layers - 1}, width {adapter.width}", "give the dictionaries that were trained on this model",
     )  # fmt: skip
     return [fits, *(trained_lines(adapter, dictionaries, cohort) if cohort is not None else [model_line(adapter, dictionaries)])]
@@ -73,9 +69,9 @@ def model_line(adapter: Any, dictionaries: Mapping[int, Any]) -> CheckLine:
     other = {layer: sha for layer, sha in stated.items() if sha and sha != adapter.sha256}
     unknown = [layer for layer, sha in stated.items() if not sha]
     if other:
-        found = f"layers {_ranges(other)} were trained on a model with hash {next(iter(other.values()))[:12]}"
+        found = f"layers {ranges(other)} were trained on a model with hash {next(iter(other.values()))[:12]}"
     else:
-        silent = f"{NOT_MEASURED}: the dictionaries of layers {_ranges(unknown)} do not name its hash"
+        silent = f"{NOT_MEASURED}: the dictionaries of layers {ranges(unknown)} do not name its hash"
         found = silent if unknown else f"the one they name ({adapter.sha256[:12]})"
     return CheckLine("model of the dictionaries", not other, found, f"{adapter.name} with hash {adapter.sha256[:12]}", _MODEL_FIX)
 
@@ -92,6 +88,7 @@ def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     seed
         Seed of the choice of cells and of the masks.
     """
+    from tracing.places import place_line, sample_rows
     from tracing.quality import evaluate
     from tracing.turned import Turned, explained
 
@@ -122,17 +119,6 @@ def _within(cells: Sequence[np.ndarray], seconds: float, used: list[np.ndarray])
         yield cell
 
 
-def sample_rows(adapter: Any, layers: Sequence[int], cells: Sequence[np.ndarray]) -> dict[int, Tensor]:
-    """About `ROWS` rows of each layer, [rows, d], evenly spaced over the gene positions of the first cells."""
-    import torch
-
-    from tracing.activations import cell_rows
-
-    parts = [cell_rows(adapter, cell, layers) for cell in cells[:2]]
-    whole = {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
-    return {layer: x[:: max(1, len(x) // ROWS)] for layer, x in whole.items()}
-
-
 def _needed(null: float) -> float:
     return null + LEAST_GAIN * (1 - null)
 
@@ -144,25 +130,6 @@ def _reconstruction(layer: int, found: Mapping[str, Any], null: float, cells: in
         f"{found['variance_explained']:.1%} of the variance ({null:.0%} with directions turned at random), {found['l0']:.1f} active features a row, "
         f"{found['dead_share']:.0%} of features silent on {cells} of these cells",
         f"more than {needed:.0%}", _MODEL_FIX,
-    )  # fmt: skip
-
-
-def place_line(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> CheckLine:
-    """Whether each layer is explained best by its own dictionary: shuffled layers explain much of each other, but not more."""
-    from tracing.turned import explained, rebuilt
-
-    table = {layer: {other: explained(x, rebuilt(d, x)) for other, d in dictionaries.items()} for layer, x in sorted(rows.items())}
-    best = {layer: max(row, key=row.__getitem__) for layer, row in table.items()}
-    lost = {layer: row[best[layer]] - row[layer] for layer, row in table.items() if row[best[layer]] > row[layer] + PLACE_MARGIN}
-    if lost:
-        worst = max(lost, key=lost.__getitem__)
-        own, there = table[worst][worst], table[worst][best[worst]]
-        found = f"layers {_ranges(lost)} are explained better by another; layer {worst}: {own:.1%} by its own, {there:.1%} by that of layer {best[worst]}"
-    else:
-        found = "no layer is explained better by another's dictionary"
-    return CheckLine(
-        "layers in their places", not lost, found, f"none explained better by another's, by more than {PLACE_MARGIN:.0%}",
-        "folders or layer numbers may be mixed up: check them",
     )  # fmt: skip
 
 
@@ -222,7 +189,7 @@ def loss_lines(
         yield CheckLine(f"layer {layer} loss recovered", not failed, recovered, f"at least {needed:.0%}", _MODEL_FIX)
     left = sorted(set(nulls) - set(found))
     if left:
-        yield CheckLine("loss recovered", True, f"{NOT_MEASURED} for layers {_ranges(left)}: the time was over", "all layers", "give more --seconds")
+        yield CheckLine("loss recovered", True, f"{NOT_MEASURED} for layers {ranges(left)}: the time was over", "all layers", "give more --seconds")
 
 
 def zero_edit_line(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray]) -> CheckLine:
@@ -245,16 +212,3 @@ def zero_edit_line(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
         name, share[top] <= ROUNDING, f"removing nothing at layer {source} moves codes by at most {share[top]:.0e} of the largest (layer {top})",
         expected, "report the model and the device; try --device cpu",
     )  # fmt: skip
-
-
-def _ranges(layers: Iterable[int]) -> str:
-    """Layers as a person writes them: ``0..5, 11``."""
-    text: list[str] = []
-    run: list[int] = []
-    for layer in [*sorted(layers), None]:
-        if run and layer != run[-1] + 1:
-            text.append(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" if len(run) > 2 else f"{run[0]}, {run[1]}")
-            run = []
-        if layer is not None:
-            run.append(layer)
-    return ", ".join(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scircuit.settings import TraceConfig, UserError
@@ -57,3 +57,16 @@ def check_layers(adapter: Adapter, dictionaries: Mapping[int, Any], config: Trac
                 "use dictionaries trained on this model",
             )
     return tuple(sorted(found))
+
+
+def ranges(layers: Iterable[int]) -> str:
+    """Layers as a person writes them: ``0..5, 11``."""
+    text: list[str] = []
+    run: list[int] = []
+    for layer in [*sorted(layers), None]:
+        if run and layer != run[-1] + 1:
+            text.append(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" if len(run) > 2 else f"{run[0]}, {run[1]}")
+            run = []
+        if layer is not None:
+            run.append(layer)
+    return ", ".join(text)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scircuit.settings import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Result = TypeVar("Result")
 
@@ -41,6 +41,8 @@ def halving(work: Callable[[np.ndarray], Result], items: np.ndarray, note: Calla
             raise UserError(
                 "the memory does not hold a single (feature, cell) pair", "free memory, or shorten the cells with --max-length"
             ) from error
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     note(f"the memory was short: a batch of {len(items)} pairs was halved")
@@ -49,8 +51,13 @@ def halving(work: Callable[[np.ndarray], Result], items: np.ndarray, note: Calla
 
 
 @contextmanager
-def memory_suffices() -> Iterator[None]:
+def memory_suffices(config: Any) -> Iterator[None]:
     """Say what to do where the memory is short outside a batch.
+
+    Parameters
+    ----------
+    config
+        Options of the verb; those of them that make it need less are named.
 
     Raises
     ------
@@ -62,9 +69,13 @@ def memory_suffices() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
+        kept = " and give the same command again, which goes on from what was done" if hasattr(config, "memory") else ""
+        ways = {
+            "memory": "cap what it takes with --memory", "max_length": "shorten the cells with --max-length", "device": "compute on another --device",
+        }  # fmt: skip
         raise UserError(
             f"the memory does not suffice: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            "cap what the run takes with --memory, free memory, or shorten the cells with --max-length; what was done is kept, the same command goes on",
+            ", or ".join([f"free memory{kept}", *(way for name, way in ways.items() if hasattr(config, name))]),
         ) from error
 
 
@@ -82,7 +93,7 @@ def return_freed_memory() -> None:
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be had, on any device."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):  # torch's, which need not be loaded
         return True
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text

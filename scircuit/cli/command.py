@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from scircuit.cli.console import say
 from scircuit.cli.options import build, options_of, plain
 from scircuit.settings import DEFAULT_STUDY, UserError
+from tracing.shortage import memory_suffices
 
 
 def study_option(command: Callable[..., Any], config: type | None = None) -> Callable[..., Any]:
@@ -99,7 +100,8 @@ def verb_command(
         chosen = build(config, values)
         _say_remembered(study, config)
         extra = {"database": not no_database} if database else {}
-        result = function(chosen, study, **extra)
+        with memory_suffices(chosen):
+            result = function(chosen, study, **extra)
         if remembered and study.exists():
             remember(study, name, chosen)
         click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))

@@ -100,7 +100,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             click.echo(f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then run the same command", err=True)
             sys.exit(2)
         _unexpected(error)

@@ -11,7 +11,7 @@ from scircuit.run import Manifest
 from scircuit.settings import CellsConfig, TraceConfig, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from tracing.cells import Cohort
     from tracing.checks import CheckLine
@@ -26,13 +26,33 @@ class Inputs:
     adapter: Adapter
     dictionaries: Mapping[int, Dictionary]
     cohort: Cohort
+    sources: tuple[int, ...]
     targets: tuple[int, ...]
 
-    def report(self, layers: Iterable[int]) -> tuple[CheckLine, ...]:
-        """Preflight of the cells, and on which model and how many of these cells the dictionaries of these layers were trained."""
-        from tracing.fidelity import trained_lines
+    def report(self, *, strict: bool = True) -> tuple[CheckLine, ...]:
+        """Preflight of the cells, and of the dictionaries in use: their model, how many of these cells they saw, and whether each lies at its layer.
 
-        return (*self.cohort.report, *trained_lines(self.adapter, {layer: self.dictionaries[layer] for layer in layers}, self.cohort))
+        Raises
+        ------
+        UserError
+            If dictionaries lie in each other's places, and this is `strict`.
+        """
+        from tracing.fidelity import trained_lines
+        from tracing.places import FEW_ROWS, place_line, require_places, sample_rows
+
+        lines = [*self.cohort.report, *trained_lines(self.adapter, self.used, self.cohort)]
+        if len(self.used) > 1:
+            used = {layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()}
+            rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens, FEW_ROWS)
+            if strict:
+                require_places(used, rows)
+            lines.append(place_line(used, rows))
+        return tuple(lines)
+
+    @property
+    def used(self) -> dict[int, Dictionary]:
+        """Dictionaries of the source and target layers."""
+        return {layer: self.dictionaries[layer] for layer in sorted({*self.sources, *self.targets})}
 
     def hashes(self) -> dict[str, Any]:
         """Hashes that enter the run id."""
@@ -89,6 +109,42 @@ def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, 
     return found
 
 
+def require_model(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> None:
+    """Refuse dictionaries that name another model; those that name none pass.
+
+    Raises
+    ------
+    UserError
+        If one does.
+    """
+    from tracing.fidelity import model_line
+
+    line = model_line(adapter, dictionaries)
+    if not line.ok:
+        raise UserError(
+            f"{line.found}; expected {line.expected}: their directions mean nothing in another model",
+            "give that model's own weight files (the hash is that of the files), or dictionaries trained on this model",
+        )
+
+
+def require_topk(dictionaries: Mapping[int, Dictionary]) -> None:
+    """Refuse what has no k for a legacy run.
+
+    Raises
+    ------
+    UserError
+        If a dictionary is not TopK: the published rule calls a feature active where it is among the k largest.
+    """
+    other = {layer: d.rule for layer, d in dictionaries.items() if d.rule != "topk"}
+    if other:
+        layer, rule = next(iter(other.items()))
+        raise UserError(
+            f"--legacy with the dictionary of layer {layer}, which is {rule}: the published study calls a feature active where it is among the k largest, "
+            "and this one has no k",
+            "give TopK dictionaries, or leave out --legacy",
+        )
+
+
 def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     """Load and check everything a trace needs; `all_cells` takes every cell that passes the filters."""
     from dataclasses import replace
@@ -109,9 +165,14 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     adapter = load_model(require_folder(config.model, "model"), config.device, slug(config.model_name) if config.model_name else "")
     dictionaries = load_dictionaries_for(adapter, config.dictionaries)
     targets = check_layers(adapter, dictionaries, config)
+    sources = tuple(sorted(config.source_layers))
+    used = {layer: dictionaries[layer] for layer in sorted({*sources, *targets})}
+    require_model(adapter, used)
+    if config.legacy:
+        require_topk(used)
     chosen = replace(config, n_cells=0) if all_cells else config
     load = load_legacy_cohort if config.legacy else load_cohort
-    return Inputs(adapter, dictionaries, load(chosen, adapter.vocabulary, input_length(config, adapter)), targets)
+    return Inputs(adapter, dictionaries, load(chosen, adapter.vocabulary, input_length(config, adapter)), sources, targets)
 
 
 def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool = False) -> tuple[TraceConfig, Inputs]:

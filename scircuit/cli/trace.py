@@ -99,7 +99,7 @@ def trace(
     from tracing.shortage import memory_suffices
 
     config = config or build(TraceConfig, options)
-    with connected(config.ray), memory_suffices():
+    with connected(config.ray), memory_suffices(config):
         return _trace(config, Study(Path(study)), database, quiet)
 
 
@@ -111,7 +111,7 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
     )
     inputs = load_inputs(config)
     config = replace(config, target_layers=inputs.targets, device=str(inputs.adapter.device))
-    report = inputs.report(config.source_layers)
+    report = inputs.report(strict=not config.legacy)
     if not quiet:
         show_checks(report)
     measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config)

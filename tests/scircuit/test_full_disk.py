@@ -1,20 +1,24 @@
 """A disk that becomes full in the middle of a run: one message, nothing stored is lost, and the run goes on when there is room."""
 
+import errno
 import json
 import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from study_runs import command, demo, folder_of, outcome, start, units_done
+from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
+from scircuit.cli.trace import trace
 from scircuit.settings import UserError
 from tracing.cache import StoredStates
+from tracing.dictionaries import load_dictionaries
 
 
 class SmallDisk:
@@ -83,6 +87,35 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(root, disk, tmp
     assert outcome(folder_of(study)) == outcome(whole)
 
 
+def test_a_disk_that_is_full_at_the_controls_keeps_the_parts_it_took(root, tmp_path, monkeypatch):
+    """Space is counted here: only the engine's arrays of parts beyond the first two find none."""
+    options = demo(root, control_features=10)
+    undisturbed, study = tmp_path / "undisturbed", tmp_path / "study"
+    assert start(options, undisturbed) == 0
+    room, plain = [2], np.savez
+
+    def savez(file, *arrays, **named):
+        if "parts" in Path(file.name).parts:
+            if not room[0]:
+                file.write(b"half of it")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            room[0] -= 1
+        plain(file, *arrays, **named)
+
+    monkeypatch.setattr(np, "savez", savez)
+    for _ in range(2):  # no room the second time either
+        with pytest.raises(UserError, match="the disk is full") as refused:
+            trace(study=study, database=False, quiet=True, **options)
+        assert "free room" in refused.value.fix
+        assert parts_done(study, "controls") == 2
+        assert not [p for p in study.rglob("*") if p.name.endswith(".tmp")]
+    assert json.loads((folder_of(study) / "manifest.json").read_text())["status"] == "failed"
+    room[0] = 1
+    trace(study=study, database=False, quiet=True, **options)
+    assert room[0] == 0, "one part was missing"
+    assert outcome(folder_of(study)) == outcome(folder_of(undisturbed))
+
+
 def test_clean_states_on_a_full_disk(disk, monkeypatch):
     disk.leave(20_000)
     monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
@@ -100,3 +133,20 @@ def test_clean_states_on_a_full_disk(disk, monkeypatch):
         disk.make_room()
         stored = StoredStates(states, Path(folder) / "1", torch.device("cpu"))
         np.testing.assert_array_equal(stored[7], states[7])
+
+
+def test_a_training_on_a_full_disk_goes_on_when_there_is_room(examples, disk, tmp_path):
+    start = "import tracing.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from scircuit.cli.main import main; main()"
+    training = [
+        sys.executable, "-c", start, "train", "--model", str(examples / "model"), "--n-cells", "10", "--layers", "1", "--study", str(tmp_path / "study"),
+        "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--epochs", "1", "--batch-rows", "512", "--device", "cpu",
+    ]  # fmt: skip
+    assert subprocess.run([*training, "--out", tmp_path / "undisturbed"], capture_output=True, check=False).returncode == 0
+    disk.leave(300_000)
+    stopped = disk.run([*training, "--out", str(disk.folder / "out")])
+    assert stopped.returncode == 2, stopped.stderr
+    assert "the disk is full" in stopped.stderr and "free room" in stopped.stderr and "unexpected" not in stopped.stderr
+    assert not (disk.folder / "out" / "layer01").exists()
+    disk.make_room()
+    assert disk.run([*training, "--out", str(disk.folder / "out")]).returncode == 0
+    assert load_dictionaries(disk.folder / "out")[1].sha256 == load_dictionaries(tmp_path / "undisturbed")[1].sha256

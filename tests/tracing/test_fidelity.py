@@ -15,13 +15,12 @@ from tracing.fidelity import (
     identity_lines,
     loss_lines,
     model_line,
-    place_line,
     rank_correlation,
-    sample_rows,
     zero_edit_line,
 )
 from tracing.loss import Recovered, loss_recovered, mask_genes
 from tracing.models import load_model
+from tracing.places import place_line, sample_rows
 from tracing.turned import Turned
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")

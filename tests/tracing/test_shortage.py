@@ -114,7 +114,7 @@ def test_a_run_says_on_the_terminal_and_in_its_findings_that_it_halved(examples,
     short_of_memory(monkeypatch, "layer", 0, [])
     with pytest.raises(UserError, match="the memory does not suffice: CUDA out of memory"):
         trace(study=tmp_path / "clean", **options)
-    with pytest.raises(RuntimeError, match="other"), memory_suffices():
+    with pytest.raises(RuntimeError, match="other"), memory_suffices(None):
         raise RuntimeError("other")
 
 

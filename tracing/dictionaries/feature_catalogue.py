@@ -124,11 +124,11 @@ def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
 
 def write_own(folder: Path, activation_freq: np.ndarray, mean_activation: np.ndarray) -> Path:
     """Write the catalogue of a dictionary in the project's own format."""
-    from safetensors.numpy import save_file
+    import torch
 
-    from scircuit.run import atomic_path
+    from tracing.tensor_file import write_tensors
 
     path = folder / OWN_FILE
-    with atomic_path(path) as temporary:
-        save_file({"activation_freq": activation_freq.astype(np.float64), "mean_activation": mean_activation.astype(np.float64)}, temporary)
+    values = {"activation_freq": activation_freq, "mean_activation": mean_activation}
+    write_tensors(path, {name: torch.from_numpy(value.astype(np.float64)) for name, value in values.items()})
     return path

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from safetensors.torch import save_file
-
-from scircuit.run import atomic_path, write_json
+from scircuit.run import write_json
 from scircuit.settings import UserError
 from tracing.dictionaries.dictionary import Dictionary
 from tracing.dictionaries.feature_catalogue import read_own
 from tracing.dictionaries.files import need, read_json, read_tensors, whole_number
+from tracing.tensor_file import write_tensors
 
 FORMAT = "scircuit-dictionary-1"
 _NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
@@ -21,8 +20,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path | str) -> Path:
     """Write one dictionary below `folder`; returns its ``layerLL`` folder."""
     target = Path(folder) / f"layer{dictionary.layer:02d}"
     target.mkdir(parents=True, exist_ok=True)
-    with atomic_path(target / "dictionary.safetensors") as temporary:
-        save_file({name: t.cpu() for name, t in dictionary.tensors.items()}, temporary)
+    write_tensors(target / "dictionary.safetensors", dictionary.tensors)
     write_json(target / "config.json", {
         "format": FORMAT, "layer": dictionary.layer, "width": dictionary.width, "n_features": dictionary.n_features,
         "k": dictionary.k, "rule": dictionary.rule, "decoder_norm": dictionary.decoder_norm, "sha256": dictionary.sha256,
