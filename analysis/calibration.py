@@ -3,6 +3,11 @@
 Features come in blocks, one a layer; blocks may share a background, as in an own run, or have one each, as in a published atlas. The families
 are pooled over the blocks.
 Features that could not be listed but could have been annotated count in every family, as tests that found nothing.
+
+The interval of an excess takes features as independent between clusters only: those whose lists share half of their genes (`analysis.list_clusters`), in any layer, are one concept
+found again. With d_f what is averaged over n features (1 for an annotated one, less the share of its matched lists) and C clusters c,
+
+    var(mean d) = C / (C - 1) x sum_c (sum_{f in c} (d_f - mean d))^2 / n^2 .
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from scipy import sparse
 from analysis.fdr import PTally, benjamini_hochberg
 from analysis.hypergeometric import TailTable
 from analysis.incidence import Incidence, row_count
+from analysis.list_clusters import list_clusters
 from analysis.matched_null import RULES, Rate, detection_bins, draw_matched
 from analysis.pair_tests import Tested, best_of_random
 from analysis.profile_null import ProfileNull, profiles
@@ -35,7 +41,7 @@ class ListBlock:
     layer
         0-based layer.
     rows
-        0/1 matrix, lists x background genes; every row with at least one gene.
+        0/1 matrix, lists x background genes; every row with at least one gene. A layer may have no list.
     incidence
         Gene sets cut to the background.
     detection
@@ -202,6 +208,7 @@ def calibrate(
     threshold = np.array([p[good[:, i], i].max() if good[:, i].any() else -1.0 for i in range(scopes)])
     layer = np.repeat([b.layer for b in blocks], [t.lists for t in tested])
     untested = {b.layer: b.untested for b in blocks}
+    cluster = _clusters(blocks)
     names = ("all", *libraries)
     alone = np.zeros((n, scopes), dtype=bool)
     for b, s, first in zip(blocks, shared, firsts[:-1], strict=True):
@@ -221,11 +228,11 @@ def calibrate(
         }
         for rule in RULES:
             found, random, of = outcomes[rule]
-            rates.append(_rate(name, rule, found, random, of.size == n, sum(untested.values())))
+            rates.append(_rate(name, rule, found, random, of, cluster, sum(untested.values())))
             if i == 0:
-                for at in np.unique(layer).tolist():
-                    own, picked = layer == at, layer[of] == at
-                    layer_rates[rule, at] = _rate(name, rule, found[own], random[:, picked], of.size == n, untested[at])
+                for at in sorted(untested):
+                    own, picked = np.flatnonzero(layer == at), layer[of] == at
+                    layer_rates[rule, at] = _rate(name, rule, found[own], random[:, picked], np.searchsorted(own, of[picked]), cluster[own], untested[at])
     nulls = tuple((int(first), s.null, pr) for first, s, pr in zip(firsts[:-1], shared, profile, strict=True))
     return Calibration(libraries, smallest, p, q, threshold, tuple(rates), layer_rates, draws, features, null, nulls)
 
@@ -312,19 +319,43 @@ def _empirical(
     return p, null_p
 
 
-def _rate(library: str, rule: str, found: np.ndarray, null: np.ndarray, paired: bool, untested: int) -> Rate:
-    """`found` bool (features,), `null` bool (random lists of each, features); `paired` where both have the same features."""
-    n = found.size + untested
-    if not null.size:
-        return Rate(library, rule, n, int(found.sum()), float(found.sum()) / n, *[float("nan")] * 6)
-    listed = found.size / n  # random lists stand for the features with a list; the others have none and cannot be annotated by chance
-    rate, null_rate, by_draw, by_list = float(found.sum()) / n, listed * float(null.mean()), listed * null.mean(axis=1), null.mean(axis=0)
+def _clusters(blocks: Sequence[ListBlock]) -> np.ndarray:
+    """Cluster of every list, over all blocks; genes of different backgrounds are the same by name."""
+    genes: dict[str, int] = {}
+    column = {id(b.incidence): np.array([genes.setdefault(g.upper(), len(genes)) for g in b.incidence.genes], dtype=np.int64) for b in blocks}
+    indices = np.concatenate([column[id(b.incidence)][b.rows.indices] for b in blocks])
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(b.rows.indptr) for b in blocks]))])
+    return list_clusters(sparse.csr_matrix((np.ones(indices.size, dtype=np.int32), indices, indptr), shape=(indptr.size - 1, len(genes))))
+
+
+def _variance_of_mean(x: np.ndarray, cluster: np.ndarray) -> float:
+    """Variance of the mean of values that are independent between clusters; NaN with one cluster."""
+    deviation = np.bincount(np.unique(cluster, return_inverse=True)[1], weights=x - x.mean())
+    return float((deviation**2).sum() / x.size**2 * deviation.size / (deviation.size - 1)) if deviation.size > 1 else float("nan")
+
+
+def _rate(library: str, rule: str, found: np.ndarray, null: np.ndarray, of: np.ndarray, cluster: np.ndarray, untested: int) -> Rate:
+    """`found` bool and `cluster` (features,); `null` bool (random lists of each, features), the latter `of` the former; features without a list are clusters of their own."""
+    n, listed = found.size + untested, found.size
+    count = int(found.sum())
+    if listed and not null.size:
+        return Rate(library, rule, n, count, count / n, *[float("nan")] * 6)
+    # random lists stand for the features with a list; the others have none and cannot be annotated by chance
+    by_draw, by_list = (listed / n * null.mean(axis=1), null.mean(axis=0)) if listed else (np.zeros(1), np.zeros(0))
+    rate, null_rate = count / n, float(by_draw.mean())
     excess = rate - null_rate
-    if paired and not untested:
-        variance = (found - by_list).var(ddof=1) / n if n > 1 else float("nan")
+    everyone = np.concatenate([cluster, cluster.max(initial=-1) + 1 + np.arange(untested)])
+    every = np.zeros(n)
+    every[:listed] = found
+    if of.size == listed:
+        every[of] -= by_list
+        variance = _variance_of_mean(every, everyone)
     else:
-        variance = rate * (1 - rate) / max(n - 1, 1) + listed**2 * (by_list.var(ddof=1) / by_list.size if by_list.size > 1 else float("nan"))
-    # none found of n is no certainty: at least the variance of a share with two more found and two more not (Agresti and Coull)
-    share = (found.sum() + 2) / (n + 4)
-    half = float(1.96 * np.sqrt(np.maximum(variance, share * (1 - share) / n) if min(found.sum(), n - found.sum()) < 5 else variance))
-    return Rate(library, rule, n, int(found.sum()), rate, null_rate, float(by_draw.min()), float(by_draw.max()), excess, excess - half, excess + half)
+        variance = _variance_of_mean(every, everyone) + (listed / n) ** 2 * _variance_of_mean(by_list, cluster[of])
+    # none found of m clusters is no certainty: at least the variance of a share with two more found and two more not (Agresti and Coull)
+    m, hits, misses = (np.unique(x).size for x in (everyone, cluster[found], np.concatenate([cluster[~found], everyone[listed:]])))
+    if min(hits, misses) < 5:
+        share = (hits + 2) / (m + 4)
+        variance = np.fmax(variance, share * (1 - share) / m)
+    half = float(1.96 * np.sqrt(variance))
+    return Rate(library, rule, n, count, rate, null_rate, float(by_draw.min()), float(by_draw.max()), excess, excess - half, excess + half)

@@ -30,13 +30,16 @@ RULES: dict[str, str] = {
     "feature": "BH over every term, list by list",
     "overlap2": "BH over tests with an overlap of 2 or more only (a published rule)",
 }
+
+
 class Rate(NamedTuple):
     """Share of features annotated by a rule, beside matched random lists at the same threshold.
 
     Rules with one family for all lists set a p threshold; the random lists are held to that one, since a family of random lists only would
     set a stricter threshold and hide how many of the features are annotated by chance. Rule ``feature`` is applied to each random list, and
     rule ``calibrated`` judges each random list against the others of its feature.
-    ``null_low`` and ``null_high`` are the smallest and largest rate of a draw; the excess has a 95 % normal interval over features.
+    ``null_low`` and ``null_high`` are the smallest and largest rate of a draw; the excess has a 95 % normal interval over clusters of
+    features whose lists share half of their genes.
     """
 
     library: str

@@ -9,9 +9,14 @@ support, because removing a feature of the activator lowers its target's (mean e
 
     agreement = share of the decided edges with sign(-mean) = sign(e)
 
-Most edges of a circuit support and most of TRRUST activates, so half is not what chance gives. Under the null the target features of one layer and similar in-degree
-(same power of two) exchange their gene lists: the edges with their signs, the sources with their genes and the overlaps among the lists stay. p is one-sided, ``(1 +
-#{null >= observed}) / (1 + draws)``; the interval holds the middle 95 % of the null.
+Most edges of a circuit support and most of TRRUST activates, so half is not what chance gives. There are two nulls: the sources exchange their gene lists, or the targets
+theirs, within a layer and a class of degree (same power of two); edges and signs stay. The first leaves everything that targets have in common, as one concept found in layer
+after layer has; the second everything that sources have in common. Lists that share half of their genes (`analysis.list_clusters`) move together, with as many others.
+With x(u, v) the agreeing decided edges of unit u if it had the lists of unit v, a draw of either null is the sum of x(u, pi(u)) over a random pi. p is one-sided,
+``(1 + #{null >= observed}) / (1 + draws)``, and the larger of the two counts; mean and middle 95 % are those of that null.
+
+Two genes that are only expressed together would make features agree as well. That has no direction, so the same is computed with every pair turned round (gene b of the source,
+its factor a in the target; pairs stated in both directions left out): an agreement that stands there too is no sign of regulation.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from analysis.list_clusters import list_clusters
 from analysis.regulons import Regulons
 from scircuit.address import parse
 from scircuit.settings import UserError
@@ -46,9 +52,13 @@ class TrrustAgreement:
     edges, covered, decided, agree
         Edges given, with evidence, with evidence that does not balance, and of these with the expected sign.
     share, null_mean, null_low, null_high, p
-        Agreement, its mean and middle 95 % under the null, and one-sided p; NaN with too few decided edges.
-    decided_null_mean, decided_p
-        Decided edges expected under the null, and p of at least as many as observed.
+        Agreement, its mean and middle 95 % under the null with the larger p, and that one-sided p; NaN with too few decided edges.
+    p_sources, p_targets
+        p where the sources exchange their lists, and where the targets do.
+    decided_p
+        p of at least as many decided edges as observed, the larger of the two.
+    turned_decided, turned_share, turned_p
+        Decided edges, agreement and p with every pair of TRRUST turned round.
     draws, seed
         Of the null.
     """
@@ -63,8 +73,12 @@ class TrrustAgreement:
     null_low: float
     null_high: float
     p: float
-    decided_null_mean: float
+    p_sources: float
+    p_targets: float
     decided_p: float
+    turned_decided: int
+    turned_share: float
+    turned_p: float
     draws: int
     seed: int
 
@@ -84,7 +98,11 @@ class TrrustAgreement:
         if self.decided < _LEAST:
             return ""
         verdict = "more than chance gives" if self.p <= 0.05 else "no more than chance gives"
-        return f"{verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f} % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+        words = f"{verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f} % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+        if self.turned_decided < _LEAST:
+            return f"{words}; with TRRUST turned round {self.turned_decided} edges, too few to compare"
+        turned = f"{words}; with TRRUST turned round, from target to factor, {100 * self.turned_share:.1f} % of {self.turned_decided:,} edges agree (p = {self.turned_p:.2g})"
+        return f"{turned}, so genes expressed together would do as well" if self.p <= 0.05 and self.turned_p <= 0.05 else turned
 
     @property
     def sentence(self) -> str:
@@ -96,14 +114,20 @@ class TrrustAgreement:
         return {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "frame"}
 
 
-class _Block(NamedTuple):
-    """The edges into one layer: evidence of every source x every target's list, and how targets may exchange lists."""
+class _Reading(NamedTuple):
+    """Agreement with one table of pairs; the null figures are those of the null with the larger p."""
 
-    evidence: np.ndarray  # [sources, targets], int32
-    row: np.ndarray
-    column: np.ndarray
-    support: np.ndarray  # +1 support, -1 suppress
-    degree_class: np.ndarray
+    counts: np.ndarray  # pairs of activation and of repression, [edges, 2]
+    decided: int
+    agree: int
+    share: float
+    null_mean: float
+    null_low: float
+    null_high: float
+    p: float
+    p_sources: float
+    p_targets: float
+    decided_p: float
 
 
 def trrust_agreement(
@@ -134,82 +158,102 @@ def trrust_agreement(
     means = edges["mean"].to_numpy(dtype=float)
     if not np.isfinite(means).all():
         raise UserError(f"{int((~np.isfinite(means)).sum())} of {means.size} edges have a mean effect that is not finite", "trace again")
-    blocks, rows = _blocks(edges, means, top_genes, regulons)
-    rng = np.random.default_rng(seed)
-    agree, decided = _count(blocks)
-    null = np.array([_count(blocks, rng) for _ in range(draws)], dtype=float).reshape(draws, 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = null[:, 0] / null[:, 1]
-    shares = shares[np.isfinite(shares)]
-    enough = decided >= _LEAST and shares.size > 0
-    share = agree / decided if enough else np.nan
-    low, high = np.quantile(shares, [0.025, 0.975]) if enough else (np.nan, np.nan)
-    frame = _frame(edges, means, rows)
-    return TrrustAgreement(
-        frame, len(edges), len(frame), decided, agree, float(share), float(shares.mean()) if enough else np.nan, float(low), float(high),
-        float((1 + (shares >= share - 1e-12).sum()) / (1 + shares.size)) if enough else np.nan,
-        float(null[:, 1].mean()) if draws else np.nan, float((1 + (null[:, 1] >= decided).sum()) / (1 + draws)), draws, seed,
-    )  # fmt: skip
+    circuit = _Circuit.of(edges, means, top_genes)
+    stated = {(p.tf.upper(), p.target.upper()): _SIGN[p.mode] for p in regulons.pairs if p.mode in _SIGN and p.tf.upper() != p.target.upper()}
+    found = circuit.reading(stated, draws, np.random.default_rng(seed))
+    either = {(p.tf.upper(), p.target.upper()) for p in regulons.pairs}
+    turned = circuit.reading({(b, a): sign for (a, b), sign in stated.items() if (b, a) not in either}, draws, np.random.default_rng([seed, 1]))
+    frame = _frame(edges, means, found.counts)
+    return TrrustAgreement(frame, len(edges), len(frame), *found[1:], turned.decided, turned.share, turned.p, draws, seed)
 
 
-def _matrix(features: Sequence[str], top_genes: Mapping[str, Sequence[str]], index: Mapping[str, int]) -> sparse.csr_matrix:
-    """Which gene of `index` is a top gene of which feature, 0/1."""
+class _Side(NamedTuple):
+    """The sources or the targets: their gene lists, and the groups of units that exchange them, each an array [units, features of a unit]."""
+
+    lists: sparse.csr_matrix
+    groups: list[np.ndarray]
+
+
+def _side(features: Sequence[str], degree: np.ndarray, top_genes: Mapping[str, Sequence[str]], index: Mapping[str, int]) -> _Side:
     indptr, indices = [0], []
     for feature in features:
-        indices.extend(sorted({index[g.upper()] for g in top_genes.get(feature, ()) if g.upper() in index}))
+        indices.extend(sorted({index[g.upper()] for g in top_genes.get(feature, ())}))
         indptr.append(len(indices))
-    return sparse.csr_matrix((np.ones(len(indices), dtype=np.int32), np.array(indices, dtype=np.int64), np.array(indptr)), shape=(len(features), len(index)))
+    lists = sparse.csr_matrix((np.ones(len(indices), dtype=np.int32), np.array(indices, dtype=np.int64), np.array(indptr)), shape=(len(features), len(index)))
+    cluster, layer = list_clusters(lists), np.array([parse(f).layer for f in features], dtype=np.int64)
+    alike: dict[tuple[int, ...], list[np.ndarray]] = {}
+    order = np.lexsort((layer, cluster))
+    for unit in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1) if len(features) else []:
+        alike.setdefault((len(unit), int(layer[unit[0]]), int(np.log2(degree[unit].mean()))), []).append(unit)
+    return _Side(lists, [np.stack(units) for units in alike.values()])
 
 
-def _blocks(edges: pd.DataFrame, means: np.ndarray, top_genes: Mapping[str, Sequence[str]], regulons: Regulons) -> tuple[list[_Block], Any]:
-    """One block for each layer of targets, and for every edge its pairs of activation and of repression."""
-    import pandas as pd
+class _Circuit(NamedTuple):
+    """Edges as numbers: +1 for support and -1 for suppression, [sources, targets]."""
 
-    stated = [(p.tf.upper(), p.target.upper(), _SIGN[p.mode]) for p in regulons.pairs if p.mode in _SIGN and p.tf.upper() != p.target.upper()]
-    genes = {g: i for i, g in enumerate(dict.fromkeys(g for tf, target, _ in stated for g in (tf, target)))}
-    sign = np.array([s for _, _, s in stated], dtype=np.int32)
-    at = (np.array([genes[tf] for tf, _, _ in stated], dtype=np.int64), np.array([genes[t] for _, t, _ in stated], dtype=np.int64))
-    source_code, sources = pd.factorize(edges["source"])
-    target_code, targets = pd.factorize(edges["target"])
-    layer = np.array([parse(str(t)).layer for t in targets], dtype=np.int64)
-    factors = _matrix(list(sources), top_genes, genes)
-    regulated = [factors @ sparse.csr_matrix((np.where(sign == s, 1, 0).astype(np.int32), at), shape=(len(genes), len(genes))) for s in (1, -1)]
-    lists = _matrix(list(targets), top_genes, genes)
-    degree = np.bincount(target_code, minlength=len(targets))
-    counts = np.zeros((len(edges), 2), dtype=np.int64)
-    blocks = []
-    for la in np.unique(layer):
-        columns = np.flatnonzero(layer == la)
-        place = np.full(len(targets), -1)
-        place[columns] = np.arange(columns.size)
-        here = np.flatnonzero(place[target_code] >= 0)
-        row, column = source_code[here], place[target_code[here]]
-        evidence = np.zeros((len(sources), columns.size), dtype=np.int32)
-        for i, matrix in enumerate(regulated):
-            product: Any = matrix @ lists[columns].T
-            dense = product.toarray()
-            counts[here, i] = dense[row, column]
-            evidence += dense if i == 0 else -dense
-        support = -np.sign(means[here]).astype(np.int32)
-        blocks.append(_Block(np.sign(evidence).astype(np.int8), row, column, support.astype(np.int8), np.log2(degree[columns]).astype(np.int64)))
-    return blocks, counts
+    sign: sparse.csr_matrix
+    row: np.ndarray
+    column: np.ndarray
+    genes: dict[str, int]
+    sources: _Side
+    targets: _Side
+
+    @classmethod
+    def of(cls, edges: pd.DataFrame, means: np.ndarray, top_genes: Mapping[str, Sequence[str]]) -> _Circuit:
+        import pandas as pd
+
+        row, sources = pd.factorize(edges["source"])
+        column, targets = pd.factorize(edges["target"])
+        ends = [str(f) for f in (*sources, *targets)]
+        genes = {g: i for i, g in enumerate(dict.fromkeys(g.upper() for f in ends for g in top_genes.get(f, ())))}
+        sides = [_side([str(f) for f in own], np.bincount(code, minlength=len(own)), top_genes, genes) for own, code in ((sources, row), (targets, column))]
+        sign: Any = sparse.csr_matrix((-np.sign(means).astype(np.int32), (row, column)), shape=(len(sources), len(targets)))
+        return cls(sign, row, column, genes, *sides)
+
+    def reading(self, stated: Mapping[tuple[str, str], int], draws: int, rng: np.random.Generator) -> _Reading:
+        """Agreement with pairs (factor, target) -> +1 or -1."""
+        here = [(self.genes[a], self.genes[b], sign) for (a, b), sign in stated.items() if a in self.genes and b in self.genes]
+        place = np.array(here, dtype=np.int64).reshape(-1, 3)
+        parts = []
+        for sign in (1, -1):
+            own = place[place[:, 2] == sign]
+            regulates = sparse.csr_matrix((np.ones(len(own), dtype=np.int32), (own[:, 0], own[:, 1])), shape=(len(self.genes),) * 2)
+            parts.append((self.sources.lists @ regulates @ self.targets.lists.T).tocsr())
+        counts = np.stack([np.asarray(part[self.row, self.column]).ravel() for part in parts], axis=1) if self.row.size else np.zeros((0, 2), dtype=np.int64)
+        evidence = (parts[0] - parts[1]).sign().astype(np.int32)
+        product = self.sign.multiply(evidence).tocsr().data
+        decided, agree = int((product != 0).sum()), int((product > 0).sum())
+        nulls = [
+            _exchange(self.sign, evidence, self.sources.groups, draws, rng),
+            _exchange(self.sign.T.tocsr(), evidence.T.tocsr(), self.targets.groups, draws, rng),
+        ]  # fmt: skip
+        decided_p = max(float((1 + (null[:, 1] >= decided).sum()) / (1 + draws)) for null in nulls)
+        shares = [null[null[:, 1] > 0, 0] / null[null[:, 1] > 0, 1] for null in nulls]
+        if decided < _LEAST or not all(x.size for x in shares):
+            return _Reading(counts, decided, agree, *(np.nan for _ in range(7)), decided_p=decided_p)
+        share = agree / decided
+        p = [float((1 + (x >= share - 1e-12).sum()) / (1 + x.size)) for x in shares]
+        null = shares[int(np.argmax(p))]
+        low, high = (float(x) for x in np.quantile(null, [0.025, 0.975]))
+        return _Reading(counts, decided, agree, share, float(null.mean()), low, high, max(p), p[0], p[1], decided_p)
 
 
-def _count(blocks: Sequence[_Block], rng: np.random.Generator | None = None) -> tuple[int, int]:
-    """Agreeing and decided edges, as they are or with the lists of the targets exchanged."""
-    agree = decided = 0
-    for block in blocks:
-        column = block.column
-        if rng is not None:
-            list_of = np.arange(block.degree_class.size)
-            for value in np.unique(block.degree_class):
-                members = np.flatnonzero(block.degree_class == value)
-                list_of[members] = rng.permutation(members)
-            column = list_of[column]
-        product = block.evidence[block.row, column] * block.support
-        agree += int((product > 0).sum())
-        decided += int((product != 0).sum())
-    return agree, decided
+def _exchange(sign: Any, evidence: Any, groups: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Agreeing and decided edges where the units of every group exchange the lists that `evidence` has its rows from; [draws, 2]."""
+    found = np.zeros((draws, 2), dtype=np.int64)
+    for units in groups:
+        balance = np.zeros((len(units), len(units)), dtype=np.int32)  # unit x unit that lends the list: agreeing less disagreeing edges
+        decided = np.zeros_like(balance)
+        for member in units.T:
+            own, lent = sign[member], evidence[member].T
+            balance += (own @ lent).toarray()
+            decided += (abs(own) @ abs(lent)).toarray()
+        at = np.arange(len(units))
+        for draw in found:
+            lender = rng.permutation(at)
+            draw += int(balance[at, lender].sum()), int(decided[at, lender].sum())
+    found[:, 0] = (found[:, 0] + found[:, 1]) // 2
+    return found
 
 
 def _frame(edges: pd.DataFrame, means: np.ndarray, counts: np.ndarray) -> pd.DataFrame:

@@ -308,6 +308,57 @@ def test_blocks_of_several_backgrounds_share_one_family():
     assert sum(both.layer_rates["overlap2", i].annotated for i in (0, 1)) == both.rates[3].annotated
 
 
+def test_a_concept_found_in_every_layer_makes_the_interval_no_narrower():
+    """The same 60 lists in one layer and in 12: no more is known of the excess."""
+    incidence, rows, detection = make(np.random.default_rng(10), lists=60)
+    lists = [[incidence.genes[g] for g in rows.indices[rows.indptr[r] : rows.indptr[r + 1]]] for r in range(60)]
+    by_term = incidence.matrix.tocsc()
+    for r in range(20):
+        lists[r] = [incidence.genes[g] for g in by_term.indices[by_term.indptr[r] : by_term.indptr[r + 1]][:8]] + lists[r][8:]
+    rows = incidence.rows(lists)
+    widths = {}
+    for layers in (1, 12):
+        blocks = [ListBlock(la, rows, incidence, detection) for la in range(layers)]
+        rate = calibrate(blocks, [tested_lists(rows, incidence)] * layers, draws=20, seed=1, sample=100).rates[0]
+        assert rate.rate == pytest.approx(20 / 60, abs=0.04)
+        widths[layers] = (rate.excess_high - rate.excess_low) / np.sqrt(rate.rate * (1 - rate.rate))
+    # features taken as independent would make it 0.29 times as wide
+    assert widths[12] == pytest.approx(widths[1], rel=0.05)
+
+
+def test_the_interval_of_the_excess_covers_its_mean_where_layers_repeat_concepts():
+    """60 concepts in 6 layers, nine in ten genes kept: the interval of independent features would hold the mean in half of the studies."""
+    genes = [f"G{i}" for i in range(1500)]
+    base = np.random.default_rng(0)
+    terms = tuple(Term(str(i), str(i), tuple(base.choice(genes, int(base.integers(10, 80)), replace=False))) for i in range(150))
+    incidence, detection = build([GeneSetLibrary("L", "f", "0", "", "", terms)], genes), base.random(1500)
+    found = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        concepts = [list(rng.choice(terms[rng.integers(150)].genes if rng.random() < 0.4 else genes, 6, replace=False)) + list(rng.choice(genes, 14, replace=False)) for _ in range(60)]
+        blocks = []
+        for layer in range(6):
+            kept = [[g for g in c if rng.random() < 0.9] for c in concepts]
+            blocks.append(ListBlock(layer, incidence.rows([k + list(rng.choice(genes, 20 - len(k), replace=False)) for k in kept]), incidence, detection))
+        rate = calibrate(blocks, [tested_lists(b.rows, incidence) for b in blocks], draws=5, seed=seed, sample=20).rates[0]
+        found.append((rate.excess_low, rate.excess, rate.excess_high))
+    low, excess, high = np.array(found).T
+    covered = ((low <= excess.mean()) & (excess.mean() <= high)).mean()
+    assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 30)
+    assert (high - low).mean() / 2 < 1.4 * 1.96 * excess.std(ddof=1)
+
+
+def test_a_layer_without_any_list_counts():
+    incidence, rows, detection = make(np.random.default_rng(8), lists=100)
+    blocks = [ListBlock(0, rows, incidence, detection, 10), ListBlock(4, rows[:0], incidence, detection, 90)]
+    found = calibrate(blocks, [tested_lists(b.rows, incidence) for b in blocks], draws=5)
+    assert found.rates[0].lists == 200
+    np.testing.assert_allclose(found.q[:, 0], benjamini_hochberg(found.p[:, 0], 200))
+    rate = found.layer_rates["calibrated", 4]
+    assert (rate.lists, rate.annotated, rate.rate, rate.null_rate, rate.excess) == (90, 0, 0.0, 0.0, 0.0)
+    assert rate.excess_low < 0 < rate.excess_high < 0.05
+
+
 def test_nothing_to_calibrate_is_refused():
     incidence, rows, detection = make(np.random.default_rng(9), lists=3)
     with pytest.raises(ValueError, match="0 draws"):

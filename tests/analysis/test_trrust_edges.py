@@ -123,7 +123,7 @@ def test_wrong_tables_are_refused():
 
 def test_size_of_an_exhaustive_map():
     rng = np.random.default_rng(4)
-    symbols = sorted({g for p in shipped_trrust().pairs for g in (p.tf, p.target)})
+    symbols = np.array(sorted({g for p in shipped_trrust().pairs for g in (p.tf, p.target)}))
     lists = {name(5, i): list(rng.choice(symbols, 5)) for i in range(4000)} | {name(6 + la, i): list(rng.choice(symbols, 5)) for la in range(3) for i in range(4000)}
     n = 300_000
     layers, index = rng.integers(0, 3, n), rng.integers(0, 4000, n)
@@ -133,15 +133,68 @@ def test_size_of_an_exhaustive_map():
 
 
 def test_p_is_that_of_exchanging_lists_within_classes_of_degree():
-    """Twelve sources of a factor that activates A and represses B; two targets on A support, two on B suppress: one in six exchanges agrees as well."""
-    regulons = Regulons("toy", "toy.tsv", "00", "", "", (Regulation("TF", "A", "Activation", ()), Regulation("TF", "B", "Repression", ())), 2)
-    sources, targets = [f"m/s/L01/F{i:04d}" for i in range(24)], [f"m/s/L02/F{i:04d}" for i in range(4)]
-    genes = {**{s: ["TF"] for s in sources}, **dict(zip(targets, (["A"], ["A"], ["B"], ["B"]), strict=True))}
+    """Two sources of an activator support all of 12 targets of its gene, two of a repressor suppress them: one in six exchanges of the sources agrees as well, as do all of the targets."""
+    regulons = Regulons("toy", "toy.tsv", "00", "", "", (Regulation("TF", "A", "Activation", ()), Regulation("RF", "A", "Repression", ())), 2)
+    sources, targets = [name(1, i) for i in range(4)], [name(2, i) for i in range(24)]
+    factors = dict(zip(sources, ("TF", "TF", "RF", "RF"), strict=True))
+    genes = {f: [gene, *(f"{f} {i}" for i in range(3))] for f, gene in {**factors, **dict.fromkeys(targets, "A")}.items()}
 
-    def edges(many):
-        return pd.DataFrame([{"source": s, "target": t, "mean": -1.0 if i < 2 else 1.0} for i, t in enumerate(targets) for s in sources[: many[i]]])
+    def edges(many, turn=False):
+        rows = pd.DataFrame([{"source": s, "target": t, "mean": -1.0 if i < 2 else 1.0} for i, s in enumerate(sources) for t in targets[: many[i]]])
+        return rows.rename(columns={"source": "target", "target": "source"}) if turn else rows
 
     like = trrust_agreement(edges((12, 12, 12, 12)), genes, regulons, draws=2000)
     assert (like.decided, like.agree, like.share) == (48, 48, 1.0)
-    assert like.p == pytest.approx(1 / 6, abs=4 * np.sqrt(5 / 36 / 2000)) and like.decided_p == 1.0
-    assert trrust_agreement(edges((12, 12, 24, 24)), genes, regulons, draws=200).p == 1.0  # targets of other degrees exchange nothing
+    assert like.p_sources == pytest.approx(1 / 6, abs=4 * np.sqrt(5 / 36 / 2000)) and like.p_targets == like.p == like.decided_p == 1.0
+    assert trrust_agreement(edges((12, 12, 24, 24)), genes, regulons, draws=200).p_sources == 1.0  # sources of other degrees exchange nothing
+    # the same turned round is what the control counts
+    turned = trrust_agreement(edges((12, 12, 12, 12), turn=True), genes, regulons, draws=200)
+    assert (turned.decided, turned.turned_decided, turned.turned_share) == (0, 48, 1.0)
+
+
+def recurring(seed, copies, side):
+    """Edges whose signs know nothing of genes. Every concept of one side has `copies` features in as many layers, with its list and its edges."""
+    rng = np.random.default_rng(seed)
+    symbols = sorted({g for p in shipped_trrust().pairs for g in (p.tf, p.target)})
+    concepts, others = ([list(rng.choice(symbols, 20, replace=False)) for _ in range(n)] for n in (60, 40))
+    first, later = (9, 1) if side == "source" else (0, 1)
+    lists = {name(first, i): genes for i, genes in enumerate(others)} | {name(later + k, c): genes for c, genes in enumerate(concepts) for k in range(copies)}
+    pairs = [(i, c, -1.0 if rng.random() < 0.7 else 1.0) for i in range(40) for c in range(60) if rng.random() < 0.5]
+    ends = ("target", "source") if side == "source" else ("source", "target")
+    return pd.DataFrame([{ends[0]: name(first, i), ends[1]: name(later + k, c), "mean": sign} for i, c, sign in pairs for k in range(copies)]), lists
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_concept_found_in_layer_after_layer_is_one_case(side):
+    studies, table = 40, shipped_trrust()
+    found = [trrust_agreement(*recurring(seed, 8, side), table, draws=99, seed=seed) for seed in range(studies)]
+    # counted as independent, 8 copies would give p <= 0.05 in a quarter of the studies; binomial bound of 3 standard errors
+    for p in (np.array([r.p_sources for r in found]), np.array([r.p_targets for r in found])):
+        assert (p <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / studies)
+        assert abs((p <= 0.5).mean() - 0.5) <= 3 * np.sqrt(0.25 / studies)
+    assert all(r.p == max(r.p_sources, r.p_targets) for r in found)
+
+
+def test_genes_that_are_expressed_together_agree_in_both_directions():
+    """Signs that follow the pairs of TRRUST whichever end the factor is at: p is small, and the sentence says why that is not regulation."""
+    rng = np.random.default_rng(5)
+    edges, lists, table = study(rng, genes=30)
+    both = Regulons("both", "f", "h", "", "", (*table.pairs, *(Regulation(p.target, p.tf, p.mode, ()) for p in table.pairs)), 2 * len(table.pairs))
+    for i, (activation, repression) in enumerate(plain(edges, lists, both)):
+        if activation != repression and rng.random() < 0.6:
+            edges.loc[i, "mean"] = -abs(edges.loc[i, "mean"]) * np.sign(activation - repression)
+    found = trrust_agreement(edges, lists, table, draws=300)
+    assert found.p <= 0.05 and found.turned_p <= 0.05
+    assert "genes expressed together would do as well" in found.sentence
+    one_way, lists, table = study(np.random.default_rng(2), truth=0.5)
+    regulated = trrust_agreement(one_way, lists, table, draws=300)
+    assert regulated.p <= 0.05 < regulated.turned_p
+    assert "turned round" in regulated.sentence and "expressed together" not in regulated.sentence
+
+
+def test_pairs_stated_in_both_directions_are_no_control():
+    table = regulons(("TF1", "TF2", "Activation"), ("TF2", "TF1", "Activation"), ("TF1", "G1", "Activation"))
+    edges = pd.DataFrame({"source": [name(0, 0), name(0, 1)], "target": [name(1, 0), name(1, 1)], "mean": [-1.0, -1.0]})
+    lists = {name(0, 0): ["TF1"], name(1, 0): ["TF2"], name(0, 1): ["G1"], name(1, 1): ["TF1"]}
+    found = trrust_agreement(edges, lists, table, draws=3)
+    assert (found.decided, found.turned_decided) == (1, 1)
