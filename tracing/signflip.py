@@ -8,14 +8,16 @@ subset M negative has sum ``sum(a) - 2 sum_M(a)``, so
 Only the j elements with ``a_i <= g`` can be in M. Up to `EXACT` of them the count is exact, by meeting in the middle: all
 subset sums of either half, and the number of pairs with ``u + v <= g`` from one sort. p is then a multiple of 2^-(k-1).
 
-Beyond, the signs of up to ten of the largest effects are listed exactly and the sum of the others is taken as normal with its fourth
-cumulant (Edgeworth). As few are listed as keep the next terms of the others' expansion, ``He_5(z) k_6 / 720 + He_7(z) k_4^2 / 1152``,
-below half a percent of p: ten where a few large effects decide, none in many like cells. Below p = 1e-4 a saddlepoint
-approximation is used (Lugannani and Rice 1980, ``K(t) = sum log cosh(a_i t)``).
-Against exact counts at k = 26 the relative error is at most 2 % for p >= 1e-3 and 10 % down to 1e-6. Sums of effects of nearly equal size lie
-on a lattice of step 2 a, and a smooth tail would be too small there: where the sizes spread too little to fill the gaps, ``sqrt(k) sd(a) < mean(a) / 2``, the
-observed sum is taken half a step lower (continuity correction), which errs on the safe side. With more than 20 non-zero cells p is rounded up to four digits, so that
-the distinct p values of a run stay few, however many tests it has.
+Beyond, subsets are counted on a grid of `steps` = 4096 steps of size ``g / steps``, one element at a time:
+
+    c_0 = [1, 0, ...] ,   c_i(v) = c_{i-1}(v) + c_{i-1}(v - b_i) ,   p = 2 sum_{v <= steps + e} c_k(v) / 2^k ,
+
+with elements b_i rounded so that each partial sum is within half a step of the true one. Rounding errors of a subset then cancel like those of random
+rounding, with variance ``v = sum f_i (1 - f_i) / 4`` over the fractions f_i; the margin ``e = 4 sqrt(v)`` keeps p from falling below the exact count, whatever
+lattice the sizes lie on. That is done where p may matter, by an approximation: the signs of up to ten of the largest effects are listed exactly and the
+sum of the others is taken as normal with its fourth cumulant (Edgeworth). As few are listed as keep the next terms of the others' expansion,
+``He_5(z) k_6 / 720 + He_7(z) k_4^2 / 1152``, below half a percent of p: ten where a few large effects decide, none in many like cells. Above 0.15 that
+value stands. With more than 20 non-zero cells p is rounded up to four digits, so that the distinct p values of a run stay few, however many tests it has.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from functools import lru_cache
 import numpy as np
 
 EXACT = 20
-_LISTED, _FAR, _NEXT_TERMS = (0, 3, 5, 7, 10), 1e-4, 0.005
+_LISTED, _NEXT_TERMS = (0, 3, 5, 7, 10), 0.005
+_ASKED = 0.15  # approximate p up to which it is counted
+_STEPS, _MARGIN = 4096, 4.0  # of the grid, and in standard deviations of its rounding errors
+_RESCALE = 500  # elements after which counts are scaled, as 2^1000 is near the largest number
 _SMALLEST = 1e-300  # of an approximate p: four digits cannot be told apart much below
 _TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
 _CHUNK_BYTES = 2**19  # of subset sums per chunk: stays in the second-level cache
@@ -76,7 +81,7 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
     def work(job: tuple[np.ndarray, int]) -> None:
         rows, size = job
         if size > exact:
-            p[rows] = _approximate(a[rows], np.abs(x[rows].sum(1)))
+            p[rows] = _approximate(a[rows], np.abs(x[rows].sum(1)), gap[rows])
             return
         small = np.take_along_axis(a[rows], first[rows, None] + np.arange(size), axis=1)
         p[rows] = np.minimum(1.0, np.ldexp(_subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows]))
@@ -128,27 +133,32 @@ def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
     return ranks - m * (m - 1) // 2
 
 
-def _approximate(a: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Approximation of P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order."""
-    s = np.maximum(s - _half_step(a), 0)
+def _approximate(a: np.ndarray, s: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order: counted where it is small, else an approximation."""
     p = np.empty(len(a))
     listed = _to_list(a, s)
     for size in np.unique(listed):
         rows = listed == size
         p[rows] = _edgeworth(a[rows], s[rows], int(size))
-    far = p < _FAR
-    if far.any():
-        p[far] = _saddlepoint(a[far], s[far])
+    for row in np.flatnonzero(p <= _ASKED):
+        p[row] = _on_grid(a[row], gap[row])
     return np.clip(p, np.ldexp(1.0, 1 - (a > 0).sum(1)), 1.0)
 
 
-def _half_step(a: np.ndarray) -> np.ndarray:
-    """Smallest effect of rows whose effects are so alike that their sums lie on a lattice; 0 for the others."""
-    k = (a > 0).sum(1)
-    mean = a.sum(1) / k
-    spread = np.sqrt(np.maximum((a**2).sum(1) / k - mean**2, 0))
-    smallest = np.take_along_axis(a, (a.shape[1] - k)[:, None], axis=1)[:, 0]
-    return np.where(np.sqrt(k) * spread < mean / 2, smallest, 0.0)
+def _on_grid(a: np.ndarray, gap: float) -> float:
+    """Two-sided p of the elements of `a`, ascending, counted on a grid."""
+    size = a[a > 0] * (_STEPS / gap)
+    small = size[size <= _STEPS * (1 + _TIE)]  # those beyond are in no subset
+    part = small - np.floor(small)
+    top = _STEPS + int(np.ceil(_MARGIN * np.sqrt((part * (1 - part)).sum() / 4)))
+    count, reached = np.zeros(top + 1), 0
+    count[0] = 1.0
+    for number, v in enumerate(np.diff(np.floor(np.cumsum(small) + 0.5), prepend=0).astype(np.int64).tolist(), 1):
+        reached = min(reached + v, top)
+        count[v : reached + 1] += count[: reached + 1 - v]
+        if number % _RESCALE == 0:
+            count = np.ldexp(count, -_RESCALE)
+    return float(min(1.0, 2 * np.ldexp(count.sum(), -(len(small) % _RESCALE) - (len(size) - len(small)))))
 
 
 def _edgeworth(a: np.ndarray, s: np.ndarray, listed: int) -> np.ndarray:
@@ -188,24 +198,3 @@ def _hermite_bounds() -> tuple[np.ndarray, np.ndarray]:
     z = _GRID
     fifth, seventh = z**5 - 10 * z**3 + 15 * z, z**7 - 21 * z**5 + 105 * z**3 - 105 * z
     return np.maximum.accumulate(np.abs(fifth)), np.maximum.accumulate(np.abs(seventh))
-
-
-def _saddlepoint(a: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Lugannani-Rice approximation of P(|sum of +-a| >= s) in the far tail, row by row."""
-    from scipy.special import ndtr
-
-    scale = np.sqrt((a**2).sum(1))
-    a, s = a / scale[:, None], s / scale
-    t = s.copy()  # K' is concave with slope at most 1 on t > 0, so Newton's steps rise to the root from the left
-    for _ in range(200):
-        tanh = np.tanh(a * t[:, None])
-        step = (s - (a * tanh).sum(1)) / (a**2 * (1 - tanh**2)).sum(1)
-        t += step
-        if np.all(np.abs(step) <= 1e-10 * t):
-            break
-    at = a * t[:, None]
-    folded = np.exp(-2 * at)
-    k0 = (at + np.log1p(folded) - np.log(2)).sum(1)
-    w = np.sqrt(2 * (t * s - k0))
-    u = t * np.sqrt((a**2 * 4 * folded / (1 + folded) ** 2).sum(1))
-    return 2 * (ndtr(-w) + np.exp(-(w**2) / 2) / np.sqrt(2 * np.pi) * (1 / u - 1 / w))
