@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from study_runs import command, demo, folder_of, outcome, start, units_done
+from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
 from scircuit.cli import workers
 from scircuit.cli.models import load_inputs
+from scircuit.cli.parts import Parts
 from scircuit.cli.trace import trace
 from scircuit.settings import TraceConfig, UserError
 
@@ -73,6 +74,30 @@ def test_begun_here_continued_there_with_files_that_are_sent(options, address, a
     trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
     assert "not every host sees the model and dictionaries: sent through the object store" in capsys.readouterr().err
     assert outcome(folder_of(tmp_path)) == alone
+
+
+def test_controls_and_audit_are_kept_part_by_part(options, address, alone, tmp_path, monkeypatch):
+    """Stopped on the cluster in the middle of the controls, gone on here until the middle of the audit, ended on the cluster."""
+    computed, plain = [], Parts.write
+    stop = {"controls": 1, "audit": 3}
+
+    def write(self, done):
+        plain(self, done)
+        computed.append((self._name, done.job.layer, int(done.job.arguments[0][0])))
+        if sum(name == self._name for name, *_ in computed) == stop.get(self._name):
+            raise RuntimeError("injected")
+
+    monkeypatch.setattr(Parts, "write", write)
+    for place in (address, ""):
+        with pytest.raises(RuntimeError, match="injected"):
+            trace(study=tmp_path, database=False, quiet=True, **options, ray=place)
+    assert [parts_done(tmp_path, name) for name in stop] == [2, 3]
+    stop.clear()
+    trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
+    assert len(set(computed)) == len(computed), "no part is computed twice"
+    assert {(name, layer) for name, layer, _ in computed} == {(name, layer) for name in ("controls", "audit") for layer in (2, 3)}
+    assert outcome(folder_of(tmp_path)) == alone
+    assert not (folder_of(tmp_path) / "parts").exists()
 
 
 def test_other_files_or_packages_are_refused(options, tmp_path, examples):
