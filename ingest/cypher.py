@@ -121,27 +121,27 @@ def ingest_cypher(kind: str, columns: Iterable[str], *, imported: bool = False) 
 
 def _nodes(label: str, names: list[str], imported: bool) -> str:
     lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
-    marks = says_own(label)
-    if marks:
-        lines.append(f"WITH n, row, coalesce(n.{OWN}, []) AS own")
+    by = "" if not says_own(label) else "imported" if imported else "own"
+    if by == "own":
+        lines.append(f"WITH n, row, {_given(label, names)} AS given")
     if given_up := replaced(label, names):
         earlier = f"coalesce(row[{names.index(ANNOTATION_RUN)}], '') = ''"
         lines.append("SET " + ", ".join(f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up))
-    lines += _assigned("n", label, names, ("imported" if imported else "own") if marks else "")
-    if marks and not imported:
-        lines += _marked(label, names)
+    lines += _assigned("n", label, names, by)
+    if by == "own":
+        declared = [p.name for p in records.properties_of(label)]
+        lines.append(f"SET n.{OWN} = nullIf([p IN {declared} WHERE p IN coalesce(n.{OWN}, []) OR p IN given], [])")
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
 
 
-def _marked(label: str, names: list[str]) -> list[str]:
-    """Clauses that note which properties the row of an own run gives: ``_own``, in declared order."""
+def _given(label: str, names: list[str]) -> str:
+    """Expression: the properties that a row says something of."""
     values = [f"['{name}', {_value(label, name, f'row[{i}]')}]" for i, name in enumerate(names) if i and not (name == "name" and bare_caption(label, names))]
     given = f"[p IN [{', '.join(values)}] WHERE p[1] IS NOT NULL | p[0]]"
     if block := replaced(label, names):
         given += f" + CASE WHEN coalesce(row[{names.index(ANNOTATION_RUN)}], '') = '' THEN [] ELSE {list(block)} END"
-    declared = [p.name for p in records.properties_of(label)]
-    return [f"WITH n, own, {given} AS given", f"SET n.{OWN} = nullIf([p IN {declared} WHERE p IN own OR p IN given], [])"]
+    return given
 
 
 def _relationships(relationship: records.RelationshipType, names: list[str]) -> str:
@@ -179,9 +179,9 @@ def bare_caption(kind: str, columns: Iterable[str]) -> bool:
 def _assigned(variable: str, kind: str, names: list[str], by: str = "") -> list[str]:
     """SET clause that keeps a known value where the row has none; no clause without properties.
 
-    `by` is ``own`` or ``imported`` where the variable ``own`` holds the properties that own runs wrote.
+    `by` is ``own`` or ``imported`` for nodes that say what own runs wrote.
     """
-    parts = []
+    parts, own = [], f"coalesce({variable}.{OWN}, [])"
     for i, name in enumerate(names):
         if name in records.keys_of(kind):
             continue
@@ -190,9 +190,9 @@ def _assigned(variable: str, kind: str, names: list[str], by: str = "") -> list[
             given = f"CASE WHEN {known} STARTS WITH {given} AND {given} <> '' THEN {known} ELSE {given} END"
         value = _value(kind, name, f"coalesce({given}, {known})")
         if by == "imported":
-            value = f"CASE WHEN '{name}' IN own THEN {known} ELSE {value} END"
+            value = f"CASE WHEN '{name}' IN {own} THEN {known} ELSE {value} END"
         elif by == "own" and (empty := _empty(kind, name)):
-            value = f"CASE WHEN {given} = {empty} AND NOT '{name}' IN own THEN {known} ELSE {value} END"
+            value = f"CASE WHEN {given} = {empty} AND NOT '{name}' IN {own} THEN {known} ELSE {value} END"
         parts.append(f"{known} = {value}")
     return ["SET " + ", ".join(parts)] if parts else []
 

@@ -24,7 +24,8 @@ DICTIONARY = "toy/k4/L01"
 TRACE = ("trace-a", {
     "Feature": [
         {"id": ONE, "name": SHORT, "firing_rate": 0.03, "cells_active": 7, "traced": True, "context": "exact"},
-        {"id": TWO, "name": TWO.split("/", 2)[2], "firing_rate": float("nan"), "cells_active": 0},
+        {"id": TWO, "name": TWO.split("/", 2)[2], "firing_rate": float("nan")},
+        {"id": TWO, "cells_active": 0, "context": ""},  # a second row of one table adds to the first
     ],
     "Dictionary": [{"id": DICTIONARY, "features": 512, "trained_on": "", "k": 32}],
 })  # fmt: skip
