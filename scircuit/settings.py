@@ -100,7 +100,7 @@ class TraceConfig(CellsConfig):
     batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
     batch_rows: int = option(8192, "rows computed at once, other contexts")
     memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 1.5 GB of clean states on a CPU; beyond that they lie on disk)")
-    numerics: str = option("float32", "arithmetic of the model's layers; others than float32 only where they measure as equivalent", ("float32", "tf32", "bf16"))
+    numerics: str = option("float32", "arithmetic of the model's layers; others are measured against float32 first and refused where d or a degree differs (on the demo model bf16 is)", ("float32", "tf32", "bf16"))
     ray: str = option("", "compute the work units on a Ray cluster: its address, auto (the one running here), or local (start one); the result is the same")
     legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each", once=True)
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")

@@ -110,11 +110,13 @@ class CleanCells(Sequence[CleanCell]):
         Bytes of states that stay in memory; the rest is written to a temporary folder, which goes with this object.
     members
         Count a feature as active wherever it is among the k largest, even with value zero (legacy).
+    jobs
+        Most cells at a time; 0: as many as there are cores.
     """
 
     def __init__(
         self, adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], kept: Iterable[int], budget: int,
-        members: bool = False,
+        members: bool = False, jobs: int = 0,
     ) -> None:  # fmt: skip
         kept = tuple(kept)
         size = np.cumsum([len(tokens) for tokens in cells]) * len(kept) * adapter.width * torch.finfo(adapter.dtype).bits // 8
@@ -126,7 +128,7 @@ class CleanCells(Sequence[CleanCell]):
                 return cell
             return replace(cell, states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device))
 
-        self._cells = list(run_jobs([partial(job, i) for i in range(len(cells))], adapter.device))
+        self._cells = list(run_jobs([partial(job, i) for i in range(len(cells))], adapter.device, jobs))
 
     @property
     def on_disk(self) -> int:

@@ -94,7 +94,7 @@ def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, c
         return_freed_memory()
     plan = make_plan(adapter, length, held=held, memory=config.memory, pairs=config.batch_pairs, rows=config.batch_rows)
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
-    return Clean(CleanCells(adapter, used, cohort.tokens, kept, plan.states, members=config.legacy), plan)
+    return Clean(CleanCells(adapter, used, cohort.tokens, kept, plan.states, config.legacy, plan.jobs), plan)
 
 
 def open_tracers(
@@ -149,6 +149,8 @@ class Tracer:
         self.model_name = slug(config.model_name) if config.model_name else adapter.name
         self.set_name = slug(config.dictionary_name or Path(config.dictionaries).name)
         self.notes: list[str] = []
+        if len(self.cells) < MIN_CELLS:
+            self.notes.append(f"{len(self.cells)} cells: effects are stored with their counts, but no edge can be calibrated with fewer than {MIN_CELLS}")
         self.ablation = Ablation(adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan, self.notes.append)
         self.n_targets, self.columns = self.ablation.n_targets, self.ablation.columns
         self._sources = self._choose_sources()

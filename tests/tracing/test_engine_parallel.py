@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_oracle import setup
 
+from tracing import cache
 from tracing.parallel import run_jobs
 
 
@@ -52,3 +55,36 @@ def test_results_do_not_depend_on_the_number_of_cores():
         results.append([tracer.run_unit(u).edges for u in tracer.units])
     torch.set_num_threads(before)
     assert all(a.equals(b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (0, 3)])
+def test_the_clean_pass_takes_no_more_cells_at_a_time_than_the_plan_allows(monkeypatch, jobs, most):
+    tracer, _, dictionaries, tokens = setup()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    lock, running, seen = threading.Lock(), [0], []
+    original = cache.clean_cell
+
+    def counted(*args):
+        with lock:
+            running[0] += 1
+            seen.append(running[0])
+        time.sleep(0.05)
+        try:
+            return original(*args)
+        finally:
+            with lock:
+                running[0] -= 1
+
+    monkeypatch.setattr(cache, "clean_cell", counted)
+    try:
+        cells = cache.CleanCells(tracer.adapter, dictionaries, tokens, (1, 2), 2**30, jobs=jobs)
+    finally:
+        torch.set_num_threads(before)
+    assert len(cells) == len(tokens) == len(seen) and max(seen) <= most
+    assert max(seen) > 1 or most == 1
+
+
+def test_a_cohort_too_small_for_any_edge_says_so():
+    assert "no edge can be calibrated with fewer than 6" in setup(cells=5)[0].notes[0]
+    assert not setup(cells=6)[0].notes
