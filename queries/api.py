@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SHORT = re.compile(r"L\d{2,3}/F\d{4,7}")
 _ANSWERED = "MATCH (r:Run) RETURN r.id AS id, r.verb AS verb, r.status AS status ORDER BY r.started DESC LIMIT 20"
+_ANNOTATED = "MATCH (r:Run) WHERE r.verb IN ['annotate', 'import'] RETURN r.id AS id ORDER BY r.started DESC, id DESC"
 _GAPS = "MATCH (r:Run {id: $run}) WHERE r.method = 'imported' RETURN coalesce(r.lacks, []) AS lacks, coalesce(r.format, '') AS format"
 _PLAN_ASKED = re.compile(r"\s*(EXPLAIN|PROFILE)\b", re.IGNORECASE)
 _ENDING = "MATCH (f:Feature) WHERE f.id ENDS WITH $ending RETURN f.id AS id ORDER BY id LIMIT 20"
@@ -73,6 +74,8 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     """
     question = find(name)
     values = _resolve(connection, question, check(name, parameters))
+    if values.get("annotation"):
+        _check_annotation(connection, values["annotation"])
     if "min_support" in values and values.get("run"):
         _refuse_gaps(connection, values["run"], {"p", "counts", "mean"})
     answer = connection.frame(question.cypher, **values)
@@ -140,6 +143,13 @@ def _refuse_gaps(connection: Connection, run: str, needed: set[str]) -> None:
                 f"run {run} was imported from a source ({row['format']}) that does not give: {', '.join(missing)}; edges cannot be chosen by q and support there",
                 "ask 'imported_edges' for what it gives, 'imported_runs' for what it lacks",
             )
+
+
+def _check_annotation(connection: Connection, run: str) -> None:
+    """Refuse a name that is no run with gene lists or terms; its answers would only look empty."""
+    known = [row["id"] for row in connection.run(_ANNOTATED)]
+    if run not in known:
+        raise UserError(f"the graph holds no annotate run or import {run!r}", f"annotation is one of: {', '.join(known) or 'none'}")
 
 
 def _explain_nothing(connection: Connection, question: Query, values: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@
     // column feature: address                           one line for each returned column, in order
     // budget: 5 * $limit                                most rows: a number, $parameter, or number * $parameter
     // note: ...                                         any number of lines
+
+A line ``// current: ...`` in the statement is completed by `queries.current`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import json
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from queries.current import expanded
 
 ParameterType = Literal["str", "int", "float", "list[str]", "run", "feature"]
 PARAMETER_TYPES: tuple[ParameterType, ...] = ("str", "int", "float", "list[str]", "run", "feature")
@@ -142,7 +146,7 @@ def parse(text: str, where: str) -> Query:
     missing = [key for key in _SINGLE if key not in single]
     if missing or not columns:
         raise ValueError(f"{where}: the header lacks {', '.join([*missing, *([] if columns else ['column'])])}")
-    cypher = "\n".join(lines[body:]).strip()
+    cypher = "\n".join(expanded(lines[body:])).strip()
     declared, used = {p.name for p in parameters}, set(re.findall(r"\$(\w+)", cypher))
     if declared != used:
         raise ValueError(f"{where}: declared parameters {sorted(declared)} differ from those used, {sorted(used)}")

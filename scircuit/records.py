@@ -457,6 +457,7 @@ def conform(kind: str, table: pa.Table) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ValueError(f"{kind} table does not fit the declared types: {error}") from error
     for key in keys:
-        if without := cast.column(key).null_count + (pc.sum(pc.equal(cast.column(key), "")).as_py() or 0):
+        empty = pc.call_function("sum", [pc.call_function("equal", [cast.column(key), pa.scalar("")])]).as_py() or 0
+        if without := cast.column(key).null_count + empty:
             raise ValueError(f"{kind} table has {without} rows without {key!r}")
     return cast.replace_schema_metadata(schema.metadata)

@@ -1,15 +1,16 @@
 // name: cell_type_features
 // title: Features of a cell type
 // folder: Knowledge
-// question: Which features fire in this cell type, and not in that one?
+// question: Which features fire more in this cell type, and are not found to in that one?
 // shape: table
 // param cell_type: str e.g. "T cell" -- text in the name of the cell type
-// param tissue: str = "" e.g. "lung" -- and in this tissue; empty: any
-// param not_cell_type: str = "" e.g. "epithelial" -- but in no cell type with this text; empty: no such condition
-// param not_tissue: str = "" e.g. "kidney" -- and not in this tissue; empty: no such condition
+// param tissue: str = "" e.g. "lung" -- and in a tissue with this text, whatever the cell type there; empty: any
+// param not_cell_type: str = "" e.g. "epithelial" -- leave out features found to fire more in a cell type with this text; empty: no such condition
+// param not_tissue: str = "" e.g. "kidney" -- leave out features found to fire more in a tissue with this text; empty: no such condition
 // param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest q
 // param rare: int = 0 (0..1) -- 1: show features that fire at fewer than 100 positions as well
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 30 (1..100000) -- most rows
 // column feature: address
 // column name: caption
@@ -26,8 +27,11 @@
 // column published_label: as published
 // column top_genes: its first five genes
 // budget: $limit
+// note: Cell types and tissues were tested one by one: `tissue` asks for two separate findings, not for cells of that type in that tissue.
+// note: What is left out was found there, at the same q. A feature that stays may fire there as well: too weakly for the test, or the cell type was not tested.
 // note: Published tests count cells of few donors as independent: their q is too small.
 
+// current: of which run the gene lists and terms hold
 CALL () {
   MATCH (c:CellType|Tissue)
   RETURN collect(CASE WHEN c:CellType AND toLower(c.name) CONTAINS toLower($cell_type) THEN c END) AS types,
@@ -37,12 +41,12 @@ CALL () {
 }
 UNWIND types AS c
 MATCH (c)<-[a:ACTIVE_IN]-(f:Feature)
-WHERE a.q <= $q AND ($model = '' OR f.model = $model) AND ($rare = 1 OR NOT coalesce(f.rare, false))
-WITH tissues, excluded, f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
-WITH tissues, excluded, f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
-WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t) WHERE t IN tissues AND b.q <= $q })
-  AND (size(excluded) = 0 OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d) WHERE d IN excluded AND b.q <= $q })
-WITH f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
+WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current) AND ($model = '' OR f.model = $model) AND ($rare = 1 OR NOT coalesce(f.rare, false))
+WITH current, tissues, excluded, f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
+WITH current, tissues, excluded, f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
+WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t) WHERE t IN tissues AND b.q <= $q AND (b.origin = 'published' OR f.dictionary + ' cells ' + b.run IN current) })
+  AND (size(excluded) = 0 OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d) WHERE d IN excluded AND b.q <= $q AND (b.origin = 'published' OR f.dictionary + ' cells ' + b.run IN current) })
+WITH current, f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
 RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, cell_types, a.q AS q, a.odds_ratio AS odds_ratio, a.difference AS difference,
   a.cells AS cells, a.donors AS donors, origin, coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label,
-  COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank LIMIT 5 } AS top_genes
+  COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE f.dictionary + ' ' + l.run IN current WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank LIMIT 5 } AS top_genes

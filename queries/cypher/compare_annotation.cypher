@@ -3,26 +3,29 @@
 // folder: Knowledge
 // question: How much of the published annotation is better than matched random lists, and what does it miss?
 // shape: table
-// param run: str = "" e.g. "annotate-0123456789" -- annotate run; empty: the newest complete one of each trace run and imported atlas
+// param run: str = "" e.g. "annotate-0123456789" -- annotate run; empty: the newest complete one of each trace run and imported atlas, and what is published only
 // param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest calibrated q of an own term
+// column run: annotate run that the row is about; empty: the dictionary is published and was not annotated
 // column model: model
+// column set: set of the dictionary
 // column layer: 0-based layer
 // column library: gene-set library; any: a feature counts once
 // column features: features of the layer that fire
-// column tested: of these, with genes that an own annotate run tested; the others count as not annotated
+// column tested: of these, with genes that the run could test; the others count as not annotated. Empty where a later run has replaced what the features say
 // column published: features with a published term
 // column published_rate: published / features
-// column calibrated: features with a term at calibrated q; empty where the library was not tested, as are all that follow from it
+// column calibrated: features with a term at calibrated q; 0 where nothing survived, empty where the run did not test the library, as are all that follow from it
 // column calibrated_rate: calibrated / features
 // column null_rate: share of matched random lists that the run's threshold annotates, all libraries and layers together
 // column published_terms: published pairs of feature and term
-// column comparable_terms: of these, in libraries that were tested
+// column comparable_terms: of these, in libraries that the run tested
 // column surviving_terms: of these, at calibrated q as well
 // column survival: surviving_terms / comparable_terms
 // column calibrated_terms: own pairs at calibrated q
 // column unpublished_terms: of these, not published
 // budget: 2000
+// note: A row for every layer that the run annotates and every library that it tested or that is published, so that sums over layers leave none out.
 // note: `published` counts terms; features whose only published entry is an untested count of gene pairs are in the published rate of the report, not here.
 // note: Published TRRUST entries count transcription factors among the genes, own ones are target sets: they are not compared.
 // note: Terms meet by accession within GO_BP, KEGG, Reactome and TRRUST, whatever the release; the gene sets differ, for the published ones were cut to the genes of their pipeline.
@@ -30,56 +33,64 @@
 
 WITH $run AS wanted
 CALL (wanted) {
-  MATCH (run:Run) WHERE run.id = wanted AND wanted <> ''
-  RETURN collect(run.id) AS runs
+  MATCH (run:Run {verb: 'annotate'})-[:FROM]->(base:Run)
+  WHERE run.id = wanted OR (wanted = '' AND run.status = 'complete')
+  WITH base, run ORDER BY run.started DESC, run.id DESC
+  WITH base, head(collect(run)) AS run
+  MATCH (base)-[:USED]->(d:Dictionary)
+  RETURN DISTINCT d, run
   UNION
   WITH wanted WHERE wanted = ''
-  MATCH (run:Run {verb: 'annotate', status: 'complete'})
-  OPTIONAL MATCH (run)-[:FROM]->(parent:Run)
-  WITH parent, run ORDER BY run.started DESC, run.id DESC
-  WITH parent, head(collect(run.id)) AS newest
-  RETURN collect(newest) AS runs
+  MATCH (d:Dictionary)
+  WHERE NOT EXISTS { (d)<-[:USED]-(:Run)<-[:FROM]-(:Run {verb: 'annotate', status: 'complete'}) }
+  RETURN d, null AS run
 }
-MATCH (f:Feature)-[e:ENRICHED_FOR]->(t:Term)
-WHERE ($model = '' OR f.model = $model) AND (e.origin = 'published' OR e.run IN runs)
-WITH f, CASE WHEN t.library STARTS WITH 'GO_B' THEN 'GO_BP' WHEN t.library STARTS WITH 'KEGG' THEN 'KEGG' WHEN t.library STARTS WITH 'Reactome' THEN 'Reactome'
-    WHEN t.library STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE replace(t.library, '-atlas', '') END AS library, t.accession AS accession,
-  max(CASE WHEN e.origin = 'published' THEN 1 ELSE 0 END) AS published,
-  max(CASE WHEN e.origin <> 'published' AND e.q_calibrated <= $q THEN 1 ELSE 0 END) AS calibrated,
-  max(CASE WHEN e.origin <> 'published' THEN e.run END) AS run
-WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both, max(run) AS run
-WITH f.model AS model, f.layer AS layer, library, max(run) AS run, collect({f: f, p: p, c: c}) AS features,
-  sum(p) AS published_terms, sum(both) AS surviving_terms, sum(c) AS calibrated_terms
-WITH model, layer, max(run) AS run, collect({library: library, features: features, p: published_terms, both: surviving_terms, c: calibrated_terms}) AS found
-OPTIONAL MATCH (own:Run {id: run})
+WITH d, run WHERE $model IN ['', d.model]
 CALL (run) {
-  OPTIONAL MATCH (:Run {id: run})-[:USED]->(l:GeneSetLibrary)
+  OPTIONAL MATCH (run)-[:USED]->(l:GeneSetLibrary)
   WITH collect(DISTINCT l.name) AS names
-  RETURN [x IN names | CASE WHEN x STARTS WITH 'GO_B' THEN 'GO_BP' WHEN x STARTS WITH 'KEGG' THEN 'KEGG' WHEN x STARTS WITH 'Reactome' THEN 'Reactome'
-    WHEN x STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE x END] AS used
+  UNWIND [null] + names AS x
+  RETURN collect(DISTINCT CASE WHEN x STARTS WITH 'GO_B' THEN 'GO_BP' WHEN x STARTS WITH 'KEGG' THEN 'KEGG' WHEN x STARTS WITH 'Reactome' THEN 'Reactome'
+    WHEN x STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE x END) AS used
 }
-CALL (model, layer) {
-  MATCH (f:Feature) WHERE f.layer = layer AND f.model = model AND coalesce(f.alive, true)
-  RETURN count(*) AS features, count(f.annotated) AS tested
+CALL (d, run) {
+  MATCH (f:Feature) WHERE f.layer = d.layer AND f.model = d.model AND f.dictionary = d.id AND coalesce(f.alive, true)
+  RETURN count(*) AS features, count(CASE WHEN f.annotation_run = run.id THEN 1 END) AS said, count(CASE WHEN f.annotation_run = run.id THEN f.label_null END) AS tested
 }
+CALL (d, run, used) {
+  MATCH (f:Feature)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE f.layer = d.layer AND f.model = d.model AND f.dictionary = d.id AND (e.origin = 'published' OR e.run = run.id)
+  WITH f, CASE WHEN t.library STARTS WITH 'GO_B' THEN 'GO_BP' WHEN t.library STARTS WITH 'KEGG' THEN 'KEGG' WHEN t.library STARTS WITH 'Reactome' THEN 'Reactome'
+      WHEN t.library STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE replace(t.library, '-atlas', '') END AS library, t.accession AS accession,
+    max(CASE WHEN e.origin = 'published' THEN 1 ELSE 0 END) AS published,
+    max(CASE WHEN e.origin <> 'published' AND e.q_calibrated <= $q THEN 1 ELSE 0 END) AS calibrated
+  WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both
+  WITH library, collect({f: f, p: p, c: c}) AS one, sum(p) AS p, sum(both) AS both, sum(c) AS c
+  WITH collect({library: library, features: one, p: p, both: both, c: c}) AS some
+  RETURN some + [x IN used WHERE NOT x IN [y IN some | y.library] | {library: x, features: [], p: 0, both: 0, c: 0}] AS found
+}
+WITH d, run, used, features, said, tested, found WHERE run IS NOT NULL OR size(found) > 0
 CALL (found, used) {
-  UNWIND found AS x
-  UNWIND x.features AS one
-  RETURN 'any' AS library, count(DISTINCT CASE WHEN one.p > 0 THEN one.f END) AS published, count(DISTINCT CASE WHEN one.c > 0 THEN one.f END) AS calibrated,
-    reduce(s = 0, y IN found | s + y.p) AS published_terms, reduce(s = 0, y IN found | s + CASE WHEN y.library IN used AND y.library <> 'TRRUST' THEN y.p ELSE 0 END) AS comparable,
+  WITH found, used, reduce(all = [], x IN found | all + x.features) AS every
+  CALL (every) {
+    UNWIND [{p: 0, c: 0}] + every AS one
+    RETURN count(DISTINCT CASE WHEN one.p > 0 THEN one.f END) AS published, count(DISTINCT CASE WHEN one.c > 0 THEN one.f END) AS calibrated
+  }
+  RETURN 'any' AS library, published, calibrated, reduce(s = 0, y IN found | s + y.p) AS published_terms,
+    reduce(s = 0, y IN found | s + CASE WHEN y.library IN used AND y.library <> 'TRRUST' THEN y.p ELSE 0 END) AS comparable,
     reduce(s = 0, y IN found | s + CASE WHEN y.library <> 'TRRUST' THEN y.both ELSE 0 END) AS surviving, reduce(s = 0, y IN found | s + y.c) AS calibrated_terms
   UNION ALL
   UNWIND found AS x
-  UNWIND x.features AS one
-  WITH x.library AS library, x.p AS published_terms, x.both AS both, x.c AS calibrated_terms, one, x.library IN used AND x.library <> 'TRRUST' AS comparable
-  RETURN library, count(CASE WHEN one.p > 0 THEN 1 END) AS published, count(CASE WHEN one.c > 0 THEN 1 END) AS calibrated, published_terms,
-    CASE WHEN comparable THEN published_terms ELSE 0 END AS comparable, CASE WHEN comparable THEN both ELSE 0 END AS surviving, calibrated_terms
+  WITH x, x.library IN used AND x.library <> 'TRRUST' AS comparable
+  RETURN x.library AS library, size([y IN x.features WHERE y.p > 0]) AS published, size([y IN x.features WHERE y.c > 0]) AS calibrated, x.p AS published_terms,
+    CASE WHEN comparable THEN x.p ELSE 0 END AS comparable, CASE WHEN comparable THEN x.both ELSE 0 END AS surviving, x.c AS calibrated_terms
 }
-WITH model, layer, own, features, tested, library, published, calibrated, published_terms, comparable, surviving, calibrated_terms,
-  CASE WHEN tested > 0 AND (library = 'any' OR library IN used) THEN 1 END AS known
-RETURN model, layer, library, features, tested, published, toFloat(published) / features AS published_rate,
-  calibrated * known AS calibrated, toFloat(calibrated) * known / features AS calibrated_rate, CASE WHEN library = 'any' AND known = 1 THEN own.null_annotation_rate END AS null_rate,
+WITH *, CASE WHEN run IS NOT NULL AND (library = 'any' OR library IN used) THEN 1 END AS known
+RETURN coalesce(run.id, '') AS run, d.model AS model, coalesce(d.set, '') AS set, d.layer AS layer, library, features, CASE WHEN said > 0 THEN tested END AS tested,
+  published, CASE WHEN features > 0 THEN toFloat(published) / features END AS published_rate,
+  calibrated * known AS calibrated, CASE WHEN features > 0 THEN toFloat(calibrated) * known / features END AS calibrated_rate,
+  CASE WHEN library = 'any' THEN run.null_annotation_rate END AS null_rate,
   published_terms, comparable * known AS comparable_terms, surviving * known AS surviving_terms, CASE WHEN comparable > 0 THEN toFloat(surviving) * known / comparable END AS survival,
   calibrated_terms * known AS calibrated_terms, (calibrated_terms - surviving) * known AS unpublished_terms
-ORDER BY model, layer, library = 'any' DESC, library
+ORDER BY model, set, layer, run, library = 'any' DESC, library
 LIMIT 2000

@@ -6,6 +6,7 @@
 // param feature: feature = "" -- address, or its last two parts; empty: the feature with the closest counterpart
 // param model: str = "" e.g. "scgpt-whole-human" -- the other model; empty: any
 // param q: float = 0.01 (0..1) -- largest q of the overlap
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..100000) -- most rows
 // column feature: address
 // column counterpart: address
@@ -24,7 +25,8 @@
 // budget: $limit
 // note: `scircuit match` writes these relationships. The same genes are no proof of the same role: look at `cell_types` and `terms`.
 
-WITH $feature AS address, $model AS wanted
+// current: of which run the gene lists and terms hold
+WITH current, $feature AS address, $model AS wanted
 CALL (address, wanted) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
@@ -37,13 +39,13 @@ CALL (address, wanted) {
 MATCH (f)-[s:SAME_GENES]-(g:Feature)
 WHERE f.model <> g.model AND wanted IN ['', g.model] AND s.q <= $q
 OPTIONAL MATCH (run:Run {id: s.run})
-WITH f, g, s ORDER BY run.started DESC
-WITH f, g, head(collect(s)) AS s
-WITH f, g, s ORDER BY s.overlap DESC, g.id LIMIT $limit
+WITH current, f, g, s ORDER BY run.started DESC
+WITH current, f, g, head(collect(s)) AS s
+WITH current, f, g, s ORDER BY s.overlap DESC, g.id LIMIT $limit
 RETURN f.id AS feature, g.id AS counterpart, g.name AS name, g.model AS model, g.layer AS layer, s.overlap AS overlap, s.shared AS shared, s.p AS p, s.q AS q,
-  COLLECT { MATCH (f)-[a:LOADS_ON]->(x:Gene)<-[b:LOADS_ON]-(g) WITH x, min(a.rank + b.rank) AS rank RETURN x.symbol ORDER BY rank, x.symbol } AS genes,
-  COLLECT { MATCH (f)-[a:ACTIVE_IN]->(c:CellType)<-[b:ACTIVE_IN]-(g) WHERE a.q <= 0.05 AND b.q <= 0.05 RETURN DISTINCT c.name AS cell_type ORDER BY cell_type } AS cell_types,
-  COLLECT { MATCH (f)-[:ENRICHED_FOR]->(t:Term) MATCH (g)-[:ENRICHED_FOR]->(u:Term) WHERE t.accession = u.accession RETURN DISTINCT t.name AS term ORDER BY term LIMIT 10 } AS terms,
+  COLLECT { MATCH (f)-[a:LOADS_ON]->(x:Gene)<-[b:LOADS_ON]-(g) WHERE f.dictionary + ' ' + a.run IN current AND g.dictionary + ' ' + b.run IN current WITH x, min(a.rank + b.rank) AS rank RETURN x.symbol ORDER BY rank, x.symbol } AS genes,
+  COLLECT { MATCH (f)-[a:ACTIVE_IN]->(c:CellType)<-[b:ACTIVE_IN]-(g) WHERE a.q <= 0.05 AND b.q <= 0.05 AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current) AND (b.origin = 'published' OR g.dictionary + ' cells ' + b.run IN current) RETURN DISTINCT c.name AS cell_type ORDER BY cell_type } AS cell_types,
+  COLLECT { MATCH (f)-[e:ENRICHED_FOR]->(t:Term) WHERE (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current) MATCH (g)-[h:ENRICHED_FOR]->(u:Term) WHERE t.accession = u.accession AND (h.origin = 'published' OR g.dictionary + ' ' + h.run IN current) RETURN DISTINCT t.name AS term ORDER BY term LIMIT 10 } AS terms,
   coalesce(g.label, '') AS label, coalesce(g.published_label, '') AS published_label
 ORDER BY overlap DESC, counterpart
 LIMIT $limit

@@ -5,6 +5,7 @@
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest calibrated q of own terms, and q of cell types; published ones are shown as published
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..1000) -- most rows
 // column feature: address
 // column kind: gene, term, regulator, module or cell type
@@ -19,7 +20,8 @@
 // column detail: shared genes; for a gene: firings and mean activation
 // budget: 5 * $limit
 
-WITH $feature AS address
+// current: of which run the gene lists and terms hold
+WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
@@ -27,23 +29,24 @@ CALL (address) {
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
   RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
-CALL (f) {
+CALL (f, current) {
   MATCH (f)-[l:LOADS_ON]->(g:Gene)
+  WHERE f.dictionary + ' ' + l.run IN current
   WITH g, min(l.rank) AS rank, max(l.mean_activation) AS activation, max(l.fire_count) AS firings
   RETURN 1 AS block, 'gene' AS kind, rank, g.symbol AS name, '' AS library, null AS q, null AS q_calibrated, '' AS origin, null AS odds_ratio, null AS overlap,
     CASE WHEN firings IS NULL THEN [] ELSE [toString(firings) + ' firings'] END + ['mean activation ' + toString(round(activation, 3))] AS detail
   ORDER BY rank, name LIMIT $limit
   UNION ALL
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE CASE WHEN e.origin = 'published' THEN true WHEN e.test = 'weighted' THEN e.q <= $q ELSE e.q_calibrated <= $q END
+  WHERE CASE WHEN e.origin = 'published' THEN true WHEN NOT f.dictionary + ' ' + e.run IN current THEN false WHEN e.test = 'weighted' THEN e.q <= $q ELSE e.q_calibrated <= $q END
   WITH t, e ORDER BY e.q, e.p
   WITH t, e.origin AS origin, head(collect(e)) AS e
   RETURN 2 AS block, 'term' AS kind, null AS rank, t.name AS name, t.library AS library, e.q AS q, e.q_calibrated AS q_calibrated, origin, e.odds_ratio AS odds_ratio,
     e.overlap AS overlap, e.genes AS detail
   ORDER BY origin, q, name LIMIT $limit
   UNION ALL
-  WITH f WHERE f.best_tf <> ''
-  RETURN 3 AS block, 'regulator' AS kind, 1 AS rank, f.best_tf AS name, 'TRRUST' AS library, f.best_tf_q AS q, null AS q_calibrated, 'own' AS origin, null AS odds_ratio,
+  WITH f, current WHERE f.best_tf <> '' AND f.dictionary + ' ' + f.annotation_run IN current
+  RETURN 3 AS block, 'regulator' AS kind, 1 AS rank, f.best_tf AS name, coalesce(f.tf_library, '') AS library, f.best_tf_q AS q, null AS q_calibrated, 'own' AS origin, null AS odds_ratio,
     null AS overlap, [] AS detail
   UNION ALL
   MATCH (f)-[:MEMBER_OF]->(m:Module)
@@ -52,7 +55,7 @@ CALL (f) {
   LIMIT $limit
   UNION ALL
   MATCH (f)-[a:ACTIVE_IN]->(c:CellType)
-  WHERE a.q <= $q
+  WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current)
   RETURN 5 AS block, 'cell type' AS kind, null AS rank, c.name AS name, '' AS library, a.q AS q, null AS q_calibrated, coalesce(a.origin, 'own') AS origin, a.odds_ratio AS odds_ratio,
     null AS overlap, [] AS detail
   ORDER BY q, name LIMIT $limit

@@ -7,6 +7,7 @@
 // param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 8 (1..1000) -- most rows of a kind
 // column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to, intervention
 // column name: symbol, name or caption
@@ -23,10 +24,12 @@
 // column run: run that wrote it
 // column feature: address
 // budget: 24 * $limit
+// note: Genes and own terms are those of one run; labels and shares of transcription factors are shown where that run wrote them last.
 // note: Terms of published annotations and own ones meet by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
 // note: Edges are those of every complete run, newest first where two hold the same edge; imported ones show whatever their source gives.
 
-WITH $feature AS address
+// current: of which run the gene lists and terms hold
+WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
@@ -34,9 +37,10 @@ CALL (address) {
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
   RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
-CALL (f) {
+CALL (f, current) {
+  WITH f, current, f.dictionary + ' ' + f.annotation_run IN current AS own
   UNWIND [
-    {item: 'label', name: f.label, library: f.label_library, measure: 'random lists as good', value: f.label_null, q_calibrated: f.label_q, origin: 'own', key: [1]},
+    {item: 'label', name: CASE WHEN own THEN f.label END, run: f.annotation_run, library: f.label_library, measure: 'random lists as good', value: f.label_null, q_calibrated: f.label_q, origin: 'own', key: [1]},
     {item: 'label', name: f.published_label, library: f.published_library, measure: 'published entries', value: f.published_terms, origin: 'published', key: [2]},
     {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, overlap: f.cells_active,
       detail: CASE WHEN f.fire_count IS NOT NULL THEN [toString(f.fire_count) + ' firings'] ELSE [] END
@@ -50,6 +54,7 @@ CALL (f) {
   RETURN 1 AS block, 'feature' AS section, row
   UNION ALL
   MATCH (f)-[l:LOADS_ON]->(g:Gene)
+  WHERE f.dictionary + ' ' + l.run IN current
   WITH g, l ORDER BY l.rank
   WITH g, head(collect(l)) AS l
   WITH {item: g.id, name: g.symbol, measure: 'mean activation', value: l.mean_activation, run: l.run, key: [l.rank, g.symbol],
@@ -57,16 +62,16 @@ CALL (f) {
   RETURN 2 AS block, 'gene' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  OPTIONAL MATCH (run:Run {id: e.run})
-  WITH t, e ORDER BY run.started DESC
+  WHERE (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
+  WITH t, e ORDER BY e.run
   WITH t, e.origin AS origin, e.test AS test, head(collect(e)) AS e
   WITH t.accession AS accession, collect(CASE WHEN origin = 'published' THEN {t: t, e: e} END) AS published,
     collect(CASE WHEN origin <> 'published' THEN {t: t, e: e} END) AS own
   UNWIND CASE WHEN size(own) > 0 THEN own ELSE published END AS shown
   WITH shown.t AS t, shown.e AS e, size(own) > 0 AS mine, head(published) AS beside
   WHERE beside IS NOT NULL OR coalesce(e.q_calibrated, e.q) <= $q
-  WITH CASE WHEN t.library STARTS WITH 'TRRUST' THEN 'regulator' ELSE 'term' END AS section, {
-    item: t.id, name: t.name, library: t.library, measure: CASE WHEN t.library STARTS WITH 'TRRUST' THEN 'odds ratio of its targets' ELSE 'odds ratio' END,
+  WITH CASE WHEN t.library STARTS WITH 'TRRUST' OR e.activation IS NOT NULL THEN 'regulator' ELSE 'term' END AS section, {
+    item: t.id, name: t.name, library: t.library, measure: CASE WHEN t.library STARTS WITH 'TRRUST' OR e.activation IS NOT NULL THEN 'odds ratio of its targets' ELSE 'odds ratio' END,
     value: e.odds_ratio, q: CASE WHEN mine THEN e.q END, q_calibrated: CASE WHEN mine THEN e.q_calibrated END, q_published: beside.e.q, overlap: e.overlap,
     origin: CASE WHEN NOT mine THEN 'published' WHEN beside IS NULL THEN 'own' ELSE 'both' END, run: e.run,
     detail: CASE WHEN e.test IN ['hypergeometric', 'fisher_ov2_bh'] THEN [] ELSE [e.test + ' test'] END + coalesce(e.genes, []),
@@ -75,25 +80,26 @@ CALL (f) {
   UNWIND rows AS row
   RETURN CASE WHEN section = 'term' THEN 3 ELSE 4 END AS block, section, row
   UNION ALL
-  MATCH (f)-[:LOADS_ON]->(g:Gene)<-[x:REGULATES]-(tf:Gene)
+  MATCH (f)-[l:LOADS_ON]->(g:Gene)<-[x:REGULATES]-(tf:Gene)
+  WHERE f.dictionary + ' ' + l.run IN current
   WITH DISTINCT tf, g, x ORDER BY g.symbol
-  WITH tf, count(DISTINCT g) AS genes, collect(g.symbol + ' ' + x.mode) AS detail
-  WITH {item: tf.id, name: tf.symbol, library: 'TRRUST', measure: 'top genes that it regulates', value: toFloat(genes), overlap: genes, detail: detail, key: [-genes, tf.symbol]} AS row
+  WITH tf, x.library AS library, count(DISTINCT g) AS genes, collect(g.symbol + ' ' + x.mode) AS detail
+  WITH {item: tf.id, name: tf.symbol, library: library, measure: 'top genes that it regulates', value: toFloat(genes), overlap: genes, detail: detail, key: [-genes, tf.symbol, library]} AS row
   RETURN 5 AS block, 'regulator' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
-  MATCH (f)-[l:LOADS_ON]->(tf:Gene) WHERE tf.is_tf
-  WITH tf, min(l.rank) AS rank
-  WITH {item: tf.id, name: tf.symbol, library: 'TRRUST', measure: 'rank among the top genes', value: toFloat(rank), key: [rank, tf.symbol]} AS row
+  MATCH (f)-[l:LOADS_ON]->(tf:Gene) WHERE tf.is_tf AND f.dictionary + ' ' + l.run IN current
+  WITH tf, l.run AS run, min(l.rank) AS rank
+  WITH {item: tf.id, name: tf.symbol, measure: 'rank among the top genes', value: toFloat(rank), run: run, key: [rank, tf.symbol],
+    detail: COLLECT { MATCH (tf)-[x:REGULATES]->() RETURN DISTINCT 'a factor in ' + x.library AS text ORDER BY text }} AS row
   RETURN 6 AS block, 'regulator' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
-  WITH f WHERE f.tf_share IS NOT NULL
+  WITH f, current WHERE f.tf_share IS NOT NULL AND f.dictionary + ' ' + f.annotation_run IN current
   RETURN 7 AS block, 'regulator' AS section,
-    {item: 'all', name: 'transcription factors', library: 'TRRUST', measure: 'share of the top genes', value: f.tf_share, q: f.tf_share_q, key: [1]} AS row
+    {item: 'all', name: 'transcription factors', library: f.tf_library, measure: 'share of the top genes', value: f.tf_share, q: f.tf_share_q, run: f.annotation_run, key: [1]} AS row
   UNION ALL
   MATCH (f)-[a:ACTIVE_IN]->(c:CellType|Tissue)
-  WHERE a.q <= $q
-  OPTIONAL MATCH (run:Run {id: a.run})
-  WITH c, a ORDER BY run.started DESC
+  WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current)
+  WITH c, a ORDER BY a.run
   WITH c, a.origin AS origin, head(collect(a)) AS a
   WITH c, collect(CASE WHEN coalesce(origin, 'own') = 'own' THEN a END) AS own, collect(CASE WHEN origin = 'published' THEN a END) AS published
   WITH c, head(own) AS mine, head(published) AS beside, coalesce(head(own), head(published)) AS a

@@ -6,10 +6,12 @@
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
 // param each: int = 6 (1..20) -- most neighbours of a kind
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 290
 
-WITH $feature AS address
+// current: of which run the gene lists and terms hold
+WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
@@ -17,25 +19,26 @@ CALL (address) {
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
   RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
-CALL (f) {
+CALL (f, current) {
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)
+  WHERE f.dictionary + ' ' + l.run IN current
   RETURN path ORDER BY l.rank LIMIT $each
   UNION
   MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE e.origin <> 'published' AND e.q_calibrated <= $q
+  WHERE e.origin <> 'published' AND f.dictionary + ' ' + e.run IN current AND e.q_calibrated <= $q
   RETURN path ORDER BY e.q_calibrated, t.name LIMIT $each
   UNION
   MATCH path = (f)-[e:ENRICHED_FOR {origin: 'published'}]->(t:Term)
   RETURN path ORDER BY e.q, t.name LIMIT $each
   UNION
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)<-[:REGULATES]-(tf:Gene)
-  WHERE l.rank <= $each
-  RETURN path ORDER BY COUNT { (tf)-[:REGULATES]->()<-[:LOADS_ON]-(f) } DESC, tf.symbol, l.rank LIMIT $each
+  WHERE l.rank <= $each AND f.dictionary + ' ' + l.run IN current
+  RETURN path ORDER BY COUNT { MATCH (tf)-[:REGULATES]->(g)<-[k:LOADS_ON]-(f) WHERE f.dictionary + ' ' + k.run IN current RETURN DISTINCT g } DESC, tf.symbol, l.rank LIMIT $each
   UNION
-  MATCH path = (f)-[a:ACTIVE_IN]->(c:CellType) WHERE a.q <= $q
+  MATCH path = (f)-[a:ACTIVE_IN]->(c:CellType) WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current)
   RETURN path ORDER BY a.q, c.name LIMIT $each
   UNION
-  MATCH path = (f)-[a:ACTIVE_IN]->(c:Tissue) WHERE a.q <= $q
+  MATCH path = (f)-[a:ACTIVE_IN]->(c:Tissue) WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current)
   RETURN path ORDER BY a.q, c.name LIMIT $each
   UNION
   MATCH path = (f)-[s:SAME_GENES]-(g:Feature)

@@ -8,28 +8,31 @@
 // param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
 // param features: int = 40 (1..100) -- features of smallest q
 // param links: int = 3 (1..5) -- strongest links of each to later layers
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 600
 
-WITH $term AS text, $model AS model
-CALL (text, model) {
+// current: of which run the gene lists and terms hold
+WITH current, $term AS text, $model AS model
+CALL (text, model, current) {
   MATCH (t:Term) WHERE text <> '' AND (toLower(t.name) CONTAINS toLower(text) OR t.accession = text)
   RETURN collect(t) AS terms
   UNION
-  WITH text, model WHERE text = ''
+  WITH text, model, current WHERE text = ''
   MATCH (f:Feature)-[:CO_OCCURS|SAME_GENES]->(:Feature)
   WHERE model IN ['', f.model]
-  WITH DISTINCT f LIMIT 2000
-  MATCH (f)-[:ENRICHED_FOR]->(t:Term)
+  WITH DISTINCT f, current LIMIT 2000
+  MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
+  WHERE (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
   WITH t, count(DISTINCT f) AS features ORDER BY features DESC, t.id LIMIT 1
   RETURN collect(t) AS terms
 }
 UNWIND terms AS t
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
-WHERE model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q
-WITH f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q, terms ORDER BY q, f.id LIMIT $features
-WITH terms, collect(f) AS members
-CALL (terms, members) {
+WHERE model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
+WITH current, f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q, terms ORDER BY q, f.id LIMIT $features
+WITH current, terms, collect(f) AS members
+CALL (terms, members, current) {
   UNWIND members AS f
   CALL (f, members) {
     MATCH path = (f)-[r:CO_OCCURS|SAME_GENES]-(g:Feature)
@@ -40,7 +43,7 @@ CALL (terms, members) {
   UNION
   UNWIND members AS f
   MATCH path = (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE t IN terms AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q
+  WHERE t IN terms AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
   RETURN path LIMIT 100
 }
 RETURN path

@@ -7,6 +7,7 @@
 // param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
 // param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the model has any of the term, else published
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 100 (1..1000) -- most rows
 // column model: model
 // column layer: 0-based layer
@@ -23,9 +24,10 @@
 // budget: $limit
 // note: Links are CO_OCCURS (same positions) and SAME_GENES (same genes, of `scircuit match`). A feature of the same genes in a later layer carries a programme on; it need not compute anything.
 
+// current: of which run the gene lists and terms hold
 MATCH (t:Term) WHERE toLower(t.name) CONTAINS toLower($term) OR t.accession = $term
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
-WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND $origin IN ['', e.origin]
+WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND $origin IN ['', e.origin] AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
 WITH f.model AS model, e.origin AS origin, f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q
 WITH model, origin, collect({f: f, q: q}) AS members ORDER BY origin
 WITH model, collect({origin: origin, members: members})[0] AS chosen

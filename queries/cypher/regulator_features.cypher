@@ -4,14 +4,16 @@
 // question: Which features belong to this transcription factor: by its targets, or by itself?
 // shape: table
 // param tf: str e.g. "G1" -- symbol of the transcription factor
-// param min_targets: int = 2 (1..1000) -- least TRRUST targets among a feature's top genes
+// param min_targets: int = 2 (1..1000) -- least targets among a feature's top genes
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
+// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..100000) -- most rows
 // column feature: address
 // column name: caption
 // column model: model
 // column layer: 0-based layer
-// column targets: its TRRUST targets among the top genes
+// column targets: its targets among the top genes
 // column activation: of these, known as activated
 // column repression: of these, known as repressed
 // column genes: those targets
@@ -23,24 +25,25 @@
 // budget: $limit
 // note: Counts of targets follow how many targets a factor has: only `q` and `q_calibrated` compare with chance. They are empty where the target set did not pass, or was not tested.
 
+// current: of which run the gene lists and terms hold
 MATCH (tf:Gene {symbol: $tf})
-CALL (tf) {
+CALL (tf, current) {
   MATCH (tf)-[x:REGULATES]->(g:Gene)<-[l:LOADS_ON]-(f:Feature)
-  WHERE l.rank <= $top
+  WHERE l.rank <= $top AND $library IN ['', x.library] AND f.dictionary + ' ' + l.run IN current
   WITH DISTINCT f, g, x.mode AS mode ORDER BY g.symbol
   RETURN f, collect(DISTINCT g.symbol) AS genes, count(DISTINCT CASE WHEN mode IN ['Activation', 'Both'] THEN g END) AS activation,
     count(DISTINCT CASE WHEN mode IN ['Repression', 'Both'] THEN g END) AS repression
   UNION ALL
   MATCH (tf)<-[l:LOADS_ON]-(f:Feature)
-  WHERE l.rank <= $top
+  WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current
   RETURN DISTINCT f, [] AS genes, 0 AS activation, 0 AS repression
 }
-WITH tf, f, reduce(all = [], x IN collect(genes) | all + x) AS genes, sum(activation) AS activation, sum(repression) AS repression
-WITH f, genes, activation, repression, head(COLLECT { MATCH (f)-[l:LOADS_ON]->(tf) WHERE l.rank <= $top RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS tf_rank
+WITH current, tf, f, reduce(all = [], x IN collect(genes) | all + x) AS genes, sum(activation) AS activation, sum(repression) AS repression
+WITH current, f, genes, activation, repression, head(COLLECT { MATCH (f)-[l:LOADS_ON]->(tf) WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS tf_rank
 WHERE size(genes) >= $min_targets OR tf_rank IS NOT NULL
-CALL (f) {
+CALL (f, current) {
   OPTIONAL MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
-  WHERE t.library STARTS WITH 'TRRUST' AND (t.accession = $tf OR e.origin = 'published')
+  WHERE CASE WHEN e.origin = 'published' THEN t.library STARTS WITH 'TRRUST' ELSE t.accession = $tf AND $library IN ['', t.library] AND f.dictionary + ' ' + e.run IN current END
   RETURN min(CASE WHEN e.origin <> 'published' THEN e.q END) AS q, min(CASE WHEN e.origin <> 'published' THEN e.q_calibrated END) AS q_calibrated,
     min(CASE WHEN e.origin = 'published' THEN e.q END) AS q_published
 }

@@ -6,6 +6,8 @@
 // param gene: str = "" e.g. "GATA1" -- symbol of the perturbed gene; empty: all
 // param feature: feature = "" -- address, or its last two parts; empty: all
 // param degenerate: int = 1 (0..1) -- 0: leave out effects that divide by a standard deviation of nothing
+// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 50 (1..100000) -- most rows
 // column perturbation: name
 // column gene: symbol of the target
@@ -17,17 +19,18 @@
 // column control_firings: positions of the control cells where the feature fires
 // column degenerate: the effect divides by a standard deviation of nothing; such rows come last
 // column gene_rank: rank of the perturbed gene among the feature's genes; empty: not among them
-// column regulated: its TRRUST targets among the feature's genes
+// column regulated: its targets among the feature's genes
 // column label: best term
 // column published_label: as published
 // budget: $limit
 
-WITH $feature AS address, $gene AS symbol
+// current: of which run the gene lists and terms hold
+WITH current, $feature AS address, $gene AS symbol
 MATCH (f:Feature)-[r:RESPONDS_TO]->(p:Perturbation)
 WHERE address IN ['', f.id] AND symbol IN ['', p.symbol] AND ($degenerate = 1 OR NOT coalesce(r.degenerate, false))
-WITH f, r, p ORDER BY coalesce(r.degenerate, false), abs(r.effect) DESC, p.name, f.id LIMIT $limit
+WITH current, f, r, p ORDER BY coalesce(r.degenerate, false), abs(r.effect) DESC, p.name, f.id LIMIT $limit
 RETURN p.name AS perturbation, coalesce(p.symbol, '') AS gene, p.is_tf AS is_tf, f.id AS feature, f.name AS name, r.effect AS effect, r.cells AS cells,
   r.control_firings AS control_firings, coalesce(r.degenerate, false) AS degenerate,
-  head(COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE g.symbol = p.symbol RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS gene_rank,
-  COLLECT { MATCH (tf:Gene)-[:REGULATES]->(g:Gene)<-[:LOADS_ON]-(f) WHERE tf.symbol = p.symbol RETURN DISTINCT g.symbol AS target ORDER BY target } AS regulated,
+  head(COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE g.symbol = p.symbol AND f.dictionary + ' ' + l.run IN current RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS gene_rank,
+  COLLECT { MATCH (tf:Gene)-[x:REGULATES]->(g:Gene)<-[l:LOADS_ON]-(f) WHERE tf.symbol = p.symbol AND $library IN ['', x.library] AND f.dictionary + ' ' + l.run IN current RETURN DISTINCT g.symbol AS target ORDER BY target } AS regulated,
   coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label

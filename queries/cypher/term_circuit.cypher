@@ -12,22 +12,24 @@
 // param origin: str = "own" e.g. "published" -- whose annotations: own or published
 // param features: int = 15 (1..60) -- features of the term, strongest hubs first
 // param edges: int = 5 (1..20) -- strongest edges of each
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 220
 
-WITH $run AS wanted, $term AS text
+// current: of which run the gene lists and terms hold
+WITH current, $run AS wanted, $term AS text
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
-WITH run, text ORDER BY run.started DESC, run.id DESC LIMIT 1
-CALL (run, text) {
+WITH current, run, text ORDER BY run.started DESC, run.id DESC LIMIT 1
+CALL (run, text, current) {
   MATCH (t:Term)<-[e:ENRICHED_FOR]-(f:Feature)
-  WHERE toLower(t.name) CONTAINS toLower(text) AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
+  WHERE toLower(t.name) CONTAINS toLower(text) AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current) AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
   WITH t, text, count(DISTINCT f) AS features
   RETURN t ORDER BY toLower(t.name) = toLower(text) DESC, features DESC, t.name LIMIT 1
 }
-CALL (run, t) {
+CALL (run, t, current) {
   MATCH (t)<-[e:ENRICHED_FOR]-(f:Feature)
-  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current) AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
   WITH f, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END
   WITH f, head(collect(e)) AS e
   RETURN f, e ORDER BY f.hub_rank, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, f.id LIMIT $features

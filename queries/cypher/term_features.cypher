@@ -6,6 +6,7 @@
 // param term: str e.g. "lymphocyte activation" -- name of the term (its beginning or the whole), or its accession
 // param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest calibrated q, or published q
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 30 (1..100000) -- most rows
 // column feature: address
 // column name: caption
@@ -19,17 +20,18 @@
 // budget: $limit
 // note: Terms below are known where a GO ontology was given (`scircuit annotate --obo`). Published terms join by accession.
 
+// current: of which run the gene lists and terms hold
 MATCH (t:Term) WHERE toLower(t.name) STARTS WITH toLower($term) OR t.accession = $term
-WITH t ORDER BY t.accession = $term DESC, size(t.name), t.id
-WITH collect(t) AS found
+WITH current, t ORDER BY t.accession = $term DESC, size(t.name), t.id
+WITH current, collect(t) AS found
 UNWIND [x IN found WHERE x.accession = found[0].accession] AS t
 MATCH path = (d:Term)-[:IS_A*0..25]->(t)
-WITH d.accession AS accession, min(length(path)) AS steps
-WITH collect({accession: accession, steps: steps}) AS tree, collect(accession) AS accessions
+WITH current, d.accession AS accession, min(length(path)) AS steps
+WITH current, collect({accession: accession, steps: steps}) AS tree, collect(accession) AS accessions
 MATCH (d:Term) WHERE d.accession IN accessions
-WITH tree, size(accessions) AS below, d
+WITH current, tree, size(accessions) AS below, d
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(d)
-WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q
+WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
 WITH f, below, d, e, head([x IN tree WHERE x.accession = d.accession | x.steps]) AS steps ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, d.name
 WITH f, below, collect(DISTINCT d.name) AS terms, head(collect(steps)) AS steps, min(CASE WHEN e.origin <> 'published' THEN e.q_calibrated END) AS q_calibrated,
   min(CASE WHEN e.origin = 'published' THEN e.q END) AS q_published

@@ -13,6 +13,7 @@
 // param origin: str = "own" e.g. "published" -- whose annotations: own or published
 // param features: int = 40 (1..200) -- features of each term, smallest q first
 // param beam: int = 20 (1..100) -- strongest edges followed out of each source for two-step paths
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..100000) -- most rows
 // column from_term: term of the source
 // column to_term: term of the target
@@ -27,17 +28,18 @@
 // budget: $limit
 // note: Direct edges are complete among the chosen features; two-step paths follow the $beam strongest edges out of each source.
 
-WITH $from_term AS wanted_sources, $to_term AS wanted_targets
-CALL (wanted_sources) {
+// current: of which run the gene lists and terms hold
+WITH current, $from_term AS wanted_sources, $to_term AS wanted_targets
+CALL (wanted_sources, current) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
-  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND toLower(term.name) CONTAINS toLower(wanted_sources)
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current) AND toLower(term.name) CONTAINS toLower(wanted_sources)
   WITH f, term, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END AS q ORDER BY q, term.name
   WITH f, head(collect(term.name)) AS name, min(q) AS q ORDER BY q, f.id LIMIT $features
   RETURN collect({f: f, term: name}) AS sources
 }
-CALL (wanted_targets) {
+CALL (wanted_targets, current) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
-  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND toLower(term.name) CONTAINS toLower(wanted_targets)
+  WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current) AND toLower(term.name) CONTAINS toLower(wanted_targets)
   WITH f, term, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END AS q ORDER BY q, term.name
   WITH f, head(collect(term.name)) AS name, min(q) AS q ORDER BY q, f.id LIMIT $features
   RETURN collect({f: f, term: name}) AS targets

@@ -8,18 +8,21 @@
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
+// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 12 (1..60) -- edges drawn, each with the regulation behind it
 // column path: the path drawn
 // budget: 120
 
-WITH $run AS wanted
+// current: of which run the gene lists and terms hold
+WITH current, $run AS wanted
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
-WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
+WITH current, run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (tf:Gene)-[g:REGULATES]->(gene:Gene)
-WHERE tf <> gene
-MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top
-MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top
+WHERE tf <> gene AND $library IN ['', g.library]
+MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top AND s.dictionary + ' ' + a.run IN current
+MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top AND t.dictionary + ' ' + b.run IN current
 MATCH (s)-[r:AFFECTS]->(t)
 WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
 WITH s, a, tf, g, gene, b, t, r ORDER BY abs(r.d) DESC, s.id, t.id LIMIT $limit

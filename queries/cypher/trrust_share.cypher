@@ -8,6 +8,8 @@
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
+// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column edges: edges by the calibrated rule
 // column consistent: edges whose source has a regulator and whose target has its target gene among the top genes
 // column share: consistent / edges
@@ -20,10 +22,11 @@
 // column agree_expected: share expected if sign and mode were independent
 // budget: 1
 
-WITH $run AS wanted
+// current: of which run the gene lists and terms hold
+WITH current, $run AS wanted
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
-WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
+WITH current, run ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run) {
   MATCH (s:Feature) WHERE EXISTS { (s)-[:AFFECTS {run: run.id}]->() }
   WITH s.layer AS layer, collect(s) AS here
@@ -38,15 +41,16 @@ CALL (run) {
   MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
   RETURN count(r) AS edges
 }
-WITH run, from_layers, edges, reduce(total = 0, a IN from_layers |
+WITH current, run, from_layers, edges, reduce(total = 0, a IN from_layers |
   total + a.n * reduce(later = 0, b IN to_layers | later + CASE WHEN b.layer > a.layer THEN b.n ELSE 0 END)) AS pairs
-CALL (run, from_layers) {
+CALL (run, from_layers, current) {
   UNWIND from_layers AS origin
   UNWIND origin.features AS s
-  CALL (run, s) {
-    CALL (run, s) {
+  CALL (run, s, current) {
+    CALL (run, s, current) {
       MATCH (s)-[a:LOADS_ON]->(tf:Gene)-[g:REGULATES]->(gene:Gene)<-[b:LOADS_ON]-(t:Feature)
-      WHERE a.rank <= $top AND b.rank <= $top AND tf <> gene AND s.layer < t.layer
+      WHERE a.rank <= $top AND b.rank <= $top AND tf <> gene AND s.layer < t.layer AND $library IN ['', g.library]
+        AND s.dictionary + ' ' + a.run IN current AND t.dictionary + ' ' + b.run IN current
       RETURN DISTINCT t, g.mode AS mode, null AS mean
       UNION ALL
       MATCH (s)-[r:AFFECTS]->(t:Feature)

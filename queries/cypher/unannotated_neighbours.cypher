@@ -4,6 +4,7 @@
 // question: What are the named neighbours of a feature that has no name?
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the most active feature without a name that has neighbours
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 10 (1..1000) -- most rows of a kind
 // column feature: address
 // column way: top genes, same genes, other model, co-occurs, module, cell type
@@ -17,7 +18,8 @@
 // note: A label of neighbours is a hypothesis: a common label is common among any features. Compare `neighbours / of` with how common the label is.
 // note: Neighbours by top genes share at least two of them.
 
-WITH $feature AS address
+// current: of which run the gene lists and terms hold
+WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
@@ -26,10 +28,10 @@ CALL (address) {
   WHERE coalesce(f.label, '') = '' AND coalesce(f.published_label, '') = '' AND coalesce(f.alive, true) AND EXISTS { (f)-[:LOADS_ON]->() }
   RETURN f ORDER BY EXISTS { (f)-[:SAME_GENES|CO_OCCURS]-() } DESC, coalesce(f.firing_rate, 0) DESC, f.id LIMIT 1
 }
-CALL (f) {
-  MATCH (f)-[:LOADS_ON]->(g:Gene)
-  WITH DISTINCT f, g
-  MATCH (g)<-[:LOADS_ON]-(other:Feature) WHERE other <> f
+CALL (f, current) {
+  MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE f.dictionary + ' ' + l.run IN current
+  WITH DISTINCT f, g, current
+  MATCH (g)<-[l:LOADS_ON]-(other:Feature) WHERE other <> f AND other.dictionary + ' ' + l.run IN current
   WITH other, count(DISTINCT g) AS shared WHERE shared >= 2
   RETURN 1 AS block, 'top genes' AS way, other, toFloat(shared) AS strength
   UNION ALL
@@ -43,21 +45,21 @@ CALL (f) {
   MATCH (f)-[:MEMBER_OF]->(:Module)<-[:MEMBER_OF]-(other:Feature) WHERE other <> f
   RETURN DISTINCT 5 AS block, 'module' AS way, other, null AS strength
 }
-WITH f, block, way, other, strength, CASE WHEN coalesce(other.label, '') <> '' THEN 'own' ELSE 'published' END AS origin
-WITH f, block, way, other, strength, origin, CASE origin WHEN 'own' THEN other.label ELSE other.published_label END AS label
+WITH current, f, block, way, other, strength, CASE WHEN coalesce(other.label, '') <> '' THEN 'own' ELSE 'published' END AS origin
+WITH current, f, block, way, other, strength, origin, CASE origin WHEN 'own' THEN other.label ELSE other.published_label END AS label
 WHERE coalesce(label, '') <> ''
-WITH f, block, way, label, origin, other, strength ORDER BY strength DESC, other.id
-WITH f, block, way, label, origin, count(other) AS neighbours, head(collect({id: other.id, strength: strength})) AS nearest
-WITH f, block, way, label, origin, neighbours, nearest ORDER BY neighbours DESC, nearest.strength DESC, label
-WITH f, block, way, sum(neighbours) AS of, collect({label: label, origin: origin, neighbours: neighbours, nearest: nearest.id, strength: nearest.strength})[..$limit] AS rows
-WITH f, collect({block: block, way: way, of: of, rows: rows}) AS named
-CALL (f, named) {
+WITH current, f, block, way, label, origin, other, strength ORDER BY strength DESC, other.id
+WITH current, f, block, way, label, origin, count(other) AS neighbours, head(collect({id: other.id, strength: strength})) AS nearest
+WITH current, f, block, way, label, origin, neighbours, nearest ORDER BY neighbours DESC, nearest.strength DESC, label
+WITH current, f, block, way, sum(neighbours) AS of, collect({label: label, origin: origin, neighbours: neighbours, nearest: nearest.id, strength: nearest.strength})[..$limit] AS rows
+WITH current, f, collect({block: block, way: way, of: of, rows: rows}) AS named
+CALL (f, named, current) {
   UNWIND named AS kind
   UNWIND kind.rows AS row
   RETURN kind.block AS block, kind.way AS way, kind.of AS of, row
   UNION ALL
   MATCH (f)-[a:ACTIVE_IN]->(c:CellType)
-  WHERE a.q <= 0.05
+  WHERE a.q <= 0.05 AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current)
   WITH c, a ORDER BY a.q
   WITH c, head(collect(a)) AS a ORDER BY a.q, c.name LIMIT $limit
   RETURN 6 AS block, 'cell type' AS way, null AS of, {label: c.name, origin: coalesce(a.origin, 'own'), nearest: '', strength: a.q} AS row

@@ -25,6 +25,7 @@ from scircuit.run import Manifest
 MODEL, SET = "toy-model", "toy-set"
 OLD, NEW, BROKEN = "trace-0000000001", "trace-0000000002", "trace-0000000003"
 ANNOTATE, ANALYSE, ABLATE, STEER = "annotate-0000000001", "analyse-0000000001", "ablate-0000000001", "steer-0000000001"
+EARLIER = "annotate-0000000009"  # an annotation that ANNOTATE has replaced
 ATLAS, IMPORTED, MATCH = "import-0000000001", "import-0000000002", "match-0000000001"
 OTHER, OTHER_SET, OTHER_LAYERS, OTHER_SIZE = "other-model", "other-set", (5, 6, 7), 10
 CELL_TYPES = ("T cell", "B cell", "erythroid cell", "club epithelial cell")
@@ -88,7 +89,7 @@ def _features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFra
                 "dictionary": f"{MODEL}/{SET}/L{layer:02d}", "layer": layer, "index": index, "firing_rate": rate, "cells_active": int(rng.integers(5, 21)),
                 "mean_activation": float(rng.uniform(0.5, 3)) if key != SILENT else None, "traced": layer < 3, "alive": index != many - 1 or layer < 3,
                 "top_genes": [f"G{(index * 3 + k) % 40}" for k in range(4)], "label": TERMS[index % 6] if named else "", "label_library": "GO" if named else "",
-                "label_q": float(rng.uniform(0, 0.05)) if named else None, "label_null": 0.01 if named else None, "annotated": bool(named), "terms": int(named), "annotatable_genes": int(rng.integers(0, 20)),
+                "label_q": float(rng.uniform(0, 0.05)) if named else None, "label_null": 0.01 if named else 0.4 if index % 4 else None, "annotated": bool(named), "terms": int(named), "annotation_run": ANNOTATE, "tf_library": "TRRUST", "annotatable_genes": int(rng.integers(0, 20)),
                 "best_tf": f"G{index}", "best_tf_q": float(rng.uniform(0, 1)), "tf_share": (index % 5) / 5, "tf_share_q": 0.2, "out_degree": int(out.get(key, 0)), "in_degree": int(into.get(key, 0)),
                 "expected_degree": expected, "residual_degree": float(np.log((out.get(key, 0) + 1) / (expected + 1))) if layer < 3 else None,
                 "support_share": 0.5, "out_degree_legacy": None if layer < 3 else 1, "random_degree": int(rng.integers(0, 3)), "swap_degree": int(rng.integers(0, 3)),
@@ -162,7 +163,8 @@ def _runs() -> dict[str, pd.DataFrame]:
 
     runs = [
         row(OLD, "complete", "2026-01-01T00:00:00+00:00", live_tests=900, zero_edit_max=1e-7, edges=300, edges_calibrated=100, edges_legacy=120), row(NEW, "complete", "2026-01-02T00:00:00+00:00", live_tests=500, zero_edit_max=2e-7),
-        row(BROKEN, "interrupted", "2026-01-03T00:00:00+00:00"), row(ANNOTATE, "complete", "2026-01-04T00:00:00+00:00", annotation_rate=0.5, null_annotation_rate=0.04),
+        row(BROKEN, "interrupted", "2026-01-03T00:00:00+00:00"), row(ANNOTATE, "complete", "2026-01-04T00:00:00+00:00", annotation_rate=0.5, null_annotation_rate=0.04, findings='{"cell_types":{}}'),
+        row(EARLIER, "complete", "2026-01-03T18:00:00+00:00", annotation_rate=0.9, null_annotation_rate=0.8, findings='{"cell_types":{}}'),
         row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"), row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"),
         row(ATLAS, "complete", "2026-01-03T12:00:00+00:00", method="imported", format="atlas", origin="a web page", lacks=["p", "edges"], cap=0),
         row(IMPORTED, "complete", "2026-01-03T13:00:00+00:00", method="imported", format="map", lacks=["n", "counts", "p", "all_edges"], cap=50, rule="|d| > 0.5", edges=20),
@@ -189,10 +191,10 @@ def _runs() -> dict[str, pd.DataFrame]:
         "Perturbation": pd.DataFrame([{"id": "KO G1", "name": "KO G1", "gene": "ENSG00000000001"}]),
         "Control-FROM-Run": pd.DataFrame([(c["id"], c["run"]) for c in controls], columns=pair), "Run-USED-Dictionary": pd.DataFrame(used, columns=pair),
         "Run-USED-Model": pd.DataFrame([(OLD, MODEL), (NEW, MODEL)], columns=pair), "Run-USED-Cohort": pd.DataFrame([(OLD, "cohort1"), (NEW, "cohort1")], columns=pair),
-        "Run-FROM-Run": pd.DataFrame([(ANNOTATE, NEW), (ANALYSE, NEW), (ABLATE, NEW), (STEER, NEW)], columns=pair),
+        "Run-FROM-Run": pd.DataFrame([(ANNOTATE, OLD), (ANNOTATE, ATLAS), (EARLIER, OLD), (EARLIER, ATLAS), (ANALYSE, NEW), (ABLATE, NEW), (STEER, NEW)], columns=pair),
         "Dictionary-OF-Model": pd.DataFrame([(d["id"], MODEL) for d in dictionaries], columns=pair),
         "Feature-MEMBER_OF-Module": pd.DataFrame([(address(2, 0), "module1", ANALYSE), (address(2, 1), "module1", ANALYSE)], columns=[*pair, "run"]),
-        "Feature-ACTIVE_IN-CellType": pd.DataFrame([(address(2, 0), "T cell", 0.001, 0.01, 4.0, ANALYSE)], columns=[*pair, "p", "q", "odds_ratio", "run"]),
+        "Feature-ACTIVE_IN-CellType": pd.DataFrame([(address(2, 0), "T cell", 0.001, 0.01, 4.0, ANNOTATE)], columns=[*pair, "p", "q", "odds_ratio", "run"]),
     }  # fmt: skip
 
 
@@ -203,7 +205,7 @@ def _imported(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.D
     features = pd.DataFrame([
         {"id": k, "name": f"L{layer:02d}/F{i:04d}", "model": OTHER, "dictionary": f"{OTHER}/{OTHER_SET}/L{layer:02d}", "layer": layer, "index": i, "alive": i != OTHER_SIZE - 1,
          "rare": i == 3, "fire_count": 40 if i == 3 else 4000 + i, "published_label": TERMS[i % 6] if i % 3 else "", "published_library": "GO-atlas" if i % 3 else "",
-         "published_terms": int(rng.integers(1, 9)) if i % 3 else 0, "annotated": None if layer == 7 else i < 4}
+         "published_terms": int(rng.integers(1, 9)) if i % 3 else 0, "annotated": i < 4, "label_null": 0.02 * i if i < 8 else None, "annotation_run": ANNOTATE}
         for k, layer, i in zip(keys, np.repeat(OTHER_LAYERS, OTHER_SIZE).tolist(), list(range(OTHER_SIZE)) * len(OTHER_LAYERS), strict=True)
     ])  # fmt: skip
     terms = pd.DataFrame([{"id": f"GO-atlas:{k}", "name": name, "library": "GO-atlas", "accession": f"GO:{k:07d}", "size": 6} for k, name in enumerate(TERMS)]
@@ -289,19 +291,39 @@ def tables(found: dict[str, pd.DataFrame]) -> dict[str, pa.Table]:
     return result
 
 
+def earlier(found: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """What the replaced annotation left beside `found`: other genes, terms and cell types for every feature, all of them better than those of today.
+
+    No answer shows any of it unless it is asked for by the run. A second library of regulons has every regulation the other way round.
+    """
+    keys = found["Feature"].id.tolist()
+    own = [k for k in keys if k.startswith(MODEL)]
+    pair = ["source", "target"]
+    swapped = {"Activation": "Repression", "Repression": "Activation"}
+    return {
+        "Feature-LOADS_ON-Gene": pd.DataFrame([(k, f"ENSG{(7 * i + 3 * r) % 40:011d}", r, 99.0 - r, 999) for i, k in enumerate(own) for r in range(1, 13)],
+                                              columns=[*pair, "rank", "mean_activation", "fire_count"]).assign(run=EARLIER),
+        "Feature-ENRICHED_FOR-Term": pd.DataFrame([(k, t) for k in keys for t in ("GO:0", "GO:1", "GO:5", "KEGG_2021_Human:Ribosome", "TRRUST:G1")], columns=pair).assign(
+            run=EARLIER, p=1e-9, q=1e-8, q_calibrated=1e-7, odds_ratio=99.0, overlap=12, test="hypergeometric", origin="own"),
+        "Feature-ACTIVE_IN-CellType": pd.DataFrame([(k, c) for k in keys for c in CELL_TYPES], columns=pair).assign(run=EARLIER, q=1e-6, difference=9.0, origin="own"),
+        "Gene-REGULATES-Gene": found["Gene-REGULATES-Gene"].assign(library="collectri", mode=lambda x: x["mode"].replace(swapped), pmids=None),
+    }  # fmt: skip
+
+
 def load(connection: Connection, folder: Path, found: dict[str, pd.DataFrame]) -> None:
     """Write the frames as run folders, each run its own records, and load them as any run is loaded."""
     whole = tables(found)
-    for row in found["Run"].itertuples():
+    for row in found["Run"].sort_values("started").itertuples():
         mine = {}
         for kind, table in whole.items():
-            # Records without a run of their own: the gene sets came with the annotation, the rest with the first trace.
-            shared = ANNOTATE if kind.partition("-")[0] in ("Gene", "Term", "GeneSetLibrary") else OLD
+            # Records without a run of their own came with the first trace.
             column = "id" if kind == "Run" else "run" if "run" in table.column_names else "source" if kind.startswith("Run-") else "target" if kind.endswith("-FROM-Run") else ""
             if column:
                 mine[kind] = table.filter(pc.equal(table.column(column), row.id))
-            elif row.id == shared:
+            elif row.id == OLD:
                 mine[kind] = table
+        if row.id == EARLIER:
+            mine |= tables(earlier(found))
         target = folder / str(row.id)
         store = ShardStore(target, Manifest(run=str(row.id), verb=str(row.verb), config={}, inputs={}, version="0.1.0", started=str(row.started)))
         store.add("all", mine)

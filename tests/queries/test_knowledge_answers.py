@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pandas as pd
 import pytest
-from small_graph import ANNOTATE, ATLAS, IMPORTED, MATCH, OTHER, TERMS, address, other
+import small_graph
+from small_graph import ANNOTATE, ATLAS, EARLIER, IMPORTED, MATCH, OTHER, TERMS, address, other
 from test_edge_answers import same
 
 from queries.api import query
@@ -78,7 +79,9 @@ def test_genes_terms_and_regulators_of_any_feature(study, known, key):
     regulates = study.frames["Gene-REGULATES-Gene"]
     count = regulates[regulates.target.isin(genes)].groupby("source").target.nunique()
     shown = answer["regulator"][answer["regulator"].measure == "top genes that it regulates"]
-    assert dict(zip(shown.item, shown.value, strict=True)) == count.to_dict()
+    for library in ("TRRUST", "collectri"):
+        of = shown[shown.library == library]
+        assert dict(zip(of.item, of.value, strict=True)) == count.to_dict()
     assert shown.value.is_monotonic_decreasing
     factors = answer["regulator"][answer["regulator"].measure == "rank among the top genes"]
     tfs = study.frames["Gene"].query("is_tf").id
@@ -134,6 +137,49 @@ def test_what_is_said_first(study, known):
     assert module.item.tolist() == [f"{OTHER}/other-set/L05/M01"] and module.run.tolist() == [ATLAS]
 
 
+def test_a_replaced_annotation_is_shown_only_when_it_is_asked_for(study, known):
+    key = address(2, 0)
+    now, then = known(key), known(key, annotation=EARLIER)
+    assert {run for section in ("gene", "term", "cell type") for run in now[section].run} == {ANNOTATE, ATLAS}
+    assert set(then["gene"].run) == {EARLIER} and len(then["gene"]) == 12 and set(now["gene"].item) != set(then["gene"].item)
+    assert {"GO:0", "GO:1", "GO:5"} <= set(then["term"].item) and set(then["term"][then["term"].origin != "published"].run) == {EARLIER}
+    assert "own" not in then["feature"][then["feature"]["item"] == "label"].origin.tolist(), "the label is that of the newer run"
+    factors = "share of the top genes"
+    assert factors in now["regulator"].measure.tolist() and factors not in then["regulator"].measure.tolist()
+    mine = query(study.connection, "features_of_genes", genes=["G1", "G2"], annotation=EARLIER, model="toy-model", limit=1000)
+    lists = small_graph.earlier(study.frames)["Feature-LOADS_ON-Gene"]
+    assert set(mine.feature) == set(lists[lists.target.isin(["ENSG00000000001", "ENSG00000000002"])].source) and set(mine.of) == {12}
+    assert set(query(study.connection, "features_of_genes", genes=["G1", "G2"], limit=1000).of) == {5, 12}, "one list a feature: 5 genes in the atlas, 12 in the run"
+    with pytest.raises(UserError, match="no annotate run or import 'annotate-no'(.|\n)*" + EARLIER):
+        known(key, annotation="annotate-no")
+
+
+def test_a_feature_that_the_newest_run_could_not_list_has_no_genes(study, known):
+    """The newest run lists no gene of it: those of the run before are not shown in their place."""
+    key = address(1, 3)
+    study.connection.run("MATCH (:Feature {id: $key})-[l:LOADS_ON|ENRICHED_FOR {run: $run}]->() SET l.run = 'set aside'", key=key, run=ANNOTATE)
+    try:
+        answer = known(key)
+        assert "gene" not in answer and all(set(answer[s].origin) == {"published"} for s in ("term",) if s in answer)
+        assert key not in query(study.connection, "features_of_genes", genes=[f"G{i}" for i in range(40)], limit=1000).feature.tolist()
+    finally:
+        study.connection.run("MATCH (:Feature {id: $key})-[l:LOADS_ON|ENRICHED_FOR {run: 'set aside'}]->() SET l.run = $run", key=key, run=ANNOTATE)
+
+
+def test_regulations_of_other_libraries_stand_apart(study, known):
+    answer = known(address(2, 0))["regulator"]
+    shown = answer[answer.measure == "top genes that it regulates"]
+    trrust, other_library = (shown[shown.library == name].set_index("item") for name in ("TRRUST", "collectri"))
+    assert len(trrust) > 2 and trrust.value.to_dict() == other_library.value.to_dict()
+    assert any("Activation" in x for row in trrust.detail for x in row) and trrust.detail.to_dict() != other_library.detail.to_dict()
+    one, two = (query(study.connection, "regulator_features", tf="G1", limit=1000, library=name).set_index("feature") for name in ("TRRUST", "collectri"))
+    assert one.activation.sum() > 0 and (one.activation == two.repression[one.index]).all() and (one.targets == two.targets[one.index]).all()
+    signs = {name: query(study.connection, "trrust_edges", library=name, limit=1000) for name in ("TRRUST", "collectri", "")}
+    assert [set(x.library) for x in signs.values()] == [{"TRRUST"}, {"collectri"}, {"TRRUST", "collectri"}] and len(signs[""]) == 2 * len(signs["TRRUST"])
+    known_mode = {name: x.sign_agrees.dropna().astype(bool).sum() for name, x in signs.items()}
+    assert known_mode["TRRUST"] + known_mode["collectri"] == signs["TRRUST"].sign_agrees.notna().sum(), "the other library says the opposite"
+
+
 def test_degree_and_interventions(study, known):
     key = address(2, 0)
     answer = known(key)
@@ -173,34 +219,87 @@ def test_the_picture_holds_every_kind(study):
     assert {t for _, t, d in drawn.out_edges(other(5, 1), data=True) if d["type"] == "ENRICHED_FOR"} == set(mine.target)
 
 
+USED = ["GO", "KEGG", "TRRUST"]  # families of the libraries that the annotate run used
+
+
 @pytest.mark.parametrize("q", [0.05, 0.02])
 def test_compare_annotation(study, q):
     e, f = annotations(study), study.features
     e["published"], e["calibrated"] = e.origin == "published", (e.origin == "own") & (e.best <= q)
     pairs = e.groupby(["model", "layer", "family", "source", "accession"])[["published", "calibrated"]].any().reset_index()
-    pairs["comparable"] = pairs.published & pairs.family.isin(["GO", "KEGG"])  # the libraries that the run used; TRRUST entries are of another kind
+    pairs["comparable"] = pairs.published & pairs.family.isin(["GO", "KEGG"])  # TRRUST entries are of another kind
     pairs["both"] = pairs.comparable & pairs.calibrated
     rows = []
-    for (model, layer), part in pairs.groupby(["model", "layer"]):
-        fire = f[(f.model == model) & (f.layer == layer) & (f.alive != False)]  # noqa: E712
-        alive, tested = len(fire), int(fire.annotated.notna().sum())
-        for library, some in [("any", part), *part.groupby("family")]:
+    for d in study.frames["Dictionary"].itertuples():
+        part = pairs[(pairs.model == d.model) & (pairs.layer == d.layer)]
+        fire = f[(f.model == d.model) & (f.layer == d.layer) & (f.alive != False)]  # noqa: E712
+        for library in ["any", *sorted({*USED, *part.family})]:
+            some = part if library == "any" else part[part.family == library]
             of = some.groupby("source")[["published", "calibrated"]].any().sum()
-            rows.append((model, layer, library, alive, tested, of.published, of.calibrated, some.published.sum(), some.comparable.sum(), some.both.sum(), some.calibrated.sum()))
-    columns = ["model", "layer", "library", "features", "tested", "published", "calibrated", "published_terms", "comparable_terms", "surviving_terms", "calibrated_terms"]
-    expected = pd.DataFrame(rows, columns=columns)
+            rows.append((d.model, d.set, d.layer, library, len(fire), fire.label_null.notna().sum(), of.published, of.calibrated, some.published.sum(), some.comparable.sum(), some.both.sum(), some.calibrated.sum()))
+    columns = ["model", "set", "layer", "library", "features", "tested", "published", "calibrated", "published_terms", "comparable_terms", "surviving_terms", "calibrated_terms"]
+    expected = pd.DataFrame(rows, columns=columns).assign(run=ANNOTATE).sort_values(["model", "layer"], kind="stable")
     expected = expected.assign(published_rate=expected.published / expected.features, calibrated_rate=expected.calibrated / expected.features,
                                survival=expected.surviving_terms / expected.comparable_terms.where(expected.comparable_terms > 0), unpublished_terms=expected.calibrated_terms - expected.surviving_terms)  # fmt: skip
     assert (expected[expected.library == "any"].surviving_terms > 0).any() and (expected[expected.library == "KEGG"].surviving_terms > 0).any()
-    nothing = expected.tested == 0
-    own = ["calibrated", "calibrated_rate", "comparable_terms", "surviving_terms", "survival", "calibrated_terms", "unpublished_terms"]
-    expected[own] = expected[own].astype(float).mask(nothing, axis=0)
-    assert nothing.any() and not nothing.all()
+    assert (expected.tested < expected.features).any() and (expected.tested <= expected.features).all() and (expected.tested > 0).all()
+    assert ((expected.comparable_terms > 0) & (expected.surviving_terms == 0)).any(), "a library of which nothing survives"
     answer = query(study.connection, "compare_annotation", q=q)
     same(answer, expected, list(expected.columns))
-    assert set(answer[answer.library == "any"].null_rate.dropna()) == {0.04}
+    assert answer.null_rate.notna().tolist() == (answer.library == "any").tolist() and set(answer.null_rate.dropna()) == {0.04}
     same(query(study.connection, "compare_annotation", q=q, run=ANNOTATE), answer)
     same(query(study.connection, "compare_annotation", q=q, model=OTHER), answer[answer.model == OTHER])
+
+
+def test_what_a_replaced_run_found_is_compared_when_asked_for(study):
+    answer = query(study.connection, "compare_annotation", run=EARLIER)
+    every = answer[answer.library == "any"]
+    assert set(answer.run) == {EARLIER} and (every.calibrated_terms == 5 * study.features.groupby(["model", "layer"]).size().values).all()
+    assert answer.tested.isna().all(), "what the features say is that of the newer run"
+
+
+@pytest.fixture
+def lost(study):
+    """An atlas of which nothing survives in layer 0 and one term of ten in layer 1; the same features annotated through another run; and a layer that nobody annotated."""
+    study.connection.run(
+        """
+        UNWIND [['import-z', 'import', '2026-02-01'], ['annotate-z', 'annotate', '2026-02-02'], ['trace-z', 'trace', '2026-02-03'], ['annotate-y', 'annotate', '2026-02-04']] AS r
+        CREATE (run:Run:Lost {id: r[0], verb: r[1], started: r[2], status: 'complete', null_annotation_rate: CASE r[0] WHEN 'annotate-z' THEN 0.001 WHEN 'annotate-y' THEN 0.002 END})
+        """
+    )
+    study.connection.run(
+        """
+        MATCH (i:Run {id: 'import-z'}), (a:Run {id: 'annotate-z'}), (t:Run {id: 'trace-z'}), (b:Run {id: 'annotate-y'})
+        CREATE (a)-[:FROM]->(i), (b)-[:FROM]->(t), (l:GeneSetLibrary:Lost {id: 'KEGG:z', name: 'KEGG_2021_Human'}), (a)-[:USED]->(l), (b)-[:USED]->(l),
+          (x:Term:Lost {id: 'KEGG-atlas:z', library: 'KEGG-atlas', accession: 'z', name: 'z'}), (o:Term:Lost {id: 'KEGG_2021_Human:z', library: 'KEGG_2021_Human', accession: 'z', name: 'z'})
+        WITH * UNWIND [0, 1, 2] AS layer
+        CREATE (d:Dictionary:Lost {id: 'zz/s/L0' + layer, model: 'zz', set: 's', layer: layer})
+        FOREACH (_ IN CASE WHEN layer < 2 THEN [1] ELSE [] END | CREATE (i)-[:USED]->(d), (t)-[:USED]->(d))
+        WITH * UNWIND range(0, 9) AS k
+        CREATE (f:Feature:Lost {id: d.id + '/F000' + k, model: 'zz', dictionary: d.id, layer: layer, index: k, alive: true, annotated: layer = 1 AND k = 0, annotation_run: CASE WHEN layer < 2 THEN 'annotate-z' END,
+          label_null: CASE WHEN k < 6 THEN 0.5 END})
+        CREATE (f)-[:ENRICHED_FOR {run: 'import-z', origin: 'published', q: 0.01}]->(x)
+        FOREACH (_ IN CASE WHEN layer = 1 AND k = 0 THEN [1] ELSE [] END | CREATE (f)-[:ENRICHED_FOR {run: 'annotate-z', origin: 'own', q: 0.01, q_calibrated: 0.01}]->(o))
+        FOREACH (_ IN CASE WHEN layer = 1 AND k IN [1, 2, 3] THEN [1] ELSE [] END | CREATE (f)-[:ENRICHED_FOR {run: 'annotate-y', origin: 'own', q: 0.01, q_calibrated: 0.01}]->(o))
+        """
+    )
+    yield study
+    study.connection.run("MATCH (n:Lost) DETACH DELETE n")
+
+
+def test_a_layer_where_nothing_survives_is_no_untested_one(lost):
+    answer = query(lost.connection, "compare_annotation", model="zz")
+    mine = answer[answer.library == "KEGG"].set_index(["run", "layer"])
+    assert mine.loc["annotate-z", ["features", "tested", "published", "calibrated", "comparable_terms", "surviving_terms", "survival"]].to_numpy().tolist() == [
+        [10, 6, 10, 0, 10, 0, 0.0], [10, 6, 10, 1, 10, 1, 0.1]
+    ]  # fmt: skip
+    assert mine.loc["annotate-y"].surviving_terms.tolist() == [0, 3] and mine.loc["annotate-y"].tested.isna().all(), "no run's findings are added to another's"
+    nobody = answer[answer.run == ""]
+    assert set(nobody.layer) == {2} and (nobody.published == 10).all() and nobody[["tested", "calibrated", "comparable_terms", "survival"]].isna().all(axis=None)
+    every = answer[answer.library == "any"].set_index(["run", "layer"])
+    assert every.null_rate.dropna().to_dict() == {("annotate-z", 0): 0.001, ("annotate-z", 1): 0.001, ("annotate-y", 0): 0.002, ("annotate-y", 1): 0.002}
+    found = every.loc["annotate-z"]
+    assert found.surviving_terms.sum() / found.comparable_terms.sum() == 1 / 20
 
 
 def test_a_library_that_was_not_tested_has_no_survival(study):
