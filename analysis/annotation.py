@@ -260,10 +260,11 @@ def _blocks(
         features = np.flatnonzero(tops.layer == layer)
         rows = incidence.rows([names.symbol[g] for g in tops.genes[f]] for f in features.tolist())
         listed = np.flatnonzero(np.diff(rows.indptr) > 0)
-        if listed.size:
-            blocks.append(ListBlock(layer, rows[listed], incidence, rate, max(alive.get(layer, 0) - listed.size, 0)))
+        untested = max(alive.get(layer, 0) - listed.size, 0)
+        if listed.size or untested:
+            blocks.append(ListBlock(layer, rows[listed], incidence, rate, untested))
             rows_of.append(features[listed])
-    if not blocks:
+    if not sum(of.size for of in rows_of):
         raise UserError(
             f"none of {len(tops.genes)} features has a gene with {config.min_fire_count} firings", "use more cells, or a smaller min_fire_count"
         )

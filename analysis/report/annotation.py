@@ -1,7 +1,7 @@
 """How much annotation exceeds chance, in one sentence: of a run's own features, and of an imported atlas by its own rule.
 
 Rates are shares of features. The excess of a rule is its rate minus the rate of matched random gene lists at the same threshold, with a
-95 % interval over features; the published rule of an atlas is held against the published procedure on random gene lists.
+95 % interval over clusters of features with like gene lists; the published rule of an atlas is held against the published procedure on random gene lists.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis import annotation_words
 from analysis.plots import BLUE, ORANGE
 from analysis.report.text import count, known, percent
 
@@ -30,15 +31,14 @@ def excess(annotate: Mapping[str, Any]) -> tuple[float, float, float] | None:
 
 
 def excess_words(annotate: Mapping[str, Any]) -> str:
-    """By how much annotation exceeds chance, with the interval and whether it could be nothing; empty where not measured."""
+    """What the run says of annotation beyond chance (`analysis.annotation_words`); empty where not measured."""
     found = excess(annotate)
-    if found is None:
-        return ""
-    value, low, high = found
-    interval = f"95 % interval {percent(low)} to {percent(high)}"
-    if low <= 0:
-        return f"annotation does not exceed chance: {percent(value)} of features beyond matched random lists ({interval})"
-    return f"annotation exceeds chance by {percent(value)} of features ({interval})"
+    return annotation_words.excess_words(*found) if found else ""
+
+
+def counted(annotate: Mapping[str, Any]) -> Any:
+    """Features that the rate is a share of, those without a gene list included."""
+    return next((r["lists"] for r in annotate.get("rates", ()) if (r["library"], r["rule"]) == ("all", "calibrated")), annotate.get("features"))
 
 
 def published_claim(atlas: Mapping[str, Any]) -> str:

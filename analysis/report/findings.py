@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.report.annotation import excess_words, published_claim, published_control
+from analysis.report.annotation import counted, excess_words, published_claim, published_control
 from analysis.report.controls import hub_replication
 from analysis.report.text import count, known, number, p_value, percent
 
@@ -151,7 +151,7 @@ def _annotation(parts: ReportInput) -> Finding:
         return Finding("annotation", "the features were not annotated", "run annotate")
     words = excess_words(a)
     claim = (
-        f"{f'{words}: ' if words else ''}{count(a.get('features_annotated'))} of {count(a.get('features_tested', a.get('features')))} features ({percent(a.get('annotation_rate'))}) are "
+        f"{f'{words}: ' if words else ''}{count(a.get('features_annotated'))} of {count(counted(a))} features ({percent(a.get('annotation_rate'))}) are "
         f"enriched in a term of {', '.join(dict.fromkeys(c['library'] for c in a.get('coverage', ())))}"
     )
     return Finding("annotation", claim, f"the same threshold annotates {percent(a.get('null_annotation_rate'), 2)} of random gene lists of like detection")

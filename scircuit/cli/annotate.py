@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,13 +247,25 @@ def _annotate(
         catalogue.table.to_pandas(), catalogue.detection, libraries, regulons, symbol_of=vocabulary.symbol,
         ensembl_of=vocabulary.symbol_to_ensembl.get,
         address=address, config=config, run=run.id, closed=closed,
+        alive={layer: int((rate > 0).sum()) for layer, rate in catalogue.firing_rate.items()},
     )  # fmt: skip
+    unlisted = _unlisted(annotation.findings, config)
     found = _cell_types(run, parent, config, inputs.cohort, catalogue.activity, address)
     if found is None:
-        store(run, annotation, {})
+        store(run, annotation, {}, after=unlisted)
     else:
         run.write("cell-types", found.tables)
-        store(run, annotation, {"cell_types": found.findings}, after=found.sentences, notes=found.notes)
+        store(run, annotation, {"cell_types": found.findings}, after=(*unlisted, *found.sentences), notes=found.notes)
+
+
+def _unlisted(findings: Mapping[str, Any], config: AnnotateConfig) -> tuple[str, ...]:
+    """What the rates make of features without a list; empty where every one has its list."""
+    without = findings["features"] - findings["features_tested"]
+    if not without:
+        return ()
+    return (
+        f"{without:,} of {findings['features']:,} firing features have no gene with {config.min_fire_count} firings, so nothing was tested for them; they count as not annotated",
+    )
 
 
 def store(

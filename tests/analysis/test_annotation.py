@@ -8,9 +8,12 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from analysis.annotation import annotate, top_genes
+from analysis.annotation_words import sentences_of
 from analysis.enrichment import collect, overlaps
 from analysis.genesets import read_gmt, shipped
 from analysis.incidence import build
+from analysis.matched_null import Rate
+from analysis.report.annotation import excess_words as report_words
 from analysis.trrust import shipped_trrust
 from scircuit import records
 from scircuit.address import Address
@@ -166,6 +169,34 @@ def test_q_of_every_family_is_benjamini_hochberg_over_all_its_terms(study, annot
         assert record["p"] == pytest.approx(dense[at], rel=1e-12)
         for name, values in q.items():
             assert record[name] == pytest.approx(values[at], rel=1e-9)
+
+
+def test_one_function_says_whether_annotation_exceeds_chance():
+    def first(excess, low, high):
+        rates = [Rate("all", rule, 2000, 0, 0.0, 0.0, 0.0, 0.0, excess, low, high) for rule in ("calibrated", "overlap2", "pooled")]
+        return sentences_of(rates, {"q": 0.05, "family_size": 10})[0]
+
+    for given, start in (
+        ((0.0, -0.0014, 0.0014), "annotation does not exceed chance: 0.0 % of features beyond matched random lists (95 % interval -0.14 % to 0.14 %): 0 of 2,000"),
+        ((0.02, 0.0, 0.04), "annotation does not exceed chance: 2.0 %"),
+        ((0.02, 0.01, 0.03), "annotation exceeds chance by 2.0 % of features (95 % interval 1.0 % to 3.0 %): 0 of 2,000"),
+    ):
+        assert first(*given).startswith(start)
+        assert first(*given).startswith(report_words({"excess": list(given)}) + ":")
+
+
+def test_firing_features_without_a_list_count_also_where_a_layer_has_no_list_at_all(study):
+    catalogue, detection = study
+    weak = pd.DataFrame({"layer": 7, "index": [0, 1], "gene": catalogue["gene"].iloc[:2].to_numpy(), "mean_activation": 1.0, "fire_count": 1})
+    found = run(pd.concat([catalogue, weak], ignore_index=True), detection, alive={2: 60, 3: 80, 7: 30})
+    assert found.rates[0].lists == found.findings["features"] == 170
+    assert found.findings["features_tested"] == 120
+    assert found.findings["annotation_rate"] == found.findings["features_annotated"] / 170
+    assert found.findings["family_size"] == 170 * found.findings["terms"]
+    assert found.layer_rates["calibrated", 7].lists == 30 and found.layer_rates["calibrated", 7].rate == 0
+    plain = run(catalogue, detection, alive={2: 60, 3: 110})
+    assert found.frame["label"].tolist()[:120] == plain.frame["label"].tolist()
+    records.conform("Feature", found.tables["Feature"])
 
 
 def test_each_layer_may_have_a_background_of_its_own(study):

@@ -43,7 +43,7 @@ def make_parts():
     ]  # fmt: skip
     members = [{"source": hubs[0], "target": "i1", "role": "A"}, {"source": hubs[1], "target": "i1", "role": "B"}]
     members += [{"source": hubs[0], "target": f"s{c}", "role": "steered"} for c in (0.0, 2.0, 5.0)]
-    rates = [Rate("all", "calibrated", 170, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
+    rates = [Rate("all", "calibrated", 177, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
     return ReportInput(
         title="A study", trace={"sources": 60, "cells": 20, "source_layers": [1], "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7,
                                 "controls": {"sources": 24, "half_degree_rho": 0.91, "half_residual_rho": 0.43, "half_even_effects": 1511, "half_odd_effects": 17,
@@ -121,6 +121,7 @@ def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
     assert "<b>Annotation exceeds chance by 28.8 % of features (95 % interval 20.0 % to 35.0 %).</b>" in page
     assert findings(parts)[6].claim.startswith("annotation exceeds chance by 28.8 %")
     assert excess_words({"excess": [0.01, -0.02, 0.04]}) == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 % interval -2.0 % to 4.0 %)"
+    assert "51 of 177 features (30.0 %)" in findings(parts)[6].claim  # not of the 170 that have a list
     assert excess_words({}) == "" and excess_words({"excess": [float("nan")] * 3}) == ""
 
 

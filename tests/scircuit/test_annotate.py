@@ -55,6 +55,21 @@ def test_the_first_sentence_says_how_much_exceeds_chance(plain):
     assert low < plain.findings["excess"][0] < high
 
 
+def test_every_firing_feature_counts(study, plain):
+    """Fewer features have a list where a gene needs more firings; the rates stay shares of all that fire."""
+    strict = run(study, min_fire_count=150)
+    rows = plain.table("Feature-LOADS_ON-Gene")
+    assert strict.findings["features_tested"] < plain.findings["features_tested"] <= strict.findings["features"]
+    for found in (strict, plain):
+        firing = found.findings["features"]
+        assert firing == plain.findings["features"] >= rows["source"].nunique()
+        assert {r["lists"] for r in found.findings["rates"]} == {firing}
+        assert found.findings["annotation_rate"] == found.findings["features_annotated"] / firing
+        assert f" of {firing:,} (" in found.sentences[0]
+    without = strict.findings["features"] - strict.findings["features_tested"]
+    assert any(s.startswith(f"{without:,} of {strict.findings['features']:,} firing features have no gene with 150 firings") for s in strict.sentences)
+
+
 def test_every_family_is_stored_and_named(plain):
     enriched = plain.table("Feature-ENRICHED_FOR-Term")
     assert set(enriched["test"]) == {"hypergeometric"}
