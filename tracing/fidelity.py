@@ -17,7 +17,7 @@ import numpy as np
 from scircuit.settings import UserError
 from tracing.checks import CheckLine
 from tracing.layers import ranges
-from tracing.split import check_unseen
+from tracing.split import check_unseen, unseen
 
 if TYPE_CHECKING:
     from tracing.turned import Turned
@@ -57,6 +57,17 @@ def trained_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) ->
     return [model_line(adapter, dictionaries), *dict.fromkeys(check_unseen(d.provenance, cohort) for d in dictionaries.values())]
 
 
+def cells_for_quality(dictionaries: Mapping[int, Any], cohort: Any) -> tuple[list[np.ndarray], CheckLine]:
+    """Cells on which quality is measured: those that no dictionary saw, if there are `CELLS` of them or more, else all; and which they are."""
+    new = set(cohort.barcodes).intersection(*(unseen(d.provenance, cohort) for d in dictionaries.values()))
+    cells = [tokens for barcode, tokens in zip(cohort.barcodes, cohort.tokens, strict=True) if barcode in new]
+    name, expected = "cells of the measures", "cells that no dictionary was trained on"
+    if len(cells) >= CELLS:
+        return cells, CheckLine(name, True, f"drawn from {len(cells):,} cells that no dictionary was trained on", expected)
+    few = f"of only {len(cells):,}" if cells else "of none"
+    return list(cohort.tokens), CheckLine(name, True, f"drawn from all {len(cohort.tokens):,}, seen in training or not: {few} is it known that they were not", expected)
+
+
 def _kind(dictionary: Any) -> str:
     rule = f"{dictionary.rule} {dictionary.k}" if dictionary.rule == "topk" else dictionary.rule
     norm = {"columns": "directions of unit length", "rows": "decoder rows of unit length"}.get(dictionary.decoder_norm, "directions of any length")
@@ -90,7 +101,7 @@ def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     """
     from tracing.places import place_line, sample_rows
     from tracing.quality import evaluate
-    from tracing.turned import Turned, explained
+    from tracing.turned import Turned, explained, rebuilt
 
     # Drawn over the whole file, which may be sorted: where the time ends early, the cells used are still a fair part.
     sample = [cells[i] for i in np.random.default_rng(seed).permutation(len(cells))[:CELLS]]
@@ -99,7 +110,8 @@ def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     rows = sample_rows(adapter, tuple(quality), used)
     nulls = {layer: Turned(dictionaries[layer], found["mean"], seed) for layer, found in quality.items()}
     for layer, found in sorted(quality.items()):
-        yield _reconstruction(layer, found, explained(rows[layer], nulls[layer].rebuilt(rows[layer])), len(used))
+        x, d = rows[layer], dictionaries[layer]
+        yield _reconstruction(layer, found, explained(x, rebuilt(d, x)), explained(x, nulls[layer].rebuilt(x)), len(used))
     if len(dictionaries) > 1:
         yield place_line(dictionaries, rows)
     for layer, found in sorted(quality.items()):
@@ -123,13 +135,14 @@ def _needed(null: float) -> float:
     return null + LEAST_GAIN * (1 - null)
 
 
-def _reconstruction(layer: int, found: Mapping[str, Any], null: float, cells: int) -> CheckLine:
+def _reconstruction(layer: int, found: Mapping[str, Any], own: float, null: float, cells: int) -> CheckLine:
+    """Variance explained by the dictionary and by its null, `own` and `null`, are those of the same rows, a sample of all."""
     needed = _needed(null)
     return CheckLine(
-        f"layer {layer} reconstruction", bool(found["variance_explained"] > needed),
-        f"{found['variance_explained']:.1%} of the variance ({null:.0%} with directions turned at random), {found['l0']:.1f} active features a row, "
+        f"layer {layer} reconstruction", bool(own > needed),
+        f"{found['variance_explained']:.1%} of the variance (on a sample {own:.1%}, {null:.0%} with directions turned at random), {found['l0']:.1f} active features a row, "
         f"{found['dead_share']:.0%} of features silent on {cells} of these cells",
-        f"more than {needed:.0%}", _MODEL_FIX,
+        f"more than {needed:.0%} on the sample", _MODEL_FIX,
     )  # fmt: skip
 
 

@@ -36,18 +36,35 @@ def held_out(barcodes: Sequence[str], share: float, seed: int) -> np.ndarray:
     return mask
 
 
+def unseen(provenance: Mapping[str, Any], cohort: Any) -> set[str]:
+    """Barcodes of a cohort of which it is known that a dictionary was not trained on them.
+
+    Where the training cells are listed, those of other names; in the very file of the training otherwise those it held out. A cell of another
+    file that bears the name of a training cell may be another cell, and is not called unseen.
+    """
+    trained = provenance.get("trained_cells")
+    if trained is not None:
+        return set(cohort.barcodes) - set(trained)
+    same = provenance.get("cells_sha256") == cohort.sha256
+    return set(cohort.barcodes) & set(provenance.get("held_out") or ()) if same else set()
+
+
 def check_unseen(provenance: Mapping[str, Any], cohort: Any) -> CheckLine:
     """Say how many cells of a cohort a dictionary was trained on, from its provenance.
 
     It is a fact to know, not an error: effects are measured on the model, and the dictionary only gives directions. A quality
-    figure, however, means something only on cells that were held out.
+    figure, however, means most on cells that the training never saw.
     """
-    name, expected = "cells seen in training", "known; quality is measured on held-out cells only"
-    kept = provenance.get("held_out")
-    if provenance.get("cells_sha256") is None or kept is None:
+    name, expected = "cells seen in training", "known"
+    file, total = provenance.get("cells_sha256"), len(cohort.barcodes)
+    if file is None or (provenance.get("trained_cells") is None and provenance.get("held_out") is None):
         return CheckLine(name, True, "the dictionary does not say which cells it was trained on", expected)
-    if provenance["cells_sha256"] != cohort.sha256:
-        return CheckLine(name, True, f"none: it was trained on another file ({provenance.get('cells_file', 'unnamed')})", expected)
-    seen = len(set(cohort.barcodes) - set(kept))
-    most = "at most " if provenance.get("filters") else ""
-    return CheckLine(name, True, f"{most}{seen:,} of {len(cohort.barcodes):,}", expected)
+    other = "" if file == cohort.sha256 else f": it was trained on another file ({provenance.get('cells_file', 'unnamed')})"
+    seen = total - len(unseen(provenance, cohort))
+    if provenance.get("trained_cells") is None:  # what was not held out need not have been trained on: a training may take some cells of its file
+        found = f"not known{other}, and does not list its cells" if other else f"at most {min(seen, provenance.get('cells', seen)):,} of {total:,}"
+    elif other:
+        found = f"{f'{seen:,} of {total:,} bear the name of one' if seen else 'none'}{other}"
+    else:
+        found = f"{seen:,} of {total:,}"
+    return CheckLine(name, True, found, expected)

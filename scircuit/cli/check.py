@@ -96,11 +96,16 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     Raises
     ------
     UserError
-        If an option is unknown or the cells are not named; an input that is refused is a failed line.
+        If an option is unknown, the cells are not named, or there are dictionaries without a model; an input that is refused is a failed line.
     """
     from tracing.checks import CheckLine
 
     config = config or build(CheckConfig, options)
+    if config.dictionaries and not config.model:
+        raise UserError(
+            f"the dictionaries {config.dictionaries} are given without a model: nothing about them could be checked",
+            "give the model too: scircuit check MODEL DICTIONARIES CELLS",
+        )
     sections: list[Section] = []
 
     def section(what: str, load: Callable[[], Loaded], then: Callable[[Loaded], Iterable[CheckLine]]) -> Loaded | None:
@@ -130,13 +135,12 @@ def _model(config: CheckConfig) -> Any:
 
 
 def _cells(config: CheckConfig, adapter: Any) -> Any:
-    from scircuit.cli.models import input_length
     from tracing.cells import load_cohort
     from tracing.vocabulary import geneformer_v2
 
     if adapter is None:
         return load_cohort(config, geneformer_v2(), config.max_length or 4096)
-    return load_cohort(config, adapter.vocabulary, input_length(config, adapter))
+    return load_cohort(config, adapter.vocabulary, adapter.max_length)
 
 
 def _dictionaries(config: CheckConfig) -> Any:
@@ -158,11 +162,12 @@ def _enough(cohort: Any) -> CheckLine:
 
 def _fidelity(adapter: Any, dictionaries: Any, cohort: Any, config: CheckConfig) -> list[CheckLine]:
     """Lines of dictionaries that were read; what needs cells is left out where they were refused."""
-    from tracing.fidelity import fidelity_lines, identity_lines
+    from tracing.fidelity import cells_for_quality, fidelity_lines, identity_lines
 
     lines = identity_lines(adapter, dictionaries, cohort)
     if lines[0].ok and cohort is not None:
-        lines += fidelity_lines(adapter, dictionaries, cohort.tokens, config.seconds, config.seed)
+        cells, which = cells_for_quality(dictionaries, cohort)
+        lines += [which, *fidelity_lines(adapter, dictionaries, cells, config.seconds, config.seed)]
     return lines
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scircuit.cli.console import show_checks
+from scircuit.cli.console import say, show_checks
 
 if TYPE_CHECKING:
     from scircuit.cli.running import ActiveRun
     from tracing.engine import Tracer
 
-_READ = ("target", "n", "n_pos", "n_neg", "mean", "d", "q")
+_READ = ("source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d", "q")
 
 
 def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
@@ -26,19 +26,30 @@ def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
 def say_after(
     run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], zero_edit_max: float, quiet: bool
 ) -> dict[str, Any]:
-    """Show what the published edge rule did in a complete run; the lines by source layer, as plain values for the findings."""
+    """Show what the published edge rule did in a complete run, and list the tests that rounding decides in a file of the run's folder.
+
+    Returns
+    -------
+    The lines by source layer, as plain values for the findings.
+    """
     import pyarrow as pa
 
+    from ingest.shards import guarded
     from tracing.calibrate import calibrated
     from tracing.legacy.faults_of_run import faults_after
+    from tracing.legacy.ties import ties_of, write_ties
 
-    found = {}
+    found, ties = {}, []
     for layer, tracer in tracers.items():
         units = set(tracer.units)
         shards = [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature" and e.name.split(".")[0] in units]
         edges = pa.concat_tables([run.store.read(e).select(_READ) for e in shards])
+        ties.append(ties_of(edges))
         lines = faults_after(tracer, edges, zero_edit_max, calibrated(edges, scale=scale))
         if not quiet:
             show_checks(lines)
         found[str(layer)] = [[line.name, line.ok, line.found] for line in lines]
+    path = guarded(lambda: write_ties(pa.concat_tables(ties), run.folder), run.folder)
+    if not quiet:
+        say(f"  tests that rounding decides: {path}")
     return found

@@ -15,6 +15,7 @@ from scipy import sparse
 
 from scircuit.cli.check import check
 from scircuit.cli.main import cli
+from scircuit.settings import UserError
 
 QUICK = {"n_cells": 16, "seconds": 600.0}  # few cells and no hurry: a busy machine changes nothing
 
@@ -86,6 +87,11 @@ def test_conflicting_and_missing_paths(inputs, tmp_path):
     assert many.exit_code == 2 and "4 paths given; expected MODEL DICTIONARIES CELLS | MODEL CELLS | CELLS" in many.output
     none = run(cwd=tmp_path)
     assert none.exit_code != 0 and "'cells' is missing" in str(none.exception)
+
+
+def test_dictionaries_without_a_model_are_refused(inputs, tmp_path):
+    found = run("--cells", inputs["cells"], "--dictionaries", inputs["dictionaries"], cwd=tmp_path)
+    assert isinstance(found.exception, UserError) and "without a model: nothing about them could be checked" in str(found.exception)
 
 
 def test_paths_that_do_not_exist_are_failed_lines_and_the_rest_is_checked(inputs, tmp_path):

@@ -9,8 +9,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import scircuit.cli.check
-import scircuit.cli.train
 import tracing.learner
 import tracing.quality
 from scircuit.cli.command import verb_command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tracing.cells import load_cohort
 from tracing.dictionaries import Dictionary, load_dictionaries
 from tracing.fidelity import (
     NOT_MEASURED,
+    cells_for_quality,
     fidelity_lines,
     identity_lines,
     loss_lines,
@@ -108,6 +111,21 @@ def test_a_model_hash_that_is_not_named_is_said(model, dictionaries):
 def test_layers_and_width_that_do_not_fit(model, dictionaries, cohort):
     line = identity_lines(model, {9: moved(dictionaries[1], 9)}, cohort)[0]
     assert not line.ok and "layers 9;" in line.found and "0..5" in line.expected
+
+
+def test_quality_is_measured_on_cells_that_were_not_seen(cohort, dictionaries):
+    tokens = [np.array([2, i, 3]) for i in range(60)]
+    many = SimpleNamespace(sha256="1" * 64, barcodes=tuple(f"cell{i}" for i in range(60)), tokens=tokens)
+
+    def of(*trained):
+        return {layer: SimpleNamespace(provenance={"cells_sha256": "1" * 64, "trained_cells": [f"cell{i}" for i in seen]}) for layer, seen in enumerate(trained)}
+
+    cells, line = cells_for_quality(of(range(30), range(20, 40)), many)
+    assert [int(c[1]) for c in cells] == list(range(40, 60)) and line.found == "drawn from 20 cells that no dictionary was trained on"
+    cells, line = cells_for_quality(of(range(30), range(20, 41)), many)
+    assert len(cells) == 60 and line.found == "drawn from all 60, seen in training or not: of only 19 is it known that they were not"
+    cells, line = cells_for_quality(dictionaries, many)
+    assert len(cells) == 60 and "of none is it known" in line.found
 
 
 def test_time_that_is_over_is_said(model, dictionaries, cohort):

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tracing.cache import Firing
-from tracing.legacy.faults_of_run import faults_of_activity, faults_of_edges
+from tracing.legacy.faults_of_run import fault_of_activity, fault_of_sources, faults_of_edges
 from tracing.legacy.null import legacy_null
-from tracing.legacy.rule import faults_of_rule, legacy_sources, noise_rate, passing_support
+from tracing.legacy.rule import NEAR, faults_of_rule, legacy_sources, noise_rate, passing_support
+from tracing.legacy.ties import ties_of
 
 
 def test_steady_effects_pass_by_sign():
@@ -45,15 +46,37 @@ def firing(*of_feature):
     return Firing(np.cumsum([0, *map(len, of_feature)]), torch.arange(len(values)), torch.tensor(values, dtype=torch.float32))
 
 
+CELLS = [firing([1.0, 0.0], [0.0, 0.0], [2.0], [3.0]), firing([0.0], [1.0], [], [1.0]), firing([], [2.0], [], [])]
+
+
 def test_activity_without_a_value():
-    cells = [firing([1.0, 0.0], [0.0, 0.0], [2.0], [3.0]), firing([0.0], [1.0], [], [1.0]), firing([], [2.0], [], [])]
-    activity, sources = faults_of_activity(cells, np.array([0, 1, 2]))
+    activity = fault_of_activity(CELLS, np.array([0, 1, 2]))
     # F0: 1 of 3 members is above 0; F1: 2 of 4; F2: 1 of 1. Pairs without any: F0 in cell 1, F1 in cell 0
     assert activity.found.startswith("4 of 8 active positions have value 0; in 2 of 6 (feature, cell) pairs nothing is removed")
-    # F1 fires in two cells, F0 and F2 in one; F3 fires in two and is no source
-    assert "chose 3 features: 2 of them fire in fewer than 2 cells here, and 1 others fire in more but" in sources.found
-    clean = faults_of_activity([firing([1.0], [2.0]), firing([1.0], [2.0])], np.array([0, 1]))
-    assert [line.ok for line in clean] == [True, True]
+    assert fault_of_activity([firing([1.0], [2.0]), firing([1.0], [2.0])], np.array([0, 1])).ok
+
+
+def dictionary(*rates):
+    return SimpleNamespace(n_features=4, catalogue=SimpleNamespace(activation_freq=np.array(rates)) if rates else None)
+
+
+def test_what_the_catalogue_chooses_is_counted_in_the_catalogue():
+    # F1 and F3 fire in two cells, F0 and F2 in one: of the three chosen F0 and F2 do not, and F3 is left out
+    sources = fault_of_sources(CELLS, dictionary(0.1, 0.1, 0.1, 0.0009), ())
+    assert not sources.ok and "not these cells, chooses 3 of 4 features: 2 of them fire in fewer than 2 cells here, and 1 others fire in more but" in sources.found
+    assert fault_of_sources(CELLS, dictionary(0.0, 0.1, 0.0, 0.1), ()).ok
+
+
+def test_without_a_catalogue_nothing_is_said_of_one():
+    sources = fault_of_sources(CELLS, dictionary(), ())
+    assert sources.ok and sources.found == "the dictionary has no catalogue to choose by; all 4 features are taken"
+
+
+def test_named_features_are_no_choice_of_the_catalogue():
+    sources = fault_of_sources(CELLS, dictionary(0.1, 0.1, 0.1, 0.0), (1, 2, 2))
+    assert sources.ok and sources.found.startswith("2 named with --features; without it, activation_freq of the dictionary's catalogue, not these cells, chooses 3 of 4")
+    assert "left out" not in sources.found
+    assert fault_of_sources(CELLS, dictionary(), (1,)).found.endswith("without it, the dictionary has no catalogue to choose by; all 4 features are taken")
 
 
 def edges(rows):
@@ -88,3 +111,16 @@ def test_harmless_edges_are_said_to_be_so():
     lines = faults_of_edges(table, 1e-6, np.ones(2, bool), null)
     assert all(line.ok for line in lines) and lines[-1].name == "legacy null"
     assert lines[-1].found.startswith("FDR 2.92% on 1 sources by the published sign-flip null (2.9 expected for 100 edges)") and "100 of 100 live tests and 100 edges survive" in lines[-1].found
+
+
+def test_ties_are_listed_whole():
+    near, far = 0.5 * NEAR, 2 * NEAR
+    d = [0.5 + near, 0.5 - near, -0.5 - near, -0.5 + near, 0.5 + far, 0.5 - far, -2.0, 0.0, float("nan")]
+    n = len(d)
+    table = pa.table({
+        "source": [f"F{n - i}" for i in range(n)], "target": ["T"] * n, "n": [4] * n, "n_pos": [4 if x > 0 else 0 for x in d], "n_neg": [0 if x > 0 else 4 for x in d],
+        "mean": d, "sd": [1.0] * n, "d": d, "q": [1.0] * n,
+    })  # fmt: skip
+    found = ties_of(table).to_pylist()
+    assert [(row["source"], row["edge"]) for row in found] == [("F6", False), ("F7", True), ("F8", False), ("F9", True)]
+    assert all(row["d"] == d[n - int(row["source"][1:])] for row in found)

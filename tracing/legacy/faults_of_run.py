@@ -11,7 +11,8 @@ from tracing.calibrate import legacy_rule
 from tracing.checks import CheckLine
 from tracing.legacy.line import fault
 from tracing.legacy.null import LegacyNull, legacy_null
-from tracing.legacy.rule import NEAR, SOURCE_FREQUENCY, faults_of_rule
+from tracing.legacy.rule import NEAR, SOURCE_FREQUENCY, faults_of_rule, legacy_sources
+from tracing.legacy.ties import FILE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,7 +23,8 @@ LEAST_CELLS = 6  # fewer cells with an effect cannot reach p 0.05 by sign flips
 def faults_before(tracer: Any) -> list[CheckLine]:
     """What can be said of a legacy run after its clean pass and before any ablation (`tracing.engine.Tracer`)."""
     firing = [cell.firing[tracer.layer] for cell in tracer.cells]
-    return [*faults_of_rule(len(tracer.cells)), *faults_of_activity(firing, tracer.sources)]
+    choice = fault_of_sources(firing, tracer.dictionaries[tracer.layer], tracer.config.features)
+    return [*faults_of_rule(len(tracer.cells)), fault_of_activity(firing, tracer.sources), choice]
 
 
 def faults_after(tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated: np.ndarray) -> list[CheckLine]:
@@ -41,8 +43,8 @@ def faults_after(tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated:
     return faults_of_edges(edges, zero_edit_max, calibrated, legacy_null(found.effects, found.active, sample, seed=seed))
 
 
-def faults_of_activity(firing: Sequence[Any], sources: np.ndarray) -> list[CheckLine]:
-    """Where the source layer's features count as active although their value is 0, and which features are left out.
+def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
+    """Where the source layer's features count as active although their value is 0.
 
     Parameters
     ----------
@@ -51,24 +53,44 @@ def faults_of_activity(firing: Sequence[Any], sources: np.ndarray) -> list[Check
     sources
         Features that will be ablated.
     """
-    member = np.stack([np.diff(cell.start) for cell in firing])
-    above = np.stack([cell.above() for cell in firing])
-    silent, counted = int((member - above)[:, sources].sum()), int(member[:, sources].sum())
-    empty_pairs, pairs = int(((member > 0) & (above == 0))[:, sources].sum()), int((member > 0)[:, sources].sum())
-    fires = (above > 0).sum(0)
-    left_out, idle = np.setdiff1d(np.flatnonzero(fires >= 2), sources), int((fires[sources] < 2).sum())
-    return [
-        fault(
-            "activity", not silent, "active where the value is above 0",
-            f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,} (feature, cell) pairs nothing is removed,",
-            "and the cell counts with effects of exactly 0",
-        ),
-        fault(
-            "sources", not len(left_out), "features active in at least 2 of these cells",
-            f"activation_freq of the dictionary's catalogue, not these cells, chose {len(sources):,} features: {idle:,} of them fire in fewer",
-            f"than 2 cells here, and {len(left_out):,} others fire in more but are left out (below {SOURCE_FREQUENCY})",
-        ),
-    ]  # fmt: skip
+    member = np.stack([np.diff(cell.start) for cell in firing])[:, sources]
+    above = np.stack([cell.above() for cell in firing])[:, sources]
+    silent, counted = int((member - above).sum()), int(member.sum())
+    empty_pairs, pairs = int(((member > 0) & (above == 0)).sum()), int((member > 0).sum())
+    return fault(
+        "activity", not silent, "active where the value is above 0",
+        f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,} (feature, cell) pairs nothing is removed,",
+        "and the cell counts with effects of exactly 0",
+    )  # fmt: skip
+
+
+def fault_of_sources(firing: Sequence[Any], dictionary: Any, named: Sequence[int]) -> CheckLine:
+    """Which features the published code takes for sources, and which of them these cells would not, and the reverse.
+
+    Parameters
+    ----------
+    firing
+        As in `fault_of_activity`.
+    dictionary
+        Dictionary of the source layer.
+    named
+        Features that were asked for instead; empty: none.
+    """
+    instead = "features active in at least 2 of these cells"
+    known, chosen = getattr(dictionary, "catalogue", None) is not None, legacy_sources(dictionary)
+    rule = f"activation_freq of the dictionary's catalogue, not these cells, chooses {len(chosen):,} of {dictionary.n_features:,} features"
+    if not known:
+        rule = f"the dictionary has no catalogue to choose by; all {dictionary.n_features:,} features are taken"
+    if named:
+        return fault("sources", True, instead, f"{len(set(named)):,} named with --features; without it, {rule}")
+    if not known:
+        return fault("sources", True, instead, rule)
+    fires = (np.stack([cell.above() for cell in firing]) > 0).sum(0) >= 2
+    idle, left_out = int((~fires[chosen]).sum()), int(fires.sum() - fires[chosen].sum())
+    return fault(
+        "sources", not left_out, instead, f"{rule}: {idle:,} of them fire in fewer",
+        f"than 2 cells here, and {left_out:,} others fire in more but are left out (below {SOURCE_FREQUENCY})",
+    )  # fmt: skip
 
 
 def faults_of_edges(
@@ -107,7 +129,7 @@ def faults_of_edges(
             f"{few.sum():,} of {total} edges have an effect in fewer than {LEAST_CELLS} cells, where no sign-flip p reaches 0.05",
         ),
         fault("floor", not noise.any(), "none", f"{noise.sum():,} edges have a mean effect up to that of editing nothing ({zero_edit_max:.1e})"),
-        fault("rounding", not tied.any(), "none", f"{tied.sum():,} tests have |d| within {NEAR} of 0.5, where rounding decides"),
+        fault("rounding", not tied.any(), "none", f"{tied.sum():,} tests have |d| within {NEAR} of 0.5, where rounding decides (listed in the run's {FILE})"),
     ]  # fmt: skip
     if calibrated is not None:
         both = edge & calibrated
