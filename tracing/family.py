@@ -37,6 +37,11 @@ class Family:
         self._join()
         return q_table(self._p[0], self._counts[0], method, self._null[0])
 
+    def between(self, low: float, high: float) -> int:
+        """Live tests with ``low < p <= high``."""
+        self._join()
+        return int(self._counts[0][(self._p[0] > low) & (self._p[0] <= high)].sum())
+
     def _join(self) -> None:
         p, inverse = np.unique(np.concatenate(self._p), return_inverse=True)
         counts = np.zeros(len(p), np.int64)

@@ -73,7 +73,9 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     run.write("used", {kind: table for link in used for kind, table in link.items()})
     compute = Heard(_compute(run, inputs, config, tracers))
     _trace(run, tracers, compute, quiet)
-    table, tested = _gather(run, [u for tracer in tracers.values() for u in tracer.units])
+    table, tested = _gather(run, [u for tracer in tracers.values() for u in tracer.units], config.gate_p)
+    for note in sorted(tested["notes"] - compute.notes):
+        say(f"  {note}")
     counts = _set_q(run, table, calibrate.scale_of(records["Feature"]))
     controls = _controls(run, tracers, compute, table, quiet)
     audit = _audit(run, tracers, compute, table, quiet)
@@ -137,8 +139,8 @@ def _write(path: Path, done: Done) -> None:
         )  # fmt: skip
 
 
-def _gather(run: ActiveRun, units: Iterable[str]) -> tuple[QTable, dict[str, Any]]:
-    """Table of q over all units, and what they counted."""
+def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, dict[str, Any]]:
+    """Table of q over all units, and what they counted; a gate that kept edges out is noted."""
     from tracing.family import Family
     from tracing.skew import Null
 
@@ -148,7 +150,14 @@ def _gather(run: ActiveRun, units: Iterable[str]) -> tuple[QTable, dict[str, Any
             family.add(u["p"], u["counts"], Null(u["null"], u["null_weight"], int(u["null_quiet"])))
             pairs, zero = pairs + int(u["pairs"]), max(zero, float(u["zero"]))
             notes.update(map(str, u["notes"]))
-    return family.table(), {"live": family.tests, "pairs": pairs, "zero": zero, "notes": notes}
+    table = family.table()
+    most = table.threshold(0.05)
+    if lost := family.between(gate, most):
+        notes.add(
+            f"{lost:,} live tests with q <= 0.05 have p above --gate-p {gate:g} and are not stored: degrees lack what of them is an edge; "
+            f"trace again with --gate-p {most:.2g} or more to have them"
+        )
+    return table, {"live": family.tests, "pairs": pairs, "zero": zero, "notes": notes}
 
 
 def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
@@ -220,7 +229,8 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         elif all(isinstance(v, int) for v in values):
             total[name] = sum(values)
         elif all(isinstance(v, float) for v in values):
-            weights = [max(c["edges"], 1) for c in every if c.get(name) is not None]
+            by = "half_found" if name == "half_agreement" else "edges"
+            weights = [max(c[by], 1) for c in every if c.get(name) is not None]
             total[name] = float(np.average(values, weights=weights)) if values else None
     return total
 

@@ -54,7 +54,8 @@ def test_both_layers_are_in_one_run_and_one_family_of_tests(frozen, options, tmp
     compared = 0
     for e in alone.edges().to_dict("records"):
         twin = both[e["source"], e["target"]]
-        assert all(e[k] == twin[k] for k in ("n", "n_pos", "n_neg", "p", "positions", "halves"))
+        assert all(e[k] == twin[k] for k in ("n", "n_pos", "n_neg", "p", "positions"))
+        assert e["halves"] == twin["halves"] or (e["halves"] != e["halves"] and twin["halves"] != twin["halves"])
         assert e["mean"] == pytest.approx(twin["mean"], abs=1e-5)
         compared += e["q"] != twin["q"]
     assert compared > 0  # q is that of another family
@@ -83,3 +84,16 @@ def test_what_cannot_be_traced_is_refused(options, tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
         sc.trace(study=tmp_path, **{**options, **change})
     assert caught.value.fix
+
+
+def test_a_gate_that_keeps_edges_out_says_how_many(options, tmp_path):
+    more = options | {"n_cells": 20, "features": tuple(range(0, 300, 10))}
+    wide, narrow = (sc.trace(study=tmp_path / str(gate), source_layers=(2,), target_layers=(3,), gate_p=gate, **more) for gate in (0.1, 0.0002))
+    most = wide.findings["p_at_q05"]
+    assert most == narrow.findings["p_at_q05"] > 0.0002
+    p = wide.edges()["p"]
+    lost = int(((p > 0.0002) & (p <= most)).sum())
+    assert lost > 0
+    [note] = [n for n in narrow.findings["notes"] if "--gate-p" in n]
+    assert note.startswith(f"{lost:,} live tests with q <= 0.05 have p above --gate-p 0.0002")
+    assert not any("--gate-p" in n for n in wide.findings["notes"])
