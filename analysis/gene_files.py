@@ -61,6 +61,9 @@ def read_text(path: Path | str) -> GeneFile:
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]
     if not lines:
         raise UserError(f"{path} is empty: 0 lines with text", GMT_FIX)
+    if len(lines) > 1 and not text.endswith(("\n", "\r")):
+        last = re.split(r"[\t,;]", lines[-1])
+        notes = (*notes, f"the last of {len(lines)} lines ({last[0][:60]}, {len(last)} fields) has no line end: if the file was cut there, it is short")
     return GeneFile(path.name, text, lines, digest, notes)
 
 

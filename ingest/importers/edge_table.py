@@ -22,6 +22,7 @@ from scircuit.settings import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BY_LAYER, BY_SOURCE = "each source and layer", "each source"
 RULE = "published: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, cells without effect counted as negative"
 D, CONSISTENCY = 0.5, 0.7
 STATISTICS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "consistency")
@@ -43,6 +44,8 @@ class Edges:
         Those of `STATISTICS` that the source gives, float64, one value an edge; NaN where a single value is missing.
     features
         (layer, index) -> properties of features that the source describes.
+    cap_of
+        What the cap counts: edges of ``each source and layer``, or of ``each source`` over all layers.
     lacks, cap, rule, notes, findings
         As in `ingest.importers.source.Source`.
     """
@@ -55,6 +58,7 @@ class Edges:
     features: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     cap: int = 0
+    cap_of: str = BY_LAYER
     rule: str = RULE
     notes: tuple[str, ...] = ()
     findings: Mapping[str, Any] = field(default_factory=dict)
@@ -148,7 +152,7 @@ def pile(groups: np.ndarray) -> int:
     Parameters
     ----------
     groups
-        Edges kept of each source feature and layer.
+        Edges kept of each group.
     """
     largest = int(groups.max(initial=0))
     at, below = int((groups == largest).sum()), int((groups == largest - 1).sum())
@@ -158,6 +162,31 @@ def pile(groups: np.ndarray) -> int:
 def group_sizes(edges: Edges) -> np.ndarray:
     """Edges of each source feature and target layer that has any."""
     return np.unique(np.stack([edges.source_layer, edges.source, edges.target_layer]), axis=1, return_counts=True)[1]
+
+
+def source_sizes(edges: Edges) -> np.ndarray:
+    """Edges of each source feature over all layers."""
+    return np.unique(np.stack([edges.source_layer, edges.source]), axis=1, return_counts=True)[1]
+
+
+def capped_sizes(edges: Edges) -> np.ndarray:
+    """Edges of each group that the cap of these edges counts."""
+    return source_sizes(edges) if edges.cap_of == BY_SOURCE else group_sizes(edges)
+
+
+def cap_seen(edges: Edges) -> tuple[int, str]:
+    """Largest number of edges kept of each source, or of each source and layer, where it looks like a cap; 0 without one.
+
+    Where each source has edges in one layer the two are the same. Where they are not, equal sums can follow from full layers: then they are a multiple.
+    """
+    if not len(edges):
+        return 0, BY_LAYER
+    layers, sources = group_sizes(edges), source_sizes(edges)
+    by_layer, by_source = pile(layers), pile(sources)
+    follows = 0 < by_layer < by_source and by_source % by_layer == 0
+    if by_source and len(layers) > len(sources) and not follows:
+        return by_source, BY_SOURCE
+    return by_layer, BY_LAYER
 
 
 def sorted_edges(edges: Edges) -> Edges:

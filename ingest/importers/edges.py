@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingest.importers.edge_table import Edges, blocks, check, edge_tables, group_sizes, node_tables, sorted_edges
+from ingest.importers.edge_table import Edges, blocks, capped_sizes, check, edge_tables, node_tables, sorted_edges
 from ingest.importers.edges_csv import read_csv
 from ingest.importers.edges_features import read_deltas, read_features
 from ingest.importers.edges_json import condition_rows, read_graph, read_layers
@@ -74,7 +74,7 @@ def _sentences(edges: Edges) -> list[str]:
     d = edges.values["d"]
     sources = len(np.unique(np.stack([edges.source_layer, edges.source]), axis=1).T)
     missing = "; ".join(MEANING[gap] for gap in edges.lacks)
-    kept = f", at most {edges.cap} of each source and layer (largest group {int(group_sizes(edges).max())})" if edges.cap else ""
+    kept = f", at most {edges.cap} of {edges.cap_of} (largest group {int(capped_sizes(edges).max())})" if edges.cap else ""
     said = [
         f"{len(edges):,} edges of {sources:,} sources{kept}: ablation lowers the target in {(d < 0).mean():.1%}, median |d| {np.median(np.abs(d)):.2f}; rule {edges.rule}"
     ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.importers.edge_table import RULE, Edges, group_sizes, pile
+from ingest.importers.edge_table import RULE, Edges, cap_seen
 from ingest.importers.reading import BOM
 from scircuit.settings import UserError
 
@@ -51,12 +51,12 @@ def read_csv(path: Path, condition: str) -> Edges:
     edges = Edges(**ends, values=values)
     _signs(table, values["d"], path.name)
     notes += _symmetric(table, values, path.name)
-    cap = pile(group_sizes(edges)) if len(edges) else 0
+    cap, of = cap_seen(edges)
     if cap:
-        notes.append(f"many sources have exactly {cap} edges in a layer and none has more: the file looks cut to the {cap} strongest")
+        notes.append(f"many have exactly {cap} edges of {of}, and none has more: the file looks cut to the {cap} strongest")
     full = "n" in values
     lacks = (*(() if full else ("n", "counts", "symmetric_rule")), *(() if "mean" in values else ("mean",)), "sd", "p", "null", "cells", *(("all_edges",) if cap else ()))
-    return Edges(**ends, values=values, lacks=lacks, cap=cap, rule=RULE, notes=tuple(notes), findings={"edges_kept": len(edges)})
+    return Edges(**ends, values=values, lacks=lacks, cap=cap, cap_of=of, rule=RULE, notes=tuple(notes), findings={"edges_kept": len(edges)})
 
 
 def _table(path: Path, raw: bytes) -> tuple[pa.Table, list[str]]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.importers.edge_table import CONSISTENCY, RULE, D, Edges
+from ingest.importers.edge_table import BY_LAYER, BY_SOURCE, CONSISTENCY, RULE, D, Edges
 from ingest.importers.edges_json import counted_effects, edges_of, layer_of
 from ingest.importers.nodes import Key
 from ingest.importers.reading import fields, items, number, whole
@@ -62,11 +62,11 @@ def read_features(documents: Mapping[Path, Any]) -> tuple[Edges, dict[Key, State
     rows = [r for s in stated.values() for r in s.rows]
     counted = sum(s.significant for s in stated.values())
     cut = counted - len(rows)
-    per = "each feature" if any("top_edges" in d for d in documents.values()) else "each feature and layer"
+    per = BY_SOURCE if any("top_edges" in d for d in documents.values()) else BY_LAYER
     notes = (f"{cut:,} of {counted:,} edges were not kept by the source, which wrote the {cap} largest |d| of {per}",) if cut else ()
     names = ("n", "d", "consistency") if any("n" in r for r in rows) else ("d", "consistency")
     edges = edges_of(
-        rows, names, features={k: s.properties for k, s in stated.items()}, cap=cap if cut else 0, notes=notes,
+        rows, names, features={k: s.properties for k, s in stated.items()}, cap=cap if cut else 0, cap_of=per, notes=notes,
         lacks=(*(() if "n" in names else ("n",)), "counts", "mean", "sd", *_LACKS, "symmetric_rule", *(("all_edges",) if cut else ())),
         findings={"sources": len(stated), "edges_legacy": counted, "edges_kept": len(rows)},
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.importers.edge_table import RULE, Edges, group_sizes
+from ingest.importers.edge_table import BY_LAYER, RULE, Edges, cap_seen, group_sizes
 from ingest.importers.nodes import Key
 from ingest.importers.reading import fields, items, number, whole
 from scircuit.settings import UserError
@@ -130,11 +130,13 @@ def read_graph(rows: Any, name: str) -> Edges:
             "mean": number(row["mean_delta"], f"{name}: mean_delta") if row.get("mean_delta") is not None else np.nan,
         })  # fmt: skip
     edges = edges_of(found, ("mean", "d", "consistency"))
-    largest = int(group_sizes(edges).max()) if found else 0
-    capped = largest == CAP
-    notes = (f"up to {CAP} edges of a source and layer, as many as the source kept: there may have been more",) if capped else ()
-    lacks = ("n", "sd", *(("mean",) if np.isnan(edges.values["mean"]).any() else ()), *_NEVER, *(("all_edges",) if capped else ()))
-    return replace(edges, cap=CAP if capped else 0, lacks=lacks, notes=notes, findings={"edges_kept": len(edges)})
+    cap, of = (CAP, BY_LAYER) if found and int(group_sizes(edges).max()) == CAP else (0, BY_LAYER)
+    seen, of_seen = cap_seen(edges)
+    if seen and (of_seen != of or not cap):
+        cap, of = seen, of_seen
+    notes = (f"up to {cap} edges of {of}, as many as the source kept: there may have been more",) if cap else ()
+    lacks = ("n", "sd", *(("mean",) if np.isnan(edges.values["mean"]).any() else ()), *_NEVER, *(("all_edges",) if cap else ()))
+    return replace(edges, cap=cap, cap_of=of, lacks=lacks, notes=notes, findings={"edges_kept": len(edges)})
 
 
 def condition_rows(data: Mapping[str, Any], condition: str, model: str, name: str) -> Any:

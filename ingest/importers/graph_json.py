@@ -36,6 +36,7 @@ def read_graph_json(path: Path) -> AttributionGraph:
     """
     data = fields(read_json(path), ("metadata", "qParams", "nodes", "links"), path.name)
     metadata = fields(data["metadata"], _METADATA, f"{path.name}: metadata")
+    _refuse_own(metadata, data["links"], path.name)
     fields(data["qParams"], (), f"{path.name}: qParams")
     items(metadata["prompt_tokens"], f"{path.name}: prompt_tokens")
     rows: list[tuple[int, int, int, int]] = []
@@ -58,8 +59,10 @@ def read_graph_json(path: Path) -> AttributionGraph:
             if str(node.get("clerp") or "").strip():
                 labels[at[key]] = str(node["clerp"]).strip()
     part, layer, index, position = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-    links, incoming, ambiguous = _links(items(data["links"], f"{path.name}: links"), sort_of, at, shared, path.name)
+    links, incoming, ambiguous, zero = _links(items(data["links"], f"{path.name}: links"), sort_of, at, shared, path.name)
     notes = [f"{ambiguous:,} links touch {len(shared)} names that two nodes share: left out (a known fault of the format: an error node can be called like a feature)"] if ambiguous else []
+    if zero:
+        notes.append(f"{zero:,} links between features have the weight 0: left out")
     nodes = {sort: sum(s == sort for s in (_sort(str(n["feature_type"]), path.name) for n in data["nodes"])) for sort in ("feature", "error", "embedding", "logit")}
     threshold = metadata.get("node_threshold")
     pruning = metadata.get("pruning_settings") or {}
@@ -70,6 +73,20 @@ def read_graph_json(path: Path) -> AttributionGraph:
         rule=f"attribution graph of one input, cut for display (node threshold {pruning.get('node_threshold', threshold)}, edge threshold {pruning.get('edge_threshold')})",
         findings={"prompt": str(metadata["prompt"]), "tokens": len(metadata["prompt_tokens"]), "scan": str(metadata["scan"])},
     )  # fmt: skip
+
+
+def _refuse_own(metadata: Mapping[str, Any], links: Any, where: str) -> None:
+    """Refuse what `scircuit export` wrote: a view of a traced run would come back as attributions of one input, without n, d and q."""
+    info = metadata.get("info")
+    generator = info.get("generator") if isinstance(info, dict) else None
+    if not isinstance(generator, dict) or generator.get("name") != "scircuit":
+        return
+    runs = sorted({str(link["run"]) for link in links if isinstance(link, dict) and link.get("run")}) if isinstance(links, list) else []
+    named = ", ".join(runs) or "its run"
+    raise UserError(
+        f"{where} is a view of {named}, written by scircuit export: it holds ablation effects with their sign turned, not attributions of one input",
+        f"bring the run itself: copy the folder runs/{runs[0] if len(runs) == 1 else 'RUN'} of its study into runs/ of this one, then: scircuit load",
+    )
 
 
 def _names(metadata: Mapping[str, Any]) -> tuple[str, str]:
@@ -114,11 +131,11 @@ def _feature(node: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
 
 def _links(
     links: list[Any], sort_of: Mapping[str, str], at: Mapping[str, int], shared: set[str], where: str
-) -> tuple[np.ndarray, dict[str, float], int]:
-    """Links between features [3, m], |weight| into features by the sort of its source, and links left out."""
+) -> tuple[np.ndarray, dict[str, float], int, int]:
+    """Links between features [3, m], |weight| into features by the sort of its source, links of shared names, and links between features of weight 0."""
     kept: list[tuple[float, float, float]] = []
     incoming = {"feature": 0.0, "error": 0.0, "embedding": 0.0}
-    ambiguous = 0
+    ambiguous = zero = 0
     for link in links:
         link = fields(link, ("source", "target", "weight"), f"{where}: a link")
         source, target, weight = str(link["source"]), str(link["target"]), number(link["weight"], f"{where}: weight of a link")
@@ -128,11 +145,14 @@ def _links(
         if source in shared or target in shared:
             ambiguous += 1
             continue
-        if sort_of[target] != "feature" or weight == 0:
+        if sort_of[target] != "feature":
+            continue
+        if weight == 0:
+            zero += sort_of[source] == "feature"
             continue
         if sort_of[source] not in incoming:
             raise UserError(f"{where}: a link leads from the logit {source} to a feature", "source and target may be exchanged")
         incoming[sort_of[source]] += abs(weight)
         if sort_of[source] == "feature":
             kept.append((at[source], at[target], weight))
-    return np.array(kept, dtype=float).reshape(-1, 3).T, incoming, ambiguous
+    return np.array(kept, dtype=float).reshape(-1, 3).T, incoming, ambiguous, zero

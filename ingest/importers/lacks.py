@@ -18,7 +18,7 @@ MEANING: dict[str, str] = {
     "sd": "the standard deviation of the effect",
     "p": "a p value of each edge",
     "null": "controls",
-    "all_edges": "all edges: it keeps only the strongest of each source and layer",
+    "all_edges": "all edges: it keeps only the strongest of each source, or of each source and layer",
     "symmetric_rule": "edges of both signs by one rule: its consistency counts cells without any effect as one of the signs",
     "cells": "which cells were used",
     "edges": "edges between features",

@@ -36,7 +36,7 @@ class Source:
     lacks
         What the source does not give, of `ingest.importers.lacks.MEANING`.
     cap
-        Most edges that it kept of each source feature and layer; 0 where it kept all.
+        Most edges that it kept of each source feature, or of each source feature and layer; 0 where it kept all.
     rule
         Rule by which it chose its edges.
     findings

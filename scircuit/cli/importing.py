@@ -30,16 +30,20 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
     Raises
     ------
     UserError
-        If a file is damaged or of another format, or another import of the study has the same name with other files.
+        If a file is damaged or of another format, another import of the study has the same name with other files or holds the same edges in another
+        form, or a dictionary or model of that name is known to be smaller.
     """
     if kind not in READERS:
         raise UserError(f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}")
     config = config or build(IMPORTS[kind], options)
     place = Study(Path(study))
+    from ingest.importers.known import meet
+
     source = importlib.import_module(READERS[kind]).read(config, gene_ids())
     _refuse_same_name(place, source)
+    notes = [*source.notes, *meet(place, source)]
     if not quiet:
-        for note in source.notes:
+        for note in notes:
             say(f"  {note}")
     inputs = {"format": source.format, "name": source.name, "files": dict(sorted(source.files.items()))}
     identity = {k: v for k, v in plain(config).items() if k not in ("path", "terms")}
@@ -51,7 +55,7 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
             run.write("provenance", _provenance(run))
             run.write("used", {k: t for label, ids in source.uses.items() for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()})
             findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
-            run.conclude({**findings, "sentences": list(source.sentences), "notes": list(source.notes)})
+            run.conclude({**findings, "sentences": list(source.sentences), "notes": notes})
             if database and not quiet:
                 say(f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and on their way into the graph")
     found = dict(run.store.manifest.findings)

@@ -26,6 +26,15 @@ def test_accessions_are_found_in_the_name_in_column_two_or_not_at_all(tmp_path):
     assert lib.terms[4].name == "HALLMARK_X"
 
 
+def test_a_file_that_may_be_cut_in_its_last_line_says_so(tmp_path):
+    whole = "Ribosome\t\tRPL3\tRPL4\tRPS3\nCell cycle\t\tCDK1\tCCNB1\tCDC20\n"
+    assert read_gmt(write(tmp_path, whole)).notes == ()
+    cut = read_gmt(write(tmp_path, whole[:-7]))
+    assert cut.terms[1].genes == ("CDK1", "CCNB1")
+    assert cut.notes == ("the last of 2 lines (Cell cycle, 4 fields) has no line end: if the file was cut there, it is short",)
+    assert read_gmt(write(tmp_path, whole.replace("\n", "\r\n"))).notes == ()
+
+
 def test_weights_repeats_and_blank_lines_are_taken_off(tmp_path):
     lib = read_gmt(write(tmp_path, "T\t\tCDK1,1.0\tcdk1\tBRCA1,0.5\t\n\n"))
     assert lib.terms[0].genes == ("CDK1", "BRCA1")

@@ -207,6 +207,40 @@ def test_a_csv_cut_to_its_strongest_says_so(tmp_path):
     assert "all_edges" in source.lacks
 
 
+def capped(tmp_path, layers_of, per):
+    """A CSV and a joint graph whose sources keep their edges in the given numbers by layer."""
+    ends = [(f, t, i) for f, by_layer in enumerate(layers_of) for t, n in by_layer.items() for i in range(n)]
+    (tmp_path / "e.csv").write_text("\n".join(["src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency", *(f"5,{f},{t},{i},0.9,0.8" for f, t, i in ends)]) + "\n")
+    rows = [{"source_layer": 5, "source_feature": f, "target_layer": t, "target_feature": i, "cohens_d": 0.9, "consistency": 0.8, "mean_delta": 0.1} for f, t, i in ends]
+    (tmp_path / "g.json").write_text(json.dumps({"n_edges": len(rows), "edges": rows}))
+    for name in ("e.csv", "g.json"):
+        source = load(tmp_path / name)
+        assert source.cap == (per[0] if per else 0), name
+        assert ("all_edges" in source.lacks) == bool(per), name
+        assert any(f"{per[0]} edges of {per[1]}" in note for note in source.notes) if per else not any("strongest" in note for note in source.notes)
+        if per:
+            assert f"at most {per[0]} of {per[1]} (largest group {per[0]})" in source.sentences[0]
+            with pytest.raises(UserError, match="keeps only the strongest of each source, or"):
+                refuse("import-x", {"lacks": list(source.lacks)}, ("all_edges",), "degrees")
+
+
+def test_a_cap_over_all_layers_of_a_source_says_so(tmp_path):
+    """50 edges of each source in three layers: no layer alone looks cut."""
+    capped(tmp_path, [{6: 5 + f, 8: 17 - f // 2, 11: 28 - f + f // 2} for f in range(12)], (50, "each source"))
+
+
+def test_sources_with_all_their_edges_in_one_layer_do_not_hide_a_cap_over_all(tmp_path):
+    capped(tmp_path, [{6: 50}, {8: 50}, {11: 50}, *({6: 10 + f, 8: 40 - f} for f in range(9))], (50, "each source"))
+
+
+def test_full_layers_are_no_cap_of_the_sources(tmp_path):
+    capped(tmp_path, [{6: 20, 8: 20, 11: 20} for _ in range(5)], (20, "each source and layer"))
+
+
+def test_sources_of_different_degrees_are_not_cut(tmp_path):
+    capped(tmp_path, [{6: 4 + f, 8: 7 + 2 * f, 11: 3} for f in range(12)], None)
+
+
 def test_annotated_edges_are_imported_one_condition_at_a_time(tmp_path, pairs):
     path = tmp_path / "step1_annotated_edges.json"
     rows = files.graph_rows(pairs)

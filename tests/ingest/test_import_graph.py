@@ -131,6 +131,35 @@ def compare(source, a):
     assert source.findings["share_of_effect_on_features"] == pytest.approx({k: v / total for k, v in shares.items()}, rel=1e-6)
 
 
+def test_links_of_no_weight_are_counted(tmp_path):
+    a = matrix()
+    data = viewer(a)
+    missing = [(s, t) for t in range(len(FEATURES)) for s in range(len(FEATURES)) if FEATURES[s][0] < FEATURES[t][0] and a[t, s] == 0]
+    assert missing
+    name = lambda i: data["nodes"][i]["node_id"]  # noqa: E731
+    data["links"] += [{"source": name(s), "target": name(t), "weight": 0} for s, t in missing]
+    (tmp_path / "g.json").write_text(json.dumps(data))
+    source = load(tmp_path / "g.json")
+    compare(source, a)
+    assert [n for n in source.notes if "weight" in n] == [f"{len(missing):,} links between features have the weight 0: left out"]
+
+
+def test_what_scircuit_wrote_names_the_run_to_bring(tmp_path):
+    data = viewer(matrix())
+    data["metadata"]["info"] = {"generator": {"name": "scircuit", "version": "1"}}
+    (tmp_path / "g.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"a view of its run(.|\n)*runs/RUN(.|\n)*scircuit load"):
+        load(tmp_path / "g.json")
+    for link in data["links"]:
+        link["run"] = "trace-0123456789"
+    (tmp_path / "g.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match=r"a view of trace-0123456789(.|\n)*runs/trace-0123456789"):
+        load(tmp_path / "g.json")
+    data["metadata"]["info"]["generator"]["name"] = "another tool"
+    (tmp_path / "g.json").write_text(json.dumps(data))
+    assert load(tmp_path / "g.json").name.startswith("some-model/tiny-tc")
+
+
 def test_the_graph_is_worth_testing():
     assert any(count > 1 for _, count in oracle(matrix()).values())
 

@@ -103,13 +103,19 @@ def test_every_format_has_the_same_edges(study, tmp_path):
     assert not (tmp_path / "study" / "study.toml").exists()
 
 
-def test_an_exported_viewer_graph_imports_again(study, tmp_path):
-    """Circuit to Neuronpedia's JSON and back: the attribution is what the source gives, minus the mean effect."""
+@pytest.mark.parametrize("kind", ["neuronpedia", "circuit-tracer"])
+def test_an_exported_view_does_not_come_back_as_attributions(study, tmp_path, kind):
+    """A link shows what the source gives, minus the mean effect; ablation effects are no attributions of one input, so the way back is the run itself."""
     edges = trace_run(study)
-    export(study=study.root, out=tmp_path / "g.json", format="neuronpedia", q=1)
-    back = import_("graph", study=tmp_path / "again", database=False, quiet=True, path=tmp_path / "g.json", model_name="m", dictionary_name="s").table("Feature-ATTRIBUTES_TO-Feature")
-    found = {(r.source, r.target): r.weight for r in back.itertuples()}
+    run = study.latest("trace").run
+    export(study=study.root, out=tmp_path / "g.json", format=kind, q=1)
+    data = json.loads((tmp_path / "g.json").read_text())
+    address_of = {node["node_id"]: node["address"] for node in data["nodes"]}
+    found = {(address_of[link["source"]], address_of[link["target"]]): link["weight"] for link in data["links"]}
     assert found == pytest.approx({(r.source, r.target): -r.mean for r in edges.itertuples()})
+    with pytest.raises(UserError, match=f"a view of {run}, written by scircuit export(.|\n)*runs/{run}(.|\n)*scircuit load"):
+        import_("graph", study=tmp_path / "again", database=False, quiet=True, path=tmp_path / "g.json")
+    assert not (tmp_path / "again" / "runs").exists()
 
 
 def test_features_choose_the_edges_at_them(study, tmp_path):

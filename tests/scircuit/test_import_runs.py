@@ -6,13 +6,17 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import scircuit as sc
+from ingest.shards import ShardStore
+from scircuit.run import Manifest
 from scircuit.settings import UserError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ingest"))
 
+import atlas_tiny
 import import_edges_files as files
 
 NAMES = {"model_name": "geneformer-v2-316m", "dictionary_name": "k562-x4-k32"}
@@ -49,6 +53,76 @@ def test_a_refused_file_leaves_nothing(tmp_path, edge_folder):
     with pytest.raises(UserError, match="truncated"):
         sc.import_("edges", study=tmp_path / "study", database=False, quiet=True, path=edge_folder, **NAMES)
     assert not (tmp_path / "study" / "runs").exists()
+
+
+def own_run(study, run="trace-own", width=4608, layers=18, **more):
+    """A run of one's own of the same dictionaries, with two measured features of layer 5."""
+    names = [f"geneformer-v2-316m/k562-x4-k32/L05/F{i:04d}" for i in (7, 3999)]
+    store = ShardStore(study / "runs" / run, Manifest(run, run.split("-")[0], {}, {}, "0", started="2026-01-01T00:00:00+00:00"))
+    store.add("nodes", {
+        "Model": pa.table({"id": ["geneformer-v2-316m"], "layers": [layers]}),
+        "Dictionary": pa.table({"id": ["geneformer-v2-316m/k562-x4-k32/L05"], "features": [width]}),
+        "Feature": pa.table({"id": names, "firing_rate": [0.03, 0.04], "cells_active": [7, 9], **more}),
+    })  # fmt: skip
+    store.finish("complete")
+    return names
+
+
+def bring(study, path, **more):
+    return sc.import_("edges", study=study, database=False, quiet=True, path=path, **{**NAMES, **more})
+
+
+def test_an_import_over_own_runs_says_what_stays(tmp_path, edge_folder):
+    study = tmp_path / "study"
+    own_run(study)
+    own_run(study, "analyse-own", out_degree=[3, 4])
+    run = bring(study, edge_folder)
+    total = run.findings["features"]
+    [note] = [n for n in run.findings["notes"] if "your own" in n]
+    assert note == (
+        f"1 of {total} features have values of runs of your own (analyse-own, trace-own), which stay: "
+        "of these, what the import says of cells_active (1), firing_rate (1) is not shown"
+    )  # fmt: skip
+    assert not [n for n in bring(study, edge_folder, dictionary_name="other").findings["notes"] if "your own" in n]
+
+
+def test_a_dictionary_or_model_that_is_too_small_is_refused(tmp_path, edge_folder):
+    largest = max(files.SOURCES)
+    for number, (more, said) in enumerate((({"width": largest}, f"up to F{largest:04d}, exceed its {largest} latents in run trace-own"), ({"layers": 6}, "has 6 layers in run trace-own"))):
+        study = tmp_path / str(number)
+        own_run(study, **more)
+        with pytest.raises(UserError, match=f"{said}(.|\n)*--dictionary-name"):
+            bring(study, edge_folder)
+        assert [p.name for p in (study / "runs").iterdir()] == ["trace-own"], "nothing was written"
+    study = tmp_path / "fits"
+    own_run(study, width=largest + 1)
+    assert bring(study, edge_folder).new
+
+
+def test_an_atlas_that_is_too_small_for_known_features_is_refused(tmp_path, edge_folder):
+    study = tmp_path / "study"
+    atlas = {"path": atlas_tiny.write(tmp_path / "atlas"), "study": study, "database": False, "quiet": True, "model_name": "m", "dictionary_name": "d"}
+    path = edge_folder / "circuit_L05_features.json"
+    path.write_text(path.read_text().replace('"source_layer": 5', '"source_layer": 0').replace('"source_feature_idx": 7,', '"source_feature_idx": 4000,'))
+    bring(study, edge_folder, model_name="m", dictionary_name="d")
+    with pytest.raises(UserError, match=r"has the feature F4000 of m/d/L00, which has \d+ latents in this import"):
+        sc.import_("atlas", **atlas)
+
+
+def test_the_same_study_in_another_form_is_refused(tmp_path, edge_folder):
+    study, pairs = tmp_path / "study", files.pairs(files.effects())
+    joint = tmp_path / "joint"
+    joint.mkdir()
+    graph = files.write_graph(joint, pairs)
+    first = bring(study, edge_folder)
+    with pytest.raises(UserError, match=rf"run {first.run} \(circuit-layers\) holds (\d+) of these \1 edges with the same effects(.|\n)*runs delete {first.run}"):
+        bring(study, graph)
+    assert [p.name for p in (study / "runs").iterdir()] == [first.run]
+    assert bring(study, graph, dictionary_name="other").new, "other dictionaries are another study"
+    other = tmp_path / "seed"
+    other.mkdir()
+    again = files.write_graph(other, files.pairs(files.effects(seed=1)))
+    assert bring(study, again).new, "other effects are another study"
 
 
 def test_an_imported_run_is_analysed_as_far_as_it_goes(tmp_path, edge_folder):
