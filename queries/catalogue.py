@@ -87,6 +87,8 @@ def catalogue_page() -> str:
         "average where it fires; thresholds are chosen in the query, not at tracing time.",
         "`halves` says in how many of the two halves of the cells the edge shows the same sign with p <= 0.05; it is empty where a half has fewer than six",
         "cells with an effect. Edges were chosen on both halves, so agreement is a stricter rule, not a replication.", "",
+        "Gene lists, own terms and cell types come from one annotate run, never from several at once: the newest complete one of the dictionary, or that named",
+        "in `annotation`. A feature that this run could not list has none. Regulations are those of one `library`.", "",
     ]  # fmt: skip
     catalogue = load_catalogue()
     for folder in FOLDERS:

@@ -15,7 +15,7 @@
 // column tested: of these, with genes that the run could test; the others count as not annotated. Empty where a later run has replaced what the features say
 // column published: features with a published term
 // column published_rate: published / features
-// column calibrated: features with a term at calibrated q; 0 where nothing survived, empty where the run did not test the library, as are all that follow from it
+// column calibrated: features with a term at calibrated q; 0 where nothing survived, empty where the run did not test the library or left the layer out, as are all that follow from it
 // column calibrated_rate: calibrated / features
 // column null_rate: share of matched random lists that the run's threshold annotates, all libraries and layers together
 // column published_terms: published pairs of feature and term
@@ -55,7 +55,8 @@ CALL (run) {
 }
 CALL (d, run) {
   MATCH (f:Feature) WHERE f.layer = d.layer AND f.model = d.model AND f.dictionary = d.id AND coalesce(f.alive, true)
-  RETURN count(*) AS features, count(CASE WHEN f.annotation_run = run.id THEN 1 END) AS said, count(CASE WHEN f.annotation_run = run.id THEN f.label_null END) AS tested
+  RETURN count(*) AS features, count(CASE WHEN f.annotation_run = run.id THEN 1 END) AS said, count(CASE WHEN f.annotation_run = run.id THEN f.label_null END) AS tested,
+    count(f.annotation_run) AS annotated
 }
 CALL (d, run, used) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(t:Term)
@@ -63,13 +64,13 @@ CALL (d, run, used) {
   WITH f, CASE WHEN t.library STARTS WITH 'GO_B' THEN 'GO_BP' WHEN t.library STARTS WITH 'KEGG' THEN 'KEGG' WHEN t.library STARTS WITH 'Reactome' THEN 'Reactome'
       WHEN t.library STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE replace(t.library, '-atlas', '') END AS library, t.accession AS accession,
     max(CASE WHEN e.origin = 'published' THEN 1 ELSE 0 END) AS published,
-    max(CASE WHEN e.origin <> 'published' AND e.q_calibrated <= $q THEN 1 ELSE 0 END) AS calibrated
-  WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both
-  WITH library, collect({f: f, p: p, c: c}) AS one, sum(p) AS p, sum(both) AS both, sum(c) AS c
-  WITH collect({library: library, features: one, p: p, both: both, c: c}) AS some
-  RETURN some + [x IN used WHERE NOT x IN [y IN some | y.library] | {library: x, features: [], p: 0, both: 0, c: 0}] AS found
+    max(CASE WHEN e.origin <> 'published' AND e.q_calibrated <= $q THEN 1 ELSE 0 END) AS calibrated, count(e.q_calibrated) AS own
+  WITH f, library, sum(published) AS p, sum(calibrated) AS c, sum(published * calibrated) AS both, sum(own) AS own
+  WITH library, collect({f: f, p: p, c: c}) AS one, sum(p) AS p, sum(both) AS both, sum(c) AS c, sum(own) AS own
+  WITH collect({library: library, features: one, p: p, both: both, c: c}) AS some, sum(own) AS own
+  RETURN some + [x IN used WHERE NOT x IN [y IN some | y.library] | {library: x, features: [], p: 0, both: 0, c: 0}] AS found, own
 }
-WITH d, run, used, features, said, tested, found WHERE run IS NOT NULL OR size(found) > 0
+WITH d, run, used, features, said, tested, annotated + own AS annotated, found WHERE run IS NOT NULL OR size(found) > 0
 CALL (found, used) {
   WITH found, used, reduce(all = [], x IN found | all + x.features) AS every
   CALL (every) {
@@ -85,11 +86,11 @@ CALL (found, used) {
   RETURN x.library AS library, size([y IN x.features WHERE y.p > 0]) AS published, size([y IN x.features WHERE y.c > 0]) AS calibrated, x.p AS published_terms,
     CASE WHEN comparable THEN x.p ELSE 0 END AS comparable, CASE WHEN comparable THEN x.both ELSE 0 END AS surviving, x.c AS calibrated_terms
 }
-WITH *, CASE WHEN run IS NOT NULL AND (library = 'any' OR library IN used) THEN 1 END AS known
+WITH *, CASE WHEN run IS NOT NULL AND annotated > 0 AND (library = 'any' OR library IN used) THEN 1 END AS known
 RETURN coalesce(run.id, '') AS run, d.model AS model, coalesce(d.set, '') AS set, d.layer AS layer, library, features, CASE WHEN said > 0 THEN tested END AS tested,
   published, CASE WHEN features > 0 THEN toFloat(published) / features END AS published_rate,
   calibrated * known AS calibrated, CASE WHEN features > 0 THEN toFloat(calibrated) * known / features END AS calibrated_rate,
-  CASE WHEN library = 'any' THEN run.null_annotation_rate END AS null_rate,
+  CASE WHEN library = 'any' AND known = 1 THEN run.null_annotation_rate END AS null_rate,
   published_terms, comparable * known AS comparable_terms, surviving * known AS surviving_terms, CASE WHEN comparable > 0 THEN toFloat(surviving) * known / comparable END AS survival,
   calibrated_terms * known AS calibrated_terms, (calibrated_terms - surviving) * known AS unpublished_terms
 ORDER BY model, set, layer, run, library = 'any' DESC, library

@@ -176,7 +176,7 @@ def _runs() -> dict[str, pd.DataFrame]:
     ]  # fmt: skip
     controls = [
         {"id": f"{run}/{control}/{s}-{t}", "name": f"{control} L{s:02d} to L{t:02d}", "control": control, "source_layer": s, "target_layer": t, "sources": 5, "edges": 40 + t, "control_edges": k,
-         "edges_legacy": 60, "control_edges_legacy": 2 * k, "max_abs_effect": 0.1 * k, "relative_size": 0.2 * k, "larger_share": 1 - 0.1 * k, "agreement": 0.8 if control == "split_half" else None, "run": run}
+         "edges_legacy": 60, "control_edges_legacy": 2 * k, "max_abs_effect": 0.1 * k, "relative_size": 0.2 * k, "larger_share": 1 - 0.1 * k, "agreement": 0.8 if control == "split_half" else None, "found": 30 if control == "split_half" else None, "run": run}
         for run, s, t in ((OLD, 1, 2), (OLD, 1, 3), (NEW, 2, 3)) for k, control in enumerate(("zero_edit", "random_direction", "feature_swap", "split_half"))
     ]  # fmt: skip
     used = [(run, d["id"]) for run, layers in ((OLD, (1, 2, 3)), (NEW, (2, 3))) for d in dictionaries if d["layer"] in layers]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from small_graph import NEW, address
 
 from queries import api
 from queries.catalogue import FOLDERS, catalogue_page, load_catalogue
+from queries.current import CURRENT
 from queries.header import parse
 from scircuit.settings import UserError
 
@@ -51,6 +54,19 @@ def test_catalogue_is_large_and_listed():
         assert f"### `{query.name}`" in page and query.question in page
         assert all(f"`{p.name}`" in page for p in query.parameters)
     assert all("LIMIT" in q.cypher for q in catalogue.values() if q.graph)
+
+
+def test_what_annotate_runs_wrote_is_never_read_of_several_at_once():
+    """Several runs may have written genes, terms and cell types of one feature: a question that reads them chooses by `queries.current`."""
+    by_run = {"compare_annotation"}  # one annotate run a row
+    for query in load_catalogue().values():
+        if re.search("LOADS_ON|ENRICHED_FOR|ACTIVE_IN", query.cypher) and query.name not in by_run:
+            assert CURRENT in query.cypher and "annotation" in [p.name for p in query.parameters], query.name
+            read = len(re.findall(r"\[\w*:(?:LOADS_ON|ENRICHED_FOR|ACTIVE_IN)", query.cypher))
+            chosen = len(re.findall(r"IN current", query.cypher))
+            # A feature with any genes, to start from; published terms have no other run.
+            whether = query.cypher.count("EXISTS { (f)-[:LOADS_ON]->() }") + query.cypher.count("[e:ENRICHED_FOR {origin: 'published'}]")
+            assert chosen >= read - whether, query.name
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import small_graph
-from small_graph import ANNOTATE, ATLAS, EARLIER, IMPORTED, MATCH, OTHER, TERMS, address, other
+from small_graph import ANNOTATE, ATLAS, EARLIER, IMPORTED, MATCH, NEW, OTHER, TERMS, address, other
 from test_edge_answers import same
 
 from queries.api import query
@@ -166,6 +166,24 @@ def test_a_feature_that_the_newest_run_could_not_list_has_no_genes(study, known)
         study.connection.run("MATCH (:Feature {id: $key})-[l:LOADS_ON|ENRICHED_FOR {run: 'set aside'}]->() SET l.run = $run", key=key, run=ANNOTATE)
 
 
+def test_a_run_holds_for_the_dictionaries_that_it_annotates(study):
+    """A newer run of the trace of layers 2 and 3 that lists nothing leaves layer 1 as it is; while it is not complete, it changes nothing."""
+    ask = {"genes": [f"G{i}" for i in range(40)], "model": "toy-model", "limit": 1000}
+    before = query(study.connection, "features_of_genes", **ask)
+    study.connection.run("MATCH (t:Run {id: $trace}) CREATE (r:Run:Newer {id: 'annotate-newer', verb: 'annotate', started: '2027-01-01', status: 'interrupted'})-[:FROM]->(t)", trace=NEW)
+    try:
+        same(query(study.connection, "features_of_genes", **ask), before, ["feature", "hits", "weight", "of"])
+        study.connection.run("MATCH (r:Newer) SET r.status = 'complete'")
+        after = query(study.connection, "features_of_genes", **ask)
+        assert set(before.layer) == {1, 2, 3}
+        same(after, before[before.layer == 1], ["feature", "hits", "weight", "of"])
+        cells = query(study.connection, "cell_type_features", cell_type="T cell", model="toy-model", limit=1000)
+        assert cells.feature.tolist() == [address(2, 0)], "the newer run tested no cell types, so those of the run before hold"
+        same(query(study.connection, "features_of_genes", annotation=ANNOTATE, **ask), before, ["feature", "hits", "weight", "of"])
+    finally:
+        study.connection.run("MATCH (r:Newer) DETACH DELETE r")
+
+
 def test_regulations_of_other_libraries_stand_apart(study, known):
     answer = known(address(2, 0))["regulator"]
     shown = answer[answer.measure == "top genes that it regulates"]
@@ -260,7 +278,7 @@ def test_what_a_replaced_run_found_is_compared_when_asked_for(study):
 
 @pytest.fixture
 def lost(study):
-    """An atlas of which nothing survives in layer 0 and one term of ten in layer 1; the same features annotated through another run; and a layer that nobody annotated."""
+    """An atlas of which nothing survives in layer 0 and one term of ten in layer 1; the same features annotated through another run; a layer that nobody annotated, and one that both runs left out."""
     study.connection.run(
         """
         UNWIND [['import-z', 'import', '2026-02-01'], ['annotate-z', 'annotate', '2026-02-02'], ['trace-z', 'trace', '2026-02-03'], ['annotate-y', 'annotate', '2026-02-04']] AS r
@@ -272,9 +290,9 @@ def lost(study):
         MATCH (i:Run {id: 'import-z'}), (a:Run {id: 'annotate-z'}), (t:Run {id: 'trace-z'}), (b:Run {id: 'annotate-y'})
         CREATE (a)-[:FROM]->(i), (b)-[:FROM]->(t), (l:GeneSetLibrary:Lost {id: 'KEGG:z', name: 'KEGG_2021_Human'}), (a)-[:USED]->(l), (b)-[:USED]->(l),
           (x:Term:Lost {id: 'KEGG-atlas:z', library: 'KEGG-atlas', accession: 'z', name: 'z'}), (o:Term:Lost {id: 'KEGG_2021_Human:z', library: 'KEGG_2021_Human', accession: 'z', name: 'z'})
-        WITH * UNWIND [0, 1, 2] AS layer
+        WITH * UNWIND [0, 1, 2, 3] AS layer
         CREATE (d:Dictionary:Lost {id: 'zz/s/L0' + layer, model: 'zz', set: 's', layer: layer})
-        FOREACH (_ IN CASE WHEN layer < 2 THEN [1] ELSE [] END | CREATE (i)-[:USED]->(d), (t)-[:USED]->(d))
+        FOREACH (_ IN CASE WHEN layer <> 2 THEN [1] ELSE [] END | CREATE (i)-[:USED]->(d), (t)-[:USED]->(d))
         WITH * UNWIND range(0, 9) AS k
         CREATE (f:Feature:Lost {id: d.id + '/F000' + k, model: 'zz', dictionary: d.id, layer: layer, index: k, alive: true, annotated: layer = 1 AND k = 0, annotation_run: CASE WHEN layer < 2 THEN 'annotate-z' END,
           label_null: CASE WHEN k < 6 THEN 0.5 END})
@@ -289,7 +307,9 @@ def lost(study):
 
 def test_a_layer_where_nothing_survives_is_no_untested_one(lost):
     answer = query(lost.connection, "compare_annotation", model="zz")
-    mine = answer[answer.library == "KEGG"].set_index(["run", "layer"])
+    left_out = answer[answer.layer == 3]
+    assert set(left_out.run) == {"annotate-z", "annotate-y"} and (left_out.published == 10).all() and left_out[["tested", "calibrated", "comparable_terms", "survival", "null_rate"]].isna().all(axis=None)
+    mine = answer[(answer.library == "KEGG") & (answer.layer != 3)].set_index(["run", "layer"])
     assert mine.loc["annotate-z", ["features", "tested", "published", "calibrated", "comparable_terms", "surviving_terms", "survival"]].to_numpy().tolist() == [
         [10, 6, 10, 0, 10, 0, 0.0], [10, 6, 10, 1, 10, 1, 0.1]
     ]  # fmt: skip
