@@ -264,7 +264,7 @@ def _unlisted(findings: Mapping[str, Any], config: AnnotateConfig) -> tuple[str,
     if not without:
         return ()
     return (
-        f"{without:,} of {findings['features']:,} firing features have no gene with {config.min_fire_count} firings, so nothing was tested for them; they count as not annotated",
+        f"{without:,} of {findings['features']:,} firing features have no gene with {config.min_fire_count} firings or more, so nothing was tested for them; they count as not annotated",
     )
 
 
