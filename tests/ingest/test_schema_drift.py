@@ -76,7 +76,7 @@ def test_a_question_about_what_no_run_wrote_yet_is_planned_without_complaints(co
 def test_every_kind_and_property_arrives(connection, tmp_path):
     store = write_every_kind(tmp_path / "run")
     report = load_run(connection, store.folder)
-    assert report.loaded_rows == sum(e.rows for e in store.manifest.shards) == 3 * len(KINDS) + 4
+    assert report.loaded_rows == sum(e.rows for e in store.manifest.shards) == 3 * len(KINDS) + 8
     for kind in KINDS:
         expected = {p.name: value(kind, p.name, p.type, 0) for p in records.properties_of(kind)}
         if "run" in expected:
@@ -84,16 +84,23 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
         if kind in records.NODES:
             [row] = connection.run(f"MATCH (n:`{kind}` {{id: $id}}) RETURN properties(n) AS p", id=node_id(kind, 0))
             expected["id"] = node_id(kind, 0)
+            if cypher.says_own(kind):
+                expected["_own"] = [p.name for p in records.properties_of(kind)]
         else:
             ends = records.RELATIONSHIPS[kind]
+            expected |= {name: f"{name}-0" for name in ends.key}
             [row] = connection.run(
-                f"MATCH (:`{ends.source}` {{id: $a}})-[r:`{ends.type}`]->(:`{ends.target}` {{id: $b}}) RETURN properties(r) AS p",
-                a=node_id(ends.source, 0), b=node_id(ends.target, 1),
+                f"MATCH (:`{ends.source}` {{id: $a}})-[r:`{ends.type}`]->(:`{ends.target}` {{id: $b}}) "
+                "WHERE all(k IN keys($key) WHERE r[k] = $key[k]) RETURN properties(r) AS p",
+                a=node_id(ends.source, 0), b=node_id(ends.target, 1), key={name: f"{name}-0" for name in ends.key},
             )  # fmt: skip
         if kind == "Feature":
-            # A null of a later shard erased nothing, a value won, an empty text took one away.
-            expected["label"], expected["name"] = "DNA repair", CAPTION
-            del expected["best_tf"]
+            # A null of a later shard erased nothing, a value won; a later annotation took the earlier one away.
+            expected |= {p.name: None for p in records.ANNOTATION_PROPERTIES}
+            expected |= {"annotation_run": "annotate-b", "label_ties": 7, "label": "DNA repair", "name": CAPTION}
+            expected = {k: v for k, v in expected.items() if v is not None}
+        if kind == "Gene-REGULATES-Gene":
+            expected["mode"] = "Repression"
         assert row["p"] == expected, kind
     [row] = connection.run("MATCH (f:Feature {id: $id}) RETURN properties(f) AS p", id=node_id("Feature", 1))
     assert {k for k, v in row["p"].items() if v in ("", [])} == set()

@@ -397,6 +397,8 @@ def test_an_annotation_replaces_the_earlier_one_whole(connection, tmp_path):
         store.add("features", {"Feature": pa.table({"id": ids, **{k: [v] * len(ids) for k, v in values.items()}}, schema=schema)})
         load_run(connection, store.folder)
     found = {row["p"].pop("id"): row["p"] for row in connection.run("MATCH (f:Feature) RETURN properties(f) AS p")}
+    block = [p.name for p in records.ANNOTATION_PROPERTIES]
+    assert {key: row.pop("_own") for key, row in found.items()} == {"f1": ["firing_rate", *block], "f2": ["firing_rate", *block]}
     assert found == {"f1": {"annotated": False, "annotation_run": "annotate-b", "firing_rate": 0.5}, "f2": old}
 
 
