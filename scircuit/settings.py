@@ -33,7 +33,7 @@ class UserError(ValueError):
 def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = (), short: str = "", once: bool = False) -> Any:
     """Declare a field with its help text; `choices` closes the set of values, `short` is a second name such as ``-p``.
 
-    `once` keeps it from becoming a default of the study: it loosens a guard, or leaves out part of what would be looked at.
+    `once` keeps it from becoming a default of the study: it names a run, loosens a guard, or leaves out part of what would be looked at.
     """
     metadata = {"help": help, "choices": choices, "short": short, "once": once}
     if isinstance(default, (list, dict, set)):

@@ -139,7 +139,7 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
         At the first check that fails: what was found, what was expected, and the fix.
     """
     path = Path(config.cells)
-    length = _length(getattr(config, "max_length", 0), max_length, vocabulary.framing)
+    length = input_length(getattr(config, "max_length", 0), max_length, vocabulary.framing)
     with open_expression(path) as expression:
         lines = [CheckLine("file", True, f"{path.name}: {expression.format}, {len(expression.obs):,} cells", "h5ad or 10x h5")]
         passing = filters.select(expression.obs, config.where)
@@ -177,9 +177,16 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     )  # fmt: skip
 
 
-def _length(asked: int, limit: int, framing: int) -> int:
+def input_length(asked: int, limit: int, framing: int) -> int:
+    """Longest input in tokens: what was asked for, or the limit where nothing was.
+
+    Raises
+    ------
+    UserError
+        If more than the limit was asked for, or no place for a gene would be left.
+    """
     if asked > limit:
-        raise UserError(f"--max-length {asked} exceeds the model's limit of {limit} tokens", f"give at most {limit}, or 0 for the limit")
+        raise UserError(f"--max-length {asked} exceeds the limit of {limit} tokens", f"give at most {limit}, or 0 for the limit")
     if asked and asked <= framing:
         raise UserError(f"--max-length {asked} leaves no place for a gene beside {framing} specials", f"give at least {framing + 1}, or 0 for the model's limit")
     return asked or limit

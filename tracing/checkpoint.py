@@ -40,6 +40,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         raise UserError(f"checkpoint {path} is damaged: {error}", "delete it: the training then begins anew") from error
 
 
+def facts_of(path: Path) -> dict[str, Any]:
+    """The facts of a file that `save` wrote, without its tensors; empty where there are none to read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["facts"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return {}
+
+
 class Interruption:
     """While it is entered, the first Ctrl-C or SIGTERM only is kept in `asked`; a second one interrupts at once."""
 

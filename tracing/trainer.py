@@ -14,6 +14,7 @@ dictionary is there already is not trained again.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +92,8 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
 
     Returns
     -------
-    One report per layer. ``config.out`` gets ``layerLL/`` folders (dictionary, and firing rates on the held-out cells) and ``metrics.json``.
+    One report per layer. ``config.out`` gets ``layerLL/`` folders (dictionary, and firing rates on the held-out cells) and ``metrics.json``
+    (all layers of the folder; beside them what holds for this training).
 
     Raises
     ------
@@ -115,12 +117,33 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
             todo = tuple(layer for layer in group if layer not in reports)
             path = Path(config.out) / ".training" / _hash([job.id, group]) / "checkpoint.safetensors"
             reports |= {report.layer: report for report in _Group(job, todo, path, stop, say).train()}
+    _remove_outdated(Path(config.out) / ".training", job.id, set(reports))
     ordered = [reports[layer] for layer in job.layers]
+    measured = {r.layer: {**{k: v for k, v in asdict(r).items() if k != "path"}, "training": job.id} for r in ordered}
     write_json(Path(config.out) / "metrics.json", {
-        "layers": [{k: v for k, v in asdict(r).items() if k != "path"} for r in ordered], "seconds": round(time.perf_counter() - started, 1),
+        "layers": [entry for _, entry in sorted((_other_layers(Path(config.out)) | measured).items())], "seconds": round(time.perf_counter() - started, 1),
         "expansion": config.expansion, "k": config.k, **job.provenance, "torch": torch.__version__,
     })  # fmt: skip
     return ordered
+
+
+def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
+    """Remove checkpoints of a training whose layers are finished: with another memory they were trained in other groups, from the start."""
+    for place in folder.glob("*"):
+        facts = checkpoint.facts_of(place / "checkpoint.safetensors")
+        if facts.get("training") == training and set(facts["layers"]) <= finished:
+            shutil.rmtree(place)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _other_layers(out: Path) -> dict[int, dict[str, Any]]:
+    """What an earlier training wrote into ``metrics.json`` of layers that are still there; nothing where that cannot be read."""
+    try:
+        entries = json.loads((out / "metrics.json").read_text())["layers"]
+        return {entry["layer"]: entry for entry in entries if (out / f"layer{entry['layer']:02d}" / "config.json").exists()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 class _Job:
@@ -156,6 +179,7 @@ class _Job:
         })  # fmt: skip
         self.provenance: dict[str, Any] = {
             "cells_file": cohort.file.name, "cells_sha256": cohort.sha256, "filters": list(cohort.filters), "cells": len(self.train_cells),
+            "trained_cells": [b for b, h in zip(cohort.barcodes, test, strict=True) if not h],
             "held_out": [b for b, h in zip(cohort.barcodes, test, strict=True) if h], "rows": self.rows, "model": adapter.name,
             "model_sha256": adapter.sha256, "seed": config.seed, "epochs": config.epochs, "batch_rows": config.batch_rows,
             "learning_rate": config.learning_rate, "training": self.id,
@@ -228,10 +252,7 @@ class _Group:
                 self._pause()
         self._save()
         reports = self._write()
-        own, shared = self.path.parent, self.path.parent.parent
-        shutil.rmtree(own)  # with whatever a killed process was writing, under names that the safetensors library chooses
-        if not any(shared.iterdir()):
-            shared.rmdir()
+        shutil.rmtree(self.path.parent)  # with whatever a killed process was writing, under names that the safetensors library chooses
         return reports
 
     def _survey(self) -> None:
@@ -271,7 +292,7 @@ class _Group:
         for learner in self.learners:
             tensors |= learner.state()
         rest, place = self.stream.state()
-        facts = {"layers": self.layers, "surveyed": self.surveyed, "rows": self.moments[self.layers[0]].rows, "done": self.done, "stream": place}
+        facts = {"training": self.job.id, "layers": self.layers, "surveyed": self.surveyed, "rows": self.moments[self.layers[0]].rows, "done": self.done, "stream": place}
         checkpoint.save(self.path, tensors | rest, facts)
         self.saved = time.monotonic()
 

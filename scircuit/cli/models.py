@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.address import slug
 from scircuit.run import Manifest
-from scircuit.settings import CellsConfig, TraceConfig, UserError
+from scircuit.settings import TraceConfig, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,11 +77,6 @@ def require_folder(path: str | Path, what: str) -> Path:
         kind = "is a file" if folder.exists() else "does not exist"
         raise UserError(f"{what} folder {str(folder)!r} {kind}", f"give the folder of the {what}")
     return folder
-
-
-def input_length(config: CellsConfig, adapter: Adapter) -> int:
-    """Longest input in tokens: what was asked for, never more than the model takes."""
-    return min(config.max_length, adapter.max_length) if config.max_length else adapter.max_length
 
 
 def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, Dictionary]:
@@ -172,7 +167,7 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
         require_topk(used)
     chosen = replace(config, n_cells=0) if all_cells else config
     load = load_legacy_cohort if config.legacy else load_cohort
-    return Inputs(adapter, dictionaries, load(chosen, adapter.vocabulary, input_length(config, adapter)), sources, targets)
+    return Inputs(adapter, dictionaries, load(chosen, adapter.vocabulary, adapter.max_length), sources, targets)
 
 
 def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool = False) -> tuple[TraceConfig, Inputs]:

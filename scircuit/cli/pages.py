@@ -50,8 +50,8 @@ def data_model_page() -> str:
 def options_page() -> str:
     """The options of every verb as a page."""
     lines = ["# Options", _NOTE, "The same names serve the command line (`--n-cells 20`), Python (`n_cells=20`) and `study.toml`.",
-             "A study remembers the options of a verb as its defaults, and names those that it uses; options with a * hold for one call only: they loosen a",
-             "guard, or leave out part of what would be looked at. What is on or off has a `--no-` form.", ""]  # fmt: skip
+             "A study remembers the options of a verb as its defaults, and names those that it uses; options with a * hold for one call only: they name a",
+             "run, loosen a guard, or leave out part of what would be looked at. What is on or off has a `--no-` form.", ""]  # fmt: skip
     verbs = {
         "check": settings.CheckConfig, "train": settings.TrainConfig, "trace": settings.TraceConfig, "annotate": settings.AnnotateConfig,
         "analyse": settings.AnalyseConfig, "ablate": settings.AblateConfig, "steer": settings.SteerConfig, "db start": settings.ServerConfig,

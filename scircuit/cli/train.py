@@ -40,7 +40,7 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     UserError
         If model or cells are refused, or a layer does not exist.
     """
-    from scircuit.cli.models import input_length, require_folder
+    from scircuit.cli.models import require_folder
     from tracing.cells import load_cohort
     from tracing.models import load_model
     from tracing.trainer import train_dictionaries
@@ -50,7 +50,7 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     wrong = [layer for layer in config.layers if not 0 <= layer < adapter.n_layers]
     if wrong:
         raise UserError(f"layer {wrong[0]} does not exist: the model has layers 0..{adapter.n_layers - 1}", "choose existing layers")
-    cohort = load_cohort(config, adapter.vocabulary, input_length(config, adapter))
+    cohort = load_cohort(config, adapter.vocabulary, adapter.max_length)
     if not quiet:
         show_checks(cohort.report)
     progress = Progress("training", 1.0, "", quiet=quiet)

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from scircuit.settings import UserError
+
 BASE = ("--no-database",)
 
 
@@ -92,6 +94,21 @@ def test_pickles_are_never_run(demo_inputs, tmp_path):
 
 def test_filters_that_leave_nothing(demo_inputs, tmp_path):
     refused(trace_with(demo_inputs, tmp_path, "--where", "cell_line=K562"), "cell_line")
+
+
+def test_cells_longer_than_the_model_takes(demo_inputs, tmp_path):
+    from scircuit.cli.check import check
+    from scircuit.cli.trace import trace
+    from scircuit.cli.train import train
+
+    given = {"model": str(demo_inputs["model"]), "cells": demo_inputs["cells"], "n_cells": 4, "max_length": 259, "device": "cpu", "quiet": True}
+    with pytest.raises(UserError, match="--max-length 259 exceeds the limit of 258 tokens"):
+        trace(study=tmp_path / "study", database=False, dictionaries=str(demo_inputs["dictionaries"]), **given)
+    with pytest.raises(UserError, match="--max-length 259 exceeds the limit of 258 tokens"):
+        train(study=tmp_path / "study", out=tmp_path / "out", layers=(1,), **given)
+    [line] = [line for line in check(**given).lines if not line.ok]
+    assert "--max-length 259 exceeds the limit of 258 tokens" in line.found
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_options_and_verbs(tmp_path):

@@ -191,7 +191,7 @@ def test_saelens_says_where_it_reads(tmp_path):
         lens(tmp_path / place, PLAIN, {**NOW, "metadata": {"hook_name": place}})
         assert list(load_dictionaries(tmp_path / place)) == [layer]
     for place, message in (("blocks.5.hook_mlp_out", "expected the output of a layer"), ("blocks.0.hook_resid_pre", "the embedding"),
-                           ("blocks.2.attn.hook_z", "expected the output of a layer"), ("hook_embed", "which layer it reads is not stated")):  # fmt: skip
+                           ("roberta.encoder.layer.2.output.dense", "expected the output of a layer"), ("blocks.2.attn.hook_z", "expected the output of a layer"), ("hook_embed", "which layer it reads is not stated")):  # fmt: skip
         lens(tmp_path / place, PLAIN, {**NOW, "metadata": {"hook_name": place}})
         with pytest.raises(UserError, match=message):
             load_dictionaries(tmp_path / place)

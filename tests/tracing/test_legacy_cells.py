@@ -173,8 +173,15 @@ def test_other_layouts_options_and_models_are_refused(tmp_path, shared_data):
     with pytest.raises(UserError, match="is not a file"):
         load(tmp_path / "absent.h5ad")
     write_cells(tmp_path / "a.h5ad", np.ones((4, 5), np.float32), SYMBOLS, ["non-targeting"] * 4)
-    with pytest.raises(UserError, match="was given --where or --layer-key"):
-        load(tmp_path / "a.h5ad", where=("cell_line=K562",))
+    given = {"where": ("cell_line=K562",), "layer_key": "counts", "mixed": True, "min_mapped": 0.1, "min_tokens": 5}
+    for name, value in given.items():
+        with pytest.raises(UserError, match=f"as published; it was given --{name.replace('_', '-')}\n"):
+            load(tmp_path / "a.h5ad", **{name: value})
+    with pytest.raises(UserError, match="it was given --where, --mixed"):
+        load(tmp_path / "a.h5ad", where=("cell_line=K562",), mixed=True)
+    for limit, asked in ((512, 513), (4096, 2049)):
+        with pytest.raises(UserError, match=f"--max-length {asked} exceeds the limit of {min(limit, 2048)} tokens"):
+            load_legacy_cohort(SimpleNamespace(cells=tmp_path / "a.h5ad", n_cells=2, max_length=asked), geneformer_v2(), limit)
     config = SimpleNamespace(cells=tmp_path / "a.h5ad", n_cells=2, max_length=0)
     with pytest.raises(UserError, match="Geneformer V2"):
         load_legacy_cohort(config, replace(geneformer_v2(), eos=1), 2048)

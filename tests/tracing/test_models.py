@@ -152,6 +152,18 @@ def test_pickles_load_only_when_they_are_tensors(folder):
         load_model(folder, device="cpu")
 
 
+@pytest.mark.parametrize("error", [ImportError("transformers needs accelerate"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_what_is_no_fault_of_the_files_is_not_blamed_on_them(folder, monkeypatch, error):
+    import transformers
+
+    def broken(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(transformers.BertForMaskedLM, "from_pretrained", broken)
+    with pytest.raises(type(error)):
+        load_model(folder, device="cpu")
+
+
 def test_cells_that_do_not_fit_the_model(folder):
     adapter = load_model(folder, device="cpu")
     with pytest.raises(UserError, match="has 41 tokens"):

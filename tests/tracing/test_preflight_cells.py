@@ -248,6 +248,6 @@ def test_unknown_layer_key(annotated, tmp_path):
 
 
 def test_length_beyond_the_model(demo):
-    with pytest.raises(UserError, match="--max-length 4096 exceeds the model's limit of 258"):
+    with pytest.raises(UserError, match="--max-length 4096 exceeds the limit of 258 tokens"):
         load_cohort(CellsConfig(cells=demo, max_length=4096), geneformer_v2(), 258)
     assert max(map(len, load_cohort(CellsConfig(cells=demo, max_length=102), geneformer_v2(), 258).tokens)) == 102

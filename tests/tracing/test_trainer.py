@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import signal
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from scircuit.settings import TrainConfig, UserError
 from tracing import checkpoint
 from tracing.activations import RowStream, cell_rows
 from tracing.dictionaries import load_dictionaries
-from tracing.split import check_unseen, held_out
+from tracing.split import check_unseen, held_out, unseen
 from tracing.trainer import evaluate, train_dictionaries
 
 WIDTH, CAUSES, ACTIVE = 32, 48, 3
@@ -95,6 +96,19 @@ def test_reported_numbers_are_those_of_the_saved_files(trained):
         assert measured[report.layer]["variance_explained"] == pytest.approx(report.variance_explained, abs=1e-6)
         assert written["variance_explained"] == report.variance_explained
     assert metrics["held_out"] == [b for b, h in zip(cohort().barcodes, held, strict=True) if h]
+
+
+def test_a_layer_trained_later_joins_those_of_the_folder(tmp_path):
+    first = train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(1,), epochs=1))
+    second = train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(0,), epochs=2))
+    layers = json.loads((tmp_path / "metrics.json").read_text())["layers"]
+    assert [entry["layer"] for entry in layers] == [0, 1]
+    assert [entry["variance_explained"] for entry in layers] == [second[0].variance_explained, first[0].variance_explained]
+    assert [entry["training"] for entry in layers] == [load_dictionaries(tmp_path)[layer].provenance["training"] for layer in (0, 1)]
+    assert layers[0]["training"] != layers[1]["training"]
+    shutil.rmtree(tmp_path / "layer01")
+    train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(0,), epochs=2))
+    assert [entry["layer"] for entry in json.loads((tmp_path / "metrics.json").read_text())["layers"]] == [0], "what is gone is not listed"
 
 
 def test_columns_have_unit_norm_and_provenance_is_kept(trained):
@@ -198,6 +212,20 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, st
     assert [d.sha256 for d in whole.values()] == [d.sha256 for d in cut.values()]
     assert whole[0].provenance == cut[0].provenance
     assert not (tmp_path / "cut" / ".training").exists()
+
+
+def test_other_memory_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracing.trainer.CHECKPOINT_SECONDS", 0.0)
+    options = {"epochs": 3, "batch_rows": 100}
+    for number, layers in enumerate([(), (0,)]):  # both in one group; and another training in the same folder
+        more = {"layers": layers, "seed": number}
+        with pytest.raises(Killed):
+            train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options, **more), killed_at(5))
+    assert len(list((tmp_path / "cut" / ".training").iterdir())) == 2
+    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options, memory="1k"))
+    [other] = (tmp_path / "cut" / ".training").iterdir()
+    assert checkpoint.facts_of(other / "checkpoint.safetensors")["layers"] == [0], "that of the other training stays"
+    assert checkpoint.facts_of(tmp_path / "none") == {}
 
 
 def test_a_survey_that_is_killed_goes_on_too(tmp_path, monkeypatch):
@@ -308,7 +336,27 @@ def test_impossible_settings_are_refused(tmp_path):
 def test_cells_seen_in_training_are_counted(trained):
     provenance = load_dictionaries(trained[1])[0].provenance
     assert check_unseen(provenance, cohort()).found == "72 of 80"
+    assert provenance["trained_cells"] == [b for b in cohort().barcodes if b not in provenance["held_out"]]
     few = SimpleNamespace(sha256="1" * 64, barcodes=tuple(provenance["held_out"][:5]))
     assert check_unseen(provenance, few).found == "0 of 5"
-    assert "another file (world.h5ad)" in check_unseen(provenance, SimpleNamespace(sha256="2" * 64, barcodes=())).found
+    other = SimpleNamespace(sha256="2" * 64, barcodes=("a", "b"))
+    assert check_unseen(provenance, other).found == "none: it was trained on another file (world.h5ad)"
+    part = SimpleNamespace(sha256="2" * 64, barcodes=(*provenance["trained_cells"][:2], *provenance["held_out"][:2], "a"))
+    assert check_unseen(provenance, part).found == "2 of 5 bear the name of one: it was trained on another file (world.h5ad)"
     assert "does not say" in check_unseen({}, cohort()).found
+
+
+def test_a_training_on_some_cells_of_a_file_saw_only_those(tmp_path):
+    some = cohort(40)  # of 80 in the file
+    train_dictionaries(SparseWorld(), some, config(tmp_path, layers=(0,), epochs=1))
+    provenance = load_dictionaries(tmp_path)[0].provenance
+    rest = cohort(80)
+    assert check_unseen(provenance, rest).found == "36 of 80"
+    disjoint = SimpleNamespace(sha256="1" * 64, barcodes=rest.barcodes[40:])
+    assert check_unseen(provenance, disjoint).found == "0 of 40" and unseen(provenance, disjoint) == set(disjoint.barcodes)
+    older = {k: v for k, v in provenance.items() if k != "trained_cells"}  # as earlier trainings left it
+    assert check_unseen(older, rest).found == "at most 36 of 80" and check_unseen(older, disjoint).found == "at most 36 of 40"
+    assert unseen(older, rest) == set(provenance["held_out"])
+    elsewhere = SimpleNamespace(sha256="2" * 64, barcodes=rest.barcodes)
+    assert check_unseen(older, elsewhere).found == "not known: it was trained on another file (world.h5ad), and does not list its cells"
+    assert unseen(older, elsewhere) == set() and unseen({}, rest) == set()

@@ -115,7 +115,7 @@ def layer_of(place: str, folder: Path) -> int:
     numbers = re.findall(_LAYER, place)
     if not numbers:
         raise UserError(f"{folder}: which layer it reads is not stated in its configuration or its name", "name the folder layer05 or alike")
-    if re.search(r"mlp|attn|attention|hook_z|ln\d|_mid|intermediate", place):
+    if re.search(r"mlp|attn|attention|hook_z|ln\d|_mid|intermediate|\.dense$", place):  # output.dense: before residual and norm
         raise UserError(f"{folder} reads {place!r}; expected the output of a layer (residual stream)", "give dictionaries of layer outputs")
     layer = int(numbers[-1]) - ("resid_pre" in place)
     if layer < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pandas as pd
 from scipy import sparse
 
 from scircuit.run import sha256_file
-from scircuit.settings import UserError
+from scircuit.settings import CellsConfig, UserError
 from tracing import filters, scale, species
-from tracing.cells import Cohort
+from tracing.cells import Cohort, input_length
 from tracing.checks import CheckLine
 from tracing.identifiers import identify
 from tracing.legacy.choice import CONTROLS, barcodes, choose, open_published, read_column
@@ -21,6 +22,7 @@ from tracing.legacy.tokens import known_columns, legacy_tokens, rank_values
 from tracing.vocabulary import Vocabulary
 
 LONGEST = 2048
+_UNREAD = {f.name: f.default for f in fields(CellsConfig) if f.name in ("where", "layer_key", "mixed", "min_mapped", "min_tokens")}
 
 
 def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
@@ -51,11 +53,13 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
         raise UserError(
             f"legacy mode tokenises for Geneformer V2, as published; this model reads {vocabulary.name}", "trace it without --legacy"
         )
-    if getattr(config, "where", ()) or getattr(config, "layer_key", ""):
+    unread = {name: f"--{name.replace('_', '-')}" for name in _UNREAD if getattr(config, name, _UNREAD[name]) != _UNREAD[name]}
+    if unread:
         raise UserError(
-            "legacy mode chooses cells by obs/gene alone and reads X, as published; it was given --where or --layer-key",
+            f"legacy mode chooses cells by obs/gene alone, reads X and checks neither mixtures nor genes, as published; it was given {', '.join(unread.values())}",
             "leave out either --legacy or these",
         )
+    length = input_length(getattr(config, "max_length", 0), min(max_length, LONGEST), vocabulary.framing)
     with open_published(path) as file:
         symbols = read_column(file, "var/gene_name_index").astype(str)
         choice = choose(file, config.n_cells)
@@ -73,7 +77,6 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
             "legacy mode looks genes up by symbol; trace without --legacy for Ensembl ids",
         )
     rows, values, v = choice.rows[kept], values[kept], v[kept]
-    length = min(getattr(config, "max_length", 0) or max_length, max_length, LONGEST)
     tokens = [legacy_tokens(cell, known, length) for cell in v]
     stored = sparse.csr_matrix(values)
     identifiers = identify(pd.DataFrame({"gene_name_index": symbols.astype(object)}), vocabulary)

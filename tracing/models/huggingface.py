@@ -20,6 +20,7 @@ from scircuit.address import slug
 from scircuit.settings import UserError
 from tracing.models.base import Adapter, Whole, choose_device
 from tracing.models.weights import read_tensors, require_finite, sha256_files, stored_precision
+from tracing.shortage import out_of_memory
 
 # What the interface cannot express: every row must see every other, each head with its own keys.
 _EXPECTED = {"is_decoder": False, "add_cross_attention": False, "sliding_window": None, "is_causal": False}
@@ -106,7 +107,11 @@ class HuggingFaceAdapter(Adapter):
             model, info = getattr(transformers, cls.model_class).from_pretrained(
                 folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, attn_implementation=cls.attention
             )
+        except ImportError:  # a library that is missing or too old, and no fault of the files
+            raise
         except Exception as error:
+            if out_of_memory(error):
+                raise
             raise UserError(f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {error})", "download it again") from error
         finally:
             logging.set_verbosity(verbosity)
