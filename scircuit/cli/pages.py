@@ -42,7 +42,7 @@ def data_model_page() -> str:
     lines += [
         "## Bookkeeping", "",
         "`_LoadChunk` nodes are the loader's ledger: one per chunk of a shard, written in the transaction that wrote its rows, so that a",
-        "chunk is in the graph exactly once whatever was killed and retried.", "",
+        "chunk is in the graph exactly once whatever was killed and retried. `_own` on a node", "names its properties that own runs wrote: an import does not replace them.", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
