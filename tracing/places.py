@@ -23,7 +23,7 @@ from tracing.layers import ranges
 from tracing.turned import explained
 
 CELLS, ROWS = 2, 256  # for a check
-FEW_ROWS = 96  # for a trace, where the table is to cost next to nothing
+FEW_ROWS = 96  # for a trace, of one cell: the table is to cost next to nothing, and two neighbours of the demo swapped lose .024 to .033 each on so few
 MARGIN = 0.01  # how much more of a layer another dictionary may explain: neighbours read much the same, so this is small
 _FIX = "folders or layer numbers may be mixed up: check them"
 

@@ -43,7 +43,7 @@ class Inputs:
         lines = [*self.cohort.report, *trained_lines(self.adapter, self.used, self.cohort)]
         if len(self.used) > 1:
             used = {layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()}
-            rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens, FEW_ROWS)
+            rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens[:1], FEW_ROWS)
             if strict:
                 require_places(used, rows)
             lines.append(place_line(used, rows))
