@@ -254,7 +254,7 @@ NODES: dict[str, NodeType] = {
             _p("method", "str", "exact, frozen or imported"), _p("format", "str", "format of imported files"),
             _p("origin", "str", "where imported files come from, as far as they say"),
             _p("lacks", "str[]", "what an imported source does not give, such as n, sd, p, q, all_edges: comparisons that need it are refused"),
-            _p("cap", "int", "most edges that an imported source kept of each source feature, or of each and layer; 0 where it kept all", "edges"),
+            _p("cap", "int", "most edges that an imported source kept of each source feature, or of each source feature and layer; 0 where it kept all", "edges"),
             _p("rule", "str", "rule by which an imported source chose its edges"), _p("edges", "int", "edge records stored", "edges"),
             _p("edges_calibrated", "int", "edges by the calibrated rule", "edges"),
             _p("edges_legacy", "int", "edges by the legacy rule", "edges"),
