@@ -33,7 +33,7 @@ CALL (f, origin, current) {
   UNION
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
   WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND e.origin = origin AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
-  WITH DISTINCT current, f, t, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, t.name LIMIT $terms
+  WITH DISTINCT f, t, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, t.name LIMIT $terms
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)-[:MEMBER_OF]->(t)
   WHERE l.rank <= $genes AND f.dictionary + ' ' + l.run IN current
   RETURN path LIMIT 200

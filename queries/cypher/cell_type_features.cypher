@@ -39,14 +39,18 @@ CALL () {
     collect(CASE WHEN (c:CellType AND $not_cell_type <> '' AND toLower(c.name) CONTAINS toLower($not_cell_type))
       OR (c:Tissue AND $not_tissue <> '' AND toLower(c.name) CONTAINS toLower($not_tissue)) THEN c END) AS excluded
 }
-UNWIND types AS c
-MATCH (c)<-[a:ACTIVE_IN]-(f:Feature)
-WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current) AND ($model = '' OR f.model = $model) AND ($rare = 1 OR NOT coalesce(f.rare, false))
-WITH current, tissues, excluded, f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
-WITH current, tissues, excluded, f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
-WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t) WHERE t IN tissues AND b.q <= $q AND (b.origin = 'published' OR f.dictionary + ' cells ' + b.run IN current) })
-  AND (size(excluded) = 0 OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d) WHERE d IN excluded AND b.q <= $q AND (b.origin = 'published' OR f.dictionary + ' cells ' + b.run IN current) })
-WITH current, f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
+CALL (types, tissues, excluded, current) {
+  UNWIND types AS c
+  MATCH (c)<-[a:ACTIVE_IN]-(f:Feature)
+  WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current) AND ($model = '' OR f.model = $model) AND ($rare = 1 OR NOT coalesce(f.rare, false))
+  WITH f, coalesce(a.origin, 'own') AS origin, a, c ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, c.name
+  WITH f, origin, collect(DISTINCT c.name) AS cell_types, head(collect(a)) AS a
+  WHERE ($tissue = '' OR EXISTS { MATCH (f)-[b:ACTIVE_IN]->(t) WHERE t IN tissues AND b.q <= $q AND (b.origin = 'published' OR f.dictionary + ' cells ' + b.run IN current) })
+    AND (size(excluded) = 0 OR NOT EXISTS { MATCH (f)-[b:ACTIVE_IN]->(d) WHERE d IN excluded AND b.q <= $q AND (b.origin = 'published' OR f.dictionary + ' cells ' + b.run IN current) })
+  RETURN f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
+}
 RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, cell_types, a.q AS q, a.odds_ratio AS odds_ratio, a.difference AS difference,
   a.cells AS cells, a.donors AS donors, origin, coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label,
   COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE f.dictionary + ' ' + l.run IN current WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank LIMIT 5 } AS top_genes
+ORDER BY q, coalesce(odds_ratio, difference) DESC, feature
+LIMIT $limit

@@ -8,7 +8,7 @@
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
 // param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 8 (1..1000) -- most rows of a kind
+// param limit: int = 8 (1..1000) -- most rows of a kind, of regulators for each library
 // column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to, intervention
 // column name: symbol, name or caption
 // column measure: what `value` measures
@@ -23,7 +23,7 @@
 // column item: key of what is named
 // column run: run that wrote it
 // column feature: address
-// budget: 24 * $limit
+// budget: 28 * $limit
 // note: Genes and own terms are those of one run; labels and shares of transcription factors are shown where that run wrote them last.
 // note: Terms of published annotations and own ones meet by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
 // note: Edges are those of every complete run, newest first where two hold the same edge; imported ones show whatever their source gives.
@@ -84,8 +84,10 @@ CALL (f, current) {
   WHERE f.dictionary + ' ' + l.run IN current
   WITH DISTINCT tf, g, x ORDER BY g.symbol
   WITH tf, x.library AS library, count(DISTINCT g) AS genes, collect(g.symbol + ' ' + x.mode) AS detail
-  WITH {item: tf.id, name: tf.symbol, library: library, measure: 'top genes that it regulates', value: toFloat(genes), overlap: genes, detail: detail, key: [-genes, tf.symbol, library]} AS row
-  RETURN 5 AS block, 'regulator' AS section, row ORDER BY row.key LIMIT $limit
+  WITH library, {item: tf.id, name: tf.symbol, library: library, measure: 'top genes that it regulates', value: toFloat(genes), overlap: genes, detail: detail, key: [library, -genes, tf.symbol]} AS row ORDER BY row.key
+  WITH library, collect(row)[..$limit] AS rows ORDER BY library LIMIT 4
+  UNWIND rows AS row
+  RETURN 5 AS block, 'regulator' AS section, row
   UNION ALL
   MATCH (f)-[l:LOADS_ON]->(tf:Gene) WHERE tf.is_tf AND f.dictionary + ' ' + l.run IN current
   WITH tf, l.run AS run, min(l.rank) AS rank

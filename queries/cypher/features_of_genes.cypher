@@ -28,17 +28,17 @@
 
 // current: of which run the gene lists and terms hold
 WITH current, [x IN $genes | trim(x)] + [x IN $genes | toUpper(trim(x))] AS symbols
-MATCH (g:Gene) WHERE g.symbol IN symbols
-MATCH (g)<-[l:LOADS_ON]-(f)
-WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current AND ($model = '' OR f.model = $model)
-WITH current, symbols, f, g, min(l.rank) AS rank
-WITH current, symbols, f, count(g) AS hits, sum(log(2) / log(1 + rank)) AS weight, min(rank) AS best_rank
-WHERE hits >= $min_hits
-  AND ($cell_type = '' OR EXISTS { MATCH (f)-[a:ACTIVE_IN]->(c:CellType) WHERE toLower(c.name) CONTAINS toLower($cell_type) AND a.q <= 0.05 AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current) })
-WITH current, symbols, f, hits, weight, best_rank ORDER BY hits DESC, weight DESC, f.id LIMIT $limit
-WITH current, symbols, collect({f: f, hits: hits, weight: weight, best: best_rank}) AS rows, COUNT { MATCH (g:Gene) WHERE g.symbol IN symbols } AS listed
-UNWIND rows AS row
-WITH row.f AS f, row.hits AS hits, row.weight AS weight, row.best AS best_rank, listed, current, symbols
+WITH current, symbols, COUNT { MATCH (g:Gene) WHERE g.symbol IN symbols } AS listed
+CALL (current, symbols) {
+  MATCH (g:Gene) WHERE g.symbol IN symbols
+  MATCH (g)<-[l:LOADS_ON]-(f)
+  WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current AND ($model = '' OR f.model = $model)
+  WITH f, g, min(l.rank) AS rank
+  WITH f, count(g) AS hits, sum(log(2) / log(1 + rank)) AS weight, min(rank) AS best_rank
+  WHERE hits >= $min_hits
+    AND ($cell_type = '' OR EXISTS { MATCH (f)-[a:ACTIVE_IN]->(c:CellType) WHERE toLower(c.name) CONTAINS toLower($cell_type) AND a.q <= 0.05 AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current) })
+  RETURN f, hits, weight, best_rank ORDER BY hits DESC, weight DESC, f.id LIMIT $limit
+}
 RETURN f.id AS feature, f.name AS name, f.layer AS layer, hits,
   COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top AND g.symbol IN symbols AND f.dictionary + ' ' + l.run IN current WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank, g.symbol } AS genes,
   weight, best_rank, listed,

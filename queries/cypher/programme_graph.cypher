@@ -18,20 +18,22 @@ CALL (text, model, current) {
   MATCH (t:Term) WHERE text <> '' AND (toLower(t.name) CONTAINS toLower(text) OR t.accession = text)
   RETURN collect(t) AS terms
   UNION
-  WITH text, model, current WHERE text = ''
+  WITH text WHERE text = ''
   MATCH (f:Feature)-[:CO_OCCURS|SAME_GENES]->(:Feature)
   WHERE model IN ['', f.model]
-  WITH DISTINCT f, current LIMIT 2000
+  WITH DISTINCT f LIMIT 2000
   MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
   WHERE (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
   WITH t, count(DISTINCT f) AS features ORDER BY features DESC, t.id LIMIT 1
   RETURN collect(t) AS terms
 }
-UNWIND terms AS t
-MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
-WHERE model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
-WITH current, f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q, terms ORDER BY q, f.id LIMIT $features
-WITH current, terms, collect(f) AS members
+CALL (terms, model, current) {
+  UNWIND terms AS t
+  MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
+  WHERE model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
+  WITH f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q ORDER BY q, f.id LIMIT $features
+  RETURN collect(f) AS members
+}
 CALL (terms, members, current) {
   UNWIND members AS f
   CALL (f, members) {

@@ -28,19 +28,22 @@
 // current: of which run the gene lists and terms hold
 MATCH (tf:Gene {symbol: $tf})
 CALL (tf, current) {
-  MATCH (tf)-[x:REGULATES]->(g:Gene)<-[l:LOADS_ON]-(f:Feature)
-  WHERE l.rank <= $top AND $library IN ['', x.library] AND f.dictionary + ' ' + l.run IN current
-  WITH DISTINCT f, g, x.mode AS mode ORDER BY g.symbol
-  RETURN f, collect(DISTINCT g.symbol) AS genes, count(DISTINCT CASE WHEN mode IN ['Activation', 'Both'] THEN g END) AS activation,
-    count(DISTINCT CASE WHEN mode IN ['Repression', 'Both'] THEN g END) AS repression
-  UNION ALL
-  MATCH (tf)<-[l:LOADS_ON]-(f:Feature)
-  WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current
-  RETURN DISTINCT f, [] AS genes, 0 AS activation, 0 AS repression
+  CALL (tf, current) {
+    MATCH (tf)-[x:REGULATES]->(g:Gene)<-[l:LOADS_ON]-(f:Feature)
+    WHERE l.rank <= $top AND $library IN ['', x.library] AND f.dictionary + ' ' + l.run IN current
+    WITH DISTINCT f, g, x.mode AS mode ORDER BY g.symbol
+    RETURN f, collect(DISTINCT g.symbol) AS genes, count(DISTINCT CASE WHEN mode IN ['Activation', 'Both'] THEN g END) AS activation,
+      count(DISTINCT CASE WHEN mode IN ['Repression', 'Both'] THEN g END) AS repression
+    UNION ALL
+    MATCH (tf)<-[l:LOADS_ON]-(f:Feature)
+    WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current
+    RETURN DISTINCT f, [] AS genes, 0 AS activation, 0 AS repression
+  }
+  WITH f, reduce(all = [], x IN collect(genes) | all + x) AS genes, sum(activation) AS activation, sum(repression) AS repression
+  WITH f, genes, activation, repression, head(COLLECT { MATCH (f)-[l:LOADS_ON]->(tf) WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS tf_rank
+  WHERE size(genes) >= $min_targets OR tf_rank IS NOT NULL
+  RETURN f, genes, activation, repression, tf_rank
 }
-WITH current, tf, f, reduce(all = [], x IN collect(genes) | all + x) AS genes, sum(activation) AS activation, sum(repression) AS repression
-WITH current, f, genes, activation, repression, head(COLLECT { MATCH (f)-[l:LOADS_ON]->(tf) WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS tf_rank
-WHERE size(genes) >= $min_targets OR tf_rank IS NOT NULL
 CALL (f, current) {
   OPTIONAL MATCH (f)-[e:ENRICHED_FOR]->(t:Term)
   WHERE CASE WHEN e.origin = 'published' THEN t.library STARTS WITH 'TRRUST' ELSE t.accession = $tf AND $library IN ['', t.library] AND f.dictionary + ' ' + e.run IN current END

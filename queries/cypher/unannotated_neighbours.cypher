@@ -29,30 +29,32 @@ CALL (address) {
   RETURN f ORDER BY EXISTS { (f)-[:SAME_GENES|CO_OCCURS]-() } DESC, coalesce(f.firing_rate, 0) DESC, f.id LIMIT 1
 }
 CALL (f, current) {
-  MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE f.dictionary + ' ' + l.run IN current
-  WITH DISTINCT f, g, current
-  MATCH (g)<-[l:LOADS_ON]-(other:Feature) WHERE other <> f AND other.dictionary + ' ' + l.run IN current
-  WITH other, count(DISTINCT g) AS shared WHERE shared >= 2
-  RETURN 1 AS block, 'top genes' AS way, other, toFloat(shared) AS strength
-  UNION ALL
-  MATCH (f)-[s:SAME_GENES]-(other:Feature)
-  WITH f, other, max(s.overlap) AS strength
-  RETURN CASE WHEN f.model = other.model THEN 2 ELSE 3 END AS block, CASE WHEN f.model = other.model THEN 'same genes' ELSE 'other model' END AS way, other, strength
-  UNION ALL
-  MATCH (f)-[h:CO_OCCURS]-(other:Feature)
-  RETURN 4 AS block, 'co-occurs' AS way, other, max(h.pmi) AS strength
-  UNION ALL
-  MATCH (f)-[:MEMBER_OF]->(:Module)<-[:MEMBER_OF]-(other:Feature) WHERE other <> f
-  RETURN DISTINCT 5 AS block, 'module' AS way, other, null AS strength
+  CALL (f, current) {
+    MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE f.dictionary + ' ' + l.run IN current
+    WITH DISTINCT g
+    MATCH (g)<-[l:LOADS_ON]-(other:Feature) WHERE other <> f AND other.dictionary + ' ' + l.run IN current
+    WITH other, count(DISTINCT g) AS shared WHERE shared >= 2
+    RETURN 1 AS block, 'top genes' AS way, other, toFloat(shared) AS strength
+    UNION ALL
+    MATCH (f)-[s:SAME_GENES]-(other:Feature)
+    WITH f, other, max(s.overlap) AS strength
+    RETURN CASE WHEN f.model = other.model THEN 2 ELSE 3 END AS block, CASE WHEN f.model = other.model THEN 'same genes' ELSE 'other model' END AS way, other, strength
+    UNION ALL
+    MATCH (f)-[h:CO_OCCURS]-(other:Feature)
+    RETURN 4 AS block, 'co-occurs' AS way, other, max(h.pmi) AS strength
+    UNION ALL
+    MATCH (f)-[:MEMBER_OF]->(:Module)<-[:MEMBER_OF]-(other:Feature) WHERE other <> f
+    RETURN DISTINCT 5 AS block, 'module' AS way, other, null AS strength
+  }
+  WITH block, way, other, strength, CASE WHEN coalesce(other.label, '') <> '' THEN 'own' ELSE 'published' END AS origin
+  WITH block, way, other, strength, origin, CASE origin WHEN 'own' THEN other.label ELSE other.published_label END AS label
+  WHERE coalesce(label, '') <> ''
+  WITH block, way, label, origin, other, strength ORDER BY strength DESC, other.id
+  WITH block, way, label, origin, count(other) AS neighbours, head(collect({id: other.id, strength: strength})) AS nearest
+  WITH block, way, label, origin, neighbours, nearest ORDER BY neighbours DESC, nearest.strength DESC, label
+  WITH block, way, sum(neighbours) AS of, collect({label: label, origin: origin, neighbours: neighbours, nearest: nearest.id, strength: nearest.strength})[..$limit] AS rows
+  RETURN collect({block: block, way: way, of: of, rows: rows}) AS named
 }
-WITH current, f, block, way, other, strength, CASE WHEN coalesce(other.label, '') <> '' THEN 'own' ELSE 'published' END AS origin
-WITH current, f, block, way, other, strength, origin, CASE origin WHEN 'own' THEN other.label ELSE other.published_label END AS label
-WHERE coalesce(label, '') <> ''
-WITH current, f, block, way, label, origin, other, strength ORDER BY strength DESC, other.id
-WITH current, f, block, way, label, origin, count(other) AS neighbours, head(collect({id: other.id, strength: strength})) AS nearest
-WITH current, f, block, way, label, origin, neighbours, nearest ORDER BY neighbours DESC, nearest.strength DESC, label
-WITH current, f, block, way, sum(neighbours) AS of, collect({label: label, origin: origin, neighbours: neighbours, nearest: nearest.id, strength: nearest.strength})[..$limit] AS rows
-WITH current, f, collect({block: block, way: way, of: of, rows: rows}) AS named
 CALL (f, named, current) {
   UNWIND named AS kind
   UNWIND kind.rows AS row

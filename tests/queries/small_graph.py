@@ -191,7 +191,7 @@ def _runs() -> dict[str, pd.DataFrame]:
         "Perturbation": pd.DataFrame([{"id": "KO G1", "name": "KO G1", "gene": "ENSG00000000001"}]),
         "Control-FROM-Run": pd.DataFrame([(c["id"], c["run"]) for c in controls], columns=pair), "Run-USED-Dictionary": pd.DataFrame(used, columns=pair),
         "Run-USED-Model": pd.DataFrame([(OLD, MODEL), (NEW, MODEL)], columns=pair), "Run-USED-Cohort": pd.DataFrame([(OLD, "cohort1"), (NEW, "cohort1")], columns=pair),
-        "Run-FROM-Run": pd.DataFrame([(ANNOTATE, OLD), (ANNOTATE, ATLAS), (EARLIER, OLD), (EARLIER, ATLAS), (ANALYSE, NEW), (ABLATE, NEW), (STEER, NEW)], columns=pair),
+        "Run-FROM-Run": pd.DataFrame([(ANNOTATE, OLD), (ANNOTATE, NEW), (ANNOTATE, ATLAS), (EARLIER, OLD), (EARLIER, ATLAS), (ANALYSE, NEW), (ABLATE, NEW), (STEER, NEW)], columns=pair),
         "Dictionary-OF-Model": pd.DataFrame([(d["id"], MODEL) for d in dictionaries], columns=pair),
         "Feature-MEMBER_OF-Module": pd.DataFrame([(address(2, 0), "module1", ANALYSE), (address(2, 1), "module1", ANALYSE)], columns=[*pair, "run"]),
         "Feature-ACTIVE_IN-CellType": pd.DataFrame([(address(2, 0), "T cell", 0.001, 0.01, 4.0, ANNOTATE)], columns=[*pair, "p", "q", "odds_ratio", "run"]),

@@ -81,8 +81,7 @@ def test_genes_terms_and_regulators_of_any_feature(study, known, key):
     shown = answer["regulator"][answer["regulator"].measure == "top genes that it regulates"]
     for library in ("TRRUST", "collectri"):
         of = shown[shown.library == library]
-        assert dict(zip(of.item, of.value, strict=True)) == count.to_dict()
-    assert shown.value.is_monotonic_decreasing
+        assert dict(zip(of.item, of.value, strict=True)) == count.to_dict() and of.value.is_monotonic_decreasing
     factors = answer["regulator"][answer["regulator"].measure == "rank among the top genes"]
     tfs = study.frames["Gene"].query("is_tf").id
     assert factors.item.tolist() == [g for g in loads.target if g in set(tfs)]
@@ -190,6 +189,8 @@ def test_regulations_of_other_libraries_stand_apart(study, known):
     trrust, other_library = (shown[shown.library == name].set_index("item") for name in ("TRRUST", "collectri"))
     assert len(trrust) > 2 and trrust.value.to_dict() == other_library.value.to_dict()
     assert any("Activation" in x for row in trrust.detail for x in row) and trrust.detail.to_dict() != other_library.detail.to_dict()
+    few = query(study.connection, "feature_knowledge", feature=address(2, 0), limit=2).query("measure == 'top genes that it regulates'")
+    assert few.library.tolist() == ["TRRUST"] * 2 + ["collectri"] * 2, "a large library leaves room for the others"
     one, two = (query(study.connection, "regulator_features", tf="G1", limit=1000, library=name).set_index("feature") for name in ("TRRUST", "collectri"))
     assert one.activation.sum() > 0 and (one.activation == two.repression[one.index]).all() and (one.targets == two.targets[one.index]).all()
     signs = {name: query(study.connection, "trrust_edges", library=name, limit=1000) for name in ("TRRUST", "collectri", "")}

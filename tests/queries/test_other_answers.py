@@ -85,7 +85,7 @@ def test_runs_inputs_controls(study):
     runs = query(study.connection, "runs").set_index("run")
     expected = study.frames["Run"].set_index("id")
     assert set(runs.index) == set(expected.index) and list(runs.started) == sorted(runs.started, reverse=True)
-    assert set(runs.loc[ANNOTATE, "parents"]) == {OLD, ATLAS} and runs.loc[ANNOTATE, "null_annotation_rate"] == 0.04
+    assert set(runs.loc[ANNOTATE, "parents"]) == {OLD, NEW, ATLAS} and runs.loc[ANNOTATE, "null_annotation_rate"] == 0.04
     assert runs.status.to_dict() == expected.status.to_dict()
     assert set(query(study.connection, "runs", verb="trace").verb) == {"trace"}
 
@@ -94,7 +94,7 @@ def test_runs_inputs_controls(study):
     assert inputs[inputs.kind == "model"].value.tolist() == ["sha256 " + "cd" * 32]
     cohort = inputs[inputs.kind == "cohort"].set_index("name").value
     assert cohort["sha256"] == "ef" * 32 and cohort["cells"] == "20" and cohort["species"] == "human"
-    assert query(study.connection, "run_inputs", run=ANNOTATE).query("kind == 'parent run'").value.tolist() == [ATLAS, OLD]
+    assert query(study.connection, "run_inputs", run=ANNOTATE).query("kind == 'parent run'").value.tolist() == [ATLAS, OLD, NEW]
 
     controls = study.frames["Control"].query("run == @OLD").sort_values(["control", "source_layer", "target_layer"])
     controls = controls.assign(ratio=controls.control_edges / controls.edges, ratio_legacy=controls.control_edges_legacy / controls.edges_legacy)
