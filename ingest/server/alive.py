@@ -5,6 +5,8 @@ A process id alone proves nothing: after a crash the system may have given it to
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 
 import psutil
@@ -57,11 +59,22 @@ def end(process: psutil.Process, timeout_s: float) -> bool:
     """
     try:
         process.terminate()
-        process.wait(timeout_s)
+        if _ended(process, timeout_s):
+            return True
+        process.kill()
+        _ended(process, 30)
     except psutil.NoSuchProcess:
         return True
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(30)
-        return False
+    return False
+
+
+def _ended(process: psutil.Process, timeout_s: float) -> bool:
+    """Wait until a process is gone, or is only a zombie that whoever started it has not asked after."""
+    until = time.monotonic() + timeout_s
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    with contextlib.suppress(psutil.Error):
+        process.wait(0)  # where it is a child of this process, ask after it
     return True

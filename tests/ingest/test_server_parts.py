@@ -7,12 +7,17 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ingest.server import PROFILES, BrowserSeed, home, install, jars, java, jvm
+from ingest.server.alive import end
 from ingest.server.browser import current_jar, seeded_jar
 from ingest.server.profiles import profile_of
 from scircuit.settings import UserError
@@ -241,3 +246,18 @@ def test_a_file_of_the_browser_cannot_be_replaced(tmp_path, name):
     install()
     with pytest.raises(UserError, match="cannot be named"):
         seeded_jar(jars.browser_jar(PROFILES["2026.07.1"]), home.prepare(tmp_path), BrowserSeed("", {name: b""}))
+
+
+@pytest.mark.parametrize(("program", "gentle"), [(["sleep", "100"], True), (["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], False)])
+def test_a_process_that_its_starter_does_not_ask_after_counts_as_ended(program, gentle):
+    code = f"import subprocess, time; print(subprocess.Popen({program!r}).pid, flush=True); time.sleep(100)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+        try:
+            assert starter.stdout is not None
+            process = psutil.Process(int(starter.stdout.readline()))
+            if not gentle:
+                time.sleep(0.5)  # until the trap is set
+            assert end(process, 60 if gentle else 1) is gentle
+            assert process.status() == psutil.STATUS_ZOMBIE
+        finally:
+            starter.kill()
