@@ -74,8 +74,8 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     """
     question = find(name)
     values = _resolve(connection, question, check(name, parameters))
-    if values.get("annotation"):
-        _check_annotation(connection, values["annotation"])
+    if annotation := values["run"] if name == "compare_annotation" else values.get("annotation"):
+        _check_annotation(connection, annotation)
     if "min_support" in values and values.get("run"):
         _refuse_gaps(connection, values["run"], {"p", "counts", "mean"})
     answer = connection.frame(question.cypher, **values)

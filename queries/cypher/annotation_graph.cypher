@@ -8,7 +8,7 @@
 // param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the feature has any, else published
 // param genes: int = 20 (1..100) -- genes drawn
 // param terms: int = 8 (1..40) -- terms drawn
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 290
 

@@ -10,7 +10,7 @@
 // param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest q
 // param rare: int = 0 (0..1) -- 1: show features that fire at fewer than 100 positions as well
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 30 (1..100000) -- most rows
 // column feature: address
 // column name: caption

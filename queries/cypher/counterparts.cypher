@@ -6,7 +6,7 @@
 // param feature: feature = "" -- address, or its last two parts; empty: the feature with the closest counterpart
 // param model: str = "" e.g. "scgpt-whole-human" -- the other model; empty: any
 // param q: float = 0.01 (0..1) -- largest q of the overlap
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..100000) -- most rows
 // column feature: address
 // column counterpart: address

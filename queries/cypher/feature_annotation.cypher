@@ -5,7 +5,7 @@
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest calibrated q of own terms, and q of cell types; published ones are shown as published
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..1000) -- most rows
 // column feature: address
 // column kind: gene, term, regulator, module or cell type

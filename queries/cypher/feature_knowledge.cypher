@@ -7,7 +7,7 @@
 // param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
 // param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 8 (1..1000) -- most rows of a kind, of regulators for each library
 // column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to, intervention
 // column name: symbol, name or caption

@@ -8,7 +8,7 @@
 // param min_hits: int = 1 (1..1000) -- least genes of the list
 // param cell_type: str = "" e.g. "erythroid" -- only features that fire more in a cell type with this text in its name; empty: no such condition
 // param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..100000) -- most rows
 // column feature: address
 // column name: caption

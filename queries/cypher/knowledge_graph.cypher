@@ -6,7 +6,7 @@
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
 // param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
 // param each: int = 6 (1..20) -- most neighbours of a kind
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 290
 

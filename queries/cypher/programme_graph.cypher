@@ -8,7 +8,7 @@
 // param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
 // param features: int = 40 (1..100) -- features of smallest q
 // param links: int = 3 (1..5) -- strongest links of each to later layers
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 600
 

@@ -7,7 +7,7 @@
 // param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
 // param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the model has any of the term, else published
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 100 (1..1000) -- most rows
 // column model: model
 // column layer: 0-based layer

@@ -7,7 +7,7 @@
 // param feature: feature = "" -- address, or its last two parts; empty: all
 // param degenerate: int = 1 (0..1) -- 0: leave out effects that divide by a standard deviation of nothing
 // param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 50 (1..100000) -- most rows
 // column perturbation: name
 // column gene: symbol of the target

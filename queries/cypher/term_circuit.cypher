@@ -12,7 +12,7 @@
 // param origin: str = "own" e.g. "published" -- whose annotations: own or published
 // param features: int = 15 (1..60) -- features of the term, strongest hubs first
 // param edges: int = 5 (1..20) -- strongest edges of each
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column path: the path drawn
 // budget: 220
 

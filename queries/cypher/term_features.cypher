@@ -6,7 +6,7 @@
 // param term: str e.g. "lymphocyte activation" -- name of the term (its beginning or the whole), or its accession
 // param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
 // param q: float = 0.05 (0..1) -- largest calibrated q, or published q
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 30 (1..100000) -- most rows
 // column feature: address
 // column name: caption

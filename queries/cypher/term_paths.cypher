@@ -13,7 +13,7 @@
 // param origin: str = "own" e.g. "published" -- whose annotations: own or published
 // param features: int = 40 (1..200) -- features of each term, smallest q first
 // param beam: int = 20 (1..100) -- strongest edges followed out of each source for two-step paths
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 20 (1..100000) -- most rows
 // column from_term: term of the source
 // column to_term: term of the target

@@ -9,7 +9,7 @@
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
 // param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 30 (1..100000) -- most rows
 // column source: address
 // column source_name: caption

@@ -9,7 +9,7 @@
 // param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
 // param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
 // param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // column edges: edges by the calibrated rule
 // column consistent: edges whose source has a regulator and whose target has its target gene among the top genes
 // column share: consistent / edges

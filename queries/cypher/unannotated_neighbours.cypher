@@ -4,7 +4,7 @@
 // question: What are the named neighbours of a feature that has no name?
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the most active feature without a name that has neighbours
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists and terms count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
 // param limit: int = 10 (1..1000) -- most rows of a kind
 // column feature: address
 // column way: top genes, same genes, other model, co-occurs, module, cell type

@@ -151,6 +151,8 @@ def test_a_replaced_annotation_is_shown_only_when_it_is_asked_for(study, known):
     assert set(query(study.connection, "features_of_genes", genes=["G1", "G2"], limit=1000).of) == {5, 12}, "one list a feature: 5 genes in the atlas, 12 in the run"
     with pytest.raises(UserError, match="no annotate run or import 'annotate-no'(.|\n)*" + EARLIER):
         known(key, annotation="annotate-no")
+    with pytest.raises(UserError, match="no annotate run or import 'trace-no'"):
+        query(study.connection, "compare_annotation", run="trace-no")
 
 
 def test_a_feature_that_the_newest_run_could_not_list_has_no_genes(study, known):
