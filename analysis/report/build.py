@@ -49,6 +49,7 @@ def build_report(parts: ReportInput) -> str:
     controls = control_rows(parts.controls)
     return page.render(
         parts=parts, findings=findings(parts), style=(_FOLDER / "report.css").read_text(), tiles=_tiles(parts), figures=_figures(parts),
+        halves=[c for c in controls if c.get("control") == "split_half"], chance=(parts.trace.get("controls") or {}).get("half_chance"),
         controls=controls, control_sentences=control_sentences(controls), verdict=verdict(controls), audit=audit_rows(parts.controls),
         hub_replication=hub_replication(parts.trace), rates=_rates(parts.annotate), atlas_rows=atlas_rows(parts.atlases),
         sentences=_annotation_sentences(parts), rules=RULES, hubs=_hubs(parts), pairs=_pairs(parts),

@@ -169,6 +169,15 @@ def test_ten_findings_each_with_a_control(parts):
     assert "1 of 2 steered features" in found[9].claim
 
 
+def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(parts, page):
+    from dataclasses import replace
+
+    halves = {"control": "split_half", "source_layer": 1, "target_layer": 2, "sources": 24, "edges": 400, "found": 1214, "agreement": 0.906}
+    more = build_report(replace(parts, controls=pd.concat([parts.controls, pd.DataFrame([halves])], ignore_index=True)))
+    assert re.search(r">1,214</td><td class=\"n\">90.6 %</td><td class=\"n beside\">2.5 %<", more)
+    assert "In other cells" not in page and "split half" not in more
+
+
 def test_signs_against_trrust_stand_beside_their_null(parts):
     from dataclasses import replace
 
