@@ -76,5 +76,5 @@ def _ended(process: psutil.Process, timeout_s: float) -> bool:
             return False
         time.sleep(0.05)
     with contextlib.suppress(psutil.Error):
-        process.wait(0)  # where it is a child of this process, ask after it
+        process.wait(1)  # usually it is asked after at once, by this process or by the system's first
     return True

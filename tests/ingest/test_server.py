@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -181,7 +182,8 @@ def test_stop_is_quick_and_clean_and_only_once(server):
     began = time.monotonic()
     assert stop(server) is True
     assert time.monotonic() - began < 30
-    assert not psutil.pid_exists(running.pid)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(running.pid).status() == psutil.STATUS_ZOMBIE, "at most until the system asks after it"
     assert "Stopped." in (server / "logs" / "neo4j.log").read_text().splitlines()[-1]
     assert stop(server) is False
     assert not status(server).running
