@@ -41,7 +41,23 @@ _LEAST = 10  # decided edges, below which no share is stated
 
 
 @dataclass(frozen=True)
-class TrrustAgreement:
+class _Reading:
+    """Agreement with one table of pairs; the null figures are those of the null with the larger p."""
+
+    decided: int
+    agree: int
+    share: float
+    null_mean: float
+    null_low: float
+    null_high: float
+    p: float
+    p_sources: float
+    p_targets: float
+    decided_p: float
+
+
+@dataclass(frozen=True)
+class TrrustAgreement(_Reading):
     """Agreement of circuit edges with TRRUST.
 
     Parameters
@@ -66,16 +82,6 @@ class TrrustAgreement:
     frame: pd.DataFrame
     edges: int
     covered: int
-    decided: int
-    agree: int
-    share: float
-    null_mean: float
-    null_low: float
-    null_high: float
-    p: float
-    p_sources: float
-    p_targets: float
-    decided_p: float
     turned_decided: int
     turned_share: float
     turned_p: float
@@ -114,22 +120,6 @@ class TrrustAgreement:
         return {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "frame"}
 
 
-class _Reading(NamedTuple):
-    """Agreement with one table of pairs; the null figures are those of the null with the larger p."""
-
-    counts: np.ndarray  # pairs of activation and of repression, [edges, 2]
-    decided: int
-    agree: int
-    share: float
-    null_mean: float
-    null_low: float
-    null_high: float
-    p: float
-    p_sources: float
-    p_targets: float
-    decided_p: float
-
-
 def trrust_agreement(
     edges: pd.DataFrame, top_genes: Mapping[str, Sequence[str]], regulons: Regulons, *, draws: int = 1000, seed: int = 0
 ) -> TrrustAgreement:
@@ -160,11 +150,14 @@ def trrust_agreement(
         raise UserError(f"{int((~np.isfinite(means)).sum())} of {means.size} edges have a mean effect that is not finite", "trace again")
     circuit = _Circuit.of(edges, means, top_genes)
     stated = {(p.tf.upper(), p.target.upper()): _SIGN[p.mode] for p in regulons.pairs if p.mode in _SIGN and p.tf.upper() != p.target.upper()}
-    found = circuit.reading(stated, draws, np.random.default_rng(seed))
+    counts, found = circuit.reading(stated, draws, np.random.default_rng(seed))
     either = {(p.tf.upper(), p.target.upper()) for p in regulons.pairs}
-    turned = circuit.reading({(b, a): sign for (a, b), sign in stated.items() if (b, a) not in either}, draws, np.random.default_rng([seed, 1]))
-    frame = _frame(edges, means, found.counts)
-    return TrrustAgreement(frame, len(edges), len(frame), *found[1:], turned.decided, turned.share, turned.p, draws, seed)
+    _, turned = circuit.reading({(b, a): sign for (a, b), sign in stated.items() if (b, a) not in either}, draws, np.random.default_rng([seed, 1]))
+    frame = _frame(edges, means, counts)
+    return TrrustAgreement(
+        **vars(found), frame=frame, edges=len(edges), covered=len(frame), turned_decided=turned.decided, turned_share=turned.share, turned_p=turned.p,
+        draws=draws, seed=seed,
+    )  # fmt: skip
 
 
 class _Side(NamedTuple):
@@ -210,8 +203,8 @@ class _Circuit(NamedTuple):
         sign: Any = sparse.csr_matrix((-np.sign(means).astype(np.int32), (row, column)), shape=(len(sources), len(targets)))
         return cls(sign, row, column, genes, *sides)
 
-    def reading(self, stated: Mapping[tuple[str, str], int], draws: int, rng: np.random.Generator) -> _Reading:
-        """Agreement with pairs (factor, target) -> +1 or -1."""
+    def reading(self, stated: Mapping[tuple[str, str], int], draws: int, rng: np.random.Generator) -> tuple[np.ndarray, _Reading]:
+        """Pairs of activation and of repression [edges, 2], and the agreement, with pairs (factor, target) -> +1 or -1."""
         here = [(self.genes[a], self.genes[b], sign) for (a, b), sign in stated.items() if a in self.genes and b in self.genes]
         place = np.array(here, dtype=np.int64).reshape(-1, 3)
         parts = []
@@ -230,12 +223,12 @@ class _Circuit(NamedTuple):
         decided_p = max(float((1 + (null[:, 1] >= decided).sum()) / (1 + draws)) for null in nulls)
         shares = [null[null[:, 1] > 0, 0] / null[null[:, 1] > 0, 1] for null in nulls]
         if decided < _LEAST or not all(x.size for x in shares):
-            return _Reading(counts, decided, agree, *(np.nan for _ in range(7)), decided_p=decided_p)
+            return counts, _Reading(decided, agree, *(np.nan for _ in range(7)), decided_p=decided_p)
         share = agree / decided
         p = [float((1 + (x >= share - 1e-12).sum()) / (1 + x.size)) for x in shares]
         null = shares[int(np.argmax(p))]
         low, high = (float(x) for x in np.quantile(null, [0.025, 0.975]))
-        return _Reading(counts, decided, agree, share, float(null.mean()), low, high, max(p), p[0], p[1], decided_p)
+        return counts, _Reading(decided, agree, share, float(null.mean()), low, high, max(p), p[0], p[1], decided_p)
 
 
 def _exchange(sign: Any, evidence: Any, groups: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:

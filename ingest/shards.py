@@ -7,7 +7,6 @@ marker that the manifest misses is taken up again when the store is opened. Noth
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ import pyarrow.parquet as pq
 
 from ingest.content import content_hash
 from scircuit import records
-from scircuit.run import STATUSES, Manifest, ShardEntry, atomic_path, sha256_file, write_json
+from scircuit.run import STATUSES, Manifest, ShardEntry, atomic_path, disk_full, sha256_file, write_json
 from scircuit.settings import UserError
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,120}")
@@ -272,7 +271,7 @@ def guarded(write: Any, folder: Path) -> Any:
     try:
         return write()
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space" in str(error)
+        full = disk_full(error) or "No space" in str(error)
         raise UserError(
             f"cannot write into {folder}: {'the disk is full' if full else error.strerror or error}",
             "free room or choose another --study folder, then run again: the run resumes where it stopped",

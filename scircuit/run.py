@@ -15,6 +15,7 @@ configuration is a new one. Files appear under their final name only when whole 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -46,6 +47,11 @@ def run_id(verb: str, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> s
     """Identity of a run: verb and 10 hexadecimal digits of the hash of everything that determines its result."""
     text = canonical_json({"verb": verb, "config": config, "inputs": inputs, "schema": SCHEMA_VERSION})
     return f"{verb}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+
+def disk_full(error: OSError) -> bool:
+    """Whether it was room that a write lacked: on the disk, in the quota, or in what one file may hold."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager

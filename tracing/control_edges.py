@@ -65,7 +65,7 @@ def condition(tracer: Tracer, effects: np.ndarray, active: np.ndarray, rule: Rul
 def without_effects(tracer: Tracer, c: Condition, edges: np.ndarray) -> Condition:
     """What is needed of a condition once its effects are gone: tests that are stored or counted, and those beside the `edges` of the sources."""
     tests = c.tests
-    chosen = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | c.calibrated | np.isin(_pairs(tests, tracer.n_targets), edges))
+    chosen = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | c.calibrated | np.isin(tests.pairs(tracer.n_targets), edges))
     few = Tests(*(column[chosen] for column in tests[:-1]), given=_NOTHING)
     return Condition(few, c.calibrated[chosen], c.legacy[chosen], c.largest)
 
@@ -75,7 +75,7 @@ _NOTHING = (np.zeros((0, 0, 0)), np.zeros((0, 0), bool), np.zeros(0))
 
 def edges_of(real: Condition, targets: int) -> np.ndarray:
     """Calibrated edges as numbers of pairs."""
-    return _pairs(real.tests, targets)[real.calibrated]
+    return real.tests.pairs(targets)[real.calibrated]
 
 
 def joined(parts: Sequence[Condition], sources: Sequence[int]) -> Condition:
@@ -92,7 +92,7 @@ def compare(real: Condition, control: Condition, columns: slice, targets: int) -
     edges = real.calibrated & real.within(columns)
     if not edges.any():
         return {"relative_size": None, "larger_share": None}
-    own, other = np.abs(real.tests.mean[edges]), np.abs(_mean_at(control.tests, _pairs(real.tests, targets)[edges], targets))
+    own, other = np.abs(real.tests.mean[edges]), np.abs(_mean_at(control.tests, real.tests.pairs(targets)[edges], targets))
     return {"relative_size": float(np.median(other / own)), "larger_share": float((own > other).mean())}
 
 
@@ -106,7 +106,7 @@ def edge_table(tracer: Tracer, features: np.ndarray, real: Condition, controls: 
     tables = []
     for name, c in controls.items():
         tests = c.tests
-        stored = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | np.isin(_pairs(tests, targets), edges))
+        stored = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | np.isin(tests.pairs(targets), edges))
         columns = {
             "source": sources[tests.source[stored]], "target": tracer.target_names[tests.target[stored]], "run": [tracer.run] * len(stored),
             "control": [name] * len(stored), "n": tests.n[stored], "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],
@@ -116,14 +116,9 @@ def edge_table(tracer: Tracer, features: np.ndarray, real: Condition, controls: 
     return pa.concat_tables(tables)
 
 
-def _pairs(tests: Tests, targets: int) -> np.ndarray:
-    """Source and target of each test as one ascending number."""
-    return tests.source * targets + tests.target
-
-
 def _mean_at(tests: Tests, pairs: np.ndarray, targets: int) -> np.ndarray:
     """Mean of the tests at given pairs; 0 where there is none."""
-    known = _pairs(tests, targets)
+    known = tests.pairs(targets)
     if not len(known):
         return np.zeros(len(pairs))
     at = np.minimum(np.searchsorted(known, pairs), len(known) - 1)

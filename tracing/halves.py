@@ -50,7 +50,7 @@ def replication(even: Tests, odd: Tests, sources: int, columns: list[slice]) -> 
         Targets of each layer.
     """
     targets = columns[-1].stop
-    _, here, there = np.intersect1d(*(t.source * targets + t.target for t in (even, odd)), assume_unique=True, return_indices=True)
+    _, here, there = np.intersect1d(even.pairs(targets), odd.pairs(targets), assume_unique=True, return_indices=True)
     target = even.target[here]
     same = np.sign(even.mean[here]) == np.sign(odd.mean[there])
     found, held = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)

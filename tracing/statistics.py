@@ -43,6 +43,10 @@ class Tests(NamedTuple):
         """Cells with an effect of each test: the number of elements of its sign-flip test."""
         return self.n_pos + self.n_neg
 
+    def pairs(self, targets: int) -> np.ndarray:
+        """Source and target of each test as one ascending number, where there are so many targets."""
+        return self.source * targets + self.target
+
     def rows(self, chosen: np.ndarray) -> np.ndarray:
         """[len(chosen), C] effects of the chosen tests: zero at or below the floor and where the source is not active."""
         effects, active, floors = self.given

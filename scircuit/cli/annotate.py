@@ -164,18 +164,14 @@ def _replaced(study: Study, parent: Manifest, run: str) -> list[str]:
     return [f"labels on the features are those of this run now; what {', '.join(older)} found stays in the graph with its run, and can be asked for by it"]
 
 
-def feature_count(lists: pd.DataFrame) -> int:
-    """Features of a table of gene lists in rows of (layer, index, gene)."""
-    return len(lists[["layer", "index"]].drop_duplicates())
-
-
-def announce(features: int, libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool) -> None:
-    """Say what is about to be tested, and what the slow reference will cost."""
+def announce(lists: pd.DataFrame, libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool) -> None:
+    """Say what is about to be tested, and what the slow reference will cost for gene lists in rows of (layer, index, gene)."""
     if quiet:
         return
     terms = sum(len(x.terms) for x in libraries)
     say(f"  testing {terms:,} terms with {config.null_draws} matched null lists per feature")
     if config.engine == "gseapy":
+        features = len(lists[["layer", "index"]].drop_duplicates())
         seconds = GSEAPY_SECONDS * features * terms
         say(f"  engine gseapy needs about {duration(seconds)} for {features:,} lists; --engine exact (the default) gives the same p in seconds")
 
@@ -237,14 +233,15 @@ def _annotate(
     traced, inputs = inputs_of_run(parent, all_cells=True)
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)
     catalogue = build_catalogue(inputs.adapter, inputs.dictionaries, inputs.cohort, by_cell=bool(config.cell_types or config.tissues), progress=lambda done, _total: progress.update(done))
-    announce(feature_count(catalogue.table.to_pandas()), [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
+    lists = catalogue.table.to_pandas()
+    announce(lists, [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
     vocabulary = inputs.adapter.vocabulary
 
     def address(layer: int, index: int) -> str:
         return str(Address(traced.model_name, traced.dictionary_name, layer, index))
 
     annotation = annotate_features(
-        catalogue.table.to_pandas(), catalogue.detection, libraries, regulons, symbol_of=vocabulary.symbol,
+        lists, catalogue.detection, libraries, regulons, symbol_of=vocabulary.symbol,
         ensembl_of=vocabulary.symbol_to_ensembl.get,
         address=address, config=config, run=run.id, closed=closed,
         alive={layer: int((rate > 0).sum()) for layer, rate in catalogue.firing_rate.items()},

@@ -38,7 +38,7 @@ def annotate_atlas(
     from analysis.annotation import annotate
     from analysis.annotation_words import percent
     from ingest.shards import ShardStore
-    from scircuit.cli.annotate import announce, feature_count, store
+    from scircuit.cli.annotate import announce, store
     from scircuit.cli.importing import gene_ids
 
     shards = ShardStore(study.run_folder(parent.run))
@@ -56,7 +56,7 @@ def annotate_atlas(
     if not quiet:
         if left_out:
             say(f"  layers {', '.join(map(str, left_out))}: no whole gene list was published; left out")
-        announce(feature_count(whole), [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
+        announce(whole, [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
     annotation = annotate(
         whole, {layer: _frequency(lists[lists["layer"] == layer]) for layer in layers}, libraries, regulons, symbol_of=lambda g: symbol.get(g) or "",
         ensembl_of=lambda s: ids.get(s) or ids.get(s.upper()),

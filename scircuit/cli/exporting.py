@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import re
 import shutil
@@ -19,7 +18,7 @@ from scircuit import __version__
 from scircuit.cli.command import study_option
 from scircuit.cli.console import say
 from scircuit.cli.options import build, options_of
-from scircuit.run import Manifest, Study, atomic_path, write_json
+from scircuit.run import Manifest, Study, atomic_path, disk_full, write_json
 from scircuit.settings import DEFAULT_STUDY, ExportConfig, UserError
 
 if TYPE_CHECKING:
@@ -227,7 +226,7 @@ def _writable(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = disk_full(error)
         raise UserError(
             f"cannot write {out}: {'the disk is full' if full else error.strerror or error}; nothing was changed there", "free room, or give another --out"
         ) from error

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -100,7 +99,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        from scircuit.run import disk_full
+
+        if disk_full(error):
             click.echo(f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then run the same command", err=True)
             sys.exit(2)
         _unexpected(error)
