@@ -25,8 +25,14 @@ $(READY): pyproject.toml constraints.txt
 lint: $(READY)
 	$(BIN)/ruff check .
 
-types: $(READY)
+types: $(READY) links
 	$(BIN)/pyright
+
+# The package as it is imported, for tools that read no editable install: build/links/scircuit/tracing -> tracing and so on.
+.PHONY: links
+links:
+	@rm -rf build/links && mkdir -p build/links/scircuit
+	@for path in scircuit/* tracing ingest analysis queries; do ln -s "$(CURDIR)/$$path" "build/links/scircuit/$$(basename $$path)"; done
 
 unit: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.genesets import GeneSetLibrary, Term
-from analysis.regulons import Regulation, Regulons, merged
+from scircuit.analysis.genesets import GeneSetLibrary, Term
+from scircuit.analysis.regulons import Regulation, Regulons, merged
 
 _TABLE = Path(__file__).resolve().parent / "data" / "hgnc" / "names.tsv.gz"
 _SHOWN = 5

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.plfit import PowerLaw
+from scircuit.analysis.plfit import PowerLaw
 
 _EXACT = 20_000
 _BLOCK = 1e-3
@@ -124,7 +124,7 @@ def compare(data: np.ndarray, fit: PowerLaw) -> tuple[Comparison, ...]:
     data
         Positive integers; values below ``fit.xmin`` are left out.
     fit
-        `analysis.plfit.fit` of the same data.
+        `scircuit.analysis.plfit.fit` of the same data.
     """
     tail = np.asarray(data, dtype=float)
     tail = tail[tail >= fit.xmin]

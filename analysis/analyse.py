@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from analysis.bias import AnnotationBias, annotation_bias
-from analysis.degree import Degrees, EdgeArrays, FeatureArrays, calibrated, degrees, legacy, read_edges, read_features
-from analysis.hubs import HubFit, fit_hubs
-from analysis.structure import LayerPairs, layer_pairs
-from analysis.tail import TailFit, fit_tail
-from analysis.trrust_edges import TrrustAgreement, trrust_agreement
 from scircuit.address import parse
+from scircuit.analysis.bias import AnnotationBias, annotation_bias
+from scircuit.analysis.degree import (
+    Degrees,
+    EdgeArrays,
+    FeatureArrays,
+    calibrated,
+    degrees,
+    legacy,
+    read_edges,
+    read_features,
+)
+from scircuit.analysis.hubs import HubFit, fit_hubs
+from scircuit.analysis.structure import LayerPairs, layer_pairs
+from scircuit.analysis.tail import TailFit, fit_tail
+from scircuit.analysis.trrust_edges import TrrustAgreement, trrust_agreement
 from scircuit.records import conform
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-    from analysis.regulons import Regulons
+    from scircuit.analysis.regulons import Regulons
 
 
 class AnalyseOptions(Protocol):

@@ -1,8 +1,8 @@
 """Names for features: the gene sets in which each feature's top genes are enriched, beside a matched null.
 
 Top genes are those with the highest mean activation over firings, with a least number of firings. The background is every gene the model saw
-in the cohort. A feature is annotated when its smallest p, judged against random lists that match it (`analysis.matched_null`), has a calibrated q
-at the threshold; `analysis.labels` chooses its label. The terms that would be enough on their own are stored, so a feature is annotated exactly if
+in the cohort. A feature is annotated when its smallest p, judged against random lists that match it (`scircuit.analysis.matched_null`), has a calibrated q
+at the threshold; `scircuit.analysis.labels` chooses its label. The terms that would be enough on their own are stored, so a feature is annotated exactly if
 it has an ``ENRICHED_FOR``. Beside the calibrated q each stored term has its Benjamini-Hochberg q in three families that all count every term, those without
 a shared gene included: ``q`` (every feature x every term), ``q_layer`` (those of the layer) and ``q_feature`` (those of the feature).
 """
@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from analysis import annotation_tables as tables
-from analysis.annotation_libraries import Closure
-from analysis.annotation_shown import Outcome, Shown
-from analysis.annotation_words import sentences_of
-from analysis.calibration import Calibration, ListBlock, calibrate
-from analysis.enrichment import collect, overlaps
-from analysis.fdr import PTally, benjamini_hochberg_grouped
-from analysis.gene_names import GeneNames
-from analysis.genesets import GeneSetLibrary
-from analysis.incidence import Incidence, build, row_count
-from analysis.matched_null import Rate
-from analysis.pair_tests import Tested, test_lists, tested_from
-from analysis.regulons import Regulons
-from analysis.top_genes import TopGenes, top_genes
+from scircuit.analysis import annotation_tables as tables
+from scircuit.analysis.annotation_libraries import Closure
+from scircuit.analysis.annotation_shown import Outcome, Shown
+from scircuit.analysis.annotation_words import sentences_of
+from scircuit.analysis.calibration import Calibration, ListBlock, calibrate
+from scircuit.analysis.enrichment import collect, overlaps
+from scircuit.analysis.fdr import PTally, benjamini_hochberg_grouped
+from scircuit.analysis.gene_names import GeneNames
+from scircuit.analysis.genesets import GeneSetLibrary
+from scircuit.analysis.incidence import Incidence, build, row_count
+from scircuit.analysis.matched_null import Rate
+from scircuit.analysis.pair_tests import Tested, test_lists, tested_from
+from scircuit.analysis.regulons import Regulons
+from scircuit.analysis.top_genes import TopGenes, top_genes
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Annotation:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Annotation rate per library beside the matched null, for every rule."""
-        from analysis.plots import plot_rates
+        from scircuit.analysis.plots import plot_rates
 
         return plot_rates(self.rates, ax)
 
@@ -273,7 +273,7 @@ def _blocks(
 
 def _test(block: ListBlock, engine: str) -> Tested:
     if engine == "gseapy":
-        from analysis.reference import gseapy_hits
+        from scircuit.analysis.reference import gseapy_hits
 
         return tested_from(gseapy_hits(block.rows, block.incidence), row_count(block.rows), block.incidence)
     return test_lists(block.rows, block.incidence)
@@ -316,7 +316,7 @@ def _q_feature(block: ListBlock, row: np.ndarray, column: np.ndarray) -> np.ndar
 
 def _weighted(blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: GeneNames, alpha: float) -> tuple[Shown, int]:
     """Terms by the weighted test; activations in the order of the rows' genes."""
-    from analysis.weighted import weighted_shown
+    from scircuit.analysis.weighted import weighted_shown
 
     activation, first = [], 0
     for block in blocks:

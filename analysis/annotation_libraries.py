@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.annotation_shown import Outcome
-from analysis.gene_names import GeneNames
-from analysis.incidence import KeptTerm
+from scircuit.analysis.annotation_shown import Outcome
+from scircuit.analysis.gene_names import GeneNames
+from scircuit.analysis.incidence import KeptTerm
 from scircuit.records import schema_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from analysis.genesets import GeneSetLibrary
-    from analysis.regulons import Regulons
+    from scircuit.analysis.genesets import GeneSetLibrary
+    from scircuit.analysis.regulons import Regulons
 
 
 class Closure(NamedTuple):
-    """A library closed over an ontology, as it was before, and the (child, parent) accessions among its terms (`analysis.ontology`)."""
+    """A library closed over an ontology, as it was before, and the (child, parent) accessions among its terms (`scircuit.analysis.ontology`)."""
 
     library: GeneSetLibrary
     before: GeneSetLibrary

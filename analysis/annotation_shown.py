@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.calibration import Calibration, ListBlock
-from analysis.pair_tests import Tested
-from analysis.top_genes import TopGenes
+from scircuit.analysis.calibration import Calibration, ListBlock
+from scircuit.analysis.pair_tests import Tested
+from scircuit.analysis.top_genes import TopGenes
 
 
 class Shown(NamedTuple):

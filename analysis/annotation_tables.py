@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.annotation_libraries import (
+from scircuit.address import parse
+from scircuit.analysis.annotation_libraries import (
     Closure,
     coverage_of,
     gene_table,
@@ -20,25 +21,24 @@ from analysis.annotation_libraries import (
     member_tables,
     term_table,
 )
-from analysis.annotation_shown import Outcome, Shown
-from analysis.calibration import ListBlock
-from analysis.enrichment import shared_genes
-from analysis.fdr import benjamini_hochberg
-from analysis.gene_names import GeneNames
-from analysis.hypergeometric import odds_ratio
-from analysis.incidence import KeptTerm
-from analysis.labels import choose
-from analysis.top_genes import TopGenes
-from analysis.trrust import mode_counts, tf_share
-from scircuit.address import parse
+from scircuit.analysis.annotation_shown import Outcome, Shown
+from scircuit.analysis.calibration import ListBlock
+from scircuit.analysis.enrichment import shared_genes
+from scircuit.analysis.fdr import benjamini_hochberg
+from scircuit.analysis.gene_names import GeneNames
+from scircuit.analysis.hypergeometric import odds_ratio
+from scircuit.analysis.incidence import KeptTerm
+from scircuit.analysis.labels import choose
+from scircuit.analysis.top_genes import TopGenes
+from scircuit.analysis.trrust import mode_counts, tf_share
 from scircuit.records import schema_table
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from analysis.genesets import GeneSetLibrary
-    from analysis.regulons import Regulons
+    from scircuit.analysis.genesets import GeneSetLibrary
+    from scircuit.analysis.regulons import Regulons
 
 _CAPTION = 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.matched_null import Rate
+from scircuit.analysis.matched_null import Rate
 
 
 def percent(share: float) -> str:

@@ -86,7 +86,7 @@ class AnnotationBias:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Share annotated among the top k, beside the frequency-matched null."""
-        from analysis.plots import plot_bias
+        from scircuit.analysis.plots import plot_bias
 
         return plot_bias(self, ax)
 

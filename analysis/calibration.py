@@ -1,10 +1,10 @@
-"""Annotation rates beside their null, and the calibrated q of every feature and term (`analysis.matched_null` has the method).
+"""Annotation rates beside their null, and the calibrated q of every feature and term (`scircuit.analysis.matched_null` has the method).
 
 Features come in blocks, one a layer; blocks may share a background, as in an own run, or have one each, as in a published atlas. The families
 are pooled over the blocks.
 Features that could not be listed but could have been annotated count in every family, as tests that found nothing.
 
-The interval of an excess takes features as independent between clusters only: those whose lists share half of their genes (`analysis.list_clusters`), in any layer, are one concept
+The interval of an excess takes features as independent between clusters only: those whose lists share half of their genes (`scircuit.analysis.list_clusters`), in any layer, are one concept
 found again. With d_f what is averaged over n features (1 for an annotated one, less the share of its matched lists) and C clusters c,
 
     var(mean d) = C / (C - 1) x sum_c (sum_{f in c} (d_f - mean d))^2 / n^2 .
@@ -20,13 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.fdr import PTally, benjamini_hochberg
-from analysis.hypergeometric import TailTable
-from analysis.incidence import Incidence, row_count
-from analysis.list_clusters import list_clusters
-from analysis.matched_null import RULES, Rate, detection_bins, draw_matched
-from analysis.pair_tests import Tested, best_of_random
-from analysis.profile_null import ProfileNull, profiles
+from scircuit.analysis.fdr import PTally, benjamini_hochberg
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.incidence import Incidence, row_count
+from scircuit.analysis.list_clusters import list_clusters
+from scircuit.analysis.matched_null import RULES, Rate, detection_bins, draw_matched
+from scircuit.analysis.pair_tests import Tested, best_of_random
+from scircuit.analysis.profile_null import ProfileNull, profiles
 
 # p of one test from two engines differ in the last digits; a random list that ties must count as good as the feature
 _SLACK = 1 + 1e-9

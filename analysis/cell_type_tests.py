@@ -1,4 +1,4 @@
-"""The tests of `analysis.cell_types`, for a block of features at once.
+"""The tests of `scircuit.analysis.cell_types`, for a block of features at once.
 
 With donors: ``contrast = (type cells / their number) - (other cells / their number)`` for every donor, times the activations, gives the differences
 d_i [features, donors], and the sign-flip p is #{signs e : sum e_i d_i >= sum d_i} / 2^D. Where a donor has many cells of the type and few others, a feature

@@ -6,7 +6,7 @@ have cells of t and others,
     d_i(f, t) = mean over the cells of t of donor i - mean over the other cells of donor i,
 
 and p is the exact one-sided sign-flip p of the d_i, the share of the 2^D patterns of signs whose sum is at least the observed one, but never less
-than that of type labels permuted within the donors (`analysis.cell_type_tests` says why). What a donor has in all of its cells cancels. The smallest p is
+than that of type labels permuted within the donors (`scircuit.analysis.cell_type_tests` says why). What a donor has in all of its cells cancels. The smallest p is
 2^-D, so q <= 0.05 needs five donors even where every test of the family is at that smallest p, and more where few are: a type with fewer than
 five such donors is not tested, and never called. Without a donor column the cells themselves are ranked (Mann-Whitney U, normal approximation with
 ties and continuity corrected, one-sided; Fisher's test of the firing cells where these are few); then ``donors = 0``, and the p are too small as far as the cells of one donor are alike.
@@ -26,9 +26,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.cell_type_tests import Comparison, donor_differences, one_sided, permuted_labels, powers, rank_test
-from analysis.fdr import benjamini_hochberg
-from analysis.incidence import row_count
+from scircuit.analysis.cell_type_tests import (
+    Comparison,
+    donor_differences,
+    one_sided,
+    permuted_labels,
+    powers,
+    rank_test,
+)
+from scircuit.analysis.fdr import benjamini_hochberg
+from scircuit.analysis.incidence import row_count
 from scircuit.records import schema_table
 from scircuit.settings import UserError
 
@@ -152,7 +159,7 @@ def cell_type_tables(
     run
         Id of the run, written on every relationship.
     sign_flip
-        [tests, donors] differences -> two-sided sign-flip p of every row (`tracing.signflip.sign_flip_p`).
+        [tests, donors] differences -> two-sided sign-flip p of every row (`scircuit.tracing.signflip.sign_flip_p`).
     q
         Threshold of the records.
 

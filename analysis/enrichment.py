@@ -1,7 +1,7 @@
 """Over-representation of gene lists in gene sets: exact hypergeometric p for every list x term, by one sparse product.
 
 With L (lists x genes) and S (genes x terms), both 0/1, the overlaps are ``K = L S``; list and term sizes are row and column sums after
-intersection with the background, and ``p = P(X >= k)`` depends on (k, m, n) only (`analysis.hypergeometric`). The family of the
+intersection with the background, and ``p = P(X >= k)`` depends on (k, m, n) only (`scircuit.analysis.hypergeometric`). The family of the
 multiple-testing correction holds **every** list x every kept term, those without overlap included: leaving them out, or testing only
 overlaps of two and more, annotates 10 to 90 % of random lists.
 """
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
-from analysis.genesets import GeneSetLibrary
-from analysis.hypergeometric import TailTable, odds_ratio
-from analysis.incidence import Incidence, build, row_count
+from scircuit.analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
+from scircuit.analysis.genesets import GeneSetLibrary
+from scircuit.analysis.hypergeometric import TailTable, odds_ratio
+from scircuit.analysis.incidence import Incidence, build, row_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +138,7 @@ def enrich(
     lists
         Name -> genes, in the identifiers of the background.
     libraries
-        Gene sets (`analysis.genesets.read_gmt`, `shipped`, `Regulons.library`).
+        Gene sets (`scircuit.analysis.genesets.read_gmt`, `shipped`, `Regulons.library`).
     background
         Genes that could have been listed.
     family
@@ -167,7 +167,7 @@ def enrich(
     if engine == "exact":
         hits = collect(overlaps(rows, incidence))
     elif engine == "gseapy":
-        from analysis.reference import gseapy_hits
+        from scircuit.analysis.reference import gseapy_hits
 
         hits = gseapy_hits(rows, incidence)
     else:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.symbols import RENAMED, Symbol
+from scircuit.analysis.symbols import RENAMED, Symbol
 from scircuit.settings import UserError
 
 GMT_FIX = "a GMT file has lines of: name TAB id or description TAB gene TAB gene ..."

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.gene_files import GeneFile
-from analysis.genesets import GeneSetLibrary, TermCollector, finish
-from analysis.pairs import pairs_library, read_pairs
-from analysis.regulons import NUMBERS, WORDS, Regulons, build_regulons
+from scircuit.analysis.gene_files import GeneFile
+from scircuit.analysis.genesets import GeneSetLibrary, TermCollector, finish
+from scircuit.analysis.pairs import pairs_library, read_pairs
+from scircuit.analysis.regulons import NUMBERS, WORDS, Regulons, build_regulons
 from scircuit.settings import UserError
 
 _TF = ("tf", "source", "regulator", "transcription_factor", "tf_name", "tf_symbol", "gene1")

@@ -1,7 +1,7 @@
 """Gene-set files -> `GeneSetLibrary`: accession, name and genes of every term, with the file's hash and licence.
 
-`read_library` tells the format by content: GMT, tables of term and gene, JSON ``{term: [genes]}``, regulons (`analysis.regulons`) and STRING pairs
-(`analysis.pairs`). A GMT line is ``name TAB id-or-description TAB gene TAB gene ...``. The accession is looked for in column 2 (Reactome, CORUM),
+`read_library` tells the format by content: GMT, tables of term and gene, JSON ``{term: [genes]}``, regulons (`scircuit.analysis.regulons`) and STRING pairs
+(`scircuit.analysis.pairs`). A GMT line is ``name TAB id-or-description TAB gene TAB gene ...``. The accession is looked for in column 2 (Reactome, CORUM),
 then inside the name (Enrichr: ``(GO:0006396)``, ``R-HSA-69278``, ``hsa00532``), else the name itself is the key (MSigDB, KEGG).
 Where an accession occurs again, the first term is kept and the second left out, whatever its genes: a union would be a set that no release has.
 Nothing is dropped silently: what was odd is in `GeneSetLibrary.notes`.
@@ -18,12 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.gene_files import GMT_FIX, GeneFile, read_text, symbol_notes
-from analysis.symbols import Symbol, looks_like_mouse, repair
+from scircuit.analysis.gene_files import GMT_FIX, GeneFile, read_text, symbol_notes
+from scircuit.analysis.symbols import Symbol, looks_like_mouse, repair
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
-    from analysis.regulons import Regulons
+    from scircuit.analysis.regulons import Regulons
 
 _IN_NAME = re.compile(r"^(?P<name>.*?)\s*(?:\((?P<go>GO:\d{7})\)|(?P<id>R-[A-Z]{3}-\d+|WP\d+|hsa\d{5}))\s*$")
 _IN_COLUMN = re.compile(r"GO:\d{7}|R-[A-Z]{3}-[\d.]+|WP\d+|hsa\d{5}|CORUM:\d+|[MC]\d{3,}")
@@ -113,7 +113,7 @@ class TermCollector:
 
 
 def read_lines(path: Path | str) -> tuple[list[str], str]:
-    """Text lines (blank ones left out) and sha256 of a plain or gzipped file; see `analysis.gene_files.read_text`."""
+    """Text lines (blank ones left out) and sha256 of a plain or gzipped file; see `scircuit.analysis.gene_files.read_text`."""
     found = read_text(path)
     return found.lines, found.sha256
 
@@ -196,12 +196,12 @@ def read_library(path: Path | str, *, name: str = "", release: str = "", licence
     UserError
         If the file cannot be read, is empty, of another kind (ontology, list of genes, aliases) or of another species.
     """
-    from analysis.gene_tables import read_table
+    from scircuit.analysis.gene_tables import read_table
 
     source = read_text(path)
     first = source.lines[0].lstrip()
     if first.startswith(("{", "[")):
-        from analysis.gene_tables import read_json
+        from scircuit.analysis.gene_tables import read_json
 
         return read_json(source, path, name=name, release=release, licence=licence)
     if first.startswith("format-version:") or "[Term]" in source.lines[:200]:

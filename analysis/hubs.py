@@ -65,7 +65,7 @@ class HubFit:
 
     def plot(self, ax: Axes | None = None, labels: dict[int, str] | None = None) -> Axes:
         """Degree against firing rate with the expectation; `labels` names some sources by position."""
-        from analysis.plots import plot_hubs
+        from scircuit.analysis.plots import plot_hubs
 
         return plot_hubs(self, ax, labels or {})
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.tail import TailFit, fit_tail
+from scircuit.analysis.tail import TailFit, fit_tail
 from scircuit.records import conform
 from scircuit.settings import UserError
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.genesets import GeneSetLibrary
+from scircuit.analysis.genesets import GeneSetLibrary
 from scircuit.settings import UserError
 
 

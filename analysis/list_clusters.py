@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from analysis.incidence import row_count
+from scircuit.analysis.incidence import row_count
 
 _CHUNK = 1000
 

@@ -3,7 +3,7 @@
 Genes are binned by detection rate (share of cells). For each list, random lists are drawn with the same number of genes from each bin, without
 replacement, so that size and detection profile are those of the list and only the biology is random. With ``s_f`` the smallest p of list f over
 all terms (overlap of two or more), r of its D random lists as good or better, and E_f the expected number of terms that a matched random list
-has at or below s (`analysis.profile_null`),
+has at or below s (`scircuit.analysis.profile_null`),
 
     p_f = (1 + r) / (1 + D) where r > 0,    min(1 / (1 + D), E_f(s_f)) where r = 0,    q = Benjamini-Hochberg of p_f over the lists.
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.incidence import row_count
+from scircuit.analysis.incidence import row_count
 
 RULES: dict[str, str] = {
     "calibrated": "smallest p of the list against matched random lists of the same feature, then BH over features",

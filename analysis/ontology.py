@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.gene_files import GeneFile, read_text
-from analysis.genesets import GeneSetLibrary, Term
+from scircuit.analysis.gene_files import GeneFile, read_text
+from scircuit.analysis.genesets import GeneSetLibrary, Term
 from scircuit.settings import UserError
 
 _FIX = "download go-basic.obo from the Gene Ontology again; it is free of cycles"

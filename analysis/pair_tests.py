@@ -1,7 +1,7 @@
 """All list x term tests of one block of lists, in one pass that keeps only what can matter.
 
 The p of a pair depends on overlap, term size and list size, so a pass counts how often each distinct (k, m, n) occurs; Benjamini-Hochberg over
-every pair needs no more (`analysis.fdr.PTally`). Beside the counts it keeps the smallest p of every list, and the pairs with an overlap of two
+every pair needs no more (`scircuit.analysis.fdr.PTally`). Beside the counts it keeps the smallest p of every list, and the pairs with an overlap of two
 or more whose p is small enough to be reported: one gene is no enrichment, however rare the term.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from analysis.enrichment import Hits, collect
-from analysis.fdr import PTally
-from analysis.hypergeometric import TailTable
-from analysis.incidence import Incidence, row_count
+from scircuit.analysis.enrichment import Hits, collect
+from scircuit.analysis.fdr import PTally
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.incidence import Incidence, row_count
 
 MIN_OVERLAP = 2
 _CHUNK = 2048

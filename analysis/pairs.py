@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from analysis.gene_files import GeneFile
-from analysis.genesets import GeneSetLibrary, TermCollector, finish
+from scircuit.analysis.gene_files import GeneFile
+from scircuit.analysis.genesets import GeneSetLibrary, TermCollector, finish
 from scircuit.settings import UserError
 
 HIGH_CONFIDENCE = 0.7  # STRING's own word for it

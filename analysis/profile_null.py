@@ -22,9 +22,9 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import hypergeom
 
-from analysis.hypergeometric import TailTable
-from analysis.incidence import Incidence, row_count
-from analysis.pair_tests import MIN_OVERLAP, library_codes
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.incidence import Incidence, row_count
+from scircuit.analysis.pair_tests import MIN_OVERLAP, library_codes
 
 
 def profiles(lists: sparse.csr_matrix, bins: np.ndarray) -> np.ndarray:

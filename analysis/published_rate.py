@@ -6,7 +6,7 @@ most random lists pass. Three rates are set side by side, with the same gene set
 
 1. ``published``: features with an annotation entry of any kind, gene pairs that were never tested included;
 2. ``random``: the same procedure on as many random lists, their genes drawn from the N genes of the layer, each time with its own correction;
-3. ``calibrated``: features whose best term holds against random lists matched to them (`analysis.calibration`).
+3. ``calibrated``: features whose best term holds against random lists matched to them (`scircuit.analysis.calibration`).
 
 Term sizes are those of the procedure, which the published odds ratios fix. Genes of the background that no list shows are there without a name and in no
 term, which can only lower the rate of random lists.
@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.annotation_words import percent
-from analysis.calibration import ListBlock, calibrate
-from analysis.incidence import Incidence, KeptTerm, row_count
-from analysis.matched_null import Rate, draw_matched
-from analysis.pair_tests import Tested, test_lists
+from scircuit.analysis.annotation_words import percent
+from scircuit.analysis.calibration import ListBlock, calibrate
+from scircuit.analysis.incidence import Incidence, KeptTerm, row_count
+from scircuit.analysis.matched_null import Rate, draw_matched
+from scircuit.analysis.pair_tests import Tested, test_lists
 
 
 class PublishedTerm(NamedTuple):

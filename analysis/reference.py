@@ -1,4 +1,4 @@
-"""The slow reference of `analysis.enrichment`: gseapy's over-representation test, one list at a time.
+"""The slow reference of `scircuit.analysis.enrichment`: gseapy's over-representation test, one list at a time.
 
 gseapy guesses the case of symbols per list, takes anything that is no dict for a file or a download, and returns None instead of an empty
 table; it is therefore called with upper-case genes, a dict of sets keyed by column, and the background as a list.
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from analysis.enrichment import Hits
-from analysis.incidence import Incidence, row_count
+from scircuit.analysis.enrichment import Hits
+from scircuit.analysis.incidence import Incidence, row_count
 
 
 def gseapy_sets(incidence: Incidence) -> dict[str, list[str]]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.gene_files import GeneFile, symbol_notes
-from analysis.genesets import GeneSetLibrary, Term, check_species, library_name
-from analysis.symbols import repair
+from scircuit.analysis.gene_files import GeneFile, symbol_notes
+from scircuit.analysis.genesets import GeneSetLibrary, Term, check_species, library_name
+from scircuit.analysis.symbols import repair
 from scircuit.settings import UserError
 
 WORDS = {

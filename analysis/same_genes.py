@@ -1,7 +1,7 @@
 """Features of different dictionaries that fire on the same genes: weighted overlap of top genes, against random lists.
 
-Every list of one dictionary is compared with every list of another (`analysis.same_genes_lists`: the overlap S and the random lists;
-`analysis.same_genes_null`: p of S). Then, for each two models (a model and itself included),
+Every list of one dictionary is compared with every list of another (`scircuit.analysis.same_genes_lists`: the overlap S and the random lists;
+`scircuit.analysis.same_genes_null`: p of S). Then, for each two models (a model and itself included),
 
     q = Benjamini-Hochberg over all pairs of lists of all dictionaries compared between the two models,
 
@@ -24,9 +24,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.fdr import benjamini_hochberg
-from analysis.same_genes_lists import UNITS, ByGene, GeneLists, by_gene, overlaps, shuffled
-from analysis.same_genes_null import PTable, Random, against_random, draws_needed, size_class
+from scircuit.analysis.fdr import benjamini_hochberg
+from scircuit.analysis.same_genes_lists import UNITS, ByGene, GeneLists, by_gene, overlaps, shuffled
+from scircuit.analysis.same_genes_null import PTable, Random, against_random, draws_needed, size_class
 
 
 class Compared(NamedTuple):

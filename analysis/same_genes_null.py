@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.same_genes_lists import MIN_GENES, UNITS, ByGene, GeneLists, overlaps
+from scircuit.analysis.same_genes_lists import MIN_GENES, UNITS, ByGene, GeneLists, overlaps
 
 _RATIO = 1.5
 _MOST_DRAWS = 200

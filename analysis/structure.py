@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.degree import EdgeArrays, FeatureArrays
+from scircuit.analysis.degree import EdgeArrays, FeatureArrays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,13 +52,13 @@ class LayerPairs:
 
     def plot_signs(self, ax: Axes | None = None) -> Axes:
         """Share of support by layer pair, with intervals."""
-        from analysis.plots import plot_signs
+        from scircuit.analysis.plots import plot_signs
 
         return plot_signs(self.frame, ax)
 
     def plot_attenuation(self, ax: Axes | None = None) -> Axes:
         """Edges per source by target layer."""
-        from analysis.plots import plot_attenuation
+        from scircuit.analysis.plots import plot_attenuation
 
         return plot_attenuation(self.frame, ax)
 

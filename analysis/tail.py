@@ -1,8 +1,8 @@
 """Is the upper tail of a degree distribution a power law? Exact fit, seeded bootstrap, alternatives, and the `powerlaw` package beside it.
 
-The fit is `analysis.plfit`; its goodness is a semi-parametric bootstrap (Clauset et al. 2009): values below xmin are resampled from the data,
+The fit is `scircuit.analysis.plfit`; its goodness is a semi-parametric bootstrap (Clauset et al. 2009): values below xmin are resampled from the data,
 those above are drawn from the fit, xmin is found anew by the same scan, and ``p = (1 + #{D* >= D}) / (1 + B)``. A large p means that the power law is
-not refuted; whether it is better than a lognormal is another question, answered by `analysis.alternatives`.
+not refuted; whether it is better than a lognormal is another question, answered by `scircuit.analysis.alternatives`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.alternatives import Comparison, compare
-from analysis.plfit import PowerLaw, fit, sample
+from scircuit.analysis.alternatives import Comparison, compare
+from scircuit.analysis.plfit import PowerLaw, fit, sample
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ class TailFit:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Share of features with at least this degree, with the fit and the lognormal on the tail."""
-        from analysis.plots import plot_tail
+        from scircuit.analysis.plots import plot_tail
 
         return plot_tail(self, ax)
 

@@ -4,7 +4,7 @@
    activates and represses.
 2. `tf_share`: are more of a feature's top genes transcription factors than the background has? ``p = P(X >= k)`` for X hypergeometric with the list's n
    genes, the background's N genes and its m transcription factors; every list is in the family.
-3. Every pair is a ``REGULATES`` edge with its mode and papers; `analysis.trrust_edges` asks whether circuit edges agree with them in sign.
+3. Every pair is a ``REGULATES`` edge with its mode and papers; `scircuit.analysis.trrust_edges` asks whether circuit edges agree with them in sign.
 
 None of them counts pairs inside a list: a pair between two top genes is not an annotation.
 """
@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.fdr import benjamini_hochberg
-from analysis.gene_files import read_text
-from analysis.hypergeometric import TailTable
-from analysis.regulons import Regulation, Regulons
+from scircuit.analysis.fdr import benjamini_hochberg
+from scircuit.analysis.gene_files import read_text
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.regulons import Regulation, Regulons
 from scircuit.settings import UserError
 
 __all__ = ["Regulation", "Regulons", "TfShare", "mode_counts", "read_trrust", "shipped_trrust", "tf_share"]
@@ -46,7 +46,7 @@ def tf_share(lists: sparse.csr_matrix, genes: Sequence[str], tfs: Iterable[str])
     Parameters
     ----------
     lists
-        0/1 matrix, lists x background genes (`analysis.incidence.Incidence.rows`).
+        0/1 matrix, lists x background genes (`scircuit.analysis.incidence.Incidence.rows`).
     genes
         Background, the columns of `lists`.
     tfs
@@ -103,7 +103,7 @@ def read_trrust(path: Path | str, *, name: str = "TRRUST", release: str = "v2", 
     UserError
         If the file cannot be read or a row is not ``TF target mode PMIDs``.
     """
-    from analysis.gene_tables import headerless_regulons, read_table
+    from scircuit.analysis.gene_tables import headerless_regulons, read_table
 
     source = read_text(path)
     found = read_table(source, path, name=name, release=release, licence=licence)

@@ -11,7 +11,7 @@ support, because removing a feature of the activator lowers its target's (mean e
 
 Most edges of a circuit support and most of TRRUST activates, so half is not what chance gives. There are two nulls: the sources exchange their gene lists, or the targets
 theirs, within a layer and a class of degree (same power of two); edges and signs stay. The first leaves everything that targets have in common, as one concept found in layer
-after layer has; the second everything that sources have in common. Lists that share half of their genes (`analysis.list_clusters`) move together, with as many others.
+after layer has; the second everything that sources have in common. Lists that share half of their genes (`scircuit.analysis.list_clusters`) move together, with as many others.
 With x(u, v) the agreeing decided edges of unit u if it had the lists of unit v, a draw of either null is the sum of x(u, pi(u)) over a random pi. p is one-sided,
 ``(1 + #{null >= observed}) / (1 + draws)``, and the larger of the two counts; mean and middle 95 % are those of that null.
 
@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from analysis.list_clusters import list_clusters
-from analysis.regulons import Regulons
 from scircuit.address import parse
+from scircuit.analysis.list_clusters import list_clusters
+from scircuit.analysis.regulons import Regulons
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:

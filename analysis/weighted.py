@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.annotation_shown import Shown
-from analysis.calibration import ListBlock
-from analysis.fdr import PTally
-from analysis.hypergeometric import TailTable
-from analysis.pair_tests import MIN_OVERLAP
+from scircuit.analysis.annotation_shown import Shown
+from scircuit.analysis.calibration import ListBlock
+from scircuit.analysis.fdr import PTally
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.pair_tests import MIN_OVERLAP
 
 LEVELS = 100
 _CODE = 1 << 20

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from tracing.calibrate import legacy_rule, q_table
-from tracing.skew import MIN_CELLS, null_draws
-from tracing.statistics import Tests, edge_statistics
+from scircuit.tracing.calibrate import legacy_rule, q_table
+from scircuit.tracing.skew import MIN_CELLS, null_draws
+from scircuit.tracing.statistics import Tests, edge_statistics
 
 SOURCES, TARGETS, CELLS = 6, 400, 20
 SIZES = (0.5, 1.0, 1.5, 2.0)

@@ -21,17 +21,16 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scircuit.analysis.enrichment import collect, overlaps
+from scircuit.analysis.genesets import read_gmt
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.incidence import build
+from scircuit.analysis.matched_null import detection_bins, draw_matched
+from scircuit.analysis.pair_tests import best_of_random, test_lists
+from scircuit.analysis.reference import gseapy_frame, gseapy_sets
+from scircuit.analysis.trrust import read_trrust
 
-from analysis.enrichment import collect, overlaps  # noqa: E402
-from analysis.genesets import read_gmt  # noqa: E402
-from analysis.hypergeometric import TailTable  # noqa: E402
-from analysis.incidence import build  # noqa: E402
-from analysis.matched_null import detection_bins, draw_matched  # noqa: E402
-from analysis.pair_tests import best_of_random, test_lists  # noqa: E402
-from analysis.reference import gseapy_frame, gseapy_sets  # noqa: E402
-from analysis.trrust import read_trrust  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 DATA = ROOT.parent / "shared" / "data"
 LISTS, SPEEDUP, SECONDS, GIGABYTES = 107_050, 500, 30.0, 2.0

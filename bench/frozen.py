@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 from scircuit.settings import TraceConfig
-from tracing.audit import run_audit
-from tracing.calibrate import q_table
-from tracing.context import EXACT, FROZEN
-from tracing.control_edges import Rule
-from tracing.effects import Ablation
-from tracing.engine import Tracer
-from tracing.models.geneformer import Geneformer
-from tracing.skew import Null
+from scircuit.tracing.audit import run_audit
+from scircuit.tracing.calibrate import q_table
+from scircuit.tracing.context import EXACT, FROZEN
+from scircuit.tracing.control_edges import Rule
+from scircuit.tracing.effects import Ablation
+from scircuit.tracing.engine import Tracer
+from scircuit.tracing.models.geneformer import Geneformer
+from scircuit.tracing.skew import Null
 
 SOURCE, TARGETS, ACTIVE = 5, (6, 11, 17), 4065  # the published map
 SHAPE = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 4608}

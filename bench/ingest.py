@@ -21,19 +21,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scircuit import records
+from scircuit.address import Address
+from scircuit.ingest import server
+from scircuit.ingest.bulk import bulk_import
+from scircuit.ingest.checksum import EDGES, graph_checksums, shard_checksums
+from scircuit.ingest.connection import Connection, Target, rust_codec_active
+from scircuit.ingest.loader import prepare
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import load_run
+from scircuit.run import Manifest, now
 
-from ingest import server  # noqa: E402
-from ingest.bulk import bulk_import  # noqa: E402
-from ingest.checksum import EDGES, graph_checksums, shard_checksums  # noqa: E402
-from ingest.connection import Connection, Target, rust_codec_active  # noqa: E402
-from ingest.loader import prepare  # noqa: E402
-from ingest.shards import ShardStore  # noqa: E402
-from ingest.stream import load_run  # noqa: E402
-from scircuit import records  # noqa: E402
-from scircuit.address import Address  # noqa: E402
-from scircuit.run import Manifest, now  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 MODEL, DICTIONARY, SOURCE_LAYER, TARGET_LAYERS, WIDTH = "geneformer-v2-316m", "k562-x4-k32", 5, range(6, 18), 4608
 RUN = "trace-0123456789"

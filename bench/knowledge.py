@@ -3,7 +3,7 @@
     python bench/knowledge.py --json [--atlas geneformer --atlas scgpt]
 
 Everything at hand of the atlases goes into one study and from there into two graphs. Both are compared record by record
-(`ingest.digest`), and each atlas is imported a second time, which must change nothing. Server and loader share this machine.
+(`scircuit.ingest.digest`), and each atlas is imported a second time, which must change nothing. Server and loader share this machine.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from scircuit import records
+from scircuit.cli.importing import import_
+from scircuit.ingest import server
+from scircuit.ingest.bulk import bulk_import
+from scircuit.ingest.connection import Connection, Target, rust_codec_active
+from scircuit.ingest.digest import graph_digest
+from scircuit.ingest.loader import prepare
+from scircuit.ingest.stream import load_run
+from scircuit.run import Study
 
-from ingest import server  # noqa: E402
-from ingest.bulk import bulk_import  # noqa: E402
-from ingest.connection import Connection, Target, rust_codec_active  # noqa: E402
-from ingest.digest import graph_digest  # noqa: E402
-from ingest.loader import prepare  # noqa: E402
-from ingest.stream import load_run  # noqa: E402
-from scircuit import records  # noqa: E402
-from scircuit.cli.importing import import_  # noqa: E402
-from scircuit.run import Study  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 MOST_BULK_S, MOST_STREAM_S = 90.0, 300.0
 ATLASES = ("geneformer", "scgpt")

@@ -24,19 +24,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import torch
+
+from scircuit.tracing.plan import make_plan
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 sys.path.append(str(ROOT / "bench"))
 
-import scircuit  # noqa: E402, F401 - its rooms come before this folder's files of the same name
-import tracing  # noqa: E402, F401
-
-# isort: split
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from frozen import ACTIVE, SHAPE, exact_flop, frozen_flop  # noqa: E402
-
-from tracing.plan import make_plan  # noqa: E402
+from frozen import ACTIVE, SHAPE, exact_flop, frozen_flop  # noqa: E402 - a neighbour, also where a test loads this file
 
 INPUT, PAGE = ROOT / "bench" / "scale.json", ROOT / "docs" / "scale.md"
 WIDTH, FFN, LAYERS, LATENTS, POSITIONS, K = SHAPE["width"], SHAPE["ffn"], SHAPE["layers"], 4608, 2048, 32
@@ -130,7 +126,7 @@ def graph(load: dict[str, float]) -> list[dict[str, Any]]:
 
 def time_statistics(live: float) -> dict[str, float]:
     """Microseconds of a core that a live test takes, by cells; on a machine with nothing else to do."""
-    from tracing.statistics import edge_statistics
+    from scircuit.tracing.statistics import edge_statistics
 
     rng, found = np.random.default_rng(0), {}
     for cells in CELLS:

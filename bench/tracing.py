@@ -26,18 +26,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 import torch
 from frozen import agreement, whole_map
 
 from scircuit.settings import TraceConfig
-from tracing.effects import Ablation
-from tracing.engine import Tracer
-from tracing.models import load_model
-from tracing.models.geneformer import Geneformer
-from tracing.statistics import edge_statistics
+from scircuit.tracing.effects import Ablation
+from scircuit.tracing.engine import Tracer
+from scircuit.tracing.models import load_model
+from scircuit.tracing.models.geneformer import Geneformer
+from scircuit.tracing.statistics import edge_statistics
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -129,7 +127,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
         shape = {"layers": 6, "width": 128, "heads": 4, "vocabulary": 20275, "positions": 258, "spread": 0.05, "ffn": 512}
         adapter = Geneformer(REFERENCE.tiny_model(**shape), "demo", "")
     if (folder / "dictionaries").is_dir():
-        from tracing.dictionaries import load_dictionaries
+        from scircuit.tracing.dictionaries import load_dictionaries
 
         dictionaries = load_dictionaries(folder / "dictionaries")
     else:
@@ -137,7 +135,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
         dictionaries = {t: REFERENCE.TinyDictionary(t, adapter.width, 4 * adapter.width, 16, seed=t) for t in range(1, adapter.n_layers)}
     config = TraceConfig(model="m", dictionaries="d", cells=folder / "cells" / "celltypist_sample_559cells.h5ad", n_cells=n_cells, mixed=True)
     if not stand_in:
-        from tracing.cells import load_cohort
+        from scircuit.tracing.cells import load_cohort
 
         cohort = load_cohort(config, adapter.vocabulary, adapter.max_length)
     else:
@@ -175,8 +173,8 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
 
 def demo_agreement() -> dict[str, Any]:
     """Frozen against exact on the shipped demo."""
-    from tracing.cells import load_cohort
-    from tracing.dictionaries import load_dictionaries
+    from scircuit.tracing.cells import load_cohort
+    from scircuit.tracing.dictionaries import load_dictionaries
 
     folder = ROOT / "examples"
     config = TraceConfig(model="m", dictionaries="d", cells=folder / "cells" / "celltypist_sample_559cells.h5ad", mixed=True)

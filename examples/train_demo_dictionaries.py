@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from scircuit.settings import CellsConfig, TrainConfig
-from tracing.cells import load_cohort
-from tracing.checks import printed
-from tracing.models import load_model
-from tracing.trainer import train_dictionaries
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.checks import printed
+from scircuit.tracing.models import load_model
+from scircuit.tracing.trainer import train_dictionaries
 
 HERE = Path(__file__).resolve().parent
 CELLS = HERE / "cells" / "celltypist_sample_559cells.h5ad"

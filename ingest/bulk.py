@@ -16,19 +16,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ingest.chunks import chunks_of
-from ingest.cypher import ANNOTATION_RUN, LEDGER_LABEL, OWN, bare_caption, carries_run, replaced, says_own
-from ingest.headers import DELIMITER, bulk_table
-from ingest.loader import load_order, run_properties
-from ingest.shards import read_shard
 from scircuit import records
+from scircuit.ingest.chunks import chunks_of
+from scircuit.ingest.cypher import ANNOTATION_RUN, LEDGER_LABEL, OWN, bare_caption, carries_run, replaced, says_own
+from scircuit.ingest.headers import DELIMITER, bulk_table
+from scircuit.ingest.loader import load_order, run_properties
+from scircuit.ingest.shards import read_shard
 from scircuit.run import Manifest, now
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ingest.server import ImportReport
+    from scircuit.ingest.server import ImportReport
 
 Rows = dict[Any, dict[str, Any]]
 
@@ -36,7 +36,7 @@ Rows = dict[Any, dict[str, Any]]
 def bulk_import(study_runs: Sequence[Path], home: Path, *, threads: int | None = None) -> ImportReport:
     """Replace the graph of a stopped server by the content of these runs.
 
-    Constraints and indexes cannot be imported; opening a run with `ingest.stream.load_run` or `ingest.loader.prepare` creates them.
+    Constraints and indexes cannot be imported; opening a run with `scircuit.ingest.stream.load_run` or `scircuit.ingest.loader.prepare` creates them.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def bulk_import(study_runs: Sequence[Path], home: Path, *, threads: int | None =
     UserError
         If a shard is damaged, an edge's end is in none of the runs, the server runs, or the disk is full.
     """
-    from ingest import server
+    from scircuit.ingest import server
 
     began = time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix="scircuit-", dir=_import_folder(Path(home))))
@@ -128,7 +128,7 @@ def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> 
 
 
 def _merge_nodes(rows: Rows, kind: str, new: Iterable[dict[str, Any]], columns: list[str], *, imported: bool) -> None:
-    """Add nodes by key, as `ingest.cypher` says it: captions without a label, whole annotations, and what own runs wrote."""
+    """Add nodes by key, as `scircuit.ingest.cypher` says it: captions without a label, whole annotations, and what own runs wrote."""
     marks, bare, block = says_own(kind), bare_caption(kind, columns), replaced(kind, columns)
     for row in new:
         known = rows.setdefault((row["id"],), {})

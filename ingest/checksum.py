@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
 EDGES = "Feature-AFFECTS-Feature"
 _MODULUS, _WEIGHTS, _SOURCE = 1_000_003, 1021, 7919
@@ -63,7 +63,7 @@ def graph_checksums(connection: Connection, run: str) -> dict[LayerPair, Checksu
 
 def shard_checksums(folder: Path) -> dict[LayerPair, Checksum]:
     """Checksums of the edges in a run's shards, by (source layer, target layer)."""
-    from ingest.shards import ShardStore
+    from scircuit.ingest.shards import ShardStore
 
     return table_checksums(ShardStore(Path(folder)).tables(EDGES))
 

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from ingest import cypher
-from ingest.content import content_hash, late_hash
-from ingest.shards import read_shard, shard_key
 from scircuit import records
+from scircuit.ingest import cypher
+from scircuit.ingest.content import content_hash, late_hash
+from scircuit.ingest.shards import read_shard, shard_key
 from scircuit.run import ShardEntry
 
 CHUNK_ROWS = 10_000
@@ -71,7 +71,7 @@ def chunk_keys(run: str, entry: ShardEntry, size: int = CHUNK_ROWS) -> list[str]
 
 
 def read_chunks(run: str, folder: Path, entry: ShardEntry, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
-    """Read a shard and cut it; errors as `ingest.shards.read_shard`."""
+    """Read a shard and cut it; errors as `scircuit.ingest.shards.read_shard`."""
     yield from chunks_of(run, read_shard(folder, entry), entry, size)
 
 

@@ -14,11 +14,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingest.cypher import quoted
 from scircuit import records
+from scircuit.ingest.cypher import quoted
 
 if TYPE_CHECKING:
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
 
 class Digest(NamedTuple):

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest import cypher
-from ingest.chunks import Chunk, chunk_keys, one_ahead, read_chunks
-from ingest.connection import rows_of
-from ingest.loader import Loaded, Loader
+from scircuit.ingest import cypher
+from scircuit.ingest.chunks import Chunk, chunk_keys, one_ahead, read_chunks
+from scircuit.ingest.connection import rows_of
+from scircuit.ingest.loader import Loaded, Loader
 from scircuit.run import Manifest
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
     import neo4j
 
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
 EDGES = "Feature-AFFECTS-Feature"
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ingest import cypher
-from ingest.chunks import CHUNK_ROWS, Chunk, chunk_keys, one_ahead, read_chunks
-from ingest.connection import Connection, DatabaseAway, rows_of
 from scircuit import records
+from scircuit.ingest import cypher
+from scircuit.ingest.chunks import CHUNK_ROWS, Chunk, chunk_keys, one_ahead, read_chunks
+from scircuit.ingest.connection import Connection, DatabaseAway, rows_of
 from scircuit.run import Manifest, ShardEntry, canonical_json, now
 from scircuit.settings import UserError
 

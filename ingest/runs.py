@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.cypher import LEDGER_LABEL, quoted
 from scircuit import records
+from scircuit.ingest.cypher import LEDGER_LABEL, quoted
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
 BATCH = 10_000
 
@@ -91,7 +91,7 @@ def _batches(connection: Connection, match: str, run: str) -> int:
 
 def _ensure_labels(connection: Connection) -> None:
     """A graph without any run has no such labels yet, and statements over them would warn."""
-    from ingest.loader import prepare
+    from scircuit.ingest.loader import prepare
 
     prepare(connection)
 

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.content import content_hash
 from scircuit import records
+from scircuit.ingest.content import content_hash
 from scircuit.run import STATUSES, Manifest, ShardEntry, atomic_path, disk_full, sha256_file, write_json
 from scircuit.settings import UserError
 

@@ -19,16 +19,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.connection import DatabaseAway
-from ingest.late import apply_q
-from ingest.loader import Loader, LoadReport, MissingEndpoints, load_order, load_run
-from ingest.shards import shard_key
 from scircuit import records
+from scircuit.ingest.connection import DatabaseAway
+from scircuit.ingest.late import apply_q
+from scircuit.ingest.loader import Loader, LoadReport, MissingEndpoints, load_order, load_run
+from scircuit.ingest.shards import shard_key
 from scircuit.run import Manifest, ShardEntry
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
 __all__ = ["GraphWriter", "LoadReport", "MissingEndpoints", "apply_q", "load_run"]
 

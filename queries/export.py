@@ -1,6 +1,6 @@
 """Turns the answer of any question, or the part of the graph that an export holds, into a networkx or igraph graph.
 
-Accepted are parts (`queries.export_part`), answers with paths, nodes or relationships in their cells (every graph question), answers with the columns ``source`` and
+Accepted are parts (`scircuit.queries.export_part`), answers with paths, nodes or relationships in their cells (every graph question), answers with the columns ``source`` and
 ``target`` (edge tables), and the graph of a driver's result. Nodes are known by their ``id`` property, for a feature its address.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from queries.export_part import Part, clashing_ids, plain_ids, weight_of
+from scircuit.queries.export_part import Part, clashing_ids, plain_ids, weight_of
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def elements(answer: Any) -> Elements:
     Parameters
     ----------
     answer
-        A DataFrame from `queries.api`, a ``neo4j.graph.Graph``, or a `Part`.
+        A DataFrame from `scircuit.queries.api`, a ``neo4j.graph.Graph``, or a `Part`.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """A part of the graph as GraphML, which Gephi, Cytoscape, igraph and networkx open.
 
-Nodes carry ``kind`` and edges ``type``, ``run`` and, where the kind has one, ``weight`` (see `queries.export_part`). GraphML has no lists: their items are
+Nodes carry ``kind`` and edges ``type``, ``run`` and, where the kind has one, ``weight`` (see `scircuit.queries.export_part`). GraphML has no lists: their items are
 joined by ``"; "``. What is unknown or empty is left out. The file is written line by line, so its size is limited by the disk only.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from xml.sax.saxutils import escape, quoteattr
 
-from queries.export_part import Part, clashing_ids, plain_ids, weight_of
+from scircuit.queries.export_part import Part, clashing_ids, plain_ids, weight_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,7 @@ from scircuit.settings import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from queries.export import Elements
+    from scircuit.queries.export import Elements
 
 Tables = Callable[[], "Iterator[pa.Table]"]
 
@@ -98,7 +98,7 @@ def part_of_elements(name: str, found: Elements, edge_type: str = "ANSWER", info
     name, info
         See `Part`.
     found
-        See `queries.export.elements`.
+        See `scircuit.queries.export.elements`.
     edge_type
         Type of edges that come from a table with the columns ``source`` and ``target``, where no type is known.
 

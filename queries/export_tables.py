@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from queries.export_part import Part, Tables, clashing_ids, plain_ids, weight_of
 from scircuit import records
+from scircuit.queries.export_part import Part, Tables, clashing_ids, plain_ids, weight_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,8 +17,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from queries.export_part import Part
 from scircuit.address import Address, parse
+from scircuit.queries.export_part import Part
 from scircuit.settings import UserError
 
 CAUSAL = ("AFFECTS", "ATTRIBUTES_TO")

@@ -12,7 +12,7 @@
     // budget: 5 * $limit                                most rows: a number, $parameter, or number * $parameter
     // note: ...                                         any number of lines
 
-A line ``// current: ...`` in the statement is completed by `queries.current`.
+A line ``// current: ...`` in the statement is completed by `scircuit.queries.current`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from queries.current import expanded
+from scircuit.queries.current import expanded
 
 ParameterType = Literal["str", "int", "float", "list[str]", "run", "feature"]
 PARAMETER_TYPES: tuple[ParameterType, ...] = ("str", "int", "float", "list[str]", "run", "feature")

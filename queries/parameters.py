@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from queries.header import Parameter, Query
+from scircuit.queries.header import Parameter, Query
 from scircuit.settings import UserError
 
 _EXPECTED = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ingest.server import ServerInfo, start, stop
+from scircuit.ingest.server import ServerInfo, start, stop
 
 BATCH = 10_000
 

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scircuit.records import conform
-from tracing.context import EXACT, FROZEN, context_name
-from tracing.control_edges import Rule, condition
-from tracing.jobs import parts_of
+from scircuit.tracing.context import EXACT, FROZEN, context_name
+from scircuit.tracing.control_edges import Rule, condition
+from scircuit.tracing.jobs import parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tracing.effects import Progress
-    from tracing.engine import Tracer
+    from scircuit.tracing.effects import Progress
+    from scircuit.tracing.engine import Tracer
 
 LEAST = 20  # sources of a sample
 _FIRST = 16  # further positions of the first step away from frozen

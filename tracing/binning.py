@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing.vocabulary import Vocabulary
 
 CELL = np.dtype([("token", "<i8"), ("value", "<f4")])
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.numerics import numerics
-from tracing.parallel import run_jobs
+from scircuit.tracing.numerics import numerics
+from scircuit.tracing.parallel import run_jobs
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 
 class Firing(NamedTuple):

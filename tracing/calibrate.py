@@ -1,7 +1,7 @@
 r"""Edge rules, and q values over all live tests although only gated ones are stored.
 
 With m live tests, R(p) of them with p at most p, and the null p values N of the m6 tests that can be called, drawn from the run
-itself (`tracing.skew`),
+itself (`scircuit.tracing.skew`),
 
     q(p) = min over p' >= p of  max( m p', pi0 #{N <= p'} ) / R(p') ,     pi0 = min(1, #{tests of the m6 with p > 1/2} / #{N > 1/2}) .
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from tracing.skew import MIN_CELLS, Null
+from scircuit.tracing.skew import MIN_CELLS, Null
 
 if TYPE_CHECKING:
     import pyarrow as pa

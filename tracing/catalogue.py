@@ -105,7 +105,7 @@ def build_catalogue(
     adapter, dictionaries
         Model, and its dictionaries by layer.
     cohort
-        Cells (`tracing.cells.Cohort`).
+        Cells (`scircuit.tracing.cells.Cohort`).
     by_cell
         Also keep the activity of every feature in every cell.
     progress

@@ -18,12 +18,12 @@ from scipy import sparse
 
 from scircuit.run import sha256_file
 from scircuit.settings import UserError
-from tracing import filters, scale, species
-from tracing.checks import CheckLine, require
-from tracing.identifiers import Identifiers, identify, merge
-from tracing.reading import Expression, Matrix, open_expression
-from tracing.tokenise import tokenise_matrix
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing import filters, scale, species
+from scircuit.tracing.checks import CheckLine, require
+from scircuit.tracing.identifiers import Identifiers, identify, merge
+from scircuit.tracing.reading import Expression, Matrix, open_expression
+from scircuit.tracing.tokenise import tokenise_matrix
+from scircuit.tracing.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +57,7 @@ class Cohort:
     totals
         Sum of each cell over all genes of the file, [cells].
     tokens
-        Each cell as the model reads it: token ids, or token ids with values (`tracing.binning.CELL`), specials included.
+        Each cell as the model reads it: token ids, or token ids with values (`scircuit.tracing.binning.CELL`), specials included.
     framing
         Specials in each cell.
     report

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.tensor_file import write_tensors
+from scircuit.tracing.tensor_file import write_tensors
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:

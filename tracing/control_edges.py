@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scircuit.records import conform
-from tracing.calibrate import MIN_EFFECT, QTable, legacy_rule
-from tracing.skew import MIN_CELLS
-from tracing.statistics import Tests, edge_statistics
+from scircuit.tracing.calibrate import MIN_EFFECT, QTable, legacy_rule
+from scircuit.tracing.skew import MIN_CELLS
+from scircuit.tracing.statistics import Tests, edge_statistics
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tracing.engine import Tracer
+    from scircuit.tracing.engine import Tracer
 
 KIND = "Feature-CONTROL_AFFECTS-Feature"
 Q = 0.05

@@ -14,7 +14,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tracing.engine import Tracer
+    from scircuit.tracing.engine import Tracer
 
 
 def random_directions(tracer: Tracer, features: np.ndarray, own: Tensor) -> Tensor:

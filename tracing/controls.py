@@ -4,7 +4,7 @@ zero_edit         nothing is removed: any effect above the numeric floor is an a
 random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per source, fixed across cells and positions
 feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where and as strongly as f fires
 passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: what is seen with no block computing
-split_half        do effects found in one half of the cells hold in the other (`tracing.halves`); the edges of either half are half_even and half_odd
+split_half        do effects found in one half of the cells hold in the other (`scircuit.tracing.halves`); the edges of either half are half_even and half_odd
 
 The sample is taken in parts whose effects fit the plan's share of the memory; of each part only the tests that are stored or counted stay.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from scircuit.records import conform
-from tracing.control_edges import (
+from scircuit.tracing.control_edges import (
     KIND,
     Condition,
     Rule,
@@ -30,16 +30,16 @@ from tracing.control_edges import (
     joined,
     without_effects,
 )
-from tracing.control_edits import random_directions, swapped_directions
-from tracing.halves import CHANCE, Replication, hub_replication, replication
-from tracing.jobs import parts_of
+from scircuit.tracing.control_edits import random_directions, swapped_directions
+from scircuit.tracing.halves import CHANCE, Replication, hub_replication, replication
+from scircuit.tracing.jobs import parts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from tracing.effects import Effects, Progress
-    from tracing.engine import Tracer
+    from scircuit.tracing.effects import Effects, Progress
+    from scircuit.tracing.engine import Tracer
 
 DIRECTIONS = {"random_direction": random_directions, "feature_swap": swapped_directions}
 _ARRAYS = 4  # effects, pass-through and copies of them that are held at once

@@ -13,7 +13,7 @@ from scircuit.records import conform
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tracing.engine import Tracer
+    from scircuit.tracing.engine import Tracer
 
 
 def describe(tracers: Sequence[Tracer]) -> dict[str, pa.Table]:

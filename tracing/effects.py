@@ -1,7 +1,7 @@
 """Ablate features of one layer in clean cells, and read their effect on every target: per-cell effects, before any statistics.
 
 Removing feature f from a cell changes the source state by ``-z_f(p) W_dec[:, f]`` at the positions A where f is active. The exact tail or a row set
-(`tracing.tail`, `tracing.rowset`) gives the edited states, and the effect on target t is ``mean over A of z'_t(p) - z_t(p)``.
+(`scircuit.tracing.tail`, `scircuit.tracing.rowset`) gives the edited states, and the effect on target t is ``mean over A of z'_t(p) - z_t(p)``.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracing.context import EXACT
-from tracing.measure import mean_change, pass_through
-from tracing.numerics import within
-from tracing.parallel import run_jobs
-from tracing.rowset import run_rowset
-from tracing.shortage import halving
-from tracing.tail import make_edits, run_tail
+from scircuit.tracing.context import EXACT
+from scircuit.tracing.measure import mean_change, pass_through
+from scircuit.tracing.numerics import within
+from scircuit.tracing.parallel import run_jobs
+from scircuit.tracing.rowset import run_rowset
+from scircuit.tracing.shortage import halving
+from scircuit.tracing.tail import make_edits, run_tail
 
 if TYPE_CHECKING:
-    from tracing.cache import CleanCell
-    from tracing.models.base import Adapter
-    from tracing.plan import Plan
+    from scircuit.tracing.cache import CleanCell
+    from scircuit.tracing.models.base import Adapter
+    from scircuit.tracing.plan import Plan
 
 Progress = Callable[[int, int, int], None]
 
@@ -59,7 +59,7 @@ class Ablation:
     adapter, dictionaries
         The model; layer -> dictionary of the source and of every target.
     cells
-        Clean cells (`tracing.cache.CleanCells`).
+        Clean cells (`scircuit.tracing.cache.CleanCells`).
     layer, targets
         0-based source layer and measured layers.
     plan
@@ -96,7 +96,7 @@ class Ablation:
         features
             [M] indices at the source layer: they say where and how strongly to edit.
         context
-            `tracing.context`.
+            `scircuit.tracing.context`.
         directions
             [M, d] directions to remove; the features' own decoder columns when None.
         progress

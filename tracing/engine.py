@@ -1,6 +1,6 @@
 """Exhaustive tracing: ablate every active feature of one layer on real cells, and measure every later layer.
 
-A `Tracer` chooses the sources of one layer, arranges them in tiles and work units, and turns per-cell effects (`tracing.effects`) into edges. The
+A `Tracer` chooses the sources of one layer, arranges them in tiles and work units, and turns per-cell effects (`scircuit.tracing.effects`) into edges. The
 result of a unit depends on nothing but configuration and inputs, so units can be computed in any order, on any machine, once
 each. Several source layers are several tracers over the same clean cells (`open_tracers`).
 """
@@ -18,27 +18,27 @@ import numpy as np
 from scircuit.address import Address, dictionary_id, slug
 from scircuit.records import conform
 from scircuit.settings import TraceConfig, UserError
-from tracing.cache import CleanCells, LayerSummary, summarise
-from tracing.calibrate import legacy_rule
-from tracing.context import EXACT, context_name, parse_context
-from tracing.effects import Ablation, Effects, Progress
-from tracing.floors import floors_of, zero_edit
-from tracing.layers import check_layers, targets_of
-from tracing.legacy.rule import legacy_sources, near_edges
-from tracing.numerics import with_numerics
-from tracing.plan import Plan, make_plan, make_tiles
-from tracing.rowset import SCORES_BYTES
-from tracing.shortage import return_freed_memory
-from tracing.skew import MIN_CELLS, Null, null_draws
-from tracing.statistics import Tests, edge_statistics
+from scircuit.tracing.cache import CleanCells, LayerSummary, summarise
+from scircuit.tracing.calibrate import legacy_rule
+from scircuit.tracing.context import EXACT, context_name, parse_context
+from scircuit.tracing.effects import Ablation, Effects, Progress
+from scircuit.tracing.floors import floors_of, zero_edit
+from scircuit.tracing.layers import check_layers, targets_of
+from scircuit.tracing.legacy.rule import legacy_sources, near_edges
+from scircuit.tracing.numerics import with_numerics
+from scircuit.tracing.plan import Plan, make_plan, make_tiles
+from scircuit.tracing.rowset import SCORES_BYTES
+from scircuit.tracing.shortage import return_freed_memory
+from scircuit.tracing.skew import MIN_CELLS, Null, null_draws
+from scircuit.tracing.statistics import Tests, edge_statistics
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
-    from tracing.control_edges import Rule
-    from tracing.controls import ControlResult
-    from tracing.models.base import Adapter
+    from scircuit.tracing.control_edges import Rule
+    from scircuit.tracing.controls import ControlResult
+    from scircuit.tracing.models.base import Adapter
 
 EXACT_SHARE = 0.5  # a source whose row set is this share of a cell is traced exactly: that costs at most twice as much
 LEAST_CELLS = 2  # a test needs a mean over cells
@@ -113,7 +113,7 @@ class Tracer:
     Parameters
     ----------
     adapter
-        The model (``tracing.models.load_model``).
+        The model (``scircuit.tracing.models.load_model``).
     dictionaries
         Layer -> dictionary; the source layer and every measured layer must be there.
     cohort
@@ -204,7 +204,7 @@ class Tracer:
 
     @cached_property
     def zero_edit(self) -> dict[int, float]:
-        """Largest effect of editing nothing, per measured layer; see `tracing.floors`."""
+        """Largest effect of editing nothing, per measured layer; see `scircuit.tracing.floors`."""
         contexts = {self.context} | ({EXACT} if len(self.exact_sources) else set())
         found = [
             zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan.pairs, c, self.plan.jobs, self.notes.append)
@@ -271,7 +271,7 @@ class Tracer:
         self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None, batch: int = 0,
         keep_passthrough: bool = False, context: int | None = None,
     ) -> Effects:  # fmt: skip
-        """Per-cell effects of removing ``z_f`` along each feature's direction; see `tracing.effects.Ablation.effects`.
+        """Per-cell effects of removing ``z_f`` along each feature's direction; see `scircuit.tracing.effects.Ablation.effects`.
 
         Parameters
         ----------
@@ -280,7 +280,7 @@ class Tracer:
         batch
             Edits of one exact batch; the plan's when 0.
         context
-            `tracing.context`; each source's own in this run when None.
+            `scircuit.tracing.context`; each source's own in this run when None.
         """
         features = np.asarray(features)
         done = [0, self.pairs_of(features)]
@@ -314,12 +314,12 @@ class Tracer:
 
     def records(self) -> dict[str, pa.Table]:
         """Model, dictionaries, their features and cohort of this run, as tables by kind."""
-        from tracing.describe import describe
+        from scircuit.tracing.describe import describe
 
         return describe([self])
 
     def run_controls(self, rule: Rule, progress: Progress | None = None) -> ControlResult:
-        """Runs that could refute the edges, on a sample of sources; see `tracing.controls`.
+        """Runs that could refute the edges, on a sample of sources; see `scircuit.tracing.controls`.
 
         Parameters
         ----------
@@ -328,7 +328,7 @@ class Tracer:
         progress
             Called with (pairs done, pairs, edges of the controls).
         """
-        from tracing.controls import run_controls
+        from scircuit.tracing.controls import run_controls
 
         return run_controls(self, rule, progress)
 

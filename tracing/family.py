@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from tracing.calibrate import QTable, q_table
-from tracing.skew import Null
+from scircuit.tracing.calibrate import QTable, q_table
+from scircuit.tracing.skew import Null
 
 _MANY = 2**21  # values held before they are put together
 

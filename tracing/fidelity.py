@@ -1,7 +1,7 @@
 """Do these dictionaries describe this model on these cells: lines of the preflight.
 
 A dictionary of another model, of another layer or of other cells fails at one of: the model hash it names, variance explained and loss
-recovered (`tracing.loss`) beside those of its null (`tracing.turned`), whether another layer's dictionary explains its layer better, and firing
+recovered (`scircuit.tracing.loss`) beside those of its null (`scircuit.tracing.turned`), whether another layer's dictionary explains its layer better, and firing
 rates beside those where it was made. And the zero edit: the tracer's own code with nothing to remove must find nothing. Measures share a
 time limit; what it left out is said.
 """
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.settings import UserError
-from tracing.checks import CheckLine
-from tracing.layers import ranges
-from tracing.split import check_unseen, unseen
+from scircuit.tracing.checks import CheckLine
+from scircuit.tracing.layers import ranges
+from scircuit.tracing.split import check_unseen, unseen
 
 if TYPE_CHECKING:
-    from tracing.turned import Turned
+    from scircuit.tracing.turned import Turned
 
 CELLS = 20
 NOT_MEASURED = "not measured"  # how the finding of a line begins that says nothing for or against
-# Any k directions explain and recover something. Beside each dictionary stands its null (`tracing.turned`); it must gain this share of what the
+# Any k directions explain and recover something. Beside each dictionary stands its null (`scircuit.tracing.turned`); it must gain this share of what the
 # null leaves. Those of the demo gain 0.6 of the variance and half of the loss, one of another model nothing.
 LEAST_GAIN = 0.25
 # Standard errors below what is needed at which a loss says no. On 20 cells that they never saw, the demo's own dictionaries lie between
@@ -99,9 +99,9 @@ def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     seed
         Seed of the choice of cells and of the masks.
     """
-    from tracing.places import place_line, sample_rows
-    from tracing.quality import evaluate
-    from tracing.turned import Turned, explained, rebuilt
+    from scircuit.tracing.places import place_line, sample_rows
+    from scircuit.tracing.quality import evaluate
+    from scircuit.tracing.turned import Turned, explained, rebuilt
 
     # Drawn over the whole file, which may be sorted: where the time ends early, the cells used are still a fair part.
     sample = [cells[i] for i in np.random.default_rng(seed).permutation(len(cells))[:CELLS]]
@@ -176,7 +176,7 @@ def loss_lines(
     adapter: Any, nulls: Mapping[int, Turned], cells: Sequence[np.ndarray], seconds: float, seed: int
 ) -> Iterator[CheckLine]:
     """Loss recovered of each layer; a loss that so few masked genes cannot place says so, since how many there are depends on the machine."""
-    from tracing.loss import loss_recovered
+    from scircuit.tracing.loss import loss_recovered
 
     if adapter.vocabulary.mask is None or adapter.vocabulary.mask < 0:
         yield CheckLine("loss recovered", True, f"{NOT_MEASURED}: {adapter.name} ({adapter.family}) masks no tokens", "a masked-token head")
@@ -207,8 +207,8 @@ def loss_lines(
 
 def zero_edit_line(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray]) -> CheckLine:
     """Largest change of an active code, relative to the largest activation, when the tracer removes nothing."""
-    from tracing.cache import clean_cell
-    from tracing.floors import zero_edit
+    from scircuit.tracing.cache import clean_cell
+    from scircuit.tracing.floors import zero_edit
 
     name, expected = "zero edit", f"at most {ROUNDING:.0e} of the largest activation"
     source, *targets = sorted(dictionaries)

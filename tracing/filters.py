@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from scircuit.settings import UserError
-from tracing.checks import CheckLine
+from scircuit.tracing.checks import CheckLine
 
 # Columns whose values must not be mixed by accident, and columns worth showing.
 _EXCLUSIVE = ("cell_line", "cellline", "cell_line_name", "species", "organism", "organism_ontology_term_id")

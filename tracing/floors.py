@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.cache import CleanCell
-from tracing.context import EXACT
-from tracing.effects import edited_states
-from tracing.measure import code_change
-from tracing.parallel import run_jobs
-from tracing.shortage import halving
+from scircuit.tracing.cache import CleanCell
+from scircuit.tracing.context import EXACT
+from scircuit.tracing.effects import edited_states
+from scircuit.tracing.measure import code_change
+from scircuit.tracing.parallel import run_jobs
+from scircuit.tracing.shortage import halving
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 
 def zero_edit(

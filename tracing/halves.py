@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracing.statistics import HALF_CELLS, HALF_P, Tests
+from scircuit.tracing.statistics import HALF_CELLS, HALF_P, Tests
 
 FOUND_P = 0.01
 CHANCE = HALF_P / 2  # of what is nothing, at most this share holds with the same sign

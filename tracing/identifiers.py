@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing.vocabulary import Vocabulary
 
 _HUMAN = re.compile(r"(ENSG\d{11})(\.\d+)?(_PAR_Y)?")
 _ANY = re.compile(r"ENS([A-Z]*)G\d{11}(\.\d+)?(_PAR_Y)?")

@@ -1,12 +1,12 @@
 """Interventions beyond single ablations: joint ablation of pairs, and steering. Both give tables of declared kinds.
 
-`ablate_pairs` asks whether two features act together otherwise than apart (`tracing.interventions_ablate`); `steer` multiplies a
-feature's activation and reads gene logits (`tracing.interventions_steer`).
+`ablate_pairs` asks whether two features act together otherwise than apart (`scircuit.tracing.interventions_ablate`); `steer` multiplies a
+feature's activation and reads gene logits (`scircuit.tracing.interventions_steer`).
 """
 
 from __future__ import annotations
 
-from tracing.interventions_ablate import ablate_pairs
-from tracing.interventions_steer import steer
+from scircuit.tracing.interventions_ablate import ablate_pairs
+from scircuit.tracing.interventions_steer import steer
 
 __all__ = ["ablate_pairs", "steer"]

@@ -24,19 +24,19 @@ from torch import Tensor
 
 from scircuit.address import Address
 from scircuit.settings import UserError
-from tracing.cache import CleanCell, clean_cell
-from tracing.calibrate import legacy_rule
-from tracing.floors import floors_of, zero_edit
-from tracing.interventions_common import interval, q_of, read_addresses, tables_of
-from tracing.measure import mean_change
-from tracing.parallel import run_jobs
-from tracing.signflip import sign_flip_p
-from tracing.tail import make_edits, run_tail
+from scircuit.tracing.cache import CleanCell, clean_cell
+from scircuit.tracing.calibrate import legacy_rule
+from scircuit.tracing.floors import floors_of, zero_edit
+from scircuit.tracing.interventions_common import interval, q_of, read_addresses, tables_of
+from scircuit.tracing.measure import mean_change
+from scircuit.tracing.parallel import run_jobs
+from scircuit.tracing.signflip import sign_flip_p
+from scircuit.tracing.tail import make_edits, run_tail
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 STORE_P = 0.1  # contrasts up to this p are stored, all are counted
 _CONDITIONS = 3  # A, B, A and B

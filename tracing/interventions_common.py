@@ -10,7 +10,7 @@ import numpy as np
 from scircuit.address import Address, parse
 from scircuit.records import arrow_schema, conform
 from scircuit.settings import UserError
-from tracing.calibrate import q_table
+from scircuit.tracing.calibrate import q_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

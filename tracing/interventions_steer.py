@@ -20,17 +20,17 @@ from torch import Tensor
 
 from scircuit.address import Address
 from scircuit.settings import UserError
-from tracing.cache import CleanCell, clean_cell
-from tracing.interventions_common import interval, q_of, read_addresses, tables_of
-from tracing.parallel import run_jobs
-from tracing.plan import make_plan
-from tracing.signflip import sign_flip_p
-from tracing.tail import make_edits, run_tail
+from scircuit.tracing.cache import CleanCell, clean_cell
+from scircuit.tracing.interventions_common import interval, q_of, read_addresses, tables_of
+from scircuit.tracing.parallel import run_jobs
+from scircuit.tracing.plan import make_plan
+from scircuit.tracing.signflip import sign_flip_p
+from scircuit.tracing.tail import make_edits, run_tail
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 TOP_GENES = 10  # of either sign, stored per coefficient
 Q = 0.05

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from tracing.engine import Tracer
+    from scircuit.tracing.engine import Tracer
 
 Report = Callable[[int, int, int], None]
 _LEAST = 4  # sources of a part

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scircuit.settings import TraceConfig, UserError
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 
 def targets_of(config: TraceConfig, dictionaries: Mapping[int, Any], source: int) -> tuple[int, ...]:

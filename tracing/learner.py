@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from scircuit.settings import TrainConfig, UserError
-from tracing.activations import Moments
-from tracing.dictionaries import Dictionary
+from scircuit.tracing.activations import Moments
+from scircuit.tracing.dictionaries import Dictionary
 
 _AUXILIARY = 1 / 32
 _PARAMETERS = ("encoder", "decoder", "encoder_bias", "decoder_bias")

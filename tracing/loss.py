@@ -5,7 +5,7 @@ A fixed share of the genes of a cell is masked, and the state of one layer is re
     loss recovered = (CE_mean - CE_dictionary) / (CE_mean - CE_clean)
 
 with the cross-entropy of the masked genes for the clean state, for its reconstruction, and for the mean state everywhere. 1 is a perfect
-dictionary, 0 one as good as none; beside it stands that of the dictionary's null (`tracing.turned`), for any k directions recover something. States of masked positions are not what dictionaries are trained on, so this is a strict measure.
+dictionary, 0 one as good as none; beside it stands that of the dictionary's null (`scircuit.tracing.turned`), for any k directions recover something. States of masked positions are not what dictionaries are trained on, so this is a strict measure.
 Only functions of the adapter are used: embed, layer, logits.
 """
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tracing.turned import Turned, rebuilt
+from scircuit.tracing.turned import Turned, rebuilt
 
 MASKED_SHARE = 0.15
 LEAST_CELLS = 4  # for a standard error

@@ -24,8 +24,8 @@ from torch import Tensor
 from scircuit.settings import TraceConfig, UserError
 
 if TYPE_CHECKING:
-    from tracing.engine import Tracer
-    from tracing.models.base import Adapter
+    from scircuit.tracing.engine import Tracer
+    from scircuit.tracing.models.base import Adapter
 
 MAX_D, MAX_DEGREE = 1e-4, 2  # what may differ: those of the published re-trace in another implementation
 SAMPLE = 8  # sources of each source layer
@@ -106,7 +106,7 @@ class Equivalence:
 
 def measure(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig) -> Equivalence:
     """Trace a random sample of the sources of every source layer in float32 and in the configuration's format, and compare them."""
-    from tracing.engine import open_tracers
+    from scircuit.tracing.engine import open_tracers
 
     plain, other = (open_tracers(adapter, dictionaries, cohort, replace(config, numerics=name), "") for name in ("float32", config.numerics))
     sources = tests = degree = 0
@@ -124,8 +124,8 @@ def measure(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, conf
 
 def _tables(tracer: Tracer, features: np.ndarray) -> list[np.ndarray]:
     """Tables [sources, targets]: d, zero where a test is not live, and the edges of two rules."""
-    from tracing.calibrate import legacy_rule
-    from tracing.statistics import edge_statistics
+    from scircuit.tracing.calibrate import legacy_rule
+    from scircuit.tracing.statistics import edge_statistics
 
     found = tracer.effects(features)
     tests = edge_statistics(found.effects, found.active, tracer.floors)

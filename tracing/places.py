@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.activations import cell_rows
-from tracing.checks import CheckLine
-from tracing.layers import ranges
-from tracing.turned import explained
+from scircuit.tracing.activations import cell_rows
+from scircuit.tracing.checks import CheckLine
+from scircuit.tracing.layers import ranges
+from scircuit.tracing.turned import explained
 
 CELLS, ROWS = 2, 256  # for a check
 FEW_ROWS = 96  # for a trace, of one cell: the table is to cost next to nothing, and two neighbours of the demo swapped lose .024 to .033 each on so few

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from scircuit.settings import UserError
-from tracing.context import EXACT
+from scircuit.tracing.context import EXACT
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 # Bytes of clean states, of one batch of pairs, of one batch of rows, of the effects of a tile, where no cap is given. Fixed, and not
@@ -129,7 +129,7 @@ def make_tiles(
     n_cells, n_targets
         Cells, and targets of all layers measured for these sources.
     context
-        `tracing.context`.
+        `scircuit.tracing.context`.
     plan
         Sizes.
     """

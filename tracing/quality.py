@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracing.activations import cell_rows
-from tracing.dictionaries import Dictionary
+from scircuit.tracing.activations import cell_rows
+from scircuit.tracing.dictionaries import Dictionary
 
 
 @torch.no_grad()

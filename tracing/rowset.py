@@ -9,7 +9,7 @@ For one cell and a batch of edits, edit f with its set S_f of rows (the edited r
 S_f = A_f is the frozen context: exact at the first layer after the edit, from the second on without what other positions pass on. S_f = all
 positions is the exact effect. In between, the m positions outside A_f whose clean attention to A_f, weighted by how much the values there change,
 is largest at the first layer join the set. Clean keys take part through one fused attention with the set's own columns masked; rows
-of the same set through small attentions batched by size; the two are joined by their log-sum-exp (`tracing.attention`).
+of the same set through small attentions batched by size; the two are joined by their log-sum-exp (`scircuit.tracing.attention`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracing.attention import attention_lse, join
+from scircuit.tracing.attention import attention_lse, join
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 _INFINITY = float("inf")
 _PAIRS = 2**22  # most (row, row) pairs of one batch of small attentions, per head

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracing.signflip import sign_flip_p
-from tracing.statistics import Tests
+from scircuit.tracing.signflip import sign_flip_p
+from scircuit.tracing.statistics import Tests
 
 MIN_CELLS = 6
 """Least cells with an effect for a call: with k of them no sign-flip p is below 2^(1-k), and fewer than six cannot reach 0.05."""

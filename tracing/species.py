@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracing.identifiers import Identifiers, ensembl_prefixes
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing.identifiers import Identifiers, ensembl_prefixes
+from scircuit.tracing.vocabulary import Vocabulary
 
 _INFIX = {"": "human", "MUS": "mouse", "RNO": "rat", "DAR": "zebrafish", "MMU": "macaque", "SSC": "pig", "GAL": "chicken",
           "PTR": "chimpanzee", "MFA": "crab-eating macaque", "CAF": "dog", "BTA": "cow"}  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scircuit.settings import UserError
-from tracing.checks import CheckLine
+from scircuit.tracing.checks import CheckLine
 
 
 def held_out(barcodes: Sequence[str], share: float, seed: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracing.signflip import sign_flip_p
+from scircuit.tracing.signflip import sign_flip_p
 
 HALF_P = 0.05
 HALF_CELLS = 6  # with fewer non-zero cells the smallest p is 0.0625

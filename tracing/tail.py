@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 
 class Edits(NamedTuple):

@@ -1,4 +1,4 @@
-"""Cells to token sequences, as Geneformer does it officially; `tracing.binning` has scGPT's way.
+"""Cells to token sequences, as Geneformer does it officially; `scircuit.tracing.binning` has scGPT's way.
 
 For a cell with counts x over all genes of the file, gene g ranks by
 
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scircuit.settings import UserError
-from tracing.binning import binned_cell
+from scircuit.tracing.binning import binned_cell
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from tracing.vocabulary import Vocabulary
+    from scircuit.tracing.vocabulary import Vocabulary
 
 TARGET_SUM = 10_000.0
 

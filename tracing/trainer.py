@@ -1,7 +1,7 @@
 """Train a TopK sparse autoencoder at each layer, on streamed activations, and measure it on held-out cells.
 
 One pass over the training cells gives mean, scale and starting columns of each layer (the survey), `epochs` more train
-(`tracing.learner`). Layers that fit the memory together share these passes; which layers share them changes nothing in the result.
+(`scircuit.tracing.learner`). Layers that fit the memory together share these passes; which layers share them changes nothing in the result.
 Quality is measured on cells the training never saw: variance explained beside a PCA with as many active numbers a row (k components), dead share, and L0.
 
 A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for weights, gradients and Adam's averages, ``2 F d`` for the
@@ -28,14 +28,14 @@ from torch import Tensor
 
 from scircuit.run import canonical_json, write_json
 from scircuit.settings import TrainConfig, UserError
-from tracing import activations, checkpoint
-from tracing.activations import Moments, RowStream, cell_rows
-from tracing.dictionaries import load_dictionaries, save_dictionary
-from tracing.dictionaries.feature_catalogue import write_own
-from tracing.learner import Learner
-from tracing.plan import parse_bytes
-from tracing.quality import evaluate
-from tracing.split import held_out
+from scircuit.tracing import activations, checkpoint
+from scircuit.tracing.activations import Moments, RowStream, cell_rows
+from scircuit.tracing.dictionaries import load_dictionaries, save_dictionary
+from scircuit.tracing.dictionaries.feature_catalogue import write_own
+from scircuit.tracing.learner import Learner
+from scircuit.tracing.plan import parse_bytes
+from scircuit.tracing.quality import evaluate
+from scircuit.tracing.split import held_out
 
 CHECKPOINT_SECONDS = 120.0
 _WARMUP, _DECAY = 0.05, 0.3  # shares of the steps at the start and at the end
@@ -82,9 +82,9 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
     Parameters
     ----------
     adapter
-        Model (`tracing.models`).
+        Model (`scircuit.tracing.models`).
     cohort
-        Cells (`tracing.cells.Cohort`); a share is held out by barcode (`tracing.split`).
+        Cells (`scircuit.tracing.cells.Cohort`); a share is held out by barcode (`scircuit.tracing.split`).
     config
         Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder, memory.
     progress

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis import annotation_words
-from analysis.plots import BLUE, ORANGE
-from analysis.report.text import count, known, percent
+from scircuit.analysis import annotation_words
+from scircuit.analysis.plots import BLUE, ORANGE
+from scircuit.analysis.report.text import count, known, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def excess(annotate: Mapping[str, Any]) -> tuple[float, float, float] | None:
 
 
 def excess_words(annotate: Mapping[str, Any]) -> str:
-    """What the run says of annotation beyond chance (`analysis.annotation_words`); empty where not measured."""
+    """What the run says of annotation beyond chance (`scircuit.analysis.annotation_words`); empty where not measured."""
     found = excess(annotate)
     return annotation_words.excess_words(*found) if found else ""
 

@@ -9,14 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from analysis.matched_null import RULES, Rate
-from analysis.plots import plot_rates
-from analysis.report import text
-from analysis.report.annotation import atlas_rows, draw_published, excess_words, published_claim, published_control
-from analysis.report.controls import audit_rows, control_rows, control_sentences, hub_replication, records, verdict
-from analysis.report.figures import draw_ablation, draw_controls, draw_steering, image
-from analysis.report.findings import findings, rows_of
-from analysis.report.parts import ReportInput
+from scircuit.analysis.matched_null import RULES, Rate
+from scircuit.analysis.plots import plot_rates
+from scircuit.analysis.report import text
+from scircuit.analysis.report.annotation import (
+    atlas_rows,
+    draw_published,
+    excess_words,
+    published_claim,
+    published_control,
+)
+from scircuit.analysis.report.controls import (
+    audit_rows,
+    control_rows,
+    control_sentences,
+    hub_replication,
+    records,
+    verdict,
+)
+from scircuit.analysis.report.figures import draw_ablation, draw_controls, draw_steering, image
+from scircuit.analysis.report.findings import findings, rows_of
+from scircuit.analysis.report.parts import ReportInput
 
 _FOLDER = Path(__file__).resolve().parent
 _HUBS = 15

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.report.text import count, known, number, percent
+from scircuit.analysis.report.text import count, known, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd

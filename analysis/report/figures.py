@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.plots import BLUE, GREY, ORANGE, STYLE
+from scircuit.analysis.plots import BLUE, GREY, ORANGE, STYLE
 
 if TYPE_CHECKING:
     import pandas as pd

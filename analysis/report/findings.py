@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from analysis.report.annotation import counted, excess_words, published_claim, published_control
-from analysis.report.controls import hub_replication
-from analysis.report.text import count, known, number, p_value, percent
+from scircuit.analysis.report.annotation import counted, excess_words, published_claim, published_control
+from scircuit.analysis.report.controls import hub_replication
+from scircuit.analysis.report.text import count, known, number, p_value, percent
 
 if TYPE_CHECKING:
-    from analysis.report.parts import ReportInput
+    from scircuit.analysis.report.parts import ReportInput
 
 
 class Finding(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.analyse import Analysis
+    from scircuit.analysis.analyse import Analysis
 
 
 class Check(NamedTuple):
@@ -54,7 +54,7 @@ class ReportInput:
     checks
         Preflight lines.
     analysis
-        `analysis.analyse.Analysis` of the trace run, or None.
+        `scircuit.analysis.analyse.Analysis` of the trace run, or None.
     annotate
         Findings of the annotate run (`Annotation.findings`), or empty.
     atlases

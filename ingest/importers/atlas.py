@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.importers import atlas_global as whole
-from ingest.importers import atlas_json as js
-from ingest.importers import atlas_layer as per_layer
-from ingest.importers import atlas_nodes as nodes
-from ingest.importers import atlas_terms as terms
-from ingest.importers.atlas_arrow import layer_tables
-from ingest.importers.atlas_known import Atlas, recognise
-from ingest.importers.atlas_words import notes, sentences
-from ingest.importers.source import Source, Tables
 from scircuit.address import Address
+from scircuit.ingest.importers import atlas_global as whole
+from scircuit.ingest.importers import atlas_json as js
+from scircuit.ingest.importers import atlas_layer as per_layer
+from scircuit.ingest.importers import atlas_nodes as nodes
+from scircuit.ingest.importers import atlas_terms as terms
+from scircuit.ingest.importers.atlas_arrow import layer_tables
+from scircuit.ingest.importers.atlas_known import Atlas, recognise
+from scircuit.ingest.importers.atlas_words import notes, sentences
+from scircuit.ingest.importers.source import Source, Tables
 from scircuit.records import schema_table
 from scircuit.settings import ImportAtlasConfig, UserError
 

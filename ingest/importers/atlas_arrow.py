@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.importers.atlas_known import Atlas
-from ingest.importers.atlas_layer import Layer
-from ingest.importers.atlas_terms import caption
 from scircuit.address import Address
+from scircuit.ingest.importers.atlas_known import Atlas
+from scircuit.ingest.importers.atlas_layer import Layer
+from scircuit.ingest.importers.atlas_terms import caption
 from scircuit.records import arrow_schema
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.importers import atlas_json as js
-from ingest.importers.atlas_known import Atlas
+from scircuit.ingest.importers import atlas_json as js
+from scircuit.ingest.importers.atlas_known import Atlas
 
 GLOBAL = (
     "global_summary.json", "modules.json", "cross_layer_graph.json", "causal_patching.json", "perturbation_response.json", "novel_clusters.json",

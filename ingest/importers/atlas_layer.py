@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ingest.importers import atlas_json as js
-from ingest.importers import atlas_terms as terms
-from ingest.importers.atlas_known import Atlas
 from scircuit.address import Address
+from scircuit.ingest.importers import atlas_json as js
+from scircuit.ingest.importers import atlas_terms as terms
+from scircuit.ingest.importers.atlas_known import Atlas
 
 RARE = 100
 KINDS = ("features", "annotations", "celltypes", "positions")

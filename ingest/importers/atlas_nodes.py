@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ingest.importers import atlas_terms as terms
-from ingest.importers.atlas_global import MODULE_METHOD, Global, Group
-from ingest.importers.atlas_known import Atlas
 from scircuit.address import Address
+from scircuit.ingest.importers import atlas_terms as terms
+from scircuit.ingest.importers.atlas_global import MODULE_METHOD, Global, Group
+from scircuit.ingest.importers.atlas_known import Atlas
 from scircuit.records import schema_table
 
 if TYPE_CHECKING:

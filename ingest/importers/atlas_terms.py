@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ingest.importers import atlas_json as js
+from scircuit.ingest.importers import atlas_json as js
 from scircuit.settings import UserError
 
 LIBRARIES = {"GO_BP": "GO_BP-atlas", "KEGG": "KEGG-atlas", "Reactome": "Reactome-atlas"}

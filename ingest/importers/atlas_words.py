@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ingest.importers.atlas_layer import KINDS
+from scircuit.ingest.importers.atlas_layer import KINDS
 
 
 def sentences(found: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.importers.nodes import Key, feature_tables
 from scircuit.address import Address
+from scircuit.ingest.importers.nodes import Key, feature_tables
 from scircuit.records import conform
 from scircuit.settings import UserError
 
@@ -47,7 +47,7 @@ class Edges:
     cap_of
         What the cap counts: edges of ``each source and layer``, or of ``each source`` over all layers.
     lacks, cap, rule, notes, findings
-        As in `ingest.importers.source.Source`.
+        As in `scircuit.ingest.importers.source.Source`.
     """
 
     source_layer: np.ndarray

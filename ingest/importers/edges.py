@@ -19,14 +19,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingest.importers.edge_table import Edges, blocks, capped_sizes, check, edge_tables, node_tables, sorted_edges
-from ingest.importers.edges_csv import read_csv
-from ingest.importers.edges_features import read_deltas, read_features
-from ingest.importers.edges_json import condition_rows, read_graph, read_layers
-from ingest.importers.lacks import MEANING
-from ingest.importers.nodes import uses
-from ingest.importers.reading import check_names, hashes, read_json
-from ingest.importers.source import Source
+from scircuit.ingest.importers.edge_table import (
+    Edges,
+    blocks,
+    capped_sizes,
+    check,
+    edge_tables,
+    node_tables,
+    sorted_edges,
+)
+from scircuit.ingest.importers.edges_csv import read_csv
+from scircuit.ingest.importers.edges_features import read_deltas, read_features
+from scircuit.ingest.importers.edges_json import condition_rows, read_graph, read_layers
+from scircuit.ingest.importers.lacks import MEANING
+from scircuit.ingest.importers.nodes import uses
+from scircuit.ingest.importers.reading import check_names, hashes, read_json
+from scircuit.ingest.importers.source import Source
 from scircuit.settings import ImportEdgesConfig, UserError
 
 _SUMMARIES = ("exhaustive_summary", "progress", "circuit_analysis", "summary")  # of files that hold no edge of their own

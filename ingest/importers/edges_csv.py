@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.importers.edge_table import RULE, Edges, cap_seen
-from ingest.importers.reading import BOM
+from scircuit.ingest.importers.edge_table import RULE, Edges, cap_seen
+from scircuit.ingest.importers.reading import BOM
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.importers.edge_table import BY_LAYER, BY_SOURCE, CONSISTENCY, RULE, D, Edges
-from ingest.importers.edges_json import counted_effects, edges_of, layer_of
-from ingest.importers.nodes import Key
-from ingest.importers.reading import fields, items, number, whole
+from scircuit.ingest.importers.edge_table import BY_LAYER, BY_SOURCE, CONSISTENCY, RULE, D, Edges
+from scircuit.ingest.importers.edges_json import counted_effects, edges_of, layer_of
+from scircuit.ingest.importers.nodes import Key
+from scircuit.ingest.importers.reading import fields, items, number, whole
 from scircuit.settings import UserError
 
 _LACKS = ("p", "null", "cells")

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ingest.importers.edge_table import BY_LAYER, RULE, Edges, cap_seen, group_sizes
-from ingest.importers.nodes import Key
-from ingest.importers.reading import fields, items, number, whole
+from scircuit.ingest.importers.edge_table import BY_LAYER, RULE, Edges, cap_seen, group_sizes
+from scircuit.ingest.importers.nodes import Key
+from scircuit.ingest.importers.reading import fields, items, number, whole
 from scircuit.settings import UserError
 
 CAP = 50  # the study wrote the 50 largest |d| of each source and layer

@@ -1,7 +1,7 @@
 """``scircuit import graph``: an attribution graph of circuit-tracer (``.pt`` or JSON) or Neuronpedia (JSON) as features and ``ATTRIBUTES_TO``.
 
 One relationship a pair of features: the direct effects of all pairs of positions, summed, and how many there were. Errors, tokens and logits are no
-features (`ingest.importers.graph_nodes`). A graph is of one input: it has no cells, no p values and no controls.
+features (`scircuit.ingest.importers.graph_nodes`). A graph is of one input: it has no cells, no p values and no controls.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.importers.graph_json import read_graph_json
-from ingest.importers.graph_nodes import AttributionGraph, check, summed
-from ingest.importers.graph_pt import read_graph_pt
-from ingest.importers.nodes import Key, feature_tables, uses
-from ingest.importers.reading import check_names, hashes
-from ingest.importers.source import Source
 from scircuit.address import Address
+from scircuit.ingest.importers.graph_json import read_graph_json
+from scircuit.ingest.importers.graph_nodes import AttributionGraph, check, summed
+from scircuit.ingest.importers.graph_pt import read_graph_pt
+from scircuit.ingest.importers.nodes import Key, feature_tables, uses
+from scircuit.ingest.importers.reading import check_names, hashes
+from scircuit.ingest.importers.source import Source
 from scircuit.records import conform
 from scircuit.settings import ImportGraphConfig, UserError
 

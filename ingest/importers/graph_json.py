@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ingest.importers.graph_nodes import AttributionGraph
-from ingest.importers.reading import fields, items, number, read_json, whole
 from scircuit.address import slug
+from scircuit.ingest.importers.graph_nodes import AttributionGraph
+from scircuit.ingest.importers.reading import fields, items, number, read_json, whole
 from scircuit.settings import UserError
 
 _METADATA = ("slug", "scan", "prompt_tokens", "prompt")

@@ -43,7 +43,7 @@ class AttributionGraph:
     cut
         Whether it was.
     notes, findings
-        As in `ingest.importers.source.Source`.
+        As in `scircuit.ingest.importers.source.Source`.
     """
 
     title: str

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ingest.importers.graph_nodes import AttributionGraph
 from scircuit.address import slug
+from scircuit.ingest.importers.graph_nodes import AttributionGraph
 from scircuit.settings import UserError
 
 _NEEDED = ("input_string", "adjacency_matrix", "cfg", "active_features", "logit_targets", "input_tokens", "selected_features")

@@ -1,7 +1,7 @@
 """What an import meets in a study: dictionaries of another size, the same edges in another form, and values that own runs wrote.
 
 The first two are refused, since features of two dictionaries would share nodes, and every edge would be there twice. The third is said: values of
-own runs stay whatever an import says (`ingest.cypher`).
+own runs stay whatever an import says (`scircuit.ingest.cypher`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ingest.importers.source import Source
-from ingest.shards import ShardStore
 from scircuit.address import parse
+from scircuit.ingest.importers.source import Source
+from scircuit.ingest.shards import ShardStore
 from scircuit.run import Manifest, Study
 from scircuit.settings import UserError
 

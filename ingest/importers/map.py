@@ -1,7 +1,7 @@
 """``scircuit import map``: the result files of the published exhaustive map of layer 5, as the nodes and properties that own runs write.
 
-Degrees, hub ranks and calibration become Feature properties and a Control (`ingest.importers.map_degrees`), triplet ablations and steering
-become Interventions (`ingest.importers.map_interventions`). The files hold no edge: the study kept the 50 strongest of each source and layer in
+Degrees, hub ranks and calibration become Feature properties and a Control (`scircuit.ingest.importers.map_degrees`), triplet ablations and steering
+become Interventions (`scircuit.ingest.importers.map_interventions`). The files hold no edge: the study kept the 50 strongest of each source and layer in
 files that were not published, so what needs edges is refused. Any part may be missing; what is there is checked against the rest.
 """
 
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest.importers.map_degrees import FILES, Degrees, read_degrees
-from ingest.importers.map_interventions import Interventions, read_signatures, read_steering, read_triplets
-from ingest.importers.nodes import Key, feature_tables, table, uses
-from ingest.importers.reading import check_names, hashes
-from ingest.importers.source import Source
+from scircuit.ingest.importers.map_degrees import FILES, Degrees, read_degrees
+from scircuit.ingest.importers.map_interventions import Interventions, read_signatures, read_steering, read_triplets
+from scircuit.ingest.importers.nodes import Key, feature_tables, table, uses
+from scircuit.ingest.importers.reading import check_names, hashes
+from scircuit.ingest.importers.source import Source
 from scircuit.settings import ImportMapConfig, UserError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.importers.nodes import Key
-from ingest.importers.reading import fields, items, number, read_json, whole
+from scircuit.ingest.importers.nodes import Key
+from scircuit.ingest.importers.reading import fields, items, number, read_json, whole
 from scircuit.settings import UserError
 
 LAYER = 5  # the calibration files do not name their layer; the study traced this one

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.importers.nodes import Key
-from ingest.importers.reading import fields, items, number, read_json, whole
 from scircuit.address import Address
+from scircuit.ingest.importers.nodes import Key
+from scircuit.ingest.importers.reading import fields, items, number, read_json, whole
 from scircuit.settings import UserError
 
 READOUT = "state shift: change of the cosine to late less that to early cells, of mean logits"

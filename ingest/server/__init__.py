@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingest.server.admin import check, dump, import_full, load_dump
-    from ingest.server.browser import BrowserSeed
-    from ingest.server.info import ImportReport, Progress, ServerInfo
-    from ingest.server.jars import install
-    from ingest.server.process import start, status, stop
-    from ingest.server.profiles import DEFAULT_PROFILE, PROFILES, Profile
+    from scircuit.ingest.server.admin import check, dump, import_full, load_dump
+    from scircuit.ingest.server.browser import BrowserSeed
+    from scircuit.ingest.server.info import ImportReport, Progress, ServerInfo
+    from scircuit.ingest.server.jars import install
+    from scircuit.ingest.server.process import start, status, stop
+    from scircuit.ingest.server.profiles import DEFAULT_PROFILE, PROFILES, Profile
 
 _HOME_OF = {
     "BrowserSeed": "browser",
@@ -55,5 +55,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
-        return getattr(importlib.import_module(f"ingest.server.{_HOME_OF[name]}"), name)
+        return getattr(importlib.import_module(f"scircuit.ingest.server.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,15 +11,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ingest.server import home as homes
-from ingest.server import jars, jvm
-from ingest.server.alive import find_server
-from ingest.server.home import DATABASE
-from ingest.server.info import ImportReport
-from ingest.server.java import find_java
-from ingest.server.keep import replacing
-from ingest.server.profiles import Profile, profile_of
-from ingest.server.ready import REASONS
+from scircuit.ingest.server import home as homes
+from scircuit.ingest.server import jars, jvm
+from scircuit.ingest.server.alive import find_server
+from scircuit.ingest.server.home import DATABASE
+from scircuit.ingest.server.info import ImportReport
+from scircuit.ingest.server.java import find_java
+from scircuit.ingest.server.keep import replacing
+from scircuit.ingest.server.profiles import Profile, profile_of
+from scircuit.ingest.server.ready import REASONS
 from scircuit.settings import UserError
 
 HEAP = "1g"

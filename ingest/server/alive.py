@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from ingest.server.jvm import home_argument
+from scircuit.ingest.server.jvm import home_argument
 
 
 def is_server_of(process: psutil.Process, home: Path) -> bool:

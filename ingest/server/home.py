@@ -14,8 +14,8 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ingest.server.info import ServerInfo
-from ingest.server.profiles import DEFAULT_PROFILE
+from scircuit.ingest.server.info import ServerInfo
+from scircuit.ingest.server.profiles import DEFAULT_PROFILE
 from scircuit.settings import UserError
 
 HOST = "127.0.0.1"

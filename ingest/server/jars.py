@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.server.info import Progress
-from ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
+from scircuit.ingest.server.info import Progress
+from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
 from scircuit.settings import UserError
 
 THREADS = 8

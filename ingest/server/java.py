@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.server.jars import cache_dir
-from ingest.server.profiles import Profile
+from scircuit.ingest.server.jars import cache_dir
+from scircuit.ingest.server.profiles import Profile
 from scircuit.settings import UserError
 
 

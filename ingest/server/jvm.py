@@ -7,8 +7,8 @@ import re
 import zipfile
 from pathlib import Path
 
-from ingest.server.jars import profile_dir
-from ingest.server.profiles import Profile
+from scircuit.ingest.server.jars import profile_dir
+from scircuit.ingest.server.profiles import Profile
 from scircuit.settings import UserError
 
 # The distribution's own options, less AlwaysPreTouch (slow start), and with the throughput collector in place of G1: this server

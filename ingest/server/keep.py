@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingest.server.home import DATABASE
+from scircuit.ingest.server.home import DATABASE
 
 PARTS = ("databases", "transactions")
 

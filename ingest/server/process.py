@@ -19,15 +19,15 @@ from pathlib import Path
 
 import psutil
 
-from ingest.server import admin, browser, jars, jvm, keep
-from ingest.server import home as homes
-from ingest.server.alive import end, find_server, is_server_of
-from ingest.server.browser import BrowserSeed
-from ingest.server.home import State
-from ingest.server.info import Progress, ServerInfo
-from ingest.server.java import find_java
-from ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
-from ingest.server.ready import PortLost, diagnosis, log_sizes, wait_ready
+from scircuit.ingest.server import admin, browser, jars, jvm, keep
+from scircuit.ingest.server import home as homes
+from scircuit.ingest.server.alive import end, find_server, is_server_of
+from scircuit.ingest.server.browser import BrowserSeed
+from scircuit.ingest.server.home import State
+from scircuit.ingest.server.info import Progress, ServerInfo
+from scircuit.ingest.server.java import find_java
+from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
+from scircuit.ingest.server.ready import PortLost, diagnosis, log_sizes, wait_ready
 from scircuit.settings import UserError
 
 LEAST_DISK = 256 * 2**20

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from ingest.server.home import DATABASE, HOST
-from ingest.server.info import ServerInfo
+from scircuit.ingest.server.home import DATABASE, HOST
+from scircuit.ingest.server.info import ServerInfo
 from scircuit.settings import UserError
 
 LOGS = ("neo4j.log", "console.log")

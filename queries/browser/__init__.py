@@ -21,8 +21,8 @@ SETTINGS: dict[str, Any] = {"autoComplete": False, "allowCrashReports": False, "
 
 def payload() -> dict[str, Any]:
     """What the script writes, with the hash by which it knows whether it has done so already."""
-    from queries.browser.favourites import documents, folders
-    from queries.browser.style import style
+    from scircuit.queries.browser.favourites import documents, folders
+    from scircuit.queries.browser.style import style
 
     content = {"grass": style(), "documents": documents(), "folders": folders(), "settings": SETTINGS}
     text = json.dumps(content, sort_keys=True)
@@ -39,9 +39,9 @@ def seed() -> tuple[str, dict[str, bytes]]:
     files
         The guide, and style and saved queries as files that can be dropped on another Browser.
     """
-    from queries.browser.favourites import documents
-    from queries.browser.guide import guide
-    from queries.browser.style import grass, style
+    from scircuit.queries.browser.favourites import documents
+    from scircuit.queries.browser.guide import guide
+    from scircuit.queries.browser.style import grass, style
 
     template = Path(__file__).with_name("seed.js").read_text(encoding="utf-8")
     # "</" and the line separators of JavaScript cannot occur inside: JSON is written in ASCII.

@@ -6,9 +6,9 @@ literals; a comment says what they are, to be changed in the editor.
 
 from __future__ import annotations
 
-from queries.browser.literal import filled, literal
-from queries.catalogue import FOLDERS, load_catalogue
-from queries.header import Query
+from scircuit.queries.browser.literal import filled, literal
+from scircuit.queries.catalogue import FOLDERS, load_catalogue
+from scircuit.queries.header import Query
 
 PREFIX = "scircuit"
 

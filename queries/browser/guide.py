@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from queries.browser.literal import filled
-from queries.browser.style import style
-from queries.catalogue import load_catalogue
+from scircuit.queries.browser.literal import filled
+from scircuit.queries.browser.style import style
+from scircuit.queries.catalogue import load_catalogue
 
 BEST = {
     "Hubs": ("top_hubs", "hubs_without_annotation"),

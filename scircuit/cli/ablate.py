@@ -29,7 +29,7 @@ def ablate(
     config = config or build(AblateConfig, options)
 
     def compute(inputs: Any, addresses: Any, run: str) -> Any:
-        from tracing.interventions import ablate_pairs
+        from scircuit.tracing.interventions import ablate_pairs
 
         progress = Progress("ablating", len(addresses) * (len(addresses) - 1) / 2, "pairs", quiet=quiet)
         return ablate_pairs(

@@ -63,9 +63,9 @@ def analyse(
 
 def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str) -> Any:
     """The analysis itself, from the shards of the runs."""
-    from analysis.analyse import analyse as analyse_tables
-    from analysis.trrust import shipped_trrust
-    from ingest.shards import ShardStore
+    from scircuit.analysis.analyse import analyse as analyse_tables
+    from scircuit.analysis.trrust import shipped_trrust
+    from scircuit.ingest.shards import ShardStore
 
     store = ShardStore(study.run_folder(trace.run))
     named = features_of(study, annotation) if annotation else None
@@ -74,8 +74,8 @@ def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: 
 
 def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> Any:
     """Degrees by the published rule, from the shards of an imported run."""
-    from analysis.imported import analyse_imported
-    from ingest.shards import ShardStore
+    from scircuit.analysis.imported import analyse_imported
+    from scircuit.ingest.shards import ShardStore
 
     edges = ShardStore(study.run_folder(imported.run)).tables("Feature-AFFECTS-Feature")
     if not edges.num_rows:

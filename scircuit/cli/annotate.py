@@ -20,9 +20,9 @@ from scircuit.settings import DEFAULT_STUDY, AnnotateConfig, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.annotation_libraries import Closure
-    from analysis.genesets import GeneSetLibrary
-    from analysis.regulons import Regulons
+    from scircuit.analysis.annotation_libraries import Closure
+    from scircuit.analysis.genesets import GeneSetLibrary
+    from scircuit.analysis.regulons import Regulons
 
 
 GSEAPY_SECONDS = 1.1e-5  # a list and term; bench/enrichment.py
@@ -55,10 +55,10 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
     UserError
         If a file is refused, or nothing is left to test.
     """
-    from analysis import genesets
-    from analysis.annotation import check_species
-    from analysis.regulons import Regulons
-    from analysis.trrust import shipped_trrust
+    from scircuit.analysis import genesets
+    from scircuit.analysis.annotation import check_species
+    from scircuit.analysis.regulons import Regulons
+    from scircuit.analysis.trrust import shipped_trrust
 
     libraries: list[GeneSetLibrary] = list(genesets.shipped()) if config.shipped else []
     regulons = shipped_trrust() if config.shipped else None
@@ -74,8 +74,8 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
     check_species([*libraries, *([regulons.library()] if regulons else [])], _human)
     closed: dict[str, Closure] = {}
     for path in config.obo:
-        from analysis.annotation_libraries import Closure
-        from analysis.ontology import close, is_a
+        from scircuit.analysis.annotation_libraries import Closure
+        from scircuit.analysis.ontology import close, is_a
 
         known = [lib for lib in libraries if any(t.accession.startswith("GO:") for t in lib.terms)]
         if not known:
@@ -91,7 +91,7 @@ def libraries_of(config: AnnotateConfig) -> tuple[list[GeneSetLibrary], Regulons
 
 def _of_today(libraries: list[GeneSetLibrary], regulons: Regulons | None) -> tuple[list[GeneSetLibrary], Regulons | None]:
     """The same with retired gene symbols replaced by those of the vocabulary."""
-    from analysis.aliases import update_library, update_regulons
+    from scircuit.analysis.aliases import update_library, update_regulons
 
     return [update_library(lib, _human)[0] for lib in libraries], update_regulons(regulons, _human)[0] if regulons else None
 
@@ -178,7 +178,7 @@ def announce(lists: pd.DataFrame, libraries: list[GeneSetLibrary], config: Annot
 
 def _obs(parent: Manifest) -> pd.DataFrame:
     """Every obs column of the cells of a trace run's file."""
-    from tracing.reading import open_expression
+    from scircuit.tracing.reading import open_expression
 
     with open_expression(Path(parent.config["cells"])) as expression:
         return expression.obs
@@ -209,8 +209,8 @@ def _check_columns(parent: Manifest, config: AnnotateConfig) -> None:
 
 def _cell_types(run: Any, parent: Manifest, config: AnnotateConfig, cohort: Any, activity: Any, address: Any) -> Any:
     """Cell types and tissues in which features are more active; None where none were asked for."""
-    from analysis.cell_types import cell_type_tables, donor_column, mean_activations
-    from tracing.signflip import sign_flip_p
+    from scircuit.analysis.cell_types import cell_type_tables, donor_column, mean_activations
+    from scircuit.tracing.signflip import sign_flip_p
 
     if activity is None:
         return None
@@ -226,9 +226,9 @@ def _cell_types(run: Any, parent: Manifest, config: AnnotateConfig, cohort: Any,
 def _annotate(
     run: Any, parent: Manifest, config: AnnotateConfig, libraries: list[GeneSetLibrary], regulons: Regulons | None, closed: dict[str, Closure], quiet: bool
 ) -> None:
-    from analysis.annotation import annotate as annotate_features
     from scircuit.address import Address
-    from tracing.catalogue import build_catalogue
+    from scircuit.analysis.annotation import annotate as annotate_features
+    from scircuit.tracing.catalogue import build_catalogue
 
     traced, inputs = inputs_of_run(parent, all_cells=True)
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)

@@ -13,11 +13,11 @@ from scircuit.settings import AnnotateConfig, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.annotation_libraries import Closure
-    from analysis.genesets import GeneSetLibrary
-    from analysis.published_rate import PublishedRates
-    from analysis.regulons import Regulons
-    from ingest.shards import ShardStore
+    from scircuit.analysis.annotation_libraries import Closure
+    from scircuit.analysis.genesets import GeneSetLibrary
+    from scircuit.analysis.published_rate import PublishedRates
+    from scircuit.analysis.regulons import Regulons
+    from scircuit.ingest.shards import ShardStore
 
 
 def annotate_atlas(
@@ -35,11 +35,11 @@ def annotate_atlas(
     UserError
         If the import has no gene list.
     """
-    from analysis.annotation import annotate
-    from analysis.annotation_words import percent
-    from ingest.shards import ShardStore
+    from scircuit.analysis.annotation import annotate
+    from scircuit.analysis.annotation_words import percent
     from scircuit.cli.annotate import announce, store
     from scircuit.cli.importing import gene_ids
+    from scircuit.ingest.shards import ShardStore
 
     shards = ShardStore(study.run_folder(parent.run))
     lists: Any = _lists(shards)
@@ -110,7 +110,7 @@ def _published(
     shards: ShardStore, parent: Manifest, lists: Any, alive: dict[int, int], layers: list[int], config: AnnotateConfig
 ) -> PublishedRates | None:
     """The published rate against its own null; None where the gene sets or backgrounds of the procedure are not known."""
-    from analysis.published_rate import PublishedLayer, published_rates, terms_from
+    from scircuit.analysis.published_rate import PublishedLayer, published_rates, terms_from
 
     backgrounds = {int(k): int(n) for k, n in parent.findings.get("backgrounds", {}).items()}
     annotated = {int(k): v for k, v in parent.findings.get("annotated_by_layer", {}).items()}

@@ -21,7 +21,7 @@ from scircuit.cli.options import build
 from scircuit.settings import DEFAULT_STUDY, CheckConfig, UserError
 
 if TYPE_CHECKING:
-    from tracing.checks import CheckLine
+    from scircuit.tracing.checks import CheckLine
 
 Loaded = TypeVar("Loaded")
 
@@ -74,7 +74,7 @@ class CheckResult:
 
 
 def _open(line: CheckLine) -> bool:
-    from tracing.fidelity import NOT_MEASURED
+    from scircuit.tracing.fidelity import NOT_MEASURED
 
     return line.ok and line.found.startswith(NOT_MEASURED)
 
@@ -98,7 +98,7 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     UserError
         If an option is unknown, the cells are not named, or there are dictionaries without a model; an input that is refused is a failed line.
     """
-    from tracing.checks import CheckLine
+    from scircuit.tracing.checks import CheckLine
 
     config = config or build(CheckConfig, options)
     if config.dictionaries and not config.model:
@@ -129,14 +129,14 @@ def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, 
 
 def _model(config: CheckConfig) -> Any:
     from scircuit.cli.models import require_folder
-    from tracing.models import load_model
+    from scircuit.tracing.models import load_model
 
     return load_model(require_folder(config.model, "model"), config.device)
 
 
 def _cells(config: CheckConfig, adapter: Any) -> Any:
-    from tracing.cells import load_cohort
-    from tracing.vocabulary import geneformer_v2
+    from scircuit.tracing.cells import load_cohort
+    from scircuit.tracing.vocabulary import geneformer_v2
 
     if adapter is None:
         return load_cohort(config, geneformer_v2(), config.max_length or 4096)
@@ -145,14 +145,14 @@ def _cells(config: CheckConfig, adapter: Any) -> Any:
 
 def _dictionaries(config: CheckConfig) -> Any:
     from scircuit.cli.models import require_folder
-    from tracing.dictionaries import load_dictionaries
+    from scircuit.tracing.dictionaries import load_dictionaries
 
     return load_dictionaries(require_folder(config.dictionaries, "dictionaries"))
 
 
 def _enough(cohort: Any) -> CheckLine:
-    from tracing.calibrate import MIN_CELLS
-    from tracing.checks import CheckLine
+    from scircuit.tracing.calibrate import MIN_CELLS
+    from scircuit.tracing.checks import CheckLine
 
     cells = len(cohort.tokens)
     return CheckLine(
@@ -162,7 +162,7 @@ def _enough(cohort: Any) -> CheckLine:
 
 def _fidelity(adapter: Any, dictionaries: Any, cohort: Any, config: CheckConfig) -> list[CheckLine]:
     """Lines of dictionaries that were read; what needs cells is left out where they were refused."""
-    from tracing.fidelity import cells_for_quality, fidelity_lines, identity_lines
+    from scircuit.tracing.fidelity import cells_for_quality, fidelity_lines, identity_lines
 
     lines = identity_lines(adapter, dictionaries, cohort)
     if lines[0].ok and cohort is not None:

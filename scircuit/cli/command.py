@@ -16,7 +16,7 @@ from click.core import ParameterSource
 from scircuit.cli.console import say
 from scircuit.cli.options import build, options_of, plain
 from scircuit.settings import DEFAULT_STUDY, UserError
-from tracing.shortage import memory_suffices
+from scircuit.tracing.shortage import memory_suffices
 
 
 def study_option(command: Callable[..., Any], config: type | None = None) -> Callable[..., Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from tracing.checks import CheckLine
+    from scircuit.tracing.checks import CheckLine
 
 
 def say(text: str = "") -> None:

@@ -11,13 +11,13 @@ from scircuit.run import Study
 from scircuit.settings import DEFAULT_STUDY, ServerConfig, UserError
 
 if TYPE_CHECKING:
-    from ingest.connection import Connection, Target
+    from scircuit.ingest.connection import Connection, Target
 
 
 def start_server(study: Study, config: ServerConfig | None = None, *, quiet: bool = False) -> Any:
     """Start the study's local server (or find it running), Browser style, queries and guide included."""
-    from ingest import server
-    from queries import browser
+    from scircuit.ingest import server
+    from scircuit.queries import browser
 
     config = config or ServerConfig()
     found = server.status(study.server_home)
@@ -40,7 +40,7 @@ def target(study: Study, *, start: bool = True) -> Target:
     UserError
         If the local server is stopped and `start` is false, or the user's own server is only half named.
     """
-    from ingest.connection import Target, target_from_env
+    from scircuit.ingest.connection import Target, target_from_env
 
     own = target_from_env()
     if own is not None:
@@ -48,7 +48,7 @@ def target(study: Study, *, start: bool = True) -> Target:
     if start:
         info = start_server(study)
     else:
-        from ingest import server
+        from scircuit.ingest import server
 
         info = server.status(study.server_home)
         if not info.running:
@@ -58,7 +58,7 @@ def target(study: Study, *, start: bool = True) -> Target:
 
 def opener(study: Study) -> Callable[[], Connection]:
     """Give a function that opens a connection to the study's database, starting the local server on first use."""
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
     def open_connection() -> Connection:
         return Connection.open(target(study))
@@ -81,6 +81,6 @@ def connect(study: Path | str = DEFAULT_STUDY, *, start: bool = True) -> Connect
     Connection
         A context manager with ``run(cypher, **params)`` and ``frame(cypher, **params)``.
     """
-    from ingest.connection import Connection
+    from scircuit.ingest.connection import Connection
 
     return Connection.open(target(Study(Path(study)), start=start))

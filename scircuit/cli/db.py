@@ -58,7 +58,7 @@ def start(study: Path, as_json: bool, **values: Any) -> None:
 @study_option
 def stop(study: Path) -> None:
     """Stop the server cleanly."""
-    from ingest import server
+    from scircuit.ingest import server
 
     click.echo("stopped" if server.stop(Study(study).server_home) else "it was not running")
 
@@ -68,7 +68,7 @@ def stop(study: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="print as one JSON object")
 def status(study: Path, as_json: bool) -> None:
     """Say whether the server runs and how to reach it."""
-    from ingest import server
+    from scircuit.ingest import server
 
     show(server.status(Study(study).server_home), as_json, study)
 
@@ -85,7 +85,7 @@ def browser(study: Path, only_print: bool) -> None:
 
 
 def _stopped(study: Path) -> Path:
-    from ingest import server
+    from scircuit.ingest import server
 
     home = Study(study).server_home
     if not home.exists():
@@ -101,7 +101,7 @@ def _stopped(study: Path) -> Path:
 @study_option
 def dump(folder: Path, study: Path) -> None:
     """Stop the server and write a dump of the graph into FOLDER."""
-    from ingest import server
+    from scircuit.ingest import server
 
     click.echo(server.dump(_stopped(study), folder))
 
@@ -111,7 +111,7 @@ def dump(folder: Path, study: Path) -> None:
 @study_option
 def load(folder: Path, study: Path) -> None:
     """Stop the server and replace the graph by the dump in FOLDER."""
-    from ingest import server
+    from scircuit.ingest import server
 
     server.load_dump(_stopped(study), folder)
     click.echo(f"loaded; start it: scircuit db start --study {study}")
@@ -121,8 +121,8 @@ def load(folder: Path, study: Path) -> None:
 @study_option
 def rebuild(study: Path) -> None:
     """Build the graph anew from all runs on disk by bulk import: the fastest first load."""
-    from ingest.bulk import bulk_import
-    from ingest.loader import prepare
+    from scircuit.ingest.bulk import bulk_import
+    from scircuit.ingest.loader import prepare
 
     place = Study(study)
     folders = [place.run_folder(m.run) for m in place.manifests()]
@@ -140,6 +140,6 @@ def rebuild(study: Path) -> None:
 @study_option
 def check(study: Path) -> None:
     """Stop the server and check the consistency of its store."""
-    from ingest import server
+    from scircuit.ingest import server
 
     click.echo(server.check(_stopped(study)))

@@ -21,7 +21,7 @@ from scircuit.settings import ExportConfig, UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from queries.export_part import Part
+    from scircuit.queries.export_part import Part
 
 EDGES = "Feature-AFFECTS-Feature"
 THRESHOLDED = (EDGES, "Feature-CONTROL_AFFECTS-Feature")
@@ -36,8 +36,8 @@ def part_of_run(study: Study, run: Manifest, config: ExportConfig, *, graph: boo
     UserError
         If a feature is malformed or unknown to the run, or no edge is left.
     """
-    from ingest.shards import ShardStore
-    from queries.export_part import Part, bare
+    from scircuit.ingest.shards import ShardStore
+    from scircuit.queries.export_part import Part, bare
 
     store = ShardStore(study.run_folder(run.run))
     chosen = _features(config.features)
@@ -124,7 +124,7 @@ def _knowing(study: Study, run: Manifest) -> list[Manifest]:
 
 
 def _node_tables(study: Study, run: Manifest, label: str) -> list[pa.Table]:
-    from ingest.shards import ShardStore
+    from scircuit.ingest.shards import ShardStore
 
     entries = [s for s in run.shards if s.kind == label]
     store = ShardStore(study.run_folder(run.run)) if entries else None

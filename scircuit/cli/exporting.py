@@ -22,7 +22,7 @@ from scircuit.run import Manifest, Study, atomic_path, disk_full, write_json
 from scircuit.settings import DEFAULT_STUDY, ExportConfig, UserError
 
 if TYPE_CHECKING:
-    from queries.export_part import Part
+    from scircuit.queries.export_part import Part
 
 IN_MEMORY = ("networkx", "igraph")
 FOLDERS = ("parquet", "biocypher")
@@ -87,7 +87,7 @@ def export(config: ExportConfig | None = None, study: Path | str = DEFAULT_STUDY
         _check_place(config)
     part = _part(Study(Path(study)), config, graph=in_memory or config.format not in FOLDERS)
     if in_memory:
-        from queries.export import to_igraph, to_networkx
+        from scircuit.queries.export import to_igraph, to_networkx
 
         return to_networkx(part) if wanted == "networkx" else to_igraph(part)
     viewer = _viewer(part, config)  # refused before anything is announced
@@ -123,9 +123,9 @@ def _part(study: Study, config: ExportConfig, *, graph: bool) -> Part:
 
 def _answer(study: Study, config: ExportConfig) -> Part:
     """Ask the question; needs the database."""
-    from queries.export import elements
-    from queries.export_part import part_of_elements
     from scircuit.cli.query import cypher, pair, query
+    from scircuit.queries.export import elements
+    from scircuit.queries.export_part import part_of_elements
 
     parameters = dict(pair(p) for p in config.parameters)
     own = bool(_CYPHER.search(config.query))
@@ -161,7 +161,7 @@ def _viewer(part: Part, config: ExportConfig) -> tuple[dict[str, Any], list[str]
     """The graph as a circuit viewer takes it, with notes; None for the formats that are no viewer's."""
     if config.format in FOLDERS or config.format == "graphml":
         return None
-    from queries.export_viewer import viewer_graph
+    from scircuit.queries.export_viewer import viewer_graph
 
     return viewer_graph(part, config.out.stem, neuronpedia=config.format == "neuronpedia", version=__version__)
 
@@ -169,7 +169,7 @@ def _viewer(part: Part, config: ExportConfig) -> tuple[dict[str, Any], list[str]
 def _write(part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[str]] | None) -> ExportResult:
     out, notes = config.out, []
     if config.format in FOLDERS:
-        from queries.export_tables import write_biocypher, write_parquet
+        from scircuit.queries.export_tables import write_biocypher, write_parquet
 
         with _new_folder(out) as folder:
             if config.format == "parquet":
@@ -182,14 +182,14 @@ def _write(part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[
             write_json(folder / LISTING, listing)
         return _result(part, config, tuple(files), notes)
     if viewer is None:
-        from queries.export_graphml import write_graphml
+        from scircuit.queries.export_graphml import write_graphml
 
         with atomic_path(out) as temporary:
             write_graphml(part, temporary)
         if not config.query:
             notes.append("a graph holds the nodes that have an edge; --format parquet writes all records of the run")
         return _result(part, config, (out.name,), notes)
-    from queries.export_viewer import viewer_json
+    from scircuit.queries.export_viewer import viewer_json
 
     graph, notes = viewer
     with atomic_path(out) as temporary:

@@ -28,8 +28,8 @@ def features_of(study: Study, run: Manifest) -> pa.Table:
     """Feature table of a run, one row per feature."""
     import pyarrow as pa
 
-    from ingest.shards import ShardStore
     from scircuit import records
+    from scircuit.ingest.shards import ShardStore
 
     store = ShardStore(study.run_folder(run.run))
     tables = [store.read(entry) for entry in run.shards if entry.kind == "Feature"]

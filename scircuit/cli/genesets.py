@@ -154,7 +154,7 @@ def _download(name: str) -> dict[str, list[str]]:
 
 
 def _fetch(name: str, folder: Path) -> Fetched:
-    from analysis.genesets import Term, accession_of, notice_path, read_gmt, write_gmt
+    from scircuit.analysis.genesets import Term, accession_of, notice_path, read_gmt, write_gmt
 
     content = _download(name)
     terms = [Term(*accession_of(title.strip(), ""), tuple(dict.fromkeys(genes))) for title, genes in content.items() if genes]

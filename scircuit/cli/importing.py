@@ -19,7 +19,7 @@ from scircuit.settings import DEFAULT_STUDY, IMPORTS, UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READERS = {"atlas": "ingest.importers.atlas", "map": "ingest.importers.map", "edges": "ingest.importers.edges", "graph": "ingest.importers.graph"}
+READERS = {"atlas": "scircuit.ingest.importers.atlas", "map": "scircuit.ingest.importers.map", "edges": "scircuit.ingest.importers.edges", "graph": "scircuit.ingest.importers.graph"}
 
 
 def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any) -> RunResult:
@@ -37,7 +37,7 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
         raise UserError(f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}")
     config = config or build(IMPORTS[kind], options)
     place = Study(Path(study))
-    from ingest.importers.known import meet
+    from scircuit.ingest.importers.known import meet
 
     source = importlib.import_module(READERS[kind]).read(config, gene_ids())
     _refuse_same_name(place, source)
@@ -72,7 +72,7 @@ def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
 
 def gene_ids() -> dict[str, str]:
     """Gene symbol -> Ensembl id, of every human gene known here."""
-    from tracing.vocabulary import geneformer_v2
+    from scircuit.tracing.vocabulary import geneformer_v2
 
     known = geneformer_v2()
     return {**known.outside, **known.symbol_to_ensembl}

@@ -9,14 +9,14 @@ from scircuit.cli.console import say, show_checks
 
 if TYPE_CHECKING:
     from scircuit.cli.running import ActiveRun
-    from tracing.engine import Tracer
+    from scircuit.tracing.engine import Tracer
 
 _READ = ("source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d", "q")
 
 
 def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
     """Show what is wrong with the published activity and edge rules on these cells."""
-    from tracing.legacy.faults_of_run import faults_before
+    from scircuit.tracing.legacy.faults_of_run import faults_before
 
     for tracer in tracers.values():
         if not quiet:
@@ -34,10 +34,10 @@ def say_after(
     """
     import pyarrow as pa
 
-    from ingest.shards import guarded
-    from tracing.calibrate import calibrated
-    from tracing.legacy.faults_of_run import faults_after
-    from tracing.legacy.ties import ties_of, write_ties
+    from scircuit.ingest.shards import guarded
+    from scircuit.tracing.calibrate import calibrated
+    from scircuit.tracing.legacy.faults_of_run import faults_after
+    from scircuit.tracing.legacy.ties import ties_of, write_ties
 
     found, ties = {}, []
     for layer, tracer in tracers.items():

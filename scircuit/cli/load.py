@@ -44,7 +44,7 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
     UserError
         If the study has no runs, the run does not exist, or a shard is damaged.
     """
-    from ingest.stream import apply_q, load_run
+    from scircuit.ingest.stream import apply_q, load_run
 
     place = Study(Path(study))
     manifests = [m for m in place.manifests() if run in ("", m.run)]

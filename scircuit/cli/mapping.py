@@ -20,16 +20,16 @@ from scircuit.run import atomic_path
 if TYPE_CHECKING:
     from scircuit.cli.models import Inputs
     from scircuit.settings import TraceConfig
-    from tracing.audit import Agreement
-    from tracing.calibrate import QTable
-    from tracing.engine import Tracer
-    from tracing.jobs import Done, Job, Report
+    from scircuit.tracing.audit import Agreement
+    from scircuit.tracing.calibrate import QTable
+    from scircuit.tracing.engine import Tracer
+    from scircuit.tracing.jobs import Done, Job, Report
 
 _EDGES = "Feature-AFFECTS-Feature"
 
 
 class Compute(Protocol):
-    """Computes jobs, in this process or elsewhere (`tracing.jobs.Here`, `scircuit.cli.workers.RayWorkers`)."""
+    """Computes jobs, in this process or elsewhere (`scircuit.tracing.jobs.Here`, `scircuit.cli.workers.RayWorkers`)."""
 
     def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
         """Results in any order."""
@@ -57,9 +57,9 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
 
     `measured` is what allowed numerics other than float32; it becomes one of the findings.
     """
-    from tracing import calibrate
-    from tracing.describe import describe
-    from tracing.engine import open_tracers
+    from scircuit.tracing import calibrate
+    from scircuit.tracing.describe import describe
+    from scircuit.tracing.engine import open_tracers
 
     tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
     cells = next(iter(tracers.values())).cells
@@ -94,7 +94,7 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
 
 
 def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]) -> Compute:
-    from tracing.jobs import Here
+    from scircuit.tracing.jobs import Here
 
     if not config.ray:
         return Here(tracers)
@@ -105,9 +105,9 @@ def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mappi
 
 def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, quiet: bool) -> None:
     """Trace the units that are not on disk yet, each written whole before the next is waited for."""
-    from ingest.shards import guarded
-    from tracing.engine import Tracer
-    from tracing.jobs import Job
+    from scircuit.ingest.shards import guarded
+    from scircuit.tracing.engine import Tracer
+    from scircuit.tracing.jobs import Job
 
     owner = {unit: tracer for tracer in tracers.values() for unit in tracer.units}
     sizes = {unit: len(tracer.features_of(unit)) for unit, tracer in owner.items()}
@@ -141,8 +141,8 @@ def _write(path: Path, done: Done) -> None:
 
 def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, dict[str, Any]]:
     """Table of q over all units, and what they counted; a gate that kept edges out is noted."""
-    from tracing.family import Family
-    from tracing.skew import Null
+    from scircuit.tracing.family import Family
+    from scircuit.tracing.skew import Null
 
     family, pairs, zero, notes = Family(), 0, 0.0, set()
     for unit in units:
@@ -162,7 +162,7 @@ def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, 
 
 def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
     """Give every stored edge its q, and count edges by rule."""
-    from tracing import calibrate
+    from scircuit.tracing import calibrate
 
     counts = {"edges": 0, "edges_calibrated": 0, "edges_legacy": 0}
     for entry in [e for e in run.store.manifest.shards if e.kind == _EDGES]:
@@ -203,9 +203,9 @@ def _in_parts(run: ActiveRun, name: str, compute: Heard, jobs: list[Job], quiet:
 
 def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
-    from tracing.control_edges import Rule
-    from tracing.controls import control_part, control_result, control_sample
-    from tracing.jobs import Job
+    from scircuit.tracing.control_edges import Rule
+    from scircuit.tracing.controls import control_part, control_result, control_sample
+    from scircuit.tracing.jobs import Job
 
     rule, numbers = Rule(table), {}
     jobs = [Job(layer, control_part, (part, rule)) for layer, tracer in tracers.items() for part in control_sample(tracer)]
@@ -237,9 +237,9 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
-    from tracing.audit import agreements, audit_part, audit_sample, audit_tables
-    from tracing.control_edges import Rule
-    from tracing.jobs import Job, parts_of
+    from scircuit.tracing.audit import agreements, audit_part, audit_sample, audit_tables
+    from scircuit.tracing.control_edges import Rule
+    from scircuit.tracing.jobs import Job, parts_of
 
     rule = Rule(table)
     jobs = [Job(layer, audit_part, (part, rule)) for layer, tracer in tracers.items() for part in parts_of(tracer, audit_sample(tracer))]

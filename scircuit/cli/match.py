@@ -18,8 +18,8 @@ from scircuit.settings import DEFAULT_STUDY, MatchConfig, UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from analysis.same_genes import Compared, Family, Matches
-    from analysis.same_genes_lists import GeneLists
+    from scircuit.analysis.same_genes import Compared, Family, Matches
+    from scircuit.analysis.same_genes_lists import GeneLists
 
 LOADS = "Feature-LOADS_ON-Gene"
 VERBS = ("annotate", "import")
@@ -104,8 +104,8 @@ def _lists(study: Study, runs: list[Manifest], top_genes: int) -> tuple[list[Gen
     """Gene lists of every dictionary, in order, and the run that each comes from."""
     import numpy as np
 
-    from analysis.same_genes_lists import gene_lists
-    from ingest.shards import ShardStore
+    from scircuit.analysis.same_genes_lists import gene_lists
+    from scircuit.ingest.shards import ShardStore
 
     code: dict[str, int] = {}
     found: dict[_Place, list[tuple[np.ndarray, ...]]] = {}
@@ -155,7 +155,7 @@ def _columns(table: pa.Table, code: dict[str, int]) -> list[tuple[_Place, tuple[
 
 
 def _match(run: Any, config: MatchConfig, lists: list[GeneLists], quiet: bool) -> None:
-    from analysis.same_genes import match as match_lists
+    from scircuit.analysis.same_genes import match as match_lists
 
     features = sum(x.features.size for x in lists)
     if not quiet:

@@ -13,10 +13,10 @@ from scircuit.settings import TraceConfig, UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracing.cells import Cohort
-    from tracing.checks import CheckLine
-    from tracing.dictionaries import Dictionary
-    from tracing.models import Adapter
+    from scircuit.tracing.cells import Cohort
+    from scircuit.tracing.checks import CheckLine
+    from scircuit.tracing.dictionaries import Dictionary
+    from scircuit.tracing.models import Adapter
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Inputs:
         UserError
             If dictionaries lie in each other's places, and this is `strict`.
         """
-        from tracing.fidelity import trained_lines
-        from tracing.places import FEW_ROWS, place_line, require_places, sample_rows
+        from scircuit.tracing.fidelity import trained_lines
+        from scircuit.tracing.places import FEW_ROWS, place_line, require_places, sample_rows
 
         lines = [*self.cohort.report, *trained_lines(self.adapter, self.used, self.cohort)]
         if len(self.used) > 1:
@@ -87,7 +87,7 @@ def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, 
     UserError
         If a layer does not exist in the model or the width differs.
     """
-    from tracing.dictionaries import load_dictionaries
+    from scircuit.tracing.dictionaries import load_dictionaries
 
     found = load_dictionaries(require_folder(folder, "dictionaries"))
     for layer, dictionary in found.items():
@@ -112,7 +112,7 @@ def require_model(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> N
     UserError
         If one does.
     """
-    from tracing.fidelity import model_line
+    from scircuit.tracing.fidelity import model_line
 
     line = model_line(adapter, dictionaries)
     if not line.ok:
@@ -144,12 +144,12 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     """Load and check everything a trace needs; `all_cells` takes every cell that passes the filters."""
     from dataclasses import replace
 
-    from tracing.cells import load_cohort
-    from tracing.context import parse_context
-    from tracing.layers import check_layers
-    from tracing.legacy.cells import load_legacy_cohort
-    from tracing.models import load_model
-    from tracing.plan import parse_bytes
+    from scircuit.tracing.cells import load_cohort
+    from scircuit.tracing.context import parse_context
+    from scircuit.tracing.layers import check_layers
+    from scircuit.tracing.legacy.cells import load_legacy_cohort
+    from scircuit.tracing.models import load_model
+    from scircuit.tracing.plan import parse_bytes
 
     if config.device not in ("auto", "cpu", "cuda", "mps") and not config.device.startswith("cuda:"):
         raise UserError(f"device {config.device!r} is unknown", "choose auto, cpu, cuda or mps")

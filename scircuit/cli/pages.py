@@ -70,7 +70,7 @@ def options_page() -> str:
 
 def queries_page() -> str:
     """The query catalogue as a page."""
-    from queries.catalogue import catalogue_page
+    from scircuit.queries.catalogue import catalogue_page
 
     return catalogue_page()
 

@@ -50,6 +50,6 @@ def refuse_imported(run: Manifest, needed: tuple[str, ...], purpose: str) -> Non
     UserError
         If its source lacks any of `needed`.
     """
-    from ingest.importers.lacks import refuse
+    from scircuit.ingest.importers.lacks import refuse
 
     refuse(run.run, run.findings, needed, purpose)

@@ -24,10 +24,10 @@ import numpy as np
 
 from scircuit.run import atomic_path, sha256_file, write_json
 from scircuit.settings import UserError
-from tracing.jobs import Done
+from scircuit.tracing.jobs import Done
 
 if TYPE_CHECKING:
-    from tracing.jobs import Job
+    from scircuit.tracing.jobs import Job
 
 _FOLDER = "parts"
 _ROOM = "tracing"
@@ -67,7 +67,7 @@ class Parts:
         TypeError
             If the result holds something else than `pack` takes.
         """
-        from ingest.shards import guarded
+        from scircuit.ingest.shards import guarded
 
         path, arrays = self._path(done.job), []
         value = pack(done.result, arrays)

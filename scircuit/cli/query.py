@@ -32,7 +32,7 @@ def query(name: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> pd
     UserError
         If the name or a parameter is unknown, or the database cannot be reached.
     """
-    from queries import api
+    from scircuit.queries import api
 
     api.check(name, parameters)
     with connect(study) as connection:
@@ -41,7 +41,7 @@ def query(name: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> pd
 
 def cypher(text: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> pd.DataFrame:
     """Run read-only Cypher; `parameters` are sent beside the text, never formatted into it."""
-    from queries import api
+    from scircuit.queries import api
 
     with connect(study) as connection:
         return api.cypher(connection, text, **parameters)
@@ -56,7 +56,7 @@ def cypher(text: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> p
 @click.option("--list", "listing", is_flag=True, help="list the catalogue")
 def command(name: str | None, study: Path, text: str | None, pairs: tuple[str, ...], shape: str, listing: bool) -> None:
     """Ask a catalogue question by NAME, or Cypher of your own with --cypher."""
-    from queries.catalogue import load_catalogue
+    from scircuit.queries.catalogue import load_catalogue
 
     if listing or (not name and not text):
         for entry in load_catalogue().values():

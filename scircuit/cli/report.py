@@ -21,7 +21,7 @@ from scircuit.settings import DEFAULT_STUDY, AnalyseConfig, UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.report import ReportInput
+    from scircuit.analysis.report import ReportInput
 
 READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
 SHOWN_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
@@ -53,7 +53,7 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     UserError
         If there is no complete trace run; an imported run is refused with what it lacks.
     """
-    from analysis.report import build_report, findings
+    from scircuit.analysis.report import build_report, findings
 
     place = Study(Path(study))
     if imported := imported_run(place, run):
@@ -77,8 +77,8 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
     """Everything the page shows, from the shards and manifests of the runs."""
     import pandas as pd
 
-    from analysis.report import Check, ReportInput
-    from ingest.shards import ShardStore
+    from scircuit.analysis.report import Check, ReportInput
+    from scircuit.ingest.shards import ShardStore
 
     children = {verb: child_of(study, verb, trace.run) for verb in ("annotate", "analyse", "ablate", "steer")}
     runs = [trace, *(m for m in children.values() if m)]
@@ -120,7 +120,7 @@ def _atlas(atlas: Manifest, annotate: Manifest) -> dict[str, Any]:
 
 def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> ReportInput:
     """What the page shows where nothing was traced."""
-    from analysis.report import ReportInput
+    from scircuit.analysis.report import ReportInput
 
     found = [_atlas(*pair) for pair in atlases]
     return ReportInput(
@@ -157,8 +157,8 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
 
 
 def _browser(study: Study) -> str:
-    from ingest import server
-    from ingest.connection import target_from_env
+    from scircuit.ingest import server
+    from scircuit.ingest.connection import target_from_env
 
     if target_from_env() is not None:
         return ""
@@ -167,8 +167,8 @@ def _browser(study: Study) -> str:
 
 
 def _sample_queries(names: tuple[str, ...] = SHOWN_QUERIES) -> list[Any]:
-    from analysis.report import SampleQuery
-    from queries.catalogue import load_catalogue
+    from scircuit.analysis.report import SampleQuery
+    from scircuit.queries.catalogue import load_catalogue
 
     catalogue = load_catalogue()
     return [SampleQuery(catalogue[name].question, catalogue[name].cypher) for name in names]

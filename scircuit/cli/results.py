@@ -24,7 +24,7 @@ class RunResult:
 
     def table(self, kind: str) -> pd.DataFrame:
         """All records of one kind that the run wrote, as a frame."""
-        from ingest.shards import ShardStore
+        from scircuit.ingest.shards import ShardStore
 
         return ShardStore(self.folder).tables(kind).to_pandas()
 

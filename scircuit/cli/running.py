@@ -22,8 +22,8 @@ from scircuit.settings import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ingest.shards import ShardStore
-    from ingest.stream import GraphWriter
+    from scircuit.ingest.shards import ShardStore
+    from scircuit.ingest.stream import GraphWriter
 
 
 class Terminated(KeyboardInterrupt):
@@ -116,8 +116,8 @@ def active_run(
     UserError
         If the run is not finished and was begun with other versions of the software that its result depends on.
     """
-    from ingest.shards import ShardStore
-    from ingest.stream import GraphWriter
+    from scircuit.ingest.shards import ShardStore
+    from scircuit.ingest.stream import GraphWriter
 
     identifier = run_id(verb, identity if identity is not None else config, {**inputs, "parents": parents})
     folder = study.run_folder(identifier)

@@ -70,7 +70,7 @@ def show(study: Path, run: str, other: Path | None) -> None:
 def compare(study: Path, a: str, b: str, shape: str, other: Path | None) -> None:
     """Compare the edges of two trace runs, A and B, by layer pair."""
     study = other or study
-    from ingest.runs import compare_runs
+    from scircuit.ingest.runs import compare_runs
 
     for run in (a, b):
         Manifest.load(Study(study).run_folder(run))
@@ -86,7 +86,7 @@ def compare(study: Path, a: str, b: str, shape: str, other: Path | None) -> None
 def delete(study: Path, run: str, yes: bool, other: Path | None) -> None:
     """Delete a RUN from the graph and from disk; features stay."""
     study = other or study
-    from ingest.runs import delete_run
+    from scircuit.ingest.runs import delete_run
 
     place = Study(study)
     manifest = Manifest.load(place.run_folder(run))

@@ -28,7 +28,7 @@ def steer(
     config = config or build(SteerConfig, options)
 
     def compute(inputs: Any, addresses: Any, run: str) -> Any:
-        from tracing.interventions import steer as steer_features
+        from scircuit.tracing.interventions import steer as steer_features
 
         progress = Progress("steering", len(addresses), "features", quiet=quiet)
         return steer_features(

@@ -39,7 +39,7 @@ class TraceResult:
 
     def edges(self) -> pd.DataFrame:
         """All stored edges as a frame: source, target and the statistics of the effect over cells."""
-        from ingest.shards import ShardStore
+        from scircuit.ingest.shards import ShardStore
 
         return ShardStore(self.folder).tables("Feature-AFFECTS-Feature").to_pandas()
 
@@ -96,7 +96,7 @@ def trace(
     UserError
         If cells, model or dictionaries are refused; nothing is computed then.
     """
-    from tracing.shortage import memory_suffices
+    from scircuit.tracing.shortage import memory_suffices
 
     config = config or build(TraceConfig, options)
     with connected(config.ray), memory_suffices(config):
@@ -104,7 +104,7 @@ def trace(
 
 
 def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> TraceResult:
-    from tracing.numerics import require_equivalence
+    from scircuit.tracing.numerics import require_equivalence
 
     config = replace(
         config, model_name=config.model_name or Path(config.model).resolve().name, dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name
@@ -138,7 +138,7 @@ def _absolute(config: TraceConfig) -> dict[str, str]:
 
 def _settle(study: Study, run: ActiveRun) -> str:
     """Set q on edges that were streamed before it was known, once everything is in the graph; say how it stands."""
-    from ingest.stream import apply_q, load_run
+    from scircuit.ingest.stream import apply_q, load_run
 
     try:
         with connect(study.root) as connection:

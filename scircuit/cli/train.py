@@ -41,9 +41,9 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
         If model or cells are refused, or a layer does not exist.
     """
     from scircuit.cli.models import require_folder
-    from tracing.cells import load_cohort
-    from tracing.models import load_model
-    from tracing.trainer import train_dictionaries
+    from scircuit.tracing.cells import load_cohort
+    from scircuit.tracing.models import load_model
+    from scircuit.tracing.trainer import train_dictionaries
 
     config = config or build(TrainConfig, options)
     adapter = load_model(require_folder(config.model, "model"), config.device)

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 from scircuit.cli.console import say
 from scircuit.cli.packages import listed, packages
 from scircuit.settings import TraceConfig, UserError
-from tracing.jobs import Done, Job, Report, perform
+from scircuit.tracing.jobs import Done, Job, Report, perform
 
 if TYPE_CHECKING:
     import numpy as np
 
     from scircuit.cli.models import Inputs
-    from tracing.engine import Tracer
+    from scircuit.tracing.engine import Tracer
 
 FOLDERS = ("model", "dictionaries")
 _PATIENCE_S = 60  # without any result, before a worker that has no job is ended
@@ -95,8 +95,8 @@ class Worker:
         import torch
 
         from scircuit.cli.models import load_dictionaries_for
-        from tracing.engine import open_tracers
-        from tracing.models import load_model
+        from scircuit.tracing.engine import open_tracers
+        from scircuit.tracing.models import load_model
 
         if setting.threads:
             torch.set_num_threads(setting.threads)

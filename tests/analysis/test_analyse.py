@@ -8,14 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.analyse import analyse
-from analysis.bias import annotation_bias, fisher_top, matched_top
-from analysis.degree import calibrated, degrees, legacy, read_edges, read_features
-from analysis.hubs import fit_hubs
-from analysis.regulons import Regulation, Regulons
-from analysis.structure import cluster_share
 from scircuit import records
 from scircuit.address import Address
+from scircuit.analysis.analyse import analyse
+from scircuit.analysis.bias import annotation_bias, fisher_top, matched_top
+from scircuit.analysis.degree import calibrated, degrees, legacy, read_edges, read_features
+from scircuit.analysis.hubs import fit_hubs
+from scircuit.analysis.regulons import Regulation, Regulons
+from scircuit.analysis.structure import cluster_share
 from scircuit.settings import AnalyseConfig, UserError
 
 

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
-from analysis.annotation import annotate, top_genes
-from analysis.annotation_words import sentences_of
-from analysis.enrichment import collect, overlaps
-from analysis.genesets import read_gmt, shipped
-from analysis.incidence import build
-from analysis.matched_null import Rate
-from analysis.report.annotation import excess_words as report_words
-from analysis.trrust import shipped_trrust
 from scircuit import records
 from scircuit.address import Address
+from scircuit.analysis.annotation import annotate, top_genes
+from scircuit.analysis.annotation_words import sentences_of
+from scircuit.analysis.enrichment import collect, overlaps
+from scircuit.analysis.genesets import read_gmt, shipped
+from scircuit.analysis.incidence import build
+from scircuit.analysis.matched_null import Rate
+from scircuit.analysis.report.annotation import excess_words as report_words
+from scircuit.analysis.trrust import shipped_trrust
 from scircuit.settings import AnnotateConfig, UserError
 
 TERM = "GO:0006364"  # rRNA processing

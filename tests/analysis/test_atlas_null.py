@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, fisher_exact
 
-from analysis.annotation_words import percent
-from analysis.pair_tests import test_lists as tested_lists
-from analysis.published_rate import (
+from scircuit.analysis.annotation_words import percent
+from scircuit.analysis.pair_tests import test_lists as tested_lists
+from scircuit.analysis.published_rate import (
     PublishedLayer,
     PublishedTerm,
     incidence_of,

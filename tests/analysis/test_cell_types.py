@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from analysis.cell_type_tests import one_sided
-from analysis.cell_types import Activations, cell_type_tables, donor_column, mean_activations
 from scircuit.address import parse
+from scircuit.analysis.cell_type_tests import one_sided
+from scircuit.analysis.cell_types import Activations, cell_type_tables, donor_column, mean_activations
 from scircuit.settings import UserError
-from tracing.signflip import sign_flip_p
+from scircuit.tracing.signflip import sign_flip_p
 
 
 def address(layer, index):

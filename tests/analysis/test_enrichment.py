@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, hypergeom
 
-from analysis.enrichment import FAMILIES, collect, correct, enrich, overlaps
-from analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
-from analysis.genesets import GeneSetLibrary, Term, shipped
-from analysis.hypergeometric import TailTable, odds_ratio
-from analysis.incidence import build
-from analysis.reference import gseapy_frame
+from scircuit.analysis.enrichment import FAMILIES, collect, correct, enrich, overlaps
+from scircuit.analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
+from scircuit.analysis.genesets import GeneSetLibrary, Term, shipped
+from scircuit.analysis.hypergeometric import TailTable, odds_ratio
+from scircuit.analysis.incidence import build
+from scircuit.analysis.reference import gseapy_frame
 from scircuit.settings import UserError
 
 

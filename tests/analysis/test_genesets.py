@@ -6,9 +6,9 @@ import gzip
 
 import pytest
 
-from analysis.genesets import read_gmt, shipped
-from analysis.symbols import repair
-from analysis.trrust import read_trrust, shipped_trrust
+from scircuit.analysis.genesets import read_gmt, shipped
+from scircuit.analysis.symbols import repair
+from scircuit.analysis.trrust import read_trrust, shipped_trrust
 from scircuit.settings import UserError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from analysis.imported import analyse_imported
 from scircuit import records
+from scircuit.analysis.imported import analyse_imported
 from scircuit.settings import UserError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from analysis import list_clusters as module
-from analysis.list_clusters import list_clusters
+from scircuit.analysis import list_clusters as module
+from scircuit.analysis.list_clusters import list_clusters
 
 
 def matrix(lists, genes):

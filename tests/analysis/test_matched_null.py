@@ -9,15 +9,15 @@ import pytest
 from scipy import sparse
 from scipy.stats import chisquare, hypergeom
 
-from analysis.calibration import ListBlock, calibrate
-from analysis.enrichment import collect, correct, overlaps
-from analysis.fdr import benjamini_hochberg
-from analysis.genesets import GeneSetLibrary, Term
-from analysis.hypergeometric import TailTable
-from analysis.incidence import build
-from analysis.matched_null import _distinct, detection_bins, draw_matched
-from analysis.pair_tests import test_lists as tested_lists
-from analysis.profile_null import ProfileNull, profiles
+from scircuit.analysis.calibration import ListBlock, calibrate
+from scircuit.analysis.enrichment import collect, correct, overlaps
+from scircuit.analysis.fdr import benjamini_hochberg
+from scircuit.analysis.genesets import GeneSetLibrary, Term
+from scircuit.analysis.hypergeometric import TailTable
+from scircuit.analysis.incidence import build
+from scircuit.analysis.matched_null import _distinct, detection_bins, draw_matched
+from scircuit.analysis.pair_tests import test_lists as tested_lists
+from scircuit.analysis.profile_null import ProfileNull, profiles
 
 
 def make(rng, genes=1200, terms=250, lists=400, n=15, libraries=1):

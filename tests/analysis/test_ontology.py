@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from analysis.genesets import GeneSetLibrary, Term
-from analysis.ontology import close, is_a
+from scircuit.analysis.genesets import GeneSetLibrary, Term
+from scircuit.analysis.ontology import close, is_a
 from scircuit.settings import UserError
 
 pytest.importorskip("goatools", reason="the optional goatools is not installed")

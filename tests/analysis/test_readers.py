@@ -9,10 +9,10 @@ import re
 
 import pytest
 
-from analysis.genesets import GeneSetLibrary, library_name, read_library
-from analysis.regulons import Regulons
-from analysis.symbols import repair
-from analysis.trrust import read_trrust
+from scircuit.analysis.genesets import GeneSetLibrary, library_name, read_library
+from scircuit.analysis.regulons import Regulons
+from scircuit.analysis.symbols import repair
+from scircuit.analysis.trrust import read_trrust
 from scircuit.settings import UserError
 
 

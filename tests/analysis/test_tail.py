@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.special import zeta
 
-from analysis.alternatives import compare, support
-from analysis.plfit import alpha_mle, fit, ks_distance, sample
-from analysis.tail import fit_tail, package_fit
+from scircuit.analysis.alternatives import compare, support
+from scircuit.analysis.plfit import alpha_mle, fit, ks_distance, sample
+from scircuit.analysis.tail import fit_tail, package_fit
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from analysis.regulons import Regulation, Regulons
-from analysis.trrust import mode_counts, shipped_trrust, tf_share
+from scircuit.analysis.regulons import Regulation, Regulons
+from scircuit.analysis.trrust import mode_counts, shipped_trrust, tf_share
 from scircuit.settings import UserError
 
 GENES = [f"G{i}" for i in range(300)]

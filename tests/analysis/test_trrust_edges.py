@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.regulons import Regulation, Regulons
-from analysis.trrust import shipped_trrust
-from analysis.trrust_edges import trrust_agreement
+from scircuit.analysis.regulons import Regulation, Regulons
+from scircuit.analysis.trrust import shipped_trrust
+from scircuit.analysis.trrust_edges import trrust_agreement
 from scircuit.settings import UserError
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from analysis.calibration import ListBlock
-from analysis.genesets import GeneSetLibrary, Term
-from analysis.incidence import build
-from analysis.weighted import subset_tails, weighted_p, weighted_shown, whole_weights
+from scircuit.analysis.calibration import ListBlock
+from scircuit.analysis.genesets import GeneSetLibrary, Term
+from scircuit.analysis.incidence import build
+from scircuit.analysis.weighted import subset_tails, weighted_p, weighted_shown, whole_weights
 
 
 def test_equals_enumeration_of_every_term():

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.server import DEFAULT_PROFILE, PROFILES
+from scircuit import ROOMS
+from scircuit.ingest.server import DEFAULT_PROFILE, PROFILES
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 
@@ -113,10 +114,10 @@ def test_the_health_check_takes_the_password_out_of_the_auth_variable(resolved, 
 def test_the_image_holds_every_package_and_runs_as_a_user(root):
     text = (DOCKER / "Dockerfile").read_text()
     project = tomllib.loads((root / "pyproject.toml").read_text())
-    packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
+    packages = {"scircuit", *ROOMS}
     copied = set(re.findall(r"^COPY (\w+) /src/\1$", text, re.MULTILINE))
     assert copied == packages
-    for name in [*packages, *project["project"]["license-files"], project["project"]["readme"], "pyproject.toml"]:
+    for name in [*packages, *project["project"]["license-files"], project["project"]["readme"], "pyproject.toml", "setup.py"]:
         assert (root / name).exists()
         assert f"!{name}" in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
     base = re.search(r"^FROM python:(\d+)\.(\d+)-slim$", text, re.MULTILINE)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 from synthetic import address, manifest
 
-from ingest.cypher import LEDGER_LABEL
-from ingest.shards import ShardStore
 from scircuit import records
+from scircuit.ingest.cypher import LEDGER_LABEL
+from scircuit.ingest.shards import ShardStore
 
 ROWS = 3
 CAPTION = "L01/F0000 DNA repair"

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from synthetic import manifest, unit_names, write_base, write_end, write_unit
 
-from ingest.connection import Connection, Target
-from ingest.shards import ShardStore
-from ingest.stream import GraphWriter
+from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import GraphWriter
 
 RUN, BLOCK, PER_LAYER = "trace-killed", 4, 200
 

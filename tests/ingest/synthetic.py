@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ingest.shards import ShardStore
 from scircuit import records
 from scircuit.address import Address
+from scircuit.ingest.shards import ShardStore
 from scircuit.run import Manifest
 
 EDGES = "Feature-AFFECTS-Feature"

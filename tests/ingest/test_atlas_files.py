@@ -9,7 +9,7 @@ import atlas_tiny
 import pyarrow as pa
 import pytest
 
-from ingest.importers import atlas
+from scircuit.ingest.importers import atlas
 from scircuit.settings import ImportAtlasConfig, UserError
 
 F0, A0, C0 = "layer_00_features.json", "layer_00_annotations.json", "layer_00_celltypes.json"

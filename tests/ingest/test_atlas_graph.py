@@ -7,13 +7,13 @@ import shutil
 import atlas_tiny
 import pytest
 
-from ingest import server
-from ingest.bulk import bulk_import
-from ingest.connection import Connection, Target
-from ingest.digest import graph_digest
-from ingest.loader import prepare
-from ingest.stream import load_run
 from scircuit.cli.importing import import_
+from scircuit.ingest import server
+from scircuit.ingest.bulk import bulk_import
+from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.digest import graph_digest
+from scircuit.ingest.loader import prepare
+from scircuit.ingest.stream import load_run
 from scircuit.run import Study
 from scircuit.settings import UserError
 

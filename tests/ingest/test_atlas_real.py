@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from atlas_plain import Plain, accession, infinite_odds, load, strict, text
 
-from ingest.importers import atlas
 from scircuit import records
+from scircuit.ingest.importers import atlas
 from scircuit.settings import ImportAtlasConfig
-from tracing.vocabulary import geneformer_v2
+from scircuit.tracing.vocabulary import geneformer_v2
 
 GENEFORMER, SCGPT = "geneformer", "scgpt"
 NAMES = {GENEFORMER: "geneformer-v2-316m/k562-x4-k32", SCGPT: "scgpt-whole-human/tabula-sapiens-x4-k32"}

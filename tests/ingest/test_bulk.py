@@ -7,16 +7,16 @@ import pytest
 from every_kind import CAPTION, node_id, whole_graph, write_every_kind
 from synthetic import fill_q, manifest, write_run
 
-from ingest import server
-from ingest.bulk import bulk_import
-from ingest.checksum import graph_checksums, shard_checksums
-from ingest.connection import Connection, Target
-from ingest.headers import bulk_table
-from ingest.late import apply_q
-from ingest.loader import prepare
-from ingest.runs import list_runs
-from ingest.shards import ShardStore
-from ingest.stream import load_run
+from scircuit.ingest import server
+from scircuit.ingest.bulk import bulk_import
+from scircuit.ingest.checksum import graph_checksums, shard_checksums
+from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.headers import bulk_table
+from scircuit.ingest.late import apply_q
+from scircuit.ingest.loader import prepare
+from scircuit.ingest.runs import list_runs
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import load_run
 from scircuit.settings import UserError
 
 

@@ -7,8 +7,15 @@ import time
 
 import pytest
 
-from ingest import connection as c
-from ingest.connection import Connection, DatabaseAway, Target, require_supported, rust_codec_active, target_from_env
+from scircuit.ingest import connection as c
+from scircuit.ingest.connection import (
+    Connection,
+    DatabaseAway,
+    Target,
+    require_supported,
+    rust_codec_active,
+    target_from_env,
+)
 from scircuit.settings import UserError
 
 

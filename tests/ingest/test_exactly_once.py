@@ -16,12 +16,12 @@ from every_kind import whole_graph
 from stream_client import BLOCK, PER_LAYER, RUN
 from synthetic import write_run
 
-from ingest import server
-from ingest.checksum import graph_checksums, shard_checksums
-from ingest.connection import Connection, Target
-from ingest.loader import Loader
-from ingest.shards import ShardStore
-from ingest.stream import load_run
+from scircuit.ingest import server
+from scircuit.ingest.checksum import graph_checksums, shard_checksums
+from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.loader import Loader
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import load_run
 
 CLIENT = Path(__file__).resolve().parent / "stream_client.py"
 UNITS, DEGREE = 40, 200

@@ -9,8 +9,8 @@ import import_edges_files as files
 import pandas as pd
 import pytest
 
-from ingest.importers import edges as importer
-from ingest.importers.lacks import MEANING, refuse
+from scircuit.ingest.importers import edges as importer
+from scircuit.ingest.importers.lacks import MEANING, refuse
 from scircuit.settings import ImportEdgesConfig, UserError
 
 MODEL, SET = "m", "s"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ingest.importers import graph as importer
+from scircuit.ingest.importers import graph as importer
 from scircuit.settings import ImportGraphConfig, UserError
 
 LAYERS, TOKENS, LOGITS = 3, 4, 2

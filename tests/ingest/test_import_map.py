@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from ingest.importers import map as importer
+from scircuit.ingest.importers import map as importer
 from scircuit.settings import ImportMapConfig, UserError
 
 SET = "geneformer-v2-316m/k562-x4-k32"

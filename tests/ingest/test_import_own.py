@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import address, manifest
 
-from ingest import bulk
-from ingest.loader import prepare
-from ingest.runs import delete_run
-from ingest.shards import ShardStore
-from ingest.stream import load_run
 from scircuit import records
+from scircuit.ingest import bulk
+from scircuit.ingest.loader import prepare
+from scircuit.ingest.runs import delete_run
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import load_run
 
 ONE, TWO, ALONE = address(1, 0), address(1, 1), address(1, 9)
 SHORT = ONE.split("/", 2)[2]

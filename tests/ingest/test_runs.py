@@ -7,10 +7,10 @@ import pytest
 from every_kind import whole_graph, write_every_kind
 from synthetic import EDGES, edge_table, fill_q, manifest, write_run
 
-from ingest.checksum import graph_checksums, shard_checksums, table_checksums
-from ingest.runs import compare_runs, delete_run, list_runs
-from ingest.shards import ShardStore
-from ingest.stream import load_run
+from scircuit.ingest.checksum import graph_checksums, shard_checksums, table_checksums
+from scircuit.ingest.runs import compare_runs, delete_run, list_runs
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import load_run
 from scircuit.settings import UserError
 
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from every_kind import CAPTION, node_id, value, write_every_kind
 
-from ingest import cypher
-from ingest.headers import bulk_headers
-from ingest.loader import prepare
-from ingest.stream import load_run
 from scircuit import records
+from scircuit.ingest import cypher
+from scircuit.ingest.headers import bulk_headers
+from scircuit.ingest.loader import prepare
+from scircuit.ingest.stream import load_run
 
 KINDS = [*records.NODES, *records.RELATIONSHIPS]
 

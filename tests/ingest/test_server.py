@@ -17,8 +17,8 @@ import neo4j
 import psutil
 import pytest
 
-from ingest.server import BrowserSeed, ServerInfo, home, start, status, stop
-from ingest.server.alive import find_server
+from scircuit.ingest.server import BrowserSeed, ServerInfo, home, start, status, stop
+from scircuit.ingest.server.alive import find_server
 from scircuit.settings import UserError
 
 pytestmark = pytest.mark.server
@@ -41,7 +41,7 @@ def server(tmp_path_factory):
     """A server of this module's own, started by a process that has ended since."""
     folder = tmp_path_factory.mktemp("own server") / "neo4j"  # a space in the path
     code = (
-        "import sys; from pathlib import Path; from ingest.server import BrowserSeed, start\n"
+        "import sys; from pathlib import Path; from scircuit.ingest.server import BrowserSeed, start\n"
         f"seed = BrowserSeed({SEED.script!r}, {SEED.files!r}, {SEED.post_connect!r})\n"
         f"start(Path(sys.argv[1]), heap='512m', pagecache='64m', seed=seed, wait_s=300)"
     )
@@ -212,7 +212,7 @@ def test_a_port_lost_during_the_start_is_replaced(server, monkeypatch):
 
 def test_ctrl_c_during_the_start_leaves_no_server(server):
     code = (
-        "import sys; from pathlib import Path; from ingest.server import start; start(Path(sys.argv[1]), heap='512m')"
+        "import sys; from pathlib import Path; from scircuit.ingest.server import start; start(Path(sys.argv[1]), heap='512m')"
     )
     starter = subprocess.Popen([sys.executable, "-c", code, str(server)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ingest.server import PROFILES, BrowserSeed, home, install, jars, java, jvm
-from ingest.server.alive import end
-from ingest.server.browser import current_jar, seeded_jar
-from ingest.server.profiles import profile_of
+from scircuit.ingest.server import PROFILES, BrowserSeed, home, install, jars, java, jvm
+from scircuit.ingest.server.alive import end
+from scircuit.ingest.server.browser import current_jar, seeded_jar
+from scircuit.ingest.server.profiles import profile_of
 from scircuit.settings import UserError
 
 

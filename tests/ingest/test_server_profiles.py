@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ingest.server import (
+from scircuit.ingest.server import (
     PROFILES,
     ServerInfo,
     check,
@@ -22,7 +22,7 @@ from ingest.server import (
     status,
     stop,
 )
-from ingest.server.java import find_java
+from scircuit.ingest.server.java import find_java
 from scircuit.settings import UserError
 
 pytestmark = pytest.mark.server

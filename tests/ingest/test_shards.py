@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from synthetic import EDGES, edge_table, fill_q, manifest, q_of, write_base, write_run, write_unit
 
-from ingest.content import content_hash, late_hash
-from ingest.shards import ShardStore, shard_key
+from scircuit.ingest.content import content_hash, late_hash
+from scircuit.ingest.shards import ShardStore, shard_key
 from scircuit.run import Manifest, sha256_file
 from scircuit.settings import UserError
 
@@ -158,7 +158,7 @@ def test_disk_full_while_writing(tmp_path):
         import sys; sys.path.insert(0, {str(HERE)!r})
         from pathlib import Path
         from synthetic import write_unit
-        from ingest.shards import ShardStore
+        from scircuit.ingest.shards import ShardStore
         from scircuit.settings import UserError
         store = ShardStore(Path({str(folder)!r}))
         try:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 from synthetic import EDGES, edge_table, feature_table, fill_q, manifest, write_base, write_end, write_run, write_unit
 
-from ingest.checksum import graph_checksums, shard_checksums
-from ingest.connection import Connection, DatabaseAway, Target
-from ingest.late import apply_q
-from ingest.loader import Loader, MissingEndpoints
-from ingest.shards import ShardStore
-from ingest.stream import GraphWriter, load_run
 from scircuit import records
+from scircuit.ingest.checksum import graph_checksums, shard_checksums
+from scircuit.ingest.connection import Connection, DatabaseAway, Target
+from scircuit.ingest.late import apply_q
+from scircuit.ingest.loader import Loader, MissingEndpoints
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import GraphWriter, load_run
 from scircuit.settings import UserError
 
 

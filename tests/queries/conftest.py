@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import small_graph
 
-from ingest.connection import Connection, Target
-from ingest.server import BrowserSeed, ServerInfo, start, stop
-from queries import browser
+from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.server import BrowserSeed, ServerInfo, start, stop
+from scircuit.queries import browser
 
 
 class Study(NamedTuple):

@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.connection import Connection
-from ingest.shards import ShardStore
-from ingest.stream import load_run
 from scircuit import records
 from scircuit.address import Address
+from scircuit.ingest.connection import Connection
+from scircuit.ingest.shards import ShardStore
+from scircuit.ingest.stream import load_run
 from scircuit.run import Manifest
 
 MODEL, SET = "toy-model", "toy-set"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from queries.browser.favourites import folders
-from queries.browser.style import style
-from queries.catalogue import load_catalogue
+from scircuit.queries.browser.favourites import folders
+from scircuit.queries.browser.style import style
+from scircuit.queries.catalogue import load_catalogue
 from scircuit.records import NODES
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]

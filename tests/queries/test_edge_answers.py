@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from small_graph import NEW, OLD, address
 
-from queries.api import query
+from scircuit.queries.api import query
 
 pytestmark = pytest.mark.server
 STATISTICS = ["effect", "mean", "sd", "d", "hedges_g", "q", "n", "n_pos", "n_neg", "n_zero", "consistency", "passthrough", "halves"]

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from small_graph import OLD
 
-from queries.api import query
-from queries.export import elements, to_igraph, to_networkx
+from scircuit.queries.api import query
+from scircuit.queries.export import elements, to_igraph, to_networkx
 from scircuit.settings import UserError
 
 

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from viewer_schemas import CIRCUIT_TRACER, NEURONPEDIA
 
-from queries.export import Elements, to_igraph, to_networkx
-from queries.export_graphml import write_graphml
-from queries.export_part import Part, part_of_elements
-from queries.export_tables import write_biocypher, write_parquet
-from queries.export_viewer import MOST_LINKS, MOST_NODES, viewer_graph, viewer_json
+from scircuit.queries.export import Elements, to_igraph, to_networkx
+from scircuit.queries.export_graphml import write_graphml
+from scircuit.queries.export_part import Part, part_of_elements
+from scircuit.queries.export_tables import write_biocypher, write_parquet
+from scircuit.queries.export_viewer import MOST_LINKS, MOST_NODES, viewer_graph, viewer_json
 from scircuit.settings import UserError
 
 A, B, C = (f"m/s/L{layer:02d}/F{index:04d}" for layer, index in ((0, 7), (1, 0), (2, 4321)))
@@ -205,8 +205,8 @@ def test_answers_become_parts():
 def test_a_graph_question_in_every_format(study, tmp_path):
     from small_graph import OLD
 
-    from queries.api import query
-    from queries.export import elements
+    from scircuit.queries.api import query
+    from scircuit.queries.export import elements
 
     answer = query(study.connection, "feature_circuit", run=OLD, feature="L01/F0000", edges=140)
     direct = to_networkx(answer)

@@ -7,10 +7,10 @@ import shlex
 import pytest
 from test_export_formats import ODD, A, B, C, part
 
-from ingest import server
-from ingest.connection import Connection, Target
-from ingest.server import admin
-from queries.export_tables import write_biocypher
+from scircuit.ingest import server
+from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.server import admin
+from scircuit.queries.export_tables import write_biocypher
 
 
 @pytest.mark.server

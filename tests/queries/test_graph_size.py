@@ -6,9 +6,9 @@ import pytest
 import small_graph
 from conftest import open_study
 
-from queries.api import query
-from queries.catalogue import load_catalogue
-from queries.export import to_networkx
+from scircuit.queries.api import query
+from scircuit.queries.catalogue import load_catalogue
+from scircuit.queries.export import to_networkx
 
 pytestmark = pytest.mark.server
 GRAPHS = {n: q for n, q in load_catalogue().items() if q.graph}

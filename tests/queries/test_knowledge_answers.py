@@ -11,8 +11,8 @@ import small_graph
 from small_graph import ANNOTATE, ATLAS, EARLIER, IMPORTED, MATCH, NEW, OTHER, TERMS, address, other
 from test_edge_answers import same
 
-from queries.api import query
-from queries.export import to_networkx
+from scircuit.queries.api import query
+from scircuit.queries.export import to_networkx
 from scircuit.settings import UserError
 
 pytestmark = pytest.mark.server

@@ -9,8 +9,8 @@ import small_graph
 from small_graph import ABLATE, ANNOTATE, ATLAS, NEW, OLD, OTHER, STEER, address
 from test_edge_answers import same
 
-from queries.api import query
-from queries.export import to_networkx
+from scircuit.queries.api import query
+from scircuit.queries.export import to_networkx
 
 pytestmark = pytest.mark.server
 

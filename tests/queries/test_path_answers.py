@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from small_graph import NEW, OLD, address
 
-from queries.api import query
-from queries.export import to_networkx
+from scircuit.queries.api import query
+from scircuit.queries.export import to_networkx
 
 pytestmark = pytest.mark.server
 

@@ -9,12 +9,12 @@ import subprocess
 
 import pytest
 
-from queries import browser
-from queries.browser.favourites import documents, folders
-from queries.browser.guide import BEST, CONTROLS, guide
-from queries.browser.literal import literal
-from queries.browser.style import contrast, grass, style
-from queries.catalogue import load_catalogue
+from scircuit.queries import browser
+from scircuit.queries.browser.favourites import documents, folders
+from scircuit.queries.browser.guide import BEST, CONTROLS, guide
+from scircuit.queries.browser.literal import literal
+from scircuit.queries.browser.style import contrast, grass, style
+from scircuit.queries.catalogue import load_catalogue
 from scircuit.records import NODES, RELATIONSHIPS
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queries import api
-from queries.catalogue import load_catalogue
+from scircuit.queries import api
+from scircuit.queries.catalogue import load_catalogue
 
 pytestmark = pytest.mark.server
 CATALOGUE = load_catalogue()
@@ -41,8 +41,8 @@ def test_limit_is_kept(study, name):
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_saved_copy_runs_without_parameters(study, name):
-    from queries.browser.favourites import content
-    from queries.header import Parameter
+    from scircuit.queries.browser.favourites import content
+    from scircuit.queries.header import Parameter
 
     text = content(CATALOGUE[name])
     assert "$" not in text.split("\n", 1)[1].replace("$beam", "")

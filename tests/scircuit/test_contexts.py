@@ -3,7 +3,7 @@
 import pytest
 
 import scircuit as sc
-from ingest.shards import ShardStore
+from scircuit.ingest.shards import ShardStore
 from scircuit.run import Manifest
 from scircuit.settings import UserError
 

@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 import scircuit as sc
-from ingest.shards import ShardStore
 from scircuit.address import Address
 from scircuit.cli.exporting import command, export
 from scircuit.cli.importing import import_
+from scircuit.ingest.shards import ShardStore
 from scircuit.run import Manifest, Study
 from scircuit.settings import UserError
 
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_what_was_there(study, tmp_path, monkeypatch, kind, n
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
-    for target in ("pyarrow.parquet.ParquetWriter.write_table", "pyarrow.csv.write_csv", "queries.export_graphml._edges", "queries.export_viewer.viewer_json"):
+    for target in ("pyarrow.parquet.ParquetWriter.write_table", "pyarrow.csv.write_csv", "scircuit.queries.export_graphml._edges", "scircuit.queries.export_viewer.viewer_json"):
         monkeypatch.setattr(target, full)
     refused("the disk is full; nothing was changed there", "free room", study=study.root, out=out, format=kind, q=1)
     assert state() == before and sorted(p.name for p in tmp_path.iterdir()) == listed

@@ -10,7 +10,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from analysis.genesets import read_library
+from scircuit.analysis.genesets import read_library
 from scircuit.cli import genesets as verb
 from scircuit.cli.genesets import LICENCES, genesets, licence_of
 from scircuit.cli.main import cli

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import scircuit as sc
-from ingest.shards import ShardStore
+from scircuit.ingest.shards import ShardStore
 from scircuit.run import Manifest
 from scircuit.settings import UserError
 
@@ -161,17 +161,17 @@ def test_a_map_has_no_edges_to_analyse(tmp_path, shared_data):
 
 @pytest.fixture
 def connection(neo4j_clean):
-    from ingest.connection import Connection, Target
+    from scircuit.ingest.connection import Connection, Target
 
     with Connection.open(Target(neo4j_clean.uri, neo4j_clean.user, neo4j_clean.password)) as opened:
         yield opened
 
 
 def test_map_and_edges_in_one_real_graph(tmp_path, shared_data, edge_folder, connection):
-    from ingest.checksum import graph_checksums, shard_checksums
-    from ingest.loader import prepare
-    from ingest.shards import ShardStore
-    from ingest.stream import load_run
+    from scircuit.ingest.checksum import graph_checksums, shard_checksums
+    from scircuit.ingest.loader import prepare
+    from scircuit.ingest.shards import ShardStore
+    from scircuit.ingest.stream import load_run
 
     study = tmp_path / "study"
     runs = [

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from ingest.shards import ShardStore
 from scircuit.address import Address, parse
 from scircuit.cli.importing import import_
 from scircuit.cli.match import LOADS, command, match
+from scircuit.ingest.shards import ShardStore
 from scircuit.run import Manifest, Study
 from scircuit.settings import UserError
 

@@ -10,8 +10,8 @@ import torch
 from study_runs import command, demo, edges, folder_of
 from transformers import BertConfig, BertForMaskedLM
 
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.own import save_dictionary
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.own import save_dictionary
 
 WIDTH, LENGTH, LAYERS = 256, 1024, 6
 CAP = 1.5

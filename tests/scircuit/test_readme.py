@@ -13,7 +13,7 @@ def block(root, language):
 @pytest.mark.server
 def test_the_readme_runs(root, tmp_path, monkeypatch):
     import scircuit as sc
-    from ingest import server
+    from scircuit.ingest import server
 
     monkeypatch.chdir(root)
     for name in [n for n in os.environ if n.startswith("NEO4J_")]:

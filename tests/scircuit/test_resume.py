@@ -23,9 +23,9 @@ from scircuit.cli.parts import pack, unpack
 from scircuit.cli.trace import trace
 from scircuit.run import Manifest, Study
 from scircuit.settings import UserError
-from tracing import audit, controls
-from tracing.audit import Found
-from tracing.engine import Tracer
+from scircuit.tracing import audit, controls
+from scircuit.tracing.audit import Found
+from scircuit.tracing.engine import Tracer
 
 CONTEXTS = ("exact", "frozen", "16")
 
@@ -229,7 +229,7 @@ def test_parts_keep_every_bit_and_take_nothing_that_could_run():
     for refused in (np.array([{}]), {1, 2}, Foreign(1), object()):
         with pytest.raises(TypeError):
             pack({"x": [refused]}, [])
-    for name in ("os:system", "test_resume:Foreign", "tracing.audit:np", "tracing.engine:Tracer"):
+    for name in ("os:system", "test_resume:Foreign", "scircuit.tracing.audit:np", "scircuit.tracing.engine:Tracer"):
         with pytest.raises(ValueError, match="not a record of the engine"):
             unpack({"record": name, "fields": {}}, [])
 

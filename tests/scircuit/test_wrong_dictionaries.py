@@ -12,8 +12,8 @@ from study_runs import demo
 
 from scircuit.cli.trace import trace
 from scircuit.settings import UserError
-from tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
-from tracing.places import place_line, require_places
+from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
+from scircuit.tracing.places import place_line, require_places
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
 

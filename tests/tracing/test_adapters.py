@@ -16,9 +16,9 @@ from plain_loop import edges_agree, hook_states, plain_effects
 from reference import TinyDictionary, tiny_cells, tiny_cohort
 
 from scircuit.settings import TraceConfig, UserError
-from tracing import models
-from tracing.engine import Tracer
-from tracing.models import load_model
+from scircuit.tracing import models
+from scircuit.tracing.engine import Tracer
+from scircuit.tracing.models import load_model
 
 SOURCE, TARGETS = 1, (2, 3)
 

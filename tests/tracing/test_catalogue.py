@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from scircuit.settings import CellsConfig, UserError
-from tracing.catalogue import build_catalogue
-from tracing.cells import load_cohort
-from tracing.dictionaries import Dictionary
-from tracing.models import load_model
+from scircuit.tracing.catalogue import build_catalogue
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.dictionaries import Dictionary
+from scircuit.tracing.models import load_model
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_detection_and_firing_rate(parts, catalogue):
 
 
 def test_merging_in_parts_changes_nothing(parts, catalogue, monkeypatch):
-    from tracing import catalogue as module
+    from scircuit.tracing import catalogue as module
 
     original = module._Tally.add
 

@@ -16,12 +16,12 @@ from reference import brute_force_p
 from test_oracle import SOURCE, TARGETS, setup
 
 from scircuit.address import parse
-from tracing.calibrate import legacy_rule, q_table
-from tracing.control_edges import KIND, Rule
-from tracing.control_edits import random_directions, swapped_directions
-from tracing.controls import control_sample
-from tracing.halves import CHANCE, hub_replication, replication
-from tracing.statistics import edge_statistics
+from scircuit.tracing.calibrate import legacy_rule, q_table
+from scircuit.tracing.control_edges import KIND, Rule
+from scircuit.tracing.control_edits import random_directions, swapped_directions
+from scircuit.tracing.controls import control_sample
+from scircuit.tracing.halves import CHANCE, hub_replication, replication
+from scircuit.tracing.statistics import edge_statistics
 
 
 @pytest.fixture(scope="module")

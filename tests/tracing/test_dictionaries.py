@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from scircuit.settings import UserError
-from tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
+from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
 
 D, F, K = 12, 40, 5
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.dictionaries import load_dictionaries, save_dictionary
+from scircuit.tracing.dictionaries import load_dictionaries, save_dictionary
 
 D, F, K = 10, 36, 4
 

@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_oracle import setup
 
-from tracing import cache
-from tracing.parallel import run_jobs
+from scircuit.tracing import cache
+from scircuit.tracing.parallel import run_jobs
 
 
 @pytest.fixture(params=[1, 3])

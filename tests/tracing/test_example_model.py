@@ -11,11 +11,11 @@ import torch
 
 from scircuit.run import sha256_file
 from scircuit.settings import CellsConfig
-from tracing.cells import load_cohort
-from tracing.dictionaries import load_dictionaries
-from tracing.models import load_model
-from tracing.split import held_out
-from tracing.trainer import evaluate
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.tracing.models import load_model
+from scircuit.tracing.split import held_out
+from scircuit.tracing.trainer import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from scircuit.settings import CellsConfig
-from tracing.cells import load_cohort
-from tracing.dictionaries import Dictionary, load_dictionaries
-from tracing.fidelity import (
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.dictionaries import Dictionary, load_dictionaries
+from scircuit.tracing.fidelity import (
     NOT_MEASURED,
     cells_for_quality,
     fidelity_lines,
@@ -21,10 +21,10 @@ from tracing.fidelity import (
     rank_correlation,
     zero_edit_line,
 )
-from tracing.loss import Recovered, loss_recovered, mask_genes
-from tracing.models import load_model
-from tracing.places import place_line, sample_rows
-from tracing.turned import Turned
+from scircuit.tracing.loss import Recovered, loss_recovered, mask_genes
+from scircuit.tracing.models import load_model
+from scircuit.tracing.places import place_line, sample_rows
+from scircuit.tracing.turned import Turned
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
 

@@ -16,10 +16,10 @@ from reference import TinyDictionary, brute_force_p, clean_pass, hooked_states, 
 
 from scircuit.address import Address
 from scircuit.settings import UserError
-from tracing.interventions import ablate_pairs, steer
-from tracing.interventions_ablate import contrast
-from tracing.interventions_steer import slopes
-from tracing.models.geneformer import Geneformer
+from scircuit.tracing.interventions import ablate_pairs, steer
+from scircuit.tracing.interventions_ablate import contrast
+from scircuit.tracing.interventions_steer import slopes
+from scircuit.tracing.models.geneformer import Geneformer
 
 LAYERS = (1, 2, 4)
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tracing.cache import Firing
-from tracing.legacy.faults_of_run import fault_of_activity, fault_of_sources, faults_of_edges
-from tracing.legacy.null import legacy_null
-from tracing.legacy.rule import NEAR, faults_of_rule, legacy_sources, noise_rate, passing_support
-from tracing.legacy.ties import ties_of
+from scircuit.tracing.cache import Firing
+from scircuit.tracing.legacy.faults_of_run import fault_of_activity, fault_of_sources, faults_of_edges
+from scircuit.tracing.legacy.null import legacy_null
+from scircuit.tracing.legacy.rule import NEAR, faults_of_rule, legacy_sources, noise_rate, passing_support
+from scircuit.tracing.legacy.ties import ties_of
 
 
 def test_steady_effects_pass_by_sign():

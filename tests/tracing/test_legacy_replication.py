@@ -18,7 +18,7 @@ from legacy_reference import Sae, active_sources, published_dictionaries, refere
 from scircuit.address import parse
 from scircuit.cli.main import cli
 from scircuit.cli.trace import trace
-from tracing.calibrate import legacy_rule
+from scircuit.tracing.calibrate import legacy_rule
 
 CELLS, NEAR = 20, 1e-4
 TINY = 1e-6  # effects are differences of float32 activations of order 1: rounding can give the sign of smaller ones

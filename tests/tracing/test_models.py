@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import tiny_cells, tiny_model
 
 from scircuit.settings import UserError
-from tracing.models import load_model
-from tracing.models.geneformer import Geneformer
+from scircuit.tracing.models import load_model
+from scircuit.tracing.models.geneformer import Geneformer
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_edited_and_chosen_rows_equal_the_full_layer(folder):
 
 
 def test_both_return_shapes_of_a_layer_are_read():
-    from tracing.models.huggingface import first
+    from scircuit.tracing.models.huggingface import first
 
     state = torch.randn(1, 2, 3)
     assert first(state) is state and first((state, None)) is state
@@ -214,8 +214,8 @@ def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
     """25,426 tokens of which only pad and mask are no genes, no cls and eos; the published pickles are not here, so ids are made up."""
     from scipy import sparse
 
-    from tracing.tokenise import tokenise_matrix
-    from tracing.vocabulary import geneformer_v2
+    from scircuit.tracing.tokenise import tokenise_matrix
+    from scircuit.tracing.vocabulary import geneformer_v2
 
     model = tiny_model(layers=2, vocabulary=25_426, seed=1)
     model.save_pretrained(tmp_path / "v1", safe_serialization=True)

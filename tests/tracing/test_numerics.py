@@ -18,8 +18,8 @@ from scircuit.cli.models import load_inputs
 from scircuit.cli.trace import trace
 from scircuit.run import Manifest
 from scircuit.settings import TraceConfig, UserError
-from tracing import numerics
-from tracing.engine import open_tracers
+from scircuit.tracing import numerics
+from scircuit.tracing.engine import open_tracers
 
 
 @pytest.fixture

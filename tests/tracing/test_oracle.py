@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import TinyDictionary, cell_effects, clean_pass, reference_loop, tiny_cells, tiny_cohort, tiny_model
 
 from scircuit.settings import TraceConfig
-from tracing.engine import Tracer
-from tracing.models.geneformer import Geneformer
+from scircuit.tracing.engine import Tracer
+from scircuit.tracing.models.geneformer import Geneformer
 
 SOURCE, TARGETS = 1, (2, 3, 4)
 STATISTICS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "p", "passthrough", "positions", "halves")

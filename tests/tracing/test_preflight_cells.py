@@ -10,8 +10,8 @@ from scipy import sparse
 
 from scircuit.records import NODES
 from scircuit.settings import CellsConfig, TrainConfig, UserError
-from tracing.cells import load_cohort
-from tracing.vocabulary import geneformer_v2
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.vocabulary import geneformer_v2
 
 
 def load(path, max_length=258, **options):

@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from plain_loop import edges_agree, hook_states, plain_effects
 
 from scircuit.settings import CellsConfig, TraceConfig, TrainConfig, UserError
-from tracing.binning import CELL
-from tracing.cells import load_cohort
-from tracing.dictionaries import load_dictionaries
-from tracing.engine import Tracer
-from tracing.interventions import steer
-from tracing.models import load_model
-from tracing.models.scgpt import ScGPT
-from tracing.trainer import train_dictionaries
-from tracing.vocabulary.scgpt import SPECIALS
+from scircuit.tracing.binning import CELL
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.tracing.engine import Tracer
+from scircuit.tracing.interventions import steer
+from scircuit.tracing.models import load_model
+from scircuit.tracing.models.scgpt import ScGPT
+from scircuit.tracing.trainer import train_dictionaries
+from scircuit.tracing.vocabulary.scgpt import SPECIALS
 
 SOURCE, TARGETS = 1, (2, 3)
 

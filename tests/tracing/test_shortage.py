@@ -17,10 +17,10 @@ from test_oracle import setup
 
 from scircuit.cli.trace import trace
 from scircuit.settings import UserError
-from tracing.context import EXACT, FROZEN
-from tracing.engine import Tracer
-from tracing.models.base import Adapter
-from tracing.shortage import halving, memory_suffices, out_of_memory
+from scircuit.tracing.context import EXACT, FROZEN
+from scircuit.tracing.engine import Tracer
+from scircuit.tracing.models.base import Adapter
+from scircuit.tracing.shortage import halving, memory_suffices, out_of_memory
 
 SHORT = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
@@ -125,9 +125,9 @@ sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
 from reference import TinyDictionary, tiny_cohort, tiny_model
 from scircuit.settings import TraceConfig
-from tracing.context import EXACT
-from tracing.engine import open_tracers
-from tracing.models.geneformer import Geneformer
+from scircuit.tracing.context import EXACT
+from scircuit.tracing.engine import open_tracers
+from scircuit.tracing.models.geneformer import Geneformer
 adapter = Geneformer(tiny_model(layers=4, width=128, heads=4, vocabulary=1000, positions=512, ffn=1024), "m", "")
 adapter.model.set_attn_implementation("sdpa")
 dictionaries = {t: TinyDictionary(t, 128, 256, 8, seed=t) for t in (1, 2, 3)}

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import brute_force_p
 
-from tracing import signflip
-from tracing.signflip import sign_flip_p
+from scircuit.tracing import signflip
+from scircuit.tracing.signflip import sign_flip_p
 
 
 @pytest.mark.parametrize("k", range(1, 13))

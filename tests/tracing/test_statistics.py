@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tracing import statistics
-from tracing.signflip import sign_flip_p
-from tracing.statistics import edge_statistics
+from scircuit.tracing import statistics
+from scircuit.tracing.signflip import sign_flip_p
+from scircuit.tracing.statistics import edge_statistics
 
 
 def one(values, active=None, floor=0.0):

@@ -12,9 +12,9 @@ import pytest
 from scipy import sparse
 
 from scircuit.settings import CellsConfig, UserError
-from tracing.cells import load_cohort
-from tracing.tokenise import tokenise, tokenise_matrix
-from tracing.vocabulary import geneformer_v2
+from scircuit.tracing.cells import load_cohort
+from scircuit.tracing.tokenise import tokenise, tokenise_matrix
+from scircuit.tracing.vocabulary import geneformer_v2
 
 DEMO = "celltypist_sample_559cells.h5ad"
 COUNTS = (

@@ -6,8 +6,8 @@ formats apart. No format is read by a loader that could run code.
 
 from __future__ import annotations
 
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.load import load_dictionaries
-from tracing.dictionaries.own import save_dictionary
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.load import load_dictionaries
+from scircuit.tracing.dictionaries.own import save_dictionary
 
 __all__ = ["Dictionary", "load_dictionaries", "save_dictionary"]

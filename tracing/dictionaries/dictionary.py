@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.dictionaries.feature_catalogue import FeatureCatalogue
+from scircuit.tracing.dictionaries.feature_catalogue import FeatureCatalogue
 
 RULES = ("topk", "batchtopk", "relu", "jumprelu")
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.files import layer_of, need, read_checkpoint, read_json, whole_number
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.files import layer_of, need, read_checkpoint, read_json, whole_number
 
 _LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 _PLAIN = ("W_enc", "b_enc", "W_dec", "b_dec")

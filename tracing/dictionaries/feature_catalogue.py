@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scircuit.settings import UserError
-from tracing.dictionaries.files import need, read_json, read_tensors
+from scircuit.tracing.dictionaries.files import need, read_json, read_tensors
 
 OWN_FILE = "catalogue.safetensors"
 UNANNOTATED = "unannotated"
@@ -126,7 +126,7 @@ def write_own(folder: Path, activation_freq: np.ndarray, mean_activation: np.nda
     """Write the catalogue of a dictionary in the project's own format."""
     import torch
 
-    from tracing.tensor_file import write_tensors
+    from scircuit.tracing.tensor_file import write_tensors
 
     path = folder / OWN_FILE
     values = {"activation_freq": activation_freq, "mean_activation": mean_activation}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.settings import UserError
-from tracing.dictionaries import dictionary_learning, own, published, saelens, sparsify
-from tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries import dictionary_learning, own, published, saelens, sparsify
+from scircuit.tracing.dictionaries.dictionary import Dictionary
 
 _FORMATS: tuple[Any, ...] = (own, saelens, sparsify, dictionary_learning, published)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from scircuit.run import write_json
 from scircuit.settings import UserError
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.feature_catalogue import read_own
-from tracing.dictionaries.files import need, read_json, read_tensors, whole_number
-from tracing.tensor_file import write_tensors
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.feature_catalogue import read_own
+from scircuit.tracing.dictionaries.files import need, read_json, read_tensors, whole_number
+from scircuit.tracing.tensor_file import write_tensors
 
 FORMAT = "scircuit-dictionary-1"
 _NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from scircuit.settings import UserError
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.feature_catalogue import read_published
-from tracing.dictionaries.files import need, read_checkpoint, whole_number
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.feature_catalogue import read_published
+from scircuit.tracing.dictionaries.files import need, read_checkpoint, whole_number
 
 _WEIGHTS = ("W_enc.weight", "W_enc.bias", "W_dec.weight", "W_dec.bias")
 

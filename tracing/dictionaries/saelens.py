@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.feature_catalogue import FeatureCatalogue
-from tracing.dictionaries.files import layer_of, need, read_json, read_tensors, whole_number
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.feature_catalogue import FeatureCatalogue
+from scircuit.tracing.dictionaries.files import layer_of, need, read_json, read_tensors, whole_number
 
 _RULES = {
     "standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "jumprelu", "batchtopk": "batchtopk", "matryoshka_batchtopk": "batchtopk",

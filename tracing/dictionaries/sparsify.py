@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from scircuit.settings import UserError
-from tracing.dictionaries.dictionary import Dictionary
-from tracing.dictionaries.files import layer_of, need, read_json, read_tensors, whole_number
+from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.files import layer_of, need, read_json, read_tensors, whole_number
 
 
 def recognises(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Cells chosen (`tracing.legacy.choice`) and tokenised (`tracing.legacy.tokens`) as the published map did, with what that does to them."""
+"""Cells chosen (`scircuit.tracing.legacy.choice`) and tokenised (`scircuit.tracing.legacy.tokens`) as the published map did, with what that does to them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from scipy import sparse
 
 from scircuit.run import sha256_file
 from scircuit.settings import CellsConfig, UserError
-from tracing import filters, scale, species
-from tracing.cells import Cohort, input_length
-from tracing.checks import CheckLine
-from tracing.identifiers import identify
-from tracing.legacy.choice import CONTROLS, barcodes, choose, open_published, read_column
-from tracing.legacy.faults_of_cells import faults_of_choice, faults_of_tokens
-from tracing.legacy.tokens import known_columns, legacy_tokens, rank_values
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing import filters, scale, species
+from scircuit.tracing.cells import Cohort, input_length
+from scircuit.tracing.checks import CheckLine
+from scircuit.tracing.identifiers import identify
+from scircuit.tracing.legacy.choice import CONTROLS, barcodes, choose, open_published, read_column
+from scircuit.tracing.legacy.faults_of_cells import faults_of_choice, faults_of_tokens
+from scircuit.tracing.legacy.tokens import known_columns, legacy_tokens, rank_values
+from scircuit.tracing.vocabulary import Vocabulary
 
 LONGEST = 2048
 _UNREAD = {f.name: f.default for f in fields(CellsConfig) if f.name in ("where", "layer_key", "mixed", "min_mapped", "min_tokens")}
@@ -40,7 +40,7 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
     Returns
     -------
     Cohort
-        As `tracing.cells.load_cohort` gives it, save that ``counts`` are the values as stored, and genes may repeat. ``report`` says
+        As `scircuit.tracing.cells.load_cohort` gives it, save that ``counts`` are the values as stored, and genes may repeat. ``report`` says
         what is wrong with each choice on these very cells: a line that is not ok is a fault, and stops nothing.
 
     Raises

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from scircuit.settings import UserError
-from tracing import filters
-from tracing.reading import kind_of
+from scircuit.tracing import filters
+from scircuit.tracing.reading import kind_of
 
 CONTROLS = ("non-targeting", "Non-targeting", "non_targeting")
 DRAWN, SEED = 2000, 42

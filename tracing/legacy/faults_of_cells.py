@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from tracing import filters
-from tracing.checks import CheckLine
-from tracing.identifiers import merge
-from tracing.legacy.choice import DRAWN, SEED, Choice
-from tracing.legacy.line import fault
-from tracing.legacy.tokens import Columns, legacy_order
-from tracing.scale import Scale
-from tracing.tokenise import tokenise_matrix
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing import filters
+from scircuit.tracing.checks import CheckLine
+from scircuit.tracing.identifiers import merge
+from scircuit.tracing.legacy.choice import DRAWN, SEED, Choice
+from scircuit.tracing.legacy.line import fault
+from scircuit.tracing.legacy.tokens import Columns, legacy_order
+from scircuit.tracing.scale import Scale
+from scircuit.tracing.tokenise import tokenise_matrix
+from scircuit.tracing.vocabulary import Vocabulary
 
 _TOP = 200
 _LINEAR = ("raw counts", "normalised counts (no logarithm)", "expected counts (not whole numbers)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracing.checks import CheckLine
+from scircuit.tracing.checks import CheckLine
 
 
 def fault(name: str, harmless: bool, instead: str, *found: str) -> CheckLine:

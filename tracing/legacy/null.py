@@ -7,7 +7,7 @@ For one feature with effects x [n, T] in its n active cells and B random rows s 
     p = (1 + number of b with |d_b| >= |d|) / (1 + B)        g = d (1 - 3 / (4 n - 5))
 
 Calibrated edges have Benjamini-Hochberg q <= 0.05 over all live tests (any effect not zero), |g| > 0.5 and consistency > 0.7. With B
-draws p is never below 1 / (B + 1), and the draw of all minus is as extreme as the data; the exact p of `tracing.signflip` has neither fault.
+draws p is never below 1 / (B + 1), and the draw of all minus is as extreme as the data; the exact p of `scircuit.tracing.signflip` has neither fault.
 Source: the public code of the revision (p1b_null_fdr_thresholds.py).
 """
 
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracing.calibrate import legacy_rule, q_table
-from tracing.legacy.calibration import false_discovery_rate
+from scircuit.tracing.calibrate import legacy_rule, q_table
+from scircuit.tracing.legacy.calibration import false_discovery_rate
 
 DRAWS = 500
 _BLOCK = 2048  # targets whose flips are held at once

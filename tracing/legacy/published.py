@@ -1,6 +1,6 @@
 """The published calibration of the layer-5 map, recomputed from its shipped result files with the project's own functions.
 
-``python -m tracing.legacy.published FOLDER`` prints every number beside its recomputation; FOLDER holds ``exhaustive_tracing/`` and
+``python -m scircuit.tracing.legacy.published FOLDER`` prints every number beside its recomputation; FOLDER holds ``exhaustive_tracing/`` and
 ``revision/P1_calibration/``. What needs per-cell effects or all 4,065 degrees, which were not shipped, says so instead of a number.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tracing.legacy.calibration import extrapolate, false_discovery_rate, surviving_chunks
+from scircuit.tracing.legacy.calibration import extrapolate, false_discovery_rate, surviving_chunks
 
 _CONTIGUOUS = 396  # every active feature up to this index was traced again, whatever its degree
 _TARGETS = 3 * 4608
@@ -140,5 +140,5 @@ def _sweep(c: Calibration) -> list[Recomputed]:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m tracing.legacy.published FOLDER")
+        sys.exit("usage: python -m scircuit.tracing.legacy.published FOLDER")
     print("\n".join(str(line) for line in recompute(Path(sys.argv[1]))))

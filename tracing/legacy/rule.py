@@ -2,7 +2,7 @@
 
 Sources: features whose catalogue says ``activation_freq >= 0.001``; the catalogue was counted on the cells the dictionary was trained on.
 Active: index among the k largest pre-activations at a gene position, even if the ReLU made the value 0; one such position makes a cell count.
-Edge: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, both strict (`tracing.calibrate.legacy_rule`); no edge below two cells.
+Edge: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, both strict (`scircuit.tracing.calibrate.legacy_rule`); no edge below two cells.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tracing.calibrate import legacy_rule
-from tracing.checks import CheckLine
-from tracing.legacy.line import fault
+from scircuit.tracing.calibrate import legacy_rule
+from scircuit.tracing.checks import CheckLine
+from scircuit.tracing.legacy.line import fault
 
 SOURCE_FREQUENCY = 0.001
 NEAR = 1e-4

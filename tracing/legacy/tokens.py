@@ -5,7 +5,7 @@
     tokens = 2, those of the genes by falling v, at most L - 2 of them, 3
 
 The order is that of numpy's default sort, which is not stable: which of two equal v comes first depends on the platform. Columns of the
-same gene give a token each. `tracing.tokenise` is the official rule.
+same gene give a token each. `scircuit.tracing.tokenise` is the official rule.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracing.vocabulary import Vocabulary
+from scircuit.tracing.vocabulary import Vocabulary
 
 
 class Columns(NamedTuple):

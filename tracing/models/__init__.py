@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scircuit.settings import UserError
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 
 class Family(NamedTuple):
@@ -26,13 +26,13 @@ class Family(NamedTuple):
 
 
 def _is_bert(folder: Path) -> bool:
-    from tracing.models.huggingface import model_type
+    from scircuit.tracing.models.huggingface import model_type
 
     return model_type(folder) == "bert"
 
 
 def _load_geneformer(folder: Path, device: str, name: str) -> Adapter:
-    from tracing.models.geneformer import Geneformer
+    from scircuit.tracing.models.geneformer import Geneformer
 
     return Geneformer.load(folder, device, name)
 
@@ -42,7 +42,7 @@ def _is_scgpt(folder: Path) -> bool:
 
 
 def _load_scgpt(folder: Path, device: str, name: str) -> Adapter:
-    from tracing.models.scgpt import ScGPT
+    from scircuit.tracing.models.scgpt import ScGPT
 
     return ScGPT.load(folder, device, name)
 
@@ -92,7 +92,7 @@ def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapte
     UserError
         If the folder, its configuration or its weights are missing, unsafe, not finite or of an unknown family.
     """
-    from tracing.models.huggingface import model_type
+    from scircuit.tracing.models.huggingface import model_type
 
     folder = Path(path).expanduser()
     supported = "; ".join(f"{f.name} ({f.holds})" for f in _families)

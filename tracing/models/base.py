@@ -22,8 +22,8 @@ from scircuit.settings import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tracing.checks import CheckLine
-    from tracing.vocabulary import Vocabulary
+    from scircuit.tracing.checks import CheckLine
+    from scircuit.tracing.vocabulary import Vocabulary
 
 
 def choose_device(device: str) -> torch.device:
@@ -54,7 +54,7 @@ class Whole(NamedTuple):
 class Adapter(ABC):
     """One loaded model.
 
-    A cell is a one-dimensional array as `tracing.cells.Cohort.tokens` holds it: token ids, or where the model reads values
+    A cell is a one-dimensional array as `scircuit.tracing.cells.Cohort.tokens` holds it: token ids, or where the model reads values
     beside them, a structured array with the fields ``token`` and ``value``.
 
     Attributes
@@ -72,7 +72,7 @@ class Adapter(ABC):
     device, dtype
         Where it computes, and in which precision it holds states.
     numerics
-        Format of the layers' arithmetic; see `tracing.numerics`.
+        Format of the layers' arithmetic; see `scircuit.tracing.numerics`.
     special
         Token ids that are not genes.
     """
@@ -236,7 +236,7 @@ class Adapter(ABC):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The genes the model knows and how it reads a cell; that of Geneformer V2 unless a family says otherwise."""
-        from tracing.vocabulary import geneformer_v2
+        from scircuit.tracing.vocabulary import geneformer_v2
 
         return geneformer_v2()
 
@@ -250,8 +250,8 @@ class Adapter(ABC):
         return np.random.default_rng(0).permutation(genes)[: min(length, self.max_length)]
 
     def self_check(self) -> list[CheckLine]:
-        """Whether this adapter computes what the model computes, line by line; see `tracing.models.selfcheck`."""
-        from tracing.models.selfcheck import self_check
+        """Whether this adapter computes what the model computes, line by line; see `scircuit.tracing.models.selfcheck`."""
+        from scircuit.tracing.models.selfcheck import self_check
 
         return self_check(self)
 

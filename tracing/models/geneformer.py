@@ -1,4 +1,4 @@
-"""Geneformer: a BERT encoder (`tracing.models.postnorm`), computed from the layers' own weights.
+"""Geneformer: a BERT encoder (`scircuit.tracing.models.postnorm`), computed from the layers' own weights.
 
 Query, key and value weights are stacked into one matrix; the Hugging Face modules keep views of it, so nothing is stored twice and
 `self_check` compares against their own forward.
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.models.huggingface import HuggingFaceAdapter
-from tracing.models.postnorm import Layer, PostNorm
-from tracing.vocabulary import Vocabulary, geneformer_v2
-from tracing.vocabulary.folder import read_vocabulary
+from scircuit.tracing.models.huggingface import HuggingFaceAdapter
+from scircuit.tracing.models.postnorm import Layer, PostNorm
+from scircuit.tracing.vocabulary import Vocabulary, geneformer_v2
+from scircuit.tracing.vocabulary.folder import read_vocabulary
 
 V1_TOKENS = 25_426
 

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from scircuit.address import slug
 from scircuit.settings import UserError
-from tracing.models.base import Adapter, Whole, choose_device
-from tracing.models.weights import read_tensors, require_finite, sha256_files, stored_precision
-from tracing.shortage import out_of_memory
+from scircuit.tracing.models.base import Adapter, Whole, choose_device
+from scircuit.tracing.models.weights import read_tensors, require_finite, sha256_files, stored_precision
+from scircuit.tracing.shortage import out_of_memory
 
 # What the interface cannot express: every row must see every other, each head with its own keys.
 _EXPECTED = {"is_decoder": False, "add_cross_attention": False, "sliding_window": None, "is_causal": False}

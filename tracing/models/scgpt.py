@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from scircuit.address import slug
 from scircuit.settings import UserError
-from tracing.binning import CELL
-from tracing.models.base import Whole, choose_device
-from tracing.models.postnorm import Layer, PostNorm
-from tracing.models.scgpt_checkpoint import Arguments, read_arguments, read_weights
-from tracing.models.weights import precision, sha256_files
-from tracing.vocabulary import Bins, Vocabulary
-from tracing.vocabulary.scgpt import scgpt_vocabulary
+from scircuit.tracing.binning import CELL
+from scircuit.tracing.models.base import Whole, choose_device
+from scircuit.tracing.models.postnorm import Layer, PostNorm
+from scircuit.tracing.models.scgpt_checkpoint import Arguments, read_arguments, read_weights
+from scircuit.tracing.models.weights import precision, sha256_files
+from scircuit.tracing.vocabulary import Bins, Vocabulary
+from scircuit.tracing.vocabulary.scgpt import scgpt_vocabulary
 
 LARGEST_VALUE = 512.0
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from scircuit.settings import UserError
-from tracing.models.weights import read_tensors, require_finite
+from scircuit.tracing.models.weights import read_tensors, require_finite
 
 # Heads of other tasks, which do not touch the states: cell class, expression from the cell embedding, the mark of genes to be
 # generated, and the batch discriminator. They may be absent and are not read.

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracing.checks import CheckLine
+from scircuit.tracing.checks import CheckLine
 
 if TYPE_CHECKING:
-    from tracing.models.base import Adapter
+    from scircuit.tracing.models.base import Adapter
 
 LENGTH = 48
 SAME = 1e-4  # float32 through tens of layers; a wrong activation or norm gives errors of order 1

@@ -2,8 +2,8 @@
 
 A vocabulary is plain JSON in the package, never a pickle. Geneformer V2 has 20,275 tokens: ``<pad>`` 0, ``<mask>`` 1,
 ``<cls>`` 2, ``<eos>`` 3, then 20,271 genes in the order of their Ensembl ids; each gene has the median of its non-zero
-CP10k expression over the pre-training corpus, by which tokenisation divides (`tracing.tokenise`). Other vocabularies are read from
-a model's folder: `tracing.vocabulary.folder`, `tracing.vocabulary.scgpt`.
+CP10k expression over the pre-training corpus, by which tokenisation divides (`scircuit.tracing.tokenise`). Other vocabularies are read from
+a model's folder: `scircuit.tracing.vocabulary.folder`, `scircuit.tracing.vocabulary.scgpt`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPECIALS = ("<pad>", "<mask>", "<cls>", "<eos>")
 
 
 class Bins(NamedTuple):
-    """How a model that reads values beside genes bins them (`tracing.binning`)."""
+    """How a model that reads values beside genes bins them (`scircuit.tracing.binning`)."""
 
     number: int  # bin 0 is for zeros, so values fall into 1 to number - 1
     cls_value: float  # what the model was trained to see at <cls>
@@ -30,8 +30,8 @@ class Bins(NamedTuple):
 class Vocabulary:
     """Tokens, medians and symbols of one model, and which of the two ways it reads a cell.
 
-    Without `bins` a cell is its genes in the order of their rank (`tracing.tokenise`); with `bins` it is its genes with the
-    bin of their expression beside them (`tracing.binning`).
+    Without `bins` a cell is its genes in the order of their rank (`scircuit.tracing.tokenise`); with `bins` it is its genes with the
+    bin of their expression beside them (`scircuit.tracing.binning`).
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ def geneformer_v2() -> Vocabulary:
 
     Source: `geneformer_v2.NOTICE.md` beside the data.
     """
-    with resources.files("tracing.vocabulary").joinpath("geneformer_v2.json.gz").open("rb") as file:
+    with resources.files("scircuit.tracing.vocabulary").joinpath("geneformer_v2.json.gz").open("rb") as file:
         data = json.loads(gzip.decompress(file.read()))
     genes = [_ensembl(number) for number in data["ensembl"]]
     symbols: list[str] = data["symbol"]

@@ -1,6 +1,6 @@
 """Derive the packaged vocabulary from the three published dictionaries, converted to plain JSON.
 
-``python -m tracing.vocabulary.derive FOLDER`` reads token, median and symbol dictionaries (``geneformer_gc104M_*.json.gz``) and
+``python -m scircuit.tracing.vocabulary.derive FOLDER`` reads token, median and symbol dictionaries (``geneformer_gc104M_*.json.gz``) and
 writes ``geneformer_v2.json.gz``: Ensembl numbers in token order, symbol and median of each, and the symbols of human genes
 without a token. The same input gives the same bytes.
 """
@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from tracing.vocabulary import SPECIALS
+from scircuit.tracing.vocabulary import SPECIALS
 
 
 def derive(folder: Path) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.settings import UserError
-from tracing.vocabulary import SPECIALS, Vocabulary, geneformer_v2
+from scircuit.tracing.vocabulary import SPECIALS, Vocabulary, geneformer_v2
 
 TOKENS, MEDIANS = "token_dictionary.json", "gene_median_dictionary.json"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tracing.vocabulary import Bins, Vocabulary, geneformer_v2
-from tracing.vocabulary.folder import names_in_order, read_json
+from scircuit.tracing.vocabulary import Bins, Vocabulary, geneformer_v2
+from scircuit.tracing.vocabulary.folder import names_in_order, read_json
 
 SPECIALS = ("<pad>", "<cls>", "<eoc>")
 
