@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from scircuit.analysis.bias import AnnotationBias
-    from scircuit.analysis.hubs import HubFit
-    from scircuit.analysis.matched_null import Rate
-    from scircuit.analysis.tail import TailFit
+    from scircuit.analysis.circuits.annotation_bias import AnnotationBias
+    from scircuit.analysis.circuits.heavy_tail import TailFit
+    from scircuit.analysis.circuits.hubs import HubFit
+    from scircuit.analysis.enrichment.matched_null import Rate
 
 BLUE, ORANGE, GREY, INK, GREEN = "#1f6f9e", "#d9822b", "#9aa5b1", "#22303c", "#4f8a5b"
 STYLE = {

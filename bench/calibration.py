@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
-from scircuit.tracing.calibrate import legacy_rule, q_table
-from scircuit.tracing.skew import MIN_CELLS, null_draws
-from scircuit.tracing.statistics import Tests, edge_statistics
+from scircuit.tracing.statistics.effect_statistics import Tests, edge_statistics
+from scircuit.tracing.statistics.q_values import legacy_rule, q_table
+from scircuit.tracing.statistics.skewness import MIN_CELLS, null_draws
 
 SOURCES, TARGETS, CELLS = 6, 400, 20
 SIZES = (0.5, 1.0, 1.5, 2.0)

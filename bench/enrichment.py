@@ -21,14 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from scircuit.analysis.enrichment import collect, overlaps
-from scircuit.analysis.genesets import read_gmt
-from scircuit.analysis.hypergeometric import TailTable
-from scircuit.analysis.incidence import build
-from scircuit.analysis.matched_null import detection_bins, draw_matched
-from scircuit.analysis.pair_tests import best_of_random, test_lists
-from scircuit.analysis.reference import gseapy_frame, gseapy_sets
-from scircuit.analysis.trrust import read_trrust
+from scircuit.analysis.annotation.trrust import read_trrust
+from scircuit.analysis.enrichment.gene_term_matrix import build
+from scircuit.analysis.enrichment.gseapy_reference import gseapy_frame, gseapy_sets
+from scircuit.analysis.enrichment.hypergeometric import TailTable
+from scircuit.analysis.enrichment.matched_null import detection_bins, draw_matched
+from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
+from scircuit.analysis.enrichment.pair_tests import best_of_random, test_lists
+from scircuit.analysis.genesets.library import read_gmt
 
 ROOT = Path(__file__).resolve().parent.parent
 

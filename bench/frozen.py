@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from scircuit.settings import TraceConfig
-from scircuit.tracing.audit import run_audit
-from scircuit.tracing.calibrate import q_table
-from scircuit.tracing.context import EXACT, FROZEN
-from scircuit.tracing.control_edges import Rule
-from scircuit.tracing.effects import Ablation
-from scircuit.tracing.engine import Tracer
+from scircuit.core.config import TraceConfig
+from scircuit.core.context import EXACT, FROZEN
+from scircuit.tracing.controls.audit import run_audit
+from scircuit.tracing.controls.control_edges import Rule
+from scircuit.tracing.engine.effects import Ablation
+from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models.geneformer import Geneformer
-from scircuit.tracing.skew import Null
+from scircuit.tracing.statistics.q_values import q_table
+from scircuit.tracing.statistics.skewness import Null
 
 SOURCE, TARGETS, ACTIVE = 5, (6, 11, 17), 4065  # the published map
 SHAPE = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 4608}

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from scircuit import records
-from scircuit.address import Address
+from scircuit.core import schema
+from scircuit.core.address import Address
+from scircuit.core.study import Manifest, now
 from scircuit.ingest import server
-from scircuit.ingest.bulk import bulk_import
-from scircuit.ingest.checksum import EDGES, graph_checksums, shard_checksums
-from scircuit.ingest.connection import Connection, Target, rust_codec_active
-from scircuit.ingest.loader import prepare
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import load_run
-from scircuit.run import Manifest, now
+from scircuit.ingest.graph.bulk_import import bulk_import
+from scircuit.ingest.graph.checksum import EDGES, graph_checksums, shard_checksums
+from scircuit.ingest.graph.connection import Connection, Target, rust_codec_active
+from scircuit.ingest.graph.loader import prepare
+from scircuit.ingest.graph.stream import load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -81,7 +81,7 @@ def measure(edges: int, profile: str) -> dict[str, Any]:
         finally:
             server.stop(home)
     return {
-        "edges": count, "properties": len(records.properties_of(EDGES)), "stream_edges_per_s": round(count / streamed),
+        "edges": count, "properties": len(schema.properties_of(EDGES)), "stream_edges_per_s": round(count / streamed),
         "bulk_edges_per_s": round(count / bulk.seconds), "ratio": round(bulk.seconds / streamed, 3),
         "stream_seconds": round(streamed, 1), "bulk_seconds": round(bulk.seconds, 1), "counts_equal": True,
         "checksums_equal": True, "neo4j": version, "rust_codec": rust_codec_active(), "cores": os.cpu_count(),

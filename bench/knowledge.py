@@ -3,7 +3,7 @@
     python bench/knowledge.py --json [--atlas geneformer --atlas scgpt]
 
 Everything at hand of the atlases goes into one study and from there into two graphs. Both are compared record by record
-(`scircuit.ingest.digest`), and each atlas is imported a second time, which must change nothing. Server and loader share this machine.
+(`scircuit.ingest.graph.digest`), and each atlas is imported a second time, which must change nothing. Server and loader share this machine.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scircuit import records
-from scircuit.cli.importing import import_
+from scircuit.core import schema
+from scircuit.core.study import Study
 from scircuit.ingest import server
-from scircuit.ingest.bulk import bulk_import
-from scircuit.ingest.connection import Connection, Target, rust_codec_active
-from scircuit.ingest.digest import graph_digest
-from scircuit.ingest.loader import prepare
-from scircuit.ingest.stream import load_run
-from scircuit.run import Study
+from scircuit.ingest.graph.bulk_import import bulk_import
+from scircuit.ingest.graph.connection import Connection, Target, rust_codec_active
+from scircuit.ingest.graph.digest import graph_digest
+from scircuit.ingest.graph.loader import prepare
+from scircuit.ingest.graph.stream import load_run
+from scircuit.workflows.importing import import_
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,8 +90,8 @@ def measure(atlases: tuple[str, ...]) -> dict[str, Any]:
         finally:
             for home in homes.values():
                 server.stop(home)
-    nodes = sum(one.count for kind, one in found.items() if kind in records.NODES)
-    relationships = sum(one.count for kind, one in found.items() if kind in records.RELATIONSHIPS)
+    nodes = sum(one.count for kind, one in found.items() if kind in schema.NODES)
+    relationships = sum(one.count for kind, one in found.items() if kind in schema.RELATIONSHIPS)
     for kind in sorted({*found, *imported}):
         if found.get(kind) != imported.get(kind):
             say(f"{kind} differs: streamed {found.get(kind)}, imported {imported.get(kind)}")

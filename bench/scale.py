@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scircuit.tracing.plan import make_plan
+from scircuit.tracing.hardware.memory_plan import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "bench"))
@@ -126,7 +126,7 @@ def graph(load: dict[str, float]) -> list[dict[str, Any]]:
 
 def time_statistics(live: float) -> dict[str, float]:
     """Microseconds of a core that a live test takes, by cells; on a machine with nothing else to do."""
-    from scircuit.tracing.statistics import edge_statistics
+    from scircuit.tracing.statistics.effect_statistics import edge_statistics
 
     rng, found = np.random.default_rng(0), {}
     for cells in CELLS:

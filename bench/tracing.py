@@ -30,12 +30,12 @@ import numpy as np
 import torch
 from frozen import agreement, whole_map
 
-from scircuit.settings import TraceConfig
-from scircuit.tracing.effects import Ablation
-from scircuit.tracing.engine import Tracer
+from scircuit.core.config import TraceConfig
+from scircuit.tracing.engine.effects import Ablation
+from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.geneformer import Geneformer
-from scircuit.tracing.statistics import edge_statistics
+from scircuit.tracing.statistics.effect_statistics import edge_statistics
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -135,7 +135,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
         dictionaries = {t: REFERENCE.TinyDictionary(t, adapter.width, 4 * adapter.width, 16, seed=t) for t in range(1, adapter.n_layers)}
     config = TraceConfig(model="m", dictionaries="d", cells=folder / "cells" / "celltypist_sample_559cells.h5ad", n_cells=n_cells, mixed=True)
     if not stand_in:
-        from scircuit.tracing.cells import load_cohort
+        from scircuit.tracing.cells.cohort import load_cohort
 
         cohort = load_cohort(config, adapter.vocabulary, adapter.max_length)
     else:
@@ -173,7 +173,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
 
 def demo_agreement() -> dict[str, Any]:
     """Frozen against exact on the shipped demo."""
-    from scircuit.tracing.cells import load_cohort
+    from scircuit.tracing.cells.cohort import load_cohort
     from scircuit.tracing.dictionaries import load_dictionaries
 
     folder = ROOT / "examples"

@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scircuit.settings import CellsConfig, TrainConfig
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.checks import printed
+from scircuit.core.config import CellsConfig, TrainConfig
+from scircuit.core.preflight import printed
+from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.models import load_model
-from scircuit.tracing.trainer import train_dictionaries
+from scircuit.tracing.training.trainer import train_dictionaries
 
 HERE = Path(__file__).resolve().parent
 CELLS = HERE / "cells" / "celltypist_sample_559cells.h5ad"

@@ -3,7 +3,7 @@
     python examples/train_demo_model.py                       # what made examples/model (about 5 minutes on two idle cores)
     python examples/train_demo_model.py --cells mine.h5ad --out my-model --layers 6 --width 256 --positions 1024
 
-Each cell becomes its highest-ranking genes (the official Geneformer V2 tokenisation, `scircuit.tracing.tokenise`), a share of them is
+Each cell becomes its highest-ranking genes (the official Geneformer V2 tokenisation, `scircuit.tracing.tokenisation.rank`), a share of them is
 masked and the model guesses which genes they were. Choices that matter with few cells:
 
 - every epoch sees each cell anew, with its counts thinned binomially, as if sequenced less deeply;
@@ -11,7 +11,7 @@ masked and the model guesses which genes they were. Choices that matter with few
   training cells' gene frequencies, so training starts at the unigram loss instead of log(20,275);
 - input and output embeddings are one matrix, and only masked rows and genes seen in training enter the softmax.
 
-`metrics.json` holds the loss on held-out cells (chosen by barcode, `scircuit.tracing.split`) over the whole vocabulary, beside the unigram
+`metrics.json` holds the loss on held-out cells (chosen by barcode, `scircuit.tracing.cells.held_out`) over the whole vocabulary, beside the unigram
 baseline on the same masked tokens.
 """
 
@@ -30,13 +30,13 @@ from scipy import sparse
 from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM
 
-from scircuit.run import sha256_file, write_json
-from scircuit.settings import CellsConfig
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.checks import printed
-from scircuit.tracing.split import held_out
-from scircuit.tracing.tokenise import tokenise_matrix
-from scircuit.tracing.vocabulary import Vocabulary, geneformer_v2
+from scircuit.core.config import CellsConfig
+from scircuit.core.preflight import printed
+from scircuit.core.study import sha256_file, write_json
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.cells.held_out import held_out
+from scircuit.tracing.tokenisation.rank import tokenise_matrix
+from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
 
 HERE = Path(__file__).resolve().parent
 

@@ -3,7 +3,7 @@
     python examples/train_demo_scgpt.py --out my-scgpt
 
 The model is restated here with PyTorch's own ``nn.TransformerEncoder``, under the names of the published code, so it is also an oracle
-for `scircuit.tracing.models.scgpt`. Cells are read as scGPT reads them (`scircuit.tracing.binning`); the bins of a share of the genes are replaced by the
+for `scircuit.tracing.models.scgpt`. Cells are read as scGPT reads them (`scircuit.tracing.tokenisation.binning`); the bins of a share of the genes are replaced by the
 mask value -1 and predicted back. ``metrics.json`` states the error on held-out cells beside that of two guesses: the mean bin, and
 the mean bin of each gene.
 """
@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scircuit.run import write_json
-from scircuit.settings import CellsConfig
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.split import held_out
-from scircuit.tracing.vocabulary import Bins, geneformer_v2
-from scircuit.tracing.vocabulary.scgpt import SPECIALS, from_tokens
+from scircuit.core.config import CellsConfig
+from scircuit.core.study import write_json
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.cells.held_out import held_out
+from scircuit.tracing.tokenisation.vocabulary import Bins, geneformer_v2
+from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import SPECIALS, from_tokens
 
 CELLS = Path(__file__).parent / "cells" / "celltypist_sample_559cells.h5ad"
 MASK = -1.0

@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scircuit.address import parse
+from scircuit.core.address import parse
+from scircuit.core.config import UserError
 from scircuit.queries.catalogue import find
-from scircuit.queries.header import Query
-from scircuit.queries.parameters import complete
-from scircuit.settings import UserError
+from scircuit.queries.query_header import Query
+from scircuit.queries.query_parameters import complete
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scircuit.ingest.connection import Connection
+    from scircuit.ingest.graph.connection import Connection
 
 _SHORT = re.compile(r"L\d{2,3}/F\d{4,7}")
 _ANSWERED = "MATCH (r:Run) RETURN r.id AS id, r.verb AS verb, r.status AS status ORDER BY r.started DESC LIMIT 20"
@@ -60,7 +60,7 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     Returns
     -------
     DataFrame
-        The declared columns, in order. A graph question has one column ``path``; see `scircuit.queries.export`.
+        The declared columns, in order. A graph question has one column ``path``; see `scircuit.queries.graph_export.to_graph`.
 
     Raises
     ------

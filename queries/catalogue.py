@@ -7,8 +7,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from scircuit.queries.header import Column, Parameter, Query, parse
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.queries.query_header import Column, Parameter, Query, parse
 
 __all__ = ["FOLDERS", "Column", "Parameter", "Query", "catalogue_page", "find", "load_catalogue"]
 
@@ -70,7 +70,7 @@ def _section(query: Query) -> list[str]:
             lines.append(f"| `{p.name}` | {p.type} | {default} | {_cell(p.doc)}{_range(p)}{_cell(example)} |")
         lines.append("")
     if query.graph:
-        return [*lines, "Returns paths, at most 300 nodes: a picture in the Browser, `scircuit.queries.export` turns it into networkx or igraph.", ""]
+        return [*lines, "Returns paths, at most 300 nodes: a picture in the Browser, `scircuit.queries.graph_export.to_graph` turns it into networkx or igraph.", ""]
     lines += ["| column | meaning |", "|---|---|"]
     return [*lines, *(f"| `{c.name}` | {_cell(c.doc)} |" for c in query.columns), ""]
 

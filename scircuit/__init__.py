@@ -25,7 +25,7 @@ _VERBS = {
 
 def __getattr__(name: str) -> Any:
     if name in _VERBS:
-        return getattr(importlib.import_module(f"scircuit.cli.{_VERBS[name]}"), name)
+        return getattr(importlib.import_module(f"scircuit.workflows.{_VERBS[name]}"), name)
     raise AttributeError(f"module 'scircuit' has no attribute {name!r}")
 
 

@@ -34,7 +34,7 @@ class Source:
     origin
         Where the files come from, as far as they say.
     lacks
-        What the source does not give, of `scircuit.ingest.importers.lacks.MEANING`.
+        What the source does not give, of `scircuit.ingest.importers.gaps.MEANING`.
     cap
         Most edges that it kept of each source feature, or of each source feature and layer; 0 where it kept all.
     rule

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scircuit.ingest.server.admin import check, dump, import_full, load_dump
-    from scircuit.ingest.server.browser import BrowserSeed
+    from scircuit.ingest.server.browser_copy import BrowserSeed
     from scircuit.ingest.server.info import ImportReport, Progress, ServerInfo
     from scircuit.ingest.server.jars import install
     from scircuit.ingest.server.process import start, status, stop
     from scircuit.ingest.server.profiles import DEFAULT_PROFILE, PROFILES, Profile
 
 _HOME_OF = {
-    "BrowserSeed": "browser",
+    "BrowserSeed": "browser_copy",
     "DEFAULT_PROFILE": "profiles",
     "ImportReport": "info",
     "PROFILES": "profiles",

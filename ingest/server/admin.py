@@ -11,16 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server import home as homes
 from scircuit.ingest.server import jars, jvm
-from scircuit.ingest.server.alive import find_server
+from scircuit.ingest.server.find_process import find_server
 from scircuit.ingest.server.home import DATABASE
 from scircuit.ingest.server.info import ImportReport
 from scircuit.ingest.server.java import find_java
-from scircuit.ingest.server.keep import replacing
 from scircuit.ingest.server.profiles import Profile, profile_of
 from scircuit.ingest.server.ready import REASONS
-from scircuit.settings import UserError
+from scircuit.ingest.server.store_backup import replacing
 
 HEAP = "1g"
 PROGRESS = re.compile(r"^(Files: |[.-]{10} ).*\n", re.MULTILINE)

@@ -14,9 +14,9 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server.info import ServerInfo
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE
-from scircuit.settings import UserError
 
 HOST = "127.0.0.1"
 USER = "neo4j"

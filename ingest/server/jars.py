@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server.info import Progress
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
-from scircuit.settings import UserError
 
 THREADS = 8
 ATTEMPTS = 3

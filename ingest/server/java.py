@@ -11,9 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server.jars import cache_dir
 from scircuit.ingest.server.profiles import Profile
-from scircuit.settings import UserError
 
 
 @dataclass(frozen=True)

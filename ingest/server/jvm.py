@@ -7,9 +7,9 @@ import re
 import zipfile
 from pathlib import Path
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server.jars import profile_dir
 from scircuit.ingest.server.profiles import Profile
-from scircuit.settings import UserError
 
 # The distribution's own options, less AlwaysPreTouch (slow start), and with the throughput collector in place of G1: this server
 # loads more than it answers, on few cores and a small heap. An option that a Java lacks is skipped, not fatal.

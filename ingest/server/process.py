@@ -19,16 +19,16 @@ from pathlib import Path
 
 import psutil
 
-from scircuit.ingest.server import admin, browser, jars, jvm, keep
+from scircuit.core.config import UserError
+from scircuit.ingest.server import admin, browser_copy, jars, jvm, store_backup
 from scircuit.ingest.server import home as homes
-from scircuit.ingest.server.alive import end, find_server, is_server_of
-from scircuit.ingest.server.browser import BrowserSeed
+from scircuit.ingest.server.browser_copy import BrowserSeed
+from scircuit.ingest.server.find_process import end, find_server, is_server_of
 from scircuit.ingest.server.home import State
 from scircuit.ingest.server.info import Progress, ServerInfo
 from scircuit.ingest.server.java import find_java
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
 from scircuit.ingest.server.ready import PortLost, diagnosis, log_sizes, wait_ready
-from scircuit.settings import UserError
 
 LEAST_DISK = 256 * 2**20
 LEAST_HEAP = 256 * 2**20
@@ -88,7 +88,7 @@ def start(
         running = find_server(home, state.pid)
         if running is not None:
             return _join(home, state, running, chosen, seed, wait_s)
-        if keep.restore(home):
+        if store_backup.restore(home):
             _log.warning("an import or load was cut short; the graph before it is back")
         _refuse_older(home, state, chosen)
         for name, port in (("Bolt", bolt_port), ("HTTP", http_port)):
@@ -99,9 +99,9 @@ def start(
         java = find_java(chosen)
         _first_password(home, chosen, java.path)
         state = replace(state, version=chosen.version, pid=0)
-        jar = browser.current_jar(jars.browser_jar(chosen), home)
+        jar = browser_copy.current_jar(jars.browser_jar(chosen), home)
         if seed is not None:
-            jar = browser.seeded_jar(jars.browser_jar(chosen), home, seed)
+            jar = browser_copy.seeded_jar(jars.browser_jar(chosen), home, seed)
             state = replace(state, seed=seed.digest, post_connect=seed.post_connect)
         command = jvm.server_command(java.path, chosen, home, heap, jar)
         return _launch(home, state, command, pagecache, (bolt_port, http_port), wait_s)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 
 
 @dataclass(frozen=True)

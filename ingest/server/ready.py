@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server.home import DATABASE, HOST
 from scircuit.ingest.server.info import ServerInfo
-from scircuit.settings import UserError
 
 LOGS = ("neo4j.log", "console.log")
 # First match wins: (pattern in the logs, what it means, what to do).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from scircuit.queries.browser.literal import filled, literal
 from scircuit.queries.catalogue import FOLDERS, load_catalogue
-from scircuit.queries.header import Query
+from scircuit.queries.query_header import Query
 
 PREFIX = "scircuit"
 

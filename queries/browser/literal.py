@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from scircuit.queries.header import Query
+from scircuit.queries.query_header import Query
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 

@@ -1,4 +1,4 @@
-"""Browser style from `scircuit.records`: one rule for each label and relationship type, with the declared colour and caption.
+"""Browser style from `scircuit.core.schema`: one rule for each label and relationship type, with the declared colour and caption.
 
 The classic Browser keeps the style as an object of selectors, ``{"node.Feature": {"color": ..., "caption": "{name}"}}``, and
 reads the same thing from a ``.grass`` file. Text is black or white, whichever has the greater contrast (WCAG 2 relative luminance).
@@ -6,7 +6,7 @@ reads the same thing from a ``.grass`` file. Text is black or white, whichever h
 
 from __future__ import annotations
 
-from scircuit.records import NODES, RELATIONSHIPS
+from scircuit.core.schema import NODES, RELATIONSHIPS
 
 Style = dict[str, dict[str, str]]
 

@@ -13,10 +13,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from scircuit.cli.console import say
 from scircuit.cli.options import build, options_of, plain
-from scircuit.settings import DEFAULT_STUDY, UserError
-from scircuit.tracing.shortage import memory_suffices
+from scircuit.core.config import DEFAULT_STUDY, UserError
+from scircuit.core.progress import say
+from scircuit.tracing.hardware.out_of_memory import memory_suffices
 
 
 def study_option(command: Callable[..., Any], config: type | None = None) -> Callable[..., Any]:
@@ -48,7 +48,7 @@ def remember(study: Path, verb: str, config: Any) -> None:
     """Record the options of a verb in ``study.toml``, but for those that hold for one call."""
     import tomli_w
 
-    from scircuit.run import atomic_path
+    from scircuit.core.study import atomic_path
 
     path = study / "study.toml"
     known = tomllib.loads(path.read_text()) if path.exists() else {}

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from scircuit.cli.command import study_option
-from scircuit.cli.console import say
-from scircuit.cli.database import connect, start_server
 from scircuit.cli.options import build, options_of
-from scircuit.run import Study
-from scircuit.settings import ServerConfig, UserError
+from scircuit.core.config import ServerConfig, UserError
+from scircuit.core.progress import say
+from scircuit.core.study import Study
+from scircuit.execution.database import connect, start_server
 
 
 @click.group("db")
@@ -121,8 +121,8 @@ def load(folder: Path, study: Path) -> None:
 @study_option
 def rebuild(study: Path) -> None:
     """Build the graph anew from all runs on disk by bulk import: the fastest first load."""
-    from scircuit.ingest.bulk import bulk_import
-    from scircuit.ingest.loader import prepare
+    from scircuit.ingest.graph.bulk_import import bulk_import
+    from scircuit.ingest.graph.loader import prepare
 
     place = Study(study)
     folders = [place.run_folder(m.run) for m in place.manifests()]

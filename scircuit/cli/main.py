@@ -13,7 +13,7 @@ import traceback
 import click
 
 from scircuit import __version__
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 
 VERBS = {
     "demo": "The whole job on the shipped cells and model: from cells to a questioned graph.",
@@ -48,7 +48,7 @@ class LazyVerbs(click.Group):
         """Load one verb."""
         if cmd_name not in VERBS:
             return None
-        return importlib.import_module(f"scircuit.cli.{_MODULES.get(cmd_name, cmd_name)}").command
+        return importlib.import_module(f"scircuit.workflows.{_MODULES.get(cmd_name, cmd_name)}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
         """List verbs without importing them."""
@@ -89,7 +89,7 @@ def main() -> None:
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.exceptions.Abort) as stop:
-        from scircuit.cli.running import Terminated
+        from scircuit.execution.active_run import Terminated
 
         terminated = isinstance(stop.__cause__ or stop, Terminated)
         word = "terminated" if terminated else "interrupted"
@@ -99,7 +99,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        from scircuit.run import disk_full
+        from scircuit.core.study import disk_full
 
         if disk_full(error):
             click.echo(f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then run the same command", err=True)

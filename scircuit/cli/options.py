@@ -1,4 +1,4 @@
-"""Command-line options generated from the configuration dataclasses of `scircuit.settings`."""
+"""Command-line options generated from the configuration dataclasses of `scircuit.core.config`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 
 Config = TypeVar("Config")
 

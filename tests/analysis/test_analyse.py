@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scircuit import records
-from scircuit.address import Address
-from scircuit.analysis.analyse import analyse
-from scircuit.analysis.bias import annotation_bias, fisher_top, matched_top
-from scircuit.analysis.degree import calibrated, degrees, legacy, read_edges, read_features
-from scircuit.analysis.hubs import fit_hubs
-from scircuit.analysis.regulons import Regulation, Regulons
-from scircuit.analysis.structure import cluster_share
-from scircuit.settings import AnalyseConfig, UserError
+from scircuit.analysis.circuits.annotation_bias import annotation_bias, fisher_top, matched_top
+from scircuit.analysis.circuits.circuit_analysis import analyse
+from scircuit.analysis.circuits.degree import calibrated, degrees, legacy, read_edges, read_features
+from scircuit.analysis.circuits.hubs import fit_hubs
+from scircuit.analysis.circuits.layer_pairs import cluster_share
+from scircuit.analysis.genesets.regulons import Regulation, Regulons
+from scircuit.core import schema
+from scircuit.core.address import Address
+from scircuit.core.config import AnalyseConfig, UserError
 
 
 def name(layer, index):
@@ -91,7 +91,7 @@ def test_calibrated_edges_are_compared_with_trrust_where_features_have_genes():
 def test_feature_findings_fit_the_schema_and_say_nothing_of_features_that_were_not_ablated():
     result = analyse(*small_graph(), None, AnalyseConfig(bootstrap=0), "analyse-1")
     table = result.features
-    records.conform("Feature", table)
+    schema.conform("Feature", table)
     rows = {r["id"]: r for r in table.to_pylist()}
     assert rows[name(1, 0)]["out_degree_by_layer"] == [2, 0]
     assert rows[name(1, 0)]["degree_rank"] == 1

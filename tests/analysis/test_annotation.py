@@ -7,17 +7,17 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
-from scircuit import records
-from scircuit.address import Address
-from scircuit.analysis.annotation import annotate, top_genes
-from scircuit.analysis.annotation_words import sentences_of
-from scircuit.analysis.enrichment import collect, overlaps
-from scircuit.analysis.genesets import read_gmt, shipped
-from scircuit.analysis.incidence import build
-from scircuit.analysis.matched_null import Rate
-from scircuit.analysis.report.annotation import excess_words as report_words
-from scircuit.analysis.trrust import shipped_trrust
-from scircuit.settings import AnnotateConfig, UserError
+from scircuit.analysis.annotation.annotate_features import annotate, top_genes
+from scircuit.analysis.annotation.sentences import sentences_of
+from scircuit.analysis.annotation.trrust import shipped_trrust
+from scircuit.analysis.enrichment.gene_term_matrix import build
+from scircuit.analysis.enrichment.matched_null import Rate
+from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
+from scircuit.analysis.genesets.library import read_gmt, shipped
+from scircuit.analysis.report_page.annotation_claims import excess_words as report_words
+from scircuit.core import schema
+from scircuit.core.address import Address
+from scircuit.core.config import AnnotateConfig, UserError
 
 TERM = "GO:0006364"  # rRNA processing
 
@@ -95,7 +95,7 @@ def test_every_table_fits_the_schema_and_every_end_exists(annotation):
     tables = annotation.tables
     for kind, table in tables.items():
         assert table.schema.names[0] in ("id", "source")
-        records.conform(kind, table)
+        schema.conform(kind, table)
     genes, terms = (set(tables[k].column("id").to_pylist()) for k in ("Gene", "Term"))
     features = set(tables["Feature"].column("id").to_pylist())
     libraries = set(tables["GeneSetLibrary"].column("id").to_pylist())
@@ -196,7 +196,7 @@ def test_firing_features_without_a_list_count_also_where_a_layer_has_no_list_at_
     assert found.layer_rates["calibrated", 7].lists == 30 and found.layer_rates["calibrated", 7].rate == 0
     plain = run(catalogue, detection, alive={2: 60, 3: 110})
     assert found.frame["label"].tolist()[:120] == plain.frame["label"].tolist()
-    records.conform("Feature", found.tables["Feature"])
+    schema.conform("Feature", found.tables["Feature"])
 
 
 def test_each_layer_may_have_a_background_of_its_own(study):

@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, fisher_exact
 
-from scircuit.analysis.annotation_words import percent
-from scircuit.analysis.pair_tests import test_lists as tested_lists
-from scircuit.analysis.published_rate import (
+from scircuit.analysis.annotation.published_rate import (
     PublishedLayer,
     PublishedTerm,
     incidence_of,
@@ -24,6 +22,8 @@ from scircuit.analysis.published_rate import (
     published_rule,
     random_lists,
 )
+from scircuit.analysis.annotation.sentences import percent
+from scircuit.analysis.enrichment.pair_tests import test_lists as tested_lists
 
 REPRODUCED = {4: 2392, 8: 2034, 17: 2086}
 

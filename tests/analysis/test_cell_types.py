@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 
-from scircuit.address import parse
-from scircuit.analysis.cell_type_tests import one_sided
-from scircuit.analysis.cell_types import Activations, cell_type_tables, donor_column, mean_activations
-from scircuit.settings import UserError
-from scircuit.tracing.signflip import sign_flip_p
+from scircuit.analysis.annotation.cell_type_tests import one_sided
+from scircuit.analysis.annotation.cell_types import Activations, cell_type_tables, donor_column, mean_activations
+from scircuit.core.address import parse
+from scircuit.core.config import UserError
+from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 
 def address(layer, index):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control, hypergeom
 
-from scircuit.analysis.enrichment import FAMILIES, collect, correct, enrich, overlaps
-from scircuit.analysis.fdr import benjamini_hochberg, benjamini_hochberg_grouped
-from scircuit.analysis.genesets import GeneSetLibrary, Term, shipped
-from scircuit.analysis.hypergeometric import TailTable, odds_ratio
-from scircuit.analysis.incidence import build
-from scircuit.analysis.reference import gseapy_frame
-from scircuit.settings import UserError
+from scircuit.analysis.enrichment.fdr import benjamini_hochberg, benjamini_hochberg_grouped
+from scircuit.analysis.enrichment.gene_term_matrix import build
+from scircuit.analysis.enrichment.gseapy_reference import gseapy_frame
+from scircuit.analysis.enrichment.hypergeometric import TailTable, odds_ratio
+from scircuit.analysis.enrichment.overrepresentation import FAMILIES, collect, correct, enrich, overlaps
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term, shipped
+from scircuit.core.config import UserError
 
 
 def library(terms, name="L"):

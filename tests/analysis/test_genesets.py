@@ -6,10 +6,10 @@ import gzip
 
 import pytest
 
-from scircuit.analysis.genesets import read_gmt, shipped
-from scircuit.analysis.symbols import repair
-from scircuit.analysis.trrust import read_trrust, shipped_trrust
-from scircuit.settings import UserError
+from scircuit.analysis.annotation.trrust import read_trrust, shipped_trrust
+from scircuit.analysis.genesets.library import read_gmt, shipped
+from scircuit.analysis.genesets.symbols import repair
+from scircuit.core.config import UserError
 
 
 def write(tmp_path, text, name="x.gmt"):

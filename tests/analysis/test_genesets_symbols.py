@@ -6,10 +6,10 @@ import gzip
 
 import pytest
 
-from scircuit.analysis.aliases import Coverage, derive, hgnc, parse, update_library, update_regulons
-from scircuit.analysis.genesets import GeneSetLibrary, Term, read_library
-from scircuit.analysis.regulons import Regulation, Regulons
-from scircuit.tracing.vocabulary import geneformer_v2
+from scircuit.analysis.genesets.aliases import Coverage, derive, hgnc, parse, update_library, update_regulons
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term, read_library
+from scircuit.analysis.genesets.regulons import Regulation, Regulons
+from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 NAMES = parse("NEW1\tOLD1\tOTHER1\nOUT\tOLD2\tNEW2\nTWO\tTWOA\tTWOB\tTWOC\n?\tSHARED\n")
 KNOWN = {"NEW1", "NEW2", "TWOA", "TWOB", "PLAIN"}.__contains__

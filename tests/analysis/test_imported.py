@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from scircuit import records
-from scircuit.analysis.imported import analyse_imported
-from scircuit.settings import UserError
+from scircuit.analysis.circuits.imported_edges import analyse_imported
+from scircuit.core import schema
+from scircuit.core.config import UserError
 
 
 def name(layer, index):
@@ -28,7 +28,7 @@ PUBLISHED = {name(5, 0): 3, name(5, 1): 1, name(5, 2): 0, name(5, 3): 0}
 
 def features(**more):
     ids = [name(5, i) for i in range(4)] + [name(6, i) for i in range(3)]
-    return records.conform("Feature", pa.table({"id": ids, "traced": [True] * 4 + [None] * 3, **more}))
+    return schema.conform("Feature", pa.table({"id": ids, "traced": [True] * 4 + [None] * 3, **more}))
 
 
 def edges(counts=True):
@@ -36,7 +36,7 @@ def edges(counts=True):
     columns = {"source": [name(5, i) for i in s], "target": [name(6, i) for i in t], "d": d}
     consistency = [max(u, c - u) / c for u, c in zip(up, n, strict=True)]
     columns |= {"n": n, "n_pos": up, "n_neg": down} if counts else {"consistency": consistency}
-    return records.conform("Feature-AFFECTS-Feature", pa.table(columns))
+    return schema.conform("Feature-AFFECTS-Feature", pa.table(columns))
 
 
 def degrees(found):

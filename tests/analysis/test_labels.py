@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scircuit.analysis.labels import choose
+from scircuit.analysis.annotation.labels import choose
 
 
 def test_the_rule_equals_a_plain_sort():

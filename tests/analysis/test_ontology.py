@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from scircuit.analysis.genesets import GeneSetLibrary, Term
-from scircuit.analysis.ontology import close, is_a
-from scircuit.settings import UserError
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term
+from scircuit.analysis.genesets.ontology import close, is_a
+from scircuit.core.config import UserError
 
 pytest.importorskip("goatools", reason="the optional goatools is not installed")
 

@@ -9,11 +9,11 @@ import re
 
 import pytest
 
-from scircuit.analysis.genesets import GeneSetLibrary, library_name, read_library
-from scircuit.analysis.regulons import Regulons
-from scircuit.analysis.symbols import repair
-from scircuit.analysis.trrust import read_trrust
-from scircuit.settings import UserError
+from scircuit.analysis.annotation.trrust import read_trrust
+from scircuit.analysis.genesets.library import GeneSetLibrary, library_name, read_library
+from scircuit.analysis.genesets.regulons import Regulons
+from scircuit.analysis.genesets.symbols import repair
+from scircuit.core.config import UserError
 
 
 def write(tmp_path, content, name="x.txt"):

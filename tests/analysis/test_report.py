@@ -11,14 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from scircuit.address import Address
-from scircuit.analysis.analyse import analyse
-from scircuit.analysis.matched_null import Rate
-from scircuit.analysis.report import Check, ReportInput, SampleQuery, build_report, findings
-from scircuit.analysis.report.annotation import excess_words
-from scircuit.analysis.report.controls import verdict
-from scircuit.analysis.report.text import number, percent, sentence
-from scircuit.settings import AnalyseConfig
+from scircuit.analysis.circuits.circuit_analysis import analyse
+from scircuit.analysis.enrichment.matched_null import Rate
+from scircuit.analysis.report_page import Check, ReportInput, SampleQuery, build_report, findings
+from scircuit.analysis.report_page.annotation_claims import excess_words
+from scircuit.analysis.report_page.control_rows import verdict
+from scircuit.analysis.report_page.number_text import number, percent, sentence
+from scircuit.core.address import Address
+from scircuit.core.config import AnalyseConfig
 
 
 def make_parts():
@@ -181,7 +181,7 @@ def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(part
 def test_signs_against_trrust_stand_beside_their_null(parts):
     from dataclasses import replace
 
-    from scircuit.analysis.trrust_edges import TrrustAgreement
+    from scircuit.analysis.circuits.regulation_signs import TrrustAgreement
 
     known = {"frame": pd.DataFrame(), "edges": 900, "decided": 100, "share": 0.61, "null_mean": 0.592, "null_low": 0.55, "null_high": 0.63, "p": 0.28}
     agreement = TrrustAgreement(**dict.fromkeys(TrrustAgreement.__dataclass_fields__, 0) | known)

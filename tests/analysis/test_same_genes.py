@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from scircuit.analysis.same_genes import match
-from scircuit.analysis.same_genes_lists import UNITS, by_gene, gene_lists, overlaps, shuffled
-from scircuit.analysis.same_genes_null import PTable, Random, Strata, against_random, draws_needed, size_class
+from scircuit.analysis.matching.overlap_null import PTable, Random, Strata, against_random, draws_needed, size_class
+from scircuit.analysis.matching.same_genes import match
+from scircuit.analysis.matching.weighted_lists import UNITS, by_gene, gene_lists, overlaps, shuffled
 
 
 def random_lists(rng, dictionary, n, genes=400, model=None, layer=0, low=3, high=20, popular=1.3):

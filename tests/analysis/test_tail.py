@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.special import zeta
 
-from scircuit.analysis.alternatives import compare, support
-from scircuit.analysis.plfit import alpha_mle, fit, ks_distance, sample
-from scircuit.analysis.tail import fit_tail, package_fit
+from scircuit.analysis.circuits.discrete_power_law import alpha_mle, fit, ks_distance, sample
+from scircuit.analysis.circuits.heavy_tail import fit_tail, package_fit
+from scircuit.analysis.circuits.tail_alternatives import compare, support
 
 
 @pytest.fixture(scope="module")

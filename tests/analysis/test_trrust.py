@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from scircuit.analysis.regulons import Regulation, Regulons
-from scircuit.analysis.trrust import mode_counts, shipped_trrust, tf_share
-from scircuit.settings import UserError
+from scircuit.analysis.annotation.trrust import mode_counts, shipped_trrust, tf_share
+from scircuit.analysis.genesets.regulons import Regulation, Regulons
+from scircuit.core.config import UserError
 
 GENES = [f"G{i}" for i in range(300)]
 TFS = [f"g{i}" for i in range(0, 300, 7)] + ["OUTSIDE"]

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scircuit.analysis.regulons import Regulation, Regulons
-from scircuit.analysis.trrust import shipped_trrust
-from scircuit.analysis.trrust_edges import trrust_agreement
-from scircuit.settings import UserError
+from scircuit.analysis.annotation.trrust import shipped_trrust
+from scircuit.analysis.circuits.regulation_signs import trrust_agreement
+from scircuit.analysis.genesets.regulons import Regulation, Regulons
+from scircuit.core.config import UserError
 
 
 def name(layer, index):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from scircuit.analysis.calibration import ListBlock
-from scircuit.analysis.genesets import GeneSetLibrary, Term
-from scircuit.analysis.incidence import build
-from scircuit.analysis.weighted import subset_tails, weighted_p, weighted_shown, whole_weights
+from scircuit.analysis.annotation.calibrated_rates import ListBlock
+from scircuit.analysis.annotation.weighted_tests import subset_tails, weighted_p, weighted_shown, whole_weights
+from scircuit.analysis.enrichment.gene_term_matrix import build
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 
 
 def test_equals_enumeration_of_every_term():

@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 @pytest.fixture
 def target(neo4j_clean):
-    from scircuit.ingest.connection import Target
+    from scircuit.ingest.graph.connection import Target
 
     return Target(neo4j_clean.uri, neo4j_clean.user, neo4j_clean.password)
 
 
 @pytest.fixture
 def connection(target) -> Iterator:
-    from scircuit.ingest.connection import Connection
+    from scircuit.ingest.graph.connection import Connection
 
     with Connection.open(target) as opened:
         yield opened

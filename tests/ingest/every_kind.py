@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 from synthetic import address, manifest
 
-from scircuit import records
-from scircuit.ingest.cypher import LEDGER_LABEL
-from scircuit.ingest.shards import ShardStore
+from scircuit.core import schema
+from scircuit.ingest.graph.statements import LEDGER_LABEL
+from scircuit.ingest.shards.shard_store import ShardStore
 
 ROWS = 3
 CAPTION = "L01/F0000 DNA repair"
@@ -33,24 +33,24 @@ def node_id(label: str, row: int) -> str:
 
 
 def table(kind: str, run: str) -> pa.Table:
-    if kind in records.NODES:
+    if kind in schema.NODES:
         columns: dict = {"id": [node_id(kind, row) for row in range(ROWS)]}
     else:
-        ends = records.RELATIONSHIPS[kind]
+        ends = schema.RELATIONSHIPS[kind]
         columns = {
             "source": [node_id(ends.source, row) for row in range(ROWS)],
             "target": [node_id(ends.target, (row + 1) % ROWS) for row in range(ROWS)],
             **{name: [f"{name}-{row}" for row in range(ROWS)] for name in ends.key},
         }
-    for p in records.properties_of(kind):
+    for p in schema.properties_of(kind):
         if p.name not in columns:
             columns[p.name] = [run if p.name == "run" else value(kind, p.name, p.type, row) for row in range(ROWS)]
-    return pa.Table.from_pydict(columns, schema=records.arrow_schema(kind))
+    return pa.Table.from_pydict(columns, schema=schema.arrow_schema(kind))
 
 
 def write_every_kind(folder: Path, run: str = "trace-every") -> ShardStore:
     store = ShardStore(folder, manifest(run))
-    kinds = [*records.NODES, *records.RELATIONSHIPS]
+    kinds = [*schema.NODES, *schema.RELATIONSHIPS]
     store.add("all", {kind: table(kind, run) for kind in kinds})
     # Later findings on the same nodes: a null erases nothing, a value wins, an empty text takes away.
     store.add("more", {

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from synthetic import manifest, unit_names, write_base, write_end, write_unit
 
-from scircuit.ingest.connection import Connection, Target
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import GraphWriter
+from scircuit.ingest.graph.connection import Connection, Target
+from scircuit.ingest.graph.stream import GraphWriter
+from scircuit.ingest.shards.shard_store import ShardStore
 
 RUN, BLOCK, PER_LAYER = "trace-killed", 4, 200
 

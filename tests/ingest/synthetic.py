@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from scircuit import records
-from scircuit.address import Address
-from scircuit.ingest.shards import ShardStore
-from scircuit.run import Manifest
+from scircuit.core import schema
+from scircuit.core.address import Address
+from scircuit.core.study import Manifest
+from scircuit.ingest.shards.shard_store import ShardStore
 
 EDGES = "Feature-AFFECTS-Feature"
 
@@ -52,14 +52,14 @@ def edge_table(run: str, sources: range, per_layer: int, degree: int, seed: int,
     }  # fmt: skip
     if q:
         table["q"] = np.minimum(1.0, rng.random(n))
-    return records.conform(EDGES, pa.table(table))
+    return schema.conform(EDGES, pa.table(table))
 
 
 def q_of(table: pa.Table) -> pa.Table:
     """The same edges with a q that depends on p only."""
     p = table.column("p").to_numpy()
     table = table.drop_columns(["q"]) if "q" in table.column_names else table
-    return records.conform(EDGES, table.append_column("q", pa.array(np.minimum(1.0, 1.7 * p))))
+    return schema.conform(EDGES, table.append_column("q", pa.array(np.minimum(1.0, 1.7 * p))))
 
 
 def write_base(store: ShardStore, per_layer: int) -> list:

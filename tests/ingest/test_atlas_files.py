@@ -9,14 +9,14 @@ import atlas_tiny
 import pyarrow as pa
 import pytest
 
-from scircuit.ingest.importers import atlas
-from scircuit.settings import ImportAtlasConfig, UserError
+from scircuit.core.config import ImportAtlasConfig, UserError
+from scircuit.ingest.importers.atlas.atlas_source import atlas_source
 
 F0, A0, C0 = "layer_00_features.json", "layer_00_annotations.json", "layer_00_celltypes.json"
 
 
 def read(folder, **options):
-    return atlas.read(ImportAtlasConfig(path=folder, **{**atlas_tiny.NAMES, **options}), atlas_tiny.GENE_IDS)
+    return atlas_source.read(ImportAtlasConfig(path=folder, **{**atlas_tiny.NAMES, **options}), atlas_tiny.GENE_IDS)
 
 
 def tables_of(source) -> dict[str, pa.Table]:

@@ -7,15 +7,15 @@ import shutil
 import atlas_tiny
 import pytest
 
-from scircuit.cli.importing import import_
+from scircuit.core.config import UserError
+from scircuit.core.study import Study
 from scircuit.ingest import server
-from scircuit.ingest.bulk import bulk_import
-from scircuit.ingest.connection import Connection, Target
-from scircuit.ingest.digest import graph_digest
-from scircuit.ingest.loader import prepare
-from scircuit.ingest.stream import load_run
-from scircuit.run import Study
-from scircuit.settings import UserError
+from scircuit.ingest.graph.bulk_import import bulk_import
+from scircuit.ingest.graph.connection import Connection, Target
+from scircuit.ingest.graph.digest import graph_digest
+from scircuit.ingest.graph.loader import prepare
+from scircuit.ingest.graph.stream import load_run
+from scircuit.workflows.importing import import_
 
 TINY = {**atlas_tiny.NAMES, "database": False, "quiet": True}
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 from atlas_plain import Plain, accession, infinite_odds, load, strict, text
 
-from scircuit import records
-from scircuit.ingest.importers import atlas
-from scircuit.settings import ImportAtlasConfig
-from scircuit.tracing.vocabulary import geneformer_v2
+from scircuit.core import schema
+from scircuit.core.config import ImportAtlasConfig
+from scircuit.ingest.importers.atlas.atlas_source import atlas_source
+from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 GENEFORMER, SCGPT = "geneformer", "scgpt"
 NAMES = {GENEFORMER: "geneformer-v2-316m/k562-x4-k32", SCGPT: "scgpt-whole-human/tabula-sapiens-x4-k32"}
@@ -55,11 +55,11 @@ def imported(request, shared_data, gene_ids):
     folder = shared_data / "atlas" / request.param
     if not folder.is_dir():
         pytest.skip(f"shared data: {folder} is absent")
-    source = atlas.read(ImportAtlasConfig(path=folder), gene_ids)
+    source = atlas_source.read(ImportAtlasConfig(path=folder), gene_ids)
     parts: dict[str, list[pa.Table]] = defaultdict(list)
     for tables in source.units.values():
         for kind, table in tables().items():
-            parts[kind].append(records.conform(kind, table))
+            parts[kind].append(schema.conform(kind, table))
     tables = {kind: pa.concat_tables(found, promote_options="default") for kind, found in parts.items()}
     plain = Plain(folder)
     gc.freeze()  # millions of records that stay: collecting looks through them again and again
@@ -119,7 +119,7 @@ def test_every_record_is_there_once(imported, gene_ids, shared_data):
             assert tables[kind].num_rows == count, kind
     assert (len(library), expected["Gene-MEMBER_OF-Term"]) == (2261, 36_587)
     for kind, table in tables.items():
-        keys = ("id",) if kind in records.NODES else ("source", "target")
+        keys = ("id",) if kind in schema.NODES else ("source", "target")
         assert len(set(column(table, *keys))) == table.num_rows, f"{kind} has a record twice"
 
 

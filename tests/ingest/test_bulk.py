@@ -7,17 +7,17 @@ import pytest
 from every_kind import CAPTION, node_id, whole_graph, write_every_kind
 from synthetic import fill_q, manifest, write_run
 
+from scircuit.core.config import UserError
 from scircuit.ingest import server
-from scircuit.ingest.bulk import bulk_import
-from scircuit.ingest.checksum import graph_checksums, shard_checksums
-from scircuit.ingest.connection import Connection, Target
-from scircuit.ingest.headers import bulk_table
-from scircuit.ingest.late import apply_q
-from scircuit.ingest.loader import prepare
-from scircuit.ingest.runs import list_runs
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import load_run
-from scircuit.settings import UserError
+from scircuit.ingest.graph.bulk_headers import bulk_table
+from scircuit.ingest.graph.bulk_import import bulk_import
+from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
+from scircuit.ingest.graph.connection import Connection, Target
+from scircuit.ingest.graph.graph_runs import list_runs
+from scircuit.ingest.graph.loader import prepare
+from scircuit.ingest.graph.set_q import apply_q
+from scircuit.ingest.graph.stream import load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 
 def test_bulk_equals_stream(connection, tmp_path):

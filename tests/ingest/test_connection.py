@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from scircuit.ingest import connection as c
-from scircuit.ingest.connection import (
+from scircuit.core.config import UserError
+from scircuit.ingest.graph import connection as c
+from scircuit.ingest.graph.connection import (
     Connection,
     DatabaseAway,
     Target,
@@ -16,7 +17,6 @@ from scircuit.ingest.connection import (
     rust_codec_active,
     target_from_env,
 )
-from scircuit.settings import UserError
 
 
 def test_the_compiled_codec_is_active():

@@ -17,11 +17,11 @@ from stream_client import BLOCK, PER_LAYER, RUN
 from synthetic import write_run
 
 from scircuit.ingest import server
-from scircuit.ingest.checksum import graph_checksums, shard_checksums
-from scircuit.ingest.connection import Connection, Target
-from scircuit.ingest.loader import Loader
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import load_run
+from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
+from scircuit.ingest.graph.connection import Connection, Target
+from scircuit.ingest.graph.loader import Loader
+from scircuit.ingest.graph.stream import load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 CLIENT = Path(__file__).resolve().parent / "stream_client.py"
 UNITS, DEGREE = 40, 200

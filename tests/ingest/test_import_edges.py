@@ -9,9 +9,9 @@ import import_edges_files as files
 import pandas as pd
 import pytest
 
-from scircuit.ingest.importers import edges as importer
-from scircuit.ingest.importers.lacks import MEANING, refuse
-from scircuit.settings import ImportEdgesConfig, UserError
+from scircuit.core.config import ImportEdgesConfig, UserError
+from scircuit.ingest.importers.edges.edges_source import edges_source as importer
+from scircuit.ingest.importers.gaps import MEANING, refuse
 
 MODEL, SET = "m", "s"
 

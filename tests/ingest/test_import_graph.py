@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.ingest.importers import graph as importer
-from scircuit.settings import ImportGraphConfig, UserError
+from scircuit.core.config import ImportGraphConfig, UserError
+from scircuit.ingest.importers.attribution_graph import graph_source as importer
 
 LAYERS, TOKENS, LOGITS = 3, 4, 2
 FEATURES = [(0, 1, 5), (0, 2, 5), (0, 1, 7), (1, 1, 2), (1, 3, 2), (1, 3, 9), (2, 3, 5)]  # layer, position, index

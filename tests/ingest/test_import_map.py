@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from scircuit.ingest.importers import map as importer
-from scircuit.settings import ImportMapConfig, UserError
+from scircuit.core.config import ImportMapConfig, UserError
+from scircuit.ingest.importers.exhaustive_map import map_source as importer
 
 SET = "geneformer-v2-316m/k562-x4-k32"
 GENES = {"CD24": "ENSG00000272398", "LGALS2": "ENSG00000100079"}

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import address, manifest
 
-from scircuit import records
-from scircuit.ingest import bulk
-from scircuit.ingest.loader import prepare
-from scircuit.ingest.runs import delete_run
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import load_run
+from scircuit.core import schema
+from scircuit.ingest.graph import bulk_import
+from scircuit.ingest.graph.graph_runs import delete_run
+from scircuit.ingest.graph.loader import prepare
+from scircuit.ingest.graph.stream import load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 ONE, TWO, ALONE = address(1, 0), address(1, 1), address(1, 9)
 SHORT = ONE.split("/", 2)[2]
@@ -55,7 +55,7 @@ def stores(folder, runs):
         tables = {}
         for kind, rows in kinds.items():
             names = dict.fromkeys(n for row in rows for n in row)
-            tables[kind] = pa.Table.from_pylist(rows, schema=records.arrow_schema(kind, set(names)))
+            tables[kind] = pa.Table.from_pylist(rows, schema=schema.arrow_schema(kind, set(names)))
         store.add("all", tables)
         store.finish("complete", {}, seconds=1.0)
         made.append(store)
@@ -77,7 +77,7 @@ def plain(own, imported):
         for kind, rows in kinds.items():
             for row in rows:
                 known = found[kind].setdefault(row["id"], {})
-                for p in records.ANNOTATION_PROPERTIES if "annotation_run" in row else ():
+                for p in schema.ANNOTATION_PROPERTIES if "annotation_run" in row else ():
                     known.pop(p.name, None)
                 known.update({k: v for k, v in row.items() if k != "name"})
     # An empty value of an own run is none: it takes away what own runs wrote and leaves what only imports say.
@@ -87,7 +87,7 @@ def plain(own, imported):
 
 def written(folder, tmp):
     """What the import tool is given: kind -> id -> values."""
-    files, _ = bulk._write(folder, tmp)
+    files, _ = bulk_import._write(folder, tmp)
     found = {}
     for kind in ("Feature", "Dictionary"):
         rows = [{k.split(":")[0]: v for k, v in row.items() if v not in (None, "")} for row in pq.read_table(files[kind][0]).to_pylist()]

@@ -7,11 +7,11 @@ import pytest
 from every_kind import whole_graph, write_every_kind
 from synthetic import EDGES, edge_table, fill_q, manifest, write_run
 
-from scircuit.ingest.checksum import graph_checksums, shard_checksums, table_checksums
-from scircuit.ingest.runs import compare_runs, delete_run, list_runs
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import load_run
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums, table_checksums
+from scircuit.ingest.graph.graph_runs import compare_runs, delete_run, list_runs
+from scircuit.ingest.graph.stream import load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 
 def test_deleting_a_run_leaves_the_others_and_the_features(connection, tmp_path):

@@ -1,4 +1,4 @@
-"""Constraints, ingest statements and import headers say exactly what `scircuit.records` declares, on the real server."""
+"""Constraints, ingest statements and import headers say exactly what `scircuit.core.schema` declares, on the real server."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ import pyarrow as pa
 import pytest
 from every_kind import CAPTION, node_id, value, write_every_kind
 
-from scircuit import records
-from scircuit.ingest import cypher
-from scircuit.ingest.headers import bulk_headers
-from scircuit.ingest.loader import prepare
-from scircuit.ingest.stream import load_run
+from scircuit.core import schema
+from scircuit.ingest.graph import statements
+from scircuit.ingest.graph.bulk_headers import bulk_headers
+from scircuit.ingest.graph.loader import prepare
+from scircuit.ingest.graph.stream import load_run
 
-KINDS = [*records.NODES, *records.RELATIONSHIPS]
+KINDS = [*schema.NODES, *schema.RELATIONSHIPS]
 
 
 def declared(kind: str) -> set[str]:
-    return {p.name for p in records.properties_of(kind)}
+    return {p.name for p in schema.properties_of(kind)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_statement_writes_exactly_the_declared_properties(kind):
-    text = cypher.ingest_cypher(kind, declared(kind))
+    text = statements.ingest_cypher(kind, declared(kind))
     quoted = set(re.findall(r"`([^`]+)`", text))
     names = (
         {kind}
-        if kind in records.NODES
-        else {records.RELATIONSHIPS[kind].source, records.RELATIONSHIPS[kind].type, records.RELATIONSHIPS[kind].target}
+        if kind in schema.NODES
+        else {schema.RELATIONSHIPS[kind].source, schema.RELATIONSHIPS[kind].type, schema.RELATIONSHIPS[kind].target}
     )
     assert quoted - names == declared(kind) - names
     assert "$rows" in text
-    assert ("MERGE (a)" in text) == (kind in records.RELATIONSHIPS and "run" not in declared(kind))
+    assert ("MERGE (a)" in text) == (kind in schema.RELATIONSHIPS and "run" not in declared(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_headers_cover_exactly_the_declared_properties(kind):
     headers = bulk_headers(kind, declared(kind))
-    assert list(headers) == records.arrow_schema(kind).names
+    assert list(headers) == schema.arrow_schema(kind).names
     assert {h.split(":")[0] for h in headers.values()} - {""} == declared(kind) | (
-        {"id"} if kind in records.NODES else set()
+        {"id"} if kind in schema.NODES else set()
     )
 
 
-@pytest.mark.parametrize("make", [cypher.ingest_cypher, bulk_headers])
+@pytest.mark.parametrize("make", [statements.ingest_cypher, bulk_headers])
 def test_an_undeclared_column_is_refused(make):
     with pytest.raises(ValueError, match="no property colour"):
         make("Feature", ["layer", "colour"])
@@ -56,19 +56,19 @@ def test_constraints_and_indexes_on_the_server(connection):
     prepare(connection)
     prepare(connection)
     unique = {(r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW CONSTRAINTS")}
-    assert unique == {(label, "id") for label in records.NODES} | {("_LoadChunk", "key")}
+    assert unique == {(label, "id") for label in schema.NODES} | {("_LoadChunk", "key")}
     indexes = {
         (r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW INDEXES") if r["type"] == "RANGE"
     }
     assert indexes - unique == {
-        (label, p.name) for label, n in records.NODES.items() for p in n.properties if p.indexed
+        (label, p.name) for label, n in schema.NODES.items() for p in n.properties if p.indexed
     } | {("_LoadChunk", "run")}
 
 
 def test_a_question_about_what_no_run_wrote_yet_is_planned_without_complaints(connection):
     prepare(connection)
-    questions = [f"MATCH (a:`{r.source}`)-[r:`{r.type}`]->(b:`{r.target}`) RETURN " + ", ".join(["1", *(f"r.`{p.name}`" for p in r.properties)]) for r in records.RELATIONSHIPS.values()]
-    questions += [f"MATCH (n:`{n.label}`) RETURN " + ", ".join(f"n.`{p.name}`" for p in n.properties) for n in records.NODES.values()]
+    questions = [f"MATCH (a:`{r.source}`)-[r:`{r.type}`]->(b:`{r.target}`) RETURN " + ", ".join(["1", *(f"r.`{p.name}`" for p in r.properties)]) for r in schema.RELATIONSHIPS.values()]
+    questions += [f"MATCH (n:`{n.label}`) RETURN " + ", ".join(f"n.`{p.name}`" for p in n.properties) for n in schema.NODES.values()]
     assert [q for q in questions if connection.explain(q, {})] == []
     assert connection.explain("MATCH (:Feature)-[:ADMIRES]->(f:Feature) RETURN f.colour", {}) != []  # such a warning would be seen
 
@@ -78,16 +78,16 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
     report = load_run(connection, store.folder)
     assert report.loaded_rows == sum(e.rows for e in store.manifest.shards) == 3 * len(KINDS) + 8
     for kind in KINDS:
-        expected = {p.name: value(kind, p.name, p.type, 0) for p in records.properties_of(kind)}
+        expected = {p.name: value(kind, p.name, p.type, 0) for p in schema.properties_of(kind)}
         if "run" in expected:
             expected["run"] = "trace-every"
-        if kind in records.NODES:
+        if kind in schema.NODES:
             [row] = connection.run(f"MATCH (n:`{kind}` {{id: $id}}) RETURN properties(n) AS p", id=node_id(kind, 0))
             expected["id"] = node_id(kind, 0)
-            if cypher.says_own(kind):
-                expected["_own"] = [p.name for p in records.properties_of(kind)]
+            if statements.says_own(kind):
+                expected["_own"] = [p.name for p in schema.properties_of(kind)]
         else:
-            ends = records.RELATIONSHIPS[kind]
+            ends = schema.RELATIONSHIPS[kind]
             expected |= {name: f"{name}-0" for name in ends.key}
             [row] = connection.run(
                 f"MATCH (:`{ends.source}` {{id: $a}})-[r:`{ends.type}`]->(:`{ends.target}` {{id: $b}}) "
@@ -96,7 +96,7 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
             )  # fmt: skip
         if kind == "Feature":
             # A null of a later shard erased nothing, a value won; a later annotation took the earlier one away.
-            expected |= {p.name: None for p in records.ANNOTATION_PROPERTIES}
+            expected |= {p.name: None for p in schema.ANNOTATION_PROPERTIES}
             expected |= {"annotation_run": "annotate-b", "label_ties": 7, "label": "DNA repair", "name": CAPTION}
             expected = {k: v for k, v in expected.items() if v is not None}
         if kind == "Gene-REGULATES-Gene":
@@ -113,7 +113,7 @@ def test_statements_plan_without_complaints(connection):
     prepare(connection)
     connection.run("CREATE (:Feature {id: 'a'})-[:AFFECTS {run: 'x', q: 0.5}]->(:Feature {id: 'b'})")
     for kind in KINDS:
-        assert connection.explain(cypher.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}) == [], kind
+        assert connection.explain(statements.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}) == [], kind
 
 
 def test_a_table_with_an_undeclared_column_never_becomes_a_shard(tmp_path):

@@ -17,9 +17,9 @@ import neo4j
 import psutil
 import pytest
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server import BrowserSeed, ServerInfo, home, start, status, stop
-from scircuit.ingest.server.alive import find_server
-from scircuit.settings import UserError
+from scircuit.ingest.server.find_process import find_server
 
 pytestmark = pytest.mark.server
 SMALL = {"heap": "512m", "pagecache": "64m", "wait_s": 300}

@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server import PROFILES, BrowserSeed, home, install, jars, java, jvm
-from scircuit.ingest.server.alive import end
-from scircuit.ingest.server.browser import current_jar, seeded_jar
+from scircuit.ingest.server.browser_copy import current_jar, seeded_jar
+from scircuit.ingest.server.find_process import end
 from scircuit.ingest.server.profiles import profile_of
-from scircuit.settings import UserError
 
 
 @pytest.fixture

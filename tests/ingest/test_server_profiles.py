@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scircuit.core.config import UserError
 from scircuit.ingest.server import (
     PROFILES,
     ServerInfo,
@@ -23,7 +24,6 @@ from scircuit.ingest.server import (
     stop,
 )
 from scircuit.ingest.server.java import find_java
-from scircuit.settings import UserError
 
 pytestmark = pytest.mark.server
 LTS = "5.26.29"

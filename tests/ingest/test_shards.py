@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from synthetic import EDGES, edge_table, fill_q, manifest, q_of, write_base, write_run, write_unit
 
-from scircuit.ingest.content import content_hash, late_hash
-from scircuit.ingest.shards import ShardStore, shard_key
-from scircuit.run import Manifest, sha256_file
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, sha256_file
+from scircuit.ingest.shards.content_hash import content_hash, late_hash
+from scircuit.ingest.shards.shard_store import ShardStore, shard_key
 
 HERE = Path(__file__).resolve().parent
 
@@ -158,8 +158,8 @@ def test_disk_full_while_writing(tmp_path):
         import sys; sys.path.insert(0, {str(HERE)!r})
         from pathlib import Path
         from synthetic import write_unit
-        from scircuit.ingest.shards import ShardStore
-        from scircuit.settings import UserError
+        from scircuit.ingest.shards.shard_store import ShardStore
+        from scircuit.core.config import UserError
         store = ShardStore(Path({str(folder)!r}))
         try:
             write_unit(store, 0, block=40, per_layer=60, degree=100)

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 from synthetic import EDGES, edge_table, feature_table, fill_q, manifest, write_base, write_end, write_run, write_unit
 
-from scircuit import records
-from scircuit.ingest.checksum import graph_checksums, shard_checksums
-from scircuit.ingest.connection import Connection, DatabaseAway, Target
-from scircuit.ingest.late import apply_q
-from scircuit.ingest.loader import Loader, MissingEndpoints
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import GraphWriter, load_run
-from scircuit.settings import UserError
+from scircuit.core import schema as records
+from scircuit.core.config import UserError
+from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
+from scircuit.ingest.graph.connection import Connection, DatabaseAway, Target
+from scircuit.ingest.graph.loader import Loader, MissingEndpoints
+from scircuit.ingest.graph.set_q import apply_q
+from scircuit.ingest.graph.stream import GraphWriter, load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 
 class Cable:

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import small_graph
 
-from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import BrowserSeed, ServerInfo, start, stop
 from scircuit.queries import browser
 

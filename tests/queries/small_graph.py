@@ -15,12 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scircuit import records
-from scircuit.address import Address
-from scircuit.ingest.connection import Connection
-from scircuit.ingest.shards import ShardStore
-from scircuit.ingest.stream import load_run
-from scircuit.run import Manifest
+from scircuit.core import schema as records
+from scircuit.core.address import Address
+from scircuit.core.study import Manifest
+from scircuit.ingest.graph.connection import Connection
+from scircuit.ingest.graph.stream import load_run
+from scircuit.ingest.shards.shard_store import ShardStore
 
 MODEL, SET = "toy-model", "toy-set"
 OLD, NEW, BROKEN = "trace-0000000001", "trace-0000000002", "trace-0000000003"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from small_graph import NEW, address
 
+from scircuit.core.config import UserError
 from scircuit.queries import api
 from scircuit.queries.catalogue import FOLDERS, catalogue_page, load_catalogue
-from scircuit.queries.current import CURRENT
-from scircuit.queries.header import parse
-from scircuit.settings import UserError
+from scircuit.queries.current_annotation import CURRENT
+from scircuit.queries.query_header import parse
 
 HEADER = """// name: x
 // title: X
@@ -57,7 +57,7 @@ def test_catalogue_is_large_and_listed():
 
 
 def test_what_annotate_runs_wrote_is_never_read_of_several_at_once():
-    """Several runs may have written genes, terms and cell types of one feature: a question that reads them chooses by `scircuit.queries.current`."""
+    """Several runs may have written genes, terms and cell types of one feature: a question that reads them chooses by `scircuit.queries.current_annotation`."""
     by_run = {"compare_annotation"}  # one annotate run a row
     for query in load_catalogue().values():
         if re.search("LOADS_ON|ENRICHED_FOR|ACTIVE_IN", query.cypher) and query.name not in by_run:

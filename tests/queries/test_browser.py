@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from scircuit.core.schema import NODES
 from scircuit.queries.browser.favourites import folders
 from scircuit.queries.browser.style import style
 from scircuit.queries.catalogue import load_catalogue
-from scircuit.records import NODES
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 FLAGS = (

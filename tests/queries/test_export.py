@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from small_graph import OLD
 
+from scircuit.core.config import UserError
 from scircuit.queries.api import query
-from scircuit.queries.export import elements, to_igraph, to_networkx
-from scircuit.settings import UserError
+from scircuit.queries.graph_export.to_graph import elements, to_igraph, to_networkx
 
 
 def test_an_edge_table():

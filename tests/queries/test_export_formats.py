@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from viewer_schemas import CIRCUIT_TRACER, NEURONPEDIA
 
-from scircuit.queries.export import Elements, to_igraph, to_networkx
-from scircuit.queries.export_graphml import write_graphml
-from scircuit.queries.export_part import Part, part_of_elements
-from scircuit.queries.export_tables import write_biocypher, write_parquet
-from scircuit.queries.export_viewer import MOST_LINKS, MOST_NODES, viewer_graph, viewer_json
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.queries.graph_export.graph_part import Part, part_of_elements
+from scircuit.queries.graph_export.graphml import write_graphml
+from scircuit.queries.graph_export.table_files import write_biocypher, write_parquet
+from scircuit.queries.graph_export.to_graph import Elements, to_igraph, to_networkx
+from scircuit.queries.graph_export.viewer_files import MOST_LINKS, MOST_NODES, viewer_graph, viewer_json
 
 A, B, C = (f"m/s/L{layer:02d}/F{index:04d}" for layer, index in ((0, 7), (1, 0), (2, 4321)))
 ODD = ['say "cheese"; then | run', "línea\nnueva", "βeta <&> 'γ'", "tab\there", "日本", "ends in \\", "\x00\x0b control"]
@@ -206,7 +206,7 @@ def test_a_graph_question_in_every_format(study, tmp_path):
     from small_graph import OLD
 
     from scircuit.queries.api import query
-    from scircuit.queries.export import elements
+    from scircuit.queries.graph_export.to_graph import elements
 
     answer = query(study.connection, "feature_circuit", run=OLD, feature="L01/F0000", edges=140)
     direct = to_networkx(answer)

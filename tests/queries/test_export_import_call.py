@@ -8,9 +8,9 @@ import pytest
 from test_export_formats import ODD, A, B, C, part
 
 from scircuit.ingest import server
-from scircuit.ingest.connection import Connection, Target
+from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import admin
-from scircuit.queries.export_tables import write_biocypher
+from scircuit.queries.graph_export.table_files import write_biocypher
 
 
 @pytest.mark.server

@@ -8,7 +8,7 @@ from conftest import open_study
 
 from scircuit.queries.api import query
 from scircuit.queries.catalogue import load_catalogue
-from scircuit.queries.export import to_networkx
+from scircuit.queries.graph_export.to_graph import to_networkx
 
 pytestmark = pytest.mark.server
 GRAPHS = {n: q for n, q in load_catalogue().items() if q.graph}

@@ -11,9 +11,9 @@ import small_graph
 from small_graph import ANNOTATE, ATLAS, EARLIER, IMPORTED, MATCH, NEW, OTHER, TERMS, address, other
 from test_edge_answers import same
 
+from scircuit.core.config import UserError
 from scircuit.queries.api import query
-from scircuit.queries.export import to_networkx
-from scircuit.settings import UserError
+from scircuit.queries.graph_export.to_graph import to_networkx
 
 pytestmark = pytest.mark.server
 

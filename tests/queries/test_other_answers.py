@@ -10,7 +10,7 @@ from small_graph import ABLATE, ANNOTATE, ATLAS, NEW, OLD, OTHER, STEER, address
 from test_edge_answers import same
 
 from scircuit.queries.api import query
-from scircuit.queries.export import to_networkx
+from scircuit.queries.graph_export.to_graph import to_networkx
 
 pytestmark = pytest.mark.server
 
@@ -143,11 +143,11 @@ def test_control_edges(study, run):
 
 
 def test_contents(study):
-    from scircuit import records
+    from scircuit.core import schema
 
     answer = query(study.connection, "contents")
     counted = dict(zip(answer.kind, answer["count"], strict=True))
     earlier = small_graph.earlier(study.frames)
     expected = pd.Series({kind: len(frame) + len(earlier.get(kind, ())) for kind, frame in study.frames.items()})
     assert counted == expected.to_dict()
-    assert set(answer[answer.what == "node"].kind) <= set(records.NODES) and not answer.kind.str.contains("_Load").any()
+    assert set(answer[answer.what == "node"].kind) <= set(schema.NODES) and not answer.kind.str.contains("_Load").any()

@@ -11,7 +11,7 @@ import pytest
 from small_graph import NEW, OLD, address
 
 from scircuit.queries.api import query
-from scircuit.queries.export import to_networkx
+from scircuit.queries.graph_export.to_graph import to_networkx
 
 pytestmark = pytest.mark.server
 

@@ -9,13 +9,13 @@ import subprocess
 
 import pytest
 
+from scircuit.core.schema import NODES, RELATIONSHIPS
 from scircuit.queries import browser
 from scircuit.queries.browser.favourites import documents, folders
 from scircuit.queries.browser.guide import BEST, CONTROLS, guide
 from scircuit.queries.browser.literal import literal
 from scircuit.queries.browser.style import contrast, grass, style
 from scircuit.queries.catalogue import load_catalogue
-from scircuit.records import NODES, RELATIONSHIPS
 
 
 def test_style_covers_exactly_the_schema():

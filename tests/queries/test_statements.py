@@ -42,7 +42,7 @@ def test_limit_is_kept(study, name):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_saved_copy_runs_without_parameters(study, name):
     from scircuit.queries.browser.favourites import content
-    from scircuit.queries.header import Parameter
+    from scircuit.queries.query_header import Parameter
 
     text = content(CATALOGUE[name])
     assert "$" not in text.split("\n", 1)[1].replace("$beam", "")

@@ -49,8 +49,8 @@ def units_done(study: Path) -> int:
 
 def outcome(folder: Path) -> dict[str, Any]:
     """Everything of a run that may not depend on how it came about: hashes of its shards, p values of its units, findings."""
-    from scircuit.ingest.shards import shard_key
-    from scircuit.run import Manifest
+    from scircuit.core.study import Manifest
+    from scircuit.ingest.shards.shard_store import shard_key
 
     manifest = Manifest.load(folder)
     assert manifest.status == "complete"
@@ -67,7 +67,7 @@ def parts_done(study: Path, name: str) -> int:
 
 def edges(folder: Path) -> Any:
     """All edges in one order, without the run's name."""
-    from scircuit.ingest.shards import ShardStore
+    from scircuit.ingest.shards.shard_store import ShardStore
 
     table = ShardStore(folder).tables(EDGES).sort_by([("source", "ascending"), ("target", "ascending")])
     return table.drop_columns(["run"])
@@ -76,7 +76,7 @@ def edges(folder: Path) -> Any:
 def start(options: dict[str, Any], study: Path, **ending: Any) -> int:
     """Trace in a process of its own, which ends itself as `run` says; its exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scircuit.cli.trace", "scircuit.tracing.engine", "scircuit.tracing.controls", "transformers.models.bert.modeling_bert", "anndata", "scipy.stats"])
+    context.set_forkserver_preload(["scircuit.workflows.trace", "scircuit.tracing.engine.tracer", "scircuit.tracing.controls.sampled_controls", "transformers.models.bert.modeling_bert", "anndata", "scipy.stats"])
     process = context.Process(target=run, args=(options, study), kwargs=ending)
     process.start()
     process.join(240)
@@ -91,7 +91,7 @@ def run(options: dict[str, Any], study: Path, at_rename: int = 0, before: bool =
     """
     import torch
 
-    from scircuit.cli.trace import trace
+    from scircuit.workflows.trace import trace
 
     torch.set_num_threads(threads)
     renames, plain = 0, Path.replace

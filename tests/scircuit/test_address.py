@@ -1,6 +1,6 @@
 import pytest
 
-from scircuit.address import Address, parse, slug
+from scircuit.core.address import Address, parse, slug
 
 
 def test_printed_form_is_read_back():

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from study_runs import demo
 
-from scircuit.cli.annotate import annotate
-from scircuit.cli.importing import import_
-from scircuit.cli.trace import trace
-from scircuit.run import Manifest, Study
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, Study
+from scircuit.workflows.annotate import annotate
+from scircuit.workflows.importing import import_
+from scircuit.workflows.trace import trace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ingest"))
 from atlas_tiny import files, write

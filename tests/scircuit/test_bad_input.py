@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 
 BASE = ("--no-database",)
 
@@ -97,9 +97,9 @@ def test_filters_that_leave_nothing(demo_inputs, tmp_path):
 
 
 def test_cells_longer_than_the_model_takes(demo_inputs, tmp_path):
-    from scircuit.cli.check import check
-    from scircuit.cli.trace import trace
-    from scircuit.cli.train import train
+    from scircuit.workflows.check import check
+    from scircuit.workflows.trace import trace
+    from scircuit.workflows.train import train
 
     given = {"model": str(demo_inputs["model"]), "cells": demo_inputs["cells"], "n_cells": 4, "max_length": 259, "device": "cpu", "quiet": True}
     with pytest.raises(UserError, match="--max-length 259 exceeds the limit of 258 tokens"):

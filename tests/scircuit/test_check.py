@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from scipy import sparse
 
-from scircuit.cli.check import check
 from scircuit.cli.main import cli
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.workflows.check import check
 
 QUICK = {"n_cells": 16, "seconds": 600.0}  # few cells and no hurry: a busy machine changes nothing
 

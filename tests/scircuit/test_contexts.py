@@ -3,9 +3,9 @@
 import pytest
 
 import scircuit as sc
-from scircuit.ingest.shards import ShardStore
-from scircuit.run import Manifest
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest
+from scircuit.ingest.shards.shard_store import ShardStore
 
 EDGES = "Feature-AFFECTS-Feature"
 

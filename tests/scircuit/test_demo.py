@@ -71,7 +71,7 @@ def test_findings_are_node_properties(demo):
 def test_graph_equals_the_shards(demo):
     folder, found, _ = demo
     import scircuit as sc
-    from scircuit.ingest.checksum import graph_checksums, shard_checksums
+    from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
 
     study = folder / "scircuit-study"
     run = found["runs"]["trace"]
@@ -122,7 +122,7 @@ def test_the_second_time_computes_no_run_again(demo):
 @pytest.mark.server
 def test_the_graph_can_be_built_anew_from_the_runs(demo):
     import scircuit as sc
-    from scircuit.ingest.checksum import graph_checksums, shard_checksums
+    from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
 
     folder, found, _ = demo
     study = folder / "scircuit-study"

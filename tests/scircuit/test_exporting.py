@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 import scircuit as sc
-from scircuit.address import Address
-from scircuit.cli.exporting import command, export
-from scircuit.cli.importing import import_
-from scircuit.ingest.shards import ShardStore
-from scircuit.run import Manifest, Study
-from scircuit.settings import UserError
+from scircuit.core.address import Address
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, Study
+from scircuit.ingest.shards.shard_store import ShardStore
+from scircuit.workflows.exporting import command, export
+from scircuit.workflows.importing import import_
 
 EDGES = "Feature-AFFECTS-Feature"
 RUN = "trace-0000000001"
@@ -224,7 +224,7 @@ def test_a_full_disk_leaves_what_was_there(study, tmp_path, monkeypatch, kind, n
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
-    for target in ("pyarrow.parquet.ParquetWriter.write_table", "pyarrow.csv.write_csv", "scircuit.queries.export_graphml._edges", "scircuit.queries.export_viewer.viewer_json"):
+    for target in ("pyarrow.parquet.ParquetWriter.write_table", "pyarrow.csv.write_csv", "scircuit.queries.graph_export.graphml._edges", "scircuit.queries.graph_export.viewer_files.viewer_json"):
         monkeypatch.setattr(target, full)
     refused("the disk is full; nothing was changed there", "free room", study=study.root, out=out, format=kind, q=1)
     assert state() == before and sorted(p.name for p in tmp_path.iterdir()) == listed
@@ -247,9 +247,9 @@ def test_on_the_command_line(study, tmp_path, monkeypatch):
     assert result.exit_code == 0 and f"{RUN}: " in result.stdout and "nodes and" in result.stdout and f"{EDGES} 24" in result.stdout, "no filter is remembered"
     asked = {}
     frame = pd.DataFrame({"source": [address(1, 0)], "target": [address(2, 0)], "d": [1.5]})
-    monkeypatch.setattr("scircuit.cli.query.query", lambda name, study, **p: asked.update(name=name, **p) or frame)
+    monkeypatch.setattr("scircuit.workflows.query.query", lambda name, study, **p: asked.update(name=name, **p) or frame)
     result = run("--out", str(tmp_path / "answer.graphml"), "--format", "graphml", "--query", "strongest_edges", "--parameters", "limit=5", "--parameters", "run=abc")
     assert result.exit_code == 0 and asked == {"name": "strongest_edges", "limit": 5, "run": "abc"}, result.output
     assert networkx.read_graphml(tmp_path / "answer.graphml").edges[address(1, 0), address(2, 0)]["type"] == "STRONGEST_EDGES"
-    monkeypatch.setattr("scircuit.cli.query.cypher", lambda text, study, **p: frame.iloc[:0])
+    monkeypatch.setattr("scircuit.workflows.query.cypher", lambda text, study, **p: frame.iloc[:0])
     refused("the Cypher given has an empty answer", study=study.root, out=tmp_path / "e", query="MATCH p=()-->() RETURN p")

@@ -15,10 +15,10 @@ import pytest
 import torch
 from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
-from scircuit.cli.trace import trace
-from scircuit.settings import UserError
-from scircuit.tracing.cache import StoredStates
+from scircuit.core.config import UserError
+from scircuit.tracing.clean_pass.clean_pass import StoredStates
 from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.workflows.trace import trace
 
 
 class SmallDisk:
@@ -136,7 +136,7 @@ def test_clean_states_on_a_full_disk(disk, monkeypatch):
 
 
 def test_a_training_on_a_full_disk_goes_on_when_there_is_room(examples, disk, tmp_path):
-    start = "import scircuit.tracing.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from scircuit.cli.main import main; main()"
+    start = "import scircuit.tracing.training.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from scircuit.cli.main import main; main()"
     training = [
         sys.executable, "-c", start, "train", "--model", str(examples / "model"), "--n-cells", "10", "--layers", "1", "--study", str(tmp_path / "study"),
         "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--epochs", "1", "--batch-rows", "512", "--device", "cpu",

@@ -10,12 +10,12 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from scircuit.analysis.genesets import read_library
-from scircuit.cli import genesets as verb
-from scircuit.cli.genesets import LICENCES, genesets, licence_of
+from scircuit.analysis.genesets.library import read_library
 from scircuit.cli.main import cli
-from scircuit.run import sha256_file
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.core.study import sha256_file
+from scircuit.workflows import genesets as verb
+from scircuit.workflows.genesets import LICENCES, genesets, licence_of
 
 CONTENT = {
     "Reactome_2022": {"Cell Cycle R-HSA-1640170": ["CDK1", "BRCA1", "CDK1"], "Empty R-HSA-1": [], "Large R-HSA-2": [f"G{i}" for i in range(3000)]},

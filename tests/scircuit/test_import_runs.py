@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 import scircuit as sc
-from scircuit.ingest.shards import ShardStore
-from scircuit.run import Manifest
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest
+from scircuit.ingest.shards.shard_store import ShardStore
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ingest"))
 
@@ -161,17 +161,17 @@ def test_a_map_has_no_edges_to_analyse(tmp_path, shared_data):
 
 @pytest.fixture
 def connection(neo4j_clean):
-    from scircuit.ingest.connection import Connection, Target
+    from scircuit.ingest.graph.connection import Connection, Target
 
     with Connection.open(Target(neo4j_clean.uri, neo4j_clean.user, neo4j_clean.password)) as opened:
         yield opened
 
 
 def test_map_and_edges_in_one_real_graph(tmp_path, shared_data, edge_folder, connection):
-    from scircuit.ingest.checksum import graph_checksums, shard_checksums
-    from scircuit.ingest.loader import prepare
-    from scircuit.ingest.shards import ShardStore
-    from scircuit.ingest.stream import load_run
+    from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
+    from scircuit.ingest.graph.loader import prepare
+    from scircuit.ingest.graph.stream import load_run
+    from scircuit.ingest.shards.shard_store import ShardStore
 
     study = tmp_path / "study"
     runs = [

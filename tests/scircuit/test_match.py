@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from scircuit.address import Address, parse
-from scircuit.cli.importing import import_
-from scircuit.cli.match import LOADS, command, match
-from scircuit.ingest.shards import ShardStore
-from scircuit.run import Manifest, Study
-from scircuit.settings import UserError
+from scircuit.core.address import Address, parse
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, Study
+from scircuit.ingest.shards.shard_store import ShardStore
+from scircuit.workflows.importing import import_
+from scircuit.workflows.match import LOADS, command, match
 
 GENES = [f"ENSG{i:011d}" for i in range(400)]
 

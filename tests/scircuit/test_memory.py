@@ -11,7 +11,7 @@ from study_runs import command, demo, edges, folder_of
 from transformers import BertConfig, BertForMaskedLM
 
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.own import save_dictionary
+from scircuit.tracing.dictionaries.formats.native import save_dictionary
 
 WIDTH, LENGTH, LAYERS = 256, 1024, 6
 CAP = 1.5

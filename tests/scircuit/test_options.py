@@ -5,10 +5,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from scircuit import settings
 from scircuit.cli.main import VERBS, cli
 from scircuit.cli.options import build, options_of, plain
-from scircuit.settings import MatchConfig, TraceConfig, UserError
+from scircuit.core import config as settings
+from scircuit.core.config import MatchConfig, TraceConfig, UserError
 
 CONFIGS = [c for c in vars(settings).values() if dataclasses.is_dataclass(c)]
 

@@ -12,11 +12,11 @@ import psutil
 import pytest
 from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
-from scircuit.cli import workers
-from scircuit.cli.models import load_inputs
-from scircuit.cli.parts import Parts
-from scircuit.cli.trace import trace
-from scircuit.settings import TraceConfig, UserError
+from scircuit.core.config import TraceConfig, UserError
+from scircuit.execution import ray_workers
+from scircuit.execution.load_inputs import load_inputs
+from scircuit.execution.partial_results import Parts
+from scircuit.workflows.trace import trace
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_a_worker_is_killed_in_the_middle(options, address, alone, tmp_path):
 def test_begun_here_continued_there_with_files_that_are_sent(options, address, alone, tmp_path, monkeypatch, capsys):
     assert start(options, tmp_path, at_rename=45) == -signal.SIGKILL
     assert 0 < units_done(tmp_path) < len(alone["units"])
-    sees = workers._unseen
-    monkeypatch.setattr(workers, "_unseen", lambda paths: [*sees(paths), *workers.FOLDERS])
+    sees = ray_workers._unseen
+    monkeypatch.setattr(ray_workers, "_unseen", lambda paths: [*sees(paths), *ray_workers.FOLDERS])
     trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
     assert "not every host sees the model and dictionaries: sent through the object store" in capsys.readouterr().err
     assert outcome(folder_of(tmp_path)) == alone
@@ -103,26 +103,26 @@ def test_controls_and_audit_are_kept_part_by_part(options, address, alone, tmp_p
 def test_other_files_or_packages_are_refused(options, tmp_path, examples):
     inputs = load_inputs(TraceConfig(**options))
     config = replace(TraceConfig(**options), target_layers=inputs.targets)
-    setting = workers.Setting(config, "run", inputs.hashes(), workers.packages(), 1)
-    cells = workers.Cells(inputs.cohort.tokens)
-    workers.Worker(setting).open(cells, {})
-    other = workers.Worker(replace(setting, hashes={**setting.hashes, "dictionaries": {"3": "0" * 64}}))
+    setting = ray_workers.Setting(config, "run", inputs.hashes(), ray_workers.packages(), 1)
+    cells = ray_workers.Cells(inputs.cohort.tokens)
+    ray_workers.Worker(setting).open(cells, {})
+    other = ray_workers.Worker(replace(setting, hashes={**setting.hashes, "dictionaries": {"3": "0" * 64}}))
     with pytest.raises(UserError, match=r"the dictionaries that the worker on .* reads from .* are not those of the driver"):
         other.open(cells, {})
-    old = workers.Worker(replace(setting, packages={**setting.packages, "torch": "2.4.0"}))
+    old = ray_workers.Worker(replace(setting, packages={**setting.packages, "torch": "2.4.0"}))
     with pytest.raises(UserError, match=r"the worker on .* has .*, the driver .*torch 2\.4\.0"):
         old.open(cells, {})
-    files = {"model": workers._files(examples / "dictionaries")}
+    files = {"model": ray_workers._files(examples / "dictionaries")}
     with pytest.raises(UserError, match=r"config.json"):
-        workers.Worker(setting).open(cells, files)
+        ray_workers.Worker(setting).open(cells, files)
 
 
 def test_what_a_cluster_cannot_do_is_said(options, address, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "packages", lambda: {"scircuit": "9"})
+    monkeypatch.setattr(ray_workers, "packages", lambda: {"scircuit": "9"})
     with pytest.raises(UserError, match=r"the worker on .* the driver scircuit 9"):
         trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
-    with pytest.raises(UserError, match=r"2 hosts offers no cuda"), workers.connected(address):
-        workers._places("cuda")
+    with pytest.raises(UserError, match=r"2 hosts offers no cuda"), ray_workers.connected(address):
+        ray_workers._places("cuda")
 
 
 def test_without_ray_or_a_cluster_one_message(options, tmp_path):
@@ -139,5 +139,5 @@ def test_without_ray_or_a_cluster_one_message(options, tmp_path):
 
 
 def test_ray_is_imported_only_when_asked_for():
-    code = "import sys, scircuit.cli.trace, scircuit.cli.mapping, scircuit.cli.workers; print('ray' in sys.modules)"
+    code = "import sys, scircuit.workflows.trace, scircuit.execution.trace_run, scircuit.execution.ray_workers; print('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

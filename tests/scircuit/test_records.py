@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from scircuit import records
+from scircuit.core import schema as records
 
 
 def test_every_kind_has_an_arrow_schema_with_its_keys_first():

@@ -8,10 +8,10 @@ import tomllib
 import pytest
 from click.testing import CliRunner
 
-from scircuit import settings
 from scircuit.cli.command import verb_command
 from scircuit.cli.options import plain
-from scircuit.settings import AnnotateConfig, CheckConfig, TraceConfig, TrainConfig
+from scircuit.core import config as settings
+from scircuit.core.config import AnnotateConfig, CheckConfig, TraceConfig, TrainConfig
 
 NEEDED = ["--model", "m", "--dictionaries", "d", "--cells", "c.h5ad"]
 LOOSE = {

@@ -18,14 +18,14 @@ import transformers
 from study_runs import command, demo, edges, folder_of, outcome, parts_done, start, units_done
 
 import scircuit
-from scircuit.cli import running
-from scircuit.cli.parts import pack, unpack
-from scircuit.cli.trace import trace
-from scircuit.run import Manifest, Study
-from scircuit.settings import UserError
-from scircuit.tracing import audit, controls
-from scircuit.tracing.audit import Found
-from scircuit.tracing.engine import Tracer
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, Study
+from scircuit.execution import active_run
+from scircuit.execution.partial_results import pack, unpack
+from scircuit.tracing.controls.audit import Found
+from scircuit.tracing.controls.sampled_controls import audit, sampled_controls
+from scircuit.tracing.engine.tracer import Tracer
+from scircuit.workflows.trace import trace
 
 CONTEXTS = ("exact", "frozen", "16")
 
@@ -144,7 +144,7 @@ def counted(patch, fail=("", 0)):
 
         return counted_work
 
-    for kind, owner, name in (("units", Tracer, "run_unit"), ("controls", controls, "control_part"), ("audit", audit, "audit_part")):
+    for kind, owner, name in (("units", Tracer, "run_unit"), ("controls", sampled_controls, "control_part"), ("audit", audit, "audit_part")):
         patch.setattr(owner, name, counting(kind, getattr(owner, name)))
     return computed
 
@@ -229,7 +229,7 @@ def test_parts_keep_every_bit_and_take_nothing_that_could_run():
     for refused in (np.array([{}]), {1, 2}, Foreign(1), object()):
         with pytest.raises(TypeError):
             pack({"x": [refused]}, [])
-    for name in ("os:system", "test_resume:Foreign", "scircuit.tracing.audit:np", "scircuit.tracing.engine:Tracer"):
+    for name in ("os:system", "test_resume:Foreign", "scircuit.tracing.controls.audit:np", "scircuit.tracing.engine.tracer:Tracer"):
         with pytest.raises(ValueError, match="not a record of the engine"):
             unpack({"record": name, "fields": {}}, [])
 
@@ -249,10 +249,10 @@ def contents(folder):
 
 @pytest.mark.parametrize("name", ["scircuit", "python", "numpy", "scipy", "torch", "transformers"])
 def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypatch, name):
-    study, here = Study(tmp_path), running.packages()
+    study, here = Study(tmp_path), active_run.packages()
 
     def run(end=True):
-        with running.active_run(study, "steer", {"a": 1}, {"model": "m"}, database=False) as found:
+        with active_run.active_run(study, "steer", {"a": 1}, {"model": "m"}, database=False) as found:
             if end and not found.finished:
                 found.conclude({})
             return found.id
@@ -260,7 +260,7 @@ def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypa
     with pytest.raises(RuntimeError, match="without a conclusion"):
         run(end=False)
     before = contents(tmp_path)
-    monkeypatch.setattr(running, "packages", lambda: {**here, name: "0.0.1"})
+    monkeypatch.setattr(active_run, "packages", lambda: {**here, name: "0.0.1"})
     with pytest.raises(UserError) as refused:
         run()
     (folder,) = study.runs.iterdir()
@@ -268,22 +268,22 @@ def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypa
     assert f"install {name} {here[name]} again" in refused.value.fix
     assert f"scircuit runs delete {folder.name} --study {tmp_path}" in refused.value.fix
     assert contents(tmp_path) == before
-    monkeypatch.setattr(running, "packages", lambda: here)
+    monkeypatch.setattr(active_run, "packages", lambda: here)
     assert run() == folder.name
-    monkeypatch.setattr(running, "packages", lambda: {**here, name: "0.0.1"})
+    monkeypatch.setattr(active_run, "packages", lambda: {**here, name: "0.0.1"})
     assert run() == folder.name, "a finished run is shown whatever is installed, under the same name"
 
 
 def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path, monkeypatch):
     options = demo(root, unit_features=1)
     assert start(options, tmp_path, at_rename=30) == -signal.SIGKILL
-    before, here = contents(tmp_path), running.packages()
+    before, here = contents(tmp_path), active_run.packages()
     assert 0 < units_done(tmp_path) < len(outcome(undisturbed["exact"])["units"])
-    monkeypatch.setattr(running, "packages", lambda: {**here, "torch": "2.4.0", "numpy": "1.26.0"})
+    monkeypatch.setattr(active_run, "packages", lambda: {**here, "torch": "2.4.0", "numpy": "1.26.0"})
     with pytest.raises(UserError, match=r"would go on with numpy 1\.26\.0, torch 2\.4\.0: a mixture"):
         trace(study=tmp_path, database=False, quiet=True, **options)
     assert contents(tmp_path) == before
-    monkeypatch.setattr(running, "packages", lambda: here)
+    monkeypatch.setattr(active_run, "packages", lambda: here)
     trace(study=tmp_path, database=False, quiet=True, **options)
     assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])
 

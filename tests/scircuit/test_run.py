@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
-from scircuit.run import Manifest, ShardEntry, Study, atomic_path, run_id
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, ShardEntry, Study, atomic_path, run_id
 
 
 def test_run_id_depends_on_configuration_and_inputs_only():

@@ -45,7 +45,7 @@ def test_workers_help_up_to_the_number_of_units(scale, given):
 
 
 def test_bytes_of_an_edge_follow_the_schema(scale):
-    from scircuit.records import AFFECTS_PROPERTIES
+    from scircuit.core.schema import AFFECTS_PROPERTIES
 
     # consistency is of imported edges alone
     blocks = {"float": 2, "int": 1, "str": 3}  # of eight bytes, four a record

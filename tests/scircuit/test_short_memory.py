@@ -9,11 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import scircuit.tracing.learner
-import scircuit.tracing.quality
+import scircuit.tracing.evaluation.quality
+import scircuit.tracing.training.topk_sae
 from scircuit.cli.command import verb_command
 from scircuit.cli.main import VERBS, cli
-from scircuit.settings import AblateConfig, AnnotateConfig, UserError
+from scircuit.core.config import AblateConfig, AnnotateConfig, UserError
 
 
 def short(*_arguments, **_options):
@@ -35,7 +35,7 @@ def refused(result, *ways):
 
 
 def test_in_a_training(common, tmp_path, monkeypatch):
-    monkeypatch.setattr(scircuit.tracing.learner.Learner, "step", short)
+    monkeypatch.setattr(scircuit.tracing.training.topk_sae.Learner, "step", short)
     result = CliRunner().invoke(cli, ["train", *common, "--layers", "1", "--out", str(tmp_path / "out"), "--expansion", "1"])
     refused(
         result, "free memory and give the same command again, which goes on from what was done", "cap what it takes with --memory",
@@ -44,7 +44,7 @@ def test_in_a_training(common, tmp_path, monkeypatch):
 
 
 def test_in_a_check(common, examples, monkeypatch):
-    monkeypatch.setattr(scircuit.tracing.quality, "cell_rows", short)
+    monkeypatch.setattr(scircuit.tracing.evaluation.quality, "cell_rows", short)
     result = CliRunner().invoke(cli, ["check", *common, "--dictionaries", str(examples / "dictionaries")])
     refused(result, "free memory", "shorten the cells with --max-length", "compute on another --device")
 

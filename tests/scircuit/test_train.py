@@ -16,7 +16,7 @@ from scircuit.tracing.dictionaries import load_dictionaries
 @pytest.fixture(scope="module")
 def command(examples):
     # Checkpoints at every pause, so that a kill at any moment finds one.
-    start = "import scircuit.tracing.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from scircuit.cli.main import main; main()"
+    start = "import scircuit.tracing.training.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from scircuit.cli.main import main; main()"
     return [
         sys.executable, "-c", start, "train", "--model", str(examples / "model"), "--n-cells", "10", "--layers", "1",
         "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--epochs", "5", "--batch-rows", "128", "--device", "cpu",

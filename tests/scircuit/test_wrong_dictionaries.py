@@ -10,10 +10,10 @@ import pytest
 import torch
 from study_runs import demo
 
-from scircuit.cli.trace import trace
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
-from scircuit.tracing.places import place_line, require_places
+from scircuit.tracing.evaluation.layer_match import place_line, require_places
+from scircuit.workflows.trace import trace
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
 

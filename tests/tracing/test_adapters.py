@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from plain_loop import edges_agree, hook_states, plain_effects
 from reference import TinyDictionary, tiny_cells, tiny_cohort
 
-from scircuit.settings import TraceConfig, UserError
+from scircuit.core.config import TraceConfig, UserError
 from scircuit.tracing import models
-from scircuit.tracing.engine import Tracer
+from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models import load_model
 
 SOURCE, TARGETS = 1, (2, 3)

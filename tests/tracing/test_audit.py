@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import setup
 
-from scircuit.tracing.audit import audit_tables, run_audit
-from scircuit.tracing.calibrate import q_table
-from scircuit.tracing.context import EXACT, FROZEN
-from scircuit.tracing.control_edges import Rule
-from scircuit.tracing.engine import Tracer
+from scircuit.core.context import EXACT, FROZEN
+from scircuit.tracing.controls.audit import audit_tables, run_audit
+from scircuit.tracing.controls.control_edges import Rule
+from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models.geneformer import Geneformer
+from scircuit.tracing.statistics.q_values import q_table
 
 RULE = Rule(q_table(np.array([0.05]), np.array([1])), min_effect=0)
 

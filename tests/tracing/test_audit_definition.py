@@ -15,9 +15,9 @@ from reference import brute_force_p
 from test_audit import RULE
 from test_oracle import setup
 
-from scircuit.tracing.audit import LEAST, run_audit
-from scircuit.tracing.context import EXACT, FROZEN
-from scircuit.tracing.jobs import parts_of
+from scircuit.core.context import EXACT, FROZEN
+from scircuit.tracing.controls.audit import LEAST, run_audit
+from scircuit.tracing.engine.jobs import parts_of
 
 
 def test_an_audit_holds_the_effects_of_one_tile_and_finds_what_it_finds_at_once(monkeypatch):

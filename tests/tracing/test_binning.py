@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.settings import CellsConfig, UserError
-from scircuit.tracing.binning import CELL, bin_values
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.vocabulary import Bins, geneformer_v2
-from scircuit.tracing.vocabulary.scgpt import SPECIALS, from_tokens
+from scircuit.core.config import CellsConfig, UserError
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.tokenisation.binning import CELL, bin_values
+from scircuit.tracing.tokenisation.vocabulary import Bins, geneformer_v2
+from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import SPECIALS, from_tokens
 
 FILES = ("celltypist_sample_559cells.h5ad", "oligodendroglioma_184cells.h5ad", "papalexi2021_thp1_crisprko_subset.h5ad", "pbmc_small.h5ad")
 
@@ -130,7 +130,7 @@ def test_whole_human_vocabulary(shared_data, tmp_path):
     import gzip
     import json
 
-    from scircuit.tracing.vocabulary.scgpt import scgpt_vocabulary
+    from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import scgpt_vocabulary
 
     published = json.loads(gzip.decompress((shared_data / "vocabulary" / "scgpt_default_census_vocab.json.gz").read_bytes()))
     (tmp_path / "vocab.json").write_text(json.dumps(published))

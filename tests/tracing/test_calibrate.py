@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import false_discovery_control
 
-from scircuit.tracing.calibrate import calibrated, legacy, legacy_rule, q_table, scale_of, with_q
-from scircuit.tracing.skew import Null
+from scircuit.tracing.statistics.q_values import calibrated, legacy, legacy_rule, q_table, scale_of, with_q
+from scircuit.tracing.statistics.skewness import Null
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.settings import CellsConfig, UserError
-from scircuit.tracing.catalogue import build_catalogue
-from scircuit.tracing.cells import load_cohort
+from scircuit.core.config import CellsConfig, UserError
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.clean_pass.feature_genes import build_catalogue
 from scircuit.tracing.dictionaries import Dictionary
 from scircuit.tracing.models import load_model
 
@@ -88,7 +88,7 @@ def test_detection_and_firing_rate(parts, catalogue):
 
 
 def test_merging_in_parts_changes_nothing(parts, catalogue, monkeypatch):
-    from scircuit.tracing import catalogue as module
+    from scircuit.tracing.clean_pass import feature_genes as module
 
     original = module._Tally.add
 

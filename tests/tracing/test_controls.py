@@ -15,13 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import brute_force_p
 from test_oracle import SOURCE, TARGETS, setup
 
-from scircuit.address import parse
-from scircuit.tracing.calibrate import legacy_rule, q_table
-from scircuit.tracing.control_edges import KIND, Rule
-from scircuit.tracing.control_edits import random_directions, swapped_directions
-from scircuit.tracing.controls import control_sample
-from scircuit.tracing.halves import CHANCE, hub_replication, replication
-from scircuit.tracing.statistics import edge_statistics
+from scircuit.core.address import parse
+from scircuit.tracing.controls.control_directions import random_directions, swapped_directions
+from scircuit.tracing.controls.control_edges import KIND, Rule
+from scircuit.tracing.controls.sampled_controls import control_sample
+from scircuit.tracing.controls.split_half import CHANCE, hub_replication, replication
+from scircuit.tracing.statistics.effect_statistics import edge_statistics
+from scircuit.tracing.statistics.q_values import legacy_rule, q_table
 
 
 @pytest.fixture(scope="module")

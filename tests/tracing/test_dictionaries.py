@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
 
 D, F, K = 12, 40, 5

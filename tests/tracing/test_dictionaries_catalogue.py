@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
-from scircuit.tracing.dictionaries.feature_catalogue import write_own
+from scircuit.tracing.dictionaries.training_statistics import write_own
 
 WIDTH, FEATURES, K = 6, 4, 2
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 from scircuit.tracing.dictionaries import load_dictionaries, save_dictionary
 
 D, F, K = 10, 36, 4

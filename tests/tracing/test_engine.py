@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import SOURCE, TARGETS, edges_of, setup
 
-import scircuit.tracing.plan
-from scircuit.records import arrow_schema
-from scircuit.settings import UserError
-from scircuit.tracing.describe import describe
-from scircuit.tracing.engine import Tracer, open_tracers
+import scircuit.tracing.hardware.memory_plan
+from scircuit.core.config import UserError
+from scircuit.core.schema import arrow_schema
+from scircuit.tracing.engine.input_records import describe
+from scircuit.tracing.engine.tracer import Tracer, open_tracers
 from scircuit.tracing.models.geneformer import Geneformer
 
 
@@ -91,7 +91,7 @@ def test_source_layers_share_the_clean_pass_and_give_what_each_gives_alone():
 
 def test_states_on_disk_give_the_same_bits(monkeypatch):
     plain = edges_of(setup(context="frozen")[0])
-    monkeypatch.setattr(scircuit.tracing.plan, "_DEFAULT", {"cpu": (20_000, *scircuit.tracing.plan._DEFAULT["cpu"][1:])})
+    monkeypatch.setattr(scircuit.tracing.hardware.memory_plan, "_DEFAULT", {"cpu": (20_000, *scircuit.tracing.hardware.memory_plan._DEFAULT["cpu"][1:])})
     tracer = setup(context="frozen")[0]
     assert 0 < tracer.cells.on_disk < len(tracer.cells)
     assert edges_of(tracer) == plain

@@ -16,18 +16,18 @@ from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import SOURCE, TARGETS, setup
 from test_rowset import LENGTH, a_cell, changes, rowset
 
-import scircuit.tracing.attention
-import scircuit.tracing.engine
-import scircuit.tracing.floors
-import scircuit.tracing.rowset
-from scircuit.tracing.attention import plain_attention_lse
-from scircuit.tracing.context import EXACT, FROZEN
-from scircuit.tracing.engine import Tracer
-from scircuit.tracing.floors import zero_edit
+import scircuit.tracing.engine.attention
+import scircuit.tracing.engine.frozen_context
+import scircuit.tracing.engine.numeric_floor
+import scircuit.tracing.engine.tracer
+from scircuit.core.context import EXACT, FROZEN
+from scircuit.tracing.engine.attention import plain_attention_lse
+from scircuit.tracing.engine.frozen_context import most_affected, row_sets
+from scircuit.tracing.engine.numeric_floor import zero_edit
+from scircuit.tracing.engine.tracer import Tracer
+from scircuit.tracing.hardware.memory_plan import Plan, make_tiles
+from scircuit.tracing.hardware.out_of_memory import halving
 from scircuit.tracing.models.geneformer import Geneformer
-from scircuit.tracing.plan import Plan, make_tiles
-from scircuit.tracing.rowset import most_affected, row_sets
-from scircuit.tracing.shortage import halving
 
 ALL = (1, 2, 3, 4)
 
@@ -77,11 +77,11 @@ def test_every_layer_is_what_the_definition_gives(cell, more):
 def test_blocks_of_bounded_work_give_the_same(cell, more, monkeypatch):
     edits = changes(*SIZES, seed=6)
     wanted = rowset(cell, *edits, more)
-    monkeypatch.setattr(scircuit.tracing.rowset, "_SCORES", 3 * LENGTH * cell[0].n_heads)
-    monkeypatch.setattr(scircuit.tracing.rowset, "_PAIRS", 40)
-    monkeypatch.setattr(scircuit.tracing.attention, "_SCORES", 7 * LENGTH * cell[0].n_heads)
-    for attention in (scircuit.tracing.rowset.attention_lse, plain_attention_lse):
-        monkeypatch.setattr(scircuit.tracing.rowset, "attention_lse", attention)
+    monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "_SCORES", 3 * LENGTH * cell[0].n_heads)
+    monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "_PAIRS", 40)
+    monkeypatch.setattr(scircuit.tracing.engine.attention, "_SCORES", 7 * LENGTH * cell[0].n_heads)
+    for attention in (scircuit.tracing.engine.frozen_context.attention_lse, plain_attention_lse):
+        monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "attention_lse", attention)
         for t, states in rowset(cell, *edits, more).items():
             torch.testing.assert_close(states, wanted[t], atol=1e-11, rtol=0)
 
@@ -93,7 +93,7 @@ def test_a_set_that_hides_whole_blocks_of_keys_from_the_fused_kernel(span):
     q, k, v = (torch.randn(1, 2, n, 16, generator=g) for n in (6, 1100, 1100))
     mask = torch.zeros(1, 1, 6, 1100)
     mask[..., span[0] : span[1]] = -float("inf")
-    found, wanted = (f(q, k, v, mask) for f in (scircuit.tracing.attention.attention_lse, plain_attention_lse))
+    found, wanted = (f(q, k, v, mask) for f in (scircuit.tracing.engine.attention.attention_lse, plain_attention_lse))
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=5e-6, rtol=0)
 
@@ -161,7 +161,7 @@ def test_the_zero_edit_is_the_largest_change_of_an_active_code_in_any_cell(monke
     def planted(_adapter, cell, positions, *_):
         yield 2, moved if cell is last else cell.states[2][torch.cat(list(positions))]
 
-    monkeypatch.setattr(scircuit.tracing.floors, "edited_states", planted)
+    monkeypatch.setattr(scircuit.tracing.engine.numeric_floor, "edited_states", planted)
     found = zero_edit(tracer.adapter, dictionaries, tracer.cells, SOURCE, (2,), 4)[2]
     before, after = (dictionary.encode(x) for x in (last.states[2][last.genes], moved))
     change = (after - before).abs()[before > 0]
@@ -256,7 +256,7 @@ def test_parts_of_a_tile_keep_their_own_statistics(monkeypatch):
     """Statistics in parts of one source give the edges of the whole tile: names, pass-through and positions of each source stay its own."""
     tracer = setup(context="frozen")[0]
     whole = [tracer.run_unit(u) for u in tracer.units]
-    monkeypatch.setattr(scircuit.tracing.engine, "_STATISTICS", 1)
+    monkeypatch.setattr(scircuit.tracing.engine.tracer, "_STATISTICS", 1)
     for unit, wanted in zip(tracer.units, whole, strict=True):
         found = tracer.run_unit(unit)
         assert found.edges.equals(wanted.edges)
@@ -290,7 +290,7 @@ def test_a_member_of_the_top_k_at_value_zero_counts_as_active_and_has_exactly_no
 
 def test_the_floor_is_measured_in_every_context_that_sources_are_traced_in(monkeypatch):
     asked: list[int] = []
-    monkeypatch.setattr(scircuit.tracing.engine, "zero_edit", lambda *given: asked.append(given[6]) or dict.fromkeys(TARGETS, 0.1 * (given[6] + 2)))
+    monkeypatch.setattr(scircuit.tracing.engine.tracer, "zero_edit", lambda *given: asked.append(given[6]) or dict.fromkeys(TARGETS, 0.1 * (given[6] + 2)))
     tracer = setup(context="2")[0]
     assert len(tracer.exact_sources) and len(tracer.sources) > len(tracer.exact_sources)
     assert (tracer.floors == 0.4).all() and sorted(asked) == [EXACT, 2]

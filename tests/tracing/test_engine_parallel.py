@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_oracle import setup
 
-from scircuit.tracing import cache
-from scircuit.tracing.parallel import run_jobs
+from scircuit.tracing.clean_pass import clean_pass
+from scircuit.tracing.hardware.parallel import run_jobs
 
 
 @pytest.fixture(params=[1, 3])
@@ -63,7 +63,7 @@ def test_the_clean_pass_takes_no_more_cells_at_a_time_than_the_plan_allows(monke
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     lock, running, seen = threading.Lock(), [0], []
-    original = cache.clean_cell
+    original = clean_pass.clean_cell
 
     def counted(*args):
         with lock:
@@ -76,9 +76,9 @@ def test_the_clean_pass_takes_no_more_cells_at_a_time_than_the_plan_allows(monke
             with lock:
                 running[0] -= 1
 
-    monkeypatch.setattr(cache, "clean_cell", counted)
+    monkeypatch.setattr(clean_pass, "clean_cell", counted)
     try:
-        cells = cache.CleanCells(tracer.adapter, dictionaries, tokens, (1, 2), 2**30, jobs=jobs)
+        cells = clean_pass.CleanCells(tracer.adapter, dictionaries, tokens, (1, 2), 2**30, jobs=jobs)
     finally:
         torch.set_num_threads(before)
     assert len(cells) == len(tokens) == len(seen) and max(seen) <= most

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.run import sha256_file
-from scircuit.settings import CellsConfig
-from scircuit.tracing.cells import load_cohort
+from scircuit.core.config import CellsConfig
+from scircuit.core.study import sha256_file
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.dictionaries import load_dictionaries
 from scircuit.tracing.models import load_model
-from scircuit.tracing.split import held_out
-from scircuit.tracing.trainer import evaluate
+from scircuit.tracing.training.trainer import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-import scircuit.tracing.family
-from scircuit.tracing.calibrate import q_table
-from scircuit.tracing.family import Family
-from scircuit.tracing.skew import Null
+import scircuit.tracing.statistics.family
+from scircuit.tracing.statistics.family import Family
+from scircuit.tracing.statistics.q_values import q_table
+from scircuit.tracing.statistics.skewness import Null
 
 
 @pytest.mark.parametrize("many", [1, 300, 10**6])
 @pytest.mark.parametrize("method", ["bh", "by"])
 def test_units_together_are_the_whole(many, method, monkeypatch):
-    monkeypatch.setattr(scircuit.tracing.family, "_MANY", many)
+    monkeypatch.setattr(scircuit.tracing.statistics.family, "_MANY", many)
     rng = np.random.default_rng(0)
     units = []
     for _ in range(12):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.settings import CellsConfig
-from scircuit.tracing.cells import load_cohort
+from scircuit.core.config import CellsConfig
+from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries
-from scircuit.tracing.fidelity import (
+from scircuit.tracing.evaluation.fidelity import (
     NOT_MEASURED,
     cells_for_quality,
     fidelity_lines,
@@ -21,10 +21,10 @@ from scircuit.tracing.fidelity import (
     rank_correlation,
     zero_edit_line,
 )
-from scircuit.tracing.loss import Recovered, loss_recovered, mask_genes
+from scircuit.tracing.evaluation.layer_match import place_line, sample_rows
+from scircuit.tracing.evaluation.loss_recovered import Recovered, loss_recovered, mask_genes
+from scircuit.tracing.evaluation.rotated_null import Turned
 from scircuit.tracing.models import load_model
-from scircuit.tracing.places import place_line, sample_rows
-from scircuit.tracing.turned import Turned
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
 

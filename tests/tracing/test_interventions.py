@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import TinyDictionary, brute_force_p, clean_pass, hooked_states, tiny_cells, tiny_cohort, tiny_model
 
-from scircuit.address import Address
-from scircuit.settings import UserError
+from scircuit.core.address import Address
+from scircuit.core.config import UserError
 from scircuit.tracing.interventions import ablate_pairs, steer
-from scircuit.tracing.interventions_ablate import contrast
-from scircuit.tracing.interventions_steer import slopes
+from scircuit.tracing.interventions.joint_ablation import contrast
+from scircuit.tracing.interventions.steering import slopes
 from scircuit.tracing.models.geneformer import Geneformer
 
 LAYERS = (1, 2, 4)

@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from legacy_layout import REPEATED, write_cells, write_study
 from legacy_reference import published_dictionaries, reference_cells
 
-from scircuit.settings import UserError
-from scircuit.tracing.legacy.cells import load_legacy_cohort
-from scircuit.tracing.legacy.choice import draw
-from scircuit.tracing.legacy.tokens import known_columns, legacy_tokens, rank_values
-from scircuit.tracing.vocabulary import geneformer_v2
+from scircuit.core.config import UserError
+from scircuit.tracing.legacy.cell_choice import draw
+from scircuit.tracing.legacy.legacy_cohort import load_legacy_cohort
+from scircuit.tracing.legacy.legacy_tokens import known_columns, legacy_tokens, rank_values
+from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 SYMBOLS = ["GATA1", "CDK1", "MYC", "STAT1", "no such gene"]
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from scircuit.tracing.cache import Firing
+from scircuit.tracing.clean_pass.clean_pass import Firing
+from scircuit.tracing.legacy.activity_rule import NEAR, faults_of_rule, legacy_sources, noise_rate, passing_support
 from scircuit.tracing.legacy.faults_of_run import fault_of_activity, fault_of_sources, faults_of_edges
-from scircuit.tracing.legacy.null import legacy_null
-from scircuit.tracing.legacy.rule import NEAR, faults_of_rule, legacy_sources, noise_rate, passing_support
+from scircuit.tracing.legacy.sign_flip_null import legacy_null
 from scircuit.tracing.legacy.ties import ties_of
 
 

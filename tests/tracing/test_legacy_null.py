@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scircuit.tracing.legacy.calibration import Chunk, extrapolate, false_discovery_rate, surviving_chunks
-from scircuit.tracing.legacy.null import flips, legacy_null
+from scircuit.tracing.legacy.published_fdr import Chunk, extrapolate, false_discovery_rate, surviving_chunks
+from scircuit.tracing.legacy.sign_flip_null import flips, legacy_null
 
 
 def effects(seed=0, features=3, cells=12, targets=40):

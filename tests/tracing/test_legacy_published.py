@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scircuit.tracing.legacy.published import read_calibration, recompute
+from scircuit.tracing.legacy.published_calibration import read_calibration, recompute
 
 EXACT = {  # published numbers that the shipped files determine
     "observed edges of the tested features": 327_609,
@@ -74,6 +74,6 @@ def test_the_sweep_and_the_draws_are_consistent(shared_data):
 
 
 def test_as_a_command(shared_data):
-    done = subprocess.run([sys.executable, "-m", "scircuit.tracing.legacy.published", str(shared_data / "published")], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "scircuit.tracing.legacy.published_calibration", str(shared_data / "published")], capture_output=True, text=True)
     assert done.returncode == 0
     assert "empirical FDR: published 0.03636835984, recomputed 0.03636835984 (expected / observed)" in done.stdout

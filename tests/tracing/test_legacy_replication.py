@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from legacy_layout import SOURCE, TARGETS, K, write_study
 from legacy_reference import Sae, active_sources, published_dictionaries, reference_cells, reference_trace
 
-from scircuit.address import parse
 from scircuit.cli.main import cli
-from scircuit.cli.trace import trace
-from scircuit.tracing.calibrate import legacy_rule
+from scircuit.core.address import parse
+from scircuit.tracing.statistics.q_values import legacy_rule
+from scircuit.workflows.trace import trace
 
 CELLS, NEAR = 20, 1e-4
 TINY = 1e-6  # effects are differences of float32 activations of order 1: rounding can give the sign of smaller ones

@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import TinyDictionary
 
-import scircuit.tracing.measure
+import scircuit.tracing.engine.activation_change
 from scircuit.tracing.dictionaries import Dictionary
-from scircuit.tracing.measure import code_change, mean_change, pass_through
+from scircuit.tracing.engine.activation_change import code_change, mean_change, pass_through
 
 SIZES = np.array([5, 2, 8])
 
@@ -33,7 +33,7 @@ def rows():
 @pytest.mark.parametrize("step", [1, 4, 100])
 def test_mean_over_rows_in_one_piece_or_many(rows, step, monkeypatch):
     dictionary, clean, position, states = rows
-    monkeypatch.setattr(scircuit.tracing.measure, "_ROWS", step)
+    monkeypatch.setattr(scircuit.tracing.engine.activation_change, "_ROWS", step)
     found = mean_change(48, dictionary.encode_topk(states), dictionary.encode_topk(clean), position, SIZES)
     dense = dictionary.encode(states) - dictionary.encode(clean)[position]
     for got, part in zip(found, dense.split(SIZES.tolist()), strict=True):
@@ -49,7 +49,7 @@ def test_rows_are_added_alike_on_every_device(rows):
     class Elsewhere(torch.Tensor):
         device = torch.device("meta")
 
-    scircuit.tracing.measure._add_rows(elsewhere.as_subclass(Elsewhere), slot, changes)
+    scircuit.tracing.engine.activation_change._add_rows(elsewhere.as_subclass(Elsewhere), slot, changes)
     torch.testing.assert_close(elsewhere, here, atol=1e-5, rtol=0)
 
 
@@ -73,7 +73,7 @@ def without_k(like: TinyDictionary, rule: str) -> Dictionary:
 @pytest.mark.parametrize("rule", ["topk", "relu", "jumprelu"])
 @pytest.mark.parametrize("repeat", [1, 2], ids=["fewer rows than positions", "more"])
 def test_pass_through_is_the_edited_row_encoded(rows, repeat, rule, monkeypatch):
-    monkeypatch.setattr(scircuit.tracing.measure, "_ROWS", 4)
+    monkeypatch.setattr(scircuit.tracing.engine.activation_change, "_ROWS", 4)
     dictionary, clean, position, _ = rows
     dictionary = dictionary if rule == "topk" else without_k(dictionary, rule)
     clean, position = clean[: 12 if repeat == 2 else None].repeat(1 if repeat == 2 else 2, 1), position.repeat(repeat)

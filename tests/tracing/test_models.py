@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import tiny_cells, tiny_model
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.geneformer import Geneformer
 
@@ -214,8 +214,8 @@ def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
     """25,426 tokens of which only pad and mask are no genes, no cls and eos; the published pickles are not here, so ids are made up."""
     from scipy import sparse
 
-    from scircuit.tracing.tokenise import tokenise_matrix
-    from scircuit.tracing.vocabulary import geneformer_v2
+    from scircuit.tracing.tokenisation.rank import tokenise_matrix
+    from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
     model = tiny_model(layers=2, vocabulary=25_426, seed=1)
     model.save_pretrained(tmp_path / "v1", safe_serialization=True)

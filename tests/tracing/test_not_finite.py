@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import SOURCE, setup
 
-from scircuit.settings import UserError
-from scircuit.tracing.cache import clean_cell
-from scircuit.tracing.engine import Tracer
-from scircuit.tracing.fidelity import loss_lines, zero_edit_line
-from scircuit.tracing.floors import zero_edit
-from scircuit.tracing.loss import Recovered
+from scircuit.core.config import UserError
+from scircuit.tracing.clean_pass.clean_pass import clean_cell
+from scircuit.tracing.engine.numeric_floor import zero_edit
+from scircuit.tracing.engine.tracer import Tracer
+from scircuit.tracing.evaluation.fidelity import loss_lines, zero_edit_line
+from scircuit.tracing.evaluation.loss_recovered import Recovered
 from scircuit.tracing.models.geneformer import Geneformer
 
 
@@ -106,7 +106,7 @@ def test_a_nan_of_one_cell_is_not_hidden_by_the_others():
 def test_a_loss_that_is_nan_is_not_called_unmeasured(monkeypatch):
     found = Recovered()
     found.add(torch.full((4, 30), torch.nan).double())
-    monkeypatch.setattr("scircuit.tracing.loss.loss_recovered", lambda *_a, **_k: {3: found})
+    monkeypatch.setattr("scircuit.tracing.evaluation.loss_recovered.loss_recovered", lambda *_a, **_k: {3: found})
     adapter = SimpleNamespace(vocabulary=SimpleNamespace(mask=1), name="tiny", family="Geneformer")
     [line] = loss_lines(adapter, {}, [], 60, 0)
     assert not line.ok and "NaN" in line.found and line.fix

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_oracle import setup
 
-from scircuit.cli.models import load_inputs
-from scircuit.cli.trace import trace
-from scircuit.run import Manifest
-from scircuit.settings import TraceConfig, UserError
-from scircuit.tracing import numerics
-from scircuit.tracing.engine import open_tracers
+from scircuit.core.config import TraceConfig, UserError
+from scircuit.core.study import Manifest
+from scircuit.execution.load_inputs import load_inputs
+from scircuit.tracing.engine.tracer import open_tracers
+from scircuit.tracing.hardware import precision
+from scircuit.workflows.trace import trace
 
 
 @pytest.fixture
@@ -43,16 +43,16 @@ def test_bfloat16_on_the_demo_is_refused_with_what_was_measured(options, tmp_pat
 def test_float32_against_itself_differs_by_nothing(options):
     config = TraceConfig(**{k: v for k, v in options.items() if k not in ("database", "quiet")})
     inputs = load_inputs(config)
-    assert numerics.require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config) is None
-    found = numerics.measure(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
+    assert precision.require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config) is None
+    found = precision.measure(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
     assert (found.d, found.degree, found.sources, found.cells) == (0, 0, 8, 8)
     assert found.passed and found.tests > 500
     assert not replace(found, d=2e-4).passed and not replace(found, degree=3).passed
 
 
 def test_a_format_that_passes_is_used_and_recorded(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(numerics, "MAX_D", 100.0)
-    monkeypatch.setattr(numerics, "MAX_DEGREE", 10**6)
+    monkeypatch.setattr(precision, "MAX_D", 100.0)
+    monkeypatch.setattr(precision, "MAX_DEGREE", 10**6)
     plain = trace(study=tmp_path, **options)
     fast = trace(study=tmp_path, numerics="bf16", **options)
     assert plain.run != fast.run, "the format is part of what a run is"

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import TinyDictionary, cell_effects, clean_pass, reference_loop, tiny_cells, tiny_cohort, tiny_model
 
-from scircuit.settings import TraceConfig
-from scircuit.tracing.engine import Tracer
+from scircuit.core.config import TraceConfig
+from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models.geneformer import Geneformer
 
 SOURCE, TARGETS = 1, (2, 3, 4)

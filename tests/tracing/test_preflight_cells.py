@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scircuit.records import NODES
-from scircuit.settings import CellsConfig, TrainConfig, UserError
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.vocabulary import geneformer_v2
+from scircuit.core.config import CellsConfig, TrainConfig, UserError
+from scircuit.core.schema import NODES
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 
 def load(path, max_length=258, **options):

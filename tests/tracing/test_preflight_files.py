@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.settings import CellsConfig, UserError
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.reading import open_expression
-from scircuit.tracing.vocabulary import geneformer_v2
+from scircuit.core.config import CellsConfig, UserError
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.cells.expression_files import open_expression
+from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_scattered_rows_are_read_without_the_rest(data, tmp_path, form, monkeypa
     matrix = sparse.csr_matrix(data.X)
     data = anndata.AnnData({"csr": matrix, "csc": sparse.csc_matrix(matrix), "dense": matrix.toarray()}[form], var=data.var)
     data.write_h5ad(tmp_path / "cells.h5ad")
-    monkeypatch.setattr("scircuit.tracing.reading._BLOCK", 3000)
+    monkeypatch.setattr("scircuit.tracing.cells.expression_files._BLOCK", 3000)
     rows = np.array([0, 1, 7, 8, 9, 31, 49])
     with open_expression(tmp_path / "cells.h5ad") as expression:
         assert (expression.matrices["X"].rows(rows) != matrix[rows]).nnz == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.tracing.scale import detect, misfits, to_counts
+from scircuit.tracing.cells.scale import detect, misfits, to_counts
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import TinyDictionary, tiny_cells, tiny_model
 
-from scircuit.tracing.attention import attention_lse, join, plain_attention_lse
-from scircuit.tracing.cache import clean_cell
+from scircuit.tracing.clean_pass.clean_pass import clean_cell
+from scircuit.tracing.engine.attention import attention_lse, join, plain_attention_lse
+from scircuit.tracing.engine.exact_context import make_edits, run_tail
+from scircuit.tracing.engine.frozen_context import most_affected, row_sets, run_rowset
 from scircuit.tracing.models.geneformer import Geneformer
-from scircuit.tracing.rowset import most_affected, row_sets, run_rowset
-from scircuit.tracing.tail import make_edits, run_tail
 
 TARGETS = (1, 2, 3, 4)
 LENGTH = 26

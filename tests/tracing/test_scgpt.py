@@ -17,16 +17,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from plain_loop import edges_agree, hook_states, plain_effects
 
-from scircuit.settings import CellsConfig, TraceConfig, TrainConfig, UserError
-from scircuit.tracing.binning import CELL
-from scircuit.tracing.cells import load_cohort
+from scircuit.core.config import CellsConfig, TraceConfig, TrainConfig, UserError
+from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.dictionaries import load_dictionaries
-from scircuit.tracing.engine import Tracer
+from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.interventions import steer
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.scgpt import ScGPT
-from scircuit.tracing.trainer import train_dictionaries
-from scircuit.tracing.vocabulary.scgpt import SPECIALS
+from scircuit.tracing.tokenisation.binning import CELL
+from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import SPECIALS
+from scircuit.tracing.training.trainer import train_dictionaries
 
 SOURCE, TARGETS = 1, (2, 3)
 

@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_oracle import setup
 
-from scircuit.cli.trace import trace
-from scircuit.settings import UserError
-from scircuit.tracing.context import EXACT, FROZEN
-from scircuit.tracing.engine import Tracer
-from scircuit.tracing.models.base import Adapter
-from scircuit.tracing.shortage import halving, memory_suffices, out_of_memory
+from scircuit.core.config import UserError
+from scircuit.core.context import EXACT, FROZEN
+from scircuit.tracing.engine.tracer import Tracer
+from scircuit.tracing.hardware.out_of_memory import halving, memory_suffices, out_of_memory
+from scircuit.tracing.models.adapter import Adapter
+from scircuit.workflows.trace import trace
 
 SHORT = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
@@ -124,9 +124,9 @@ import numpy as np, torch
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
 from reference import TinyDictionary, tiny_cohort, tiny_model
-from scircuit.settings import TraceConfig
-from scircuit.tracing.context import EXACT
-from scircuit.tracing.engine import open_tracers
+from scircuit.core.config import TraceConfig
+from scircuit.core.context import EXACT
+from scircuit.tracing.engine.tracer import open_tracers
 from scircuit.tracing.models.geneformer import Geneformer
 adapter = Geneformer(tiny_model(layers=4, width=128, heads=4, vocabulary=1000, positions=512, ffn=1024), "m", "")
 adapter.model.set_attn_implementation("sdpa")

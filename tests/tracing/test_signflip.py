@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import brute_force_p
 
-from scircuit.tracing import signflip
-from scircuit.tracing.signflip import sign_flip_p
+from scircuit.tracing.statistics.effect_statistics import sign_flip
+from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 
 @pytest.mark.parametrize("k", range(1, 13))
@@ -142,9 +142,9 @@ def test_listing_fewer_signs_changes_no_approximation_that_matters(k, kind):
         x[:, 0] *= 20
     x = x + rng.uniform(0, 4 / k**0.5, (400, 1))
     a, s = np.sort(np.abs(x), axis=1), np.abs(x.sum(1))
-    all_listed, listed, found = signflip._edgeworth(a, s, 10), signflip._to_list(a, s), np.empty(400)
+    all_listed, listed, found = sign_flip._edgeworth(a, s, 10), sign_flip._to_list(a, s), np.empty(400)
     for size in np.unique(listed):
-        found[listed == size] = signflip._edgeworth(a[listed == size], s[listed == size], int(size))
+        found[listed == size] = sign_flip._edgeworth(a[listed == size], s[listed == size], int(size))
     asked = (all_listed > 0.05) & (all_listed < 0.5)
     assert asked.sum() > 40
     np.testing.assert_allclose(found[asked], all_listed[asked], rtol=0.01)
@@ -160,4 +160,4 @@ def test_p_of_very_many_cells_is_a_number():
 def _unrounded(effects):
     a = np.sort(np.abs(effects), axis=1)
     total, s = a.sum(1), np.abs(effects.sum(1))
-    return signflip._approximate(a, s, (total - s) / 2 + 1e-10 * total)
+    return sign_flip._approximate(a, s, (total - s) / 2 + 1e-10 * total)

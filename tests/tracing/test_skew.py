@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scircuit.tracing.signflip import sign_flip_p
-from scircuit.tracing.skew import Null, null_draws
-from scircuit.tracing.statistics import edge_statistics
+from scircuit.tracing.statistics.effect_statistics import edge_statistics
+from scircuit.tracing.statistics.sign_flip import sign_flip_p
+from scircuit.tracing.statistics.skewness import Null, null_draws
 
 KEYS = [(0, 5, f) for f in range(4)]
 

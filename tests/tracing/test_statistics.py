@@ -7,9 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from scircuit.tracing import statistics
-from scircuit.tracing.signflip import sign_flip_p
-from scircuit.tracing.statistics import edge_statistics
+from scircuit.tracing.statistics.effect_statistics import edge_statistics, effect_statistics
+from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 
 def one(values, active=None, floor=0.0):
@@ -99,7 +98,7 @@ def many():
 def test_parts_change_no_bit(many, monkeypatch, at_once):
     """One test, parts of a source, two sources, and everything at a time."""
     whole = plain(*many)
-    monkeypatch.setattr(statistics, "_AT_ONCE", at_once)
+    monkeypatch.setattr(effect_statistics, "_AT_ONCE", at_once)
     t = edge_statistics(*many)
     for name, column in zip(t._fields, whole, strict=False):
         np.testing.assert_array_equal(getattr(t, name), column, err_msg=name)

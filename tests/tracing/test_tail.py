@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import TinyDictionary, tiny_cells, tiny_model
 
-from scircuit.tracing.cache import clean_cell
+from scircuit.tracing.clean_pass.clean_pass import clean_cell
+from scircuit.tracing.engine.exact_context import make_edits, run_tail
 from scircuit.tracing.models.geneformer import Geneformer
-from scircuit.tracing.tail import make_edits, run_tail
 
 
 @pytest.fixture(scope="module")

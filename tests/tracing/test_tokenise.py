@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.settings import CellsConfig, UserError
-from scircuit.tracing.cells import load_cohort
-from scircuit.tracing.tokenise import tokenise, tokenise_matrix
-from scircuit.tracing.vocabulary import geneformer_v2
+from scircuit.core.config import CellsConfig, UserError
+from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.tokenisation.rank import tokenise, tokenise_matrix
+from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 DEMO = "celltypist_sample_559cells.h5ad"
 COUNTS = (

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.settings import TrainConfig, UserError
-from scircuit.tracing import checkpoint
-from scircuit.tracing.activations import RowStream, cell_rows
+from scircuit.core.config import TrainConfig, UserError
+from scircuit.tracing.cells.held_out import check_unseen, held_out, unseen
+from scircuit.tracing.clean_pass.activations import RowStream, cell_rows
 from scircuit.tracing.dictionaries import load_dictionaries
-from scircuit.tracing.split import check_unseen, held_out, unseen
-from scircuit.tracing.trainer import evaluate, train_dictionaries
+from scircuit.tracing.training import checkpoint
+from scircuit.tracing.training.trainer import evaluate, train_dictionaries
 
 WIDTH, CAUSES, ACTIVE = 32, 48, 3
 
@@ -133,7 +133,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
 
 
 def test_stream_gives_every_gene_row_once(monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.activations.BUFFER_ROWS", 500)
+    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 500)
     world, cells = SparseWorld(), cohort(30).tokens
     batches = list(RowStream(world, cells, (0, 1), 100, 0).batches(1))
     assert [len(b[0]) for b in batches] == [100] * 19 + [20]
@@ -145,7 +145,7 @@ def test_stream_gives_every_gene_row_once(monkeypatch):
 
 @pytest.mark.parametrize("stop", [0, 1, 7, 19, 20, 33, 39])
 def test_a_stream_goes_on_from_where_it_stood(stop, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.activations.BUFFER_ROWS", 500)
+    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 500)
     world, cells = SparseWorld(), cohort(30).tokens
     whole = [b[1] for b in RowStream(world, cells, (1,), 100, 0).batches(2)]
     first = RowStream(world, cells, (1,), 100, 0)
@@ -164,7 +164,7 @@ def held_rows():
 
 
 def test_the_rows_held_are_those_of_the_buffer_however_many_the_cells(tmp_path, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.activations.BUFFER_ROWS", 600)
+    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 600)
     peak = {}
     for cells in (40, 160):
         before = held_rows()
@@ -197,8 +197,8 @@ def killed_at(step, epoch=12):
 
 @pytest.mark.parametrize("steps", [(1,), (5,), (6, 7, 20), (35,), (36,)])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, steps):
-    monkeypatch.setattr("scircuit.tracing.activations.BUFFER_ROWS", 500)
-    monkeypatch.setattr("scircuit.tracing.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint at each pause
+    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 500)
+    monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint at each pause
     options = {"epochs": 3, "batch_rows": 100}
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
     reached = []
@@ -215,7 +215,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, st
 
 
 def test_other_memory_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.trainer.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)
     options = {"epochs": 3, "batch_rows": 100}
     for number, layers in enumerate([(), (0,)]):  # both in one group; and another training in the same folder
         more = {"layers": layers, "seed": number}
@@ -229,7 +229,7 @@ def test_other_memory_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
 
 
 def test_a_survey_that_is_killed_goes_on_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.trainer.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)
     seen = []
 
     def progress(_done, _total, note):

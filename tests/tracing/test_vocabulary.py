@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from scircuit.tracing.vocabulary import SPECIALS, geneformer_v2
-from scircuit.tracing.vocabulary.derive import derive
+from scircuit.tracing.tokenisation.vocabulary import SPECIALS, geneformer_v2
+from scircuit.tracing.tokenisation.vocabulary.derive_vocabulary import derive
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +49,5 @@ def test_specials_are_no_genes():
 def test_derivation_gives_the_packaged_content(shared_data):
     from importlib import resources
 
-    packaged = resources.files("scircuit.tracing.vocabulary").joinpath("geneformer_v2.json.gz").read_bytes()
+    packaged = resources.files("scircuit.tracing.tokenisation.vocabulary").joinpath("geneformer_v2.json.gz").read_bytes()
     assert gzip.decompress(derive(shared_data / "vocabulary")) == gzip.decompress(packaged)

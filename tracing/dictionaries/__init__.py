@@ -7,7 +7,7 @@ formats apart. No format is read by a loader that could run code.
 from __future__ import annotations
 
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.load import load_dictionaries
-from scircuit.tracing.dictionaries.own import save_dictionary
+from scircuit.tracing.dictionaries.formats.native import save_dictionary
+from scircuit.tracing.dictionaries.load_dictionaries import load_dictionaries
 
 __all__ = ["Dictionary", "load_dictionaries", "save_dictionary"]

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scircuit.settings import UserError
-from scircuit.tracing.dictionaries.feature_catalogue import FeatureCatalogue
+from scircuit.core.config import UserError
+from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
 
 RULES = ("topk", "batchtopk", "relu", "jumprelu")
 

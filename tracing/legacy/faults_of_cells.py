@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from scircuit.tracing import filters
-from scircuit.tracing.checks import CheckLine
-from scircuit.tracing.identifiers import merge
-from scircuit.tracing.legacy.choice import DRAWN, SEED, Choice
-from scircuit.tracing.legacy.line import fault
-from scircuit.tracing.legacy.tokens import Columns, legacy_order
-from scircuit.tracing.scale import Scale
-from scircuit.tracing.tokenise import tokenise_matrix
-from scircuit.tracing.vocabulary import Vocabulary
+from scircuit.core.preflight import CheckLine
+from scircuit.tracing.cells.cohort import filters
+from scircuit.tracing.cells.identifiers import merge
+from scircuit.tracing.cells.scale import Scale
+from scircuit.tracing.legacy.cell_choice import DRAWN, SEED, Choice
+from scircuit.tracing.legacy.fault_line import fault
+from scircuit.tracing.legacy.legacy_tokens import Columns, legacy_order
+from scircuit.tracing.tokenisation.rank import tokenise_matrix
+from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 _TOP = 200
 _LINEAR = ("raw counts", "normalised counts (no logarithm)", "expected counts (not whole numbers)")

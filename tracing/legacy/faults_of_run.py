@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scircuit.tracing.calibrate import legacy_rule
-from scircuit.tracing.checks import CheckLine
-from scircuit.tracing.legacy.line import fault
-from scircuit.tracing.legacy.null import LegacyNull, legacy_null
-from scircuit.tracing.legacy.rule import NEAR, SOURCE_FREQUENCY, faults_of_rule, legacy_sources
+from scircuit.core.preflight import CheckLine
+from scircuit.tracing.legacy.activity_rule import NEAR, SOURCE_FREQUENCY, faults_of_rule, legacy_sources
+from scircuit.tracing.legacy.fault_line import fault
+from scircuit.tracing.legacy.sign_flip_null import LegacyNull, legacy_null
 from scircuit.tracing.legacy.ties import FILE
+from scircuit.tracing.statistics.q_values import legacy_rule
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ LEAST_CELLS = 6  # fewer cells with an effect cannot reach p 0.05 by sign flips
 
 
 def faults_before(tracer: Any) -> list[CheckLine]:
-    """What can be said of a legacy run after its clean pass and before any ablation (`scircuit.tracing.engine.Tracer`)."""
+    """What can be said of a legacy run after its clean pass and before any ablation (`scircuit.tracing.engine.tracer.Tracer`)."""
     firing = [cell.firing[tracer.layer] for cell in tracer.cells]
     choice = fault_of_sources(firing, tracer.dictionaries[tracer.layer], tracer.config.features)
     return [*faults_of_rule(len(tracer.cells)), fault_of_activity(firing, tracer.sources), choice]
@@ -33,7 +33,7 @@ def faults_after(tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated:
     Parameters
     ----------
     tracer
-        `scircuit.tracing.engine.Tracer` of the run.
+        `scircuit.tracing.engine.tracer.Tracer` of the run.
     edges, zero_edit_max, calibrated
         See `faults_of_edges`.
     """
@@ -49,7 +49,7 @@ def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
     Parameters
     ----------
     firing
-        Inverted index of the source layer of each cell (`scircuit.tracing.cache.Firing`), members of the top k with value 0 included.
+        Inverted index of the source layer of each cell (`scircuit.tracing.clean_pass.clean_pass.Firing`), members of the top k with value 0 included.
     sources
         Features that will be ablated.
     """
@@ -101,7 +101,7 @@ def faults_of_edges(
     Parameters
     ----------
     edges
-        Tests of kind Feature-AFFECTS-Feature; those of `scircuit.tracing.legacy.rule.near_edges` must be among them for the counts to be complete.
+        Tests of kind Feature-AFFECTS-Feature; those of `scircuit.tracing.legacy.activity_rule.near_edges` must be among them for the counts to be complete.
     zero_edit_max
         Largest effect of editing nothing.
     calibrated

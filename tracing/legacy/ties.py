@@ -1,4 +1,4 @@
-"""Tests of a legacy run that rounding decides: | |d| - 0.5 | within `scircuit.tracing.legacy.rule.NEAR`, where the published rule asks for |d| > 0.5.
+"""Tests of a legacy run that rounding decides: | |d| - 0.5 | within `scircuit.tracing.legacy.activity_rule.NEAR`, where the published rule asks for |d| > 0.5.
 
 Another machine, or the published code itself, may call any of them the other way. They are listed, not tuned away.
 """
@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from scircuit.run import atomic_path
-from scircuit.tracing.calibrate import legacy_rule
-from scircuit.tracing.legacy.rule import NEAR
+from scircuit.core.study import atomic_path
+from scircuit.tracing.legacy.activity_rule import NEAR
+from scircuit.tracing.statistics.q_values import legacy_rule
 
 FILE = "ties.csv"
 COLUMNS = ("source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d")

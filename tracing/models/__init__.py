@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 
 if TYPE_CHECKING:
-    from scircuit.tracing.models.base import Adapter
+    from scircuit.tracing.models.adapter import Adapter
 
 
 class Family(NamedTuple):

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.settings import UserError
+from scircuit.core.config import UserError
 from scircuit.tracing.models.huggingface import HuggingFaceAdapter
 from scircuit.tracing.models.postnorm import Layer, PostNorm
-from scircuit.tracing.vocabulary import Vocabulary, geneformer_v2
-from scircuit.tracing.vocabulary.folder import read_vocabulary
+from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
+from scircuit.tracing.tokenisation.vocabulary.folder_vocabulary import read_vocabulary
 
 V1_TOKENS = 25_426
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.address import slug
-from scircuit.settings import UserError
-from scircuit.tracing.models.base import Adapter, Whole, choose_device
-from scircuit.tracing.models.weights import read_tensors, require_finite, sha256_files, stored_precision
-from scircuit.tracing.shortage import out_of_memory
+from scircuit.core.address import slug
+from scircuit.core.config import UserError
+from scircuit.tracing.hardware.out_of_memory import out_of_memory
+from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
+from scircuit.tracing.models.weight_files import read_tensors, require_finite, sha256_files, stored_precision
 
 # What the interface cannot express: every row must see every other, each head with its own keys.
 _EXPECTED = {"is_decoder": False, "add_cross_attention": False, "sliding_window": None, "is_causal": False}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
-from scircuit.tracing.models.base import Adapter
+from scircuit.tracing.models.adapter import Adapter
 
 
 class Layer(NamedTuple):

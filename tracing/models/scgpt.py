@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scircuit.address import slug
-from scircuit.settings import UserError
-from scircuit.tracing.binning import CELL
-from scircuit.tracing.models.base import Whole, choose_device
+from scircuit.core.address import slug
+from scircuit.core.config import UserError
+from scircuit.tracing.models.adapter import Whole, choose_device
 from scircuit.tracing.models.postnorm import Layer, PostNorm
 from scircuit.tracing.models.scgpt_checkpoint import Arguments, read_arguments, read_weights
-from scircuit.tracing.models.weights import precision, sha256_files
-from scircuit.tracing.vocabulary import Bins, Vocabulary
-from scircuit.tracing.vocabulary.scgpt import scgpt_vocabulary
+from scircuit.tracing.models.weight_files import precision, sha256_files
+from scircuit.tracing.tokenisation.binning import CELL
+from scircuit.tracing.tokenisation.vocabulary import Bins, Vocabulary
+from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import scgpt_vocabulary
 
 LARGEST_VALUE = 512.0
 

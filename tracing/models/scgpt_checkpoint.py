@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from scircuit.settings import UserError
-from scircuit.tracing.models.weights import read_tensors, require_finite
+from scircuit.core.config import UserError
+from scircuit.tracing.models.weight_files import read_tensors, require_finite
 
 # Heads of other tasks, which do not touch the states: cell class, expression from the cell embedding, the mark of genes to be
 # generated, and the batch discriminator. They may be absent and are not read.

@@ -1,0 +1,1 @@
+"""Features of different layers and models that fire on the same genes."""

@@ -1,0 +1,10 @@
+"""The report: one self-contained HTML page in which every claim stands beside its control.
+
+>>> from scircuit.analysis.report_page import ReportInput, build_report
+"""
+
+from scircuit.analysis.report_page.build_page import build_report
+from scircuit.analysis.report_page.findings import Finding, findings
+from scircuit.analysis.report_page.report_input import Check, ReportInput, SampleQuery
+
+__all__ = ["Check", "Finding", "ReportInput", "SampleQuery", "build_report", "findings"]

@@ -1,0 +1,328 @@
+"""The one place that talks Bolt: where the database is, whether it may be used, and how a statement is run.
+
+A `Connection` is verified once when it is opened: server reachable, password right, version supported, database there.
+Whatever is wrong comes out as a `UserError` that names what was found and the fix. Values always travel as parameters.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
+
+import neo4j
+from neo4j.exceptions import (
+    AuthError,
+    ClientError,
+    ConfigurationError,
+    DriverError,
+    Neo4jError,
+    ServiceUnavailable,
+    SessionExpired,
+    TransientError,
+)
+
+from scircuit.core.config import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+
+OLDEST_5 = (5, 26)
+CALENDAR_YEARS = (2025, 2026)
+_AWAY = (ServiceUnavailable, SessionExpired, TransientError, OSError)
+_OWN_SERVER = "check NEO4J_URI and that the server runs; for the study's own server: scircuit db status"
+
+
+class DatabaseAway(UserError):
+    """The database does not answer now; the same call may work later."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a database is and how to log in.
+
+    Attributes
+    ----------
+    uri
+        Bolt address, such as ``bolt://127.0.0.1:7687``.
+    user, password
+        Credentials.
+    database
+        Name of the database; Neo4j Community has ``neo4j``.
+    """
+
+    uri: str
+    user: str
+    password: str = field(repr=False)
+    database: str = "neo4j"
+
+
+def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
+    """Return the user's own server as named by NEO4J_URI, NEO4J_USERNAME, NEO4J_PASSWORD and NEO4J_DATABASE, if any.
+
+    Parameters
+    ----------
+    environ
+        Variables to read (default: those of the process).
+
+    Returns
+    -------
+    Target or None
+        None when no variable is set: then the study's own server is meant.
+
+    Raises
+    ------
+    UserError
+        If some are set but NEO4J_URI or NEO4J_PASSWORD is not: half an address must not select another server.
+    """
+    variables = os.environ if environ is None else environ
+    names = ("NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD", "NEO4J_DATABASE")
+    values = {name: variables.get(name, "") for name in names}
+    given = [name for name in names if values[name]]
+    if not given:
+        return None
+    missing = [name for name in ("NEO4J_URI", "NEO4J_PASSWORD") if not values[name]]
+    if missing:
+        raise UserError(
+            f"{', '.join(given)} set, but not {' and '.join(missing)}",
+            "set NEO4J_URI, NEO4J_USERNAME (default neo4j) and NEO4J_PASSWORD together, or none of them for the study's own server",
+        )
+    return Target(
+        values["NEO4J_URI"],
+        values["NEO4J_USERNAME"] or "neo4j",
+        values["NEO4J_PASSWORD"],
+        values["NEO4J_DATABASE"] or "neo4j",
+    )
+
+
+def require_supported(version: str) -> tuple[int, int]:
+    """Return (major, minor) of a supported Neo4j version: 5.26 or newer of line 5, or 2025 and 2026.
+
+    Raises
+    ------
+    UserError
+        For any other version.
+    """
+    match = re.match(r"(\d+)\.(\d+)", version)
+    major, minor = (int(match[1]), int(match[2])) if match else (0, 0)
+    if major in CALENDAR_YEARS or (major == OLDEST_5[0] and minor >= OLDEST_5[1]):
+        return major, minor
+    raise UserError(
+        f"the server is Neo4j {version or 'of unknown version'}; supported are 5.26 and newer of line 5, and 2025.x and 2026.x",
+        "upgrade the server, or unset NEO4J_URI to use the study's own one (scircuit db start)",
+    )
+
+
+def rust_codec_active() -> bool:
+    """Whether the driver packs values with its compiled extension, which fails silently when it cannot load."""
+    try:
+        from neo4j._codec.packstream.v1 import _rust_pack  # pyright: ignore[reportAttributeAccessIssue]
+    except ImportError:
+        return False
+    return _rust_pack is not None
+
+
+def rows_of(tx: neo4j.ManagedTransaction, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
+    """Run one statement inside a transaction and return its rows."""
+    return [record.data() for record in tx.run(cast("LiteralString", cypher), params)]
+
+
+class Connection:
+    """An open, verified connection; a context manager. Open it with `Connection.open`."""
+
+    def __init__(self, driver: neo4j.Driver, target: Target, version: str) -> None:
+        self._driver = driver
+        self.target = target
+        self.version = version
+
+    @classmethod
+    def open(cls, target: Target, *, timeout: float = 10.0, retry_seconds: float = 5.0) -> Connection:
+        """Connect and verify address, password, version and database, asking the server for the password once only.
+
+        Parameters
+        ----------
+        target
+            Where, and as whom.
+        timeout
+            Seconds to wait for the server's answer.
+        retry_seconds
+            How long `write` repeats a transaction that failed for a passing reason.
+
+        Raises
+        ------
+        DatabaseAway
+            If nothing answers at the address.
+        UserError
+            If the address is malformed, the password wrong, the version unsupported or the database unknown.
+        """
+        try:
+            driver = neo4j.GraphDatabase.driver(
+                target.uri, auth=(target.user, target.password), connection_timeout=timeout, user_agent="scircuit",
+                connection_acquisition_timeout=timeout + 5, max_transaction_retry_time=retry_seconds,
+                notifications_min_severity="OFF", telemetry_disabled=True,
+            )  # fmt: skip
+        except (ConfigurationError, ValueError) as error:
+            raise UserError(f"{target.uri!r} is not a Bolt address: {error}", "write it as bolt://HOST:PORT") from error
+        try:
+            # Unlike a query, this is not repeated: an address where nobody answers is known at once.
+            driver.verify_connectivity()
+            answer = driver.execute_query(
+                "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' RETURN versions[0] AS version",
+                database_=target.database,
+            )
+            version = str(answer.records[0]["version"]) if answer.records else ""
+            require_supported(version)
+        except BaseException as error:
+            driver.close()
+            if isinstance(error, (Neo4jError, DriverError, OSError)):
+                raise _explained(error, target) from error
+            raise
+        return cls(driver, target, version)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all sockets; closing twice is harmless."""
+        self._driver.close()
+
+    def run(self, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
+        """Run one statement and return its rows as dictionaries.
+
+        Raises
+        ------
+        DatabaseAway
+            If the database does not answer.
+        UserError
+            If it refuses the statement; the message is the server's.
+        """
+        return self._ask(cypher, params, lambda result: [record.data() for record in result])
+
+    def frame(self, cypher: str, /, **params: Any) -> pd.DataFrame:
+        """Run one statement and return its rows as a frame, with its columns even when there is no row; errors as `run`."""
+        return self._ask(cypher, params, lambda result: result.to_df())
+
+    def fold(self, cypher: str, function: Callable[[Iterable[Sequence[Any]]], T], /, **params: Any) -> T:
+        """Run one statement and give its rows, one after the other, to a function, without holding all of them; errors as `run`."""
+        return self._ask(cypher, params, lambda result: function(record.values() for record in result))
+
+    def graph(self, cypher: str, /, **params: Any) -> neo4j.graph.Graph:
+        """Run one statement and return the nodes and relationships in its answer; errors as `run`."""
+        return self._ask(cypher, params, lambda result: result.graph())
+
+    def _ask(self, cypher: str, params: Mapping[str, Any], transform: Callable[[neo4j.Result], T]) -> T:
+        try:
+            return self._driver.execute_query(
+                neo4j.Query(cast("LiteralString", cypher)),
+                dict(params),
+                database_=self.target.database,
+                result_transformer_=transform,
+            )
+        except (Neo4jError, DriverError, OSError) as error:
+            raise _explained(error, self.target) from error
+
+    def autocommit(self, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
+        """Run a statement outside a managed transaction, as ``CALL {} IN TRANSACTIONS`` needs; never repeated."""
+        try:
+            with self._driver.session(database=self.target.database) as session:
+                return [
+                    record.data() for record in session.run(neo4j.Query(cast("LiteralString", cypher)), dict(params))
+                ]
+        except (Neo4jError, DriverError, OSError) as error:
+            raise _explained(error, self.target) from error
+
+    def write(self, work: Callable[[neo4j.ManagedTransaction], T]) -> T:
+        """Run `work(tx)` in one transaction, repeated from its start when it fails for a passing reason.
+
+        `work` may therefore run several times, and even after a commit whose acknowledgement was lost: it must be
+        idempotent. An exception raised in it rolls everything back.
+
+        Raises
+        ------
+        DatabaseAway
+            If the passing reason did not pass.
+        UserError
+            If the server refuses a statement.
+        """
+        try:
+            with self._driver.session(database=self.target.database) as session:
+                return session.execute_write(work)
+        except (Neo4jError, DriverError, OSError) as error:
+            raise _explained(error, self.target) from error
+
+    def explain(self, cypher: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Plan a statement without running it, and return the server's notifications about it.
+
+        Returns
+        -------
+        list of dict
+            ``code`` (GQL status), ``description``, ``severity`` and ``category`` of each; empty is good.
+        """
+        try:
+            with self._driver.session(
+                database=self.target.database, notifications_min_severity="INFORMATION"
+            ) as session:
+                summary = session.run(
+                    neo4j.Query(cast("LiteralString", f"EXPLAIN {cypher}")), dict(params or {})
+                ).consume()
+        except (Neo4jError, DriverError, OSError) as error:
+            raise _explained(error, self.target) from error
+        return [
+            {
+                "code": n.gql_status, "description": n.status_description,
+                "severity": n.raw_severity, "category": n.raw_classification,
+            }
+            for n in summary.gql_status_objects
+            if n.is_notification
+        ]  # fmt: skip
+
+
+def _explained(error: Exception, target: Target) -> UserError:
+    """Say what an error of the driver means and what to do."""
+    code = getattr(error, "code", None) or ""
+    where = f"at {target.uri}"
+    if isinstance(error, UserError):
+        return error
+    if "AuthenticationRateLimit" in code:
+        return UserError(
+            f"the database {where} refuses logins for a while after too many wrong passwords",
+            "wait some seconds, then give the right NEO4J_USERNAME and NEO4J_PASSWORD",
+        )
+    if "CredentialsExpired" in code:
+        return UserError(
+            f"the password of user {target.user!r} {where} is expired", "set a new one in the Neo4j Browser"
+        )
+    if isinstance(error, AuthError):
+        return UserError(
+            f"the database {where} refuses user {target.user!r}: wrong user name or password",
+            "give the right NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the study's own server",
+        )
+    if "DatabaseNotFound" in code or "DatabaseNotFound" in str(error):
+        return UserError(
+            f"the server {where} has no database {target.database!r}",
+            "set NEO4J_DATABASE to one it has (Community: neo4j)",
+        )
+    if "MemoryPoolOutOfMemory" in code or "OutOfMemory" in code:
+        return UserError(
+            f"the database {where} is out of memory: {error}", "give it a larger heap: scircuit db start --heap 2g"
+        )
+    if isinstance(error, ConfigurationError):
+        return UserError(f"cannot use the server {where}: {error}", "only Neo4j 5.26+, 2025.x and 2026.x are supported")
+    if isinstance(error, _AWAY):
+        return DatabaseAway(f"no database answers {where} ({type(error).__name__}: {_first_line(error)})", _OWN_SERVER)
+    if isinstance(error, ClientError):
+        return UserError(
+            f"the database refused the statement: {getattr(error, 'message', None) or error}", "correct the statement"
+        )
+    return UserError(f"the database {where} failed: {type(error).__name__}: {_first_line(error)}", _OWN_SERVER)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200]

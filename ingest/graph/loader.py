@@ -1,0 +1,307 @@
+"""Brings a run's shards into the graph exactly once: rows and their ledger entry are committed in one transaction.
+
+``written(chunk) <=> ledger holds key(chunk)``, so relationships can be created without looking for existing ones, whatever was
+killed and however often it is repeated. Order: nodes, relationships, the closing Run record, and last the run's status.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from scircuit.core import schema
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest, ShardEntry, canonical_json, now
+from scircuit.ingest.graph import statements
+from scircuit.ingest.graph.chunks import CHUNK_ROWS, Chunk, chunk_keys, one_ahead, read_chunks
+from scircuit.ingest.graph.connection import Connection, DatabaseAway, rows_of
+
+if TYPE_CHECKING:
+    import neo4j
+
+PATIENCE_S = 60.0
+T = TypeVar("T")
+
+
+class MissingEndpoints(UserError):
+    """Relationships name nodes that the graph does not hold."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did.
+
+    Attributes
+    ----------
+    loaded_rows
+        Rows written by this call.
+    pending_shards
+        Shards on disk that the graph does not hold yet.
+    message
+        One sentence for people; empty when there is nothing to say.
+    """
+
+    loaded_rows: int
+    pending_shards: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the ledger knows of a chunk."""
+
+    content: str
+    late: str
+    sha256: str
+
+
+def prepare(connection: Connection) -> None:
+    """Create the constraints and indexes that are missing, wait for them, and make the declared names known."""
+    present = {row["name"] for row in connection.run("SHOW INDEXES YIELD name RETURN name")}
+    missing = [text for text in statements.constraints() if text.split(" ")[2].strip("`") not in present]
+    for statement in missing:
+        connection.run(statement)
+    if missing:
+        connection.run("CALL db.awaitIndexes(300)")
+        for procedure, given in statements.names().items():
+            connection.run(f"UNWIND $names AS name CALL {procedure}(name) RETURN count(*) AS known", names=given)
+
+
+def load_order(entries: Iterable[ShardEntry]) -> list[ShardEntry]:
+    """Order shards for loading: nodes, relationships, later Run records (they say how the run ended)."""
+    runs_seen = 0
+    ranked: list[tuple[int, int, ShardEntry]] = []
+    for position, entry in enumerate(entries):
+        rank = 0 if entry.kind in schema.NODES else 1
+        if entry.kind == "Run":
+            rank = 2 if runs_seen else 0
+            runs_seen += 1
+        ranked.append((rank, position, entry))
+    return [entry for _, _, entry in sorted(ranked, key=lambda item: item[:2])]
+
+
+class Loader:
+    """Loads shards of one run over one connection.
+
+    Parameters
+    ----------
+    connection
+        An open connection.
+    folder
+        The run's folder.
+    chunk_rows
+        Rows of one transaction; a run must be loaded with one value throughout.
+    patience_s
+        How long a database that went away is waited for.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no run, or a deletion of this run was interrupted.
+    """
+
+    def __init__(
+        self, connection: Connection, folder: Path, *, chunk_rows: int = CHUNK_ROWS, patience_s: float = PATIENCE_S
+    ) -> None:
+        self.connection = connection
+        self.folder = Path(folder)
+        self.chunk_rows = chunk_rows
+        self.patience_s = patience_s
+        manifest = Manifest.load(self.folder)
+        self.run = manifest.run
+        self.imported = manifest.verb == "import"
+        prepare(connection)
+        rows = connection.run(statements.LEDGER_OF_RUN, run=self.run)
+        if any(row["deleting"] for row in rows):
+            raise UserError(
+                f"a deletion of run {self.run} was interrupted; the graph holds parts of it",
+                f"finish it first: scircuit runs delete {self.run}",
+            )
+        self.ledger = {row["key"]: Loaded(row["content"], row["late"], row["sha256"]) for row in rows}
+        connection.run(
+            "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties", id=self.run, properties=run_properties(manifest)
+        )
+
+    def pending(self, entries: Iterable[ShardEntry]) -> list[ShardEntry]:
+        """Return the shards with a chunk that the ledger lacks, in load order."""
+        return [entry for entry in load_order(entries) if not self.holds(entry)]
+
+    def holds(self, entry: ShardEntry) -> bool:
+        """Whether the graph holds every row of a shard."""
+        return all(key in self.ledger for key in chunk_keys(self.run, entry, self.chunk_rows))
+
+    def load(
+        self, entries: Iterable[ShardEntry], *, stop: Callable[[], bool] = lambda: False,
+        on_rows: Callable[[ShardEntry, int], None] | None = None, ahead: bool = False,
+    ) -> int:  # fmt: skip
+        """Write what the ledger lacks of the given shards, in the given order.
+
+        Parameters
+        ----------
+        entries
+            Shards as the manifest lists them.
+        stop
+            Asked before each chunk; true ends the load early.
+        on_rows
+            Told of every chunk that is now in the graph: its shard and its rows, those found there included.
+        ahead
+            Read and pack the next chunk in a second thread while the server works on the current one.
+
+        Returns
+        -------
+        int
+            Rows written now.
+
+        Raises
+        ------
+        UserError
+            If a shard is damaged, or was loaded before with other values.
+        MissingEndpoints
+            If a relationship's end is not in the graph; the message names ids.
+        """
+        rows = 0
+        chunks = self._missing_or_changed(entries)
+        for chunk in one_ahead(chunks) if ahead else chunks:
+            if stop():
+                break
+            known = self.ledger.get(chunk.key)
+            if known is not None and known.content != chunk.content:
+                raise self.conflict(chunk)
+            if known is None:
+                rows += self._write(chunk)
+            if on_rows is not None:
+                on_rows(chunk.entry, chunk.table.num_rows)
+        return rows
+
+    def _missing_or_changed(self, entries: Iterable[ShardEntry]) -> Iterable[Chunk]:
+        for entry in entries:
+            known = [self.ledger.get(key) for key in chunk_keys(self.run, entry, self.chunk_rows)]
+            if all(chunk is not None and chunk.sha256 == entry.sha256 for chunk in known):
+                continue
+            self._refuse_other_size(entry)
+            for chunk in read_chunks(self.run, self.folder, entry, self.chunk_rows):
+                if chunk.key not in self.ledger:
+                    _ = chunk.rows  # made here, so that it is done ahead
+                yield chunk
+
+    def _refuse_other_size(self, entry: ShardEntry) -> None:
+        keys = chunk_keys(self.run, entry, self.chunk_rows)
+        stem = keys[0].rsplit("[", 1)[0] + "["
+        if any(key.startswith(stem) for key in self.ledger.keys() - set(keys)):
+            raise UserError(
+                f"shard {entry.name} of run {self.run} is in the graph with other row ranges: it has another length now, or "
+                "was loaded by another version",
+                f"delete the run from the graph (scircuit runs delete {self.run}) and load it again",
+            )
+
+    def _write(self, chunk: Chunk) -> int:
+        statement = statements.ingest_cypher(chunk.entry.kind, chunk.columns, imported=self.imported)
+        rows = chunk.rows
+        count = chunk.table.num_rows
+
+        def work(tx: neo4j.ManagedTransaction) -> int:
+            [claim] = rows_of(
+                tx, statements.LEDGER_CLAIM, key=chunk.key, run=self.run, kind=chunk.entry.kind, n=count,
+                content=chunk.content, late=chunk.late, sha256=chunk.entry.sha256, at=now(),
+            )  # fmt: skip
+            if not claim["fresh"]:
+                if claim["content"] != chunk.content:
+                    raise self.conflict(chunk)
+                return 0
+            written = rows_of(tx, statement, rows=rows, run=self.run)[0]["written"]
+            if written != count:
+                raise self._missing(tx, chunk, count - written)
+            return count
+
+        written = self._patiently(lambda: self.connection.write(work))
+        self.ledger[chunk.key] = Loaded(chunk.content, chunk.late, chunk.entry.sha256)
+        return written
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Repeat a call while the database is away, up to `patience_s`; the ledger makes repeating harmless."""
+        end = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return call()
+            except DatabaseAway:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(min(1.0, self.patience_s))
+
+    def _missing(self, tx: neo4j.ManagedTransaction, chunk: Chunk, count: int) -> MissingEndpoints:
+        relationship = schema.RELATIONSHIPS[chunk.entry.kind]
+        found: list[str] = []
+        for key, label in (("source", relationship.source), ("target", relationship.target)):
+            ids = chunk.table.column(key).unique().to_pylist()
+            found += [f"{label} {row['id']}" for row in rows_of(tx, statements.missing_cypher(label), ids=ids)]
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        return MissingEndpoints(
+            f"{chunk.entry.name}: {count} of {chunk.table.num_rows} relationships have an end that the graph lacks: {shown}; "
+            "nothing of this chunk was written",
+            "load the runs it builds on first: scircuit load",
+        )
+
+    def conflict(self, chunk: Chunk) -> UserError:
+        """Describe a chunk whose values on disk differ from those in the graph."""
+        return UserError(
+            f"shard {chunk.entry.name} of run {self.run} is in the graph with other values than on disk",
+            f"delete the run from the graph (scircuit runs delete {self.run}) and load it again",
+        )
+
+    def conclude(self) -> None:
+        """Give the Run node the status and seconds of the manifest."""
+        manifest = Manifest.load(self.folder)
+        self.connection.run(
+            "MATCH (r:Run {id: $id}) SET r.status = $status, r.seconds = $seconds",
+            id=self.run, status=manifest.status, seconds=manifest.seconds,
+        )  # fmt: skip
+
+
+def run_properties(manifest: Manifest) -> dict[str, str]:
+    """What the manifest says about a run that has no record of its own in the graph yet."""
+    return {
+        "name": manifest.run, "verb": manifest.verb, "status": "running", "started": manifest.started,
+        "version": manifest.version, "config": canonical_json(manifest.config), "inputs": canonical_json(manifest.inputs),
+    }  # fmt: skip
+
+
+def load_run(connection: Connection, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> LoadReport:
+    """Load every shard of a run that the graph does not hold yet, exactly once.
+
+    Parameters
+    ----------
+    connection
+        An open connection.
+    folder
+        The run's folder.
+    progress
+        Called as ``progress(rows in the graph, all rows)``.
+
+    Raises
+    ------
+    UserError
+        If a shard is damaged or was loaded with other values; what was loaded before stays, and a repeat goes on there.
+    DatabaseAway
+        If the database stops answering; likewise.
+    """
+    manifest = Manifest.load(Path(folder))
+    loader = Loader(connection, folder)
+    total = sum(entry.rows for entry in manifest.shards)
+    whole = [e for e in manifest.shards if all(
+        (known := loader.ledger.get(key)) is not None and known.sha256 == e.sha256 for key in chunk_keys(loader.run, e)
+    )]  # fmt: skip
+    done = sum(entry.rows for entry in whole)
+
+    def count(_entry: ShardEntry, rows: int) -> None:
+        nonlocal done
+        done += rows
+        if progress is not None:
+            progress(done, total)
+
+    rows = loader.load(load_order(manifest.shards), on_rows=count, ahead=True)
+    loader.conclude()
+    message = f"{rows:,} rows loaded: the graph holds all of run {manifest.run}" if rows else ""
+    return LoadReport(rows, 0, message)

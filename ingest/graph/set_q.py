@@ -1,0 +1,100 @@
+"""Sets q on edges that were streamed before q was known.
+
+q is Benjamini-Hochberg over all live tests of a run, so it exists only when the run has ended; the edges are in the graph by then.
+Each chunk whose late columns differ from what the ledger says is set, counted and noted in the ledger in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scircuit.core.config import UserError
+from scircuit.core.study import Manifest
+from scircuit.ingest.graph import statements
+from scircuit.ingest.graph.chunks import Chunk, chunk_keys, one_ahead, read_chunks
+from scircuit.ingest.graph.connection import rows_of
+from scircuit.ingest.graph.loader import Loaded, Loader
+
+if TYPE_CHECKING:
+    import neo4j
+
+    from scircuit.ingest.graph.connection import Connection
+
+EDGES = "Feature-AFFECTS-Feature"
+
+
+def apply_q(connection: Connection, folder: Path, *, progress: Callable[[int], None] | None = None) -> int:
+    """Bring q of a run's shards to its edges in the graph; edges not loaded yet are left to `load_run`, which loads q with them.
+
+    Parameters
+    ----------
+    connection
+        An open connection.
+    folder
+        The run's folder, its shards holding q.
+    progress
+        Called with the number of edges set so far.
+
+    Returns
+    -------
+    int
+        Edges set now; 0 when all had their q. Repeating it, or being killed in between, changes nothing.
+
+    Raises
+    ------
+    UserError
+        If the graph lacks edges that the ledger says were loaded.
+    """
+    loader = Loader(connection, folder)
+    manifest = Manifest.load(Path(folder))
+    stale = [
+        entry
+        for entry in manifest.shards
+        if entry.kind == EDGES
+        and any(
+            (known := loader.ledger.get(key)) is not None and known.sha256 != entry.sha256
+            for key in chunk_keys(loader.run, entry, loader.chunk_rows)
+        )
+    ]
+    total = 0
+    chunks = (chunk for entry in stale for chunk in read_chunks(loader.run, loader.folder, entry, loader.chunk_rows))
+    for chunk in one_ahead(chunks):
+        known = loader.ledger.get(chunk.key)
+        if known is None:
+            continue
+        total += _apply(loader, chunk, known)
+        if progress is not None:
+            progress(total)
+    return total
+
+
+def _apply(loader: Loader, chunk: Chunk, known: Loaded) -> int:
+    if known.content != chunk.content:
+        raise loader.conflict(chunk)
+    by_source: dict[str, dict[str, float]] = defaultdict(dict)
+    if chunk.late and chunk.late != known.late:
+        columns = (chunk.table.column(name).to_pylist() for name in ("source", "target", "q"))
+        for source, target, q in zip(*columns, strict=True):
+            if q is not None:
+                by_source[source][target] = q
+    rows = [[source, targets] for source, targets in by_source.items()]
+    expected = sum(map(len, by_source.values()))
+
+    def work(tx: neo4j.ManagedTransaction) -> int:
+        rows_of(tx, statements.LEDGER_LATE, key=chunk.key, late=chunk.late, sha256=chunk.entry.sha256)
+        if not rows:
+            return 0
+        written = rows_of(tx, statements.LATE_Q, rows=rows, run=loader.run)[0]["written"]
+        if written != expected:
+            raise UserError(
+                f"{chunk.entry.name}: {expected} edges have a q, but the graph holds {written} of them; nothing was changed",
+                f"edges were deleted or added by hand: delete run {loader.run} from the graph and load it again",
+            )
+        return written
+
+    written = loader.connection.write(work)
+    loader.ledger[chunk.key] = Loaded(chunk.content, chunk.late, chunk.entry.sha256)
+    return written

@@ -1,0 +1,1 @@
+"""Published feature atlases as records."""

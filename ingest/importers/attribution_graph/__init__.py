@@ -1,0 +1,1 @@
+"""Attribution graphs of circuit-tracer and Neuronpedia as records."""

@@ -1,0 +1,1 @@
+"""Published circuit edges as records."""

@@ -1,0 +1,1 @@
+"""Result files of the published exhaustive map as records."""

@@ -1,0 +1,101 @@
+"""A study's own copy of the Neo4j Browser, with a script that runs before it and files beside it.
+
+The Browser keeps style, saved queries and settings in the page's local storage, and reads them when its scripts load.
+So a copy of its jar gets one more ``<script src>`` in front of the first one of ``index.html``, and only the copy is on
+the server's class path. The original in the cache is not touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from scircuit.core.config import UserError
+
+SCRIPT_NAME = "scircuit-seed.js"
+INDEX = "browser/index.html"
+
+
+@dataclass(frozen=True)
+class BrowserSeed:
+    """What the Browser is given before its first page.
+
+    Attributes
+    ----------
+    script
+        JavaScript, run before the Browser's own scripts on every load of the page; it can write ``localStorage``.
+    files
+        Further files by their path below ``/browser/``, such as ``scircuit/guide.html``.
+    post_connect
+        Browser command without its colon to run after connecting, such as ``play http://...``; ``{http}`` stands for
+        the server's HTTP root. Empty: nothing.
+    """
+
+    script: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    post_connect: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Hash of script and files: a copy of the Browser is known by it."""
+        state = hashlib.sha256(self.script.encode("utf-8"))
+        for name in sorted(self.files):
+            state.update(b"\0" + name.encode("utf-8") + b"\0" + hashlib.sha256(self.files[name]).digest())
+        return state.hexdigest()[:16]
+
+
+def seeded_jar(original: Path, home: Path, seed: BrowserSeed) -> Path:
+    """Return the home's copy of the Browser with the seed in it; it is made when there is none of this seed yet.
+
+    Raises
+    ------
+    UserError
+        If a file's path leaves ``/browser/`` or would replace a file of the Browser.
+    """
+    target = home / "browser" / f"{original.stem}-{seed.digest}.jar"
+    if not target.exists():
+        part = target.with_suffix(".part")
+        _copy(original, part, seed)
+        part.replace(target)
+    for other in target.parent.glob("*.jar"):
+        if other != target:
+            other.unlink()
+    return target
+
+
+def current_jar(original: Path, home: Path) -> Path:
+    """Return the copy that an earlier start made, or the original."""
+    return next(iter((home / "browser").glob(f"{original.stem}-*.jar")), original)
+
+
+def _copy(original: Path, part: Path, seed: BrowserSeed) -> None:
+    with zipfile.ZipFile(original) as source, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy:
+        taken = set(source.namelist()) | {f"browser/{SCRIPT_NAME}"}
+        for name in seed.files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or f"browser/{path}" in taken:
+                raise UserError(
+                    f"a file for the Browser cannot be named {name!r}: it leaves /browser/ or is taken",
+                    "use a relative path in a folder of its own, such as scircuit/guide.html",
+                )
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename == INDEX:
+                content = _with_script(content.decode("utf-8"), seed.digest).encode("utf-8")
+            copy.writestr(entry.filename, content)
+        copy.writestr(f"browser/{SCRIPT_NAME}", seed.script)
+        for name, content in seed.files.items():
+            copy.writestr(f"browser/{PurePosixPath(name)}", content)
+
+
+def _with_script(page: str, digest: str) -> str:
+    """Put the script in front of the page's first one; the digest in the address makes browsers fetch a changed one."""
+    tag = f'<script src="{SCRIPT_NAME}?{digest}"></script>'
+    changed, count = re.subn(r"<script\b", lambda found: tag + found[0], page, count=1)
+    if count != 1:
+        raise ValueError(f"{INDEX} of the Browser has no <script> tag to put the seed in front of")
+    return changed

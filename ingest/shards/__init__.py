@@ -1,0 +1,1 @@
+"""Record batches on disk: Parquet shards and hashes of their content."""

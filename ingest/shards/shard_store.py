@@ -1,0 +1,278 @@
+"""A run's records on disk: Parquet shards, one per work unit and kind, and the manifest that lists them with their hashes.
+
+A unit is done when its marker ``units/<unit>.json`` exists: shards first, then the marker, then the manifest, each under a
+temporary name and renamed. A process killed between any two of these leaves either a unit that is done or one that is not; a
+marker that the manifest misses is taken up again when the store is opened. Nothing is counted half.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scircuit.core import schema
+from scircuit.core.config import UserError
+from scircuit.core.study import STATUSES, Manifest, ShardEntry, atomic_path, disk_full, sha256_file, write_json
+from scircuit.ingest.shards.content_hash import content_hash
+
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,120}")
+_REVISION = re.compile(r"\.r(\d+)\.parquet$")
+
+
+def shard_key(name: str) -> str:
+    """Name of a shard without its revision: the same before and after q was filled in."""
+    return _REVISION.sub(".parquet", name)
+
+
+def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
+    """Read one shard after checking its hash.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or holds something else than the manifest says.
+    """
+    path = Path(folder) / entry.name
+    problem = _problem(path, entry)
+    if problem:
+        raise UserError(
+            f"shard {path}: {problem}",
+            "restore the file from a backup, or delete the run (scircuit runs delete) and run it again",
+        )
+    try:
+        table = pq.read_table(path)
+        table = schema.conform(entry.kind, table)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise UserError(f"shard {path} cannot be read: {error}", "restore it from a backup or run again") from error
+    if table.num_rows != entry.rows:
+        raise UserError(
+            f"shard {path} has {table.num_rows} rows, the manifest says {entry.rows}", "restore it or run again"
+        )
+    return table
+
+
+def _problem(path: Path, entry: ShardEntry) -> str:
+    try:
+        found = sha256_file(path)
+    except FileNotFoundError:
+        return "the manifest lists it, but it is missing"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return (
+        ""
+        if found == entry.sha256
+        else f"it is damaged: sha256 {found[:12]}..., the manifest says {entry.sha256[:12]}..."
+    )
+
+
+class ShardStore:
+    """Writes and reads the shards of one run folder; one writer at a time.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    manifest
+        Given for a new run; a folder that already holds this run is opened as it is.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no run, or another one than `manifest` names.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
+        self.folder = Path(folder)
+        if manifest is None or (self.folder / "manifest.json").exists():
+            found = Manifest.load(self.folder)
+            if manifest is not None and manifest.run != found.run:
+                raise UserError(
+                    f"{self.folder} holds run {found.run}, not {manifest.run}", "use another folder for the new run"
+                )
+            self.manifest = found
+        else:
+            self.manifest = manifest
+            self._save(manifest)
+        self._units: dict[str, tuple[ShardEntry, ...]] = {}
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Add to the manifest what a killed process had finished but not listed."""
+        listed = {shard_key(entry.name) for entry in self.manifest.shards}
+        missing: list[ShardEntry] = []
+        for marker in sorted((self.folder / "units").glob("*.json")):
+            entries = tuple(ShardEntry(**entry) for entry in json.loads(marker.read_text())["shards"])
+            self._units[marker.stem] = entries
+            missing += [entry for entry in entries if shard_key(entry.name) not in listed]
+        if missing:
+            self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *missing))
+
+    def units(self) -> set[str]:
+        """Work units that are done, those without any record included."""
+        return set(self._units)
+
+    def add(self, unit: str, tables: Mapping[str, pa.Table]) -> list[ShardEntry]:
+        """Write one unit's tables, then mark it as done; empty tables leave no file.
+
+        Where a kind carries ``run``, the column is set to this run's id.
+
+        Parameters
+        ----------
+        unit
+            Name of the work unit: letters, digits and ``_ . + -``.
+        tables
+            Kind to table.
+
+        Returns
+        -------
+        list of ShardEntry
+            What was written, nodes before relationships. A unit that is done already and equal is left as it is.
+
+        Raises
+        ------
+        UserError
+            If the disk is full or not writable (nothing is counted then), or the unit is done with other content.
+        ValueError
+            If a table does not fit its kind's declaration, or the unit's name is unusable.
+        """
+        if not _UNIT.fullmatch(unit):
+            raise ValueError(f"unit name {unit!r} is not usable as a file name; use letters, digits and _ . + -")
+        order = [*schema.NODES, *schema.RELATIONSHIPS]
+        for kind in tables:
+            schema.properties_of(kind)
+        ready = {k: self._with_run(k, schema.conform(k, tables[k])) for k in sorted(tables, key=order.index)}
+        ready = {kind: table for kind, table in ready.items() if table.num_rows}
+        if unit in self._units:
+            return self._same(unit, ready)
+        entries = [self._write(f"{unit}.{kind}.parquet", kind, table) for kind, table in ready.items()]
+        guarded(
+            lambda: write_json(self.folder / "units" / f"{unit}.json", {"shards": [asdict(e) for e in entries]}),
+            self.folder,
+        )
+        # The marker made the unit final; should the manifest not be writable now, it is taken up at the next opening.
+        self._units[unit] = tuple(entries)
+        self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *entries))
+        self._save(self.manifest)
+        return entries
+
+    def _same(self, unit: str, tables: Mapping[str, pa.Table]) -> list[ShardEntry]:
+        current = {shard_key(entry.name): entry for entry in self.manifest.shards}
+        entries = [current[shard_key(entry.name)] for entry in self._units[unit]]
+        equal = {e.kind for e in entries} == set(tables) and all(
+            content_hash(self.read(entry)) == content_hash(tables[entry.kind]) for entry in entries
+        )
+        if not equal:
+            raise UserError(
+                f"unit {unit} of run {self.manifest.run} is done already, with other content",
+                "a run's records never change; delete the run (scircuit runs delete) to compute it again",
+            )
+        return entries
+
+    def _with_run(self, kind: str, table: pa.Table) -> pa.Table:
+        if not any(p.name == "run" for p in schema.properties_of(kind)):
+            return table
+        run = self.manifest.run
+        if "run" in table.column_names:
+            others = set(table.column("run").unique().to_pylist()) - {run, None}
+            if others:
+                raise ValueError(f"{kind} table names run {', '.join(sorted(others))}, but is written into run {run}")
+            table = table.drop_columns(["run"])
+        return schema.conform(kind, table.append_column("run", pa.repeat(run, table.num_rows)))
+
+    def _write(self, name: str, kind: str, table: pa.Table) -> ShardEntry:
+        path = self.folder / name
+
+        def write() -> str:
+            with atomic_path(path) as temporary:
+                pq.write_table(table, str(temporary), compression="zstd", row_group_size=100_000)
+                return sha256_file(temporary)
+
+        return ShardEntry(name, kind, table.num_rows, guarded(write, self.folder))
+
+    def replace(self, entry: ShardEntry, table: pa.Table) -> ShardEntry:
+        """Write a shard anew with its late columns (q) filled in; everything else must be as it was.
+
+        The new file gets its own name; the manifest then names it instead of the old one, which is deleted last.
+
+        Raises
+        ------
+        ValueError
+            If the shard is not in the manifest, or anything but q changed.
+        UserError
+            If the disk is full (the old shard stays), or the old shard is damaged.
+        """
+        key = shard_key(entry.name)
+        current = next((e for e in self.manifest.shards if shard_key(e.name) == key), None)
+        if current is None:
+            raise ValueError(f"run {self.manifest.run} has no shard {entry.name}")
+        ready = self._with_run(entry.kind, schema.conform(entry.kind, table))
+        if content_hash(ready) != content_hash(self.read(current)):
+            raise ValueError(f"shard {entry.name} may only change in q; other values or the order of rows changed")
+        revision = int(found[1]) + 1 if (found := _REVISION.search(current.name)) else 1
+        name = key.removesuffix(".parquet") + f".r{revision}.parquet"
+        new = self._write(name, entry.kind, ready)
+        self._save(self.manifest.with_(shards=tuple(new if e is current else e for e in self.manifest.shards)))
+        (self.folder / current.name).unlink(missing_ok=True)
+        return new
+
+    def read(self, entry: ShardEntry) -> pa.Table:
+        """Read one shard after checking its hash; an entry from before `replace` gives the newest revision."""
+        key = shard_key(entry.name)
+        current = next((e for e in self.manifest.shards if shard_key(e.name) == key), entry)
+        return read_shard(self.folder, current)
+
+    def tables(self, kind: str) -> pa.Table:
+        """All shards of one kind as one table; an empty one when the run has none."""
+        found = [self.read(entry) for entry in self.manifest.shards if entry.kind == kind]
+        if not found:
+            return schema.arrow_schema(kind).empty_table()
+        return schema.conform(kind, pa.concat_tables(found, promote_options="default"))
+
+    def finish(self, status: str, findings: Mapping[str, Any] | None = None, seconds: float | None = None) -> None:
+        """Set the run's status, findings and seconds in the manifest.
+
+        Raises
+        ------
+        ValueError
+            If the status is not one of `scircuit.core.study.STATUSES`.
+        """
+        if status not in STATUSES:
+            raise ValueError(f"status {status!r}; expected one of {', '.join(STATUSES)}")
+        changes: dict[str, Any] = {"status": status}
+        if findings is not None:
+            changes["findings"] = dict(findings)
+        if seconds is not None:
+            changes["seconds"] = float(seconds)
+        self._save(self.manifest.with_(**changes))
+        if status == "complete":
+            for stray in self.folder.glob(".*.parquet.*.tmp"):
+                stray.unlink(missing_ok=True)
+
+    def verify(self) -> list[str]:
+        """Check every shard against the manifest; one sentence per problem, none when all is well."""
+        found = ((entry, _problem(self.folder / entry.name, entry)) for entry in self.manifest.shards)
+        return [f"{entry.name}: {problem}" for entry, problem in found if problem]
+
+    def _save(self, manifest: Manifest) -> None:
+        """Save first, then believe it: a failed save leaves the store as it was."""
+        guarded(lambda: manifest.save(self.folder), self.folder)
+        self.manifest = manifest
+
+
+def guarded(write: Any, folder: Path) -> Any:
+    """Turn a full or read-only disk into a message; the caller's state is untouched then."""
+    try:
+        return write()
+    except OSError as error:
+        full = disk_full(error) or "No space" in str(error)
+        raise UserError(
+            f"cannot write into {folder}: {'the disk is full' if full else error.strerror or error}",
+            "free room or choose another --study folder, then run again: the run resumes where it stopped",
+        ) from error

@@ -1,0 +1,1 @@
+"""Parts of the graph for other tools: networkx, igraph, GraphML, tables, attribution viewers."""

@@ -1,0 +1,34 @@
+"""How much of a cell reacts to an edit: the context of a run.
+
+``exact``    every position is recomputed: the total effect, everything downstream reacts
+``frozen``   only the positions where the source is active: the local effect, what the edited positions themselves do
+``m``        those and the m most affected positions: in between; m at or above the cell's length is exact
+"""
+
+from __future__ import annotations
+
+from scircuit.core.config import UserError
+
+EXACT = -1
+FROZEN = 0
+
+
+def parse_context(text: str) -> int:
+    """`EXACT`, `FROZEN`, or the number of further positions.
+
+    Raises
+    ------
+    UserError
+        If the text is none of ``exact``, ``frozen`` and a positive whole number.
+    """
+    named = {"exact": EXACT, "frozen": FROZEN}
+    if str(text) in named:
+        return named[str(text)]
+    if not str(text).isdigit() or int(text) == 0:
+        raise UserError(f"context {text!r} is unknown; expected exact, frozen, or a number of further positions above 0", "correct --context")
+    return int(text)
+
+
+def context_name(context: int) -> str:
+    """``exact``, ``frozen`` or the number, as text."""
+    return {EXACT: "exact", FROZEN: "frozen"}.get(context, str(context))

@@ -1,0 +1,207 @@
+"""One run from start to end: manifest, shards on disk first, then the graph, and an honest status whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scircuit import __version__
+from scircuit.core.config import UserError
+from scircuit.core.progress import say
+from scircuit.core.study import Manifest, Study, canonical_json, now, run_id
+from scircuit.execution.database import opener
+from scircuit.execution.partial_results import remove_parts
+from scircuit.execution.software_versions import differing, listed, packages
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from scircuit.ingest.graph.stream import GraphWriter
+    from scircuit.ingest.shards.shard_store import ShardStore
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run ends as if interrupted by hand."""
+
+
+@dataclass
+class ActiveRun:
+    """A run being written."""
+
+    id: str
+    study: Study
+    folder: Path
+    store: ShardStore
+    writer: GraphWriter | None
+    resumed: bool
+    finished: bool
+    load_message: str = ""
+
+    @property
+    def done(self) -> set[str]:
+        """Work units whose shards are on disk."""
+        return self.store.units()
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run took, earlier processes that ended by themselves included."""
+        return time.monotonic() - self._started + self._before
+
+    def write(self, unit: str, tables: Mapping[str, pa.Table]) -> None:
+        """Store one work unit on disk, then hand its shards to the graph writer; a unit already there is left alone."""
+        if unit in self.store.units():
+            return
+        for entry in self.store.add(unit, tables):
+            if self.writer is not None:
+                self.writer.submit(entry)
+
+    def conclude(self, findings: Mapping[str, Any], **record: Any) -> None:
+        """Write the final Run record and mark the run complete."""
+        seconds = self.seconds
+        self.write("run-end", {"Run": run_table(self.id, status="complete", seconds=seconds, findings=canonical_json(findings), **record)})
+        self.store.finish("complete", dict(findings), seconds=seconds)
+        self.finished = True
+        remove_parts(self.folder)
+
+    def __post_init__(self) -> None:
+        self._started, self._before = time.monotonic(), self.store.manifest.seconds
+
+
+def run_table(run: str, **values: Any) -> pa.Table:
+    """One-row table of kind Run."""
+    import pyarrow as pa
+
+    from scircuit.core import schema
+
+    row = {"id": run, **values}
+    return schema.conform("Run", pa.table({k: [v] for k, v in row.items()}))
+
+
+def links(kind: str, source: str, targets: list[str]) -> dict[str, pa.Table]:
+    """Table of plain relationships from one node to several, as a one-kind mapping (empty without targets)."""
+    import pyarrow as pa
+
+    if not targets:
+        return {}
+    return {kind: pa.table({"source": [source] * len(targets), "target": targets})}
+
+
+@contextlib.contextmanager
+def active_run(
+    study: Study, verb: str, config: Mapping[str, Any], inputs: Mapping[str, Any], *, parents: tuple[str, ...] = (),
+    database: bool = True, cohort: Mapping[str, Any] | None = None, record: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> Iterator[ActiveRun]:  # fmt: skip
+    """Open, resume or find finished the run that this configuration and these inputs name.
+
+    Parameters
+    ----------
+    config
+        Options as stored in the manifest.
+    identity
+        The part of the configuration that determines the result (default: all of it).
+    parents
+        Runs this one was computed from.
+    record
+        Further properties of the Run node known at the start.
+
+    Raises
+    ------
+    UserError
+        If the run is not finished and was begun with other versions of the software that its result depends on.
+    """
+    from scircuit.ingest.graph.stream import GraphWriter
+    from scircuit.ingest.shards.shard_store import ShardStore
+
+    identifier = run_id(verb, identity if identity is not None else config, {**inputs, "parents": parents})
+    folder = study.run_folder(identifier)
+    _make_folder(folder)
+    resumed = (folder / "manifest.json").exists()
+    if resumed:
+        store = ShardStore(folder)
+        _same_software(study, store.manifest)
+    else:
+        manifest = Manifest(
+            run=identifier, verb=verb, config=dict(config), inputs=dict(inputs), version=__version__, started=now(),
+            parents=parents, cohort=dict(cohort or {}), packages=packages(),
+        )  # fmt: skip
+        store = ShardStore(folder, manifest)
+    finished = store.manifest.complete
+    writer = GraphWriter(opener(study), folder, on_message=say) if database else None
+    run = ActiveRun(identifier, study, folder, store, writer, resumed, finished)
+    try:
+        with _terminable():
+            _start(run, verb, parents, record or {})
+            yield run
+        if not run.finished:
+            raise RuntimeError(f"run {identifier} ended without a conclusion")
+    except BaseException as error:
+        if not run.finished:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            with contextlib.suppress(OSError, UserError):
+                store.finish("interrupted" if interrupted else "failed", {"error": f"{type(error).__name__}: {error}"}, run.seconds)
+        if writer is not None:
+            writer.finish(timeout=5)
+        raise
+    if writer is not None:
+        run.load_message = writer.finish().message
+
+
+def _same_software(study: Study, manifest: Manifest) -> None:
+    """Refuse to go on with an unfinished run by other software: its result would be partly of the one and partly of the other."""
+    if manifest.complete:
+        return
+    if not manifest.packages:
+        say(f"  run {manifest.run} does not say with which packages it was begun (scircuit {manifest.version}); it goes on with {listed(packages())}")
+        return
+    expected, found = differing(manifest.packages, packages())
+    if expected:
+        raise UserError(
+            f"run {manifest.run} was begun with {listed(expected)}, and would go on with {listed(found)}: a mixture",
+            f"install {listed(expected)} again, or delete what is there and start anew: scircuit runs delete {manifest.run} --study {study.root}",
+        )
+
+
+def _start(run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[str, Any]) -> None:
+    """Say on disk that a run that is not finished runs (again)."""
+    manifest = run.store.manifest
+    if run.finished:
+        remove_parts(run.folder)  # killed at its very end
+        return
+    if manifest.status != "running":
+        run.store.finish("running", {})
+    start = run_table(
+        run.id, name=f"{verb} {run.id.rsplit('-', 1)[-1][:6]}", verb=verb, status="running", version=__version__,
+        started=manifest.started, config=canonical_json(manifest.config), inputs=canonical_json(manifest.inputs), **record,
+    )  # fmt: skip
+    run.write("run-start", {"Run": start, **links("Run-FROM-Run", run.id, list(parents))})
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block by an exception, so that it leaves what Ctrl-C leaves."""
+
+    def end(_number: int, _frame: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only there can it be caught
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write the run to {folder}: {error.strerror}", "choose another --study folder or free room") from error

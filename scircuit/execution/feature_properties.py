@@ -1,0 +1,38 @@
+"""Feature properties of one or several runs as one table: a feature's properties may come from several shards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from scircuit.core.study import Manifest, Study
+
+
+def joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """One row per feature; where several tables know a property, the last one counts."""
+    import pandas as pd
+
+    frames = [t.to_pandas(types_mapper=pd.ArrowDtype) for t in tables if t.num_rows]
+    if not frames:
+        return pd.DataFrame({"id": []})
+    stacked = pd.concat(frames, ignore_index=True)
+    return stacked.groupby("id", sort=False, as_index=False).last() if stacked["id"].duplicated().any() else stacked
+
+
+def features_of(study: Study, run: Manifest) -> pa.Table:
+    """Feature table of a run, one row per feature."""
+    import pyarrow as pa
+
+    from scircuit.core import schema
+    from scircuit.ingest.shards.shard_store import ShardStore
+
+    store = ShardStore(study.run_folder(run.run))
+    tables = [store.read(entry) for entry in run.shards if entry.kind == "Feature"]
+    if not tables:
+        return schema.arrow_schema("Feature").empty_table()
+    return schema.conform("Feature", pa.Table.from_pandas(joined(tables), preserve_index=False))

@@ -1,0 +1,1 @@
+"""One function behind each verb; `import scircuit` and the command line offer these."""

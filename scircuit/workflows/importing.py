@@ -1,0 +1,103 @@
+"""``scircuit import``: published results become a run and a graph in one command."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scircuit.cli.command import verb_command
+from scircuit.cli.options import build, plain
+from scircuit.core.config import DEFAULT_STUDY, IMPORTS, UserError
+from scircuit.core.progress import say
+from scircuit.core.study import Study
+from scircuit.execution.active_run import ActiveRun, active_run, links
+from scircuit.execution.run_result import RunResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+READERS = {"atlas": "scircuit.ingest.importers.atlas.atlas_source", "map": "scircuit.ingest.importers.exhaustive_map.map_source", "edges": "scircuit.ingest.importers.edges.edges_source", "graph": "scircuit.ingest.importers.attribution_graph.graph_source"}
+
+
+def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any) -> RunResult:
+    """Import published results: an ``atlas`` of features, a ``map`` of an exhaustive study, ``edges`` of a circuit study, or an attribution ``graph``.
+
+    Nothing is written before every file has been read and checked. Importing the same files again changes nothing.
+
+    Raises
+    ------
+    UserError
+        If a file is damaged or of another format, another import of the study has the same name with other files or holds the same edges in another
+        form, or a dictionary or model of that name is known to be smaller.
+    """
+    if kind not in READERS:
+        raise UserError(f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}")
+    config = config or build(IMPORTS[kind], options)
+    place = Study(Path(study))
+    from scircuit.ingest.importers.conflicts import meet
+
+    source = importlib.import_module(READERS[kind]).read(config, gene_ids())
+    _refuse_same_name(place, source)
+    notes = [*source.notes, *meet(place, source)]
+    if not quiet:
+        for note in notes:
+            say(f"  {note}")
+    inputs = {"format": source.format, "name": source.name, "files": dict(sorted(source.files.items()))}
+    identity = {k: v for k, v in plain(config).items() if k not in ("path", "terms")}
+    with active_run(place, "import", plain(config), inputs, identity=identity, database=database, record=source.record()) as run:
+        new = not run.finished
+        if new:
+            for unit, tables in source.units.items():
+                run.write(unit, tables())
+            run.write("provenance", _provenance(run))
+            run.write("used", {k: t for label, ids in source.uses.items() for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()})
+            findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
+            run.conclude({**findings, "sentences": list(source.sentences), "notes": notes})
+            if database and not quiet:
+                say(f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and on their way into the graph")
+    found = dict(run.store.manifest.findings)
+    return RunResult(run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new)
+
+
+def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
+    """Imported interventions and controls come from this run, whose id no importer knows."""
+    import pyarrow as pa
+
+    ids = {label: run.store.tables(label).column("id") for label in ("Intervention", "Control")}
+    return {f"{label}-FROM-Run": pa.table({"source": found, "target": pa.repeat(run.id, len(found))}) for label, found in ids.items()}
+
+
+def gene_ids() -> dict[str, str]:
+    """Gene symbol -> Ensembl id, of every human gene known here."""
+    from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
+
+    known = geneformer_v2()
+    return {**known.outside, **known.symbol_to_ensembl}
+
+
+def _refuse_same_name(study: Study, source: Any) -> None:
+    """Two sources of one format and name with different files would mix their properties on the same nodes."""
+    for manifest in study.manifests():
+        known = manifest.inputs
+        if manifest.verb != "import" or (known.get("format"), known.get("name")) != (source.format, source.name):
+            continue
+        changed = sorted(f for f in {*known["files"], *source.files} if known["files"].get(f) != source.files.get(f))
+        if changed:
+            raise UserError(
+                f"study {study.root} holds another {source.format} called {source.name} (run {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
+                f"give this one another name (--dictionary-name), or delete the other: scircuit runs delete {manifest.run} --study {study.root}",
+            )
+
+
+@click.group("import", help=(import_.__doc__ or "").split("\n")[0])
+def command() -> None:
+    """Import published results."""
+
+
+for _kind, _config in IMPORTS.items():
+    command.add_command(
+        verb_command(_kind, _config, lambda config, study, kind=_kind, **more: import_(kind, config, study, **more), paths=(("path",),), remembered=False)
+    )

@@ -1,0 +1,152 @@
+"""``scircuit trace``: the exhaustive ablation map of one layer, streamed into the graph while it is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scircuit.cli.command import verb_command
+from scircuit.cli.options import build, plain
+from scircuit.core.config import DEFAULT_STUDY, TraceConfig, UserError
+from scircuit.core.progress import say, show_checks
+from scircuit.core.study import Study
+from scircuit.execution.active_run import ActiveRun, active_run
+from scircuit.execution.database import connect
+from scircuit.execution.load_inputs import load_inputs
+from scircuit.execution.ray_workers import connected
+from scircuit.execution.trace_run import map_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# Where a file lies, how the work is cut and who computes it do not change the question that a run answers, nor a bit of the answer.
+_PLACES = ("model", "dictionaries", "cells")
+_NOT_IDENTITY = (*_PLACES, "unit_features", "ray")
+
+
+@dataclass(frozen=True)
+class TraceResult:
+    """What a trace found and where it is."""
+
+    run: str
+    folder: Path
+    findings: dict[str, Any]
+    message: str
+    new: bool
+    preflight: tuple[Any, ...] = field(default=(), repr=False)
+
+    def edges(self) -> pd.DataFrame:
+        """All stored edges as a frame: source, target and the statistics of the effect over cells."""
+        from scircuit.ingest.shards.shard_store import ShardStore
+
+        return ShardStore(self.folder).tables("Feature-AFFECTS-Feature").to_pandas()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"run": self.run, "folder": str(self.folder), "new": self.new, **self.findings, "message": self.message}
+
+    def __str__(self) -> str:
+        f = self.findings
+        return (
+            f"run {self.run}{'' if self.new else ' (already complete)'}\n"
+            f"  {f['sources']:,} source features of layers {', '.join(map(str, f['source_layers']))} x {f['cells']} cells -> layers {', '.join(map(str, f['target_layers']))}\n"
+            f"  {f['live_tests']:,} live tests, {f['edges']:,} edge records stored\n"
+            f"  {f['edges_calibrated']:,} edges by the calibrated rule (q <= 0.05), {f['edges_legacy']:,} by the legacy rule\n"
+            f"  zero edit: largest |effect| {f['zero_edit_max']:.3g}\n{self._audit()}"
+            f"  {self.message}"
+        )
+
+    def _audit(self) -> str:
+        """One line for each layer pair of the run's own context against exact."""
+        own = [a for a in self.findings.get("audit", ()) if a["context"] == self.findings["context"]]
+
+        def share(value: float | None) -> str:
+            return "-" if value is None else f"{value:.3f}"
+
+        return "".join(
+            f"  audit L{a['source_layer']:02d} → L{a['target_layer']:02d}, {a['sources']} sources also traced exactly: precision {share(a['precision'])}, "
+            f"recall {share(a['recall'])}, correlation of d {share(a['correlation'])}\n"
+            for a in own
+        )
+
+
+def trace(
+    config: TraceConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
+) -> TraceResult:
+    """Ablate every active feature of one layer on real cells and measure every feature of the later layers.
+
+    Parameters
+    ----------
+    config
+        Options as one object; or give them by name (see `scircuit.core.config.TraceConfig`).
+    study
+        Folder of the study.
+    database
+        Stream the edges into the study's graph while tracing; otherwise shards are written only.
+
+    Returns
+    -------
+    TraceResult
+        Run id, counts, and ``edges()`` as a frame.
+
+    Raises
+    ------
+    UserError
+        If cells, model or dictionaries are refused; nothing is computed then.
+    """
+    from scircuit.tracing.hardware.out_of_memory import memory_suffices
+
+    config = config or build(TraceConfig, options)
+    with connected(config.ray), memory_suffices(config):
+        return _trace(config, Study(Path(study)), database, quiet)
+
+
+def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> TraceResult:
+    from scircuit.tracing.hardware.precision import require_equivalence
+
+    config = replace(
+        config, model_name=config.model_name or Path(config.model).resolve().name, dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name
+    )
+    inputs = load_inputs(config)
+    config = replace(config, target_layers=inputs.targets, device=str(inputs.adapter.device))
+    report = inputs.report(strict=not config.legacy)
+    if not quiet:
+        show_checks(report)
+    measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
+    if measured and not quiet:
+        say(f"  {measured}")
+    identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
+    with active_run(
+        place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,
+        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": config.context if not config.context.isdigit() else f"context {config.context}", "seed": config.seed, "device": config.device, "numerics": config.numerics},
+    ) as run:  # fmt: skip
+        new = not run.finished
+        if run.resumed:  # work units keep the size they were begun with
+            config = replace(config, unit_features=int(run.store.manifest.config["unit_features"]))
+        if new:
+            map_run(run, inputs, replace(config, **_absolute(config)), quiet, measured.record() if measured else None)
+    message = _settle(place, run) if database else ""
+    return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
+
+
+def _absolute(config: TraceConfig) -> dict[str, str]:
+    """Paths that stay valid from another folder."""
+    return {k: str(Path(getattr(config, k)).resolve()) for k in _PLACES}
+
+
+def _settle(study: Study, run: ActiveRun) -> str:
+    """Set q on edges that were streamed before it was known, once everything is in the graph; say how it stands."""
+    from scircuit.ingest.graph.stream import apply_q, load_run
+
+    try:
+        with connect(study.root) as connection:
+            report = load_run(connection, run.folder)
+            apply_q(connection, run.folder)
+        return " ".join(part for part in (run.load_message, report.message) if part) or "everything was in the graph already"
+    except UserError as error:
+        return f"{error.problem}; shards are kept, catch up with: scircuit load --study {study.root}"
+
+
+command = verb_command("trace", TraceConfig, trace)

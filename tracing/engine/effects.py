@@ -1,0 +1,164 @@
+"""Ablate features of one layer in clean cells, and read their effect on every target: per-cell effects, before any statistics.
+
+Removing feature f from a cell changes the source state by ``-z_f(p) W_dec[:, f]`` at the positions A where f is active. The exact tail or a row set
+(`scircuit.tracing.engine.exact_context`, `scircuit.tracing.engine.frozen_context`) gives the edited states, and the effect on target t is ``mean over A of z'_t(p) - z_t(p)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scircuit.core.context import EXACT
+from scircuit.tracing.engine.activation_change import mean_change, pass_through
+from scircuit.tracing.engine.exact_context import make_edits, run_tail
+from scircuit.tracing.engine.frozen_context import run_rowset
+from scircuit.tracing.hardware.out_of_memory import halving
+from scircuit.tracing.hardware.parallel import run_jobs
+from scircuit.tracing.hardware.precision import within
+
+if TYPE_CHECKING:
+    from scircuit.tracing.clean_pass.clean_pass import CleanCell
+    from scircuit.tracing.hardware.memory_plan import Plan
+    from scircuit.tracing.models.adapter import Adapter
+
+Progress = Callable[[int, int, int], None]
+
+
+class Effects(NamedTuple):
+    """Per-cell effects of some sources on the targets of all measured layers."""
+
+    effects: np.ndarray  # [sources, cells, targets]
+    passthrough: np.ndarray  # [sources, targets] float64, summed over cells
+    active: np.ndarray  # [sources, cells]
+    positions: np.ndarray  # [sources], summed over cells
+    passed: np.ndarray | None = None  # [sources, cells, targets] pass-through of each cell, where it was asked for
+
+
+def edited_states(
+    adapter: Adapter, cell: CleanCell, positions: Sequence[Tensor], deltas: Sequence[Tensor], layer: int, targets: Sequence[int], context: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Target layers and their states [N, d] at the edited rows, edit after edit, in a context."""
+    if context == EXACT:
+        steps = run_tail(adapter, cell.states[layer], make_edits(positions, deltas), layer, targets)
+    else:
+        steps = run_rowset(adapter, cell.states, positions, deltas, layer, targets, context)
+    return within(adapter, steps)
+
+
+class Ablation:
+    """Ablations at one source layer.
+
+    Parameters
+    ----------
+    adapter, dictionaries
+        The model; layer -> dictionary of the source and of every target.
+    cells
+        Clean cells (`scircuit.tracing.clean_pass.clean_pass.CleanCells`).
+    layer, targets
+        0-based source layer and measured layers.
+    plan
+        Sizes of batches.
+    note
+        Called with a sentence when the memory was short and a batch was halved.
+    """
+
+    def __init__(
+        self, adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[CleanCell], layer: int, targets: Sequence[int], plan: Plan,
+        note: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.adapter, self.dictionaries, self.cells = adapter, dictionaries, cells
+        self.layer, self.targets, self.plan, self.note = layer, tuple(targets), plan, note
+        sizes = [dictionaries[t].n_features for t in self.targets]
+        self.offsets = dict(zip(self.targets, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self.n_targets = sum(sizes)
+        self.counts = np.stack([np.diff(c.firing[layer].start) for c in cells], 1)  # [F, cells] active positions
+        self._above = np.stack([c.firing[layer].above() > 0 for c in cells], 1)  # else active by rank alone: nothing to remove
+
+    def columns(self, target: int) -> slice:
+        """Where a measured layer's targets are among all targets."""
+        start = self.offsets[target]
+        return slice(start, start + self.dictionaries[target].n_features)
+
+    def effects(
+        self, features: np.ndarray, context: int, directions: Tensor | None = None, progress: Progress | None = None, pairs: int = 0,
+        keep_passthrough: bool = False,
+    ) -> Effects:  # fmt: skip
+        """Effects and pass-through of removing ``z_f`` along each feature's direction.
+
+        Parameters
+        ----------
+        features
+            [M] indices at the source layer: they say where and how strongly to edit.
+        context
+            `scircuit.core.context`.
+        directions
+            [M, d] directions to remove; the features' own decoder columns when None.
+        progress
+            Called with (pairs done, pairs, 0) after each batch.
+        pairs
+            Edits of one exact batch; the plan's when 0.
+        keep_passthrough
+            Keep the pass-through of every cell, not only the sum.
+        """
+        device, dtype = self.adapter.device, self.adapter.dtype
+        features = np.asarray(features)
+        removed = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device)) if directions is None else directions
+        shape = (len(features), len(self.cells), self.n_targets)
+        effect = torch.zeros(shape, dtype=dtype, device=device)
+        passed = torch.zeros(shape, dtype=dtype, device=device) if keep_passthrough else None
+        through = np.zeros((len(features), self.n_targets))
+        counts = self.counts[features]
+        jobs, slots = [], []
+        for c in range(len(self.cells)):
+            for chosen in self._batches(counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs):
+                jobs.append(partial(self._batch, c, features, chosen, removed, context, effect))
+                slots.append((c, chosen))
+        done, total = 0, int((counts > 0).sum())
+        for (c, chosen), found in zip(slots, run_jobs(jobs, device, self.plan.jobs), strict=True):
+            through[chosen] += found.cpu().numpy()
+            if passed is not None:
+                passed[torch.as_tensor(chosen, device=device), c] = found
+            done += len(chosen)
+            if progress:
+                progress(done, total, 0)
+        kept = passed.cpu().numpy() if passed is not None else None
+        return Effects(effect.cpu().numpy(), through, counts > 0, counts.sum(1), kept)
+
+    def _batches(self, counts: np.ndarray, context: int, pairs: int) -> list[np.ndarray]:
+        """Slots that are computed together in one cell, given the active positions of each."""
+        active = np.flatnonzero(counts)
+        if context == EXACT:
+            return [active[i : i + pairs] for i in range(0, len(active), pairs)]
+        # cut where the running sum passes a multiple of the rows of a batch: a batch exceeds them by less than its first edit
+        batch = np.cumsum(counts[active] + context) // self.plan.rows
+        return np.split(active, np.flatnonzero(np.diff(batch)) + 1) if len(active) else []
+
+    def _batch(self, c: int, features: np.ndarray, slots: np.ndarray, directions: Tensor, context: int, effect: Tensor) -> Tensor:
+        """Write the effects of one batch into ``effect[slots, c]``; give its pass-through [slots, T]."""
+        cell = self.cells[c]
+        firing = cell.firing[self.layer]
+
+        def work(part: np.ndarray) -> Tensor:
+            rows = [firing.rows(int(features[i])) for i in part]
+            at = torch.as_tensor(part, device=effect.device)
+            sizes = np.array([len(positions) for positions, _ in rows])
+            position, strength = torch.cat([p for p, _ in rows]), -torch.cat([v for _, v in rows])
+            slot = torch.as_tensor(np.repeat(np.arange(len(part)), sizes), device=effect.device)
+            wanted = directions[at]
+            deltas = (strength[:, None] * wanted[slot]).split(sizes.tolist())
+            through = torch.zeros(len(part), self.n_targets, dtype=effect.dtype, device=effect.device)
+            for t, states in edited_states(self.adapter, cell, [p for p, _ in rows], deltas, self.layer, self.targets, context):
+                dictionary, codes = self.dictionaries[t], cell.codes[t]
+                measured = partial(mean_change, dictionary.n_features, codes=codes, position=position, sizes=sizes)
+                effect[at, c, self.columns(t)] = measured(dictionary.encode_topk(states))
+                unmoved = pass_through(dictionary, cell.states[t], wanted, position, slot, strength)
+                through[:, self.columns(t)] = measured(unmoved)
+            return through
+
+        return torch.cat(halving(work, slots, self.note))

@@ -1,0 +1,1 @@
+"""Do dictionaries describe the model: variance explained, loss recovered, layer match, rotated null."""

@@ -1,0 +1,275 @@
+"""What every model family offers the tracer: states in, states out, layer by layer, as plain functions of tensors.
+
+``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(cell)``; ``h_l`` is the output of 0-based encoder layer l. No hooks: an edit is
+a changed state handed to the next layer. A family states what one row does (`project`, `finish`); attention between rows is computed
+here, in one place: every row sees every other, with no mask.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from scircuit.core.config import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from scircuit.core.preflight import CheckLine
+    from scircuit.tracing.tokenisation.vocabulary import Vocabulary
+
+
+def choose_device(device: str) -> torch.device:
+    """Turn ``auto`` into CUDA, MPS or CPU, and check that a named device is there.
+
+    Raises
+    ------
+    UserError
+        If the named device is unknown or absent.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(d for d in ("cuda", "mps", "cpu") if there[d])
+    kind = device.split(":")[0]
+    if not there.get(kind, False):
+        found = ", ".join(d for d, ok in there.items() if ok)
+        raise UserError(f"device {device!r} is not available; this machine has: {found}", "use --device auto")
+    return torch.device(device)
+
+
+class Whole(NamedTuple):
+    """A forward pass that does not go through the adapter's layers: what the adapter must agree with."""
+
+    layers: list[Tensor]  # outputs of encoder layers 0 to L-1, [S, d] each
+    logits: Tensor | None  # [S, V]; None where the model has no token head
+
+
+class Adapter(ABC):
+    """One loaded model.
+
+    A cell is a one-dimensional array as `scircuit.tracing.cells.cohort.Cohort.tokens` holds it: token ids, or where the model reads values
+    beside them, a structured array with the fields ``token`` and ``value``.
+
+    Attributes
+    ----------
+    name, family
+        Name used in addresses; name of the adapter.
+    model
+        Module that holds the weights.
+    n_layers, width, ffn, n_heads, max_length, n_tokens
+        Encoder layers, hidden width d, feed-forward width, heads, longest input, size of the vocabulary.
+    sha256
+        Hash of the weight files.
+    stored
+        Precision of the weights as stored; they are computed with as `dtype`.
+    device, dtype
+        Where it computes, and in which precision it holds states.
+    numerics
+        Format of the layers' arithmetic; see `scircuit.tracing.hardware.precision`.
+    special
+        Token ids that are not genes.
+    """
+
+    name: str
+    family: str
+    model: torch.nn.Module
+    n_layers: int
+    width: int
+    ffn: int
+    n_heads: int
+    max_length: int
+    n_tokens: int
+    sha256: str
+    stored: str = "float32"
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    numerics: str = "float32"
+    special: tuple[int, ...]
+    losses: Mapping[str, float] = {}
+
+    @abstractmethod
+    def embed(self, cell: np.ndarray) -> Tensor:
+        """Input of layer 0 for one cell [S]: [S, d]; `token_ids` gives its checked ids."""
+
+    @abstractmethod
+    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] that stand at `positions` [...].
+
+        Row by row: what one row gives depends on no other row. Rotary models turn queries and keys by `positions`; others ignore it.
+        """
+
+    @abstractmethod
+    def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """Output of a layer [..., d] from its input `states` and what attention gave, `context`, row by row."""
+
+    @abstractmethod
+    def whole_forward(self, cell: np.ndarray) -> Whole:
+        """States and logits of one cell by another path than this adapter's layers: the library's own modules, say."""
+
+    def head_rows(self, states: Tensor) -> Tensor:  # noqa: ARG002
+        """Nonlinear part of the prediction head on states [N, d]: [N, d], to which `unembed` is linear."""
+        self.no_token_head()
+
+    def unembed(self, rows: Tensor) -> Tensor:  # noqa: ARG002
+        """Linear projection of `head_rows` output [N, d] to token logits [N, V]."""
+        self.no_token_head()
+
+    def no_token_head(self) -> NoReturn:
+        """Say that this model does not predict tokens.
+
+        Raises
+        ------
+        UserError
+            Always.
+        """
+        raise UserError(
+            f"{self.name} ({self.family}) has no token head: it gives no logits over genes to read a change from",
+            "trace it, or ablate pairs; steering reads gene logits and needs a masked-token model such as Geneformer",
+        )
+
+    def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:
+        """Queries alone; families override it where that is cheaper."""
+        return self.project(layer, states, positions)[0]
+
+    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values alone; families override it where that is cheaper."""
+        return self.project(layer, states, positions)[1:]
+
+    def heads(self, x: Tensor) -> Tensor:
+        """[..., S, d] to [..., H, S, d / H]."""
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """``softmax(q k^T / sqrt(d / H)) v`` per head, for [B, R, d] queries over [B, S, d] keys and values: [B, R, d]."""
+        context = functional.scaled_dot_product_attention(self.heads(query), self.heads(key), self.heads(value))
+        return context.transpose(1, 2).flatten(2)
+
+    def layer(self, layer: int, states: Tensor) -> Tensor:
+        """Output of one layer for states [B, S, d]: [B, S, d]."""
+        query, key, value = self.project(layer, states, self._places(states))
+        return self.finish(layer, states, self.attend(query, key, value))
+
+    def layer_rows(self, layer: int, states: Tensor, rows: Tensor) -> Tensor:
+        """Output of one layer at `rows` [B, R] of states [B, S, d]: [B, R, d].
+
+        Keys and values are computed for all rows, everything else for `rows` only; the result is exact.
+        """
+        key, value = self.project_key_value(layer, states, self._places(states))
+        chosen = states.gather(1, rows[..., None].expand(-1, -1, self.width))
+        return self.finish(layer, chosen, self.attend(self.project_query(layer, chosen, rows), key, value))
+
+    def layer_edited(self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]) -> Tensor:
+        """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows ``edited = (slot [N], position [N])``.
+
+        Queries, keys and values of unedited rows are those of `clean`, computed once.
+        """
+        changed = self.project(layer, states[edited], edited[1])
+        parts = []
+        for of_clean, of_edited in zip(self.project(layer, clean, self._places(clean)), changed, strict=True):
+            part = of_clean.expand(len(states), -1, -1).clone()
+            part[edited] = of_edited
+            parts.append(part)
+        return self.finish(layer, states, self.attend(*parts))
+
+    def _places(self, states: Tensor) -> Tensor:
+        return torch.arange(states.shape[-2], device=states.device)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Token logits [N, V] of last-layer states [N, d]."""
+        return self.unembed(self.head_rows(states))
+
+    @torch.inference_mode()
+    def clean_states(self, cell: np.ndarray) -> list[Tensor]:
+        """Outputs of encoder layers 0 to L-1 for one cell [S]: list of [S, d].
+
+        Raises
+        ------
+        UserError
+            If the cell is longer than the model accepts or has ids outside its vocabulary.
+        """
+        state, outputs = self.embed(cell)[None], []
+        for l in range(self.n_layers):  # noqa: E741
+            state = self.layer(l, state)
+            outputs.append(state[0])
+        return outputs
+
+    def gene_positions(self, cell: np.ndarray) -> Tensor:
+        """Positions of a cell [S] that hold genes, ascending."""
+        return torch.from_numpy(np.flatnonzero(self._is_gene(cell))).to(self.device)
+
+    def gene_tokens(self, cell: np.ndarray) -> np.ndarray:
+        """Token ids at `gene_positions`, [G]."""
+        return ids_of(cell)[self._is_gene(cell)]
+
+    def _is_gene(self, cell: np.ndarray) -> np.ndarray:
+        return ~np.isin(ids_of(cell), self.special)
+
+    def token_ids(self, cell: np.ndarray) -> Tensor:
+        """Token ids of a cell on the device, [S].
+
+        Raises
+        ------
+        UserError
+            If there are none, more than the model accepts, or some that it does not know.
+        """
+        ids = ids_of(cell)
+        if len(ids) > self.max_length:
+            raise UserError(
+                f"a cell has {len(ids)} tokens, the model {self.name} accepts {self.max_length}",
+                f"set --max-length to {self.max_length} or less",
+            )
+        if len(ids) == 0 or ids.min() < 0 or ids.max() >= self.n_tokens:
+            found = "no tokens" if len(ids) == 0 else f"token ids {ids.min()} to {ids.max()}"
+            raise UserError(
+                f"a cell has {found}, the model {self.name} knows ids 0 to {self.n_tokens - 1}",
+                "tokenise the cells with this model's own vocabulary",
+            )
+        return torch.from_numpy(ids).to(self.device)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The genes the model knows and how it reads a cell; that of Geneformer V2 unless a family says otherwise."""
+        from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
+
+        return geneformer_v2()
+
+    def parameters(self) -> Iterator[Tensor]:
+        """All weights."""
+        return self.model.parameters()
+
+    def sample_cell(self, length: int) -> np.ndarray:
+        """A made-up cell of different genes, always the same one, for checks."""
+        genes = np.setdiff1d(np.arange(self.n_tokens), self.special)
+        return np.random.default_rng(0).permutation(genes)[: min(length, self.max_length)]
+
+    def self_check(self) -> list[CheckLine]:
+        """Whether this adapter computes what the model computes, line by line; see `scircuit.tracing.models.self_check`."""
+        from scircuit.tracing.models.self_check import self_check
+
+        return self_check(self)
+
+    def record(self) -> pa.Table:
+        """The model as a ``Model`` record."""
+        import pyarrow as pa
+
+        from scircuit.core.schema import conform
+
+        row = {
+            "id": self.name, "name": self.name, "family": self.family, "layers": self.n_layers, "width": self.width,
+            "positions": self.max_length, "vocabulary": self.n_tokens, "sha256": self.sha256,
+            **{k: self.losses.get(k) for k in ("mlm_loss", "unigram_loss")},
+        }  # fmt: skip
+        return conform("Model", pa.Table.from_pylist([row]))
+
+
+def ids_of(cell: Any) -> np.ndarray:
+    """Token ids of a cell, int64 [S], whether or not it holds values beside them."""
+    cell = np.asarray(cell)
+    return (cell["token"] if cell.dtype.names else cell).astype(np.int64)

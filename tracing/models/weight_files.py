@@ -1,0 +1,80 @@
+"""Weight files: tensors only, all of them finite, and in which precision they were stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from scircuit.core.config import UserError
+from scircuit.core.study import sha256_file
+
+
+def sha256_files(files: list[Path]) -> str:
+    """Hash of one file; of several, the hash of their hashes in name order."""
+    hashes = [sha256_file(f) for f in sorted(files)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Tensors of a PyTorch checkpoint, which is loaded with tensors only.
+
+    Raises
+    ------
+    UserError
+        If it holds anything that could run code, is damaged, or is no mapping of names to tensors.
+    """
+    try:
+        content = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{file} is not a checkpoint of tensors alone, and loading it could run code ({type(error).__name__})",
+            "where you trust it, load it yourself and save its state_dict() again: torch.save or safetensors",
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        found = f"a mapping with keys such as {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{file} holds {found}; expected a mapping of names to tensors", "save the model's state_dict() alone")
+    return content
+
+
+_SAFETENSORS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def precision(dtypes: Iterable[torch.dtype]) -> str:
+    """Names of the floating-point types among `dtypes`, such as ``float16``."""
+    return " and ".join(sorted({str(d).removeprefix("torch.") for d in dtypes if d.is_floating_point})) or "none"
+
+
+def stored_precision(files: Iterable[Path]) -> str:
+    """Floating-point types in weight files, read without their values."""
+    from safetensors import safe_open
+
+    found: list[torch.dtype] = []
+    for file in files:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as held:
+                kinds = {held.get_slice(name).get_dtype() for name in held.keys()}  # noqa: SIM118  (no mapping)
+            found += [_SAFETENSORS[kind] for kind in kinds & set(_SAFETENSORS)]
+        else:
+            found += [value.dtype for value in read_tensors(file, "meta").values()]
+    return precision(found)
+
+
+def require_finite(named: Iterable[tuple[str, Tensor]], where: Path | str) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises
+    ------
+    UserError
+        The first tensor with NaN or infinity, and how many of its entries are.
+    """
+    bad = [(name, int((~torch.isfinite(value)).sum())) for name, value in named if not bool(torch.isfinite(value).all())]
+    if bad:
+        more = f", and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
+        raise UserError(
+            f"{where}: {bad[0][1]:,} values of {bad[0][0]} are NaN or infinite{more}; every state after them would be",
+            "download the model again and compare its checksum, or use an earlier checkpoint of the training",
+        )

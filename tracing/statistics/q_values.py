@@ -1,0 +1,185 @@
+r"""Edge rules, and q values over all live tests although only gated ones are stored.
+
+With m live tests, R(p) of them with p at most p, and the null p values N of the m6 tests that can be called, drawn from the run
+itself (`scircuit.tracing.statistics.skewness`),
+
+    q(p) = min over p' >= p of  max( m p', pi0 #{N <= p'} ) / R(p') ,     pi0 = min(1, #{tests of the m6 with p > 1/2} / #{N > 1/2}) .
+
+The first term is Benjamini-Hochberg (1995): with symmetric effects the expected share of false edges is at most q when the tests are independent or
+positively dependent. The second (Storey's estimate with an empirical null) only ever raises q, where effects are skewed. Targets of
+one source share its cells, so false edges come in clumps: the bound is on the mean over runs, a single source can have more.
+``method="by"`` bounds it under any dependence (Benjamini and Yekutieli 2001: m times sum of 1/i).
+
+Sign-flip p values are few and discrete, so each work unit hands over its distinct p values with their counts and the whole family is
+ranked from those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from scircuit.tracing.statistics.skewness import MIN_CELLS, Null
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MIN_EFFECT = 0.001
+"""Least absolute mean effect as a share of the target's mean activation where it fires: one position in a thousand losing the target."""
+
+TEST = f"two-sided sign flips over the cells with an effect, whatever their number; fewer than {MIN_CELLS} such cells are never called"
+"""Which test gives p, as the record of a run says it."""
+
+Arrays = np.ndarray | Sequence[np.ndarray]
+
+
+class QTable(NamedTuple):
+    """q of every distinct p of a family of tests, ascending."""
+
+    p: np.ndarray
+    q: np.ndarray
+
+    def threshold(self, q: float = 0.05) -> float:
+        """Largest p whose q is at most `q`; 0 when there is none."""
+        passing = self.p[self.q <= q]
+        return float(passing[-1]) if len(passing) else 0.0
+
+    def of(self, p: np.ndarray) -> np.ndarray:
+        """Give the q that a test with this p would have in the family: ``of(p) <= q0`` exactly when ``p <= threshold(q0)``."""
+        return np.append(self.q, 1.0)[np.searchsorted(self.p, p)]
+
+
+def q_table(
+    p_values: Arrays, p_counts: Arrays, method: Literal["bh", "by"] = "bh", null: Null | None = None
+) -> QTable:
+    """Compute q of distinct p values with their counts; several units are given as lists of arrays.
+
+    Parameters
+    ----------
+    p_values, p_counts
+        Distinct p values of the family and how often each occurred.
+    method
+        ``bh``, or ``by`` for any dependence between tests.
+    null
+        Null p values of the run; without them q is that of the method alone.
+
+    Raises
+    ------
+    ValueError
+        If values and counts do not match, a p is not a probability, or the method is unknown.
+    """
+    if method not in ("bh", "by"):
+        raise ValueError(f"method {method!r}; expected 'bh' or 'by'")
+    distinct, counts = _ranked(p_values, p_counts)
+    if len(distinct) == 0:
+        return QTable(distinct, distinct.copy())
+    rank = np.cumsum(counts)
+    m = rank[-1]
+    false = m * distinct
+    if method == "by":
+        from scipy.special import digamma
+
+        false *= digamma(m + 1) + np.euler_gamma  # sum of 1/i over the m tests
+    if null is not None:
+        false = np.maximum(false, _expected_false(distinct, null))
+    raw = false / rank
+    return QTable(distinct, np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0))
+
+
+def _expected_false(p: np.ndarray, null: Null) -> np.ndarray:
+    """``pi0 #{N <= p}``, one draw added: nothing is called beyond what was drawn."""
+    if not len(null.p):
+        return np.zeros(len(p))
+    below = np.append(0.0, np.cumsum(null.weight))[np.searchsorted(null.p, p, side="right")]
+    upper = null.weight[null.p > 0.5].sum()
+    return min(1.0, null.quiet / upper if upper else 1.0) * (below + null.weight.min())
+
+
+def with_q(edges: pa.Table, table: QTable) -> pa.Table:
+    """Edges with their q column set.
+
+    Raises
+    ------
+    ValueError
+        If an edge's p is not in the family.
+    """
+    import pyarrow as pa
+
+    p = edges.column("p").to_numpy(zero_copy_only=False)
+    at = np.searchsorted(table.p, p)
+    inside = np.minimum(at, max(len(table.p) - 1, 0))
+    if len(p) and (len(table.p) == 0 or not (table.p[inside] == p).all()):
+        raise ValueError("an edge's p is not among the p values of the family; rank the units of the same run")
+    q = pa.array(table.q[inside] if len(p) else np.zeros(0), pa.float64())
+    if "q" in edges.column_names:
+        return edges.set_column(edges.column_names.index("q"), "q", q)
+    return edges.add_column(edges.column_names.index("p") + 1, "q", q)
+
+
+def calibrated(
+    edges: pa.Table, q: float = 0.05, min_support: int = MIN_CELLS, min_effect: float = MIN_EFFECT,
+    scale: Mapping[str, float] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Mask of edges by the calibrated rule.
+
+    Parameters
+    ----------
+    edges
+        Edges with q.
+    q
+        Largest q.
+    min_support
+        Least cells with an effect.
+    min_effect
+        Least |mean| as a share of the target's mean activation where it fires. A target that never fires in the clean cells has no such
+        scale and passes; so do all where `scale` is not given.
+    scale
+        Address of a feature -> its mean activation (`scale_of`).
+    """
+    kept = (_column(edges, "q") <= q) & (_column(edges, "n_pos") + _column(edges, "n_neg") >= min_support)
+    if scale is not None and min_effect > 0:
+        size = np.array([scale.get(t) or 0.0 for t in edges.column("target").to_pylist()])
+        kept &= np.abs(_column(edges, "mean")) >= min_effect * size
+    return kept
+
+
+def scale_of(features: pa.Table) -> dict[str, float]:
+    """Mean activation of every feature that fires in the clean cells, by address."""
+    rows = zip(features.column("id").to_pylist(), features.column("mean_activation").to_pylist(), strict=True)
+    return {address: value for address, value in rows if value}
+
+
+def legacy(edges: pa.Table) -> np.ndarray:
+    """Mask of edges by the published rule; see `legacy_rule`."""
+    return legacy_rule(_column(edges, "d"), _column(edges, "n"), _column(edges, "n_pos"))
+
+
+def legacy_rule(d: np.ndarray, n: np.ndarray, n_pos: np.ndarray) -> np.ndarray:
+    """|d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, where zeros count as not positive (asymmetric; for replication only)."""
+    n = np.asarray(n)
+    share = np.maximum(n_pos, n - n_pos) / np.maximum(n, 1)
+    return (n >= 2) & (np.abs(d) > 0.5) & (share > 0.7)
+
+
+def _ranked(values: Arrays, counts: Arrays) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct p values ascending, and how often each occurred in all units."""
+    p, times = _joined(values, np.float64), _joined(counts, np.int64)
+    if p.shape != times.shape:
+        raise ValueError(f"{p.size} p values but {times.size} counts; give the distinct p values and how often each occurred")
+    if p.size and not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p values must lie in [0, 1]; found NaN or values outside. Leave tests without a p out of the family")
+    distinct, inverse = np.unique(p, return_inverse=True)
+    return distinct, np.bincount(inverse, weights=times, minlength=len(distinct))
+
+
+def _joined(arrays: Arrays, dtype: type) -> np.ndarray:
+    if isinstance(arrays, np.ndarray):
+        return arrays.astype(dtype)
+    parts = [np.atleast_1d(np.asarray(a, dtype)) for a in arrays]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    return table.column(name).to_numpy(zero_copy_only=False)

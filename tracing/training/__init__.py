@@ -1,0 +1,1 @@
+"""Training of TopK sparse autoencoders on streamed activations."""

@@ -1,0 +1,331 @@
+"""Train a TopK sparse autoencoder at each layer, on streamed activations, and measure it on held-out cells.
+
+One pass over the training cells gives mean, scale and starting columns of each layer (the survey), `epochs` more train
+(`scircuit.tracing.training.topk_sae`). Layers that fit the memory together share these passes; which layers share them changes nothing in the result.
+Quality is measured on cells the training never saw: variance explained beside a PCA with as many active numbers a row (k components), dead share, and L0.
+
+A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for weights, gradients and Adam's averages, ``2 F d`` for the
+starting rows and ``4 batch F`` for a step. Besides, the states of one cell at one layer at a time.
+
+The state is written now and then and when interrupted; the same options go on from there to the same weights. A layer whose
+dictionary is there already is not trained again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scircuit.core.config import TrainConfig, UserError
+from scircuit.core.study import canonical_json, write_json
+from scircuit.tracing.cells.held_out import held_out
+from scircuit.tracing.clean_pass import activations
+from scircuit.tracing.clean_pass.activations import Moments, RowStream, cell_rows
+from scircuit.tracing.dictionaries import load_dictionaries, save_dictionary
+from scircuit.tracing.dictionaries.training_statistics import write_own
+from scircuit.tracing.evaluation.quality import evaluate
+from scircuit.tracing.hardware.memory_plan import parse_bytes
+from scircuit.tracing.training import checkpoint
+from scircuit.tracing.training.topk_sae import Learner
+
+CHECKPOINT_SECONDS = 120.0
+_WARMUP, _DECAY = 0.05, 0.3  # shares of the steps at the start and at the end
+_FORMAT = 1  # of what the weights depend on beside the options; a checkpoint of another is not gone on from
+_RESULT = ("expansion", "k", "epochs", "batch_rows", "learning_rate", "held_out", "seed")
+_MEASURED = ("variance_explained", "pca_variance_explained", "dead_share", "l0", "rows_held_out")
+
+Report = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How good one layer's dictionary is on held-out cells.
+
+    Attributes
+    ----------
+    layer, path
+        0-based layer; folder it was written to.
+    variance_explained
+        1 - |x - x^|^2 / |x - mean|^2 over held-out rows.
+    pca_variance_explained
+        The same for a PCA of the training rows with k components.
+    dead_share
+        Share of latents that never fire on held-out rows.
+    l0
+        Mean number of active latents a row.
+    rows, rows_held_out
+        Gene positions trained on in one epoch, and evaluated.
+    """
+
+    layer: int
+    path: Path
+    variance_explained: float
+    pca_variance_explained: float
+    dead_share: float
+    l0: float
+    rows: int
+    rows_held_out: int
+
+
+def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress: Report | None = None) -> list[TrainReport]:
+    """Train, evaluate and write one dictionary per layer; go on where the same training was interrupted.
+
+    Parameters
+    ----------
+    adapter
+        Model (`scircuit.tracing.models`).
+    cohort
+        Cells (`scircuit.tracing.cells.cohort.Cohort`); a share is held out by barcode (`scircuit.tracing.cells.held_out`).
+    config
+        Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder, memory.
+    progress
+        Called with (steps done, steps, note); the survey counts as many steps as an epoch.
+
+    Returns
+    -------
+    One report per layer. ``config.out`` gets ``layerLL/`` folders (dictionary, and firing rates on the held-out cells) and ``metrics.json``
+    (all layers of the folder; beside them what holds for this training).
+
+    Raises
+    ------
+    UserError
+        If a layer does not exist, k exceeds the number of latents, there are too few cells or rows, the folder holds a
+        dictionary of another training, or the training diverges.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM, once the state is on disk; its argument is the signal.
+    """
+    started = time.perf_counter()
+    job = _Job(adapter, cohort, config)
+    reports = {layer: report for layer in job.layers if (report := job.finished(layer)) is not None}
+    groups = [group for group in job.groups() if not set(group) <= set(reports)]
+    each = (1 + config.epochs) * job.steps
+    with checkpoint.Interruption() as stop:
+        for number, group in enumerate(groups):
+            def say(done: int, note: str, number: int = number) -> None:
+                if progress is not None:
+                    progress(number * each + done, len(groups) * each, note)
+
+            todo = tuple(layer for layer in group if layer not in reports)
+            path = Path(config.out) / ".training" / _hash([job.id, group]) / "checkpoint.safetensors"
+            reports |= {report.layer: report for report in _Group(job, todo, path, stop, say).train()}
+    _remove_outdated(Path(config.out) / ".training", job.id, set(reports))
+    ordered = [reports[layer] for layer in job.layers]
+    measured = {r.layer: {**{k: v for k, v in asdict(r).items() if k != "path"}, "training": job.id} for r in ordered}
+    write_json(Path(config.out) / "metrics.json", {
+        "layers": [entry for _, entry in sorted((_other_layers(Path(config.out)) | measured).items())], "seconds": round(time.perf_counter() - started, 1),
+        "expansion": config.expansion, "k": config.k, **job.provenance, "torch": torch.__version__,
+    })  # fmt: skip
+    return ordered
+
+
+def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
+    """Remove checkpoints of a training whose layers are finished: with another memory they were trained in other groups, from the start."""
+    for place in folder.glob("*"):
+        facts = checkpoint.facts_of(place / "checkpoint.safetensors")
+        if facts.get("training") == training and set(facts["layers"]) <= finished:
+            shutil.rmtree(place)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _other_layers(out: Path) -> dict[int, dict[str, Any]]:
+    """What an earlier training wrote into ``metrics.json`` of layers that are still there; nothing where that cannot be read."""
+    try:
+        entries = json.loads((out / "metrics.json").read_text())["layers"]
+        return {entry["layer"]: entry for entry in entries if (out / f"layer{entry['layer']:02d}" / "config.json").exists()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+class _Job:
+    """What is to be trained: checked options, the split of the cells, and the identity of the result."""
+
+    def __init__(self, adapter: Any, cohort: Any, config: TrainConfig) -> None:
+        self.adapter, self.config = adapter, config
+        self.layers = tuple(dict.fromkeys(config.layers)) or tuple(range(adapter.n_layers))
+        outside = [layer for layer in self.layers if not 0 <= layer < adapter.n_layers]
+        if outside:
+            raise UserError(f"layers {outside} do not exist: the model has layers 0 to {adapter.n_layers - 1}", "choose existing layers")
+        self.latents = config.expansion * adapter.width
+        if not 0 < config.k <= self.latents:
+            raise UserError(f"k = {config.k} of {self.latents} latents", "choose k between 1 and expansion x width")
+        if config.epochs < 1 or config.batch_rows < 1 or not 0 < config.learning_rate < float("inf"):
+            raise UserError(
+                f"{config.epochs} epochs of batches of {config.batch_rows} rows at learning rate {config.learning_rate}", "give positive numbers"
+            )  # fmt: skip
+        test = held_out(cohort.barcodes, config.held_out, config.seed)
+        self.train_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if not h]
+        self.test_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if h]
+        genes = [len(adapter.gene_positions(cell)) for cell in self.train_cells]
+        self.rows, self.longest = sum(genes), max(genes)
+        self.steps = -(-self.rows // config.batch_rows)  # of one epoch
+        if self.rows < self.latents:
+            raise UserError(
+                f"{self.rows:,} gene positions in {len(genes)} cells for {self.latents:,} latents", "give more cells or a smaller expansion"
+            )  # fmt: skip
+        options = {name: getattr(config, name) for name in _RESULT}
+        self.id = _hash({
+            "format": _FORMAT, "buffer": activations.BUFFER_ROWS, **options, "model": adapter.sha256, "cells": cohort.sha256,
+            "barcodes": list(cohort.barcodes), "input": hashlib.sha256(b"".join(np.ascontiguousarray(t).tobytes() for t in cohort.tokens)).hexdigest(),
+        })  # fmt: skip
+        self.provenance: dict[str, Any] = {
+            "cells_file": cohort.file.name, "cells_sha256": cohort.sha256, "filters": list(cohort.filters), "cells": len(self.train_cells),
+            "trained_cells": [b for b, h in zip(cohort.barcodes, test, strict=True) if not h],
+            "held_out": [b for b, h in zip(cohort.barcodes, test, strict=True) if h], "rows": self.rows, "model": adapter.name,
+            "model_sha256": adapter.sha256, "seed": config.seed, "epochs": config.epochs, "batch_rows": config.batch_rows,
+            "learning_rate": config.learning_rate, "training": self.id,
+            "trained_on": f"{len(self.train_cells)} cells of {cohort.file.name}, {self.rows} positions, {config.epochs} epochs, seed {config.seed}",
+        }  # fmt: skip
+
+    def finished(self, layer: int) -> TrainReport | None:
+        """Report of a layer that this very training has made already.
+
+        Raises
+        ------
+        UserError
+            If the folder holds a dictionary of this layer from another training.
+        """
+        place = Path(self.config.out) / f"layer{layer:02d}"
+        if not (place / "config.json").exists():
+            return None
+        known = load_dictionaries(place)[layer].provenance
+        if known.get("training") != self.id:
+            raise UserError(f"{place} holds a dictionary of another training ({known.get('trained_on', 'not stated')})", "give another --out, or delete it")
+        return TrainReport(layer, place, rows=self.rows, **{name: known[name] for name in _MEASURED})
+
+    def groups(self) -> Iterator[tuple[int, ...]]:
+        """Layers that are trained together: as many as the memory holds, at least one."""
+        d, f, batch = self.adapter.width, self.latents, self.config.batch_rows
+        held = min(self.rows, activations.BUFFER_ROWS + self.longest + batch)
+        each = 4 * (held * d + 10 * f * d + 4 * batch * f) + 8 * d * d
+        size = max(1, (parse_bytes(self.config.memory) or len(self.layers) * each) // each)
+        for start in range(0, len(self.layers), size):
+            yield self.layers[start : start + size]
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
+
+class _Group:
+    """Layers that are trained in the same passes: those of the checkpoint at `path`, or where there is none, `layers`."""
+
+    def __init__(
+        self, job: _Job, layers: tuple[int, ...], path: Path, stop: checkpoint.Interruption, say: Callable[[int, str], None]
+    ) -> None:  # fmt: skip
+        kept = checkpoint.load(path)
+        layers = tuple(kept[1]["layers"]) if kept else layers
+        self.job, self.layers, self.path, self.stop, self.say = job, layers, path, stop, say
+        self.note = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}..{layers[-1]}"
+        self.moments = {layer: Moments(job.adapter.width) for layer in layers}
+        self.first: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+        self.stream = RowStream(job.adapter, job.train_cells, layers, job.config.batch_rows, job.config.seed)
+        self.learners: list[Learner] = []
+        self.surveyed = self.done = 0
+        self.saved = time.monotonic()
+        if kept:
+            self._restore(*kept)
+
+    def train(self) -> list[TrainReport]:
+        """Survey, train, evaluate, write."""
+        self._survey()
+        if not self.learners:
+            self._start()
+        config = self.job.config
+        steps = config.epochs * self.job.steps
+        with torch.enable_grad():
+            for batch in self.stream.batches(config.epochs, self._pause):
+                rate = config.learning_rate * min(1.0, (self.done + 1) / (_WARMUP * steps), max(0.0, steps - self.done) / (_DECAY * steps))
+                for learner in self.learners:
+                    learner.step(batch[learner.layer], rate, patience=min(self.job.rows, 100 * config.batch_rows))
+                self.done += 1
+                self.say(self.job.steps + self.done, self.note)
+                self._pause()
+        self._save()
+        reports = self._write()
+        shutil.rmtree(self.path.parent)  # with whatever a killed process was writing, under names that the safetensors library chooses
+        return reports
+
+    def _survey(self) -> None:
+        """Moments of every layer, and some rows of every cell at which columns may start."""
+        cells, latents = self.job.train_cells, self.job.latents
+        for number in range(self.surveyed, len(cells)):
+            self._pause()
+            self.say(self.job.steps * number // len(cells), f"survey of {self.note}: cell {number + 1} of {len(cells)}")
+            for layer, rows in cell_rows(self.job.adapter, cells[number], self.layers).items():
+                self.moments[layer].add(rows)
+                share = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.job.config.seed))[: -(-2 * latents // len(cells))]
+                self.first[layer].append(rows[share.to(rows.device)])
+            self.surveyed = number + 1
+
+    def _start(self) -> None:
+        """Learners at rows drawn from those of the survey, which are then let go."""
+        latents, seed = self.job.latents, self.job.config.seed
+        for layer in self.layers:
+            pool = torch.cat(self.first.pop(layer))
+            chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed + layer)).repeat(-(-latents // len(pool)))[:latents]
+            self.learners.append(Learner(layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config))
+
+    def _pause(self) -> None:
+        """Between two steps or cells: keep the state if it is time, stop if asked."""
+        if self.stop.asked or time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
+            self._save()
+        if self.stop.asked:
+            raise KeyboardInterrupt(self.stop.asked)
+
+    def _save(self) -> None:
+        tensors: dict[str, Tensor] = {}
+        for layer, moments in self.moments.items():
+            tensors |= {f"{layer}.sum": moments.sum, f"{layer}.product": moments.product}
+        for layer, parts in self.first.items():
+            if parts:
+                tensors[f"{layer}.first"] = torch.cat(parts)
+        for learner in self.learners:
+            tensors |= learner.state()
+        rest, place = self.stream.state()
+        facts = {"training": self.job.id, "layers": self.layers, "surveyed": self.surveyed, "rows": self.moments[self.layers[0]].rows, "done": self.done, "stream": place}
+        checkpoint.save(self.path, tensors | rest, facts)
+        self.saved = time.monotonic()
+
+    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        self.surveyed, self.done = facts["surveyed"], facts["done"]
+        device = self.job.adapter.device
+        for layer, moments in self.moments.items():
+            moments.rows, moments.sum, moments.product = facts["rows"], tensors[f"{layer}.sum"], tensors[f"{layer}.product"]
+            if f"{layer}.first" in tensors:
+                self.first[layer] = [tensors[f"{layer}.first"].to(device)]
+        if any(name.endswith(".encoder") for name in tensors):
+            for layer in self.layers:
+                self.first.pop(layer)
+                rows = torch.zeros(self.job.latents, self.job.adapter.width, device=device)
+                learner = Learner(layer, self.moments[layer], rows, self.job.config)
+                learner.restore(tensors)
+                self.learners.append(learner)
+            self.stream.restore(tensors, facts["stream"])
+
+    def _write(self) -> list[TrainReport]:
+        config, job = self.job.config, self.job
+        dictionaries = {learner.layer: learner.dictionary(dict(job.provenance)) for learner in self.learners}
+        components = {layer: self.moments[layer].components(config.k) for layer in self.layers}
+        quality = evaluate(job.adapter, dictionaries, job.test_cells, components)
+        reports = []
+        for layer, dictionary in dictionaries.items():
+            measured = {name: quality[layer][name] for name in _MEASURED}
+            dictionary.provenance |= measured
+            place = Path(config.out) / f"layer{layer:02d}"
+            place.mkdir(parents=True, exist_ok=True)
+            # The dictionary comes last: where it is, the layer is finished.
+            write_own(place, quality[layer]["activation_freq"], quality[layer]["mean_activation"])
+            save_dictionary(dictionary.to("cpu"), config.out)
+            reports.append(TrainReport(layer, place, rows=job.rows, **measured))
+        return reports
