@@ -23,16 +23,18 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 lint: $(READY)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
 types: $(READY) links
 	$(BIN)/pyright
 
-# The package as it is imported, for tools that read no editable install: build/links/scircuit/tracing -> tracing and so on.
+# The package as it is imported, for tools that read no editable install: a tree of links to the files.
 .PHONY: links
 links:
 	@rm -rf build/links && mkdir -p build/links/scircuit
-	@for path in scircuit/* tracing ingest analysis queries; do ln -s "$(CURDIR)/$$path" "build/links/scircuit/$$(basename $$path)"; done
+	@cp -rs "$(CURDIR)"/scircuit/. build/links/scircuit/
+	@for room in tracing ingest analysis queries; do cp -rs "$(CURDIR)/$$room" build/links/scircuit/; done
 
 unit: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)

@@ -1,4 +1,6 @@
-"""Packages and where they lie: the rooms stand at the top of the repository and are installed inside `scircuit`."""
+"""Packages and where they lie: the rooms stand at the top of the repository and are installed
+inside `scircuit`.
+"""
 
 from setuptools import find_packages, setup
 

@@ -1,12 +1,14 @@
-"""False discovery rate and power of edge rules where the truth is known: planted effects of many shapes, one JSON line.
+"""False discovery rate and power of edge rules where the truth is known: planted effects of many
+shapes, one JSON line.
 
     python bench/calibration.py            a table
     python bench/calibration.py --json     one line
 
-A replicate has 6 sources, 400 targets each, and 20 cells; in the classes with truth a quarter of the tests have a mean of 0.5, 1, 1.5 or 2 standard
-deviations, of either sign. `legacy` is the published rule; `t`, `moderated t` (Smyth 2004: the variance of a test shrunk towards that of the source's
-tests) and `sign flips` are followed by Benjamini-Hochberg at 0.05 over all live tests; `calibrated` is the rule of this project.
-"""
+A replicate has 6 sources, 400 targets each, and 20 cells; in the classes with truth a quarter of
+the tests have a mean of 0.5, 1, 1.5 or 2 standard deviations, of either sign. `legacy` is the
+published rule; `t`, `moderated t` (Smyth 2004: the variance of a test shrunk towards that of the
+source's tests) and `sign flips` are followed by Benjamini-Hochberg at 0.05 over all live tests;
+`calibrated` is the rule of this project."""
 
 from __future__ import annotations
 
@@ -33,8 +35,13 @@ def _zero_inflated(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarr
 
 
 def _shared(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Targets of a source follow three factors of its cells: correlations up to one half, of either sign."""
-    factors, loads = rng.normal(size=(shape[0], shape[1], 3)), rng.normal(size=(shape[0], 3, shape[2]))
+    """Targets of a source follow three factors of its cells: correlations up to one half, of either
+    sign.
+    """
+    factors, loads = (
+        rng.normal(size=(shape[0], shape[1], 3)),
+        rng.normal(size=(shape[0], 3, shape[2])),
+    )
     loads /= np.sqrt((loads**2).sum(1, keepdims=True))
     return np.sqrt(0.5) * (factors @ loads + rng.normal(size=shape))
 
@@ -45,7 +52,9 @@ def _skewed(draw: Noise) -> Noise:
 
 
 class Class(NamedTuple):
-    """One class of effects: noise of standard deviation about one, share of tests with a true mean, cells in which sources are active."""
+    """One class of effects: noise of standard deviation about one, share of tests with a true mean,
+    cells in which sources are active.
+    """
 
     noise: Noise
     truth: float = 0.25
@@ -53,17 +62,27 @@ class Class(NamedTuple):
 
 
 _exponential = _skewed(lambda rng, shape: rng.exponential(size=shape) - 1)
-_lognormal = _skewed(lambda rng, shape: (np.exp(rng.normal(size=shape)) - np.exp(0.5)) / np.sqrt(np.e * (np.e - 1)))
+_lognormal = _skewed(
+    lambda rng, shape: (np.exp(rng.normal(size=shape)) - np.exp(0.5)) / np.sqrt(np.e * (np.e - 1))
+)
 CLASSES = {
     "gaussian": Class(lambda rng, shape: rng.normal(size=shape)),
     "heavy tails, t3": Class(lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3)),
     "heavy tails, Laplace": Class(lambda rng, shape: rng.laplace(size=shape) / np.sqrt(2)),
-    "equal sizes, random sign": Class(lambda rng, shape: rng.choice([-1.0, 1.0], shape) * (1 + 0.02 * rng.normal(size=shape))),
+    "equal sizes, random sign": Class(
+        lambda rng, shape: rng.choice([-1.0, 1.0], shape) * (1 + 0.02 * rng.normal(size=shape))
+    ),
     "zero-inflated": Class(_zero_inflated),
     "shared between targets": Class(_shared),
     "2 to 20 cells": Class(lambda rng, shape: rng.normal(size=shape), cells=(2, CELLS)),
-    "2 to 20 cells, equal sizes": Class(lambda rng, shape: rng.choice([-1.0, 1.0], shape) * (1 + 0.02 * rng.normal(size=shape)), cells=(2, CELLS)),
-    "2 to 20 cells, t3, shared": Class(lambda rng, shape: _shared(rng, shape) * np.sqrt(3 / rng.chisquare(3, shape)), cells=(2, CELLS)),
+    "2 to 20 cells, equal sizes": Class(
+        lambda rng, shape: rng.choice([-1.0, 1.0], shape) * (1 + 0.02 * rng.normal(size=shape)),
+        cells=(2, CELLS),
+    ),
+    "2 to 20 cells, t3, shared": Class(
+        lambda rng, shape: _shared(rng, shape) * np.sqrt(3 / rng.chisquare(3, shape)),
+        cells=(2, CELLS),
+    ),
     "skewed, exponential": Class(_exponential),
     "no truth, gaussian": Class(lambda rng, shape: rng.normal(size=shape), truth=0.0),
     "no truth, exponential": Class(_exponential, truth=0.0),
@@ -82,9 +101,15 @@ class Planted(NamedTuple):
 def plant(kind: Class, rng: np.random.Generator) -> Planted:
     """Draw one replicate."""
     shape = (SOURCES, CELLS, TARGETS)
-    size = rng.choice(SIZES, (SOURCES, TARGETS)) * rng.choice([-1.0, 1.0], (SOURCES, TARGETS)) * (rng.random((SOURCES, TARGETS)) < kind.truth)
+    size = (
+        rng.choice(SIZES, (SOURCES, TARGETS))
+        * rng.choice([-1.0, 1.0], (SOURCES, TARGETS))
+        * (rng.random((SOURCES, TARGETS)) < kind.truth)
+    )
     noise = kind.noise(rng, shape)
-    effects = noise + np.where(noise == 0, 0.0, size[:, None, :])  # a cell without an effect has none with a true mean either
+    effects = noise + np.where(
+        noise == 0, 0.0, size[:, None, :]
+    )  # a cell without an effect has none with a true mean either
     n = rng.integers(kind.cells[0], kind.cells[1] + 1, SOURCES)
     active = np.argsort(rng.random((SOURCES, CELLS)), axis=1) < n[:, None]
     tests = edge_statistics(effects, active, np.zeros(TARGETS))
@@ -111,7 +136,9 @@ def _bh(p: np.ndarray) -> np.ndarray:
 
 
 def moderated_p(tests: Tests) -> np.ndarray:
-    """P of the moderated t: variance of each test shrunk towards that of its source's tests (Smyth 2004)."""
+    """P of the moderated t: variance of each test shrunk towards that of its source's tests (Smyth
+    2004).
+    """
     p = np.ones(len(tests.p))
     for s in np.unique(tests.source):
         mine = tests.source == s
@@ -136,7 +163,9 @@ def _inverse_trigamma(x: float) -> float:
 
 
 class Found(NamedTuple):
-    """What a rule found in a class: false share per replicate, power, power by size, calls with too few cells to test."""
+    """What a rule found in a class: false share per replicate, power, power by size, calls with too
+    few cells to test.
+    """
 
     false: np.ndarray
     power: float
@@ -151,9 +180,15 @@ class Found(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Standard error of `fdr` over replicates; that of a coin of the nominal rate where there are only all or nothing."""
+        """Standard error of `fdr` over replicates; that of a coin of the nominal rate where there
+        are only all or nothing.
+        """
         own = float(self.false.std(ddof=1) / np.sqrt(len(self.false)))
-        return max(own, np.sqrt(NOMINAL * (1 - NOMINAL) / len(self.false))) if set(self.false) <= {0.0, 1.0} else own
+        return (
+            max(own, np.sqrt(NOMINAL * (1 - NOMINAL) / len(self.false)))
+            if set(self.false) <= {0.0, 1.0}
+            else own
+        )
 
 
 def measure(name: str, replicates: int, seed: int = 0) -> dict[str, Found]:
@@ -173,19 +208,24 @@ def _found(found: list[tuple[Planted, np.ndarray]]) -> Found:
     cells = np.concatenate([planted.tests.cells for planted, _ in found])
     by_source = [
         (c & (planted.size == 0) & mine).sum() / (c & mine).sum()
-        for planted, c in found for s in range(SOURCES) if (c & (mine := planted.tests.source == s)).any()
-    ]  # fmt: skip
+        for planted, c in found
+        for s in range(SOURCES)
+        if (c & (mine := planted.tests.source == s)).any()
+    ]
     return Found(
         np.array([(c & (planted.size == 0)).sum() / max(c.sum(), 1) for planted, c in found]),
         float(called[size > 0].mean()) if (size > 0).any() else float("nan"),
         {s: float(called[size == s].mean()) for s in SIZES if (size == s).any()},
-        int((called & (cells < MIN_CELLS)).sum()), float(np.quantile(by_source, 0.9)) if by_source else 0.0,
-    )  # fmt: skip
+        int((called & (cells < MIN_CELLS)).sum()),
+        float(np.quantile(by_source, 0.9)) if by_source else 0.0,
+    )
 
 
 def main() -> None:
     """Print the table or the line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true", help="one JSON line")
     parser.add_argument("--replicates", type=int, default=60, help="replicates of each class")
     options = parser.parse_args()
@@ -194,18 +234,35 @@ def main() -> None:
         found = measure(name, options.replicates)
         result[name] = {
             rule: {
-                "fdr": round(f.fdr, 4), "error": round(f.error, 4), "power": None if np.isnan(f.power) else round(f.power, 4),
-                "power_by_size": {str(k): round(v, 4) for k, v in f.by_size.items()}, "untestable": f.untestable, "source_q90": round(f.worst_source, 4),
+                "fdr": round(f.fdr, 4),
+                "error": round(f.error, 4),
+                "power": None if np.isnan(f.power) else round(f.power, 4),
+                "power_by_size": {str(k): round(v, 4) for k, v in f.by_size.items()},
+                "untestable": f.untestable,
+                "source_q90": round(f.worst_source, 4),
             }
             for rule, f in found.items()
-        }  # fmt: skip
+        }
         if not options.json:
             print(f"{name} ({options.replicates} replicates)")
             for rule, f in found.items():
                 sizes = "  ".join(f"{k:g}: {v:.2f}" for k, v in f.by_size.items())
-                print(f"  {rule:12} FDR {f.fdr:.3f} ± {f.error:.3f}  power {f.power:.3f}  ({sizes})  under {MIN_CELLS} cells {f.untestable}  worst tenth of sources {f.worst_source:.2f}")
+                print(
+                    f"  {rule:12} FDR {f.fdr:.3f} ± {f.error:.3f}  power {f.power:.3f}  ({sizes}) "
+                    f" under {MIN_CELLS} cells {f.untestable}  worst tenth of sources"
+                    f" {f.worst_source:.2f}"
+                )
     if options.json:
-        print(json.dumps({"bench": "calibration", "nominal": NOMINAL, "replicates": options.replicates, "classes": result}))
+        print(
+            json.dumps(
+                {
+                    "bench": "calibration",
+                    "nominal": NOMINAL,
+                    "replicates": options.replicates,
+                    "classes": result,
+                }
+            )
+        )
 
 
 if __name__ == "__main__":

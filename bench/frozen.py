@@ -1,9 +1,11 @@
-"""The frozen context at Geneformer's shape against the exact one, and against exact on the demo model, layer by layer.
+"""The frozen context at Geneformer's shape against the exact one, and against exact on the demo
+model, layer by layer.
 
-`whole_map` measures, on random weights of the shape of Geneformer V2-316M and full-length cells: exact pairs, about one cell's work of all active
-features in the frozen context, as many cells at once as there are cores for both, and one work unit over all cells with its statistics (for memory and the time of the statistics);
-what a whole map takes is projected from these. `agreement` traces every source of the demo in both contexts.
-"""
+`whole_map` measures, on random weights of the shape of Geneformer V2-316M and full-length cells:
+exact pairs, about one cell's work of all active features in the frozen context, as many cells at
+once as there are cores for both, and one work unit over all cells with its statistics (for memory
+and the time of the statistics); what a whole map takes is projected from these. `agreement` traces
+every source of the demo in both contexts."""
 
 from __future__ import annotations
 
@@ -28,16 +30,40 @@ from scircuit.tracing.statistics.q_values import q_table
 from scircuit.tracing.statistics.skewness import Null
 
 SOURCE, TARGETS, ACTIVE = 5, (6, 11, 17), 4065  # the published map
-SHAPE = {"layers": 18, "width": 1152, "heads": 18, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 4608}
+SHAPE = {
+    "layers": 18,
+    "width": 1152,
+    "heads": 18,
+    "vocabulary": 20275,
+    "spread": 0.02,
+    "act": "relu",
+    "ffn": 4608,
+}
 
 
-def shaped(reference: Any, shape: dict[str, Any], positions: int, n_cells: int, device: str, latents: int = 4608, k: int = 32) -> tuple[Any, Any, Any]:
-    """Random model, dictionaries of every layer that is measured, centred on its states as trained ones are, and full-length cells."""
+def shaped(
+    reference: Any,
+    shape: dict[str, Any],
+    positions: int,
+    n_cells: int,
+    device: str,
+    latents: int = 4608,
+    k: int = 32,
+) -> tuple[Any, Any, Any]:
+    """Random model, dictionaries of every layer that is measured, centred on its states as trained
+    ones are, and full-length cells.
+    """
     model = reference.tiny_model(positions=positions, **shape)
     model.set_attn_implementation("sdpa")
     adapter = Geneformer(model, "geneformer-shape", "", device)
-    layers = (SOURCE, *TARGETS) if shape["layers"] == SHAPE["layers"] else (0, *range(1, shape["layers"]))
-    dictionaries = {t: reference.TinyDictionary(t, shape["width"], latents, k, seed=t) for t in layers}
+    layers = (
+        (SOURCE, *TARGETS)
+        if shape["layers"] == SHAPE["layers"]
+        else (0, *range(1, shape["layers"]))
+    )
+    dictionaries = {
+        t: reference.TinyDictionary(t, shape["width"], latents, k, seed=t) for t in layers
+    }
     rng = np.random.default_rng(0)
     genes = np.arange(4, shape["vocabulary"])
     cells = [np.r_[2, rng.choice(genes, positions - 2, replace=False), 3] for _ in range(n_cells)]
@@ -46,7 +72,11 @@ def shaped(reference: Any, shape: dict[str, Any], positions: int, n_cells: int, 
         dictionary.mean = states[layer].mean(0)
         dictionary.b_enc = torch.zeros_like(dictionary.b_enc)
         if layer == SOURCE and latents > ACTIVE:
-            dictionary.b_enc[ACTIVE:] = -1e3  # as many active features as the published dictionary has; the others never fire
+            dictionary.b_enc[
+                ACTIVE:
+            ] = (
+                -1e3
+            )  # as many active features as the published dictionary has; the others never fire
     return adapter, dictionaries, SimpleNamespace(tokens=cells)
 
 
@@ -55,9 +85,19 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def exact_flop(width: int, ffn: int, positions: int, rows: float, layers: int, targets: int, latents: int, batch: int = 1) -> float:
-    """Arithmetic of one exact pair: first layer (projections of `rows`, those of the clean cell once a batch), full layers, last layer (keys
-    and values of all positions, the rest of `rows`), codes of `rows`."""
+def exact_flop(
+    width: int,
+    ffn: int,
+    positions: int,
+    rows: float,
+    layers: int,
+    targets: int,
+    latents: int,
+    batch: int = 1,
+) -> float:
+    """Arithmetic of one exact pair: first layer (projections of `rows`, those of the clean cell
+    once a batch), full layers, last layer (keys and values of all positions, the rest of `rows`),
+    codes of `rows`."""
     project, attend, feed = 2 * width**2, 4 * positions * width, 4 * width * ffn
     full = positions * (4 * project + attend + feed)
     first = full + 3 * project * (positions / batch - (positions - rows))
@@ -65,13 +105,34 @@ def exact_flop(width: int, ffn: int, positions: int, rows: float, layers: int, t
     return first + (layers - 2) * full + last + targets * rows * 2 * width * latents
 
 
-def frozen_flop(width: int, ffn: int, positions: int, rows: float, layers: int, targets: int, latents: int, batches: int = 1) -> float:
-    """Arithmetic of one frozen cell with `rows` edited rows in all, and clean keys and values once a batch."""
-    each = rows * (layers * (8 * width**2 + 4 * positions * width + 4 * width * ffn) + targets * 2 * width * latents)
+def frozen_flop(
+    width: int,
+    ffn: int,
+    positions: int,
+    rows: float,
+    layers: int,
+    targets: int,
+    latents: int,
+    batches: int = 1,
+) -> float:
+    """Arithmetic of one frozen cell with `rows` edited rows in all, and clean keys and values once
+    a batch.
+    """
+    each = rows * (
+        layers * (8 * width**2 + 4 * positions * width + 4 * width * ffn)
+        + targets * 2 * width * latents
+    )
     return each + batches * layers * 4 * positions * width**2
 
 
-def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pairs: int = 2, device: str = "cpu", share: float = 0.0) -> dict[str, Any]:
+def whole_map(
+    reference: Any,
+    positions: int = 2048,
+    n_cells: int = 20,
+    exact_pairs: int = 2,
+    device: str = "cpu",
+    share: float = 0.0,
+) -> dict[str, Any]:
     """Measure, and project the whole map of ACTIVE features in `n_cells` cells.
 
     Parameters
@@ -81,16 +142,26 @@ def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pa
     """
     adapter, dictionaries, cohort = shaped(reference, SHAPE, positions, n_cells, device)
     config = TraceConfig(
-        model="m", dictionaries="d", cells=Path("c"), source_layers=(SOURCE,), target_layers=TARGETS, context="frozen",
-        features=tuple(range(ACTIVE)), gate_p=0.1, device=device,
-    )  # fmt: skip
+        model="m",
+        dictionaries="d",
+        cells=Path("c"),
+        source_layers=(SOURCE,),
+        target_layers=TARGETS,
+        context="frozen",
+        features=tuple(range(ACTIVE)),
+        gate_p=0.1,
+        device=device,
+    )
     start = time.perf_counter()
     tracer = Tracer(adapter, dictionaries, cohort, config, "bench")
     synchronise(adapter.device)
     clean_s = time.perf_counter() - start
-    # A job a core for both contexts, as in a run: so many cells at once, and so many fewer of the tiles, which are alike.
+    # A job a core for both contexts, as in a run: so many cells at once, and so many fewer of the
+    # tiles, which are alike.
     cores = min(n_cells, torch.get_num_threads()) if adapter.device.type == "cpu" else 1
-    some = Ablation(adapter, tracer.dictionaries, tracer.cells[:cores], SOURCE, TARGETS, tracer.plan, print)
+    some = Ablation(
+        adapter, tracer.dictionaries, tracer.cells[:cores], SOURCE, TARGETS, tracer.plan, print
+    )
     counts = some.counts[tracer.sources]
     pairs, rows = (counts > 0).sum() / cores, int(counts.sum() / cores)
     tiles = [tile for unit in tracer.units for tile in tracer.tiles_of(unit)]
@@ -102,7 +173,9 @@ def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pa
     pool = pool[np.argsort(np.abs(some.counts[pool] - usual).max(1), kind="stable")]
     sample = pool[: max(exact_pairs, int(share * pairs))]
     for context in (EXACT, FROZEN):
-        some.effects(sample[:1], context)  # what the first use of each operation costs is not part of the rate
+        some.effects(
+            sample[:1], context
+        )  # what the first use of each operation costs is not part of the rate
     start = time.perf_counter()
     exact = some.effects(sample, EXACT)
     synchronise(adapter.device)
@@ -117,8 +190,14 @@ def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pa
         for i, f in enumerate(sample):  # the first measured layer is exact in both
             for at in np.flatnonzero(tile == f):
                 gap = np.abs(found.effects[at, 0, next_layer] - exact.effects[i, 0, next_layer])
-                tie = gap > 1e-3 / max(some.counts[f, 0], 1)  # a latent entering or leaving the top k moves by its whole value, shared over the rows
-                worst, ties, compared = max(worst, float(gap[~tie].max(initial=0))), ties + int(tie.sum()), compared + gap.size
+                tie = (
+                    gap > 1e-3 / max(some.counts[f, 0], 1)
+                )  # a latent entering or leaving the top k moves by its whole value, shared over the rows
+                worst, ties, compared = (
+                    max(worst, float(gap[~tie].max(initial=0))),
+                    ties + int(tie.sum()),
+                    compared + gap.size,
+                )
     frozen_s = spent * rows / int(some.counts[pool].sum())
     exact_s = pair_s * pairs
 
@@ -133,36 +212,78 @@ def whole_map(reference: Any, positions: int = 2048, n_cells: int = 20, exact_pa
     depth, width, ffn, latents = TARGETS[-1] - SOURCE, adapter.width, adapter.ffn, 4608
     flop = exact_flop(width, ffn, positions, usual, depth, len(TARGETS), latents, tracer.plan.pairs)
     flop_frozen = frozen_flop(width, ffn, positions, rows, depth, len(TARGETS), latents, batches)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-    # every source layer, and every later layer measured: by the arithmetic and the rate measured above
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform != "darwin" else 2**30
+    )
+    # every source layer, and every later layer measured: by the arithmetic and the rate measured
+    # above
     below = [SHAPE["layers"] - 1 - s for s in range(SHAPE["layers"] - 1)]
-    all_exact = sum(exact_flop(width, ffn, positions, usual, max(n, 2), n, latents, tracer.plan.pairs) for n in below) * pairs
-    all_frozen = sum(frozen_flop(width, ffn, positions, rows, n, n, latents, batches) for n in below)
+    all_exact = (
+        sum(
+            exact_flop(width, ffn, positions, usual, max(n, 2), n, latents, tracer.plan.pairs)
+            for n in below
+        )
+        * pairs
+    )
+    all_frozen = sum(
+        frozen_flop(width, ffn, positions, rows, n, n, latents, batches) for n in below
+    )
     return {
-        "frozen_vs_exact": exact_s / frozen_s, "frozen_vs_exact_arithmetic": flop * pairs / flop_frozen, "peak_rss_gb": memory,
-        "l5_map_hours": frozen_s * n_cells / 3600, "l5_map_hours_with_statistics": hours + (clean_s + zero_edits) / 3600, "exact_s_per_pair": pair_s,
-        "l5_exact_map_hours": exact_s * n_cells / 3600, "frozen_s_per_cell": frozen_s, "clean_s": clean_s, "zero_edits_s": zero_edits, "unit_s": unit_s, "units": len(tracer.units),
-        "exact_pairs_measured": int(exact.active.sum()), "active_features": pairs, "cells_at_once": cores, "rows": rows, "positions": positions, "cells": n_cells,
-        "next_layer_max_diff": worst, "next_layer_ties": ties, "next_layer_compared": compared, "live_tests_of_unit": unit.live, "tile": len(tracer.tiles_of(tracer.units[0])[0]),
-        "exact_tflops": flop / pair_s / 1e12, "frozen_tflops": flop_frozen / frozen_s / 1e12,
-        "all_layers_exact_map_hours": all_exact / flop * pair_s * n_cells / 3600, "all_layers_frozen_map_hours": all_frozen / flop_frozen * frozen_s * n_cells / 3600,
+        "frozen_vs_exact": exact_s / frozen_s,
+        "frozen_vs_exact_arithmetic": flop * pairs / flop_frozen,
+        "peak_rss_gb": memory,
+        "l5_map_hours": frozen_s * n_cells / 3600,
+        "l5_map_hours_with_statistics": hours + (clean_s + zero_edits) / 3600,
+        "exact_s_per_pair": pair_s,
+        "l5_exact_map_hours": exact_s * n_cells / 3600,
+        "frozen_s_per_cell": frozen_s,
+        "clean_s": clean_s,
+        "zero_edits_s": zero_edits,
+        "unit_s": unit_s,
+        "units": len(tracer.units),
+        "exact_pairs_measured": int(exact.active.sum()),
+        "active_features": pairs,
+        "cells_at_once": cores,
+        "rows": rows,
+        "positions": positions,
+        "cells": n_cells,
+        "next_layer_max_diff": worst,
+        "next_layer_ties": ties,
+        "next_layer_compared": compared,
+        "live_tests_of_unit": unit.live,
+        "tile": len(tracer.tiles_of(tracer.units[0])[0]),
+        "exact_tflops": flop / pair_s / 1e12,
+        "frozen_tflops": flop_frozen / frozen_s / 1e12,
+        "all_layers_exact_map_hours": all_exact / flop * pair_s * n_cells / 3600,
+        "all_layers_frozen_map_hours": all_frozen / flop_frozen * frozen_s * n_cells / 3600,
         "audit_hours": max(20, int(np.ceil(0.02 * ACTIVE))) * n_cells * pair_s / 3600,
         "device_peak_gb": torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None,
-    }  # fmt: skip
+    }
 
 
 def agreement(adapter: Any, dictionaries: Any, cohort: Any, config: TraceConfig) -> dict[str, Any]:
-    """Precision and recall of the frozen context by layer distance, over every source of the demo, by both rules."""
+    """Precision and recall of the frozen context by layer distance, over every source of the demo,
+    by both rules.
+    """
     from dataclasses import replace
 
-    tracer = Tracer(adapter, dictionaries, cohort, replace(config, context="frozen", audit=1.0), "bench")
+    tracer = Tracer(
+        adapter, dictionaries, cohort, replace(config, context="frozen", audit=1.0), "bench"
+    )
     results = [tracer.run_unit(u) for u in tracer.units]
-    table = q_table([r.p_values for r in results], [r.p_counts for r in results], null=Null.joined([r.null for r in results]))
+    table = q_table(
+        [r.p_values for r in results],
+        [r.p_counts for r in results],
+        null=Null.joined([r.null for r in results]),
+    )
     found = [a for a in run_audit(tracer, Rule(table), further=False) if a.context == "frozen"]
     by = {a.target_layer - a.source_layer: a for a in found}
     return {
-        "frozen_precision": {d: a.precision for d, a in by.items()}, "frozen_recall": {d: a.recall for d, a in by.items()},
+        "frozen_precision": {d: a.precision for d, a in by.items()},
+        "frozen_recall": {d: a.recall for d, a in by.items()},
         "frozen_precision_legacy": {d: a.precision_legacy for d, a in by.items()},
-        "frozen_recall_legacy": {d: a.recall_legacy for d, a in by.items()}, "frozen_correlation": {d: a.correlation for d, a in by.items()},
-        "frozen_cross_share": {d: a.cross_share for d, a in by.items()}, "sources": found[0].sources if found else 0,
-    }  # fmt: skip
+        "frozen_recall_legacy": {d: a.recall_legacy for d, a in by.items()},
+        "frozen_correlation": {d: a.correlation for d, a in by.items()},
+        "frozen_cross_share": {d: a.cross_share for d, a in by.items()},
+        "sources": found[0].sources if found else 0,
+    }

@@ -1,11 +1,13 @@
-"""How fast a map of the published size gets into Neo4j: streamed over Bolt, and bulk-imported; one JSON line.
+"""How fast a map of the published size gets into Neo4j: streamed over Bolt, and bulk-imported; one
+JSON line.
 
     python bench/ingest.py --json [--edges N]
 
-The graph has the out-degrees of the published exhaustive map (4,065 sources, 1,393,850 edges), random but fixed targets, and every
-property that the schema gives ``AFFECTS``. Both ways read the same shards and are timed as a whole, features and ledger included; counts
-and checksums of both graphs are compared with the shards. Server and loader share this machine, so the ratio is what carries over.
-"""
+The graph has the out-degrees of the published exhaustive map (4,065 sources, 1,393,850 edges),
+random but fixed targets, and every property that the schema gives ``AFFECTS``. Both ways read the
+same shards and are timed as a whole, features and ledger included; counts and checksums of both
+graphs are compared with the shards. Server and loader share this machine, so the ratio is what
+carries over."""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ from scircuit.ingest.shards.shard_store import ShardStore
 
 ROOT = Path(__file__).resolve().parent.parent
 
-MODEL, DICTIONARY, SOURCE_LAYER, TARGET_LAYERS, WIDTH = "geneformer-v2-316m", "k562-x4-k32", 5, range(6, 18), 4608
+MODEL, DICTIONARY, SOURCE_LAYER, TARGET_LAYERS, WIDTH = (
+    "geneformer-v2-316m",
+    "k562-x4-k32",
+    5,
+    range(6, 18),
+    4608,
+)
 RUN = "trace-0123456789"
 UNIT_SOURCES = 32
 FLOOR = 0.20
@@ -44,10 +52,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     parser.add_argument(
-        "--edges", type=int, default=0, help="use the first sources up to this many edges (default: all)"
+        "--edges",
+        type=int,
+        default=0,
+        help="use the first sources up to this many edges (default: all)",
     )
     parser.add_argument("--profile", default=server.DEFAULT_PROFILE, help="server version")
-    parser.add_argument("--check", action="store_true", help=f"exit 1 when the ratio is below {FLOOR}")
+    parser.add_argument(
+        "--check", action="store_true", help=f"exit 1 when the ratio is below {FLOOR}"
+    )
     options = parser.parse_args()
     result = measure(options.edges, options.profile)
     if options.json:
@@ -81,12 +94,20 @@ def measure(edges: int, profile: str) -> dict[str, Any]:
         finally:
             server.stop(home)
     return {
-        "edges": count, "properties": len(schema.properties_of(EDGES)), "stream_edges_per_s": round(count / streamed),
-        "bulk_edges_per_s": round(count / bulk.seconds), "ratio": round(bulk.seconds / streamed, 3),
-        "stream_seconds": round(streamed, 1), "bulk_seconds": round(bulk.seconds, 1), "counts_equal": True,
-        "checksums_equal": True, "neo4j": version, "rust_codec": rust_codec_active(), "cores": os.cpu_count(),
+        "edges": count,
+        "properties": len(schema.properties_of(EDGES)),
+        "stream_edges_per_s": round(count / streamed),
+        "bulk_edges_per_s": round(count / bulk.seconds),
+        "ratio": round(bulk.seconds / streamed, 3),
+        "stream_seconds": round(streamed, 1),
+        "bulk_seconds": round(bulk.seconds, 1),
+        "counts_equal": True,
+        "checksums_equal": True,
+        "neo4j": version,
+        "rust_codec": rust_codec_active(),
+        "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+    }
 
 
 def opened(home: Path, profile: str) -> Connection:
@@ -105,7 +126,9 @@ def degrees(edges: int) -> np.ndarray:
     folder = Path(os.environ.get("SCIRCUIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
     path = folder / "published" / "degree_sequence.json"
     if not path.is_file():
-        raise SystemExit(f"{path} is missing; set SCIRCUIT_SHARED_DATA to the folder with the published data")
+        raise SystemExit(
+            f"{path} is missing; set SCIRCUIT_SHARED_DATA to the folder with the published data"
+        )
     found = np.random.default_rng(0).permutation(np.array(json.loads(path.read_text())["degrees"]))
     if edges:
         found = found[: int(np.searchsorted(np.cumsum(found), edges)) + 1]
@@ -116,26 +139,59 @@ def write_run(folder: Path, out_degrees: np.ndarray) -> ShardStore:
     """Write the features and all edges as a finished trace run, `UNIT_SOURCES` sources a shard."""
     rng = np.random.default_rng(1)
     store = ShardStore(folder, Manifest(RUN, "trace", {}, {}, "bench", started=now()))
-    addresses = [Address(MODEL, DICTIONARY, layer, i) for layer in TARGET_LAYERS for i in range(WIDTH)]
+    addresses = [
+        Address(MODEL, DICTIONARY, layer, i) for layer in TARGET_LAYERS for i in range(WIDTH)
+    ]
     sources = [Address(MODEL, DICTIONARY, SOURCE_LAYER, i) for i in range(len(out_degrees))]
     everyone = [*sources, *addresses]
-    store.add("records", {"Feature": pa.table({
-        "id": [str(a) for a in everyone], "name": [a.short for a in everyone], "model": [MODEL] * len(everyone),
-        "dictionary": [f"{MODEL}/{DICTIONARY}/L{a.layer:02d}" for a in everyone], "layer": [a.layer for a in everyone],
-        "index": [a.index for a in everyone], "firing_rate": rng.random(len(everyone)), "alive": [True] * len(everyone),
-    })})  # fmt: skip
+    store.add(
+        "records",
+        {
+            "Feature": pa.table(
+                {
+                    "id": [str(a) for a in everyone],
+                    "name": [a.short for a in everyone],
+                    "model": [MODEL] * len(everyone),
+                    "dictionary": [f"{MODEL}/{DICTIONARY}/L{a.layer:02d}" for a in everyone],
+                    "layer": [a.layer for a in everyone],
+                    "index": [a.index for a in everyone],
+                    "firing_rate": rng.random(len(everyone)),
+                    "alive": [True] * len(everyone),
+                }
+            )
+        },
+    )
     targets = np.array([str(a) for a in addresses])
     for start in range(0, len(sources), UNIT_SOURCES):
         block = range(start, min(start + UNIT_SOURCES, len(sources)))
         picks = [rng.choice(len(targets), out_degrees[i], replace=False) for i in block]
         n = int(sum(map(len, picks)))
         mean, sd = rng.normal(size=n), rng.gamma(2.0, size=n)
-        store.add(f"L{SOURCE_LAYER:02d}-{start:05d}", {EDGES: pa.table({
-            "source": np.repeat([str(sources[i]) for i in block], [len(p) for p in picks]), "target": targets[np.concatenate(picks)],
-            "run": [RUN] * n, "n": rng.integers(6, 21, n), "n_pos": rng.integers(0, 11, n), "n_neg": rng.integers(0, 11, n),
-            "mean": mean, "sd": sd, "d": mean / sd, "p": rng.random(n), "q": rng.random(n), "passthrough": rng.normal(size=n),
-            "positions": rng.integers(6, 4000, n), "halves": rng.integers(0, 3, n),
-        })})  # fmt: skip
+        store.add(
+            f"L{SOURCE_LAYER:02d}-{start:05d}",
+            {
+                EDGES: pa.table(
+                    {
+                        "source": np.repeat(
+                            [str(sources[i]) for i in block], [len(p) for p in picks]
+                        ),
+                        "target": targets[np.concatenate(picks)],
+                        "run": [RUN] * n,
+                        "n": rng.integers(6, 21, n),
+                        "n_pos": rng.integers(0, 11, n),
+                        "n_neg": rng.integers(0, 11, n),
+                        "mean": mean,
+                        "sd": sd,
+                        "d": mean / sd,
+                        "p": rng.random(n),
+                        "q": rng.random(n),
+                        "passthrough": rng.normal(size=n),
+                        "positions": rng.integers(6, 4000, n),
+                        "halves": rng.integers(0, 3, n),
+                    }
+                )
+            },
+        )
     store.finish("complete", {})
     return store
 

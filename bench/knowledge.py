@@ -1,10 +1,11 @@
-"""How fast the published atlases get into Neo4j: read, written as shards, bulk-imported and streamed; one JSON line.
+"""How fast the published atlases get into Neo4j: read, written as shards, bulk-imported and
+streamed; one JSON line.
 
     python bench/knowledge.py --json [--atlas geneformer --atlas scgpt]
 
-Everything at hand of the atlases goes into one study and from there into two graphs. Both are compared record by record
-(`scircuit.ingest.graph.digest`), and each atlas is imported a second time, which must change nothing. Server and loader share this machine.
-"""
+Everything at hand of the atlases goes into one study and from there into two graphs. Both are
+compared record by record (`scircuit.ingest.graph.digest`), and each atlas is imported a second
+time, which must change nothing. Server and loader share this machine."""
 
 from __future__ import annotations
 
@@ -36,8 +37,20 @@ ATLASES = ("geneformer", "scgpt")
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
-    parser.add_argument("--atlas", action="append", choices=ATLASES, help="import this one only; repeat for several (default: all)")
-    parser.add_argument("--check", action="store_true", help=f"exit 1 above {MOST_BULK_S:g} s (bulk) or {MOST_STREAM_S:g} s (streaming), or when the graphs differ")
+    parser.add_argument(
+        "--atlas",
+        action="append",
+        choices=ATLASES,
+        help="import this one only; repeat for several (default: all)",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help=(
+            f"exit 1 above {MOST_BULK_S:g} s (bulk) or {MOST_STREAM_S:g} s (streaming), or when the"
+            " graphs differ"
+        ),
+    )
     options = parser.parse_args()
     result = measure(tuple(options.atlas or ATLASES))
     if options.json:
@@ -45,14 +58,24 @@ def main() -> int:
     else:
         print("\n".join(f"{name:>20}: {value}" for name, value in result.items()))
     good = result["checksums_equal"] and result["repeat_changes_nothing"]
-    return int(options.check and not (good and result["bulk_seconds"] < MOST_BULK_S and result["stream_seconds"] < MOST_STREAM_S))
+    return int(
+        options.check
+        and not (
+            good
+            and result["bulk_seconds"] < MOST_BULK_S
+            and result["stream_seconds"] < MOST_STREAM_S
+        )
+    )
 
 
 def measure(atlases: tuple[str, ...]) -> dict[str, Any]:
     data = Path(os.environ.get("SCIRCUIT_SHARED_DATA", ROOT.parent / "shared" / "data")) / "atlas"
     missing = [a for a in atlases if not (data / a).is_dir()]
     if missing:
-        raise SystemExit(f"{data / missing[0]} is missing; set SCIRCUIT_SHARED_DATA to the folder with the published data")
+        raise SystemExit(
+            f"{data / missing[0]} is missing; set SCIRCUIT_SHARED_DATA to the folder with the"
+            " published data"
+        )
     with tempfile.TemporaryDirectory(prefix="scircuit-bench-") as scratch:
         study = Study(Path(scratch) / "study")
         began = time.perf_counter()
@@ -67,7 +90,10 @@ def measure(atlases: tuple[str, ...]) -> dict[str, Any]:
             server.start(homes["bulk"])
             server.stop(homes["bulk"])
             bulk = bulk_import(folders, homes["bulk"])
-            say(f"imported {bulk.nodes:,} nodes and {bulk.relationships:,} relationships in {bulk.seconds:.1f} s")
+            say(
+                f"imported {bulk.nodes:,} nodes and {bulk.relationships:,} relationships in"
+                f" {bulk.seconds:.1f} s"
+            )
             began = time.perf_counter()
             with opened(homes["bulk"]) as connection:
                 prepare(connection)
@@ -96,11 +122,20 @@ def measure(atlases: tuple[str, ...]) -> dict[str, Any]:
         if found.get(kind) != imported.get(kind):
             say(f"{kind} differs: streamed {found.get(kind)}, imported {imported.get(kind)}")
     return {
-        "nodes": nodes, "relationships": relationships, "read_seconds": round(read, 1), "bulk_seconds": round(bulk.seconds, 1),
-        "start_and_index_seconds": round(ready, 1), "stream_seconds": round(streamed, 1), "stream_rows_per_s": round(rows / streamed),
-        "checksums_equal": found == imported, "repeat_changes_nothing": untouched, "kinds": {k: d.count for k, d in sorted(found.items())},
-        "rust_codec": rust_codec_active(), "cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1),
-    }  # fmt: skip
+        "nodes": nodes,
+        "relationships": relationships,
+        "read_seconds": round(read, 1),
+        "bulk_seconds": round(bulk.seconds, 1),
+        "start_and_index_seconds": round(ready, 1),
+        "stream_seconds": round(streamed, 1),
+        "stream_rows_per_s": round(rows / streamed),
+        "checksums_equal": found == imported,
+        "repeat_changes_nothing": untouched,
+        "kinds": {k: d.count for k, d in sorted(found.items())},
+        "rust_codec": rust_codec_active(),
+        "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
 
 
 def opened(home: Path) -> Connection:

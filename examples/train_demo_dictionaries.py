@@ -1,10 +1,12 @@
-"""Train the demo's dictionaries: a TopK autoencoder (512 latents, k = 16) at each of the model's six layers.
+"""Train the demo's dictionaries: a TopK autoencoder (512 latents, k = 16) at each of the model's
+six layers.
 
     python examples/train_demo_dictionaries.py      # what made examples/dictionaries (about 4 minutes on two idle cores)
 
-The same as ``scircuit train --model examples/model --cells examples/cells/celltypist_sample_559cells.h5ad --out examples/dictionaries --epochs 10``.
-The cells held out are those held out from the model (same barcodes, share and seed), so neither has seen them.
-"""
+The same as ``scircuit train --model examples/model --cells
+examples/cells/celltypist_sample_559cells.h5ad --out examples/dictionaries --epochs 10``. The cells
+held out are those held out from the model (same barcodes, share and seed), so neither has seen
+them."""
 
 from __future__ import annotations
 
@@ -23,9 +25,19 @@ CELLS = HERE / "cells" / "celltypist_sample_559cells.h5ad"
 
 def main() -> None:
     adapter = load_model(HERE / "model", "cpu", "geneformer-demo")
-    cohort = load_cohort(CellsConfig(cells=CELLS, n_cells=0), adapter.vocabulary, adapter.max_length)
+    cohort = load_cohort(
+        CellsConfig(cells=CELLS, n_cells=0), adapter.vocabulary, adapter.max_length
+    )
     print(printed(cohort.report), file=sys.stderr)
-    config = TrainConfig(model="examples/model", cells=CELLS, out=HERE / "dictionaries", expansion=4, k=16, epochs=10, seed=0)
+    config = TrainConfig(
+        model="examples/model",
+        cells=CELLS,
+        out=HERE / "dictionaries",
+        expansion=4,
+        k=16,
+        epochs=10,
+        seed=0,
+    )
 
     def progress(done: int, total: int, _note: str = "") -> None:
         if done % 100 == 0 or done == total:
@@ -33,8 +45,9 @@ def main() -> None:
 
     for report in train_dictionaries(adapter, cohort, config, progress):
         print(
-            f"layer {report.layer}: variance explained {report.variance_explained:.3f} (PCA of {config.k}: {report.pca_variance_explained:.3f}), "
-            f"{report.dead_share:.1%} dead, L0 {report.l0:.1f}"
+            f"layer {report.layer}: variance explained {report.variance_explained:.3f} (PCA of"
+            f" {config.k}: {report.pca_variance_explained:.3f}), {report.dead_share:.1%} dead, L0"
+            f" {report.l0:.1f}"
         )
 
 

@@ -1,19 +1,23 @@
-"""Train the demo's model: a small Geneformer-like BERT by masked language modelling on the shipped immune cells.
+"""Train the demo's model: a small Geneformer-like BERT by masked language modelling on the shipped
+immune cells.
 
     python examples/train_demo_model.py                       # what made examples/model (about 5 minutes on two idle cores)
     python examples/train_demo_model.py --cells mine.h5ad --out my-model --layers 6 --width 256 --positions 1024
 
-Each cell becomes its highest-ranking genes (the official Geneformer V2 tokenisation, `scircuit.tracing.tokenisation.rank`), a share of them is
-masked and the model guesses which genes they were. Choices that matter with few cells:
+Each cell becomes its highest-ranking genes (the official Geneformer V2 tokenisation,
+`scircuit.tracing.tokenisation.rank`), a share of them is masked and the model guesses which genes
+they were. Choices that matter with few cells:
 
 - every epoch sees each cell anew, with its counts thinned binomially, as if sequenced less deeply;
-- gene embeddings start from the principal components of the training cells' log expression, and the output bias from the
-  training cells' gene frequencies, so training starts at the unigram loss instead of log(20,275);
-- input and output embeddings are one matrix, and only masked rows and genes seen in training enter the softmax.
+- gene embeddings start from the principal components of the training cells' log expression, and the
+  output bias from the training cells' gene frequencies, so training starts at the unigram loss
+  instead of log(20,275);
+- input and output embeddings are one matrix, and only masked rows and genes seen in training enter
+  the softmax.
 
-`metrics.json` holds the loss on held-out cells (chosen by barcode, `scircuit.tracing.cells.held_out`) over the whole vocabulary, beside the unigram
-baseline on the same masked tokens.
-"""
+`metrics.json` holds the loss on held-out cells (chosen by barcode,
+`scircuit.tracing.cells.held_out`) over the whole vocabulary, beside the unigram baseline on the
+same masked tokens."""
 
 from __future__ import annotations
 
@@ -31,8 +35,8 @@ from torch.nn import functional
 from transformers import BertConfig, BertForMaskedLM
 
 from scircuit.core.config import CellsConfig
+from scircuit.core.files import sha256_file, write_json
 from scircuit.core.preflight import printed
-from scircuit.core.study import sha256_file, write_json
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
@@ -43,11 +47,22 @@ HERE = Path(__file__).resolve().parent
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--cells", type=Path, default=HERE / "cells" / "celltypist_sample_559cells.h5ad")
-    parser.add_argument("--where", action="append", default=[], help="obs filter COLUMN=VALUE[,VALUE...]; repeat for several")
-    parser.add_argument("--mixed", action="store_true", help="declare that a mixed population is intended")
+    parser.add_argument(
+        "--cells", type=Path, default=HERE / "cells" / "celltypist_sample_559cells.h5ad"
+    )
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        help="obs filter COLUMN=VALUE[,VALUE...]; repeat for several",
+    )
+    parser.add_argument(
+        "--mixed", action="store_true", help="declare that a mixed population is intended"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "model")
-    parser.add_argument("--positions", type=int, default=258, help="longest input: gene tokens, <cls> and <eos>")
+    parser.add_argument(
+        "--positions", type=int, default=258, help="longest input: gene tokens, <cls> and <eos>"
+    )
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--heads", type=int, default=4)
@@ -56,18 +71,29 @@ def options() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--mask", type=float, default=0.2, help="share of genes masked in training")
-    parser.add_argument("--thin", type=float, default=0.4, help="least share of counts kept in an epoch; 1: no thinning")
-    parser.add_argument("--held-out", type=float, default=0.1, help="share of cells kept for evaluation")
+    parser.add_argument(
+        "--thin",
+        type=float,
+        default=0.4,
+        help="least share of counts kept in an epoch; 1: no thinning",
+    )
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, help="share of cells kept for evaluation"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
 def thinned(counts: sparse.csr_matrix, least: float, rng: np.random.Generator) -> sparse.csr_matrix:
-    """Each cell as if sequenced less deeply: counts drawn from a binomial with a rate between `least` and 1."""
+    """Each cell as if sequenced less deeply: counts drawn from a binomial with a rate between
+    `least` and 1.
+    """
     rate = np.repeat(rng.uniform(least, 1.0, len(counts.indptr) - 1), np.diff(counts.indptr))
     data = rng.binomial(np.rint(counts.data).astype(np.int64), rate).astype(np.float32)
-    result = sparse.csr_matrix((data, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape)
+    result = sparse.csr_matrix(
+        (data, counts.indices.copy(), counts.indptr.copy()), shape=counts.shape
+    )
     result.eliminate_zeros()
     return result
 
@@ -81,10 +107,19 @@ def padded(sequences: list[np.ndarray], pad: int) -> torch.Tensor:
 
 
 def mask_genes(
-    tokens: torch.Tensor, share: float, vocabulary: Vocabulary, seen: torch.Tensor, generator: torch.Generator, corrupt: bool
+    tokens: torch.Tensor,
+    share: float,
+    vocabulary: Vocabulary,
+    seen: torch.Tensor,
+    generator: torch.Generator,
+    corrupt: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs and the mask of the tokens to guess; with `corrupt` 80 % become <mask>, 10 % another gene, 10 % stay."""
-    chosen = (torch.rand(tokens.shape, generator=generator) < share) & (tokens > max(vocabulary.specials))
+    """Inputs and the mask of the tokens to guess; with `corrupt` 80 % become <mask>, 10 % another
+    gene, 10 % stay.
+    """
+    chosen = (torch.rand(tokens.shape, generator=generator) < share) & (
+        tokens > max(vocabulary.specials)
+    )
     inputs = tokens.masked_fill(chosen, vocabulary.mask)
     if corrupt:
         draw = torch.rand(tokens.shape, generator=generator)
@@ -94,21 +129,31 @@ def mask_genes(
     return inputs, chosen
 
 
-def guesses(model: BertForMaskedLM, inputs: torch.Tensor, chosen: torch.Tensor, pad: int) -> torch.Tensor:
+def guesses(
+    model: BertForMaskedLM, inputs: torch.Tensor, chosen: torch.Tensor, pad: int
+) -> torch.Tensor:
     """States of the masked rows just before the output embedding, [masked, width]."""
     attention = None if not bool((inputs == pad).any()) else (inputs != pad).long()
     states = model.bert(input_ids=inputs, attention_mask=attention)[0]
     return model.cls.predictions.transform(states[chosen])
 
 
-def principal_components(counts: sparse.csr_matrix, genes: np.ndarray, width: int, seed: int) -> np.ndarray:
-    """Directions of the genes in the training cells' standardised log expression, unit root mean square, [genes, width]."""
+def principal_components(
+    counts: sparse.csr_matrix, genes: np.ndarray, width: int, seed: int
+) -> np.ndarray:
+    """Directions of the genes in the training cells' standardised log expression, unit root mean
+    square, [genes, width].
+    """
     depth = np.asarray(counts.sum(axis=1)).ravel()
-    expression = (sparse.diags_array(1e4 / np.maximum(depth, 1)) @ counts[:, genes]).log1p().toarray()
+    expression = (
+        (sparse.diags_array(1e4 / np.maximum(depth, 1)) @ counts[:, genes]).log1p().toarray()
+    )
     expression -= expression.mean(axis=0)
     expression /= expression.std(axis=0) + 0.1
     components = min(width, min(expression.shape) - 1)
-    _, s, v = torch.svd_lowrank(torch.from_numpy(expression.astype(np.float32)), q=components, niter=4)
+    _, s, v = torch.svd_lowrank(
+        torch.from_numpy(expression.astype(np.float32)), q=components, niter=4
+    )
     directions = (v * s.sqrt()).numpy()
     out = np.random.default_rng(seed).normal(size=(len(genes), width)) * 0.1
     out[:, :components] += directions / directions.std()
@@ -116,7 +161,9 @@ def principal_components(counts: sparse.csr_matrix, genes: np.ndarray, width: in
 
 
 @torch.no_grad()
-def evaluate(model: BertForMaskedLM, batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], pad: int) -> float:
+def evaluate(
+    model: BertForMaskedLM, batches: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], pad: int
+) -> float:
     """Mean cross-entropy of the masked genes over the whole vocabulary, in nats."""
     model.eval()
     total, count = 0.0, 0
@@ -129,10 +176,15 @@ def evaluate(model: BertForMaskedLM, batches: list[tuple[torch.Tensor, torch.Ten
 
 
 def unigram_loss(train: list[np.ndarray], targets: np.ndarray, size: int) -> float:
-    """Loss of the training cells' gene frequencies on the same tokens; the smoothing that suits the targets best."""
-    counts = np.bincount(np.concatenate([s[1:-1] for s in train]), minlength=size).astype(np.float64)
+    """Loss of the training cells' gene frequencies on the same tokens; the smoothing that suits the
+    targets best.
+    """
+    counts = np.bincount(np.concatenate([s[1:-1] for s in train]), minlength=size).astype(
+        np.float64
+    )
     return min(
-        float(-np.log((counts[targets] + a) / (counts.sum() + a * size)).mean()) for a in (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
+        float(-np.log((counts[targets] + a) / (counts.sum() + a * size)).mean())
+        for a in (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
     )
 
 
@@ -142,17 +194,33 @@ def main() -> None:
     torch.manual_seed(args.seed)
     rng, generator = np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed)
     vocabulary = geneformer_v2()
-    cohort = load_cohort(CellsConfig(cells=args.cells, where=tuple(args.where), n_cells=0, mixed=args.mixed), vocabulary, args.positions)
+    cohort = load_cohort(
+        CellsConfig(cells=args.cells, where=tuple(args.where), n_cells=0, mixed=args.mixed),
+        vocabulary,
+        args.positions,
+    )
     print(printed(cohort.report), file=sys.stderr)
     counts, genes, barcodes, sequences = cohort.counts, cohort.genes, cohort.barcodes, cohort.tokens
     out = held_out(barcodes, args.held_out, args.seed)
-    train, test = [s for s, h in zip(sequences, out, strict=True) if not h], [s for s, h in zip(sequences, out, strict=True) if h]
+    train, test = (
+        [s for s, h in zip(sequences, out, strict=True) if not h],
+        [s for s, h in zip(sequences, out, strict=True) if h],
+    )
 
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=args.width, num_hidden_layers=args.layers, num_attention_heads=args.heads,
-        intermediate_size=4 * args.width, max_position_embeddings=args.positions, hidden_act="relu", type_vocab_size=2,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=vocabulary.pad, tie_word_embeddings=True,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=args.width,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.heads,
+        intermediate_size=4 * args.width,
+        max_position_embeddings=args.positions,
+        hidden_act="relu",
+        type_vocab_size=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=vocabulary.pad,
+        tie_word_embeddings=True,
+    )
     model = BertForMaskedLM(config)
     token = np.array([vocabulary.token[g] for g in genes])
     training_counts = sparse.csr_matrix(counts[~out])
@@ -161,32 +229,49 @@ def main() -> None:
     columns, seen = columns[order], torch.from_numpy(token[columns][order])
     position = torch.full((len(vocabulary),), -1, dtype=torch.long)
     position[seen] = torch.arange(len(seen))
-    frequency = np.bincount(np.concatenate([s[1:-1] for s in train]), minlength=len(vocabulary)).astype(np.float64)
+    frequency = np.bincount(
+        np.concatenate([s[1:-1] for s in train]), minlength=len(vocabulary)
+    ).astype(np.float64)
     embedding, bias = model.bert.embeddings.word_embeddings.weight, model.cls.predictions.bias
     with torch.no_grad():
         embedding[len(vocabulary.specials) :] = 0.0
-        embedding[seen] = torch.from_numpy(principal_components(training_counts, columns, args.width, args.seed)) * 0.05
+        embedding[seen] = (
+            torch.from_numpy(principal_components(training_counts, columns, args.width, args.seed))
+            * 0.05
+        )
         bias[seen] = torch.from_numpy(np.log((frequency[seen] + 0.05) / frequency.sum())).float()
 
     evaluation = []
     for start in range(0, len(test), args.batch):
         tokens = padded(test[start : start + args.batch], vocabulary.pad)
         fixed = torch.Generator().manual_seed(args.seed + 1 + start)
-        evaluation.append((tokens, *mask_genes(tokens, 0.15, vocabulary, seen, fixed, corrupt=False)))
+        evaluation.append(
+            (tokens, *mask_genes(tokens, 0.15, vocabulary, seen, fixed, corrupt=False))
+        )
     targets = torch.cat([t[c] for t, _, c in evaluation]).numpy()
     baseline = unigram_loss(train, targets, len(vocabulary))
-    print(f"{len(train)} cells to train on, {len(test)} held out, {len(seen)} genes seen; unigram loss {baseline:.3f}", file=sys.stderr)
+    print(
+        f"{len(train)} cells to train on, {len(test)} held out, {len(seen)} genes seen; unigram"
+        f" loss {baseline:.3f}",
+        file=sys.stderr,
+    )
 
     decay = [p for p in model.parameters() if p.ndim > 1 and p is not embedding]
     rest = [p for p in model.parameters() if p.ndim < 2 or p is embedding]
     optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": args.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=args.learning_rate, betas=(0.9, 0.98),
-    )  # fmt: skip
+        [
+            {"params": decay, "weight_decay": args.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ],
+        lr=args.learning_rate,
+        betas=(0.9, 0.98),
+    )
     warmup = max(1, args.steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
-        lambda s: min((s + 1) / warmup, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, s / args.steps)))),
+        lambda s: min(
+            (s + 1) / warmup, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, s / args.steps)))
+        ),
     )
     started, history, queue, log_norm = time.perf_counter(), [], [], 0.0
     model.train()
@@ -207,13 +292,28 @@ def main() -> None:
         schedule.step()
         log_norm += 0.02 * (float(logits.detach().logsumexp(dim=1).mean()) - log_norm)
         with torch.no_grad():
-            # Genes never seen in training share the mass of one token of the corpus, whatever the state.
-            bias[:] = torch.where(position >= 0, bias, log_norm - math.log(frequency.sum() * (len(vocabulary) - len(seen))))
+            # Genes never seen in training share the mass of one token of the corpus, whatever the
+            # state.
+            bias[:] = torch.where(
+                position >= 0,
+                bias,
+                log_norm - math.log(frequency.sum() * (len(vocabulary) - len(seen))),
+            )
         if (step + 1) % 100 == 0 or step + 1 == args.steps:
             held = evaluate(model, evaluation, vocabulary.pad)
-            history.append({"step": step + 1, "train_loss": round(loss.item(), 4), "held_out_loss": round(held, 4)})
-            print(f"step {step + 1}: train {loss.item():.3f}, held out {held:.3f}, {time.perf_counter() - started:.0f} s",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            history.append(
+                {
+                    "step": step + 1,
+                    "train_loss": round(loss.item(), 4),
+                    "held_out_loss": round(held, 4),
+                }
+            )
+            print(
+                f"step {step + 1}: train {loss.item():.3f}, held out {held:.3f},"
+                f" {time.perf_counter() - started:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     seconds = time.perf_counter() - started
 
     args.out.mkdir(parents=True, exist_ok=True)
@@ -222,15 +322,29 @@ def main() -> None:
     saved = json.loads((args.out / "config.json").read_text())
     write_json(args.out / "config.json", saved | {"dtype": "float32"})
     model = BertForMaskedLM.from_pretrained(args.out, dtype=torch.float32)
-    write_json(args.out / "metrics.json", {
-        "mlm_loss": evaluate(model, evaluation, vocabulary.pad), "unigram_loss": baseline, "unit": "nats per masked gene",
-        "masked_genes": len(targets), "mask_share": 0.15, "seconds": round(seconds, 1), "history": history,
-        "cells_file": args.cells.name, "cells_sha256": sha256_file(args.cells), "cells_train": len(train),
-        "held_out": [b for b, h in zip(barcodes, out, strict=True) if h], "genes_seen": len(seen),
-        "vocabulary": vocabulary.name, "seed": args.seed, "threads": args.threads,
-        "command": " ".join(["python examples/train_demo_model.py", *sys.argv[1:]]),
-        "options": {k: v for k, v in vars(args).items() if k not in ("cells", "out")}, "torch": torch.__version__,
-    })  # fmt: skip
+    write_json(
+        args.out / "metrics.json",
+        {
+            "mlm_loss": evaluate(model, evaluation, vocabulary.pad),
+            "unigram_loss": baseline,
+            "unit": "nats per masked gene",
+            "masked_genes": len(targets),
+            "mask_share": 0.15,
+            "seconds": round(seconds, 1),
+            "history": history,
+            "cells_file": args.cells.name,
+            "cells_sha256": sha256_file(args.cells),
+            "cells_train": len(train),
+            "held_out": [b for b, h in zip(barcodes, out, strict=True) if h],
+            "genes_seen": len(seen),
+            "vocabulary": vocabulary.name,
+            "seed": args.seed,
+            "threads": args.threads,
+            "command": " ".join(["python examples/train_demo_model.py", *sys.argv[1:]]),
+            "options": {k: v for k, v in vars(args).items() if k not in ("cells", "out")},
+            "torch": torch.__version__,
+        },
+    )
     print(f"saved {args.out} after {seconds:.0f} s", file=sys.stderr)
 
 

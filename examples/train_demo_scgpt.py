@@ -1,12 +1,13 @@
-"""Train a small scGPT on the demo cells by masked-value prediction, and save it in the published checkpoint layout.
+"""Train a small scGPT on the demo cells by masked-value prediction, and save it in the published
+checkpoint layout.
 
     python examples/train_demo_scgpt.py --out my-scgpt
 
-The model is restated here with PyTorch's own ``nn.TransformerEncoder``, under the names of the published code, so it is also an oracle
-for `scircuit.tracing.models.scgpt`. Cells are read as scGPT reads them (`scircuit.tracing.tokenisation.binning`); the bins of a share of the genes are replaced by the
-mask value -1 and predicted back. ``metrics.json`` states the error on held-out cells beside that of two guesses: the mean bin, and
-the mean bin of each gene.
-"""
+The model is restated here with PyTorch's own ``nn.TransformerEncoder``, under the names of the
+published code, so it is also an oracle for `scircuit.tracing.models.scgpt`. Cells are read as scGPT
+reads them (`scircuit.tracing.tokenisation.binning`); the bins of a share of the genes are replaced
+by the mask value -1 and predicted back. ``metrics.json`` states the error on held-out cells beside
+that of two guesses: the mean bin, and the mean bin of each gene."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from scircuit.core.config import CellsConfig
-from scircuit.core.study import write_json
+from scircuit.core.files import write_json
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.tokenisation.vocabulary import Bins, geneformer_v2
@@ -62,7 +63,13 @@ class ExprDecoder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, 1))
+        self.fc = nn.Sequential(
+            nn.Linear(width, width),
+            nn.LeakyReLU(),
+            nn.Linear(width, width),
+            nn.LeakyReLU(),
+            nn.Linear(width, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(x).squeeze(-1)
@@ -71,9 +78,17 @@ class ExprDecoder(nn.Module):
 class TransformerModel(nn.Module):
     """scGPT without the heads of other tasks."""
 
-    def __init__(self, tokens: int, width: int, heads: int, hidden: int, layers: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, tokens: int, width: int, heads: int, hidden: int, layers: int, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.shape = {"embsize": width, "nheads": heads, "d_hid": hidden, "nlayers": layers, "dropout": dropout}
+        self.shape = {
+            "embsize": width,
+            "nheads": heads,
+            "d_hid": hidden,
+            "nlayers": layers,
+            "dropout": dropout,
+        }
         self.encoder = GeneEncoder(tokens, width)
         self.value_encoder = ValueEncoder(width)
         layer = nn.TransformerEncoderLayer(width, heads, hidden, dropout, batch_first=True)
@@ -83,22 +98,45 @@ class TransformerModel(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor, padding: Tensor | None = None) -> Tensor:
         """States of the last layer [B, S, d] for ids and values [B, S]."""
-        return self.transformer_encoder(self.encoder(ids) + self.value_encoder(values), src_key_padding_mask=padding)
+        return self.transformer_encoder(
+            self.encoder(ids) + self.value_encoder(values), src_key_padding_mask=padding
+        )
 
 
-def save_checkpoint(model: TransformerModel, names: list[str], folder: Path, max_length: int, half: bool = False) -> None:
+def save_checkpoint(
+    model: TransformerModel, names: list[str], folder: Path, max_length: int, half: bool = False
+) -> None:
     """Write args.json, vocab.json and best_model.pt with FlashAttention's names, as published."""
     folder.mkdir(parents=True, exist_ok=True)
-    stated = {**model.shape, "n_layers_cls": 3, "n_bins": 51, "max_seq_len": max_length, "pad_token": "<pad>", "pad_value": -2,
-              "mask_value": MASK, "input_style": "binned", "input_emb_style": "continuous", "fast_transformer": True}  # fmt: skip
+    stated = {
+        **model.shape,
+        "n_layers_cls": 3,
+        "n_bins": 51,
+        "max_seq_len": max_length,
+        "pad_token": "<pad>",
+        "pad_value": -2,
+        "mask_value": MASK,
+        "input_style": "binned",
+        "input_emb_style": "continuous",
+        "fast_transformer": True,
+    }
     (folder / "args.json").write_text(json.dumps(stated, indent=2) + "\n")
-    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}, indent=2) + "\n")
-    weights = {k.replace("self_attn.in_proj_", "self_attn.Wqkv."): v.half() if half else v.clone() for k, v in model.state_dict().items()}
+    (folder / "vocab.json").write_text(
+        json.dumps({name: i for i, name in enumerate(names)}, indent=2) + "\n"
+    )
+    weights = {
+        k.replace("self_attn.in_proj_", "self_attn.Wqkv."): v.half() if half else v.clone()
+        for k, v in model.state_dict().items()
+    }
     torch.save(weights, folder / "best_model.pt")
 
 
-def batch_of(cells: list[np.ndarray], length: int, pad: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Ids and values [B, length]: of longer cells a random part that keeps ``<cls>``, of shorter ones all and padding."""
+def batch_of(
+    cells: list[np.ndarray], length: int, pad: int, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Ids and values [B, length]: of longer cells a random part that keeps ``<cls>``, of shorter
+    ones all and padding.
+    """
     ids, values = torch.full((len(cells), length), pad), torch.full((len(cells), length), -2.0)
     for i, cell in enumerate(cells):
         rest = 1 + rng.permutation(len(cell) - 1)[: length - 1]
@@ -108,14 +146,18 @@ def batch_of(cells: list[np.ndarray], length: int, pad: int, rng: np.random.Gene
     return ids, values
 
 
-def squared_error(model: TransformerModel, ids: Tensor, values: Tensor, hidden: Tensor, pad: int) -> Tensor:
+def squared_error(
+    model: TransformerModel, ids: Tensor, values: Tensor, hidden: Tensor, pad: int
+) -> Tensor:
     """Squared error at the masked positions, [masked]."""
     states = model(ids, values.masked_fill(hidden, MASK), ids == pad)
     return (model.decoder(states)[hidden] - values[hidden]) ** 2
 
 
 def main(arguments: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cells", type=Path, default=CELLS)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=4)
@@ -136,14 +178,24 @@ def main(arguments: list[str] | None = None) -> dict:
     vocabulary = from_tokens(names, Bins(51, -2.0), "demo")
     cohort = load_cohort(CellsConfig(cells=args.cells, n_cells=0), vocabulary, 1 << 20)
     out = held_out(cohort.barcodes, 0.1, args.seed)
-    train, test = [c for c, h in zip(cohort.tokens, out, strict=True) if not h], [c for c, h in zip(cohort.tokens, out, strict=True) if h]
+    train, test = (
+        [c for c, h in zip(cohort.tokens, out, strict=True) if not h],
+        [c for c, h in zip(cohort.tokens, out, strict=True) if h],
+    )
     model = TransformerModel(len(names), args.width, args.heads, args.width, args.layers)
-    nn.init.constant_(model.state_dict()["decoder.fc.4.bias"], 25.0)  # the middle bin, where guesses start
+    nn.init.constant_(
+        model.state_dict()["decoder.fc.4.bias"], 25.0
+    )  # the middle bin, where guesses start
     optimiser = torch.optim.Adam(model.parameters(), lr=args.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, args.learning_rate, args.steps)
     started = time.perf_counter()
     for step in range(args.steps):
-        ids, values = batch_of([train[i] for i in rng.permutation(len(train))[: args.batch]], args.length, vocabulary.pad, rng)
+        ids, values = batch_of(
+            [train[i] for i in rng.permutation(len(train))[: args.batch]],
+            args.length,
+            vocabulary.pad,
+            rng,
+        )
         hidden = (torch.rand(ids.shape, generator=generator) < args.mask) & (values > 0)
         loss = squared_error(model, ids, values, hidden, vocabulary.pad).mean()
         optimiser.zero_grad()
@@ -152,7 +204,11 @@ def main(arguments: list[str] | None = None) -> dict:
         optimiser.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            print(f"step {step + 1}: mean squared error {loss.item():.1f}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+            print(
+                f"step {step + 1}: mean squared error {loss.item():.1f},"
+                f" {time.perf_counter() - started:.0f} s",
+                file=sys.stderr,
+            )
 
     total, count = np.zeros(len(names)), np.zeros(len(names))
     for cell in train:
@@ -167,14 +223,24 @@ def main(arguments: list[str] | None = None) -> dict:
         error = float(squared_error(model, ids, values, hidden, vocabulary.pad).mean())
     target, which = values[hidden].numpy(), ids[hidden].numpy()
     metrics = {
-        "mse": error, "mse_of_mean": float(((target - mean) ** 2).mean()), "mse_of_gene_mean": float(((target - of_gene[which]) ** 2).mean()),
-        "masked": len(target), "seconds": round(time.perf_counter() - started, 1), "steps": args.steps, "seed": args.seed,
-        "cells_train": len(train), "held_out": [b for b, h in zip(cohort.barcodes, out, strict=True) if h], "torch": torch.__version__,
-    }  # fmt: skip
+        "mse": error,
+        "mse_of_mean": float(((target - mean) ** 2).mean()),
+        "mse_of_gene_mean": float(((target - of_gene[which]) ** 2).mean()),
+        "masked": len(target),
+        "seconds": round(time.perf_counter() - started, 1),
+        "steps": args.steps,
+        "seed": args.seed,
+        "cells_train": len(train),
+        "held_out": [b for b, h in zip(cohort.barcodes, out, strict=True) if h],
+        "torch": torch.__version__,
+    }
     save_checkpoint(model, names, args.out, args.length)
     write_json(args.out / "metrics.json", metrics)
-    print(f"{args.out}: mean squared error {error:.1f} bins^2 on held-out cells; guessing the mean {metrics['mse_of_mean']:.1f}, "
-          f"the gene's mean {metrics['mse_of_gene_mean']:.1f}", file=sys.stderr)  # fmt: skip
+    print(
+        f"{args.out}: mean squared error {error:.1f} bins^2 on held-out cells; guessing the mean"
+        f" {metrics['mse_of_mean']:.1f}, the gene's mean {metrics['mse_of_gene_mean']:.1f}",
+        file=sys.stderr,
+    )
     return metrics
 
 

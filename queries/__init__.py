@@ -1,1 +1,3 @@
-"""Questions to the graph: the Cypher catalogue, the Python functions over it, and what the Neo4j Browser shows on first open."""
+"""Questions to the graph: the Cypher catalogue, the Python functions over it, and what the Neo4j
+Browser shows on first open.
+"""

@@ -7,13 +7,23 @@ import json
 from functools import cache
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.queries.query_header import Column, Parameter, Query, parse
 
 __all__ = ["FOLDERS", "Column", "Parameter", "Query", "catalogue_page", "find", "load_catalogue"]
 
 FOLDER = Path(__file__).parent / "cypher"
-FOLDERS = ("Start here", "Hubs", "Features", "Knowledge", "Edges", "Paths", "Regulation", "Interventions", "Runs and controls")
+FOLDERS = (
+    "Start here",
+    "Hubs",
+    "Features",
+    "Knowledge",
+    "Edges",
+    "Paths",
+    "Regulation",
+    "Interventions",
+    "Runs and controls",
+)
 
 
 @cache
@@ -29,7 +39,9 @@ def load_catalogue() -> dict[str, Query]:
     unknown = sorted({q.folder for q in found} - set(FOLDERS))
     if unknown:
         raise ValueError(f"queries are in the folders {unknown}; expected {', '.join(FOLDERS)}")
-    return {q.name: q for q in sorted(found, key=lambda q: (FOLDERS.index(q.folder), q.graph, q.name))}
+    return {
+        q.name: q for q in sorted(found, key=lambda q: (FOLDERS.index(q.folder), q.graph, q.name))
+    }
 
 
 def find(name: str) -> Query:
@@ -45,7 +57,9 @@ def find(name: str) -> Query:
         return catalogue[name]
     close = difflib.get_close_matches(name, catalogue, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UserError(f"no query {name!r} in the catalogue", f"{hint}The catalogue has: {', '.join(catalogue)}")
+    raise UserError(
+        f"no query {name!r} in the catalogue", f"{hint}The catalogue has: {', '.join(catalogue)}"
+    )
 
 
 def _cell(text: str) -> str:
@@ -60,17 +74,33 @@ def _range(parameter: Parameter) -> str:
 
 def _section(query: Query) -> list[str]:
     arguments = "".join(f", {p.name}={p.example!r}" for p in query.parameters if p.required)
-    lines = [f"### `{query.name}`", "", f"**{query.title}.** {query.question}", "", *query.notes, *([""] if query.notes else [])]
+    lines = [
+        f"### `{query.name}`",
+        "",
+        f"**{query.title}.** {query.question}",
+        "",
+        *query.notes,
+        *([""] if query.notes else []),
+    ]
     lines += ["```python", f'sc.query("{query.name}"{arguments})', "```", ""]
     if query.parameters:
         lines += ["| parameter | type | default | meaning |", "|---|---|---|---|"]
         for p in query.parameters:
             default = "required" if p.required else f"`{json.dumps(p.default)}`"
             example = f", such as `{json.dumps(p.example)}`" if p.example is not None else ""
-            lines.append(f"| `{p.name}` | {p.type} | {default} | {_cell(p.doc)}{_range(p)}{_cell(example)} |")
+            lines.append(
+                f"| `{p.name}` | {p.type} | {default} | {_cell(p.doc)}{_range(p)}{_cell(example)} |"
+            )
         lines.append("")
     if query.graph:
-        return [*lines, "Returns paths, at most 300 nodes: a picture in the Browser, `scircuit.queries.graph_export.to_graph` turns it into networkx or igraph.", ""]
+        return [
+            *lines,
+            (
+                "Returns paths, at most 300 nodes: a picture in the Browser,"
+                " `scircuit.queries.graph_export.to_graph` turns it into networkx or igraph."
+            ),
+            "",
+        ]
     lines += ["| column | meaning |", "|---|---|"]
     return [*lines, *(f"| `{c.name}` | {_cell(c.doc)} |" for c in query.columns), ""]
 
@@ -78,18 +108,44 @@ def _section(query: Query) -> list[str]:
 def catalogue_page() -> str:
     """Markdown page of the whole catalogue, for ``docs/queries.md``."""
     lines = [
-        "# Queries", "",
-        "Generated from `queries/cypher/*.cypher`; change those files, not this page.", "",
-        "Each question is a saved query in the Neo4j Browser, `scircuit query NAME -p key=value` on the command line and",
-        "`sc.query(NAME, key=value)` in Python, which gives a DataFrame.", "",
-        "**Support**: ablating the source lowers the target. **Suppress**: ablating the source raises it. An edge by the *calibrated* rule",
-        "has `q` at most `$q`, a non-zero effect in at least `$min_support` cells, and a mean effect of at least `$min_effect` of what the target has on",
+        "# Queries",
+        "",
+        "Generated from `queries/cypher/*.cypher`; change those files, not this page.",
+        "",
+        (
+            "Each question is a saved query in the Neo4j Browser, `scircuit query NAME -p"
+            " key=value` on the command line and"
+        ),
+        "`sc.query(NAME, key=value)` in Python, which gives a DataFrame.",
+        "",
+        (
+            "**Support**: ablating the source lowers the target. **Suppress**: ablating the source"
+            " raises it. An edge by the *calibrated* rule"
+        ),
+        (
+            "has `q` at most `$q`, a non-zero effect in at least `$min_support` cells, and a mean"
+            " effect of at least `$min_effect` of what the target has on"
+        ),
         "average where it fires; thresholds are chosen in the query, not at tracing time.",
-        "`halves` says in how many of the two halves of the cells the edge shows the same sign with p <= 0.05; it is empty where a half has fewer than six",
-        "cells with an effect. Edges were chosen on both halves, so agreement is a stricter rule, not a replication.", "",
-        "Gene lists, own terms and cell types come from one annotate run, never from several at once: the newest complete one of the dictionary, or that named",
-        "in `annotation`. A feature that this run could not list has none. Regulations are those of one `library`.", "",
-    ]  # fmt: skip
+        (
+            "`halves` says in how many of the two halves of the cells the edge shows the same sign"
+            " with p <= 0.05; it is empty where a half has fewer than six"
+        ),
+        (
+            "cells with an effect. Edges were chosen on both halves, so agreement is a stricter"
+            " rule, not a replication."
+        ),
+        "",
+        (
+            "Gene lists, own terms and cell types come from one annotate run, never from several at"
+            " once: the newest complete one of the dictionary, or that named"
+        ),
+        (
+            "in `annotation`. A feature that this run could not list has none. Regulations are"
+            " those of one `library`."
+        ),
+        "",
+    ]
     catalogue = load_catalogue()
     for folder in FOLDERS:
         lines += [f"## {folder}", ""]

@@ -1,10 +1,13 @@
-"""Which run's gene lists, terms and cell types of a feature hold, where several annotate runs or imports have written some.
+"""Which run's gene lists, terms and cell types of a feature hold, where several annotate runs or
+imports have written some.
 
-A question that reads them has the line ``// current: ...`` in its Cypher and the parameter ``annotation``. The line is replaced by a subquery that
-gives the list ``current`` of texts "dictionary run": of each dictionary its newest complete annotate run (or that of ``$annotation``) with the run
-that it annotates, whose gene lists it used where that is an imported atlas; where nothing is annotated, the imports. A run holds for whole
-dictionaries: a feature that it could not list has no genes, rather than those of an older run. "dictionary cells run" names the newest of these
-runs that tested cell types.
+A question that reads them has the line ``// current: ...`` in its Cypher and the parameter
+``annotation``. The line is replaced by a subquery that gives the list ``current`` of texts
+"dictionary run": of each dictionary its newest complete annotate run (or that of ``$annotation``)
+with the run that it annotates, whose gene lists it used where that is an imported atlas; where
+nothing is annotated, the imports. A run holds for whole dictionaries: a feature that it could not
+list has no genes, rather than those of an older run. "dictionary cells run" names the newest of
+these runs that tested cell types.
 """
 
 from __future__ import annotations
@@ -27,4 +30,8 @@ CALL () {
 
 def expanded(lines: list[str]) -> list[str]:
     """Lines of a statement with the subquery in the place of its mark."""
-    return [part for line in lines for part in ([line, *CURRENT.splitlines()] if line.startswith(MARK) else [line])]
+    return [
+        part
+        for line in lines
+        for part in ([line, *CURRENT.splitlines()] if line.startswith(MARK) else [line])
+    ]

@@ -1,4 +1,5 @@
-"""Reads the header of a ``.cypher`` file: comment lines that declare what the query answers, takes and returns.
+"""Reads the header of a ``.cypher`` file: comment lines that declare what the query answers, takes
+and returns.
 
 ::
 
@@ -38,7 +39,9 @@ _BUDGET = re.compile(r"(?:(\d+) \* )?(?:(\d+)|\$([a-z_]+))")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: ``run`` and ``feature`` are texts that name a run and a feature, empty for the query's own choice."""
+    """One parameter: ``run`` and ``feature`` are texts that name a run and a feature, empty for the
+    query's own choice.
+    """
 
     name: str
     type: ParameterType
@@ -97,16 +100,26 @@ def _number(text: str | None) -> float | None:
 
 def _parameter(text: str, where: str) -> Parameter:
     match = _PARAM.fullmatch(text)
-    kind: ParameterType | None = next((t for t in PARAMETER_TYPES if match is not None and t == match["type"]), None)
+    kind: ParameterType | None = next(
+        (t for t in PARAMETER_TYPES if match is not None and t == match["type"]), None
+    )
     if match is None or kind is None:
         raise ValueError(
-            f"{where}: cannot read the parameter line {text!r}; expected 'name: type = default (low..high) e.g. example -- meaning' "
-            f"with a type among {', '.join(PARAMETER_TYPES)} and JSON values"
+            f"{where}: cannot read the parameter line {text!r}; expected 'name: type = default"
+            f" (low..high) e.g. example -- meaning' with a type among {', '.join(PARAMETER_TYPES)}"
+            " and JSON values"
         )
     values = {k: None if match[k] is None else json.loads(match[k]) for k in ("default", "example")}
     if values["default"] is None and values["example"] is None:
         raise ValueError(f"{where}: parameter {match['name']} has neither a default nor an example")
-    return Parameter(match["name"], kind, match["doc"], **values, low=_number(match["low"]), high=_number(match["high"]))
+    return Parameter(
+        match["name"],
+        kind,
+        match["doc"],
+        **values,
+        low=_number(match["low"]),
+        high=_number(match["high"]),
+    )
 
 
 def parse(text: str, where: str) -> Query:
@@ -122,7 +135,8 @@ def parse(text: str, where: str) -> Query:
     Raises
     ------
     ValueError
-        If the header is not complete, or declares a parameter that the Cypher does not use or the other way round.
+        If the header is not complete, or declares a parameter that the Cypher does not use or the
+        other way round.
     """
     single: dict[str, str] = {}
     parameters: list[Parameter] = []
@@ -145,14 +159,34 @@ def parse(text: str, where: str) -> Query:
             raise ValueError(f"{where}: header line {line!r} is unknown or given twice")
     missing = [key for key in _SINGLE if key not in single]
     if missing or not columns:
-        raise ValueError(f"{where}: the header lacks {', '.join([*missing, *([] if columns else ['column'])])}")
+        raise ValueError(
+            f"{where}: the header lacks {', '.join([*missing, *([] if columns else ['column'])])}"
+        )
     cypher = "\n".join(expanded(lines[body:])).strip()
     declared, used = {p.name for p in parameters}, set(re.findall(r"\$(\w+)", cypher))
     if declared != used:
-        raise ValueError(f"{where}: declared parameters {sorted(declared)} differ from those used, {sorted(used)}")
-    if single["shape"] not in SHAPES or f"{single['name']}.cypher" != where or _BUDGET.fullmatch(single["budget"]) is None:
-        raise ValueError(f"{where}: shape {single['shape']!r}, name {single['name']!r} or budget {single['budget']!r} is not valid")
+        raise ValueError(
+            f"{where}: declared parameters {sorted(declared)} differ from those used,"
+            f" {sorted(used)}"
+        )
+    if (
+        single["shape"] not in SHAPES
+        or f"{single['name']}.cypher" != where
+        or _BUDGET.fullmatch(single["budget"]) is None
+    ):
+        raise ValueError(
+            f"{where}: shape {single['shape']!r}, name {single['name']!r} or budget"
+            f" {single['budget']!r} is not valid"
+        )
     return Query(
-        single["name"], single["title"], single["folder"], single["question"], tuple(parameters), tuple(columns),
-        single["shape"] == "graph", single["budget"], tuple(notes), cypher,
-    )  # fmt: skip
+        single["name"],
+        single["title"],
+        single["folder"],
+        single["question"],
+        tuple(parameters),
+        tuple(columns),
+        single["shape"] == "graph",
+        single["budget"],
+        tuple(notes),
+        cypher,
+    )

@@ -1,4 +1,6 @@
-"""Checks the parameters of a question before any database is asked, and completes them with the defaults."""
+"""Checks the parameters of a question before any database is asked, and completes them with the
+defaults.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +8,31 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.queries.query_header import Parameter, Query
 
 _EXPECTED = {
-    "str": "a text", "int": "a whole number", "float": "a number", "list[str]": "a list of texts",
-    "run": "the id of a run, such as 'trace-0123456789'", "feature": "an address, such as 'model/dictionary/L05/F0898', or its last two parts",
-}  # fmt: skip
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "list[str]": "a list of texts",
+    "run": "the id of a run, such as 'trace-0123456789'",
+    "feature": "an address, such as 'model/dictionary/L05/F0898', or its last two parts",
+}
 
 
 def _wrong(query: Query, parameter: Parameter, value: Any, expected: str) -> UserError:
-    return UserError(f"query {query.name!r}: parameter {parameter.name}={value!r} ({type(value).__name__}); expected {expected}", f"{parameter.name}: {parameter.doc}")
+    return UserError(
+        f"query {query.name!r}: parameter {parameter.name}={value!r} ({type(value).__name__});"
+        f" expected {expected}",
+        f"{parameter.name}: {parameter.doc}",
+    )
 
 
 def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
-    """Value of the declared type: numpy scalars, whole floats and comma-separated lists are understood."""
+    """Value of the declared type: numpy scalars, whole floats and comma-separated lists are
+    understood.
+    """
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:
         value = item()
@@ -36,10 +48,18 @@ def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
         return values
     if parameter.type in ("int", "float"):
         whole = parameter.type == "int"
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value != int(value)):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or (whole and value != int(value))
+        ):
             raise _wrong(query, parameter, value, expected)
         low, high = parameter.low, parameter.high
-        if (low is not None and value < low) or (high is not None and value > high) or value != value:
+        if (
+            (low is not None and value < low)
+            or (high is not None and value > high)
+            or value != value
+        ):
             raise _wrong(query, parameter, value, f"{expected} from {low:g} to {high:g}")
         return int(value) if whole else float(value)
     if not isinstance(value, str):
@@ -55,17 +75,32 @@ def complete(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If a parameter is unknown, missing, of the wrong type or out of range; the message names what the query takes.
+        If a parameter is unknown, missing, of the wrong type or out of range; the message names
+        what the query takes.
     """
     declared = {p.name: p for p in query.parameters}
-    takes = ", ".join(f"{p.name}: {p.type}" + ("" if p.required else f" = {p.default!r}") for p in query.parameters) or "no parameters"
+    takes = (
+        ", ".join(
+            f"{p.name}: {p.type}" + ("" if p.required else f" = {p.default!r}")
+            for p in query.parameters
+        )
+        or "no parameters"
+    )
     unknown = sorted(set(given) - set(declared))
     if unknown:
         close = difflib.get_close_matches(unknown[0], declared, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UserError(f"query {query.name!r} has no parameter {', '.join(unknown)}", f"{hint}It takes {takes}")
+        raise UserError(
+            f"query {query.name!r} has no parameter {', '.join(unknown)}", f"{hint}It takes {takes}"
+        )
     missing = [p.name for p in query.parameters if p.required and p.name not in given]
     if missing:
         example = next(p for p in query.parameters if p.name == missing[0]).example
-        raise UserError(f"query {query.name!r} needs the parameter {', '.join(missing)}", f"give it, such as {missing[0]}={example!r}. It takes {takes}")
-    return {name: _coerce(query, p, given[name]) if name in given else p.default for name, p in declared.items()}
+        raise UserError(
+            f"query {query.name!r} needs the parameter {', '.join(missing)}",
+            f"give it, such as {missing[0]}={example!r}. It takes {takes}",
+        )
+    return {
+        name: _coerce(query, p, given[name]) if name in given else p.default
+        for name, p in declared.items()
+    }

@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-pytest_plugins = ["neo4j_fixtures"] if (Path(__file__).parent / "neo4j_fixtures.py").exists() else []
+pytest_plugins = (
+    ["neo4j_fixtures"] if (Path(__file__).parent / "neo4j_fixtures.py").exists() else []
+)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real cells, gene sets, vocabularies and published results that are not part of the repository."""
+    """Real cells, gene sets, vocabularies and published results that are not part of the
+    repository.
+    """
     folder = Path(os.environ.get("SCIRCUIT_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"shared data: {folder} is absent (set SCIRCUIT_SHARED_DATA)")
@@ -47,7 +51,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With SCIRCUIT_NO_SKIPS=1 a skipped test fails the run: nothing that was not checked may look as if it had passed."""
+    """With SCIRCUIT_NO_SKIPS=1 a skipped test fails the run: nothing that was not checked may look
+    as if it had passed.
+    """
     if os.environ.get("SCIRCUIT_NO_SKIPS") == "1" and _skipped:
         print("\nskipped although SCIRCUIT_NO_SKIPS=1:\n  " + "\n  ".join(_skipped))
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

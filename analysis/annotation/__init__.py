@@ -1,1 +1,3 @@
-"""Names for features: enriched terms beside a matched null, cell types, labels, and the rates of published atlases."""
+"""Names for features: enriched terms beside a matched null, cell types, labels, and the rates of
+published atlases.
+"""

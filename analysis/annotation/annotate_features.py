@@ -1,10 +1,14 @@
-"""Names for features: the gene sets in which each feature's top genes are enriched, beside a matched null.
+"""Names for features: the gene sets in which each feature's top genes are enriched, beside a
+matched null.
 
-Top genes are those with the highest mean activation over firings, with a least number of firings. The background is every gene the model saw
-in the cohort. A feature is annotated when its smallest p, judged against random lists that match it (`scircuit.analysis.enrichment.matched_null`), has a calibrated q
-at the threshold; `scircuit.analysis.annotation.labels` chooses its label. The terms that would be enough on their own are stored, so a feature is annotated exactly if
-it has an ``ENRICHED_FOR``. Beside the calibrated q each stored term has its Benjamini-Hochberg q in three families that all count every term, those without
-a shared gene included: ``q`` (every feature x every term), ``q_layer`` (those of the layer) and ``q_feature`` (those of the feature).
+Top genes are those with the highest mean activation over firings, with a least number of firings.
+The background is every gene the model saw in the cohort. A feature is annotated when its smallest
+p, judged against random lists that match it (`scircuit.analysis.enrichment.matched_null`), has a
+calibrated q at the threshold; `scircuit.analysis.annotation.labels` chooses its label. The terms
+that would be enough on their own are stored, so a feature is annotated exactly if it has an
+``ENRICHED_FOR``. Beside the calibrated q each stored term has its Benjamini-Hochberg q in three
+families that all count every term, those without a shared gene included: ``q`` (every feature x
+every term), ``q_layer`` (those of the layer) and ``q_feature`` (those of the feature).
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from scircuit.analysis.annotation.annotate_features import feature_records as tables
+from scircuit.analysis.annotation import feature_records as tables
 from scircuit.analysis.annotation.calibrated_rates import Calibration, ListBlock, calibrate
 from scircuit.analysis.annotation.library_records import Closure
 from scircuit.analysis.annotation.results import Outcome, Shown
@@ -29,7 +33,7 @@ from scircuit.analysis.enrichment.pair_tests import Tested, test_lists, tested_f
 from scircuit.analysis.genesets.gene_names import GeneNames
 from scircuit.analysis.genesets.library import GeneSetLibrary
 from scircuit.analysis.genesets.regulons import Regulons
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,8 +75,8 @@ class Annotation:
     tables
         Kind -> table, ready for the shards.
     frame
-        One row a feature: id, layer, index, top_genes, label and its library, q, null share and ties, annotated, terms, annotatable_genes,
-        best_tf, best_tf_q, tf_share, tf_share_q.
+        One row a feature: id, layer, index, top_genes, label and its library, q, null share and
+        ties, annotated, terms, annotatable_genes, best_tf, best_tf_q, tf_share, tf_share_q.
     rates
         `Rate` per library (and ``all``) and rule, observed beside matched random lists.
     layer_rates
@@ -129,7 +133,8 @@ def check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], bo
         if mapped < 0.2 * len(genes):
             lost = ", ".join(unmapped[:3])
             raise UserError(
-                f"{mapped} of {len(genes)} genes of library {lib.name} ({lib.file}) have a known Ensembl id; first unmapped: {lost}",
+                f"{mapped} of {len(genes)} genes of library {lib.name} ({lib.file}) have a known"
+                f" Ensembl id; first unmapped: {lost}",
                 "is this a human library in gene symbols?",
             )
 
@@ -155,10 +160,11 @@ def annotate(
     Parameters
     ----------
     catalogue
-        Columns layer, index, gene (Ensembl), mean_activation, fire_count for all (feature, gene) pairs.
+        Columns layer, index, gene (Ensembl), mean_activation, fire_count for all (feature, gene)
+        pairs.
     detection
-        Ensembl id -> share of the cohort's cells whose input holds the gene; genes above 0 are the background. Layer -> such a mapping where
-        every layer has a background of its own.
+        Ensembl id -> share of the cohort's cells whose input holds the gene; genes above 0 are the
+        background. Layer -> such a mapping where every layer has a background of its own.
     libraries
         Gene sets in symbols: `shipped` and those read by `read_library`.
     trrust
@@ -174,8 +180,8 @@ def annotate(
     run
         Id of this run, written on every relationship.
     alive
-        Layer -> features that fire: those without a list count as not annotated in every rate and family (default: features without a list are
-        left out).
+        Layer -> features that fire: those without a list count as not annotated in every rate and
+        family (default: features without a list are left out).
     loads_on
         Write the genes of every feature (an import has them already).
     closed
@@ -186,41 +192,87 @@ def annotate(
     Raises
     ------
     UserError
-        If the catalogue is empty, a library is of another species, or no feature has a testable gene.
+        If the catalogue is empty, a library is of another species, or no feature has a testable
+        gene.
     """
     tops = top_genes(catalogue, config.top_genes, config.min_fire_count)
     by_layer = _by_layer(tops, detection)
     names = GeneNames(_highest(by_layer.values()), symbol_of, ensembl_of)
     all_libraries = [*libraries, *([trrust.library()] if trrust else [])]
     if not all_libraries:
-        raise UserError("there is no gene-set library to annotate with", "give a gene-set file with --gmt, or use the shipped libraries")
+        raise UserError(
+            "there is no gene-set library to annotate with",
+            "give a gene-set file with --gmt, or use the shipped libraries",
+        )
     check_species(all_libraries, names.known)
     blocks, rows_of = _blocks(tops, by_layer, names, all_libraries, config, alive or {})
     tested = [_test(block, config.engine) for block in blocks]
-    calibration = calibrate(blocks, tested, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress)
+    calibration = calibrate(
+        blocks, tested, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress
+    )
     shown = _reported(blocks, tested, calibration)
-    weighted, family = _weighted(blocks, tops, rows_of, names, config.q) if config.weighted else (None, 0)
+    weighted, family = (
+        _weighted(blocks, tops, rows_of, names, config.q) if config.weighted else (None, 0)
+    )
     outcome = Outcome(tops, rows_of, tuple(blocks), tuple(tested), calibration, shown, weighted)
-    found = tables.build_tables(outcome, all_libraries, trrust, names, run, address, loads_on=loads_on, closed=closed or {})
-    more = {"weighted": {"pairs": int(weighted.p.size), "features": int(np.unique(weighted.feature).size), "family_size": family}} if weighted else {}
+    found = tables.build_tables(
+        outcome, all_libraries, trrust, names, run, address, loads_on=loads_on, closed=closed or {}
+    )
+    more = (
+        {
+            "weighted": {
+                "pairs": int(weighted.p.size),
+                "features": int(np.unique(weighted.feature).size),
+                "family_size": family,
+            }
+        }
+        if weighted
+        else {}
+    )
     rate = calibration.rates[0]
     findings = {
-        "features": max(len(tops.genes), sum(b.features for b in blocks)), "features_tested": int(rows_of.size), "features_annotated": rate.annotated,
-        "annotation_rate": rate.rate, "null_annotation_rate": rate.null_rate, "excess": [rate.excess, rate.excess_low, rate.excess_high],
-        "q": config.q, "family": "pooled", "family_size": sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True)),
-        "terms": max(t.terms[0] for t in tested), "background": len(names.background), "null_draws": calibration.draws, "seed": config.seed,
-        "engine": config.engine, "ambiguous_symbols": names.ambiguous, "p_threshold": float(calibration.threshold[0]),
+        "features": max(len(tops.genes), sum(b.features for b in blocks)),
+        "features_tested": int(rows_of.size),
+        "features_annotated": rate.annotated,
+        "annotation_rate": rate.rate,
+        "null_annotation_rate": rate.null_rate,
+        "excess": [rate.excess, rate.excess_low, rate.excess_high],
+        "q": config.q,
+        "family": "pooled",
+        "family_size": sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True)),
+        "terms": max(t.terms[0] for t in tested),
+        "background": len(names.background),
+        "null_draws": calibration.draws,
+        "seed": config.seed,
+        "engine": config.engine,
+        "ambiguous_symbols": names.ambiguous,
+        "p_threshold": float(calibration.threshold[0]),
         "rates": [r._asdict() for r in calibration.rates],
-        "layer_rates": {rule: {str(la): [r.rate, r.null_rate] for (x, la), r in calibration.layer_rates.items() if x == rule} for rule in ("calibrated", "overlap2")},
+        "layer_rates": {
+            rule: {
+                str(la): [r.rate, r.null_rate]
+                for (x, la), r in calibration.layer_rates.items()
+                if x == rule
+            }
+            for rule in ("calibrated", "overlap2")
+        },
         "coverage": found.coverage,
-        "libraries": [{k: getattr(lib, k) for k in ("name", "file", "sha256", "release", "licence")} for lib in all_libraries], **more,
-    }  # fmt: skip
+        "libraries": [
+            {k: getattr(lib, k) for k in ("name", "file", "sha256", "release", "licence")}
+            for lib in all_libraries
+        ],
+        **more,
+    }
     notes = tuple(f"{lib.name}: {note}" for lib in all_libraries for note in lib.notes)
-    return Annotation(found.tables, found.frame, calibration.rates, calibration.layer_rates, findings, notes)
+    return Annotation(
+        found.tables, found.frame, calibration.rates, calibration.layer_rates, findings, notes
+    )
 
 
 def _by_layer(tops: TopGenes, detection: Mapping[Any, Any]) -> dict[int, Mapping[str, float]]:
-    """Background and detection of every layer; listed genes belong to it even where no rate is given."""
+    """Background and detection of every layer; listed genes belong to it even where no rate is
+    given.
+    """
     layers = np.unique(tops.layer).tolist()
     nested = bool(detection) and isinstance(next(iter(detection.values())), Mapping)
     if not nested:
@@ -240,20 +292,31 @@ def _highest(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _blocks(
-    tops: TopGenes, by_layer: Mapping[int, Mapping[str, float]], names: GeneNames, libraries: Sequence[GeneSetLibrary], config: AnnotateOptions,
+    tops: TopGenes,
+    by_layer: Mapping[int, Mapping[str, float]],
+    names: GeneNames,
+    libraries: Sequence[GeneSetLibrary],
+    config: AnnotateOptions,
     alive: Mapping[int, int],
-) -> tuple[list[ListBlock], np.ndarray]:  # fmt: skip
+) -> tuple[list[ListBlock], np.ndarray]:
     """Lists of every layer, and which feature of `tops` each list belongs to."""
     known: dict[int, tuple[Incidence, np.ndarray]] = {}
     blocks, rows_of = [], []
     for layer, detection in by_layer.items():
         if id(detection) not in known:
             genes = [g for g in names.symbol if g in detection]
-            incidence = build(libraries, [names.symbol[g] for g in genes], min_size=config.min_size, max_size=config.max_size, min_mapped=0.0)
+            incidence = build(
+                libraries,
+                [names.symbol[g] for g in genes],
+                min_size=config.min_size,
+                max_size=config.max_size,
+                min_mapped=0.0,
+            )
             known[id(detection)] = incidence, np.array([detection[g] for g in genes])
             if not incidence.terms:
                 raise UserError(
-                    f"no term has {config.min_size} to {config.max_size} genes among the {len(genes)} genes of the cohort",
+                    f"no term has {config.min_size} to {config.max_size} genes among the"
+                    f" {len(genes)} genes of the cohort",
                     "widen the term sizes, or give a larger library",
                 )
         incidence, rate = known[id(detection)]
@@ -266,7 +329,8 @@ def _blocks(
             rows_of.append(features[listed])
     if not sum(of.size for of in rows_of):
         raise UserError(
-            f"none of {len(tops.genes)} features has a gene with {config.min_fire_count} firings", "use more cells, or a smaller min_fire_count"
+            f"none of {len(tops.genes)} features has a gene with {config.min_fire_count} firings",
+            "use more cells, or a smaller min_fire_count",
         )
     return blocks, np.concatenate(rows_of)
 
@@ -275,12 +339,18 @@ def _test(block: ListBlock, engine: str) -> Tested:
     if engine == "gseapy":
         from scircuit.analysis.enrichment.gseapy_reference import gseapy_hits
 
-        return tested_from(gseapy_hits(block.rows, block.incidence), row_count(block.rows), block.incidence)
+        return tested_from(
+            gseapy_hits(block.rows, block.incidence), row_count(block.rows), block.incidence
+        )
     return test_lists(block.rows, block.incidence)
 
 
-def _reported(blocks: Sequence[ListBlock], tested: Sequence[Tested], calibration: Calibration) -> Shown:
-    """The terms of the annotated features that would be enough on their own, with their q in every family."""
+def _reported(
+    blocks: Sequence[ListBlock], tested: Sequence[Tested], calibration: Calibration
+) -> Shown:
+    """The terms of the annotated features that would be enough on their own, with their q in every
+    family.
+    """
     family = sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True))
     every = PTally.join(t.tally[0] for t in tested)
     annotated = calibration.found()
@@ -293,10 +363,20 @@ def _reported(blocks: Sequence[ListBlock], tested: Sequence[Tested], calibration
         enough = p_own <= calibration.threshold[0]
         chosen, feature, p_own = chosen[enough], feature[enough], p_own[enough]
         row, column, overlap, p = (x[chosen] for x in hits)
-        parts.append(Shown(
-            feature, np.full(feature.size, number), row, column, overlap, p, every.q(p, family), t.tally[0].q(p, block.features * t.terms[0]),
-            _q_feature(block, row, column), calibration.q_of(p_own),
-        ))  # fmt: skip
+        parts.append(
+            Shown(
+                feature,
+                np.full(feature.size, number),
+                row,
+                column,
+                overlap,
+                p,
+                every.q(p, family),
+                t.tally[0].q(p, block.features * t.terms[0]),
+                _q_feature(block, row, column),
+                calibration.q_of(p_own),
+            )
+        )
         first += t.lists
     return Shown(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
@@ -314,7 +394,9 @@ def _q_feature(block: ListBlock, row: np.ndarray, column: np.ndarray) -> np.ndar
     return q[order[np.searchsorted(key[order], of * terms + column)]]
 
 
-def _weighted(blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: GeneNames, alpha: float) -> tuple[Shown, int]:
+def _weighted(
+    blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: GeneNames, alpha: float
+) -> tuple[Shown, int]:
     """Terms by the weighted test; activations in the order of the rows' genes."""
     from scircuit.analysis.annotation.weighted_tests import weighted_shown
 

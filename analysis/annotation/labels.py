@@ -1,8 +1,10 @@
-"""The one rule that names a feature: the term with the smallest calibrated q, and how many others are as good.
+"""The one rule that names a feature: the term with the smallest calibrated q, and how many others
+are as good.
 
-Calibrated q never falls as p rises within a feature, so the smallest p has the smallest calibrated q and settles its ties. After p come the larger
-overlap, the smaller term (it says more) and the order of the libraries and of the terms in their files. Only tested terms are asked: pairs of
-genes that happen to be in an interaction list are no term.
+Calibrated q never falls as p rises within a feature, so the smallest p has the smallest calibrated
+q and settles its ties. After p come the larger overlap, the smaller term (it says more) and the
+order of the libraries and of the terms in their files. Only tested terms are asked: pairs of genes
+that happen to be in an interaction list are no term.
 """
 
 from __future__ import annotations
@@ -13,14 +15,18 @@ import numpy as np
 
 
 class Choice(NamedTuple):
-    """For every feature with a term: its row, the position of its best term among those given, and terms that only the file order puts behind."""
+    """For every feature with a term: its row, the position of its best term among those given, and
+    terms that only the file order puts behind.
+    """
 
     feature: np.ndarray
     best: np.ndarray
     ties: np.ndarray
 
 
-def choose(feature: np.ndarray, p: np.ndarray, overlap: np.ndarray, size: np.ndarray, order: np.ndarray) -> Choice:
+def choose(
+    feature: np.ndarray, p: np.ndarray, overlap: np.ndarray, size: np.ndarray, order: np.ndarray
+) -> Choice:
     """Best term of every feature.
 
     Parameters
@@ -36,5 +42,9 @@ def choose(feature: np.ndarray, p: np.ndarray, overlap: np.ndarray, size: np.nda
     rows, first = np.unique(feature[ranked], return_index=True)
     of = np.repeat(ranked[first], np.diff(np.append(first, ranked.size)))
     same = (p[ranked] == p[of]) & (overlap[ranked] == overlap[of]) & (size[ranked] == size[of])
-    ties = np.add.reduceat(same.astype(np.int64), first) - 1 if first.size else np.zeros(0, dtype=np.int64)
+    ties = (
+        np.add.reduceat(same.astype(np.int64), first) - 1
+        if first.size
+        else np.zeros(0, dtype=np.int64)
+    )
     return Choice(rows, ranked[first], ties)

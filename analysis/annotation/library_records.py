@@ -1,4 +1,6 @@
-"""The records of an annotate run that describe its gene sets: libraries, terms, their members and parents, and the genes that occur anywhere."""
+"""The records of an annotate run that describe its gene sets: libraries, terms, their members and
+parents, and the genes that occur anywhere.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class Closure(NamedTuple):
-    """A library closed over an ontology, as it was before, and the (child, parent) accessions among its terms (`scircuit.analysis.genesets.ontology`)."""
+    """A library closed over an ontology, as it was before, and the (child, parent) accessions among
+    its terms (`scircuit.analysis.genesets.ontology`).
+    """
 
     library: GeneSetLibrary
     before: GeneSetLibrary
@@ -32,16 +36,25 @@ class Closure(NamedTuple):
 
 
 def term_table(terms: Sequence[KeptTerm]) -> pa.Table:
-    """Node table of the terms; backgrounds of several layers may hold different numbers of a term's genes, and the largest is kept."""
+    """Node table of the terms; backgrounds of several layers may hold different numbers of a term's
+    genes, and the largest is kept.
+    """
     largest: dict[str, KeptTerm] = {}
     for t in terms:
         if t.id not in largest or largest[t.id].size_in_background < t.size_in_background:
             largest[t.id] = t
     hit = sorted(largest.values(), key=lambda t: t.id)
-    return schema_table("Term", {
-        "id": [t.id for t in hit], "name": [t.name for t in hit], "library": [t.library for t in hit],
-        "accession": [t.accession for t in hit], "size": [t.size for t in hit], "size_in_background": [t.size_in_background for t in hit],
-    })  # fmt: skip
+    return schema_table(
+        "Term",
+        {
+            "id": [t.id for t in hit],
+            "name": [t.name for t in hit],
+            "library": [t.library for t in hit],
+            "accession": [t.accession for t in hit],
+            "size": [t.size for t in hit],
+            "size_in_background": [t.size_in_background for t in hit],
+        },
+    )
 
 
 def library_id(library: GeneSetLibrary) -> str:
@@ -49,28 +62,50 @@ def library_id(library: GeneSetLibrary) -> str:
     return f"{library.name}:{library.sha256[:12]}"
 
 
-def coverage_of(outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: GeneNames) -> list[dict[str, Any]]:
-    """Terms kept in some layer, and genes in the background of some layer (mapped), of them those whose symbol several Ensembl ids share, and lost."""
+def coverage_of(
+    outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: GeneNames
+) -> list[dict[str, Any]]:
+    """Terms kept in some layer, and genes in the background of some layer (mapped), of them those
+    whose symbol several Ensembl ids share, and lost.
+    """
     known = {g.upper() for g in names.background}
     kept: dict[str, set[str]] = {}
     for incidence in {id(b.incidence): b.incidence for b in outcome.blocks}.values():
         for t in incidence.terms:
             kept.setdefault(t.library, set()).add(t.accession)
     return [
-        {"library": lib.name, "terms_read": len(lib.terms), "terms_kept": len(kept.get(lib.name, ())), "genes_mapped": len(lib.genes & known),
-         "genes_ambiguous": len(lib.genes & names.shared), "genes_lost": len(lib.genes - known)}
+        {
+            "library": lib.name,
+            "terms_read": len(lib.terms),
+            "terms_kept": len(kept.get(lib.name, ())),
+            "genes_mapped": len(lib.genes & known),
+            "genes_ambiguous": len(lib.genes & names.shared),
+            "genes_lost": len(lib.genes - known),
+        }
         for lib in libraries
-    ]  # fmt: skip
+    ]
 
 
-def library_table(coverage: Sequence[Mapping[str, Any]], libraries: Sequence[GeneSetLibrary]) -> pa.Table:
+def library_table(
+    coverage: Sequence[Mapping[str, Any]], libraries: Sequence[GeneSetLibrary]
+) -> pa.Table:
     """Node table of the libraries, with what became of them (`coverage_of`)."""
-    return schema_table("GeneSetLibrary", {
-        "id": [library_id(lib) for lib in libraries], "name": [lib.name for lib in libraries], "file": [lib.file for lib in libraries],
-        "sha256": [lib.sha256 for lib in libraries], "release": [lib.release for lib in libraries],
-        "licence": [lib.licence for lib in libraries], "terms": [c["terms_kept"] for c in coverage],
-        **{name: [c[name] for c in coverage] for name in ("genes_mapped", "genes_ambiguous", "genes_lost")},
-    })  # fmt: skip
+    return schema_table(
+        "GeneSetLibrary",
+        {
+            "id": [library_id(lib) for lib in libraries],
+            "name": [lib.name for lib in libraries],
+            "file": [lib.file for lib in libraries],
+            "sha256": [lib.sha256 for lib in libraries],
+            "release": [lib.release for lib in libraries],
+            "licence": [lib.licence for lib in libraries],
+            "terms": [c["terms_kept"] for c in coverage],
+            **{
+                name: [c[name] for c in coverage]
+                for name in ("genes_mapped", "genes_ambiguous", "genes_lost")
+            },
+        },
+    )
 
 
 def hierarchy_tables(terms: pa.Table, closed: Mapping[str, Closure]) -> dict[str, pa.Table]:
@@ -94,17 +129,39 @@ def hierarchy_tables(terms: pa.Table, closed: Mapping[str, Closure]) -> dict[str
                 if parent not in seen:
                     seen.add(parent)
                     waiting.append(parent)
-                    above[f"{name}:{parent}"] = (name, parent, term_of[parent].name, len(term_of[parent].genes))
+                    above[f"{name}:{parent}"] = (
+                        name,
+                        parent,
+                        term_of[parent].name,
+                        len(term_of[parent].genes),
+                    )
     rows = sorted((key, *values) for key, values in above.items())
-    more = schema_table("Term", {
-        "id": [r[0] for r in rows], "name": [r[3] for r in rows], "library": [r[1] for r in rows], "accession": [r[2] for r in rows],
-        "size": [r[4] for r in rows], "size_in_background": [None] * len(rows),
-    })  # fmt: skip
+    more = schema_table(
+        "Term",
+        {
+            "id": [r[0] for r in rows],
+            "name": [r[3] for r in rows],
+            "library": [r[1] for r in rows],
+            "accession": [r[2] for r in rows],
+            "size": [r[4] for r in rows],
+            "size_in_background": [None] * len(rows),
+        },
+    )
     source, target = zip(*sorted(pairs), strict=True) if pairs else ((), ())
-    return {"Term": pa.concat_tables([terms, more]), "Term-IS_A-Term": schema_table("Term-IS_A-Term", {"source": list(source), "target": list(target)})}
+    return {
+        "Term": pa.concat_tables([terms, more]),
+        "Term-IS_A-Term": schema_table(
+            "Term-IS_A-Term", {"source": list(source), "target": list(target)}
+        ),
+    }
 
 
-def member_tables(outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: GeneNames, closed: Mapping[str, Closure]) -> dict[str, pa.Table]:
+def member_tables(
+    outcome: Outcome,
+    libraries: Sequence[GeneSetLibrary],
+    names: GeneNames,
+    closed: Mapping[str, Closure],
+) -> dict[str, pa.Table]:
     """Listed genes -> stored terms -> libraries."""
     of_library = {lib.name: library_id(lib) for lib in libraries}
     listed = {names.symbol[g].upper() for row in outcome.tops.genes for g in row}
@@ -113,10 +170,15 @@ def member_tables(outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: 
     own = {name: closure.own() for name, closure in closed.items()}
     for number, block in enumerate(outcome.blocks):
         by_term = block.incidence.matrix.tocsc()
-        stored_here = [s.column[s.block == number] for s in (outcome.shown, outcome.weighted) if s is not None]
+        stored_here = [
+            s.column[s.block == number] for s in (outcome.shown, outcome.weighted) if s is not None
+        ]
         for c in np.unique(np.concatenate(stored_here)).tolist():
             term = stored.setdefault(block.incidence.terms[c].id, block.incidence.terms[c])
-            members = (block.incidence.genes[g] for g in by_term.indices[by_term.indptr[c] : by_term.indptr[c + 1]].tolist())
+            members = (
+                block.incidence.genes[g]
+                for g in by_term.indices[by_term.indptr[c] : by_term.indptr[c + 1]].tolist()
+            )
             file = own.get(term.library)
             for g in members:
                 if g.upper() in listed:
@@ -125,24 +187,48 @@ def member_tables(outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: 
     ordered = sorted(pairs)
     terms = sorted(stored)
     return {
-        "Gene-MEMBER_OF-Term": schema_table("Gene-MEMBER_OF-Term", {
-            "source": [s for s, _ in ordered], "target": [t for _, t in ordered], "origin": [pairs[x] for x in ordered],
-        }),
+        "Gene-MEMBER_OF-Term": schema_table(
+            "Gene-MEMBER_OF-Term",
+            {
+                "source": [s for s, _ in ordered],
+                "target": [t for _, t in ordered],
+                "origin": [pairs[x] for x in ordered],
+            },
+        ),
         "Term-MEMBER_OF-GeneSetLibrary": schema_table(
-            "Term-MEMBER_OF-GeneSetLibrary", {"source": terms, "target": [of_library[stored[t].library] for t in terms]}
+            "Term-MEMBER_OF-GeneSetLibrary",
+            {"source": terms, "target": [of_library[stored[t].library] for t in terms]},
         ),
     }
 
 
-def gene_table(found: Mapping[str, pa.Table], trrust: Regulons | None, names: GeneNames) -> pa.Table:
-    """Node table of every gene that the other tables name; no gene is said to be no transcription factor, for another library may list it."""
+def gene_table(
+    found: Mapping[str, pa.Table], trrust: Regulons | None, names: GeneNames
+) -> pa.Table:
+    """Node table of every gene that the other tables name; no gene is said to be no transcription
+    factor, for another library may list it.
+    """
     ids: set[str] = set()
-    written = {names.gene_id(s): s for p in (trrust.pairs if trrust else ()) for s in (p.tf, p.target)}
-    for kind, column in (("Feature-LOADS_ON-Gene", "target"), ("Gene-MEMBER_OF-Term", "source"),
-                         ("Gene-REGULATES-Gene", "source"), ("Gene-REGULATES-Gene", "target")):  # fmt: skip
+    written = {
+        names.gene_id(s): s for p in (trrust.pairs if trrust else ()) for s in (p.tf, p.target)
+    }
+    for kind, column in (
+        ("Feature-LOADS_ON-Gene", "target"),
+        ("Gene-MEMBER_OF-Term", "source"),
+        ("Gene-REGULATES-Gene", "source"),
+        ("Gene-REGULATES-Gene", "target"),
+    ):
         if kind in found:
             ids.update(found[kind].column(column).to_pylist())
     tfs = trrust.tfs if trrust else set()
     ordered = sorted(ids)
     symbols = [names.symbol.get(g) or written.get(g) or g.removeprefix("symbol:") for g in ordered]
-    return schema_table("Gene", {"id": ordered, "name": symbols, "symbol": symbols, "is_tf": [True if s.upper() in tfs else None for s in symbols]})
+    return schema_table(
+        "Gene",
+        {
+            "id": ordered,
+            "name": symbols,
+            "symbol": symbols,
+            "is_tf": [True if s.upper() in tfs else None for s in symbols],
+        },
+    )

@@ -1,15 +1,22 @@
-"""What the annotation rate of a published atlas is worth: its own procedure on random gene lists, and its gene sets with calibration.
+"""What the annotation rate of a published atlas is worth: its own procedure on random gene lists,
+and its gene sets with calibration.
 
-The published procedure tests, layer by layer, the terms that share two genes or more with a feature (one-sided Fisher, the background being the N genes
-of any list of the layer) and corrects by Benjamini-Hochberg over those tests alone. Tests that could not pass are thus kept out of the family, and
-most random lists pass. Three rates are set side by side, with the same gene sets and the same N:
+The published procedure tests, layer by layer, the terms that share two genes or more with a feature
+(one-sided Fisher, the background being the N genes of any list of the layer) and corrects by
+Benjamini-Hochberg over those tests alone. Tests that could not pass are thus kept out of the
+family, and most random lists pass. Three rates are set side by side, with the same gene sets and
+the same N:
 
-1. ``published``: features with an annotation entry of any kind, gene pairs that were never tested included;
-2. ``random``: the same procedure on as many random lists, their genes drawn from the N genes of the layer, each time with its own correction;
-3. ``calibrated``: features whose best term holds against random lists matched to them (`scircuit.analysis.annotation.calibrated_rates`).
+1. ``published``: features with an annotation entry of any kind, gene pairs that were never tested
+   included;
+2. ``random``: the same procedure on as many random lists, their genes drawn from the N genes of the
+   layer, each time with its own correction;
+3. ``calibrated``: features whose best term holds against random lists matched to them
+   (`scircuit.analysis.annotation.calibrated_rates`).
 
-Term sizes are those of the procedure, which the published odds ratios fix. Genes of the background that no list shows are there without a name and in no
-term, which can only lower the rate of random lists.
+Term sizes are those of the procedure, which the published odds ratios fix. Genes of the background
+that no list shows are there without a name and in no term, which can only lower the rate of random
+lists.
 """
 
 from __future__ import annotations
@@ -39,7 +46,9 @@ class PublishedTerm(NamedTuple):
 
 
 class PublishedLayer(NamedTuple):
-    """What an atlas says of one layer: features that fire, features annotated, N, the gene lists it gives, and genes of features without a whole list."""
+    """What an atlas says of one layer: features that fire, features annotated, N, the gene lists it
+    gives, and genes of features without a whole list.
+    """
 
     layer: int
     alive: int
@@ -52,8 +61,9 @@ class PublishedLayer(NamedTuple):
 class LayerRates(NamedTuple):
     """Rates of one layer.
 
-    `reproduced` counts the features that the procedure annotates here by gene sets alone; `random` is the mean over draws; `pooled` counts the features,
-    and `pooled_pairs` the pairs, at q over every feature x every term of the layer; `calibrated` the features of the calibrated rule.
+    `reproduced` counts the features that the procedure annotates here by gene sets alone; `random`
+    is the mean over draws; `pooled` counts the features, and `pooled_pairs` the pairs, at q over
+    every feature x every term of the layer; `calibrated` the features of the calibrated rule.
     """
 
     layer: int
@@ -110,53 +120,98 @@ class PublishedRates:
     def sentence(self) -> str:
         """One line for a reader."""
         random = [x.random for x in self.layers]
-        verdict = "so the published rate does not exceed chance" if self.published <= self.random else (
-            f"so {percent(self.published - self.random)} of features is what the published rate has above chance")  # fmt: skip
+        verdict = (
+            "so the published rate does not exceed chance"
+            if self.published <= self.random
+            else (
+                f"so {percent(self.published - self.random)} of features is what the published rate"
+                " has above chance"
+            )
+        )
         return (
-            f"published: {percent(self.published)} of {self.alive:,} firing features are annotated; the published procedure annotates {percent(self.random)} of random "
-            f"gene lists ({percent(min(random))} to {percent(max(random))} by layer), {verdict}; calibrated, {percent(self.rate.rate)} have a term of the same gene sets "
-            f"(matched random lists {percent(self.rate.null_rate)}, excess {percent(self.rate.excess_low)} to {percent(self.rate.excess_high)})"
+            f"published: {percent(self.published)} of {self.alive:,} firing features are annotated;"
+            f" the published procedure annotates {percent(self.random)} of random gene lists"
+            f" ({percent(min(random))} to {percent(max(random))} by layer), {verdict}; calibrated,"
+            f" {percent(self.rate.rate)} have a term of the same gene sets (matched random lists"
+            f" {percent(self.rate.null_rate)}, excess {percent(self.rate.excess_low)} to"
+            f" {percent(self.rate.excess_high)})"
         )
 
     def lines(self) -> tuple[str, ...]:
         """One line a layer."""
         return tuple(
-            f"layer {x.layer}: published {percent(x.published)}, published procedure on random lists {percent(x.random)}, "
-            f"calibrated {percent(x.calibrated / x.alive)} ({x.calibrated} features)"
+            f"layer {x.layer}: published {percent(x.published)}, published procedure on random"
+            f" lists {percent(x.random)}, calibrated {percent(x.calibrated / x.alive)}"
+            f" ({x.calibrated} features)"
             for x in self.layers
         )
 
     def findings(self) -> dict[str, Any]:
         """Numbers for the manifest."""
         return {
-            "alive": self.alive, "published": self.published, "reproduced": self.reproduced, "random": self.random, "calibrated": self.rate._asdict(), "q": self.q,
-            "pooled": sum(x.pooled for x in self.layers), "layers": [x._asdict() for x in self.layers],
-        }  # fmt: skip
+            "alive": self.alive,
+            "published": self.published,
+            "reproduced": self.reproduced,
+            "random": self.random,
+            "calibrated": self.rate._asdict(),
+            "q": self.q,
+            "pooled": sum(x.pooled for x in self.layers),
+            "layers": [x._asdict() for x in self.layers],
+        }
 
 
 def incidence_of(layer: PublishedLayer, terms: Sequence[PublishedTerm]) -> Incidence:
-    """The procedure's gene sets within the background of a layer: N genes, those without a name last.
+    """The procedure's gene sets within the background of a layer: N genes, those without a name
+    last.
 
     Raises
     ------
     ValueError
         If the lists hold more genes than the background.
     """
-    genes = list(dict.fromkeys([*(g.upper() for genes in layer.lists for g in genes), *(g.upper() for g in layer.further)]))
+    genes = list(
+        dict.fromkeys(
+            [
+                *(g.upper() for genes in layer.lists for g in genes),
+                *(g.upper() for g in layer.further),
+            ]
+        )
+    )
     if len(genes) > layer.background:
-        raise ValueError(f"layer {layer.layer}: the lists hold {len(genes)} genes, the published background {layer.background}")
+        raise ValueError(
+            f"layer {layer.layer}: the lists hold {len(genes)} genes, the published background"
+            f" {layer.background}"
+        )
     index = {g: i for i, g in enumerate(genes)}
     genes += [f"~{i}" for i in range(layer.background - len(genes))]
-    columns = [np.unique(np.array([index[u] for g in t.genes if (u := g.upper()) in index], dtype=np.int32)) for t in terms]
+    columns = [
+        np.unique(
+            np.array([index[u] for g in t.genes if (u := g.upper()) in index], dtype=np.int32)
+        )
+        for t in terms
+    ]
     indptr = np.concatenate([[0], np.cumsum([c.size for c in columns])]).astype(np.int64)
     indices = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int32)
-    matrix = sparse.csc_matrix((np.ones(indices.size, dtype=np.int32), indices, indptr), shape=(len(genes), len(terms)))
-    kept = tuple(KeptTerm(t.library, t.accession, t.name, t.size, max(t.size, c.size)) for t, c in zip(terms, columns, strict=True))
-    return Incidence(tuple(genes), {g.upper(): i for i, g in enumerate(genes)}, sparse.csr_matrix(matrix), kept, ())
+    matrix = sparse.csc_matrix(
+        (np.ones(indices.size, dtype=np.int32), indices, indptr), shape=(len(genes), len(terms))
+    )
+    kept = tuple(
+        KeptTerm(t.library, t.accession, t.name, t.size, max(t.size, c.size))
+        for t, c in zip(terms, columns, strict=True)
+    )
+    return Incidence(
+        tuple(genes),
+        {g.upper(): i for i, g in enumerate(genes)},
+        sparse.csr_matrix(matrix),
+        kept,
+        (),
+    )
 
 
 def published_rule(tested: Tested, q: float = 0.05) -> int:
-    """Lists that the published procedure annotates: Benjamini-Hochberg over the tests with an overlap of two or more."""
+    """Lists that the published procedure annotates: Benjamini-Hochberg over the tests with an
+    overlap of two or more.
+    """
     limit = tested.tally_two[0].threshold(tested.tally_two[0].tests, q)
     return int((tested.best.min(axis=1) <= limit).sum())
 
@@ -164,14 +219,25 @@ def published_rule(tested: Tested, q: float = 0.05) -> int:
 def random_lists(count: int, size: int, genes: int, rng: np.random.Generator) -> sparse.csr_matrix:
     """Lists of different genes, every set of that size equally likely."""
     pattern = np.tile(np.arange(size, dtype=np.int32), count)
-    first = sparse.csr_matrix((np.ones(pattern.size, np.int32), pattern, np.arange(count + 1) * size), shape=(count, genes))
+    first = sparse.csr_matrix(
+        (np.ones(pattern.size, np.int32), pattern, np.arange(count + 1) * size),
+        shape=(count, genes),
+    )
     return draw_matched(first, np.zeros(genes, dtype=np.int64), rng)
 
 
 def published_rates(
-    layers: Sequence[PublishedLayer], terms: Sequence[PublishedTerm], *, q: float = 0.05, size: int = 20, draws: int = 5, null_draws: int = 20, seed: int = 0
+    layers: Sequence[PublishedLayer],
+    terms: Sequence[PublishedTerm],
+    *,
+    q: float = 0.05,
+    size: int = 20,
+    draws: int = 5,
+    null_draws: int = 20,
+    seed: int = 0,
 ) -> PublishedRates:
-    """Set the published rate beside the same procedure on random lists, and beside the calibrated rate.
+    """Set the published rate beside the same procedure on random lists, and beside the calibrated
+    rate.
 
     Parameters
     ----------
@@ -199,24 +265,54 @@ def published_rates(
         incidence = incidence_of(layer, terms)
         rows = incidence.rows(layer.lists)
         listed = rows[np.flatnonzero(np.diff(rows.indptr))]
-        # how often a gene is listed stands for how often it is detected: an atlas does not give the latter
+        # how often a gene is listed stands for how often it is detected: an atlas does not give the
+        # latter
         frequency = np.bincount(listed.indices, minlength=len(incidence.genes)).astype(float)
-        blocks.append(ListBlock(layer.layer, listed, incidence, frequency, max(layer.alive - row_count(listed), 0)))
+        blocks.append(
+            ListBlock(
+                layer.layer, listed, incidence, frequency, max(layer.alive - row_count(listed), 0)
+            )
+        )
         tested.append(test_lists(listed, incidence))
-        drawn = [test_lists(random_lists(layer.alive, size, len(incidence.genes), rng), incidence, keep=0.0) for _ in range(draws)]
+        drawn = [
+            test_lists(
+                random_lists(layer.alive, size, len(incidence.genes), rng), incidence, keep=0.0
+            )
+            for _ in range(draws)
+        ]
         random.append(np.array([published_rule(t, q) / layer.alive for t in drawn]))
     calibration = calibrate(blocks, tested, alpha=q, draws=null_draws, seed=seed)
     found = []
     for layer, block, t, share in zip(layers, blocks, tested, random, strict=True):
         limit = t.tally[0].threshold(block.features * t.terms[0], q)
-        found.append(LayerRates(
-            layer.layer, layer.alive, layer.annotated / layer.alive, published_rule(t, q), float(share.mean()), float(share.min()), float(share.max()),
-            int((t.best.min(axis=1) <= limit).sum()), int((t.hits.p <= limit).sum()), calibration.layer_rates["calibrated", layer.layer].annotated,
-        ))  # fmt: skip
+        found.append(
+            LayerRates(
+                layer.layer,
+                layer.alive,
+                layer.annotated / layer.alive,
+                published_rule(t, q),
+                float(share.mean()),
+                float(share.min()),
+                float(share.max()),
+                int((t.best.min(axis=1) <= limit).sum()),
+                int((t.hits.p <= limit).sum()),
+                calibration.layer_rates["calibrated", layer.layer].annotated,
+            )
+        )
     return PublishedRates(tuple(found), calibration.rates[0], q)
 
 
-def terms_from(nodes: Mapping[str, Sequence[Any]], members: Mapping[str, Sequence[str]]) -> list[PublishedTerm]:
-    """Terms of an import: columns id, library, accession, name and size of its ``Term`` records, and genes by term id; those without a size are left out."""
-    rows = zip(nodes["id"], nodes["library"], nodes["accession"], nodes["name"], nodes["size"], strict=True)
-    return [PublishedTerm(library, accession, name, int(size), members[key]) for key, library, accession, name, size in rows if size and key in members]
+def terms_from(
+    nodes: Mapping[str, Sequence[Any]], members: Mapping[str, Sequence[str]]
+) -> list[PublishedTerm]:
+    """Terms of an import: columns id, library, accession, name and size of its ``Term`` records,
+    and genes by term id; those without a size are left out.
+    """
+    rows = zip(
+        nodes["id"], nodes["library"], nodes["accession"], nodes["name"], nodes["size"], strict=True
+    )
+    return [
+        PublishedTerm(library, accession, name, int(size), members[key])
+        for key, library, accession, name, size in rows
+        if size and key in members
+    ]

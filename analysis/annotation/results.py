@@ -12,7 +12,8 @@ from scircuit.analysis.enrichment.pair_tests import Tested
 
 
 class Shown(NamedTuple):
-    """The pairs that are stored, one entry each: row of the feature among the tested ones, its block, the pair there, and its q values.
+    """The pairs that are stored, one entry each: row of the feature among the tested ones, its
+    block, the pair there, and its q values.
 
     q that a test does not give are NaN.
     """
@@ -30,9 +31,11 @@ class Shown(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What was tested and found; `rows_of` maps tested features, in the order of the blocks, to features of `tops`.
+    """What was tested and found; `rows_of` maps tested features, in the order of the blocks, to
+    features of `tops`.
 
-    `shown` are the pairs of the calibrated test, `weighted` those of the weighted one (None: not asked for).
+    `shown` are the pairs of the calibrated test, `weighted` those of the weighted one (None: not
+    asked for).
     """
 
     tops: TopGenes

@@ -15,10 +15,15 @@ def percent(share: float) -> str:
 
 
 def excess_words(excess: float, low: float, high: float) -> str:
-    """By how much annotation exceeds chance, with the 95 % interval, and that it does not where the interval holds nothing."""
+    """By how much annotation exceeds chance, with the 95 % interval, and that it does not where the
+    interval holds nothing.
+    """
     interval = f"95 % interval {percent(low)} to {percent(high)}"
     if not low > 0:
-        return f"annotation does not exceed chance: {percent(excess)} of features beyond matched random lists ({interval})"
+        return (
+            f"annotation does not exceed chance: {percent(excess)} of features beyond matched"
+            f" random lists ({interval})"
+        )
     return f"annotation exceeds chance by {percent(excess)} of features ({interval})"
 
 
@@ -28,11 +33,24 @@ def sentences_of(rates: Sequence[Rate], findings: Mapping[str, Any]) -> tuple[st
     r, lax, pooled = by_rule["calibrated"], by_rule["overlap2"], by_rule["pooled"]
     libraries = [x for x in rates if x.rule == "calibrated" and x.library != "all"]
     return (
-        f"{excess_words(r.excess, r.excess_low, r.excess_high)}: {r.annotated:,} of "
-        f"{r.lists:,} ({percent(r.rate)}) have a term at calibrated q <= {findings['q']:g}, and so have {percent(r.null_rate)} of matched random gene lists",
-        "by library: " + ", ".join(f"{x.library} {percent(x.rate)} (matched random {percent(x.null_rate)})" for x in libraries),
-        f"a rule that tests only overlaps of two genes or more would annotate {percent(lax.rate)} of features, "
-        f"but {percent(lax.null_rate)} of matched random lists as well",
-        f"Benjamini-Hochberg over all {findings['family_size']:,} pairs annotates {percent(pooled.rate)} of features and "
-        f"{percent(pooled.null_rate)} of matched random lists at its threshold",
+        (
+            f"{excess_words(r.excess, r.excess_low, r.excess_high)}: {r.annotated:,} of {r.lists:,}"
+            f" ({percent(r.rate)}) have a term at calibrated q <= {findings['q']:g}, and so have"
+            f" {percent(r.null_rate)} of matched random gene lists"
+        ),
+        "by library: "
+        + ", ".join(
+            f"{x.library} {percent(x.rate)} (matched random {percent(x.null_rate)})"
+            for x in libraries
+        ),
+        (
+            "a rule that tests only overlaps of two genes or more would annotate"
+            f" {percent(lax.rate)} of features, but {percent(lax.null_rate)} of matched random"
+            " lists as well"
+        ),
+        (
+            f"Benjamini-Hochberg over all {findings['family_size']:,} pairs annotates"
+            f" {percent(pooled.rate)} of features and {percent(pooled.null_rate)} of matched random"
+            " lists at its threshold"
+        ),
     )

@@ -1,4 +1,6 @@
-"""The gene list of every feature: its genes with the highest mean activation over firings, among those with enough firings."""
+"""The gene list of every feature: its genes with the highest mean activation over firings, among
+those with enough firings.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +30,16 @@ class TopGenes:
     fire_count: list[list[int]]
 
 
-def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count: int = 3) -> TopGenes:
+def top_genes(
+    catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count: int = 3
+) -> TopGenes:
     """The `top` genes of every feature by mean activation, ties by fire count and then gene.
 
     Parameters
     ----------
     catalogue
-        Columns layer, index, gene (Ensembl), mean_activation, fire_count: one row a (feature, gene) pair.
+        Columns layer, index, gene (Ensembl), mean_activation, fire_count: one row a (feature, gene)
+        pair.
     top
         Genes per feature.
     min_fire_count
@@ -43,7 +48,8 @@ def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count:
     Returns
     -------
     TopGenes
-        Every feature of the catalogue, in order of layer and index; features without such a gene have an empty list.
+        Every feature of the catalogue, in order of layer and index; features without such a gene
+        have an empty list.
 
     Raises
     ------
@@ -54,12 +60,23 @@ def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count:
 
     frame: Any = catalogue if isinstance(catalogue, pd.DataFrame) else catalogue.to_pandas()
     if missing := [c for c in COLUMNS if c not in frame.columns]:
-        raise UserError(f"the catalogue lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}", "trace again")
+        raise UserError(
+            f"the catalogue lacks the columns {', '.join(missing)}; it has"
+            f" {', '.join(map(str, frame.columns))}",
+            "trace again",
+        )
     if frame.empty:
-        raise UserError("the catalogue is empty: no feature fires on any gene", "check the dictionaries and the cells with: scircuit check")
+        raise UserError(
+            "the catalogue is empty: no feature fires on any gene",
+            "check the dictionaries and the cells with: scircuit check",
+        )
     features = frame[["layer", "index"]].drop_duplicates().sort_values(["layer", "index"])
     kept = frame[frame["fire_count"] >= min_fire_count]
-    kept = kept.sort_values(["layer", "index", "mean_activation", "fire_count", "gene"], ascending=[True, True, False, False, True], kind="stable")
+    kept = kept.sort_values(
+        ["layer", "index", "mean_activation", "fire_count", "gene"],
+        ascending=[True, True, False, False, True],
+        kind="stable",
+    )
     kept = kept.groupby(["layer", "index"], sort=False).head(top)
     order = pd.MultiIndex.from_frame(features)
     of = order.get_indexer(pd.MultiIndex.from_frame(kept[["layer", "index"]]))
@@ -69,6 +86,9 @@ def top_genes(catalogue: pd.DataFrame | pa.Table, top: int = 20, min_fire_count:
         return [values[a:b] for a, b in pairwise(bounds.tolist())]
 
     return TopGenes(
-        features["layer"].to_numpy(np.int64), features["index"].to_numpy(np.int64), split(kept["gene"].tolist()),
-        split(kept["mean_activation"].astype(float).tolist()), split(kept["fire_count"].astype(int).tolist()),
-    )  # fmt: skip
+        features["layer"].to_numpy(np.int64),
+        features["index"].to_numpy(np.int64),
+        split(kept["gene"].tolist()),
+        split(kept["mean_activation"].astype(float).tolist()),
+        split(kept["fire_count"].astype(int).tolist()),
+    )

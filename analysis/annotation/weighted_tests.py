@@ -1,14 +1,17 @@
 """Over-representation with every gene weighted by its activation; the p is exact.
 
-A list of n genes has whole-numbered weights ``v_i = round(100 a_i / max a)`` from the activations a. The statistic of a term is the sum of the weights
-of the genes it shares with the list. Under the null the term's m members are any m of the N background genes, so the number shared is hypergeometric,
-and which ones are shared is any subset of that size:
+A list of n genes has whole-numbered weights ``v_i = round(100 a_i / max a)`` from the activations
+a. The statistic of a term is the sum of the weights of the genes it shares with the list. Under the
+null the term's m members are any m of the N background genes, so the number shared is
+hypergeometric, and which ones are shared is any subset of that size:
 
     p = P(S >= s) = sum_k P(K = k) P(S_k >= s),    K ~ Hypergeometric(N, m, n),    S_k = sum of a random k-subset of the weights.
 
-The law of S_k follows exactly by adding one gene after the other, ``f_j(k, s) = k/j f_{j-1}(k-1, s-v_j) + (1 - k/j) f_{j-1}(k, s)``, so nothing is sampled
-and p is valid for any weights; with equal weights it is the hypergeometric p. It asks more than the unweighted test where the shared genes are the
-strongest ones, and less where they are the weakest. It is not matched on detection: read it beside the calibrated q, not instead of it.
+The law of S_k follows exactly by adding one gene after the other, ``f_j(k, s) = k/j f_{j-1}(k-1,
+s-v_j) + (1 - k/j) f_{j-1}(k, s)``, so nothing is sampled and p is valid for any weights; with equal
+weights it is the hypergeometric p. It asks more than the unweighted test where the shared genes are
+the strongest ones, and less where they are the weakest. It is not matched on detection: read it
+beside the calibrated q, not instead of it.
 """
 
 from __future__ import annotations
@@ -29,10 +32,16 @@ _CHUNK = 2048
 
 
 def whole_weights(activation: np.ndarray) -> np.ndarray:
-    """Weights from 0 to `LEVELS`, in proportion to the activations (negative ones count as 0); int64."""
+    """Weights from 0 to `LEVELS`, in proportion to the activations (negative ones count as 0);
+    int64.
+    """
     positive = np.maximum(np.asarray(activation, dtype=float), 0.0)
     highest = positive.max(initial=0.0)
-    return np.rint(LEVELS * positive / highest).astype(np.int64) if highest > 0 else np.full(positive.size, LEVELS, dtype=np.int64)
+    return (
+        np.rint(LEVELS * positive / highest).astype(np.int64)
+        if highest > 0
+        else np.full(positive.size, LEVELS, dtype=np.int64)
+    )
 
 
 def subset_tails(weights: np.ndarray) -> np.ndarray:
@@ -68,8 +77,11 @@ def weighted_p(weights: np.ndarray, score: np.ndarray, chance: np.ndarray) -> np
     return np.minimum((chance * tails[:, score].T).sum(axis=1), 1.0)
 
 
-def weighted_shown(blocks: tuple[ListBlock, ...], activation: list[list[np.ndarray]], alpha: float) -> tuple[Shown, int]:
-    """Pairs with an overlap of two or more and q <= `alpha` in the family of every feature x every term, and the size of that family.
+def weighted_shown(
+    blocks: tuple[ListBlock, ...], activation: list[list[np.ndarray]], alpha: float
+) -> tuple[Shown, int]:
+    """Pairs with an overlap of two or more and q <= `alpha` in the family of every feature x every
+    term, and the size of that family.
 
     Parameters
     ----------
@@ -87,11 +99,26 @@ def weighted_shown(blocks: tuple[ListBlock, ...], activation: list[list[np.ndarr
         parts.append((first + row, np.full(row.size, number), row, column, overlap, p))
         first += len(activation[number])
     feature, of, row, column, overlap, p = (np.concatenate(x) for x in zip(*parts, strict=True))
-    # pairs with p above alpha cannot lower a q that is at most alpha, so leaving them out changes none that is kept
+    # pairs with p above alpha cannot lower a q that is at most alpha, so leaving them out changes
+    # none that is kept
     q = PTally.of(p, np.ones(p.size, dtype=np.int64)).q(p, family)
     kept = np.flatnonzero((q <= alpha) & (overlap >= MIN_OVERLAP))
     none = np.full(kept.size, np.nan)
-    return Shown(feature[kept], of[kept], row[kept], column[kept], overlap[kept], p[kept], q[kept], none, none, none), family
+    return (
+        Shown(
+            feature[kept],
+            of[kept],
+            row[kept],
+            column[kept],
+            overlap[kept],
+            p[kept],
+            q[kept],
+            none,
+            none,
+            none,
+        ),
+        family,
+    )
 
 
 def _small(block: ListBlock, activation: list[np.ndarray], alpha: float) -> tuple[np.ndarray, ...]:
@@ -110,7 +137,11 @@ def _small(block: ListBlock, activation: list[np.ndarray], alpha: float) -> tupl
         product: Any = coded[start : start + _CHUNK] @ matrix
         for r in range(start, start + product.shape[0]):
             own = slice(product.indptr[r - start], product.indptr[r - start + 1])
-            column, overlap, score = product.indices[own].astype(np.int64), product.data[own] % _CODE, product.data[own] // _CODE
+            column, overlap, score = (
+                product.indices[own].astype(np.int64),
+                product.data[own] % _CODE,
+                product.data[own] // _CODE,
+            )
             size = int(sizes[r])
             if size not in chances:
                 tail = table.of_list_size(size)

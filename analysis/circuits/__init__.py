@@ -1,1 +1,3 @@
-"""Findings about the edges: degrees, hubs, heavy tail, annotation bias, layer pairs, regulation signs."""
+"""Findings about the edges: degrees, hubs, heavy tail, annotation bias, layer pairs, regulation
+signs.
+"""

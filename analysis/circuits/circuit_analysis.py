@@ -1,4 +1,6 @@
-"""Everything ``scircuit analyse`` finds in one trace run: degrees, hubs, tail, annotation bias, signs, replication, attenuation."""
+"""Everything ``scircuit analyse`` finds in one trace run: degrees, hubs, tail, annotation bias,
+signs, replication, attenuation.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ class Analysis:
     features
         Kind ``Feature``: degrees, expectation, residual, ranks and support share per feature.
     frames
-        ``hubs`` (one row a source, best hub first), ``layer_pairs``, ``bias``, ``tail`` (alternatives) and ``trrust`` (edges with evidence).
+        ``hubs`` (one row a source, best hub first), ``layer_pairs``, ``bias``, ``tail``
+        (alternatives) and ``trrust`` (edges with evidence).
     findings
         Numbers for the manifest.
     sentences
@@ -88,12 +91,22 @@ class Analysis:
     def plots(self) -> dict[str, Callable[..., Axes]]:
         """Name -> function that draws on given or new Axes."""
         return {
-            "tail": self.tail.plot, "hubs": self.hub_fit.plot, "bias": self.bias.plot, "signs": self.pairs.plot_signs,
+            "tail": self.tail.plot,
+            "hubs": self.hub_fit.plot,
+            "bias": self.bias.plot,
+            "signs": self.pairs.plot_signs,
             "attenuation": self.pairs.plot_attenuation,
-        }  # fmt: skip
+        }
 
 
-def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, config: AnalyseOptions, run: str, regulons: Regulons | None = None) -> Analysis:
+def analyse(
+    features: pa.Table,
+    edges: pa.Table,
+    annotation: pa.Table | None,
+    config: AnalyseOptions,
+    run: str,
+    regulons: Regulons | None = None,
+) -> Analysis:
     """Analyse a trace run.
 
     Parameters
@@ -118,71 +131,158 @@ def analyse(features: pa.Table, edges: pa.Table, annotation: pa.Table | None, co
     """
     nodes = read_features(features)
     links = read_edges(edges, nodes)
-    good, published = calibrated(links, config.q, config.min_support, config.min_effect), legacy(links)
-    found = degrees(nodes, links, q=config.q, min_support=config.min_support, min_effect=config.min_effect)
+    good, published = (
+        calibrated(links, config.q, config.min_support, config.min_effect),
+        legacy(links),
+    )
+    found = degrees(
+        nodes, links, q=config.q, min_support=config.min_support, min_effect=config.min_effect
+    )
     at = nodes.sources
     hub_fit = fit_hubs(found.out[at], nodes.firing_rate[at])
     tail = fit_tail(found.out[at], seed=config.seed, bootstrap=config.bootstrap)
     named = _annotation(annotation, nodes)
     bias = _bias(named, found, hub_fit, nodes, config)
     pairs = layer_pairs(nodes, links, good, published, seed=config.seed)
-    frames = {"hubs": _hub_frame(nodes, found, hub_fit, named), "layer_pairs": pairs.frame, "bias": bias.frame, "tail": _tail_frame(tail)}
-    sentences = (_edges_sentence(links, good, published, at.size, config), tail.sentence, hub_fit.sentence, bias.sentence, *pairs.sentences)
+    frames = {
+        "hubs": _hub_frame(nodes, found, hub_fit, named),
+        "layer_pairs": pairs.frame,
+        "bias": bias.frame,
+        "tail": _tail_frame(tail),
+    }
+    sentences = (
+        _edges_sentence(links, good, published, at.size, config),
+        tail.sentence,
+        hub_fit.sentence,
+        bias.sentence,
+        *pairs.sentences,
+    )
     findings = _findings(run, config, links, good, published, found, at, hub_fit, tail, bias, pairs)
     trrust = _trrust(annotation, regulons, nodes, links.keep(good), config.seed)
     if trrust:
         frames["trrust"], sentences = trrust.frame, (*sentences, trrust.sentence)
-        findings["trrust"] = {k: _number(v) if isinstance(v, float) else v for k, v in trrust.findings().items()} | {"sentence": trrust.sentence}
-    return Analysis(_feature_table(nodes, found, hub_fit), frames, findings, sentences, found, hub_fit, tail, bias, pairs, trrust)
+        findings["trrust"] = {
+            k: _number(v) if isinstance(v, float) else v for k, v in trrust.findings().items()
+        } | {"sentence": trrust.sentence}
+    return Analysis(
+        _feature_table(nodes, found, hub_fit),
+        frames,
+        findings,
+        sentences,
+        found,
+        hub_fit,
+        tail,
+        bias,
+        pairs,
+        trrust,
+    )
 
 
-def _trrust(annotation: pa.Table | None, regulons: Regulons | None, nodes: FeatureArrays, edges: EdgeArrays, seed: int) -> TrrustAgreement | None:
+def _trrust(
+    annotation: pa.Table | None,
+    regulons: Regulons | None,
+    nodes: FeatureArrays,
+    edges: EdgeArrays,
+    seed: int,
+) -> TrrustAgreement | None:
     """Agreement of the calibrated edges with TRRUST; None where no feature has genes."""
     import pandas as pd
 
     if annotation is None or regulons is None or "top_genes" not in annotation.column_names:
         return None
-    genes = dict(zip(annotation.column("id").to_pylist(), annotation.column("top_genes").to_pylist(), strict=True))
-    frame = pd.DataFrame({"source": nodes.id[edges.source], "target": nodes.id[edges.target], "mean": edges.mean})
-    return trrust_agreement(frame, {f: listed for f, listed in genes.items() if listed}, regulons, seed=seed)
+    genes = dict(
+        zip(
+            annotation.column("id").to_pylist(),
+            annotation.column("top_genes").to_pylist(),
+            strict=True,
+        )
+    )
+    frame = pd.DataFrame(
+        {"source": nodes.id[edges.source], "target": nodes.id[edges.target], "mean": edges.mean}
+    )
+    return trrust_agreement(
+        frame, {f: listed for f, listed in genes.items() if listed}, regulons, seed=seed
+    )
 
 
 def _annotation(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.ndarray] | None:
     """Annotated, annotatable genes and label in the order of `nodes`; None without an annotate run."""
     if table is None or table.num_rows == 0 or "annotated" not in table.column_names:
         return None
-    columns = [c for c in ("id", "annotated", "annotatable_genes", "label") if c in table.column_names]
-    frame = table.select(columns).to_pandas().drop_duplicates("id").set_index("id").reindex(nodes.id)
-    genes = frame["annotatable_genes"].fillna(0).to_numpy(float) if "annotatable_genes" in frame else np.zeros(nodes.id.size)
-    label = frame["label"].fillna("").to_numpy(object) if "label" in frame else np.full(nodes.id.size, "", dtype=object)
-    return {"annotated": frame["annotated"].eq(True).to_numpy(bool), "annotatable_genes": genes, "label": label}
+    columns = [
+        c for c in ("id", "annotated", "annotatable_genes", "label") if c in table.column_names
+    ]
+    frame = (
+        table.select(columns).to_pandas().drop_duplicates("id").set_index("id").reindex(nodes.id)
+    )
+    genes = (
+        frame["annotatable_genes"].fillna(0).to_numpy(float)
+        if "annotatable_genes" in frame
+        else np.zeros(nodes.id.size)
+    )
+    label = (
+        frame["label"].fillna("").to_numpy(object)
+        if "label" in frame
+        else np.full(nodes.id.size, "", dtype=object)
+    )
+    return {
+        "annotated": frame["annotated"].eq(True).to_numpy(bool),
+        "annotatable_genes": genes,
+        "label": label,
+    }
 
 
-def _bias(named: dict[str, np.ndarray] | None, found: Degrees, hub_fit: HubFit, nodes: FeatureArrays, config: AnalyseOptions) -> AnnotationBias:
+def _bias(
+    named: dict[str, np.ndarray] | None,
+    found: Degrees,
+    hub_fit: HubFit,
+    nodes: FeatureArrays,
+    config: AnalyseOptions,
+) -> AnnotationBias:
     at = nodes.sources
     annotated = named["annotated"][at] if named else np.zeros(at.size, dtype=bool)
     annotatable = named["annotatable_genes"][at] if named else None
     result = annotation_bias(
-        found.out[at], hub_fit.degree_rank, hub_fit.hub_rank, nodes.firing_rate[at], annotated, annotatable, hubs=config.hubs, seed=config.seed
+        found.out[at],
+        hub_fit.degree_rank,
+        hub_fit.hub_rank,
+        nodes.firing_rate[at],
+        annotated,
+        annotatable,
+        hubs=config.hubs,
+        seed=config.seed,
     )
     if named is None:
         from dataclasses import replace
 
-        return replace(result, sentence="annotation bias of hubs: not tested, there is no annotate run")
+        return replace(
+            result, sentence="annotation bias of hubs: not tested, there is no annotate run"
+        )
     return result
 
 
-def _hub_frame(nodes: FeatureArrays, found: Degrees, hub_fit: HubFit, named: dict[str, np.ndarray] | None) -> pd.DataFrame:
+def _hub_frame(
+    nodes: FeatureArrays, found: Degrees, hub_fit: HubFit, named: dict[str, np.ndarray] | None
+) -> pd.DataFrame:
     import pandas as pd
 
     at = nodes.sources
-    frame = pd.DataFrame({
-        "id": nodes.id[at], "address": [parse(str(i)).short for i in nodes.id[at]],
-        "label": named["label"][at] if named else "", "annotated": named["annotated"][at] if named else False,
-        "firing_rate": nodes.firing_rate[at], "out_degree": found.out[at], "expected_degree": hub_fit.expected,
-        "residual_degree": hub_fit.residual, "hub_rank": hub_fit.hub_rank, "degree_rank": hub_fit.degree_rank,
-        "out_degree_legacy": found.legacy[at], "support_share": found.support_share[at],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "id": nodes.id[at],
+            "address": [parse(str(i)).short for i in nodes.id[at]],
+            "label": named["label"][at] if named else "",
+            "annotated": named["annotated"][at] if named else False,
+            "firing_rate": nodes.firing_rate[at],
+            "out_degree": found.out[at],
+            "expected_degree": hub_fit.expected,
+            "residual_degree": hub_fit.residual,
+            "hub_rank": hub_fit.hub_rank,
+            "degree_rank": hub_fit.degree_rank,
+            "out_degree_legacy": found.legacy[at],
+            "support_share": found.support_share[at],
+        }
+    )
     return frame.sort_values("hub_rank", ignore_index=True)
 
 
@@ -205,20 +305,32 @@ def _feature_table(nodes: FeatureArrays, found: Degrees, hub_fit: HubFit) -> pa.
         return pa.array([None if v is None or v != v else v for v in column.tolist()], type=type)
 
     layers = [row.tolist() if s else None for row, s in zip(found.by_layer, is_source, strict=True)]
-    return conform("Feature", pa.table({
-        "id": pa.array(nodes.id.tolist(), type=pa.string()), "in_degree": pa.array(found.into.tolist(), type=pa.int64()),
-        "out_degree": spread(found.out[at], pa.int64()), "out_degree_legacy": spread(found.legacy[at], pa.int64()),
-        "out_degree_by_layer": pa.array(layers, type=pa.list_(pa.int64())),
-        "expected_degree": spread(hub_fit.expected, pa.float64()), "residual_degree": spread(hub_fit.residual, pa.float64()),
-        "hub_rank": spread(hub_fit.hub_rank, pa.int64()), "degree_rank": spread(hub_fit.degree_rank, pa.int64()),
-        "support_share": spread(found.support_share[at], pa.float64()),
-    }))  # fmt: skip
+    return conform(
+        "Feature",
+        pa.table(
+            {
+                "id": pa.array(nodes.id.tolist(), type=pa.string()),
+                "in_degree": pa.array(found.into.tolist(), type=pa.int64()),
+                "out_degree": spread(found.out[at], pa.int64()),
+                "out_degree_legacy": spread(found.legacy[at], pa.int64()),
+                "out_degree_by_layer": pa.array(layers, type=pa.list_(pa.int64())),
+                "expected_degree": spread(hub_fit.expected, pa.float64()),
+                "residual_degree": spread(hub_fit.residual, pa.float64()),
+                "hub_rank": spread(hub_fit.hub_rank, pa.int64()),
+                "degree_rank": spread(hub_fit.degree_rank, pa.int64()),
+                "support_share": spread(found.support_share[at], pa.float64()),
+            }
+        ),
+    )
 
 
-def _edges_sentence(edges: EdgeArrays, good: np.ndarray, published: np.ndarray, sources: int, config: AnalyseOptions) -> str:
+def _edges_sentence(
+    edges: EdgeArrays, good: np.ndarray, published: np.ndarray, sources: int, config: AnalyseOptions
+) -> str:
     return (
-        f"{int(good.sum()):,} edges from {sources:,} sources at q <= {config.q:g} with at least {config.min_support} cells; "
-        f"the published rule would keep {int(published.sum()):,} of the {edges.source.size:,} stored tests"
+        f"{int(good.sum()):,} edges from {sources:,} sources at q <= {config.q:g} with at least"
+        f" {config.min_support} cells; the published rule would keep {int(published.sum()):,} of"
+        f" the {edges.source.size:,} stored tests"
     )
 
 
@@ -227,25 +339,58 @@ def _number(value: float) -> float | None:
 
 
 def _findings(
-    run: str, config: AnalyseOptions, edges: EdgeArrays, good: np.ndarray, published: np.ndarray, found: Degrees, at: np.ndarray,
-    hub_fit: HubFit, tail: TailFit, bias: AnnotationBias, pairs: LayerPairs,
-) -> dict[str, Any]:  # fmt: skip
+    run: str,
+    config: AnalyseOptions,
+    edges: EdgeArrays,
+    good: np.ndarray,
+    published: np.ndarray,
+    found: Degrees,
+    at: np.ndarray,
+    hub_fit: HubFit,
+    tail: TailFit,
+    bias: AnnotationBias,
+    pairs: LayerPairs,
+) -> dict[str, Any]:
     import json
 
     out = found.out[at]
     return {
-        "run": run, "q": config.q, "min_support": config.min_support, "min_effect": config.min_effect, "edges_stored": int(edges.source.size),
-        "edges_calibrated": int(good.sum()), "edges_legacy": int(published.sum()), "sources": int(at.size),
-        "mean_degree": _number(float(out.mean())) if out.size else None, "median_degree": float(np.median(out)) if out.size else None,
-        "max_degree": int(out.max(initial=0)), "sources_without_edge": int((out == 0).sum()), "target_layers": list(found.layers),
-        **tail.findings(), "tail_sentence": tail.sentence,
-        "degree_rate_spearman": _number(hub_fit.rho), "degree_rate_spearman_p": _number(hub_fit.rho_p), "degree_rate_r2": _number(hub_fit.r2),
+        "run": run,
+        "q": config.q,
+        "min_support": config.min_support,
+        "min_effect": config.min_effect,
+        "edges_stored": int(edges.source.size),
+        "edges_calibrated": int(good.sum()),
+        "edges_legacy": int(published.sum()),
+        "sources": int(at.size),
+        "mean_degree": _number(float(out.mean())) if out.size else None,
+        "median_degree": float(np.median(out)) if out.size else None,
+        "max_degree": int(out.max(initial=0)),
+        "sources_without_edge": int((out == 0).sum()),
+        "target_layers": list(found.layers),
+        **tail.findings(),
+        "tail_sentence": tail.sentence,
+        "degree_rate_spearman": _number(hub_fit.rho),
+        "degree_rate_spearman_p": _number(hub_fit.rho_p),
+        "degree_rate_r2": _number(hub_fit.r2),
         "expectation": hub_fit.method,
         "bias": {
-            "features": bias.features, "annotated": bias.annotated,
-            "fisher": [{k: (_number(v) if isinstance(v, float) else v) for k, v in t._asdict().items()} for t in bias.fisher],
-            "matched": [{k: (_number(v) if isinstance(v, float) else v) for k, v in t._asdict().items()} for t in bias.matched],
-            "logistic": {k: (_number(v) if isinstance(v, float) else list(v) if isinstance(v, tuple) else v) for k, v in bias.logistic._asdict().items()},
+            "features": bias.features,
+            "annotated": bias.annotated,
+            "fisher": [
+                {k: _number(v) if isinstance(v, float) else v for k, v in t._asdict().items()}
+                for t in bias.fisher
+            ],
+            "matched": [
+                {k: _number(v) if isinstance(v, float) else v for k, v in t._asdict().items()}
+                for t in bias.matched
+            ],
+            "logistic": {
+                k: _number(v) if isinstance(v, float) else list(v) if isinstance(v, tuple) else v
+                for k, v in bias.logistic._asdict().items()
+            },
         },
-        "layer_pairs": json.loads(pairs.frame.to_json(orient="records") or "[]") if len(pairs.frame) else [],
-    }  # fmt: skip
+        "layer_pairs": (
+            json.loads(pairs.frame.to_json(orient="records") or "[]") if len(pairs.frame) else []
+        ),
+    }

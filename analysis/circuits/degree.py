@@ -1,10 +1,12 @@
 """Degrees of features by the two edge rules, out of an edge table.
 
 calibrated
-    ``q <= q0``, at least `min_support` cells with a non-zero effect, and ``|mean| >= min_effect * s``, s the mean activation of the
-    target where it fires; a target that never fires in the clean cells has no such scale (s = 0).
+    ``q <= q0``, at least `min_support` cells with a non-zero effect, and ``|mean| >= min_effect *
+    s``, s the mean activation of the target where it fires; a target that never fires in the clean
+    cells has no such scale (s = 0).
 legacy
-    ``|d| > 0.5`` and ``max(n_pos, n - n_pos) / n > 0.7``: the published rule, which counts zeros as negative; for comparison only.
+    ``|d| > 0.5`` and ``max(n_pos, n - n_pos) / n > 0.7``: the published rule, which counts zeros as
+    negative; for comparison only.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +26,9 @@ _REQUIRED = ("n", "n_pos", "n_neg", "mean", "d", "q")
 
 
 class FeatureArrays(NamedTuple):
-    """Features as arrays of one length, in the table's order; NaN where unknown; `scale` is the mean activation, 0 where unknown."""
+    """Features as arrays of one length, in the table's order; NaN where unknown; `scale` is the
+    mean activation, 0 where unknown.
+    """
 
     id: np.ndarray
     layer: np.ndarray
@@ -39,7 +43,9 @@ class FeatureArrays(NamedTuple):
 
 
 class EdgeArrays(NamedTuple):
-    """Edges as arrays of one length; `source` and `target` are positions in the features, `scale` is that of the target."""
+    """Edges as arrays of one length; `source` and `target` are positions in the features, `scale`
+    is that of the target.
+    """
 
     source: np.ndarray
     target: np.ndarray
@@ -74,15 +80,29 @@ def read_features(table: pa.Table) -> FeatureArrays:
     UserError
         If a needed column is missing, an id is repeated, or no feature was traced.
     """
-    if missing := [c for c in ("id", "layer", "firing_rate", "traced") if c not in table.column_names]:
-        raise UserError(f"the feature table lacks {', '.join(missing)}; it has {', '.join(table.column_names)}", "trace again")
+    if missing := [
+        c for c in ("id", "layer", "firing_rate", "traced") if c not in table.column_names
+    ]:
+        raise UserError(
+            f"the feature table lacks {', '.join(missing)}; it has {', '.join(table.column_names)}",
+            "trace again",
+        )
     ids = np.array(table.column("id").to_pylist(), dtype=object)
     if len(set(ids.tolist())) != ids.size:
-        raise UserError(f"the feature table has {ids.size} rows for {len(set(ids.tolist()))} features", "give one run's features")
+        raise UserError(
+            f"the feature table has {ids.size} rows for {len(set(ids.tolist()))} features",
+            "give one run's features",
+        )
     traced = np.nan_to_num(_floats(table, "traced")) > 0
     if not traced.any():
         raise UserError(f"none of {ids.size} features was ablated", "analyse a trace run")
-    return FeatureArrays(ids, _floats(table, "layer").astype(np.int64), _floats(table, "firing_rate"), traced, np.nan_to_num(_floats(table, "mean_activation")))
+    return FeatureArrays(
+        ids,
+        _floats(table, "layer").astype(np.int64),
+        _floats(table, "firing_rate"),
+        traced,
+        np.nan_to_num(_floats(table, "mean_activation")),
+    )
 
 
 def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
@@ -97,19 +117,34 @@ def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
     import pyarrow.compute as pc
 
     if missing := [c for c in ("source", "target", *_REQUIRED) if c not in table.column_names]:
-        raise UserError(f"the edge table lacks {', '.join(missing)}; it has {', '.join(table.column_names)}", "finish the trace run first")
+        raise UserError(
+            f"the edge table lacks {', '.join(missing)}; it has {', '.join(table.column_names)}",
+            "finish the trace run first",
+        )
     known = pa.array(features.id.tolist(), type=pa.string())
     ends = []
     for end in ("source", "target"):
         at = pc.index_in(table.column(end), value_set=known)  # pyright: ignore[reportAttributeAccessIssue]
         if at.null_count:
-            first = next(v for v, i in zip(table.column(end).to_pylist(), at.to_pylist(), strict=True) if i is None)
-            raise UserError(f"{at.null_count} edges have a {end} that is not in the feature table, such as {first}", "give both tables of one run")
+            first = next(
+                v
+                for v, i in zip(table.column(end).to_pylist(), at.to_pylist(), strict=True)
+                if i is None
+            )
+            raise UserError(
+                f"{at.null_count} edges have a {end} that is not in the feature table, such as"
+                f" {first}",
+                "give both tables of one run",
+            )
         ends.append(at.to_numpy(zero_copy_only=False).astype(np.int64))
-    return EdgeArrays(*ends, *(_floats(table, c) for c in _EDGE_COLUMNS), scale=features.scale[ends[1]])
+    return EdgeArrays(
+        *ends, *(_floats(table, c) for c in _EDGE_COLUMNS), scale=features.scale[ends[1]]
+    )
 
 
-def calibrated(edges: EdgeArrays, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001) -> np.ndarray:
+def calibrated(
+    edges: EdgeArrays, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+) -> np.ndarray:
     """Mask of the edges that pass the calibrated rule; an edge without q does not."""
     tested = (np.nan_to_num(edges.q, nan=np.inf) <= q) & (edges.n_pos + edges.n_neg >= min_support)
     return tested & (np.abs(edges.mean) >= min_effect * edges.scale)
@@ -134,7 +169,12 @@ class Degrees(NamedTuple):
 
 
 def degrees(
-    features: FeatureArrays, edges: EdgeArrays, *, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+    features: FeatureArrays,
+    edges: EdgeArrays,
+    *,
+    q: float = 0.05,
+    min_support: int = 6,
+    min_effect: float = 0.001,
 ) -> Degrees:
     """Count edges in and out of every feature.
 
@@ -148,7 +188,8 @@ def degrees(
     Returns
     -------
     Degrees
-        ``support_share`` is the share of calibrated out-edges with a negative mean (ablation lowers the target), NaN without edges.
+        ``support_share`` is the share of calibrated out-edges with a negative mean (ablation lowers
+        the target), NaN without edges.
     """
     size = features.id.size
     good = calibrated(edges, q, min_support, min_effect)
@@ -163,6 +204,10 @@ def degrees(
     with np.errstate(divide="ignore", invalid="ignore"):
         share = lowered / out
     return Degrees(
-        out, np.bincount(edges.target[good], minlength=size), np.bincount(edges.source[legacy(edges)], minlength=size), by_layer,
-        tuple(layers), share,
-    )  # fmt: skip
+        out,
+        np.bincount(edges.target[good], minlength=size),
+        np.bincount(edges.source[legacy(edges)], minlength=size),
+        by_layer,
+        tuple(layers),
+        share,
+    )

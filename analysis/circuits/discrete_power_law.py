@@ -1,11 +1,14 @@
-"""Exact discrete power law ``p(x) = x^-alpha / zeta(alpha, xmin)``, x >= xmin: maximum likelihood, KS distance, xmin scan.
+"""Exact discrete power law ``p(x) = x^-alpha / zeta(alpha, xmin)``, x >= xmin: maximum likelihood,
+KS distance, xmin scan.
 
-``zeta`` is the Hurwitz zeta function, so the normaliser is exact at any xmin. The score ``-n d/da log zeta(a, xmin) - sum log x`` is monotone in
-alpha and is solved by bisection for all candidate xmin at once. The KS distance is taken over all integers x >= xmin, as
+``zeta`` is the Hurwitz zeta function, so the normaliser is exact at any xmin. The score ``-n d/da
+log zeta(a, xmin) - sum log x`` is monotone in alpha and is solved by bisection for all candidate
+xmin at once. The KS distance is taken over all integers x >= xmin, as
 
     D = max_x | P_model(X < x) - P_data(X < x) |   at the observed x,
 
-the convention of Clauset, Shalizi and Newman (SIAM Review 51:661, 2009) as implemented by plfit and igraph. xmin minimises D.
+the convention of Clauset, Shalizi and Newman (SIAM Review 51:661, 2009) as implemented by plfit and
+igraph. xmin minimises D.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ ALPHA_RANGE = (1.0001, 60.0)
 
 
 class PowerLaw(NamedTuple):
-    """A fit: exponent, its standard error, smallest value, values in the tail, KS distance, log-likelihood of the tail."""
+    """A fit: exponent, its standard error, smallest value, values in the tail, KS distance,
+    log-likelihood of the tail.
+    """
 
     alpha: float
     sigma: float
@@ -30,12 +35,16 @@ class PowerLaw(NamedTuple):
 
 
 def _log_zeta_slope(alpha: np.ndarray, xmin: np.ndarray) -> np.ndarray:
-    """d/dalpha log zeta(alpha, xmin), by a central difference of the scaled function ``xmin^alpha zeta(alpha, xmin)``."""
+    """d/dalpha log zeta(alpha, xmin), by a central difference of the scaled function ``xmin^alpha
+    zeta(alpha, xmin)``.
+    """
     step = 1e-5
     low, high = zeta(alpha - step, xmin), zeta(alpha + step, xmin)
     # the factor xmin^-alpha is taken out before differencing: the rest varies slowly
     log_x = np.log(xmin)
-    return (np.log(high) + (alpha + step) * log_x - np.log(low) - (alpha - step) * log_x) / (2 * step) - log_x
+    return (np.log(high) + (alpha + step) * log_x - np.log(low) - (alpha - step) * log_x) / (
+        2 * step
+    ) - log_x
 
 
 def alpha_mle(mean_log: np.ndarray, xmin: np.ndarray) -> np.ndarray:
@@ -120,13 +129,19 @@ def fit(data: np.ndarray, *, xmin: int | None = None, min_tail: int = 25) -> Pow
 def _standard_error(alpha: float, xmin: int, n: int) -> float:
     """1 / sqrt(n I(alpha)) with the observed curvature of log zeta."""
     step = 1e-4
-    slope = _log_zeta_slope(np.array([alpha - step, alpha + step]), np.array([xmin, xmin], dtype=float))
+    slope = _log_zeta_slope(
+        np.array([alpha - step, alpha + step]), np.array([xmin, xmin], dtype=float)
+    )
     information = float(slope[1] - slope[0]) / (2 * step)
     return float(1 / np.sqrt(n * information)) if information > 0 else float("nan")
 
 
-def sample(rng: np.random.Generator, alpha: float, xmin: int, size: int, largest: int = 2**53) -> np.ndarray:
-    """Draw from the discrete power law by inverting its exact distribution function (doubling, then bisection)."""
+def sample(
+    rng: np.random.Generator, alpha: float, xmin: int, size: int, largest: int = 2**53
+) -> np.ndarray:
+    """Draw from the discrete power law by inverting its exact distribution function (doubling, then
+    bisection).
+    """
     u = rng.random(size)
     # P(X >= x) = zeta(alpha, x) / zeta(alpha, xmin); the draw is the largest x with P(X >= x) > u
     target = u * zeta(alpha, float(xmin))

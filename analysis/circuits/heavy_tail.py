@@ -1,8 +1,11 @@
-"""Is the upper tail of a degree distribution a power law? Exact fit, seeded bootstrap, alternatives, and the `powerlaw` package beside it.
+"""Is the upper tail of a degree distribution a power law? Exact fit, seeded bootstrap,
+alternatives, and the `powerlaw` package beside it.
 
-The fit is `scircuit.analysis.circuits.discrete_power_law`; its goodness is a semi-parametric bootstrap (Clauset et al. 2009): values below xmin are resampled from the data,
-those above are drawn from the fit, xmin is found anew by the same scan, and ``p = (1 + #{D* >= D}) / (1 + B)``. A large p means that the power law is
-not refuted; whether it is better than a lognormal is another question, answered by `scircuit.analysis.circuits.tail_alternatives`.
+The fit is `scircuit.analysis.circuits.discrete_power_law`; its goodness is a semi-parametric
+bootstrap (Clauset et al. 2009): values below xmin are resampled from the data, those above are
+drawn from the fit, xmin is found anew by the same scan, and ``p = (1 + #{D* >= D}) / (1 + B)``. A
+large p means that the power law is not refuted; whether it is better than a lognormal is another
+question, answered by `scircuit.analysis.circuits.tail_alternatives`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MIN_TAIL = 25
-# powerlaw normalises by 1 - (1 - zeta): below this value of zeta the subtraction has lost more than 1e-5 of its digits
+# powerlaw normalises by 1 - (1 - zeta): below this value of zeta the subtraction has lost more than
+# 1e-5 of its digits
 _SAFE_ZETA = 1e-11
 
 
@@ -82,41 +86,66 @@ class TailFit:
         n = self.degrees.size
         if self.fit is None:
             kinds = np.unique(self.degrees).size
-            return f"no tail fit: {n} {self.noun} with edges and {kinds} distinct degrees (a tail needs {MIN_TAIL} and a spread)"
+            return (
+                f"no tail fit: {n} {self.noun} with edges and {kinds} distinct degrees (a tail"
+                f" needs {MIN_TAIL} and a spread)"
+            )
         f = self.fit
         tail = f"tail of {f.n_tail:,} of {n:,} {self.noun} (degree >= {f.xmin:,})"
         if not np.isfinite(self.p_gof):
             verdict = f"alpha {f.alpha:.2f} ± {f.sigma:.2f}, goodness of fit not computed"
         elif self.p_gof <= 0.1:
-            verdict = f"a power law (alpha {f.alpha:.2f}) is refuted (bootstrap p = {self.p_gof:.3g})"
+            verdict = (
+                f"a power law (alpha {f.alpha:.2f}) is refuted (bootstrap p = {self.p_gof:.3g})"
+            )
         else:
-            verdict = f"a power law (alpha {f.alpha:.2f} ± {f.sigma:.2f}) is not refuted (bootstrap p = {self.p_gof:.2g})"
+            verdict = (
+                f"a power law (alpha {f.alpha:.2f} ± {f.sigma:.2f}) is not refuted (bootstrap p ="
+                f" {self.p_gof:.2g})"
+            )
         return f"{tail}: {verdict}; {self._against()}"
 
     def _against(self) -> str:
         lognormal = next((c for c in self.comparisons if c.name == "lognormal"), None)
-        others = [c for c in self.comparisons if c.name != "lognormal" and c.favoured not in ("neither", "power law")]
+        others = [
+            c
+            for c in self.comparisons
+            if c.name != "lognormal" and c.favoured not in ("neither", "power law")
+        ]
         if lognormal is None:
             return "not compared with other distributions"
         if lognormal.favoured == "neither":
             text = f"power law and lognormal not distinguishable (p = {lognormal.p:.2g})"
         else:
-            text = f"{lognormal.favoured} fits better than {'lognormal' if lognormal.favoured == 'power law' else 'power law'} (p = {lognormal.p:.2g})"
+            text = (
+                f"{lognormal.favoured} fits better than"
+                f" {'lognormal' if lognormal.favoured == 'power law' else 'power law'} (p ="
+                f" {lognormal.p:.2g})"
+            )
         if others:
-            text += "; better than the power law: " + ", ".join(f"{c.name} (p = {c.p:.2g})" for c in others)
+            text += "; better than the power law: " + ", ".join(
+                f"{c.name} (p = {c.p:.2g})" for c in others
+            )
         return text
 
     def findings(self) -> dict[str, Any]:
         """Numbers for the manifest; NaN becomes None."""
+
         def number(v: float) -> float | None:
             return float(v) if np.isfinite(v) else None
 
         return {
-            "tail_alpha": number(self.alpha), "tail_sigma": number(self.fit.sigma) if self.fit else None, "tail_xmin": self.xmin,
-            "tail_n": self.n_tail, "tail_of": int(self.degrees.size), "tail_ks": number(self.ks), "tail_p": number(self.p_gof),
-            "tail_bootstrap": self.bootstrap, "tail_package": self.package,
+            "tail_alpha": number(self.alpha),
+            "tail_sigma": number(self.fit.sigma) if self.fit else None,
+            "tail_xmin": self.xmin,
+            "tail_n": self.n_tail,
+            "tail_of": int(self.degrees.size),
+            "tail_ks": number(self.ks),
+            "tail_p": number(self.p_gof),
+            "tail_bootstrap": self.bootstrap,
+            "tail_package": self.package,
             "tail_comparisons": [{**c._asdict(), "favoured": c.favoured} for c in self.comparisons],
-        }  # fmt: skip
+        }
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Share of features with at least this degree, with the fit and the lognormal on the tail."""
@@ -128,8 +157,9 @@ class TailFit:
 def package_fit(degrees: np.ndarray, xmin: int | None = None) -> dict[str, Any]:
     """Fit by the `powerlaw` package, around two defects of version 2.0.
 
-    Its default range caps the exponent at 3, so a range is always given; its discrete normaliser cancels for steep tails, so the continuous
-    form with xmin - 0.5 is used where ``zeta(alpha, xmin)`` is below 1e-11.
+    Its default range caps the exponent at 3, so a range is always given; its discrete normaliser
+    cancels for steep tails, so the continuous form with xmin - 0.5 is used where ``zeta(alpha,
+    xmin)`` is below 1e-11.
 
     Parameters
     ----------
@@ -148,20 +178,43 @@ def package_fit(degrees: np.ndarray, xmin: int | None = None) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         low = None if xmin is None else xmin - 0.5
-        rough = powerlaw.Fit(degrees.astype(float), discrete=False, xmin=low, parameter_ranges=ranges, verbose=0)
-        start, alpha = int(np.ceil(float(rough.xmin or 1))), np.array([rough.power_law.alpha], dtype=float)
+        rough = powerlaw.Fit(
+            degrees.astype(float), discrete=False, xmin=low, parameter_ranges=ranges, verbose=0
+        )
+        start, alpha = (
+            int(np.ceil(float(rough.xmin or 1))),
+            np.array([rough.power_law.alpha], dtype=float),
+        )
         if zeta(alpha, float(start))[0] > _SAFE_ZETA:
-            found, method = powerlaw.Fit(degrees, discrete=True, xmin=start, parameter_ranges=ranges, verbose=0), "discrete"
+            found, method = (
+                powerlaw.Fit(
+                    degrees, discrete=True, xmin=start, parameter_ranges=ranges, verbose=0
+                ),
+                "discrete",
+            )
         else:
             found, method = rough, "continuous, xmin - 0.5" if xmin is not None else "continuous"
         r, p = found.distribution_compare("power_law", "lognormal", normalized_ratio=True)
     return {
-        "method": method, "alpha": float(found.power_law.alpha), "sigma": float(found.power_law.sigma), "xmin": start,
-        "ks": float(found.power_law.D), "lognormal_ratio": float(r), "lognormal_p": float(p), "version": version("powerlaw"),
-    }  # fmt: skip
+        "method": method,
+        "alpha": float(found.power_law.alpha),
+        "sigma": float(found.power_law.sigma),
+        "xmin": start,
+        "ks": float(found.power_law.D),
+        "lognormal_ratio": float(r),
+        "lognormal_p": float(p),
+        "version": version("powerlaw"),
+    }
 
 
-def fit_tail(degrees: np.ndarray, *, seed: int = 0, bootstrap: int = 100, min_tail: int = MIN_TAIL, noun: str = "features") -> TailFit:
+def fit_tail(
+    degrees: np.ndarray,
+    *,
+    seed: int = 0,
+    bootstrap: int = 100,
+    min_tail: int = MIN_TAIL,
+    noun: str = "features",
+) -> TailFit:
     """Fit the upper tail of a degree distribution.
 
     Parameters
@@ -191,11 +244,25 @@ def fit_tail(degrees: np.ndarray, *, seed: int = 0, bootstrap: int = 100, min_ta
     rng = np.random.default_rng(seed)
     body, above = positive[positive < best.xmin], 0
     for _ in range(bootstrap):
-        in_tail = rng.binomial(positive.size, best.n_tail / positive.size) if body.size else positive.size
-        drawn = np.concatenate([
-            rng.choice(body, positive.size - in_tail) if body.size else body, sample(rng, best.alpha, best.xmin, in_tail)
-        ])  # fmt: skip
+        in_tail = (
+            rng.binomial(positive.size, best.n_tail / positive.size) if body.size else positive.size
+        )
+        drawn = np.concatenate(
+            [
+                rng.choice(body, positive.size - in_tail) if body.size else body,
+                sample(rng, best.alpha, best.xmin, in_tail),
+            ]
+        )
         again = fit(drawn, min_tail=min_tail)
         above += again is None or again.ks >= best.ks
     p = (1 + above) / (1 + bootstrap) if bootstrap else float("nan")
-    return TailFit(positive, zeros, best, p, bootstrap, compare(positive, best), package_fit(positive, best.xmin), noun)
+    return TailFit(
+        positive,
+        zeros,
+        best,
+        p,
+        bootstrap,
+        compare(positive, best),
+        package_fit(positive, best.xmin),
+        noun,
+    )

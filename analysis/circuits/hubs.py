@@ -1,7 +1,9 @@
-"""Hubs for their firing rate: out-degree against the degree expected from how often a feature fires.
+"""Hubs for their firing rate: out-degree against the degree expected from how often a feature
+fires.
 
-A feature that fires more has more chances to affect anything, so raw degree ranks firing rates. The expected degree is a local linear
-regression (lowess, three quarters of the points per window, two robust passes) of ``log(degree + 1)`` on ``log(firing rate)``, and
+A feature that fires more has more chances to affect anything, so raw degree ranks firing rates. The
+expected degree is a local linear regression (lowess, three quarters of the points per window, two
+robust passes) of ``log(degree + 1)`` on ``log(firing rate)``, and
 
     residual = log((degree + 1) / (expected + 1)).
 """
@@ -56,11 +58,16 @@ class HubFit:
         """What may be said."""
         n = self.degree.size
         if not np.isfinite(self.rho):
-            return f"degree against firing rate: not assessable, all {n} sources have the same degree or firing rate"
+            return (
+                f"degree against firing rate: not assessable, all {n} sources have the same degree"
+                " or firing rate"
+            )
         p = f"p = {self.rho_p:.2g}" if self.rho_p >= 1e-16 else "p < 1e-16"
         return (
-            f"out-degree {'follows' if self.rho_p <= 0.05 else 'does not follow'} the firing rate (Spearman {self.rho:.2f}, {p}, n = {n:,}): the firing rate alone explains "
-            f"{100 * self.r2:.0f} % of the variance of log degree, so hubs are ranked by the residual"
+            f"out-degree {'follows' if self.rho_p <= 0.05 else 'does not follow'} the firing rate"
+            f" (Spearman {self.rho:.2f}, {p}, n = {n:,}): the firing rate alone explains"
+            f" {100 * self.r2:.0f} % of the variance of log degree, so hubs are ranked by the"
+            " residual"
         )
 
     def plot(self, ax: Axes | None = None, labels: dict[int, str] | None = None) -> Axes:
@@ -91,7 +98,8 @@ def expected_degree(degree: np.ndarray, firing_rate: np.ndarray) -> tuple[np.nda
     Returns
     -------
     tuple
-        Expected degrees and ``lowess``, or the geometric mean and ``mean`` when there are fewer than 12 sources or one firing rate.
+        Expected degrees and ``lowess``, or the geometric mean and ``mean`` when there are fewer
+        than 12 sources or one firing rate.
     """
     y = np.log1p(degree.astype(float))
     rate = np.nan_to_num(firing_rate.astype(float))
@@ -137,4 +145,15 @@ def fit_hubs(degree: np.ndarray, firing_rate: np.ndarray) -> HubFit:
     y = np.log1p(degree)
     total = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0
     r2 = 1 - float(((y - np.log1p(expected)) ** 2).sum()) / total if total > 0 else float("nan")
-    return HubFit(degree, firing_rate, expected, residual, _ranks(degree, residual), _ranks(residual, degree), rho, p, r2, method)
+    return HubFit(
+        degree,
+        firing_rate,
+        expected,
+        residual,
+        _ranks(degree, residual),
+        _ranks(residual, degree),
+        rho,
+        p,
+        r2,
+        method,
+    )

@@ -1,10 +1,12 @@
-r"""What may be said of imported edges: degrees by the published rule, their tail, and the signs by a rule that treats both alike.
+r"""What may be said of imported edges: degrees by the published rule, their tail, and the signs by
+a rule that treats both alike.
 
     published    |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7         (cells without effect count as negative)
     symmetric    |d| > 0.5 and max(n_pos, n_neg) / (n_pos + n_neg) > 0.7
 
-Calibrated degrees and hubs for their firing rate need p values, which no published format gives: they are not computed. A degree is
-counted from the edges where the source kept all of them, and taken as the source states it where it kept only the strongest.
+Calibrated degrees and hubs for their firing rate need p values, which no published format gives:
+they are not computed. A degree is counted from the edges where the source kept all of them, and
+taken as the source states it where it kept only the strongest.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scircuit.analysis.circuits.heavy_tail import TailFit, fit_tail
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
 
 if TYPE_CHECKING:
@@ -34,7 +36,13 @@ class ImportedDegrees(NamedTuple):
 
 
 def analyse_imported(
-    features: pa.Table, edges: pa.Table, lacks: Collection[str], *, sources: int | None = None, seed: int = 0, bootstrap: int = 100
+    features: pa.Table,
+    edges: pa.Table,
+    lacks: Collection[str],
+    *,
+    sources: int | None = None,
+    seed: int = 0,
+    bootstrap: int = 100,
 ) -> ImportedDegrees:
     """Degrees by the published rule of every source of an imported run.
 
@@ -54,7 +62,8 @@ def analyse_imported(
     Raises
     ------
     UserError
-        If edges were cut and the source does not state its degrees, if degrees of some sources are unknown, or stated and counted degrees differ.
+        If edges were cut and the source does not state its degrees, if degrees of some sources are
+        unknown, or stated and counted degrees differ.
     """
     import pyarrow as pa
 
@@ -68,34 +77,65 @@ def analyse_imported(
         if stated is None or stated.isna().any():
             known = 0 if stated is None else int(stated.notna().sum())
             raise UserError(
-                f"the source kept only its strongest edges and states the degrees of {known} of {len(traced)} sources: a count of what it kept is no degree",
+                f"the source kept only its strongest edges and states the degrees of {known} of"
+                f" {len(traced)} sources: a count of what it kept is no degree",
                 "import a format with all edges, or one that counts them",
             )
         degree = stated.astype(np.int64)
     else:
         degree = counted
     if sources is not None and len(degree) != sources:
-        raise UserError(f"degrees of {len(degree):,} of {sources:,} traced sources are known: their distribution would be that of a choice", "import all files of the study")
+        raise UserError(
+            f"degrees of {len(degree):,} of {sources:,} traced sources are known: their"
+            " distribution would be that of a choice",
+            "import all files of the study",
+        )
     tail = fit_tail(degree.to_numpy(np.int64), seed=seed, bootstrap=bootstrap)
     signs, sentence = _signs(table)
     values = degree.to_numpy(np.int64)
     findings = {
-        "rule": "published", "edges_stored": len(table), "edges_published_stored": int(published.sum()), "edges_legacy": int(values.sum()), "sources": len(values),
-        "mean_degree": float(values.mean()), "median_degree": float(np.median(values)), "max_degree": int(values.max()), "sources_without_edge": int((values == 0).sum()),
-        "degrees": "stated by the source" if "all_edges" in lacks else "counted", **signs, **tail.findings(), "tail_sentence": tail.sentence,
-    }  # fmt: skip
+        "rule": "published",
+        "edges_stored": len(table),
+        "edges_published_stored": int(published.sum()),
+        "edges_legacy": int(values.sum()),
+        "sources": len(values),
+        "mean_degree": float(values.mean()),
+        "median_degree": float(np.median(values)),
+        "max_degree": int(values.max()),
+        "sources_without_edge": int((values == 0).sum()),
+        "degrees": "stated by the source" if "all_edges" in lacks else "counted",
+        **signs,
+        **tail.findings(),
+        "tail_sentence": tail.sentence,
+    }
     said = (
-        f"{int(values.sum()):,} edges of {len(values):,} sources by the published rule (|d| > {D}, consistency > {CONSISTENCY}), degrees {findings['degrees']}: "
-        f"mean {values.mean():.1f}, largest {values.max():,}",
-        tail.sentence, sentence, "calibrated degrees and hubs for their firing rate were not computed: the source gives no p values",
-    )  # fmt: skip
-    found = conform("Feature", pa.table({"id": degree.index.to_list(), "out_degree_legacy": values}))
+        (
+            f"{int(values.sum()):,} edges of {len(values):,} sources by the published rule (|d| >"
+            f" {D}, consistency > {CONSISTENCY}), degrees {findings['degrees']}: mean"
+            f" {values.mean():.1f}, largest {values.max():,}"
+        ),
+        tail.sentence,
+        sentence,
+        (
+            "calibrated degrees and hubs for their firing rate were not computed: the source gives"
+            " no p values"
+        ),
+    )
+    found = conform(
+        "Feature", pa.table({"id": degree.index.to_list(), "out_degree_legacy": values})
+    )
     return ImportedDegrees(found, tail, findings, tuple(s for s in said if s))
 
 
 def _published(table: Any) -> np.ndarray:
-    """Edges by the published rule; from counts where they are given, else from the stated consistency."""
-    share = table["consistency"].to_numpy(float) if "consistency" in table else np.full(len(table), np.nan)
+    """Edges by the published rule; from counts where they are given, else from the stated
+    consistency.
+    """
+    share = (
+        table["consistency"].to_numpy(float)
+        if "consistency" in table
+        else np.full(len(table), np.nan)
+    )
     if {"n", "n_pos"} <= set(table):
         n, up = table["n"].to_numpy(float), table["n_pos"].to_numpy(float)
         counted = np.maximum(up, n - up) / np.maximum(n, 1)
@@ -105,12 +145,28 @@ def _published(table: Any) -> np.ndarray:
 
 def _signs(table: Any) -> tuple[dict[str, Any], str]:
     """Share of edges that support, where both signs can be judged by one rule."""
-    if not {"n_pos", "n_neg"} <= set(table) or table["n_pos"].isna().any() or table["n_neg"].isna().any():
-        return {}, "signs were not counted: without the cells that moved up and down the rule lets negative effects pass more easily"
+    if (
+        not {"n_pos", "n_neg"} <= set(table)
+        or table["n_pos"].isna().any()
+        or table["n_neg"].isna().any()
+    ):
+        return (
+            {},
+            (
+                "signs were not counted: without the cells that moved up and down the rule lets"
+                " negative effects pass more easily"
+            ),
+        )
     up, down, d = (table[c].to_numpy(float) for c in ("n_pos", "n_neg", "d"))
     symmetric = (np.abs(d) > D) & (np.maximum(up, down) / np.maximum(up + down, 1) > CONSISTENCY)
     support = float((d[symmetric] < 0).mean()) if symmetric.any() else None
     found = {"edges_symmetric_stored": int(symmetric.sum()), "support_share": support}
     if support is None:
         return found, "no stored edge passes the symmetric rule"
-    return found, f"{int(symmetric.sum()):,} stored edges pass the symmetric rule; in {support:.1%} of them ablation lowers the target"
+    return (
+        found,
+        (
+            f"{int(symmetric.sum()):,} stored edges pass the symmetric rule; in {support:.1%} of"
+            " them ablation lowers the target"
+        ),
+    )

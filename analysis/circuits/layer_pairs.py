@@ -1,9 +1,11 @@
-"""Structure of the edges by layer pair: how many, how large, which sign, and in how many both halves of the cells agree.
+"""Structure of the edges by layer pair: how many, how large, which sign, and in how many both
+halves of the cells agree.
 
-Targets of one source are correlated, so intervals resample sources, not edges (cluster bootstrap). Sign stands
-beside the pass-through baseline (the edit re-encoded without any block computing), attenuation beside the number of possible targets. That
-halves agree has no control here: edges were chosen on both, which alone makes them agree. Replication is measured where one half chooses and
-the other tests (`split_half` of the controls).
+Targets of one source are correlated, so intervals resample sources, not edges (cluster bootstrap).
+Sign stands beside the pass-through baseline (the edit re-encoded without any block computing),
+attenuation beside the number of possible targets. That halves agree has no control here: edges were
+chosen on both, which alone makes them agree. Replication is measured where one half chooses and the
+other tests (`split_half` of the controls).
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def cluster_share(hits: np.ndarray, totals: np.ndarray, *, draws: int = 500, seed: int = 0) -> tuple[float, float, float]:
-    """``sum(hits) / sum(totals)`` with a 95 % interval from resampling the clusters; NaN when there is nothing.
+def cluster_share(
+    hits: np.ndarray, totals: np.ndarray, *, draws: int = 500, seed: int = 0
+) -> tuple[float, float, float]:
+    """``sum(hits) / sum(totals)`` with a 95 % interval from resampling the clusters; NaN when there
+    is nothing.
 
     Parameters
     ----------
@@ -40,11 +45,14 @@ def cluster_share(hits: np.ndarray, totals: np.ndarray, *, draws: int = 500, see
 
 @dataclass(frozen=True)
 class LayerPairs:
-    """One row a (source layer, target layer) in `frame`; sentences for signs, replication and attenuation.
+    """One row a (source layer, target layer) in `frame`; sentences for signs, replication and
+    attenuation.
 
-    Columns: source_layer, target_layer, sources, targets, edges, edges_per_source, share_of_pairs, legacy_edges, support_share (low, high),
-    passthrough_sign (share of edges whose sign is that of the pass-through baseline), testable (share of edges whose halves both have six cells
-    or more with an effect), agree (share of these with the same sign and p <= 0.05 in both; low, high), mean_abs_effect, median_abs_d.
+    Columns: source_layer, target_layer, sources, targets, edges, edges_per_source, share_of_pairs,
+    legacy_edges, support_share (low, high), passthrough_sign (share of edges whose sign is that of
+    the pass-through baseline), testable (share of edges whose halves both have six cells or more
+    with an effect), agree (share of these with the same sign and p <= 0.05 in both; low, high),
+    mean_abs_effect, median_abs_d.
     """
 
     frame: pd.DataFrame
@@ -63,13 +71,22 @@ class LayerPairs:
         return plot_attenuation(self.frame, ax)
 
 
-def _share_by_source(edges: EdgeArrays, mask: np.ndarray, base: np.ndarray, size: int, seed: int) -> tuple[float, float, float]:
+def _share_by_source(
+    edges: EdgeArrays, mask: np.ndarray, base: np.ndarray, size: int, seed: int
+) -> tuple[float, float, float]:
     hits = np.bincount(edges.source[mask & base], minlength=size)
     totals = np.bincount(edges.source[base], minlength=size)
     return cluster_share(hits, totals, seed=seed)
 
 
-def layer_pairs(features: FeatureArrays, edges: EdgeArrays, good: np.ndarray, legacy: np.ndarray, *, seed: int = 0) -> LayerPairs:
+def layer_pairs(
+    features: FeatureArrays,
+    edges: EdgeArrays,
+    good: np.ndarray,
+    legacy: np.ndarray,
+    *,
+    seed: int = 0,
+) -> LayerPairs:
     """Describe every layer pair.
 
     Parameters
@@ -85,7 +102,10 @@ def layer_pairs(features: FeatureArrays, edges: EdgeArrays, good: np.ndarray, le
 
     size = features.id.size
     source_layer, target_layer = features.layer[edges.source], features.layer[edges.target]
-    has_halves, has_pass = np.isfinite(edges.halves), np.isfinite(edges.passthrough) & (edges.passthrough != 0)
+    has_halves, has_pass = (
+        np.isfinite(edges.halves),
+        np.isfinite(edges.passthrough) & (edges.passthrough != 0),
+    )
     agree = has_halves & (edges.halves >= 2)
     rows = []
     for pair in sorted({(int(a), int(b)) for a, b in zip(source_layer, target_layer, strict=True)}):
@@ -95,18 +115,38 @@ def layer_pairs(features: FeatureArrays, edges: EdgeArrays, good: np.ndarray, le
         targets = int((features.layer == pair[1]).sum())
         count = int(use.sum())
         support = _share_by_source(edges, edges.mean < 0, use, size, seed)
-        same = _share_by_source(edges, np.sign(edges.passthrough) == np.sign(edges.mean), use & has_pass, size, seed)
+        same = _share_by_source(
+            edges, np.sign(edges.passthrough) == np.sign(edges.mean), use & has_pass, size, seed
+        )
         halves = _share_by_source(edges, agree, use & has_halves, size, seed)
-        rows.append({
-            "source_layer": pair[0], "target_layer": pair[1], "sources": sources, "targets": targets, "edges": count,
-            "edges_per_source": count / max(sources, 1), "share_of_pairs": count / max(sources * targets, 1),
-            "legacy_edges": int((inside & legacy).sum()), "support_share": support[0], "support_low": support[1], "support_high": support[2],
-            "passthrough_sign": same[0], "testable": float(has_halves[use].mean()) if count else float("nan"),
-            "agree": halves[0], "agree_low": halves[1], "agree_high": halves[2], "mean_abs_effect": float(np.abs(edges.mean[use]).mean()) if count else float("nan"),
-            "median_abs_d": float(np.median(np.abs(edges.d[use]))) if count else float("nan"),
-        })  # fmt: skip
+        rows.append(
+            {
+                "source_layer": pair[0],
+                "target_layer": pair[1],
+                "sources": sources,
+                "targets": targets,
+                "edges": count,
+                "edges_per_source": count / max(sources, 1),
+                "share_of_pairs": count / max(sources * targets, 1),
+                "legacy_edges": int((inside & legacy).sum()),
+                "support_share": support[0],
+                "support_low": support[1],
+                "support_high": support[2],
+                "passthrough_sign": same[0],
+                "testable": float(has_halves[use].mean()) if count else float("nan"),
+                "agree": halves[0],
+                "agree_low": halves[1],
+                "agree_high": halves[2],
+                "mean_abs_effect": float(np.abs(edges.mean[use]).mean()) if count else float("nan"),
+                "median_abs_d": float(np.median(np.abs(edges.d[use]))) if count else float("nan"),
+            }
+        )
     frame = pd.DataFrame(rows)
-    sentences = (_signs(edges, good, size, seed), _agreement(edges, good, agree, has_halves, size, seed), _attenuation(frame))
+    sentences = (
+        _signs(edges, good, size, seed),
+        _agreement(edges, good, agree, has_halves, size, seed),
+        _attenuation(frame),
+    )
     return LayerPairs(frame, sentences)
 
 
@@ -115,20 +155,32 @@ def _signs(edges: EdgeArrays, good: np.ndarray, size: int, seed: int) -> str:
         return "sign of the edges: there is no edge by the calibrated rule"
     share, low, high = _share_by_source(edges, edges.mean < 0, good, size, seed)
     usable = good & np.isfinite(edges.passthrough) & (edges.passthrough != 0)
-    text = f"{100 * share:.0f} % of edges are support ({100 * low:.0f} to {100 * high:.0f} %, sources resampled): ablation lowers the target"
+    text = (
+        f"{100 * share:.0f} % of edges are support ({100 * low:.0f} to {100 * high:.0f} %, sources"
+        " resampled): ablation lowers the target"
+    )
     if usable.any():
         same = float((np.sign(edges.passthrough) == np.sign(edges.mean))[usable].mean())
         text += f"; {100 * same:.0f} % have the sign of the pass-through baseline"
     return text
 
 
-def _agreement(edges: EdgeArrays, good: np.ndarray, agree: np.ndarray, testable: np.ndarray, size: int, seed: int) -> str:
+def _agreement(
+    edges: EdgeArrays,
+    good: np.ndarray,
+    agree: np.ndarray,
+    testable: np.ndarray,
+    size: int,
+    seed: int,
+) -> str:
     if not (good & testable).any():
         return "halves of the cells: no edge has six cells with an effect in each"
     share, low, high = _share_by_source(edges, agree, good & testable, size, seed)
     return (
-        f"halves of the cells agree (same sign, p <= 0.05 in both) on {100 * share:.0f} % ({100 * low:.0f} to {100 * high:.0f} %) of the edges that have six "
-        f"cells with an effect in each ({100 * testable[good].mean():.0f} % of all); edges were chosen on both halves, so this is no replication"
+        f"halves of the cells agree (same sign, p <= 0.05 in both) on {100 * share:.0f} %"
+        f" ({100 * low:.0f} to {100 * high:.0f} %) of the edges that have six cells with an effect"
+        f" in each ({100 * testable[good].mean():.0f} % of all); edges were chosen on both halves,"
+        " so this is no replication"
     )
 
 
@@ -136,6 +188,8 @@ def _attenuation(frame: pd.DataFrame) -> str:
     if frame.empty or not frame["edges"].sum():
         return "attenuation: there is no edge by the calibrated rule"
     parts = [
-        f"L{int(r['target_layer']):02d} {r['edges_per_source']:.0f} ({100 * r['share_of_pairs']:.1f} %)" for r in frame.to_dict("records")
+        f"L{int(r['target_layer']):02d} {r['edges_per_source']:.0f}"
+        f" ({100 * r['share_of_pairs']:.1f} %)"
+        for r in frame.to_dict("records")
     ]
     return "edges per source by target layer (share of possible targets): " + ", ".join(parts)

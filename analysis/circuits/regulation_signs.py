@@ -1,22 +1,31 @@
-r"""Whether circuit edges agree in sign with TRRUST, where their features' genes are a transcription factor and its target.
+r"""Whether circuit edges agree in sign with TRRUST, where their features' genes are a transcription
+factor and its target.
 
 For an edge s -> t with G(.) the top genes of a feature, the evidence is
 
     e(s, t) = #{(a, b) : a in G(s), b in G(t), a activates b} - #{(a, b) : a represses b} ,
 
-over distinct genes a and b and pairs of stated, single mode (Unknown and Both say nothing). An edge with e != 0 is decided. Expected is: activation makes an edge of
-support, because removing a feature of the activator lowers its target's (mean effect < 0); repression an edge of suppression (mean > 0).
+over distinct genes a and b and pairs of stated, single mode (Unknown and Both say nothing). An edge
+with e != 0 is decided. Expected is: activation makes an edge of support, because removing a feature
+of the activator lowers its target's (mean effect < 0); repression an edge of suppression (mean >
+0).
 
     agreement = share of the decided edges with sign(-mean) = sign(e)
 
-Most edges of a circuit support and most of TRRUST activates, so half is not what chance gives. There are two nulls: the sources exchange their gene lists, or the targets
-theirs, within a layer and a class of degree (same power of two); edges and signs stay. The first leaves everything that targets have in common, as one concept found in layer
-after layer has; the second everything that sources have in common. Lists that share half of their genes (`scircuit.analysis.enrichment.list_clusters`) move together, with as many others.
-With x(u, v) the agreeing decided edges of unit u if it had the lists of unit v, a draw of either null is the sum of x(u, pi(u)) over a random pi. p is one-sided,
-``(1 + #{null >= observed}) / (1 + draws)``, and the larger of the two counts; mean and middle 95 % are those of that null.
+Most edges of a circuit support and most of TRRUST activates, so half is not what chance gives.
+There are two nulls: the sources exchange their gene lists, or the targets theirs, within a layer
+and a class of degree (same power of two); edges and signs stay. The first leaves everything that
+targets have in common, as one concept found in layer after layer has; the second everything that
+sources have in common. Lists that share half of their genes
+(`scircuit.analysis.enrichment.list_clusters`) move together, with as many others. With x(u, v) the
+agreeing decided edges of unit u if it had the lists of unit v, a draw of either null is the sum of
+x(u, pi(u)) over a random pi. p is one-sided, ``(1 + #{null >= observed}) / (1 + draws)``, and the
+larger of the two counts; mean and middle 95 % are those of that null.
 
-Two genes that are only expressed together would make features agree as well. That has no direction, so the same is computed with every pair turned round (gene b of the source,
-its factor a in the target; pairs stated in both directions left out): an agreement that stands there too is no sign of regulation.
+Two genes that are only expressed together would make features agree as well. That has no direction,
+so the same is computed with every pair turned round (gene b of the source, its factor a in the
+target; pairs stated in both directions left out): an agreement that stands there too is no sign of
+regulation.
 """
 
 from __future__ import annotations
@@ -31,7 +40,7 @@ from scipy import sparse
 from scircuit.analysis.enrichment.list_clusters import list_clusters
 from scircuit.analysis.genesets.regulons import Regulons
 from scircuit.core.address import parse
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,12 +72,15 @@ class TrrustAgreement(_Reading):
     Parameters
     ----------
     frame
-        One row for each edge with evidence: source, target, mean, activation and repression (pairs of genes), expected (support, suppress, or "" where they
-        balance), observed, agrees (None where they balance).
+        One row for each edge with evidence: source, target, mean, activation and repression (pairs
+        of genes), expected (support, suppress, or "" where they balance), observed, agrees (None
+        where they balance).
     edges, covered, decided, agree
-        Edges given, with evidence, with evidence that does not balance, and of these with the expected sign.
+        Edges given, with evidence, with evidence that does not balance, and of these with the
+        expected sign.
     share, null_mean, null_low, null_high, p
-        Agreement, its mean and middle 95 % under the null with the larger p, and that one-sided p; NaN with too few decided edges.
+        Agreement, its mean and middle 95 % under the null with the larger p, and that one-sided p;
+        NaN with too few decided edges.
     p_sources, p_targets
         p where the sources exchange their lists, and where the targets do.
     decided_p
@@ -92,10 +104,14 @@ class TrrustAgreement(_Reading):
     def claim(self) -> str:
         """What was found."""
         if self.decided < _LEAST:
-            return f"{self.decided} of {self.edges:,} edges join a transcription factor's feature to one of its targets' in TRRUST: too few to say whether signs agree"
+            return (
+                f"{self.decided} of {self.edges:,} edges join a transcription factor's feature to"
+                " one of its targets' in TRRUST: too few to say whether signs agree"
+            )
         return (
-            f"{100 * self.share:.1f} % of the {self.decided:,} edges (of {self.edges:,}) that join a transcription factor's feature to one of its targets' have the sign that "
-            "TRRUST states"
+            f"{100 * self.share:.1f} % of the {self.decided:,} edges (of {self.edges:,}) that join"
+            " a transcription factor's feature to one of its targets' have the sign that TRRUST"
+            " states"
         )
 
     @property
@@ -104,11 +120,24 @@ class TrrustAgreement(_Reading):
         if self.decided < _LEAST:
             return ""
         verdict = "more than chance gives" if self.p <= 0.05 else "no more than chance gives"
-        words = f"{verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f} % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+        words = (
+            f"{verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f}"
+            f" % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+        )
         if self.turned_decided < _LEAST:
-            return f"{words}; with TRRUST turned round {self.turned_decided} edges, too few to compare"
-        turned = f"{words}; with TRRUST turned round, from target to factor, {100 * self.turned_share:.1f} % of {self.turned_decided:,} edges agree (p = {self.turned_p:.2g})"
-        return f"{turned}, so genes expressed together would do as well" if self.p <= 0.05 and self.turned_p <= 0.05 else turned
+            return (
+                f"{words}; with TRRUST turned round {self.turned_decided} edges, too few to compare"
+            )
+        turned = (
+            f"{words}; with TRRUST turned round, from target to factor,"
+            f" {100 * self.turned_share:.1f} % of {self.turned_decided:,} edges agree (p ="
+            f" {self.turned_p:.2g})"
+        )
+        return (
+            f"{turned}, so genes expressed together would do as well"
+            if self.p <= 0.05 and self.turned_p <= 0.05
+            else turned
+        )
 
     @property
     def sentence(self) -> str:
@@ -121,16 +150,23 @@ class TrrustAgreement(_Reading):
 
 
 def trrust_agreement(
-    edges: pd.DataFrame, top_genes: Mapping[str, Sequence[str]], regulons: Regulons, *, draws: int = 1000, seed: int = 0
+    edges: pd.DataFrame,
+    top_genes: Mapping[str, Sequence[str]],
+    regulons: Regulons,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> TrrustAgreement:
     """Compare the signs of circuit edges with TRRUST.
 
     Parameters
     ----------
     edges
-        Columns source, target (addresses) and mean (effect of ablating the source; negative: support). One row an edge.
+        Columns source, target (addresses) and mean (effect of ablating the source; negative:
+        support). One row an edge.
     top_genes
-        Address -> symbols of the feature's top genes; edges of features without any are not covered.
+        Address -> symbols of the feature's top genes; edges of features without any are not
+        covered.
     regulons
         TRRUST, or another table with modes.
     draws
@@ -144,40 +180,84 @@ def trrust_agreement(
         If a column is missing or a mean is not finite.
     """
     if missing := [c for c in ("source", "target", "mean") if c not in edges.columns]:
-        raise UserError(f"the edges lack the columns {', '.join(missing)}; they have {', '.join(map(str, edges.columns))}", "give an edge table of a trace run")
+        raise UserError(
+            f"the edges lack the columns {', '.join(missing)}; they have"
+            f" {', '.join(map(str, edges.columns))}",
+            "give an edge table of a trace run",
+        )
     means = edges["mean"].to_numpy(dtype=float)
     if not np.isfinite(means).all():
-        raise UserError(f"{int((~np.isfinite(means)).sum())} of {means.size} edges have a mean effect that is not finite", "trace again")
+        raise UserError(
+            f"{int((~np.isfinite(means)).sum())} of {means.size} edges have a mean effect that is"
+            " not finite",
+            "trace again",
+        )
     circuit = _Circuit.of(edges, means, top_genes)
-    stated = {(p.tf.upper(), p.target.upper()): _SIGN[p.mode] for p in regulons.pairs if p.mode in _SIGN and p.tf.upper() != p.target.upper()}
+    stated = {
+        (p.tf.upper(), p.target.upper()): _SIGN[p.mode]
+        for p in regulons.pairs
+        if p.mode in _SIGN and p.tf.upper() != p.target.upper()
+    }
     counts, found = circuit.reading(stated, draws, np.random.default_rng(seed))
     either = {(p.tf.upper(), p.target.upper()) for p in regulons.pairs}
-    _, turned = circuit.reading({(b, a): sign for (a, b), sign in stated.items() if (b, a) not in either}, draws, np.random.default_rng([seed, 1]))
+    _, turned = circuit.reading(
+        {(b, a): sign for (a, b), sign in stated.items() if (b, a) not in either},
+        draws,
+        np.random.default_rng([seed, 1]),
+    )
     frame = _frame(edges, means, counts)
     return TrrustAgreement(
-        **vars(found), frame=frame, edges=len(edges), covered=len(frame), turned_decided=turned.decided, turned_share=turned.share, turned_p=turned.p,
-        draws=draws, seed=seed,
-    )  # fmt: skip
+        **vars(found),
+        frame=frame,
+        edges=len(edges),
+        covered=len(frame),
+        turned_decided=turned.decided,
+        turned_share=turned.share,
+        turned_p=turned.p,
+        draws=draws,
+        seed=seed,
+    )
 
 
 class _Side(NamedTuple):
-    """The sources or the targets: their gene lists, and the groups of units that exchange them, each an array [units, features of a unit]."""
+    """The sources or the targets: their gene lists, and the groups of units that exchange them,
+    each an array [units, features of a unit].
+    """
 
     lists: sparse.csr_matrix
     groups: list[np.ndarray]
 
 
-def _side(features: Sequence[str], degree: np.ndarray, top_genes: Mapping[str, Sequence[str]], index: Mapping[str, int]) -> _Side:
+def _side(
+    features: Sequence[str],
+    degree: np.ndarray,
+    top_genes: Mapping[str, Sequence[str]],
+    index: Mapping[str, int],
+) -> _Side:
     indptr, indices = [0], []
     for feature in features:
         indices.extend(sorted({index[g.upper()] for g in top_genes.get(feature, ())}))
         indptr.append(len(indices))
-    lists = sparse.csr_matrix((np.ones(len(indices), dtype=np.int32), np.array(indices, dtype=np.int64), np.array(indptr)), shape=(len(features), len(index)))
-    cluster, layer = list_clusters(lists), np.array([parse(f).layer for f in features], dtype=np.int64)
+    lists = sparse.csr_matrix(
+        (
+            np.ones(len(indices), dtype=np.int32),
+            np.array(indices, dtype=np.int64),
+            np.array(indptr),
+        ),
+        shape=(len(features), len(index)),
+    )
+    cluster, layer = (
+        list_clusters(lists),
+        np.array([parse(f).layer for f in features], dtype=np.int64),
+    )
     alike: dict[tuple[int, ...], list[np.ndarray]] = {}
     order = np.lexsort((layer, cluster))
-    for unit in np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1) if len(features) else []:
-        alike.setdefault((len(unit), int(layer[unit[0]]), int(np.log2(degree[unit].mean()))), []).append(unit)
+    for unit in (
+        np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1) if len(features) else []
+    ):
+        alike.setdefault(
+            (len(unit), int(layer[unit[0]]), int(np.log2(degree[unit].mean()))), []
+        ).append(unit)
     return _Side(lists, [np.stack(units) for units in alike.values()])
 
 
@@ -192,50 +272,87 @@ class _Circuit(NamedTuple):
     targets: _Side
 
     @classmethod
-    def of(cls, edges: pd.DataFrame, means: np.ndarray, top_genes: Mapping[str, Sequence[str]]) -> _Circuit:
+    def of(
+        cls, edges: pd.DataFrame, means: np.ndarray, top_genes: Mapping[str, Sequence[str]]
+    ) -> _Circuit:
         import pandas as pd
 
         row, sources = pd.factorize(edges["source"])
         column, targets = pd.factorize(edges["target"])
         ends = [str(f) for f in (*sources, *targets)]
-        genes = {g: i for i, g in enumerate(dict.fromkeys(g.upper() for f in ends for g in top_genes.get(f, ())))}
-        sides = [_side([str(f) for f in own], np.bincount(code, minlength=len(own)), top_genes, genes) for own, code in ((sources, row), (targets, column))]
-        sign: Any = sparse.csr_matrix((-np.sign(means).astype(np.int32), (row, column)), shape=(len(sources), len(targets)))
+        genes = {
+            g: i
+            for i, g in enumerate(
+                dict.fromkeys(g.upper() for f in ends for g in top_genes.get(f, ()))
+            )
+        }
+        sides = [
+            _side([str(f) for f in own], np.bincount(code, minlength=len(own)), top_genes, genes)
+            for own, code in ((sources, row), (targets, column))
+        ]
+        sign: Any = sparse.csr_matrix(
+            (-np.sign(means).astype(np.int32), (row, column)), shape=(len(sources), len(targets))
+        )
         return cls(sign, row, column, genes, *sides)
 
-    def reading(self, stated: Mapping[tuple[str, str], int], draws: int, rng: np.random.Generator) -> tuple[np.ndarray, _Reading]:
-        """Pairs of activation and of repression [edges, 2], and the agreement, with pairs (factor, target) -> +1 or -1."""
-        here = [(self.genes[a], self.genes[b], sign) for (a, b), sign in stated.items() if a in self.genes and b in self.genes]
+    def reading(
+        self, stated: Mapping[tuple[str, str], int], draws: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, _Reading]:
+        """Pairs of activation and of repression [edges, 2], and the agreement, with pairs (factor,
+        target) -> +1 or -1.
+        """
+        here = [
+            (self.genes[a], self.genes[b], sign)
+            for (a, b), sign in stated.items()
+            if a in self.genes and b in self.genes
+        ]
         place = np.array(here, dtype=np.int64).reshape(-1, 3)
         parts = []
         for sign in (1, -1):
             own = place[place[:, 2] == sign]
-            regulates = sparse.csr_matrix((np.ones(len(own), dtype=np.int32), (own[:, 0], own[:, 1])), shape=(len(self.genes),) * 2)
+            regulates = sparse.csr_matrix(
+                (np.ones(len(own), dtype=np.int32), (own[:, 0], own[:, 1])),
+                shape=(len(self.genes),) * 2,
+            )
             parts.append((self.sources.lists @ regulates @ self.targets.lists.T).tocsr())
-        counts = np.stack([np.asarray(part[self.row, self.column]).ravel() for part in parts], axis=1) if self.row.size else np.zeros((0, 2), dtype=np.int64)
+        counts = (
+            np.stack([np.asarray(part[self.row, self.column]).ravel() for part in parts], axis=1)
+            if self.row.size
+            else np.zeros((0, 2), dtype=np.int64)
+        )
         evidence = (parts[0] - parts[1]).sign().astype(np.int32)
         product = self.sign.multiply(evidence).tocsr().data
         decided, agree = int((product != 0).sum()), int((product > 0).sum())
         nulls = [
             _exchange(self.sign, evidence, self.sources.groups, draws, rng),
             _exchange(self.sign.T.tocsr(), evidence.T.tocsr(), self.targets.groups, draws, rng),
-        ]  # fmt: skip
+        ]
         decided_p = max(float((1 + (null[:, 1] >= decided).sum()) / (1 + draws)) for null in nulls)
         shares = [null[null[:, 1] > 0, 0] / null[null[:, 1] > 0, 1] for null in nulls]
         if decided < _LEAST or not all(x.size for x in shares):
-            return counts, _Reading(decided, agree, *(np.nan for _ in range(7)), decided_p=decided_p)
+            return counts, _Reading(
+                decided, agree, *(np.nan for _ in range(7)), decided_p=decided_p
+            )
         share = agree / decided
         p = [float((1 + (x >= share - 1e-12).sum()) / (1 + x.size)) for x in shares]
         null = shares[int(np.argmax(p))]
         low, high = (float(x) for x in np.quantile(null, [0.025, 0.975]))
-        return counts, _Reading(decided, agree, share, float(null.mean()), low, high, max(p), p[0], p[1], decided_p)
+        return counts, _Reading(
+            decided, agree, share, float(null.mean()), low, high, max(p), p[0], p[1], decided_p
+        )
 
 
-def _exchange(sign: Any, evidence: Any, groups: Sequence[np.ndarray], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Agreeing and decided edges where the units of every group exchange the lists that `evidence` has its rows from; [draws, 2]."""
+def _exchange(
+    sign: Any, evidence: Any, groups: Sequence[np.ndarray], draws: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Agreeing and decided edges where the units of every group exchange the lists that `evidence`
+    has its rows from; [draws, 2].
+    """
     found = np.zeros((draws, 2), dtype=np.int64)
     for units in groups:
-        balance = np.zeros((len(units), len(units)), dtype=np.int32)  # unit x unit that lends the list: agreeing less disagreeing edges
+        balance = np.zeros(
+            (len(units), len(units)), dtype=np.int32
+        )  # unit x unit that lends the list: agreeing less disagreeing edges
         decided = np.zeros_like(balance)
         for member in units.T:
             own, lent = sign[member], evidence[member].T
@@ -256,8 +373,17 @@ def _frame(edges: pd.DataFrame, means: np.ndarray, counts: np.ndarray) -> pd.Dat
     balance = np.sign(counts[rows, 0] - counts[rows, 1])
     observed = -np.sign(means[rows])
     words = {1: "support", -1: "suppress", 0: ""}
-    return pd.DataFrame({
-        "source": edges["source"].to_numpy()[rows], "target": edges["target"].to_numpy()[rows], "mean": means[rows],
-        "activation": counts[rows, 0], "repression": counts[rows, 1], "expected": [words[int(b)] for b in balance], "observed": [words[int(o)] for o in observed],
-        "agrees": [bool(b == o) if b and o else None for b, o in zip(balance, observed, strict=True)],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "source": edges["source"].to_numpy()[rows],
+            "target": edges["target"].to_numpy()[rows],
+            "mean": means[rows],
+            "activation": counts[rows, 0],
+            "repression": counts[rows, 1],
+            "expected": [words[int(b)] for b in balance],
+            "observed": [words[int(o)] for o in observed],
+            "agrees": [
+                bool(b == o) if b and o else None for b, o in zip(balance, observed, strict=True)
+            ],
+        }
+    )

@@ -1,4 +1,5 @@
-"""Heavy-tailed alternatives to the power law on the same discrete tail x >= xmin, and likelihood-ratio tests against it.
+"""Heavy-tailed alternatives to the power law on the same discrete tail x >= xmin, and
+likelihood-ratio tests against it.
 
 ====================  ==========================================
 lognormal             ``exp(-(log x - mu)^2 / (2 sigma^2)) / x``
@@ -7,9 +8,10 @@ stretched             ``x^(beta - 1) exp(-lambda x^beta)``
 truncated             ``x^-alpha exp(-lambda x)``, lambda >= 0; the power law is its special case lambda = 0
 ====================  ==========================================
 
-Each is normalised over the integers. Not nested: Vuong's ``z = sum(l_pl - l_alt) / (sqrt(n) sd)``, two-sided normal (Vuong, Econometrica 57:307,
-1989). Nested (truncated): ``2 (L_trunc - L_pl)`` is half chi-squared with one degree of freedom under the power law, because lambda = 0 lies on
-the boundary; Vuong's normal limit does not hold there.
+Each is normalised over the integers. Not nested: Vuong's ``z = sum(l_pl - l_alt) / (sqrt(n) sd)``,
+two-sided normal (Vuong, Econometrica 57:307, 1989). Nested (truncated): ``2 (L_trunc - L_pl)`` is
+half chi-squared with one degree of freedom under the power law, because lambda = 0 lies on the
+boundary; Vuong's normal limit does not hold there.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _LARGEST = 1e9
 
 
 class Comparison(NamedTuple):
-    """One alternative against the power law; `statistic` is Vuong's z (positive favours the power law) or 2 dL when nested."""
+    """One alternative against the power law; `statistic` is Vuong's z (positive favours the power
+    law) or 2 dL when nested.
+    """
 
     name: str
     params: dict[str, float]
@@ -49,8 +53,9 @@ class Comparison(NamedTuple):
 def support(xmin: int) -> tuple[np.ndarray, np.ndarray]:
     """Points and weights that sum a smooth function over the integers from xmin to 1e9.
 
-    The first 20,000 integers are exact; beyond, blocks of relative width 1e-3 stand for their integers, each by its middle. For a local
-    exponent a the relative error of that part is (a 1e-3)^2 / 24, of a part that is itself negligible.
+    The first 20,000 integers are exact; beyond, blocks of relative width 1e-3 stand for their
+    integers, each by its middle. For a local exponent a the relative error of that part is (a
+    1e-3)^2 / 24, of a part that is itself negligible.
     """
     exact = np.arange(xmin, xmin + _EXACT, dtype=float)
     edges = [float(xmin + _EXACT)]
@@ -87,7 +92,13 @@ def _truncated(x: np.ndarray, p: np.ndarray, xmin: int) -> np.ndarray:
 Shape = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
-def _maximise(shape: Shape, starts: list[list[float]], tail: np.ndarray, xmin: int, bounds: list[tuple[float, float]]) -> tuple[np.ndarray, float]:
+def _maximise(
+    shape: Shape,
+    starts: list[list[float]],
+    tail: np.ndarray,
+    xmin: int,
+    bounds: list[tuple[float, float]],
+) -> tuple[np.ndarray, float]:
     from scipy.optimize import minimize
 
     points, weight = support(xmin)
@@ -96,11 +107,15 @@ def _maximise(shape: Shape, starts: list[list[float]], tail: np.ndarray, xmin: i
         if any(not low <= v <= high for v, (low, high) in zip(p, bounds, strict=True)):
             return 1e12
         with np.errstate(over="ignore", invalid="ignore"):
-            value = tail.size * _log_sum(shape(points, p, xmin), weight) - float(shape(tail, p, xmin).sum())
+            value = tail.size * _log_sum(shape(points, p, xmin), weight) - float(
+                shape(tail, p, xmin).sum()
+            )
         return value if np.isfinite(value) else 1e12
 
     options = {"xatol": 1e-7, "fatol": 1e-9, "maxiter": 2000, "maxfev": 2000}
-    fits = [minimize(cost, np.array(start), method="Nelder-Mead", options=options) for start in starts]
+    fits = [
+        minimize(cost, np.array(start), method="Nelder-Mead", options=options) for start in starts
+    ]
     best = min(fits, key=lambda f: float(f.fun))
     return best.x, -float(best.fun)
 
@@ -134,12 +149,30 @@ def compare(data: np.ndarray, fit: PowerLaw) -> tuple[Comparison, ...]:
     excess = max(float((tail - xmin).mean()), 1e-3)
     rate = float(np.log(np.log1p(1 / excess)))
     models: list[tuple[str, Shape, list[list[float]], list[tuple[float, float]]]] = [
-        ("lognormal", _lognormal, [[float(np.log(tail).mean()), np.log(spread)], [np.log(xmin) - 2.0, np.log(max(2 * spread, 0.5))],
-                                   [np.log(xmin) - 18.5, np.log(1.9)]], [(-60.0, 60.0), (-6.0, 4.0)]),
+        (
+            "lognormal",
+            _lognormal,
+            [
+                [float(np.log(tail).mean()), np.log(spread)],
+                [np.log(xmin) - 2.0, np.log(max(2 * spread, 0.5))],
+                [np.log(xmin) - 18.5, np.log(1.9)],
+            ],
+            [(-60.0, 60.0), (-6.0, 4.0)],
+        ),
         ("exponential", _exponential, [[rate]], [(-40.0, 10.0)]),
-        ("stretched", _stretched, [[rate + np.log(xmin), 0.0], [1.0, -0.5], [np.log(fit.alpha), -1.2]], [(-30.0, 60.0), (-7.0, 2.302)]),
-        ("truncated", _truncated, [[fit.alpha, -4.0], [max(fit.alpha - 1, 0.5), -1.0], [0.5, 0.0]], [(-5.0, 80.0), (-25.0, 8.0)]),
-    ]  # fmt: skip
+        (
+            "stretched",
+            _stretched,
+            [[rate + np.log(xmin), 0.0], [1.0, -0.5], [np.log(fit.alpha), -1.2]],
+            [(-30.0, 60.0), (-7.0, 2.302)],
+        ),
+        (
+            "truncated",
+            _truncated,
+            [[fit.alpha, -4.0], [max(fit.alpha - 1, 0.5), -1.0], [0.5, 0.0]],
+            [(-5.0, 80.0), (-25.0, 8.0)],
+        ),
+    ]
     points, weight = support(xmin)
     found = []
     for name, shape, starts, bounds in models:
@@ -154,7 +187,15 @@ def compare(data: np.ndarray, fit: PowerLaw) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def _test(name: str, params: np.ndarray, xmin: int, power: np.ndarray, each: np.ndarray, loglik: float, power_loglik: float) -> Comparison:
+def _test(
+    name: str,
+    params: np.ndarray,
+    xmin: int,
+    power: np.ndarray,
+    each: np.ndarray,
+    loglik: float,
+    power_loglik: float,
+) -> Comparison:
     from scipy.stats import chi2, norm
 
     if name == "truncated":
@@ -164,4 +205,6 @@ def _test(name: str, params: np.ndarray, xmin: int, power: np.ndarray, each: np.
     difference = power - each
     sd = float(difference.std())
     z = float(difference.sum() / (np.sqrt(difference.size) * sd)) if sd > 0 else 0.0
-    return Comparison(name, _named(name, params, xmin), loglik, z, float(2 * norm.sf(abs(z))), False)
+    return Comparison(
+        name, _named(name, params, xmin), loglik, z, float(2 * norm.sf(abs(z))), False
+    )

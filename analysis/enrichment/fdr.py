@@ -1,10 +1,11 @@
 """Benjamini-Hochberg q values when the family is larger than the list of p values kept.
 
-``q_(i) = min_{j >= i} m p_(j) / j`` over the sorted p. Tests that are not listed (overlap 0, so p = 1) count in the family size m
-and nowhere else: they sort last and cannot lower any q.
+``q_(i) = min_{j >= i} m p_(j) / j`` over the sorted p. Tests that are not listed (overlap 0, so p =
+1) count in the family size m and nowhere else: they sort last and cannot lower any q.
 
-Equal p have equal q, so the distinct p and how often each occurs are enough (`PTally`): the overlaps of a hundred thousand lists with
-thousands of terms have some ten thousand distinct p, and none of their forty million pairs has to be kept.
+Equal p have equal q, so the distinct p and how often each occurs are enough (`PTally`): the
+overlaps of a hundred thousand lists with thousands of terms have some ten thousand distinct p, and
+none of their forty million pairs has to be kept.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def benjamini_hochberg(p: np.ndarray, family: int | None = None) -> np.ndarray:
     if p.size == 0:
         return p.copy()
     if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"{int((~((p >= 0) & (p <= 1))).sum())} of {p.size} p values are not in [0, 1]")
+        raise ValueError(
+            f"{int((~((p >= 0) & (p <= 1))).sum())} of {p.size} p values are not in [0, 1]"
+        )
     order = np.argsort(p, kind="stable")
     scaled = p[order] * m / np.arange(1, p.size + 1)
     q = np.empty_like(p)
@@ -45,8 +48,12 @@ def benjamini_hochberg(p: np.ndarray, family: int | None = None) -> np.ndarray:
     return q
 
 
-def benjamini_hochberg_grouped(p: np.ndarray, group: np.ndarray, families: np.ndarray) -> np.ndarray:
-    """`benjamini_hochberg` within each group; `group` holds integers that index `families` (tests per group)."""
+def benjamini_hochberg_grouped(
+    p: np.ndarray, group: np.ndarray, families: np.ndarray
+) -> np.ndarray:
+    """`benjamini_hochberg` within each group; `group` holds integers that index `families` (tests
+    per group).
+    """
     p, group = np.asarray(p, dtype=float), np.asarray(group)
     q = np.empty_like(p)
     order = np.argsort(group, kind="stable")
@@ -75,7 +82,11 @@ class PTally(NamedTuple):
     def join(cls, tallies: Iterable[PTally]) -> PTally:
         """Tally of several families taken as one."""
         parts = list(tallies)
-        return cls.of(np.concatenate([t.p for t in parts]), np.concatenate([t.count for t in parts])) if parts else cls(np.zeros(0), np.zeros(0, np.int64))
+        return (
+            cls.of(np.concatenate([t.p for t in parts]), np.concatenate([t.count for t in parts]))
+            if parts
+            else cls(np.zeros(0), np.zeros(0, np.int64))
+        )
 
     @property
     def tests(self) -> int:

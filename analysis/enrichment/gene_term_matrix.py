@@ -1,7 +1,9 @@
-"""Gene-set libraries cut to a background: the genes x terms incidence matrix, with both sizes of every term.
+"""Gene-set libraries cut to a background: the genes x terms incidence matrix, with both sizes of
+every term.
 
-The background is the set of genes that could have been listed (those the model saw). Terms are intersected with it first; the size
-filter comes after, and both sizes are kept. Genes are compared on upper case.
+The background is the set of genes that could have been listed (those the model saw). Terms are
+intersected with it first; the size filter comes after, and both sizes are kept. Genes are compared
+on upper case.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from scircuit.analysis.genesets.library import GeneSetLibrary
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 
 def row_count(matrix: sparse.csr_matrix) -> int:
@@ -23,7 +25,9 @@ def row_count(matrix: sparse.csr_matrix) -> int:
 
 
 class KeptTerm(NamedTuple):
-    """A term that passed the size filter; `size` in the file, `size_in_background` after intersection."""
+    """A term that passed the size filter; `size` in the file, `size_in_background` after
+    intersection.
+    """
 
     library: str
     accession: str
@@ -87,11 +91,19 @@ class Incidence:
             indices.extend(sorted(found))
             indptr.append(len(indices))
         data = np.ones(len(indices), dtype=np.int32)
-        return sparse.csr_matrix((data, np.array(indices, dtype=np.int32), np.array(indptr)), shape=(len(indptr) - 1, len(self.genes)))
+        return sparse.csr_matrix(
+            (data, np.array(indices, dtype=np.int32), np.array(indptr)),
+            shape=(len(indptr) - 1, len(self.genes)),
+        )
 
 
 def build(
-    libraries: Sequence[GeneSetLibrary], background: Iterable[str], *, min_size: int = 5, max_size: int = 500, min_mapped: float = 0.05
+    libraries: Sequence[GeneSetLibrary],
+    background: Iterable[str],
+    *,
+    min_size: int = 5,
+    max_size: int = 500,
+    min_mapped: float = 0.05,
 ) -> Incidence:
     """Cut libraries to a background.
 
@@ -109,7 +121,8 @@ def build(
     Raises
     ------
     UserError
-        If the background is empty, two libraries share a name, or hardly any gene of a library is in the background.
+        If the background is empty, two libraries share a name, or hardly any gene of a library is
+        in the background.
     """
     index: dict[str, int] = {}
     genes: list[str] = []
@@ -118,10 +131,16 @@ def build(
             index[gene.upper()] = len(genes)
             genes.append(gene)
     if not genes:
-        raise UserError("the background has no genes", "give the genes the model can see, as symbols or Ensembl ids")
+        raise UserError(
+            "the background has no genes",
+            "give the genes the model can see, as symbols or Ensembl ids",
+        )
     names = [lib.name for lib in libraries]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
-        raise UserError(f"two libraries are called {', '.join(repeated)}", "rename one of the files, or read it with another name=")
+        raise UserError(
+            f"two libraries are called {', '.join(repeated)}",
+            "rename one of the files, or read it with another name=",
+        )
     kept: list[KeptTerm] = []
     columns: list[np.ndarray] = []
     coverage: list[LibraryCoverage] = []
@@ -131,18 +150,31 @@ def build(
         if mapped < min_mapped * len(symbols) or not mapped:
             lost = sorted(s for s in symbols if s not in index)[:3]
             raise UserError(
-                f"{mapped} of {len(symbols)} genes of library {lib.name} ({lib.file}) are among the {len(genes)} genes of the background; "
-                f"first unmapped: {', '.join(lost)}",
-                "is the library human, and in the same identifiers (symbols or Ensembl ids) as the cells?",
+                f"{mapped} of {len(symbols)} genes of library {lib.name} ({lib.file}) are among the"
+                f" {len(genes)} genes of the background; first unmapped: {', '.join(lost)}",
+                "is the library human, and in the same identifiers (symbols or Ensembl ids) as the"
+                " cells?",
             )
         before = len(kept)
         for term in lib.terms:
-            rows = np.unique(np.array([index[u] for g in term.genes if (u := g.upper()) in index], dtype=np.int32))
+            rows = np.unique(
+                np.array(
+                    [index[u] for g in term.genes if (u := g.upper()) in index], dtype=np.int32
+                )
+            )
             if min_size <= rows.size <= max_size:
-                kept.append(KeptTerm(lib.name, term.accession, term.name, len(term.genes), int(rows.size)))
+                kept.append(
+                    KeptTerm(lib.name, term.accession, term.name, len(term.genes), int(rows.size))
+                )
                 columns.append(rows)
-        coverage.append(LibraryCoverage(lib.name, len(lib.terms), len(kept) - before, mapped, len(symbols) - mapped))
+        coverage.append(
+            LibraryCoverage(
+                lib.name, len(lib.terms), len(kept) - before, mapped, len(symbols) - mapped
+            )
+        )
     indptr = np.concatenate([[0], np.cumsum([c.size for c in columns])]).astype(np.int64)
     indices = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int32)
-    by_term = sparse.csc_matrix((np.ones(indices.size, dtype=np.int32), indices, indptr), shape=(len(genes), len(kept)))
+    by_term = sparse.csc_matrix(
+        (np.ones(indices.size, dtype=np.int32), indices, indptr), shape=(len(genes), len(kept))
+    )
     return Incidence(tuple(genes), index, sparse.csr_matrix(by_term), tuple(kept), tuple(coverage))

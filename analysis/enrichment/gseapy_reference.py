@@ -1,7 +1,9 @@
-"""The slow reference of `scircuit.analysis.enrichment.overrepresentation`: gseapy's over-representation test, one list at a time.
+"""The slow reference of `scircuit.analysis.enrichment.overrepresentation`: gseapy's
+over-representation test, one list at a time.
 
-gseapy guesses the case of symbols per list, takes anything that is no dict for a file or a download, and returns None instead of an empty
-table; it is therefore called with upper-case genes, a dict of sets keyed by column, and the background as a list.
+gseapy guesses the case of symbols per list, takes anything that is no dict for a file or a
+download, and returns None instead of an empty table; it is therefore called with upper-case genes,
+a dict of sets keyed by column, and the background as a list.
 """
 
 from __future__ import annotations
@@ -22,11 +24,16 @@ def gseapy_sets(incidence: Incidence) -> dict[str, list[str]]:
     """The terms as gseapy takes them: upper-case genes, keyed by column."""
     upper = [g.upper() for g in incidence.genes]
     by_term = incidence.matrix.tocsc()
-    return {str(c): [upper[g] for g in by_term.indices[by_term.indptr[c] : by_term.indptr[c + 1]]] for c in range(len(incidence.terms))}
+    return {
+        str(c): [upper[g] for g in by_term.indices[by_term.indptr[c] : by_term.indptr[c + 1]]]
+        for c in range(len(incidence.terms))
+    }
 
 
 def gseapy_frame(rows: sparse.csr_matrix, incidence: Incidence, row: int, sets: Any = None):
-    """Gseapy's own result table for one list, or None when no term is hit; `sets` are those of `gseapy_sets`, made here by default."""
+    """Gseapy's own result table for one list, or None when no term is hit; `sets` are those of
+    `gseapy_sets`, made here by default.
+    """
     import gseapy
 
     sets = gseapy_sets(incidence) if sets is None else sets
@@ -38,7 +45,9 @@ def gseapy_frame(rows: sparse.csr_matrix, incidence: Incidence, row: int, sets: 
     logging.disable(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            return gseapy.enrich(genes, gene_sets=sets, background=upper, outdir=None, no_plot=True, verbose=False).res2d
+            return gseapy.enrich(
+                genes, gene_sets=sets, background=upper, outdir=None, no_plot=True, verbose=False
+            ).res2d
     finally:
         logging.disable(level)
 

@@ -1,7 +1,9 @@
-"""Gene lists that say the same: features of other layers, or two halves of a split one, often list one concept's genes again, and are no independent cases.
+"""Gene lists that say the same: features of other layers, or two halves of a split one, often list
+one concept's genes again, and are no independent cases.
 
-Two lists A and B are linked where they share at least half of the longer one, ``2 |A & B| >= max(|A|, |B|)``; a cluster is whatever links connect. Half is about the least
-that can be asked: on the published atlases lists that share a third connect to one cluster of a quarter of all lists.
+Two lists A and B are linked where they share at least half of the longer one, ``2 |A & B| >=
+max(|A|, |B|)``; a cluster is whatever links connect. Half is about the least that can be asked: on
+the published atlases lists that share a third connect to one cluster of a quarter of all lists.
 """
 
 from __future__ import annotations
@@ -40,4 +42,6 @@ def list_clusters(rows: sparse.csr_matrix) -> np.ndarray:
         first.append(shared.row[linked].astype(np.int64) + start)
         second.append(shared.col[linked].astype(np.int64) + start)
     a, b = np.concatenate(first), np.concatenate(second)
-    return sparse.csgraph.connected_components(sparse.coo_matrix((np.ones(a.size, dtype=bool), (a, b)), shape=(n, n)), directed=False)[1].astype(np.int64)
+    return sparse.csgraph.connected_components(
+        sparse.coo_matrix((np.ones(a.size, dtype=bool), (a, b)), shape=(n, n)), directed=False
+    )[1].astype(np.int64)

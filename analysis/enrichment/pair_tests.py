@@ -1,8 +1,10 @@
 """All list x term tests of one block of lists, in one pass that keeps only what can matter.
 
-The p of a pair depends on overlap, term size and list size, so a pass counts how often each distinct (k, m, n) occurs; Benjamini-Hochberg over
-every pair needs no more (`scircuit.analysis.enrichment.fdr.PTally`). Beside the counts it keeps the smallest p of every list, and the pairs with an overlap of two
-or more whose p is small enough to be reported: one gene is no enrichment, however rare the term.
+The p of a pair depends on overlap, term size and list size, so a pass counts how often each
+distinct (k, m, n) occurs; Benjamini-Hochberg over every pair needs no more
+(`scircuit.analysis.enrichment.fdr.PTally`). Beside the counts it keeps the smallest p of every
+list, and the pairs with an overlap of two or more whose p is small enough to be reported: one gene
+is no enrichment, however rare the term.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Tested:
     tally_two
         p of every pair with an overlap of two or more, by scope.
     best
-        Smallest p of every list over the terms of each library with an overlap of two or more (1: none); lists x libraries.
+        Smallest p of every list over the terms of each library with an overlap of two or more (1:
+        none); lists x libraries.
     hits
         Pairs with an overlap of two or more and p <= `keep`, sorted by row, then column.
     """
@@ -77,7 +80,9 @@ def _by_scope(values: np.ndarray, counts: np.ndarray, libraries: int) -> tuple[P
 class _Pairs:
     """Places in the tail table of all pairs of a block of rows."""
 
-    def __init__(self, rows: sparse.csr_matrix, incidence: Incidence, table: TailTable | None) -> None:
+    def __init__(
+        self, rows: sparse.csr_matrix, incidence: Incidence, table: TailTable | None
+    ) -> None:
         self.rows, self.incidence = rows, incidence
         sizes = np.diff(rows.indptr)
         self.table = table or TailTable(sizes, incidence.sizes, len(incidence.genes))
@@ -104,7 +109,13 @@ def _spans(count: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + _CHUNK, count)
 
 
-def test_lists(rows: sparse.csr_matrix, incidence: Incidence, table: TailTable | None = None, *, keep: float = 1.0) -> Tested:
+def test_lists(
+    rows: sparse.csr_matrix,
+    incidence: Incidence,
+    table: TailTable | None = None,
+    *,
+    keep: float = 1.0,
+) -> Tested:
     """Test every list against every term.
 
     Parameters
@@ -134,7 +145,12 @@ def test_lists(rows: sparse.csr_matrix, incidence: Incidence, table: TailTable |
         np.minimum.at(best, (row + span[0], code[column]), p)
         kept = np.flatnonzero(p <= keep)
         kept = kept[np.lexsort((column[kept], row[kept]))]
-        hits = Hits(row[kept] + span[0], column[kept].astype(np.int64), overlap[kept].astype(np.int64), p[kept])
+        hits = Hits(
+            row[kept] + span[0],
+            column[kept].astype(np.int64),
+            overlap[kept].astype(np.int64),
+            p[kept],
+        )
         return every, np.bincount(shift[column] + place, minlength=size), hits
 
     every, two = np.zeros(size, dtype=np.int64), np.zeros(size, dtype=np.int64)
@@ -145,7 +161,15 @@ def test_lists(rows: sparse.csr_matrix, incidence: Incidence, table: TailTable |
             every += counted
             two += counted_two
             parts.append(hits)
-    return Tested(n, libraries, terms, _by_scope(values, every, len(libraries)), _by_scope(values, two, len(libraries)), best, collect(iter(parts)))
+    return Tested(
+        n,
+        libraries,
+        terms,
+        _by_scope(values, every, len(libraries)),
+        _by_scope(values, two, len(libraries)),
+        best,
+        collect(iter(parts)),
+    )
 
 
 test_lists.__test__ = False  # type: ignore[attr-defined]
@@ -161,22 +185,34 @@ def tested_from(hits: Hits, lists: int, incidence: Incidence) -> Tested:
     def tallies(use: np.ndarray) -> tuple[PTally, ...]:
         of = code[hits.column]
         masks = [use, *(use & (of == i) for i in range(len(libraries)))]
-        return tuple(PTally.of(hits.p[mask], np.ones(int(mask.sum()), dtype=np.int64)) for mask in masks)
+        return tuple(
+            PTally.of(hits.p[mask], np.ones(int(mask.sum()), dtype=np.int64)) for mask in masks
+        )
 
-    return Tested(lists, libraries, terms, tallies(two | ~two), tallies(two), best, Hits(*(x[two] for x in hits)))
+    return Tested(
+        lists,
+        libraries,
+        terms,
+        tallies(two | ~two),
+        tallies(two),
+        best,
+        Hits(*(x[two] for x in hits)),
+    )
 
 
 def best_of_random(
     rows: sparse.csr_matrix, incidence: Incidence, table: TailTable, alpha: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a random draw needs: smallest p of every list for each library, and which lists pass their own Benjamini-Hochberg.
+    """What a random draw needs: smallest p of every list for each library, and which lists pass
+    their own Benjamini-Hochberg.
 
     Returns
     -------
     best
         As in `Tested`; lists x libraries.
     passed
-        bool, lists x (1 + libraries): a term at BH `alpha` over all terms of the list, then over those of each library.
+        bool, lists x (1 + libraries): a term at BH `alpha` over all terms of the list, then over
+        those of each library.
     """
     pairs = _Pairs(rows, incidence, table)
     libraries, code, terms = _scopes(incidence)
@@ -195,17 +231,23 @@ def best_of_random(
         row, library, p = row[small], code[column[small]], p[small]
         for i in range(len(libraries)):
             of = library == i
-            passed[own, 1 + i] = passes_alone(row[of], p[of], span[1] - span[0], terms[1 + i], alpha)
+            passed[own, 1 + i] = passes_alone(
+                row[of], p[of], span[1] - span[0], terms[1 + i], alpha
+            )
 
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(one, _spans(n)))
     return best, passed
 
 
-def passes_alone(row: np.ndarray, p: np.ndarray, lists: int, terms: int, alpha: float) -> np.ndarray:
-    """Whether each list has a term at BH `alpha` in a family of its own `terms` tests; bool, shape (lists,).
+def passes_alone(
+    row: np.ndarray, p: np.ndarray, lists: int, terms: int, alpha: float
+) -> np.ndarray:
+    """Whether each list has a term at BH `alpha` in a family of its own `terms` tests; bool, shape
+    (lists,).
 
-    A list with J pairs passes only by pairs with ``p <= alpha J / terms``; pairs above that for the longest J go, until none goes.
+    A list with J pairs passes only by pairs with ``p <= alpha J / terms``; pairs above that for the
+    longest J go, until none goes.
     """
     found = np.zeros(lists, dtype=bool)
     while p.size:

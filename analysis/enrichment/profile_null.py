@@ -1,17 +1,20 @@
-"""How many terms a random list with a feature's own detection profile reaches by chance: exact, no sampling.
+"""How many terms a random list with a feature's own detection profile reaches by chance: exact, no
+sampling.
 
-A profile says how many genes of each detection bin a list holds. A matched random list draws those numbers bin by bin, so its overlap with a
-term is a sum of independent hypergeometric counts,
+A profile says how many genes of each detection bin a list holds. A matched random list draws those
+numbers bin by bin, so its overlap with a term is a sum of independent hypergeometric counts,
 
     K_t = sum_b Hypergeometric(N_b, m_tb, n_b),
 
-with N_b genes in bin b, m_tb of them in the term and n_b drawn. The expected number of terms whose test gives p <= s is
+with N_b genes in bin b, m_tb of them in the term and n_b drawn. The expected number of terms whose
+test gives p <= s is
 
     E_f(s) = sum_t P(K_t >= 2 and p(K_t) <= s),
 
-and by the union bound the smallest p S of a matched random list has ``P(S <= s) <= E_f(s)``. The bound is what makes q values feature by
-feature possible: random lists alone cannot show a p below 1 / draws. On real lists and libraries it lies within a factor of two of the truth
-where it matters (below 0.05), and the sums have positive terms only, so no digit is lost.
+and by the union bound the smallest p S of a matched random list has ``P(S <= s) <= E_f(s)``. The
+bound is what makes q values feature by feature possible: random lists alone cannot show a p below 1
+/ draws. On real lists and libraries it lies within a factor of two of the truth where it matters
+(below 0.05), and the sums have positive terms only, so no digit is lost.
 """
 
 from __future__ import annotations
@@ -62,7 +65,10 @@ class ProfileNull:
 
     def __init__(self, incidence: Incidence, bins: np.ndarray, table: TailTable) -> None:
         n_bins = int(bins.max(initial=-1)) + 1
-        of_bin = sparse.csr_matrix((np.ones(bins.size, dtype=np.int64), (bins, np.arange(bins.size))), shape=(n_bins, bins.size))
+        of_bin = sparse.csr_matrix(
+            (np.ones(bins.size, dtype=np.int64), (bins, np.arange(bins.size))),
+            shape=(n_bins, bins.size),
+        )
         members: Any = of_bin @ incidence.matrix
         self._members = members.toarray().astype(np.int64)  # bins x terms
         self._genes = np.bincount(bins, minlength=n_bins)
@@ -103,14 +109,20 @@ class ProfileNull:
         return ExpectedTerms(p, total)
 
     def _of_bin(self, b: int, drawn: int) -> np.ndarray:
-        """P(j members among `drawn` genes of the bin), for every number of members; (drawn + 1) x members."""
+        """P(j members among `drawn` genes of the bin), for every number of members; (drawn + 1) x
+        members.
+        """
         if (b, drawn) not in self._pmf:
             members = np.arange(int(self._members[b].max(initial=0)) + 1)
-            self._pmf[b, drawn] = hypergeom.pmf(np.arange(drawn + 1)[:, None], int(self._genes[b]), members[None, :], drawn)
+            self._pmf[b, drawn] = hypergeom.pmf(
+                np.arange(drawn + 1)[:, None], int(self._genes[b]), members[None, :], drawn
+            )
         return self._pmf[b, drawn]
 
     def _tails(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reported p of every (term size, overlap of two or more) for this list size, rising, and the order that sorts them."""
+        """Reported p of every (term size, overlap of two or more) for this list size, rising, and
+        the order that sorts them.
+        """
         if size not in self._order:
             flat = self._table.of_list_size(size)[:, MIN_OVERLAP:].ravel()
             order = np.argsort(flat, kind="stable")

@@ -1,8 +1,11 @@
-"""Retired and alternative gene symbols -> the one that the model's vocabulary uses, by the groups of names of the HGNC.
+"""Retired and alternative gene symbols -> the one that the model's vocabulary uses, by the groups
+of names of the HGNC.
 
-A symbol that the vocabulary knows is left alone. Otherwise its group (approved symbol and aliases) decides: the approved symbol if that is known, else the
-one member that is known. A name of several groups is ambiguous and not updated, nor is one in lower case (viral genes: ``rev``, ``vif``), nor one
-whose group has several known members. So every symbol of a library is mapped as written, renamed, ambiguous or lost, and counted.
+A symbol that the vocabulary knows is left alone. Otherwise its group (approved symbol and aliases)
+decides: the approved symbol if that is known, else the one member that is known. A name of several
+groups is ambiguous and not updated, nor is one in lower case (viral genes: ``rev``, ``vif``), nor
+one whose group has several known members. So every symbol of a library is mapped as written,
+renamed, ambiguous or lost, and counted.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ _SHOWN = 5
 
 
 class Coverage(NamedTuple):
-    """What became of the distinct symbols of a library: known as written, renamed to a known one, ambiguous, lost."""
+    """What became of the distinct symbols of a library: known as written, renamed to a known one,
+    ambiguous, lost.
+    """
 
     as_written: int
     renamed: int
@@ -37,14 +42,17 @@ class Coverage(NamedTuple):
 
 @dataclass(frozen=True)
 class Names:
-    """Groups of gene names, upper case: approved symbol first; `ambiguous` are names of several groups."""
+    """Groups of gene names, upper case: approved symbol first; `ambiguous` are names of several
+    groups.
+    """
 
     groups: tuple[tuple[str, ...], ...]
     group_of: dict[str, int]
     ambiguous: frozenset[str]
 
     def resolve(self, symbol: str, known: Callable[[str], bool]) -> tuple[str, str]:
-        """A symbol the vocabulary knows, and how: ``as_written``, ``renamed``, ``ambiguous`` or ``lost`` (then the symbol itself).
+        """A symbol the vocabulary knows, and how: ``as_written``, ``renamed``, ``ambiguous`` or
+        ``lost`` (then the symbol itself).
 
         `known` is asked with upper-case names.
         """
@@ -66,12 +74,16 @@ class Names:
 
 @cache
 def hgnc() -> Names:
-    """The shipped groups: HGNC names of the genes with a token in Geneformer V2 (``analysis/data/hgnc/NOTICE.md``)."""
+    """The shipped groups: HGNC names of the genes with a token in Geneformer V2
+    (``analysis/genesets/data/hgnc/NOTICE.md``).
+    """
     return parse(gzip.decompress(_TABLE.read_bytes()).decode())
 
 
 def parse(text: str) -> Names:
-    """Read lines of approved symbol and aliases, tab-separated; a line that begins with ``?`` lists the ambiguous names."""
+    """Read lines of approved symbol and aliases, tab-separated; a line that begins with ``?`` lists
+    the ambiguous names.
+    """
     groups, ambiguous = [], frozenset()
     for line in text.splitlines():
         first, *others = line.split("\t")
@@ -79,29 +91,52 @@ def parse(text: str) -> Names:
             ambiguous = frozenset(others)
         else:
             groups.append((first, *others))
-    return Names(tuple(groups), {name: i for i, group in enumerate(groups) for name in group}, ambiguous)
+    return Names(
+        tuple(groups), {name: i for i, group in enumerate(groups) for name in group}, ambiguous
+    )
 
 
 def derive(rows: Iterable[tuple[str, str]], genes: Collection[str]) -> str:
-    """The shipped text, from (name, approved symbol) pairs: groups with a member among `genes`, and the ambiguous names of those groups."""
+    """The shipped text, from (name, approved symbol) pairs: groups with a member among `genes`, and
+    the ambiguous names of those groups.
+    """
     wanted = {g.upper() for g in genes}
     of: dict[str, set[str]] = {}
     for name, approved in rows:
         of.setdefault(name.upper(), set()).add(approved.upper())
     # an approved symbol stands for itself, whatever else was once called so
-    single = {name: name if name in found else next(iter(found)) for name, found in of.items() if name in found or len(found) == 1}
+    single = {
+        name: name if name in found else next(iter(found))
+        for name, found in of.items()
+        if name in found or len(found) == 1
+    }
     groups: dict[str, list[str]] = {}
     for name, approved in single.items():
         groups.setdefault(approved, [])
         if name != approved:
             groups[approved].append(name)
-    kept = {approved: sorted(names) for approved, names in groups.items() if names and wanted & {approved, *names}}
-    ambiguous = sorted(name for name, found in of.items() if name not in single and name not in wanted and any(a in kept for a in found))
-    return "".join("\t".join([a, *kept[a]]) + "\n" for a in sorted(kept)) + "\t".join(["?", *ambiguous]) + "\n"
+    kept = {
+        approved: sorted(names)
+        for approved, names in groups.items()
+        if names and wanted & {approved, *names}
+    }
+    ambiguous = sorted(
+        name
+        for name, found in of.items()
+        if name not in single and name not in wanted and any(a in kept for a in found)
+    )
+    return (
+        "".join("\t".join([a, *kept[a]]) + "\n" for a in sorted(kept))
+        + "\t".join(["?", *ambiguous])
+        + "\n"
+    )
 
 
-def update_library(library: GeneSetLibrary, known: Callable[[str], bool], names: Names | None = None) -> tuple[GeneSetLibrary, Coverage]:
-    """A library whose retired symbols are those of the vocabulary, and what became of every distinct symbol.
+def update_library(
+    library: GeneSetLibrary, known: Callable[[str], bool], names: Names | None = None
+) -> tuple[GeneSetLibrary, Coverage]:
+    """A library whose retired symbols are those of the vocabulary, and what became of every
+    distinct symbol.
 
     Parameters
     ----------
@@ -110,7 +145,9 @@ def update_library(library: GeneSetLibrary, known: Callable[[str], bool], names:
     names
         Groups of names (default: the shipped ones).
     """
-    new, coverage, notes = _update({g for t in library.terms for g in t.genes}, known, names or hgnc())
+    new, coverage, notes = _update(
+        {g for t in library.terms for g in t.genes}, known, names or hgnc()
+    )
     terms = []
     for term in library.terms:
         genes: dict[str, str] = {}
@@ -120,33 +157,56 @@ def update_library(library: GeneSetLibrary, known: Callable[[str], bool], names:
     return replace(library, terms=tuple(terms), notes=(*library.notes, *notes)), coverage
 
 
-def update_regulons(regulons: Regulons, known: Callable[[str], bool], names: Names | None = None) -> tuple[Regulons, Coverage]:
-    """As `update_library`, for transcription factors and targets; pairs that fall together are merged."""
-    new, coverage, notes = _update({g for p in regulons.pairs for g in (p.tf, p.target)}, known, names or hgnc())
+def update_regulons(
+    regulons: Regulons, known: Callable[[str], bool], names: Names | None = None
+) -> tuple[Regulons, Coverage]:
+    """As `update_library`, for transcription factors and targets; pairs that fall together are
+    merged.
+    """
+    new, coverage, notes = _update(
+        {g for p in regulons.pairs for g in (p.tf, p.target)}, known, names or hgnc()
+    )
     merged_pairs: dict[tuple[str, str], list[Regulation]] = {}
     for pair in regulons.pairs:
         merged_pairs.setdefault((new[pair.tf], new[pair.target]), []).append(pair)
     pairs = []
     for (tf, target), parts in sorted(merged_pairs.items()):
         mode = "Both" if any(p.mode == "Both" for p in parts) else merged(p.mode for p in parts)
-        pairs.append(Regulation(tf, target, mode, tuple(sorted({i for p in parts for i in p.pmids}))))
+        pairs.append(
+            Regulation(tf, target, mode, tuple(sorted({i for p in parts for i in p.pmids})))
+        )
     return replace(regulons, pairs=tuple(pairs), notes=(*regulons.notes, *notes)), coverage
 
 
-def _update(symbols: set[str], known: Callable[[str], bool], names: Names) -> tuple[dict[str, str], Coverage, list[str]]:
+def _update(
+    symbols: set[str], known: Callable[[str], bool], names: Names
+) -> tuple[dict[str, str], Coverage, list[str]]:
     found = {s: names.resolve(s, known) for s in sorted(symbols)}
-    by: dict[str, list[str]] = {how: [s for s, (_, h) in found.items() if h == how] for how in Coverage._fields}
+    by: dict[str, list[str]] = {
+        how: [s for s, (_, h) in found.items() if h == how] for how in Coverage._fields
+    }
     # two spellings of one gene count once
     counts = Coverage(**{how: len({s.upper() for s in given}) for how, given in by.items()})
     notes = []
     if by["renamed"]:
-        notes.append(f"{counts.renamed} retired symbols were updated: {_some([f'{s} to {found[s][0]}' for s in by['renamed']])}")
+        notes.append(
+            f"{counts.renamed} retired symbols were updated:"
+            f" {_some([f'{s} to {found[s][0]}' for s in by['renamed']])}"
+        )
     if by["ambiguous"]:
-        notes.append(f"{counts.ambiguous} symbols may be several genes and were left as written: {_some(by['ambiguous'])}")
+        notes.append(
+            f"{counts.ambiguous} symbols may be several genes and were left as written:"
+            f" {_some(by['ambiguous'])}"
+        )
     if by["lost"]:
-        notes.append(f"{counts.lost} of {sum(counts)} symbols have no gene in the vocabulary: {_some(by['lost'])}")
+        notes.append(
+            f"{counts.lost} of {sum(counts)} symbols have no gene in the vocabulary:"
+            f" {_some(by['lost'])}"
+        )
     return {s: new for s, (new, _) in found.items()}, counts, notes
 
 
 def _some(items: list[str]) -> str:
-    return ", ".join(items[:_SHOWN]) + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")
+    return ", ".join(items[:_SHOWN]) + (
+        f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    )

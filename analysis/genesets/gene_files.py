@@ -1,7 +1,8 @@
-"""Text files of genes as they occur: gzip or plain, with or without byte-order mark, any line ends, UTF-8, UTF-16 or Latin-1.
+"""Text files of genes as they occur: gzip or plain, with or without byte-order mark, any line ends,
+UTF-8, UTF-16 or Latin-1.
 
-What a file is gets decided by its first bytes and lines, never by its name. Files that are no text, cut short or empty are refused here, so no
-reader sees half of one.
+What a file is gets decided by its first bytes and lines, never by its name. Files that are no text,
+cut short or empty are refused here, so no reader sees half of one.
 """
 
 from __future__ import annotations
@@ -16,17 +17,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scircuit.analysis.genesets.symbols import RENAMED, Symbol
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 GMT_FIX = "a GMT file has lines of: name TAB id or description TAB gene TAB gene ..."
-_PACKED = {b"PK\x03\x04": "a zip archive or a spreadsheet", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x89HDF": "HDF5"}
+_PACKED = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x89HDF": "HDF5",
+}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _LATIN_SHARE = 0.1  # bytes above ASCII, beyond which it is no text in a Western encoding
 _SHOWN = 12
 
 
 class GeneFile(NamedTuple):
-    """Text of a file, its lines without blank ones, the hash of its bytes, and what was odd about it."""
+    """Text of a file, its lines without blank ones, the hash of its bytes, and what was odd about
+    it.
+    """
 
     file: str
     text: str
@@ -47,23 +56,37 @@ def read_text(path: Path | str) -> GeneFile:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read the gene-set file {path}: {error.strerror or error}", "check the path") from None
+        raise UserError(
+            f"cannot read the gene-set file {path}: {error.strerror or error}", "check the path"
+        ) from None
     digest = hashlib.sha256(raw).hexdigest()
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
-            raise UserError(f"{path} is a damaged gzip file ({error})", "download or copy it again; it is probably cut short") from None
+            raise UserError(
+                f"{path} is a damaged gzip file ({error})",
+                "download or copy it again; it is probably cut short",
+            ) from None
     packed = next((name for start, name in _PACKED.items() if raw.startswith(start)), "")
     if packed:
-        raise UserError(f"{path} is not plain text but {packed}", "unpack it, or save it as tab-separated text, plain or gzipped")
+        raise UserError(
+            f"{path} is not plain text but {packed}",
+            "unpack it, or save it as tab-separated text, plain or gzipped",
+        )
     text, notes = _decode(path, raw)
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]
     if not lines:
         raise UserError(f"{path} is empty: 0 lines with text", GMT_FIX)
     if len(lines) > 1 and not text.endswith(("\n", "\r")):
         last = re.split(r"[\t,;]", lines[-1])
-        notes = (*notes, f"the last of {len(lines)} lines ({last[0][:60]}, {len(last)} fields) has no line end: if the file was cut there, it is short")
+        notes = (
+            *notes,
+            (
+                f"the last of {len(lines)} lines ({last[0][:60]}, {len(last)} fields) has no line"
+                " end: if the file was cut there, it is short"
+            ),
+        )
     return GeneFile(path.name, text, lines, digest, notes)
 
 
@@ -72,7 +95,10 @@ def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
         try:
             return raw.decode("utf-16"), ("the text is UTF-16, as some spreadsheets save it",)
         except UnicodeDecodeError as error:
-            raise UserError(f"{path} begins as UTF-16 text but is not (byte {error.start})", "save it as UTF-8 text") from None
+            raise UserError(
+                f"{path} begins as UTF-16 text but is not (byte {error.start})",
+                "save it as UTF-8 text",
+            ) from None
     try:
         text = raw.decode("utf-8-sig")
         notes: tuple[str, ...] = ()
@@ -80,7 +106,10 @@ def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
         beyond = sum(1 for byte in raw if byte > 0x7F)
         if beyond > _LATIN_SHARE * len(raw):
             raise UserError(f"{path} is not text in UTF-8 (byte {error.start})", GMT_FIX) from None
-        text, notes = raw.decode("latin-1"), (f"not UTF-8: read as Latin-1, {beyond} characters outside ASCII",)
+        text, notes = (
+            raw.decode("latin-1"),
+            (f"not UTF-8: read as Latin-1, {beyond} characters outside ASCII",),
+        )
     if _CONTROL.search(text):
         raise UserError(f"{path} is not text: it holds control characters", GMT_FIX)
     return text, notes
@@ -90,9 +119,16 @@ def symbol_notes(symbols: Iterable[Symbol]) -> list[str]:
     """What was repaired or could not be, one line for each kind of remark, with counts."""
     counts = Counter(s.note for s in symbols if s.note)
     renamed = {note: times for note, times in counts.items() if RENAMED in note}
-    notes = [note if times == 1 else f"{note} ({times} times)" for note, times in counts.items() if note not in renamed]
+    notes = [
+        note if times == 1 else f"{note} ({times} times)"
+        for note, times in counts.items()
+        if note not in renamed
+    ]
     if renamed:
         shown = [note.replace(RENAMED, " to ") for note in list(renamed)[:_SHOWN]]
         more = f" and {len(renamed) - _SHOWN} more" if len(renamed) > _SHOWN else ""
-        notes.append(f"{len(renamed)} retired symbols ({sum(renamed.values())} times) were updated: {', '.join(shown)}{more}")
+        notes.append(
+            f"{len(renamed)} retired symbols ({sum(renamed.values())} times) were updated:"
+            f" {', '.join(shown)}{more}"
+        )
     return notes

@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping
 class GeneNames:
     """Ensembl ids <-> symbols, for the background and for genes that only occur in the libraries.
 
-    Two Ensembl ids with one symbol cannot be told apart by a symbol-keyed gene set: the one detected in more cells keeps the name, the
-    other goes by its Ensembl id (`ambiguous` counts them, `shared` holds their symbols).
+    Two Ensembl ids with one symbol cannot be told apart by a symbol-keyed gene set: the one
+    detected in more cells keeps the name, the other goes by its Ensembl id (`ambiguous` counts
+    them, `shared` holds their symbols).
     """
 
-    def __init__(self, detection: Mapping[str, float], symbol_of: Callable[[str], str], ensembl_of: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        detection: Mapping[str, float],
+        symbol_of: Callable[[str], str],
+        ensembl_of: Callable[[str], str | None],
+    ) -> None:
         ordered = sorted(detection, key=lambda g: (-float(detection[g]), g))
         self._ensembl_of = ensembl_of
         self.symbol: dict[str, str] = {}
@@ -35,5 +41,9 @@ class GeneNames:
 
     def gene_id(self, symbol: str) -> str:
         """Key of the ``Gene`` node: the Ensembl id, or ``symbol:X`` when none is known."""
-        found = self.ensembl.get(symbol.upper()) or self._ensembl_of(symbol) or self._ensembl_of(symbol.upper())
+        found = (
+            self.ensembl.get(symbol.upper())
+            or self._ensembl_of(symbol)
+            or self._ensembl_of(symbol.upper())
+        )
         return found or f"symbol:{symbol}"

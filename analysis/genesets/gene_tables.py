@@ -1,7 +1,9 @@
 """Tables and JSON of genes: which of the known layouts a file has, and its rows.
 
-Told by the header: TF and target (with mode, weight, papers), term and gene (one gene a row), node1 and node2 (STRING). Without a header: rows whose third
-column is a mode are regulons (TRRUST as downloaded), and so are two columns of plain symbols. What is none of these is left to the GMT reader.
+Told by the header: TF and target (with mode, weight, papers), term and gene (one gene a row), node1
+and node2 (STRING). Without a header: rows whose third column is a mode are regulons (TRRUST as
+downloaded), and so are two columns of plain symbols. What is none of these is left to the GMT
+reader.
 """
 
 from __future__ import annotations
@@ -18,13 +20,32 @@ from scircuit.analysis.genesets.gene_files import GeneFile
 from scircuit.analysis.genesets.library import GeneSetLibrary, TermCollector, finish
 from scircuit.analysis.genesets.regulons import NUMBERS, WORDS, Regulons, build_regulons
 from scircuit.analysis.genesets.string_pairs import pairs_library, read_pairs
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 _TF = ("tf", "source", "regulator", "transcription_factor", "tf_name", "tf_symbol", "gene1")
-_TARGET = ("target", "gene_symbol", "target_gene", "targetgene", "target_name", "target_symbol", "gene2", "gene")
+_TARGET = (
+    "target",
+    "gene_symbol",
+    "target_gene",
+    "targetgene",
+    "target_name",
+    "target_symbol",
+    "gene2",
+    "gene",
+)
 _MODE = ("interaction", "mode", "mode_of_regulation", "regulation", "effect", "type")
 _WEIGHT = ("mor", "weight", "sign")
-_PAPERS = ("pmid", "pmids", "position", "citation", "reference", "references", "pubmed", "pubmed_id", "pubmed_ids")
+_PAPERS = (
+    "pmid",
+    "pmids",
+    "position",
+    "citation",
+    "reference",
+    "references",
+    "pubmed",
+    "pubmed_id",
+    "pubmed_ids",
+)
 _TERM = ("gs_name", "geneset", "gene_set", "pathway", "term", "term_id", "go_id")
 _GENE = ("gene_symbol", "genesymbol", "hgnc_symbol", "symbol", "gene")
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,15}")
@@ -46,26 +67,40 @@ def _first(header: Sequence[str], names: Sequence[str], taken: int = -1) -> int:
     return next((header.index(n) for n in names if n in header and header.index(n) != taken), -1)
 
 
-def read_table(source: GeneFile, path: Path | str, *, name: str, release: str, licence: str) -> GeneSetLibrary | Regulons | None:
+def read_table(
+    source: GeneFile, path: Path | str, *, name: str, release: str, licence: str
+) -> GeneSetLibrary | Regulons | None:
     """Read a table; None where the file is none (but perhaps a GMT).
 
     Raises
     ------
     UserError
-        If it is a table of another kind (aliases, proteins), a row is short, or a value cannot be read.
+        If it is a table of another kind (aliases, proteins), a row is short, or a value cannot be
+        read.
     """
     lines = source.lines
     top = lines[0].lstrip("#").strip()
     delimiter = "\t" if "\t" in top else "," if "," in top else " "
-    if delimiter == " " and re.match(r"[^\s;]+;[^\s;]+;", top):  # not read: PubMed ids are joined by semicolons too
-        raise UserError(f"{path} separates its columns by semicolons, as spreadsheets do in some countries; the first line is {top[:70]!r}", "save it with tabs between columns")
+    if delimiter == " " and re.match(
+        r"[^\s;]+;[^\s;]+;", top
+    ):  # not read: PubMed ids are joined by semicolons too
+        raise UserError(
+            f"{path} separates its columns by semicolons, as spreadsheets do in some countries; the"
+            f" first line is {top[:70]!r}",
+            "save it with tabs between columns",
+        )
     cells = _split(lines[0].lstrip("#"), delimiter)
     header = [re.sub(r"[ .]+", "_", cell.lower()) for cell in cells]
     given: dict[str, Any] = {"name": name, "release": release, "licence": licence}
     if "approved_symbol" in header:
-        raise UserError(f"{path} is a table of gene names (old name, approved symbol), not of gene sets", "retired symbols are updated without it")
+        raise UserError(
+            f"{path} is a table of gene names (old name, approved symbol), not of gene sets",
+            "retired symbols are updated without it",
+        )
     if _first(header, ("node1", "protein1")) >= 0 and _first(header, ("node2", "protein2")) >= 0:
-        return read_pairs(header, _rows(source, path, delimiter, len(header)), source, path, **given)
+        return read_pairs(
+            header, _rows(source, path, delimiter, len(header)), source, path, **given
+        )
     tf = _first(header, _TF)
     target = _first(header, _TARGET, tf)
     if tf >= 0 and target >= 0:
@@ -84,20 +119,41 @@ def _rows(source: GeneFile, path: Path | str, delimiter: str, width: int) -> lis
     for number, line in enumerate(source.lines[1:], 2):
         cells = _split(line, delimiter)
         if len(cells) < min(width, 2):
-            raise UserError(f"{path}, line {number}: {line[:70]!r} has {len(cells)} of {width} columns", "the file may be cut short; get it again")
+            raise UserError(
+                f"{path}, line {number}: {line[:70]!r} has {len(cells)} of {width} columns",
+                "the file may be cut short; get it again",
+            )
         rows.append(cells + [""] * (width - len(cells)))
     return rows
 
 
-def _regulons(header: list[str], tf: int, target: int, source: GeneFile, path: Path | str, delimiter: str, given: dict[str, Any]) -> Regulons:
-    mode, weight, papers = _first(header, _MODE, target), _first(header, _WEIGHT), _first(header, _PAPERS)
+def _regulons(
+    header: list[str],
+    tf: int,
+    target: int,
+    source: GeneFile,
+    path: Path | str,
+    delimiter: str,
+    given: dict[str, Any],
+) -> Regulons:
+    mode, weight, papers = (
+        _first(header, _MODE, target),
+        _first(header, _WEIGHT),
+        _first(header, _PAPERS),
+    )
     at = weight if weight >= 0 else mode
     cells = _rows(source, path, delimiter, len(header))
-    rows = [(i, r[tf], r[target], r[at] if at >= 0 else "", r[papers] if papers >= 0 else "") for i, r in enumerate(cells, 2)]
+    rows = [
+        (i, r[tf], r[target], r[at] if at >= 0 else "", r[papers] if papers >= 0 else "")
+        for i, r in enumerate(cells, 2)
+    ]
     notes = []
     if "confidence" in header:
         counts = Counter(r[header.index("confidence")] for r in cells)
-        notes.append("confidence is not used; rows by confidence: " + ", ".join(f"{level} {counts[level]}" for level in sorted(counts)))
+        notes.append(
+            "confidence is not used; rows by confidence: "
+            + ", ".join(f"{level} {counts[level]}" for level in sorted(counts))
+        )
     if at < 0:
         notes.append("no column states a mode: every pair is Unknown")
     return build_regulons(rows, source, path, **given, signed=weight >= 0, notes=notes)
@@ -105,24 +161,49 @@ def _regulons(header: list[str], tf: int, target: int, source: GeneFile, path: P
 
 def _looks_like_regulons(lines: Sequence[str], delimiter: str) -> bool:
     rows = [_split(line, delimiter) for line in lines[:200]]
-    if sum(len(r) in (3, 4, 5) and r[2] != "" and r[2].lower() in (*WORDS, *NUMBERS, "-1") for r in rows) >= 0.8 * len(rows):
+    if sum(
+        len(r) in (3, 4, 5) and r[2] != "" and r[2].lower() in (*WORDS, *NUMBERS, "-1")
+        for r in rows
+    ) >= 0.8 * len(rows):
         return True
     plain = all(len(r) == 2 and all(_SYMBOL.fullmatch(c) for c in r) for r in rows)
     return plain and delimiter != " " and len({r[0] for r in rows}) < len(rows)
 
 
-def headerless_regulons(source: GeneFile, path: Path | str, delimiter: str, given: dict[str, Any], skip: int = 0) -> Regulons:
+def headerless_regulons(
+    source: GeneFile, path: Path | str, delimiter: str, given: dict[str, Any], skip: int = 0
+) -> Regulons:
     """Rows of TF, target, mode and papers, in this order, after `skip` lines."""
     rows = []
     for number, line in enumerate(source.lines[skip:], 1 + skip):
         cells = _split(line, delimiter)
-        rows.append((number, cells[0], cells[1] if len(cells) > 1 else "", cells[2] if len(cells) > 2 else "", ";".join(cells[3:])))
+        rows.append(
+            (
+                number,
+                cells[0],
+                cells[1] if len(cells) > 1 else "",
+                cells[2] if len(cells) > 2 else "",
+                ";".join(cells[3:]),
+            )
+        )
     two = all(line.count(delimiter) == 1 for line in source.lines[skip:])
-    notes = ["two columns without a header are read as transcription factor and target, mode Unknown"] if two else []
+    notes = (
+        ["two columns without a header are read as transcription factor and target, mode Unknown"]
+        if two
+        else []
+    )
     return build_regulons(rows, source, path, **given, signed=False, notes=notes)
 
 
-def _long(header: list[str], term: int, gene: int, source: GeneFile, path: Path | str, delimiter: str, given: dict[str, Any]) -> GeneSetLibrary:
+def _long(
+    header: list[str],
+    term: int,
+    gene: int,
+    source: GeneFile,
+    path: Path | str,
+    delimiter: str,
+    given: dict[str, Any],
+) -> GeneSetLibrary:
     genes: dict[str, list[str]] = {}
     for row in _rows(source, path, delimiter, len(header)):
         genes.setdefault(row[term], []).append(row[gene])
@@ -130,12 +211,18 @@ def _long(header: list[str], term: int, gene: int, source: GeneFile, path: Path 
     for title, members in genes.items():
         collector.add(title, "", members)
     if not collector.terms:
-        raise UserError(f"{path} has a header and no rows with a term and a gene", "give one row for each gene of a term")
+        raise UserError(
+            f"{path} has a header and no rows with a term and a gene",
+            "give one row for each gene of a term",
+        )
     return finish(collector, source, path, **given, notes=())
 
 
-def read_json(source: GeneFile, path: Path | str, *, name: str, release: str, licence: str) -> GeneSetLibrary:
-    """Read ``{term: [genes]}``, MSigDB's ``{term: {"geneSymbols": [...]}}`` or STRING's ``{"pairs_700": [[a, b]]}``.
+def read_json(
+    source: GeneFile, path: Path | str, *, name: str, release: str, licence: str
+) -> GeneSetLibrary:
+    """Read ``{term: [genes]}``, MSigDB's ``{term: {"geneSymbols": [...]}}`` or STRING's
+    ``{"pairs_700": [[a, b]]}``.
 
     Raises
     ------
@@ -148,26 +235,52 @@ def read_json(source: GeneFile, path: Path | str, *, name: str, release: str, li
     pairs = {k: v for k, v in found if k.startswith("pairs")}
     if pairs:
         flat = [pair for part in pairs.values() if isinstance(part, list) for pair in part]
-        if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(g, str) for g in p) for p in flat):
+        if not all(
+            isinstance(p, list) and len(p) == 2 and all(isinstance(g, str) for g in p) for p in flat
+        ):
             raise UserError(f"{path} has pairs that are not two gene names each", _JSON_FIX)
-        return pairs_library([(a, b) for a, b in flat], source, path, **given, notes=[f"{', '.join(pairs)} are joined"] if len(pairs) > 1 else ())
+        return pairs_library(
+            [(a, b) for a, b in flat],
+            source,
+            path,
+            **given,
+            notes=[f"{', '.join(pairs)} are joined"] if len(pairs) > 1 else (),
+        )
     empty = 0
     for title, value in found:
         genes, accession = value, ""
         if isinstance(value, dict) and "geneSymbols" in value:
             genes, accession = value["geneSymbols"], str(value.get("systematicName", ""))
         if not isinstance(genes, list) or not all(isinstance(g, str) for g in genes):
-            raise UserError(f"{path}: {title!r} is {_kind(value)}, expected a list of gene names", _JSON_FIX)
+            raise UserError(
+                f"{path}: {title!r} is {_kind(value)}, expected a list of gene names", _JSON_FIX
+            )
         if genes and sum(bool(_ACCESSION.fullmatch(g)) for g in genes) > len(genes) / 2:
-            raise UserError(f"{path} maps {title!r} to terms (such as {genes[0]}): genes to terms is the wrong way round", _JSON_FIX)
+            raise UserError(
+                f"{path} maps {title!r} to terms (such as {genes[0]}): genes to terms is the wrong"
+                " way round",
+                _JSON_FIX,
+            )
         empty += not collector.add(title, "", genes, accession)
     if not collector.terms:
         raise UserError(f"{path} holds no term with a gene ({len(found)} entries)", _JSON_FIX)
-    return finish(collector, source, path, **given, notes=[f"{empty} of {len(found)} terms have no gene and were left out"] if empty else [])
+    return finish(
+        collector,
+        source,
+        path,
+        **given,
+        notes=[f"{empty} of {len(found)} terms have no gene and were left out"] if empty else [],
+    )
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list of other things", str: "a text", bool: "true or false", type(None): "null"}
+    kinds = {
+        dict: "an object",
+        list: "a list of other things",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+    }
     return kinds.get(type(value), "a number")
 
 
@@ -181,18 +294,26 @@ def parse_json(source: GeneFile, path: Path | str) -> list[tuple[str, Any]]:
     """
 
     def refuse(constant: str) -> Any:
-        raise UserError(f"{path} holds {constant}, which is no JSON and no gene", "write the file again without it")
+        raise UserError(
+            f"{path} holds {constant}, which is no JSON and no gene",
+            "write the file again without it",
+        )
 
     class Pairs(list):
         """An object that keeps repeated keys; the inner ones become dicts."""
 
     def keep(pairs: list[tuple[str, Any]]) -> Pairs:
-        return Pairs((key, dict(value) if isinstance(value, Pairs) else value) for key, value in pairs)
+        return Pairs(
+            (key, dict(value) if isinstance(value, Pairs) else value) for key, value in pairs
+        )
 
     try:
         found = json.loads(source.text, object_pairs_hook=keep, parse_constant=refuse)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not whole JSON: {error.msg} at line {error.lineno}", "it may be cut short; get it again") from None
+        raise UserError(
+            f"{path} is not whole JSON: {error.msg} at line {error.lineno}",
+            "it may be cut short; get it again",
+        ) from None
     except RecursionError:
         raise UserError(f"{path} is nested too deep for a gene-set file", _JSON_FIX) from None
     if not isinstance(found, Pairs):

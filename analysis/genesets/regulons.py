@@ -1,7 +1,10 @@
-"""Tables of transcription factor and target -> `Regulons`: TRRUST, CollecTRI, DoRothEA and their like.
+"""Tables of transcription factor and target -> `Regulons`: TRRUST, CollecTRI, DoRothEA and their
+like.
 
-One row is one statement; rows of a pair are merged. The mode of a row is a word (activation, repression, unknown), TRRUST's number (0 unknown, 1 activation,
-2 repression), or the sign of a weight; Activation and Repression together give ``Both``, and ``Unknown`` stays only where no row states a direction.
+One row is one statement; rows of a pair are merged. The mode of a row is a word (activation,
+repression, unknown), TRRUST's number (0 unknown, 1 activation, 2 repression), or the sign of a
+weight; Activation and Repression together give ``Both``, and ``Unknown`` stays only where no row
+states a direction.
 """
 
 from __future__ import annotations
@@ -16,16 +19,33 @@ from typing import NamedTuple
 from scircuit.analysis.genesets.gene_files import GeneFile, symbol_notes
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term, check_species, library_name
 from scircuit.analysis.genesets.symbols import repair
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 WORDS = {
-    "activation": "Activation", "activator": "Activation", "activates": "Activation", "stimulation": "Activation", "positive": "Activation",
-    "up": "Activation", "+": "Activation", "repression": "Repression", "repressor": "Repression", "represses": "Repression",
-    "inhibition": "Repression", "negative": "Repression", "down": "Repression", "-": "Repression",
-    "unknown": "Unknown", "unk": "Unknown", "": "Unknown", "na": "Unknown",
-}  # fmt: skip
+    "activation": "Activation",
+    "activator": "Activation",
+    "activates": "Activation",
+    "stimulation": "Activation",
+    "positive": "Activation",
+    "up": "Activation",
+    "+": "Activation",
+    "repression": "Repression",
+    "repressor": "Repression",
+    "represses": "Repression",
+    "inhibition": "Repression",
+    "negative": "Repression",
+    "down": "Repression",
+    "-": "Repression",
+    "unknown": "Unknown",
+    "unk": "Unknown",
+    "": "Unknown",
+    "na": "Unknown",
+}
 NUMBERS = {"0": "Unknown", "1": "Activation", "2": "Repression"}
-_FIX = "a regulon table has rows of: TF TAB target TAB Activation|Repression|Unknown (or 1|2|0) TAB PubMed ids joined by ; or a header such as source,target,weight"
+_FIX = (
+    "a regulon table has rows of: TF TAB target TAB Activation|Repression|Unknown (or 1|2|0) TAB"
+    " PubMed ids joined by ; or a header such as source,target,weight"
+)
 
 
 class Regulation(NamedTuple):
@@ -56,12 +76,16 @@ class Regulons:
         return {p.tf.upper() for p in self.pairs}
 
     def library(self) -> GeneSetLibrary:
-        """Target sets as a gene-set library: one term per TF (accession: the TF) holding all its targets."""
+        """Target sets as a gene-set library: one term per TF (accession: the TF) holding all its
+        targets.
+        """
         targets: dict[str, list[str]] = {}
         for pair in self.pairs:
             targets.setdefault(pair.tf, []).append(pair.target)
         terms = tuple(Term(tf, f"{tf} targets", tuple(genes)) for tf, genes in targets.items())
-        return GeneSetLibrary(self.name, self.file, self.sha256, self.release, self.licence, terms, self.notes)
+        return GeneSetLibrary(
+            self.name, self.file, self.sha256, self.release, self.licence, terms, self.notes
+        )
 
     def modes(self, tf: str) -> dict[str, str]:
         """Target (upper case) -> mode, for one TF."""
@@ -77,7 +101,9 @@ def merged(modes: Iterable[str]) -> str:
 
 
 def _mode_of(values: Sequence[str], signed: bool) -> tuple[Mapping[str, str], int, str]:
-    """How to read a column: value -> mode, how many values are no finite numbers, and the first that cannot be read ("" if all can)."""
+    """How to read a column: value -> mode, how many values are no finite numbers, and the first
+    that cannot be read ("" if all can).
+    """
     found: dict[str, str] = {}
     odd = 0
     numbers = {v for v in values if v not in WORDS}
@@ -102,9 +128,16 @@ def _mode_of(values: Sequence[str], signed: bool) -> tuple[Mapping[str, str], in
 
 
 def build_regulons(
-    rows: Sequence[tuple[int, str, str, str, str]], source: GeneFile, path: Path | str, *, name: str, release: str, licence: str, signed: bool,
+    rows: Sequence[tuple[int, str, str, str, str]],
+    source: GeneFile,
+    path: Path | str,
+    *,
+    name: str,
+    release: str,
+    licence: str,
+    signed: bool,
     notes: Iterable[str] = (),
-) -> Regulons:  # fmt: skip
+) -> Regulons:
     """Merge rows of (line number, TF, target, mode, papers) to pairs.
 
     Parameters
@@ -117,7 +150,8 @@ def build_regulons(
     Raises
     ------
     UserError
-        If there is no row, a row has no TF, no target or an unknown mode, or the genes are those of a mouse.
+        If there is no row, a row has no TF, no target or an unknown mode, or the genes are those of
+        a mouse.
     """
     if not rows:
         raise UserError(f"{path} has a header and no rows", _FIX)
@@ -126,7 +160,11 @@ def build_regulons(
     odd = []
     for number, tf_text, target_text, mode, papers in rows:
         if not tf_text or not target_text or (wrong and mode.lower() == wrong):
-            raise UserError(f"{path}, line {number}: {source.lines[number - 1][:70]!r} is not a row of TF, target and mode", _FIX)
+            raise UserError(
+                f"{path}, line {number}: {source.lines[number - 1][:70]!r} is not a row of TF,"
+                " target and mode",
+                _FIX,
+            )
         tf, target = repair(tf_text), repair(target_text)
         odd += [s for s in (tf, target) if s.note]
         modes, ids = pairs.setdefault((tf.text, target.text), (set(), set()))
@@ -135,6 +173,21 @@ def build_regulons(
     check_species(path, list(dict.fromkeys(gene for pair in pairs for gene in pair))[:20000])
     every = [*source.notes, *notes, *symbol_notes(odd)]
     if not_finite:
-        every.append(f"{not_finite} of {len(rows)} rows have a weight that is not a finite number; their mode is Unknown")
-    found = tuple(Regulation(tf, target, merged(m), tuple(sorted(ids))) for (tf, target), (m, ids) in sorted(pairs.items()))
-    return Regulons(name or library_name(path), source.file, source.sha256, release, licence, found, len(rows), tuple(every))
+        every.append(
+            f"{not_finite} of {len(rows)} rows have a weight that is not a finite number; their"
+            " mode is Unknown"
+        )
+    found = tuple(
+        Regulation(tf, target, merged(m), tuple(sorted(ids)))
+        for (tf, target), (m, ids) in sorted(pairs.items())
+    )
+    return Regulons(
+        name or library_name(path),
+        source.file,
+        source.sha256,
+        release,
+        licence,
+        found,
+        len(rows),
+        tuple(every),
+    )

@@ -1,10 +1,12 @@
 """What random lists reach: p of an overlap, and the best that every feature finds among them.
 
-Pairs of lists are put in strata by the sizes of both. In a stratum, with N pairs of random lists from all dictionaries compared between two models,
+Pairs of lists are put in strata by the sizes of both. In a stratum, with N pairs of random lists
+from all dictionaries compared between two models,
 
     p(S) = (1 + #{random pairs with an overlap of S or more}) / (1 + N).
 
-A pair of short lists reaches a high overlap by one shared gene, which is why it is held against short random lists only.
+A pair of short lists reaches a high overlap by one shared gene, which is why it is held against
+short random lists only.
 """
 
 from __future__ import annotations
@@ -22,22 +24,30 @@ _WIDTH = UNITS + 1
 
 
 def size_class(sizes: np.ndarray) -> np.ndarray:
-    """Class of a list's size: sizes of a class differ by less than a factor of 1.5 (3 to 4, 5 to 6, 7 to 10, 11 to 15, 16 to 22, ...)."""
-    return np.floor(np.log(np.maximum(sizes, MIN_GENES) / MIN_GENES) / np.log(_RATIO) + 1e-9).astype(np.int64)
+    """Class of a list's size: sizes of a class differ by less than a factor of 1.5 (3 to 4, 5 to 6,
+    7 to 10, 11 to 15, 16 to 22, ...).
+    """
+    return np.floor(
+        np.log(np.maximum(sizes, MIN_GENES) / MIN_GENES) / np.log(_RATIO) + 1e-9
+    ).astype(np.int64)
 
 
 def draws_needed(sizes: Sequence[tuple[int, int]], least: int, alpha: float) -> int:
-    """Draws that let p become as small as Benjamini-Hochberg asks for where one feature in twenty has a counterpart; at most 200.
+    """Draws that let p become as small as Benjamini-Hochberg asks for where one feature in twenty
+    has a counterpart; at most 200.
 
-    With n and m lists in each comparison, BH at `alpha` asks for p of about ``alpha sum(min(n, m)) / (20 sum(n m))``, and the smallest p of a stratum
-    that holds a quarter of the pairs is ``4 / (draws sum(n m))``.
+    With n and m lists in each comparison, BH at `alpha` asks for p of about ``alpha sum(min(n, m))
+    / (20 sum(n m))``, and the smallest p of a stratum that holds a quarter of the pairs is ``4 /
+    (draws sum(n m))``.
     """
     smaller = sum(min(pair) for pair in sizes)
     return int(max(least, min(_MOST_DRAWS, np.ceil(80 / (alpha * max(smaller, 1))))))
 
 
 class Strata(NamedTuple):
-    """Class of every list of two dictionaries; a cell is a stratum and an overlap, so that a histogram over cells has all strata."""
+    """Class of every list of two dictionaries; a cell is a stratum and an overlap, so that a
+    histogram over cells has all strata.
+    """
 
     left: np.ndarray
     right: np.ndarray
@@ -49,7 +59,10 @@ class Strata(NamedTuple):
 
     def pairs(self) -> np.ndarray:
         """Pairs of lists in every stratum."""
-        return np.outer(np.bincount(self.left, minlength=self.classes), np.bincount(self.right, minlength=self.classes)).ravel()
+        return np.outer(
+            np.bincount(self.left, minlength=self.classes),
+            np.bincount(self.right, minlength=self.classes),
+        ).ravel()
 
 
 class Random(NamedTuple):
@@ -62,7 +75,8 @@ class Random(NamedTuple):
     cell, count
         Cells that random pairs fall in, and how many pairs, all draws together.
     best_left, best_right
-        Largest overlap of every list with the other side's lists of each class; int16, shape (draws, lists, classes). On the right they are random.
+        Largest overlap of every list with the other side's lists of each class; int16, shape
+        (draws, lists, classes). On the right they are random.
     """
 
     strata: Strata
@@ -77,12 +91,17 @@ class Random(NamedTuple):
         return len(self.best_left)
 
 
-def against_random(left: GeneLists, right: GeneLists, drawn: Sequence[ByGene], classes: int) -> Random:
+def against_random(
+    left: GeneLists, right: GeneLists, drawn: Sequence[ByGene], classes: int
+) -> Random:
     """Compare the lists of `left` with every draw of random lists of `right`."""
     strata = Strata(size_class(left.sizes), size_class(right.sizes), classes)
     histogram = np.zeros(classes * classes * _WIDTH, dtype=np.int64)
     n, m = left.features.size, right.features.size
-    best_left, best_right = np.zeros((len(drawn), n * classes), np.int16), np.zeros((len(drawn), m * classes), np.int16)
+    best_left, best_right = (
+        np.zeros((len(drawn), n * classes), np.int16),
+        np.zeros((len(drawn), m * classes), np.int16),
+    )
     for d, lists in enumerate(drawn):
         parts = list(overlaps(left, lists))
         i, j, s = (np.concatenate(x) for x in zip(*parts, strict=True))
@@ -91,7 +110,9 @@ def against_random(left: GeneLists, right: GeneLists, drawn: Sequence[ByGene], c
         np.maximum.at(best_right[d], j * classes + strata.left[i], s.astype(np.int16))
     cell = np.flatnonzero(histogram)
     shape = (len(drawn), -1, classes)
-    return Random(strata, cell, histogram[cell], best_left.reshape(shape), best_right.reshape(shape))
+    return Random(
+        strata, cell, histogram[cell], best_left.reshape(shape), best_right.reshape(shape)
+    )
 
 
 class PTable(NamedTuple):
@@ -114,7 +135,9 @@ class PTable(NamedTuple):
         return cls(((1 + at_least) / (1 + total[:, None])).ravel(), classes)
 
     def share(self, r: Random, limit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which lists have a partner with p at most `limit` among random ones: of the left lists, and of the random ones; bool, shape (draws, lists)."""
+        """Which lists have a partner with p at most `limit` among random ones: of the left lists,
+        and of the random ones; bool, shape (draws, lists).
+        """
         table = self.p.reshape(self.classes, self.classes, _WIDTH)
         others = np.arange(self.classes)
         left = table[r.strata.left[:, None], others, r.best_left].min(axis=2)

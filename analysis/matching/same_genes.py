@@ -1,15 +1,21 @@
-"""Features of different dictionaries that fire on the same genes: weighted overlap of top genes, against random lists.
+"""Features of different dictionaries that fire on the same genes: weighted overlap of top genes,
+against random lists.
 
-Every list of one dictionary is compared with every list of another (`scircuit.analysis.matching.weighted_lists`: the overlap S and the random lists;
-`scircuit.analysis.matching.overlap_null`: p of S). Then, for each two models (a model and itself included),
+Every list of one dictionary is compared with every list of another
+(`scircuit.analysis.matching.weighted_lists`: the overlap S and the random lists;
+`scircuit.analysis.matching.overlap_null`: p of S). Then, for each two models (a model and itself
+included),
 
-    q = Benjamini-Hochberg over all pairs of lists of all dictionaries compared between the two models,
+    q = Benjamini-Hochberg over all pairs of lists of all dictionaries compared between the two
+    models,
 
-pairs without a shared gene included (p = 1). Each two models are a family of their own: layers of one model have many more counterparts than two
-models, and in one family they would set a threshold at which a tenth of the pairs between models are chance.
+pairs without a shared gene included (p = 1). Each two models are a family of their own: layers of
+one model have many more counterparts than two models, and in one family they would set a threshold
+at which a tenth of the pairs between models are chance.
 
-The random lists are pooled over features and layers, so the error rate holds for the collection of pairs between two models, not for each pair; how
-many features of a layer find a partner among random lists stands beside how many do among the real ones. The relation is symmetric and is kept
+The random lists are pooled over features and layers, so the error rate holds for the collection of
+pairs between two models, not for each pair; how many features of a layer find a partner among
+random lists stands beside how many do among the real ones. The relation is symmetric and is kept
 once: first comes the feature with the lower model, set, layer and index.
 """
 
@@ -25,15 +31,29 @@ import numpy as np
 from scipy import sparse
 
 from scircuit.analysis.enrichment.fdr import benjamini_hochberg
-from scircuit.analysis.matching.overlap_null import PTable, Random, against_random, draws_needed, size_class
-from scircuit.analysis.matching.weighted_lists import UNITS, ByGene, GeneLists, by_gene, overlaps, shuffled
+from scircuit.analysis.matching.overlap_null import (
+    PTable,
+    Random,
+    against_random,
+    draws_needed,
+    size_class,
+)
+from scircuit.analysis.matching.weighted_lists import (
+    UNITS,
+    ByGene,
+    GeneLists,
+    by_gene,
+    overlaps,
+    shuffled,
+)
 
 
 class Compared(NamedTuple):
     """What comparing two dictionaries gave.
 
-    Shares are those of lists with a partner in the other dictionary; `null_*` the same where the lists of the second are random ones, mean over
-    draws. `null_pairs` is the mean number of pairs that pass there.
+    Shares are those of lists with a partner in the other dictionary; `null_*` the same where the
+    lists of the second are random ones, mean over draws. `null_pairs` is the mean number of pairs
+    that pass there.
     """
 
     first: str
@@ -48,10 +68,11 @@ class Compared(NamedTuple):
 
 
 class Family(NamedTuple):
-    """The tests between two models: pairs compared and passing, pairs passing among random lists, and the largest p that passes (-1: none does).
+    """The tests between two models: pairs compared and passing, pairs passing among random lists,
+    and the largest p that passes (-1: none does).
 
-    `share_first` is the share of the first model's features with a partner in any dictionary of the second, and so on; within one model, in any other
-    dictionary of it.
+    `share_first` is the share of the first model's features with a partner in any dictionary of the
+    second, and so on; within one model, in any other dictionary of it.
     """
 
     first: str
@@ -70,7 +91,8 @@ class Family(NamedTuple):
 class Pairs(NamedTuple):
     """Pairs that pass, at most `best` a feature and other dictionary.
 
-    `first` and `second` number the dictionaries; the features are indices of latents; `overlap` is the weighted Jaccard overlap.
+    `first` and `second` number the dictionaries; the features are indices of latents; `overlap` is
+    the weighted Jaccard overlap.
     """
 
     first: np.ndarray
@@ -103,9 +125,15 @@ class _Candidates(NamedTuple):
 
 
 def match(
-    lists: Sequence[GeneLists], *, alpha: float = 0.01, best: int = 5, draws: int = 5, within_model: bool = True, seed: int = 0,
+    lists: Sequence[GeneLists],
+    *,
+    alpha: float = 0.01,
+    best: int = 5,
+    draws: int = 5,
+    within_model: bool = True,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Matches:  # fmt: skip
+) -> Matches:
     """Compare the dictionaries pairwise.
 
     Parameters
@@ -115,7 +143,8 @@ def match(
     alpha
         q threshold.
     best
-        Most partners kept of each feature in each other dictionary: a pair is kept when it is among the `best` of both its features.
+        Most partners kept of each feature in each other dictionary: a pair is kept when it is among
+        the `best` of both its features.
     draws
         Least number of random lists per feature; see `draws_needed`.
     within_model
@@ -132,7 +161,11 @@ def match(
     """
     families: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for a, b in combinations(range(len(lists)), 2):
-        if (within_model or lists[a].model != lists[b].model) and lists[a].features.size and lists[b].features.size:
+        if (
+            (within_model or lists[a].model != lists[b].model)
+            and lists[a].features.size
+            and lists[b].features.size
+        ):
             families.setdefault((lists[a].model, lists[b].model), []).append((a, b))
     if not families:
         raise ValueError(f"{len(lists)} dictionaries, and no two to compare")
@@ -140,7 +173,9 @@ def match(
     total, done = sum(map(len, families.values())), 0
     columns, tested, compared = [], [], []
     for (first, second), todo in families.items():
-        needed = draws_needed([(lists[a].features.size, lists[b].features.size) for a, b in todo], draws, alpha)
+        needed = draws_needed(
+            [(lists[a].features.size, lists[b].features.size) for a, b in todo], draws, alpha
+        )
         random = []
         for a, b in todo:
             random.append(against_random(lists[a], lists[b], maker.draws(b, needed), maker.classes))
@@ -148,16 +183,41 @@ def match(
             if progress:
                 progress(done, total)
         table = PTable.of(random)
-        found = [_candidates(lists[a], maker.real(b), r, table, alpha) for (a, b), r in zip(todo, random, strict=True)]
+        found = [
+            _candidates(lists[a], maker.real(b), r, table, alpha)
+            for (a, b), r in zip(todo, random, strict=True)
+        ]
         size = sum(lists[a].features.size * lists[b].features.size for a, b in todo)
         q = benjamini_hochberg(np.concatenate([c.p for c in found]), size)
-        limit = float(max((c.p[x <= alpha].max(initial=-1.0) for c, x in zip(found, _split(q, found), strict=True)), default=-1.0))
+        limit = float(
+            max(
+                (
+                    c.p[x <= alpha].max(initial=-1.0)
+                    for c, x in zip(found, _split(q, found), strict=True)
+                ),
+                default=-1.0,
+            )
+        )
         for pair, c, x in zip(todo, found, _split(q, found), strict=True):
             columns.append(_kept(lists, pair, c, x, alpha, best, maker.genes))
-        counts = [_compared(lists, pair, c, r, table, limit) for pair, c, r in zip(todo, found, random, strict=True)]
+        counts = [
+            _compared(lists, pair, c, r, table, limit)
+            for pair, c, r in zip(todo, found, random, strict=True)
+        ]
         compared += counts
         shares = _shares(lists, (first, second), todo, found, random, table, limit)
-        tested.append(Family(first, second, size, sum(c.passing for c in counts), sum(c.null_pairs for c in counts), limit, needed, *shares))
+        tested.append(
+            Family(
+                first,
+                second,
+                size,
+                sum(c.passing for c in counts),
+                sum(c.null_pairs for c in counts),
+                limit,
+                needed,
+                *shares,
+            )
+        )
     pairs = Pairs(*(np.concatenate(c) for c in zip(*columns, strict=True)))
     return Matches(tuple(x.dictionary for x in lists), pairs, tuple(tested), tuple(compared))
 
@@ -185,12 +245,16 @@ class _RandomLists:
         return known[:draws]
 
 
-def _candidates(left: GeneLists, right: ByGene, random: Random, table: PTable, alpha: float) -> _Candidates:
+def _candidates(
+    left: GeneLists, right: ByGene, random: Random, table: PTable, alpha: float
+) -> _Candidates:
     parts = []
     for i, j, s in overlaps(left, right):
         p = table.p[random.strata.cells(i, j, s)]
         use = p <= alpha
-        parts.append((i[use].astype(np.int32), j[use].astype(np.int32), s[use].astype(np.int32), p[use]))
+        parts.append(
+            (i[use].astype(np.int32), j[use].astype(np.int32), s[use].astype(np.int32), p[use])
+        )
     return _Candidates(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
 
@@ -198,19 +262,41 @@ def _split(values: np.ndarray, found: Sequence[_Candidates]) -> list[np.ndarray]
     return np.split(values, np.cumsum([c.p.size for c in found])[:-1])
 
 
-def _kept(lists: Sequence[GeneLists], pair: tuple[int, int], c: _Candidates, q: np.ndarray, alpha: float, best: int, genes: int) -> tuple[np.ndarray, ...]:
+def _kept(
+    lists: Sequence[GeneLists],
+    pair: tuple[int, int],
+    c: _Candidates,
+    q: np.ndarray,
+    alpha: float,
+    best: int,
+    genes: int,
+) -> tuple[np.ndarray, ...]:
     """Columns of `Pairs` for those that pass and are among the best of both their features."""
     a, b = pair
     use = np.flatnonzero(q <= alpha)
     i, j, s, p = (x[use] for x in c)
     near = (_place(i, j, p, s) < best) & (_place(j, i, p, s) < best)
     use, i, j, s, p = use[near], i[near], j[near], s[near], p[near]
-    shared = np.asarray(_incidence(lists[a], genes)[i].multiply(_incidence(lists[b], genes)[j]).sum(axis=1), dtype=np.int64).ravel()
-    return np.full(use.size, a), np.full(use.size, b), lists[a].features[i], lists[b].features[j], s / (2 * UNITS - s), shared, p, q[use]
+    shared = np.asarray(
+        _incidence(lists[a], genes)[i].multiply(_incidence(lists[b], genes)[j]).sum(axis=1),
+        dtype=np.int64,
+    ).ravel()
+    return (
+        np.full(use.size, a),
+        np.full(use.size, b),
+        lists[a].features[i],
+        lists[b].features[j],
+        s / (2 * UNITS - s),
+        shared,
+        p,
+        q[use],
+    )
 
 
 def _place(rows: np.ndarray, others: np.ndarray, p: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Place of every pair among those of its row, from 0: by p, then by overlap, then by the other's number."""
+    """Place of every pair among those of its row, from 0: by p, then by overlap, then by the
+    other's number.
+    """
     order = np.lexsort((others, -s, p, rows))
     ordered = rows[order]
     place = np.empty(rows.size, dtype=np.int64)
@@ -219,7 +305,10 @@ def _place(rows: np.ndarray, others: np.ndarray, p: np.ndarray, s: np.ndarray) -
 
 
 def _incidence(lists: GeneLists, genes: int) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.ones(lists.genes.size, dtype=np.int32), lists.genes, lists.indptr), shape=(lists.features.size, genes))
+    return sparse.csr_matrix(
+        (np.ones(lists.genes.size, dtype=np.int32), lists.genes, lists.indptr),
+        shape=(lists.features.size, genes),
+    )
 
 
 def _with_partner(rows: np.ndarray, p: np.ndarray, limit: float, n: int) -> np.ndarray:
@@ -228,21 +317,41 @@ def _with_partner(rows: np.ndarray, p: np.ndarray, limit: float, n: int) -> np.n
     return found
 
 
-def _compared(lists: Sequence[GeneLists], pair: tuple[int, int], c: _Candidates, random: Random, table: PTable, limit: float) -> Compared:
+def _compared(
+    lists: Sequence[GeneLists],
+    pair: tuple[int, int],
+    c: _Candidates,
+    random: Random,
+    table: PTable,
+    limit: float,
+) -> Compared:
     a, b = (lists[k] for k in pair)
     null_first, null_second = table.share(random, limit)
     return Compared(
-        a.dictionary, b.dictionary, a.features.size * b.features.size, int((c.p <= limit).sum()), table.passing(random, limit),
-        float(_with_partner(c.left, c.p, limit, a.features.size).mean()), float(_with_partner(c.right, c.p, limit, b.features.size).mean()),
-        float(null_first.mean()), float(null_second.mean()),
-    )  # fmt: skip
+        a.dictionary,
+        b.dictionary,
+        a.features.size * b.features.size,
+        int((c.p <= limit).sum()),
+        table.passing(random, limit),
+        float(_with_partner(c.left, c.p, limit, a.features.size).mean()),
+        float(_with_partner(c.right, c.p, limit, b.features.size).mean()),
+        float(null_first.mean()),
+        float(null_second.mean()),
+    )
 
 
 def _shares(
-    lists: Sequence[GeneLists], models: tuple[str, str], todo: Sequence[tuple[int, int]], found: Sequence[_Candidates], random: Sequence[Random],
-    table: PTable, limit: float,
-) -> Iterator[float]:  # fmt: skip
-    """Share of each model's features with a partner in any dictionary compared, then the same for random lists."""
+    lists: Sequence[GeneLists],
+    models: tuple[str, str],
+    todo: Sequence[tuple[int, int]],
+    found: Sequence[_Candidates],
+    random: Sequence[Random],
+    table: PTable,
+    limit: float,
+) -> Iterator[float]:
+    """Share of each model's features with a partner in any dictionary compared, then the same for
+    random lists.
+    """
     draws = random[0].draws
     real = {k: np.zeros(lists[k].features.size, dtype=bool) for pair in todo for k in pair}
     null = {k: np.zeros((draws, lists[k].features.size), dtype=bool) for k in real}

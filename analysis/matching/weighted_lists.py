@@ -1,15 +1,18 @@
-"""Weighted lists of a feature's top genes: how they are weighted, how two are compared, and how random ones are made.
+"""Weighted lists of a feature's top genes: how they are weighted, how two are compared, and how
+random ones are made.
 
-The activations of two features are on no common scale (decoder columns need not have unit norm, and models differ), so every gene of a list has
-its share of the list's activation, in units of 1 / 10,000. With the weights ``u`` and ``v`` of two lists, each summing to T = 10,000,
+The activations of two features are on no common scale (decoder columns need not have unit norm, and
+models differ), so every gene of a list has its share of the list's activation, in units of 1 /
+10,000. With the weights ``u`` and ``v`` of two lists, each summing to T = 10,000,
 
     S = sum over genes of min(u_g, v_g),    weighted Jaccard overlap = S / (2 T - S),
 
-so S, a whole number, orders pairs as the overlap does, and is the same in any order of summation. A list without activations is weighted by rank,
-``1 / log2(rank + 1)``.
+so S, a whole number, orders pairs as the overlap does, and is the same in any order of summation. A
+list without activations is weighted by rank, ``1 / log2(rank + 1)``.
 
-A random list keeps the size and the weights of a feature's list; its genes are those that other features of the same layer list at the same ranks:
-within the layer, the genes at each rank are shuffled over the features. So every gene stays as frequent at every rank as it is in the layer.
+A random list keeps the size and the weights of a feature's list; its genes are those that other
+features of the same layer list at the same ranks: within the layer, the genes at each rank are
+shuffled over the features. So every gene stays as frequent at every rank as it is in the layer.
 """
 
 from __future__ import annotations
@@ -69,19 +72,31 @@ class GeneLists:
 
 
 def gene_lists(
-    dictionary: str, model: str, layer: int, features: np.ndarray, genes: np.ndarray, ranks: np.ndarray, activations: np.ndarray, top_genes: int = 20
+    dictionary: str,
+    model: str,
+    layer: int,
+    features: np.ndarray,
+    genes: np.ndarray,
+    ranks: np.ndarray,
+    activations: np.ndarray,
+    top_genes: int = 20,
 ) -> GeneLists:
     """Make the lists of one dictionary from its records.
 
     Parameters
     ----------
     features, genes, ranks, activations
-        One entry a record: index of the latent, number of the gene, rank (1 is the highest), mean activation (NaN where unknown); shape (records,).
+        One entry a record: index of the latent, number of the gene, rank (1 is the highest), mean
+        activation (NaN where unknown); shape (records,).
     top_genes
         Genes kept of every feature. A gene that is listed twice counts once, at its better rank.
     """
     order = np.lexsort((genes, ranks, features))
-    features, genes, activations = features[order], genes[order], np.asarray(activations, dtype=float)[order]
+    features, genes, activations = (
+        features[order],
+        genes[order],
+        np.asarray(activations, dtype=float)[order],
+    )
     _, first = np.unique(np.stack([features, genes]), axis=1, return_index=True)
     first.sort()
     features, genes, activations = features[first], genes[first], activations[first]
@@ -92,11 +107,22 @@ def gene_lists(
     kept[kept] = np.repeat(long, sizes)
     indptr = np.concatenate([[0], np.cumsum(sizes[long])])
     weights = _weights(activations[kept], indptr)
-    return GeneLists(dictionary, model, layer, found[long], indptr, genes[kept].astype(np.int64), weights, int((~long).sum()))
+    return GeneLists(
+        dictionary,
+        model,
+        layer,
+        found[long],
+        indptr,
+        genes[kept].astype(np.int64),
+        weights,
+        int((~long).sum()),
+    )
 
 
 def _weights(activations: np.ndarray, indptr: np.ndarray) -> np.ndarray:
-    """Shares in whole units; what rounding down leaves goes, a unit each, to the genes of best rank."""
+    """Shares in whole units; what rounding down leaves goes, a unit each, to the genes of best
+    rank.
+    """
     sizes = np.diff(indptr)
     rank = np.arange(activations.size) - np.repeat(indptr[:-1], sizes)
     usable = np.isfinite(activations) & (activations > 0)
@@ -112,7 +138,8 @@ def _weights(activations: np.ndarray, indptr: np.ndarray) -> np.ndarray:
 def shuffled(lists: GeneLists, rng: np.random.Generator) -> GeneLists:
     """Shuffle the genes at each rank over the lists; no list gets a gene twice.
 
-    Where a gene is so frequent that this cannot be, a list is left with the gene twice, and both its weights count.
+    Where a gene is so frequent that this cannot be, a list is left with the gene twice, and both
+    its weights count.
     """
     genes, rows, ranks = lists.genes.copy(), lists.rows, lists.ranks
     at_rank = [np.flatnonzero(ranks == r) for r in range(int(ranks.max(initial=-1)) + 1)]
@@ -124,7 +151,9 @@ def shuffled(lists: GeneLists, rng: np.random.Generator) -> GeneLists:
             break
         for r in np.unique(ranks[twice]):
             mine = twice[ranks[twice] == r]
-            at = np.union1d(mine, rng.choice(at_rank[r], size=min(mine.size, at_rank[r].size), replace=False))
+            at = np.union1d(
+                mine, rng.choice(at_rank[r], size=min(mine.size, at_rank[r].size), replace=False)
+            )
             genes[at] = rng.permutation(genes[at])
     return replace(lists, genes=genes)
 
@@ -137,7 +166,9 @@ def _repeats(rows: np.ndarray, genes: np.ndarray) -> np.ndarray:
 
 
 class ByGene(NamedTuple):
-    """Entries of the lists by gene: list and weight of the entries ``start[g] : start[g] + count[g]``."""
+    """Entries of the lists by gene: list and weight of the entries ``start[g] : start[g] +
+    count[g]``.
+    """
 
     lists: int
     start: np.ndarray
@@ -150,10 +181,18 @@ def by_gene(lists: GeneLists, genes: int) -> ByGene:
     """Sort the entries by gene, of `genes` genes in all."""
     order = np.argsort(lists.genes, kind="stable")
     count = np.bincount(lists.genes, minlength=genes)
-    return ByGene(lists.features.size, np.cumsum(count) - count, count, lists.rows[order].astype(np.int32), lists.weights[order].astype(np.int32))
+    return ByGene(
+        lists.features.size,
+        np.cumsum(count) - count,
+        count,
+        lists.rows[order].astype(np.int32),
+        lists.weights[order].astype(np.int32),
+    )
 
 
-def overlaps(left: GeneLists, right: ByGene, block: int = 64) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def overlaps(
+    left: GeneLists, right: ByGene, block: int = 64
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """S of every pair with S > 0, for one block of left lists after the other.
 
     Yields
@@ -168,7 +207,9 @@ def overlaps(left: GeneLists, right: ByGene, block: int = 64) -> Iterator[tuple[
         genes = left.genes[entries]
         count = right.count[genes]
         ends = np.cumsum(count)
-        at = np.arange(ends[-1] if ends.size else 0) + np.repeat(right.start[genes] - (ends - count), count)
+        at = np.arange(ends[-1] if ends.size else 0) + np.repeat(
+            right.start[genes] - (ends - count), count
+        )
         key = np.repeat((rows[entries] - low) * n, count) + right.row[at]
         shared = np.minimum(np.repeat(left.weights[entries], count), right.weight[at])
         sums = np.bincount(key, weights=shared, minlength=(high - low) * n)

@@ -1,4 +1,6 @@
-"""Numbers as text: one way to print a count, a share, a p value and a measurement, with a dash for what is unknown."""
+"""Numbers as text: one way to print a count, a share, a p value and a measurement, with a dash for
+what is unknown.
+"""
 
 from __future__ import annotations
 

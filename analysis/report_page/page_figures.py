@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _MANY_MARKS = 6000
 
 
-def image(draw: Callable[[Axes], Any], size: tuple[float, float] = (6.6, 4.1), marks: int = 0) -> str:
+def image(
+    draw: Callable[[Axes], Any], size: tuple[float, float] = (6.6, 4.1), marks: int = 0
+) -> str:
     """Data URI of a figure.
 
     Parameters
@@ -57,8 +59,17 @@ def draw_controls(ax: Axes, rows: list[dict[str, Any]]) -> None:
     real = [max((r["edges"] for r in rows if r["pair"] == n), default=0) for n in names]
     ax.barh(y + 0.4 - height / 2, real, height, color=BLUE, label="features")
     for i, kind in enumerate(kinds, 1):
-        values = [next((r["control_edges"] for r in rows if r["pair"] == n and r["control"] == kind), 0) for n in names]
-        ax.barh(y + 0.4 - height * (i + 0.5), values, height, color=colors[(i - 1) % len(colors)], label=kind.replace("_", " "))
+        values = [
+            next((r["control_edges"] for r in rows if r["pair"] == n and r["control"] == kind), 0)
+            for n in names
+        ]
+        ax.barh(
+            y + 0.4 - height * (i + 0.5),
+            values,
+            height,
+            color=colors[(i - 1) % len(colors)],
+            label=kind.replace("_", " "),
+        )
     ax.set_yticks(y, names)
     ax.set_xlabel("edges of the sampled sources")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=8.5)
@@ -68,8 +79,16 @@ def draw_ablation(ax: Axes, pairs: pd.DataFrame) -> None:
     """Ratio of joint to single effects of every pair, beside the ratio of exactly additive effects."""
     y = np.arange(len(pairs))[::-1]
     ax.axvline(1, color=GREY, lw=1, ls=":")
-    ax.hlines(y, pairs["ratio_null"].to_numpy(float), pairs["ratio"].to_numpy(float), color="#d5dbe1", lw=3)
-    ax.plot(pairs["ratio_null"].to_numpy(float), y, "D", ms=6, color=ORANGE, label="exactly additive")
+    ax.hlines(
+        y,
+        pairs["ratio_null"].to_numpy(float),
+        pairs["ratio"].to_numpy(float),
+        color="#d5dbe1",
+        lw=3,
+    )
+    ax.plot(
+        pairs["ratio_null"].to_numpy(float), y, "D", ms=6, color=ORANGE, label="exactly additive"
+    )
     ax.plot(pairs["ratio"].to_numpy(float), y, "o", ms=8, color=BLUE, mec="white", label="measured")
     ax.set_yticks(y, pairs["pair"].tolist())
     ax.set_ylim(-0.6, len(pairs) - 0.4)
@@ -79,17 +98,42 @@ def draw_ablation(ax: Axes, pairs: pd.DataFrame) -> None:
 
 def draw_steering(ax: Axes, doses: pd.DataFrame, readout: str) -> None:
     """Readout against coefficient, one line a feature with its interval, and the control."""
-    palette = ["#1f6f9e", "#4f8a5b", "#8a5a83", "#b5552f", "#3b4d8f", "#7a7a2e", "#2e7a78", "#96484f"]
+    palette = [
+        "#1f6f9e",
+        "#4f8a5b",
+        "#8a5a83",
+        "#b5552f",
+        "#3b4d8f",
+        "#7a7a2e",
+        "#2e7a78",
+        "#96484f",
+    ]
     for i, (name, rows) in enumerate(doses.groupby("feature", sort=False)):
         rows = rows.sort_values("coefficient")
         x, y = rows["coefficient"].to_numpy(float), rows["effect"].to_numpy(float)
         color = palette[i % len(palette)]
         ax.plot(x, y, "o-", ms=4.5, lw=1.7, color=color, label=str(name))
-        ax.fill_between(x, rows["effect_low"].to_numpy(float), rows["effect_high"].to_numpy(float), color=color, alpha=0.13, lw=0)
+        ax.fill_between(
+            x,
+            rows["effect_low"].to_numpy(float),
+            rows["effect_high"].to_numpy(float),
+            color=color,
+            alpha=0.13,
+            lw=0,
+        )
         control = rows["control"].to_numpy(float)
         if np.isfinite(control).any():
-            ax.plot(x, control, "--", lw=1.2, color=ORANGE, label="random direction" if i == 0 else None)
+            ax.plot(
+                x, control, "--", lw=1.2, color=ORANGE, label="random direction" if i == 0 else None
+            )
     ax.axhline(0, color=GREY, lw=1)
     ax.axvline(1, color=GREY, lw=1, ls=":")
     ax.set(xlabel="coefficient on the activation (1: no change)", ylabel=readout)
-    ax.legend(fontsize=8.5, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14), handlelength=1.4, columnspacing=1.2)
+    ax.legend(
+        fontsize=8.5,
+        ncols=4,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        handlelength=1.4,
+        columnspacing=1.2,
+    )

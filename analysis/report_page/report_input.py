@@ -1,4 +1,6 @@
-"""What the report is made of: plain dicts and frames. A part that is empty gives a section that says so."""
+"""What the report is made of: plain dicts and frames. A part that is empty gives a section that
+says so.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,17 @@ class ReportInput:
     title
         Heading of the page.
     trace
-        Findings of the trace run: sources, cells, source_layers, controls, target_layers, live_tests, edges, edges_calibrated, edges_legacy,
-        zero_edit_max, p_at_q05.
+        Findings of the trace run: sources, cells, source_layers, controls, target_layers,
+        live_tests, edges, edges_calibrated, edges_legacy, zero_edit_max, p_at_q05.
     cohort
-        Properties of the ``Cohort`` node: file, sha256, cells, filters, composition, scale, mapped_share, tokens_median, species.
+        Properties of the ``Cohort`` node: file, sha256, cells, filters, composition, scale,
+        mapped_share, tokens_median, species.
     model
-        Properties of the ``Model`` node and its losses: name, family, layers, width, positions, sha256, mlm_loss, unigram_loss.
+        Properties of the ``Model`` node and its losses: name, family, layers, width, positions,
+        sha256, mlm_loss, unigram_loss.
     dictionaries
-        One row a layer: layer, features, k, rule, variance_explained, dead_share, and pca_variance_explained where known.
+        One row a layer: layer, features, k, rule, variance_explained, dead_share, and
+        pca_variance_explained where known.
     checks
         Preflight lines.
     analysis
@@ -58,7 +63,8 @@ class ReportInput:
     annotate
         Findings of the annotate run (`Annotation.findings`), or empty.
     atlases
-        Findings of the annotate runs that were computed from imported atlases, each with the ``name`` of its atlas.
+        Findings of the annotate runs that were computed from imported atlases, each with the
+        ``name`` of its atlas.
     features
         ``Feature`` properties of all runs joined on ``id``.
     controls
@@ -66,7 +72,8 @@ class ReportInput:
     interventions
         ``Intervention`` nodes of ablate and steer runs, one row each.
     members
-        ``Feature-PART_OF-Intervention``: source (feature), target (intervention), role, coefficient.
+        ``Feature-PART_OF-Intervention``: source (feature), target (intervention), role,
+        coefficient.
     readout
         What ``Intervention.effect`` of a steering run measures.
     runs

@@ -1,8 +1,11 @@
-"""Column names by which ``neo4j-admin database import`` knows ids, ends and lists, generated from `scircuit.core.schema`.
+"""Column names by which ``neo4j-admin database import`` knows ids, ends and lists, generated from
+`scircuit.core.schema`.
 
-A column of a Parquet file is named as in a CSV header: ``id:ID(Feature)``, ``:START_ID(Feature)``, ``:END_ID(Term)``. Plain types come from
-the file; lists travel as text with ``;`` between the items, as only strings survive as lists in Parquet on every
-supported version. The tool stores no empty text or list, and streaming does the same. Ids are grouped by label, so two labels may use the same id.
+A column of a Parquet file is named as in a CSV header: ``id:ID(Feature)``, ``:START_ID(Feature)``,
+``:END_ID(Term)``. Plain types come from the file; lists travel as text with ``;`` between the
+items, as only strings survive as lists in Parquet on every supported version. The tool stores no
+empty text or list, and streaming does the same. Ids are grouped by label, so two labels may use the
+same id.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from scircuit.core import schema
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,13 +36,19 @@ def bulk_headers(kind: str, columns: Iterable[str]) -> dict[str, str]:
         keys: dict[str, str] = {"id": f"id:ID({kind})"}
     else:
         relationship = schema.RELATIONSHIPS[kind]
-        keys = {"source": f":START_ID({relationship.source})", "target": f":END_ID({relationship.target})"}
-    lists = {p.name: f"{p.name}:{_LISTS[p.type]}" for p in schema.properties_of(kind) if p.type in _LISTS}
+        keys = {
+            "source": f":START_ID({relationship.source})",
+            "target": f":END_ID({relationship.target})",
+        }
+    lists = {
+        p.name: f"{p.name}:{_LISTS[p.type]}" for p in schema.properties_of(kind) if p.type in _LISTS
+    }
     return {name: {**lists, **keys}.get(name, name) for name in names}
 
 
 def bulk_table(kind: str, table: pa.Table) -> pa.Table:
-    """Rename and encode a conformed table for the import tool; columns without any value are left out.
+    """Rename and encode a conformed table for the import tool; columns without any value are left
+    out.
 
     Raises
     ------
@@ -49,13 +58,17 @@ def bulk_table(kind: str, table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     keys = schema.keys_of(kind)
-    kept = [n for n in table.column_names if n in keys or table.column(n).null_count < table.num_rows]
+    kept = [
+        n for n in table.column_names if n in keys or table.column(n).null_count < table.num_rows
+    ]
     headers = bulk_headers(kind, kept)
     arrays = []
     for name in headers:
         column = table.column(name)
         if pa.types.is_list(column.type):
-            column = pa.array([_joined(kind, name, item) for item in column.to_pylist()], pa.string())
+            column = pa.array(
+                [_joined(kind, name, item) for item in column.to_pylist()], pa.string()
+            )
         arrays.append(column)
     return pa.table(arrays, names=list(headers.values()))
 
@@ -67,7 +80,8 @@ def _joined(kind: str, name: str, items: list[object] | None) -> str | None:
     bad = next((t for t in texts if DELIMITER in t or t != t.strip() or '"' in t or not t), None)
     if bad is not None:
         raise UserError(
-            f"{kind}.{name} holds the item {bad!r}, which the import tool cannot take in a list (empty, quoted, spaced or with {DELIMITER!r})",
+            f"{kind}.{name} holds the item {bad!r}, which the import tool cannot take in a list"
+            f" (empty, quoted, spaced or with {DELIMITER!r})",
             "load the runs by streaming instead: scircuit load",
         )
     return DELIMITER.join(texts)

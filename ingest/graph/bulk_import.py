@@ -1,7 +1,8 @@
 """Builds the whole graph anew from runs on disk with Neo4j's import tool: the fastest first load.
 
-The result equals streaming the same runs in the same order: nodes merged by key (later values win, null erases nothing, an import
-replaces nothing that own runs wrote), relationships of a run as they are, facts without a run once per key, and the ledger, so that a later load finds nothing missing.
+The result equals streaming the same runs in the same order: nodes merged by key (later values win,
+null erases nothing, an import replaces nothing that own runs wrote), relationships of a run as they
+are, facts without a run once per key, and the ledger, so that a later load finds nothing missing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core import schema
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, now
 from scircuit.ingest.graph.bulk_headers import DELIMITER, bulk_table
 from scircuit.ingest.graph.chunks import chunks_of
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
 Rows = dict[Any, dict[str, Any]]
 
 
-def bulk_import(study_runs: Sequence[Path], home: Path, *, threads: int | None = None) -> ImportReport:
+def bulk_import(
+    study_runs: Sequence[Path], home: Path, *, threads: int | None = None
+) -> ImportReport:
     """Replace the graph of a stopped server by the content of these runs.
 
-    Constraints and indexes cannot be imported; opening a run with `scircuit.ingest.graph.stream.load_run` or `scircuit.ingest.graph.loader.prepare` creates them.
+    Constraints and indexes cannot be imported; opening a run with
+    `scircuit.ingest.graph.stream.load_run` or `scircuit.ingest.graph.loader.prepare` creates them.
 
     Parameters
     ----------
@@ -63,7 +67,8 @@ def bulk_import(study_runs: Sequence[Path], home: Path, *, threads: int | None =
     Raises
     ------
     UserError
-        If a shard is damaged, an edge's end is in none of the runs, the server runs, or the disk is full.
+        If a shard is damaged, an edge's end is in none of the runs, the server runs, or the disk is
+        full.
     """
     from scircuit.ingest import server
 
@@ -73,7 +78,9 @@ def bulk_import(study_runs: Sequence[Path], home: Path, *, threads: int | None =
         nodes, relationships = _write(study_runs, scratch)
         report = server.import_full(Path(home), nodes, relationships, threads=threads)
     except OSError as error:
-        raise UserError(f"cannot prepare the import in {scratch}: {error}", "free room on that disk") from error
+        raise UserError(
+            f"cannot prepare the import in {scratch}: {error}", "free room on that disk"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return replace(report, seconds=time.monotonic() - began)
@@ -86,7 +93,9 @@ def _import_folder(home: Path) -> Path:
     return folder
 
 
-def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
+def _write(
+    folders: Sequence[Path], scratch: Path
+) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """Write one file per kind, and return them by label and by relationship type."""
     import pyarrow as pa
 
@@ -102,27 +111,47 @@ def _write(folders: Sequence[Path], scratch: Path) -> tuple[dict[str, list[Path]
             chunks = list(chunks_of(manifest.run, table, entry))
             if entry.kind in schema.NODES:
                 for chunk in chunks:
-                    _merge_nodes(nodes[entry.kind], entry.kind, chunk.table.to_pylist(), chunk.columns, imported=manifest.verb == "import")
+                    _merge_nodes(
+                        nodes[entry.kind],
+                        entry.kind,
+                        chunk.table.to_pylist(),
+                        chunk.columns,
+                        imported=manifest.verb == "import",
+                    )
             elif carries_run(entry.kind):
                 edges[entry.kind].append(table)
             else:
                 _merge(facts[entry.kind], table.to_pylist(), schema.keys_of(entry.kind))
             ledger += [
                 {
-                    "key": chunk.key, "run": manifest.run, "kind": entry.kind, "rows": chunk.table.num_rows, "at": now(),
-                    "content": chunk.content, "late": chunk.late, "sha256": entry.sha256,
+                    "key": chunk.key,
+                    "run": manifest.run,
+                    "kind": entry.kind,
+                    "rows": chunk.table.num_rows,
+                    "at": now(),
+                    "content": chunk.content,
+                    "late": chunk.late,
+                    "sha256": entry.sha256,
                 }
                 for chunk in chunks
-            ]  # fmt: skip
-        _merge(nodes["Run"], [{"id": manifest.run, "status": manifest.status, "seconds": manifest.seconds}], ("id",))
+            ]
+        _merge(
+            nodes["Run"],
+            [{"id": manifest.run, "status": manifest.status, "seconds": manifest.seconds}],
+            ("id",),
+        )
 
     node_files = {kind: [_node_file(scratch, kind, rows)] for kind, rows in nodes.items()}
     relationship_files: dict[str, list[Path]] = defaultdict(list)
-    tables = {kind: pa.concat_tables(parts, promote_options="default") for kind, parts in edges.items()}
+    tables = {
+        kind: pa.concat_tables(parts, promote_options="default") for kind, parts in edges.items()
+    }
     tables |= {kind: _table(kind, rows.values()) for kind, rows in facts.items()}
     for kind, table in tables.items():
         _check_ends(kind, table, nodes)
-        relationship_files[schema.RELATIONSHIPS[kind].type].append(_file(scratch, kind, schema.conform(kind, table)))
+        relationship_files[schema.RELATIONSHIPS[kind].type].append(
+            _file(scratch, kind, schema.conform(kind, table))
+        )
     node_files[LEDGER_LABEL] = [_ledger_file(scratch, ledger)]
     return node_files, relationship_files
 
@@ -135,8 +164,12 @@ def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> 
             known.update((name, value) for name, value in row.items() if value is not None)
 
 
-def _merge_nodes(rows: Rows, kind: str, new: Iterable[dict[str, Any]], columns: list[str], *, imported: bool) -> None:
-    """Add nodes by key, as `scircuit.ingest.graph.statements` says it: captions without a label, whole annotations, and what own runs wrote."""
+def _merge_nodes(
+    rows: Rows, kind: str, new: Iterable[dict[str, Any]], columns: list[str], *, imported: bool
+) -> None:
+    """Add nodes by key, as `scircuit.ingest.graph.statements` says it: captions without a label,
+    whole annotations, and what own runs wrote.
+    """
     marks, bare, block = says_own(kind), bare_caption(kind, columns), replaced(kind, columns)
     for row in new:
         known = rows.setdefault((row["id"],), {})
@@ -150,7 +183,9 @@ def _merge_nodes(rows: Rows, kind: str, new: Iterable[dict[str, Any]], columns: 
         if marks and imported:
             given = {name: value for name, value in given.items() if name not in own}
         elif marks:
-            given = {name: value for name, value in given.items() if name in own or value not in ("", [])}
+            given = {
+                name: value for name, value in given.items() if name in own or value not in ("", [])
+            }
             written = {*given, *whole} - {"id", *(("name",) if bare else ())}
             if not written <= own:
                 known[OWN] = own | written
@@ -171,22 +206,38 @@ def _check_ends(kind: str, table: pa.Table, nodes: dict[str, Rows]) -> None:
         missing = [i for i in table.column(key).unique().to_pylist() if (i,) not in known]
         if missing:
             raise UserError(
-                f"{kind}: {len(missing)} {key} ids are nodes of none of the runs: {', '.join(missing[:5])}",
+                f"{kind}: {len(missing)} {key} ids are nodes of none of the runs:"
+                f" {', '.join(missing[:5])}",
                 "import the runs they come from as well (all runs of the study)",
             )
 
 
 def _node_file(scratch: Path, kind: str, rows: Rows) -> Path:
-    """File of the nodes of a kind; beside the declared properties it has which of them own runs wrote, in declared order."""
+    """File of the nodes of a kind; beside the declared properties it has which of them own runs
+    wrote, in declared order.
+    """
     import pyarrow as pa
 
     declared = [p.name for p in schema.properties_of(kind)]
-    own = [[name for name in declared if name in row[OWN]] if OWN in row else None for row in rows.values()]
-    more = {f"{OWN}:string[]": pa.array([None if names is None else DELIMITER.join(names) for names in own], pa.string())} if any(own) else {}
+    own = [
+        [name for name in declared if name in row[OWN]] if OWN in row else None
+        for row in rows.values()
+    ]
+    more = (
+        {
+            f"{OWN}:string[]": pa.array(
+                [None if names is None else DELIMITER.join(names) for names in own], pa.string()
+            )
+        }
+        if any(own)
+        else {}
+    )
     return _file(scratch, kind, _table(kind, rows.values()), more)
 
 
-def _file(scratch: Path, kind: str, table: pa.Table, more: Mapping[str, pa.Array] = MappingProxyType({})) -> Path:
+def _file(
+    scratch: Path, kind: str, table: pa.Table, more: Mapping[str, pa.Array] = MappingProxyType({})
+) -> Path:
     import pyarrow.parquet as pq
 
     path = scratch / f"{kind}.parquet"

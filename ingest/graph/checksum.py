@@ -1,11 +1,13 @@
-"""Order-free checksums of a run's edges per layer pair, the same from the shards and from the graph.
+"""Order-free checksums of a run's edges per layer pair, the same from the shards and from the
+graph.
 
-Per layer pair the checksum is a hash of integers: the number of edges, and for every property x of an edge from feature i to feature j::
+Per layer pair the checksum is a hash of integers: the number of edges, and for every property x of
+an edge from feature i to feature j::
 
     sum of [ trunc(x * s) mod 1000003 ] * w,    w = (7919 i + j) mod 1021 + 1,    s = 10^12 where |x| < 1000, else 1
 
-with how many edges have it. All terms are integers, so the order of summation does not matter, and the weights tie
-each value to its ends. Both sides hold the same doubles, so nothing needs rounding.
+with how many edges have it. All terms are integers, so the order of summation does not matter, and
+the weights tie each value to its ends. Both sides hold the same doubles, so nothing needs rounding.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 EDGES = "Feature-AFFECTS-Feature"
 _MODULUS, _WEIGHTS, _SOURCE = 1_000_003, 1021, 7919
 _SMALL, _SCALE, _LARGE = 1e3, 1e12, 9e18
-NUMERIC = tuple(p.name for p in schema.RELATIONSHIPS[EDGES].properties if p.type in ("int", "float"))
+NUMERIC = tuple(
+    p.name for p in schema.RELATIONSHIPS[EDGES].properties if p.type in ("int", "float")
+)
 
 LayerPair = tuple[int, int]
 
@@ -40,17 +44,18 @@ class Checksum(NamedTuple):
 def graph_checksums(connection: Connection, run: str) -> dict[LayerPair, Checksum]:
     """Checksums of a run's edges in the graph, by (source layer, target layer)."""
     terms = [
-        f"sum(toInteger(CASE WHEN abs(r.{x}) < {_SMALL} THEN r.{x} * {_SCALE} WHEN abs(r.{x}) < {_LARGE} THEN toFloat(r.{x}) ELSE 0.0 END)"
-        f" % {_MODULUS} * w) AS `{x} sum`, count(r.{x}) AS `{x} n`"
+        f"sum(toInteger(CASE WHEN abs(r.{x}) < {_SMALL} THEN r.{x} * {_SCALE} WHEN abs(r.{x}) <"
+        f" {_LARGE} THEN toFloat(r.{x}) ELSE 0.0 END) % {_MODULUS} * w) AS `{x} sum`, count(r.{x})"
+        f" AS `{x} n`"
         for x in NUMERIC
     ]
     rows = connection.run(
-        "MATCH (a:Feature)-[r:AFFECTS]->(b:Feature) WHERE r.run = $run "
-        "WITH r, split(a.id, '/') AS s, split(b.id, '/') AS t "
-        "WITH r, toInteger(substring(s[2], 1)) AS source_layer, toInteger(substring(t[2], 1)) AS target_layer, "
-        "toInteger(substring(s[3], 1)) AS i, toInteger(substring(t[3], 1)) AS j "
-        f"WITH r, source_layer, target_layer, ({_SOURCE} * i + j) % {_WEIGHTS} + 1 AS w "
-        f"RETURN source_layer, target_layer, count(r) AS edges, sum(w) AS ends, {', '.join(terms)}",
+        "MATCH (a:Feature)-[r:AFFECTS]->(b:Feature) WHERE r.run = $run WITH r, split(a.id, '/') AS"
+        " s, split(b.id, '/') AS t WITH r, toInteger(substring(s[2], 1)) AS source_layer,"
+        " toInteger(substring(t[2], 1)) AS target_layer, toInteger(substring(s[3], 1)) AS i,"
+        f" toInteger(substring(t[3], 1)) AS j WITH r, source_layer, target_layer, ({_SOURCE} * i +"
+        f" j) % {_WEIGHTS} + 1 AS w RETURN source_layer, target_layer, count(r) AS edges, sum(w) AS"
+        f" ends, {', '.join(terms)}",
         run=run,
     )
     return {
@@ -75,7 +80,9 @@ def table_checksums(edges: pa.Table) -> dict[LayerPair, Checksum]:
     source_layer, i = _parts(edges.column("source"))
     target_layer, j = _parts(edges.column("target"))
     weight = (_SOURCE * i + j) % _WEIGHTS + 1
-    pairs, inverse = np.unique(np.stack([source_layer, target_layer], axis=1), axis=0, return_inverse=True)
+    pairs, inverse = np.unique(
+        np.stack([source_layer, target_layer], axis=1), axis=0, return_inverse=True
+    )
     inverse = inverse.reshape(-1)
 
     def total(values: np.ndarray) -> list[int]:
@@ -86,15 +93,25 @@ def table_checksums(edges: pa.Table) -> dict[LayerPair, Checksum]:
     counts, ends = np.bincount(inverse, minlength=len(pairs)).tolist(), total(weight)
     sums, present = [], []
     for name in NUMERIC:
-        values = edges.column(name).to_numpy() if name in edges.column_names else np.full(len(edges), np.nan)
+        values = (
+            edges.column(name).to_numpy()
+            if name in edges.column_names
+            else np.full(len(edges), np.nan)
+        )
         values = values.astype(np.float64)
-        null = np.asarray(edges.column(name).is_null()) if name in edges.column_names else np.ones(len(edges), bool)
+        null = (
+            np.asarray(edges.column(name).is_null())
+            if name in edges.column_names
+            else np.ones(len(edges), bool)
+        )
         small, large = np.abs(values) < _SMALL, np.abs(values) < _LARGE
         scaled = np.where(small, values * _SCALE, np.where(large, values, 0.0))
         sums.append(total(np.fmod(np.trunc(scaled).astype(np.int64), _MODULUS) * weight))
         present.append(total((~null).astype(np.int64)))
     return {
-        (int(a), int(b)): _checksum(counts[k], ends[k], [(s[k], n[k]) for s, n in zip(sums, present, strict=True)])
+        (int(a), int(b)): _checksum(
+            counts[k], ends[k], [(s[k], n[k]) for s, n in zip(sums, present, strict=True)]
+        )
         for k, (a, b) in enumerate(pairs)
     }
 

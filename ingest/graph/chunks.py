@@ -1,7 +1,9 @@
-"""Cuts shards into chunks: the rows of one transaction, with the key and the hashes under which the ledger knows them.
+"""Cuts shards into chunks: the rows of one transaction, with the key and the hashes under which the
+ledger knows them.
 
-``key = run / shard[first row : last row]``. The key does not depend on the file's hash: filling in q gives a new file, but the
-same chunks. Chunks have a fixed size, for another size would give the same rows other keys.
+``key = run / shard[first row : last row]``. The key does not depend on the file's hash: filling in
+q gives a new file, but the same chunks. Chunks have a fixed size, for another size would give the
+same rows other keys.
 """
 
 from __future__ import annotations
@@ -49,33 +51,50 @@ class Chunk:
 
     @property
     def columns(self) -> list[str]:
-        """Columns with at least one value, keys included: an absent value and a null are the same to the graph."""
-        return [name for name in self.table.column_names if self.table.column(name).null_count < self.table.num_rows]
+        """Columns with at least one value, keys included: an absent value and a null are the same
+        to the graph.
+        """
+        return [
+            name
+            for name in self.table.column_names
+            if self.table.column(name).null_count < self.table.num_rows
+        ]
 
     @cached_property
     def rows(self) -> list[tuple[Any, ...]]:
-        """Rows as the ingest statement of `columns` expects them: relationships in groups of neighbours with one source."""
+        """Rows as the ingest statement of `columns` expects them: relationships in groups of
+        neighbours with one source.
+        """
         names = statements.row_columns(self.entry.kind, self.columns)
         rows = list(zip(*(self.table.column(name).to_pylist() for name in names), strict=True))
         if self.entry.kind in schema.NODES:
             return rows
         sources = self.table.column("source").to_pylist()
         starts = [i for i in range(len(rows)) if i == 0 or sources[i] != sources[i - 1]]
-        return [(sources[a], rows[a:b]) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
+        return [
+            (sources[a], rows[a:b]) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)
+        ]
 
 
 def chunk_keys(run: str, entry: ShardEntry, size: int = CHUNK_ROWS) -> list[str]:
     """Keys of a shard's chunks, in order."""
     name = shard_key(entry.name)
-    return [f"{run}/{name}[{start}:{min(start + size, entry.rows)}]" for start in range(0, entry.rows, size)]
+    return [
+        f"{run}/{name}[{start}:{min(start + size, entry.rows)}]"
+        for start in range(0, entry.rows, size)
+    ]
 
 
-def read_chunks(run: str, folder: Path, entry: ShardEntry, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+def read_chunks(
+    run: str, folder: Path, entry: ShardEntry, size: int = CHUNK_ROWS
+) -> Iterator[Chunk]:
     """Read a shard and cut it; errors as `scircuit.ingest.shards.shard_store.read_shard`."""
     yield from chunks_of(run, read_shard(folder, entry), entry, size)
 
 
-def chunks_of(run: str, table: pa.Table, entry: ShardEntry, size: int = CHUNK_ROWS) -> Iterator[Chunk]:
+def chunks_of(
+    run: str, table: pa.Table, entry: ShardEntry, size: int = CHUNK_ROWS
+) -> Iterator[Chunk]:
     """Cut a shard's table."""
     for number, key in enumerate(chunk_keys(run, entry, size)):
         part = table.slice(number * size, size)

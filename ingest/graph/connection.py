@@ -1,7 +1,9 @@
-"""The one place that talks Bolt: where the database is, whether it may be used, and how a statement is run.
+"""The one place that talks Bolt: where the database is, whether it may be used, and how a statement
+is run.
 
-A `Connection` is verified once when it is opened: server reachable, password right, version supported, database there.
-Whatever is wrong comes out as a `UserError` that names what was found and the fix. Values always travel as parameters.
+A `Connection` is verified once when it is opened: server reachable, password right, version
+supported, database there. Whatever is wrong comes out as a `UserError` that names what was found
+and the fix. Values always travel as parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from neo4j.exceptions import (
     TransientError,
 )
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +36,9 @@ T = TypeVar("T")
 OLDEST_5 = (5, 26)
 CALENDAR_YEARS = (2025, 2026)
 _AWAY = (ServiceUnavailable, SessionExpired, TransientError, OSError)
-_OWN_SERVER = "check NEO4J_URI and that the server runs; for the study's own server: scircuit db status"
+_OWN_SERVER = (
+    "check NEO4J_URI and that the server runs; for the study's own server: scircuit db status"
+)
 
 
 class DatabaseAway(UserError):
@@ -62,7 +66,8 @@ class Target:
 
 
 def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
-    """Return the user's own server as named by NEO4J_URI, NEO4J_USERNAME, NEO4J_PASSWORD and NEO4J_DATABASE, if any.
+    """Return the user's own server as named by NEO4J_URI, NEO4J_USERNAME, NEO4J_PASSWORD and
+    NEO4J_DATABASE, if any.
 
     Parameters
     ----------
@@ -77,7 +82,8 @@ def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
     Raises
     ------
     UserError
-        If some are set but NEO4J_URI or NEO4J_PASSWORD is not: half an address must not select another server.
+        If some are set but NEO4J_URI or NEO4J_PASSWORD is not: half an address must not select
+        another server.
     """
     variables = os.environ if environ is None else environ
     names = ("NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD", "NEO4J_DATABASE")
@@ -89,7 +95,8 @@ def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
     if missing:
         raise UserError(
             f"{', '.join(given)} set, but not {' and '.join(missing)}",
-            "set NEO4J_URI, NEO4J_USERNAME (default neo4j) and NEO4J_PASSWORD together, or none of them for the study's own server",
+            "set NEO4J_URI, NEO4J_USERNAME (default neo4j) and NEO4J_PASSWORD together, or none of"
+            " them for the study's own server",
         )
     return Target(
         values["NEO4J_URI"],
@@ -100,7 +107,8 @@ def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
 
 
 def require_supported(version: str) -> tuple[int, int]:
-    """Return (major, minor) of a supported Neo4j version: 5.26 or newer of line 5, or 2025 and 2026.
+    """Return (major, minor) of a supported Neo4j version: 5.26 or newer of line 5, or 2025 and
+    2026.
 
     Raises
     ------
@@ -112,15 +120,20 @@ def require_supported(version: str) -> tuple[int, int]:
     if major in CALENDAR_YEARS or (major == OLDEST_5[0] and minor >= OLDEST_5[1]):
         return major, minor
     raise UserError(
-        f"the server is Neo4j {version or 'of unknown version'}; supported are 5.26 and newer of line 5, and 2025.x and 2026.x",
+        f"the server is Neo4j {version or 'of unknown version'}; supported are 5.26 and newer of"
+        " line 5, and 2025.x and 2026.x",
         "upgrade the server, or unset NEO4J_URI to use the study's own one (scircuit db start)",
     )
 
 
 def rust_codec_active() -> bool:
-    """Whether the driver packs values with its compiled extension, which fails silently when it cannot load."""
+    """Whether the driver packs values with its compiled extension, which fails silently when it
+    cannot load.
+    """
     try:
-        from neo4j._codec.packstream.v1 import _rust_pack  # pyright: ignore[reportAttributeAccessIssue]
+        from neo4j._codec.packstream.v1 import (
+            _rust_pack,
+        )  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError:
         return False
     return _rust_pack is not None
@@ -140,8 +153,11 @@ class Connection:
         self.version = version
 
     @classmethod
-    def open(cls, target: Target, *, timeout: float = 10.0, retry_seconds: float = 5.0) -> Connection:
-        """Connect and verify address, password, version and database, asking the server for the password once only.
+    def open(
+        cls, target: Target, *, timeout: float = 10.0, retry_seconds: float = 5.0
+    ) -> Connection:
+        """Connect and verify address, password, version and database, asking the server for the
+        password once only.
 
         Parameters
         ----------
@@ -157,21 +173,31 @@ class Connection:
         DatabaseAway
             If nothing answers at the address.
         UserError
-            If the address is malformed, the password wrong, the version unsupported or the database unknown.
+            If the address is malformed, the password wrong, the version unsupported or the database
+            unknown.
         """
         try:
             driver = neo4j.GraphDatabase.driver(
-                target.uri, auth=(target.user, target.password), connection_timeout=timeout, user_agent="scircuit",
-                connection_acquisition_timeout=timeout + 5, max_transaction_retry_time=retry_seconds,
-                notifications_min_severity="OFF", telemetry_disabled=True,
-            )  # fmt: skip
+                target.uri,
+                auth=(target.user, target.password),
+                connection_timeout=timeout,
+                user_agent="scircuit",
+                connection_acquisition_timeout=timeout + 5,
+                max_transaction_retry_time=retry_seconds,
+                notifications_min_severity="OFF",
+                telemetry_disabled=True,
+            )
         except (ConfigurationError, ValueError) as error:
-            raise UserError(f"{target.uri!r} is not a Bolt address: {error}", "write it as bolt://HOST:PORT") from error
+            raise UserError(
+                f"{target.uri!r} is not a Bolt address: {error}", "write it as bolt://HOST:PORT"
+            ) from error
         try:
-            # Unlike a query, this is not repeated: an address where nobody answers is known at once.
+            # Unlike a query, this is not repeated: an address where nobody answers is known at
+            # once.
             driver.verify_connectivity()
             answer = driver.execute_query(
-                "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' RETURN versions[0] AS version",
+                "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' RETURN"
+                " versions[0] AS version",
                 database_=target.database,
             )
             version = str(answer.records[0]["version"]) if answer.records else ""
@@ -206,18 +232,28 @@ class Connection:
         return self._ask(cypher, params, lambda result: [record.data() for record in result])
 
     def frame(self, cypher: str, /, **params: Any) -> pd.DataFrame:
-        """Run one statement and return its rows as a frame, with its columns even when there is no row; errors as `run`."""
+        """Run one statement and return its rows as a frame, with its columns even when there is no
+        row; errors as `run`.
+        """
         return self._ask(cypher, params, lambda result: result.to_df())
 
-    def fold(self, cypher: str, function: Callable[[Iterable[Sequence[Any]]], T], /, **params: Any) -> T:
-        """Run one statement and give its rows, one after the other, to a function, without holding all of them; errors as `run`."""
-        return self._ask(cypher, params, lambda result: function(record.values() for record in result))
+    def fold(
+        self, cypher: str, function: Callable[[Iterable[Sequence[Any]]], T], /, **params: Any
+    ) -> T:
+        """Run one statement and give its rows, one after the other, to a function, without holding
+        all of them; errors as `run`.
+        """
+        return self._ask(
+            cypher, params, lambda result: function(record.values() for record in result)
+        )
 
     def graph(self, cypher: str, /, **params: Any) -> neo4j.graph.Graph:
         """Run one statement and return the nodes and relationships in its answer; errors as `run`."""
         return self._ask(cypher, params, lambda result: result.graph())
 
-    def _ask(self, cypher: str, params: Mapping[str, Any], transform: Callable[[neo4j.Result], T]) -> T:
+    def _ask(
+        self, cypher: str, params: Mapping[str, Any], transform: Callable[[neo4j.Result], T]
+    ) -> T:
         try:
             return self._driver.execute_query(
                 neo4j.Query(cast("LiteralString", cypher)),
@@ -229,20 +265,26 @@ class Connection:
             raise _explained(error, self.target) from error
 
     def autocommit(self, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
-        """Run a statement outside a managed transaction, as ``CALL {} IN TRANSACTIONS`` needs; never repeated."""
+        """Run a statement outside a managed transaction, as ``CALL {} IN TRANSACTIONS`` needs;
+        never repeated.
+        """
         try:
             with self._driver.session(database=self.target.database) as session:
                 return [
-                    record.data() for record in session.run(neo4j.Query(cast("LiteralString", cypher)), dict(params))
+                    record.data()
+                    for record in session.run(
+                        neo4j.Query(cast("LiteralString", cypher)), dict(params)
+                    )
                 ]
         except (Neo4jError, DriverError, OSError) as error:
             raise _explained(error, self.target) from error
 
     def write(self, work: Callable[[neo4j.ManagedTransaction], T]) -> T:
-        """Run `work(tx)` in one transaction, repeated from its start when it fails for a passing reason.
+        """Run `work(tx)` in one transaction, repeated from its start when it fails for a passing
+        reason.
 
-        `work` may therefore run several times, and even after a commit whose acknowledgement was lost: it must be
-        idempotent. An exception raised in it rolls everything back.
+        `work` may therefore run several times, and even after a commit whose acknowledgement was
+        lost: it must be idempotent. An exception raised in it rolls everything back.
 
         Raises
         ------
@@ -263,7 +305,8 @@ class Connection:
         Returns
         -------
         list of dict
-            ``code`` (GQL status), ``description``, ``severity`` and ``category`` of each; empty is good.
+            ``code`` (GQL status), ``description``, ``severity`` and ``category`` of each; empty is
+            good.
         """
         try:
             with self._driver.session(
@@ -276,12 +319,14 @@ class Connection:
             raise _explained(error, self.target) from error
         return [
             {
-                "code": n.gql_status, "description": n.status_description,
-                "severity": n.raw_severity, "category": n.raw_classification,
+                "code": n.gql_status,
+                "description": n.status_description,
+                "severity": n.raw_severity,
+                "category": n.raw_classification,
             }
             for n in summary.gql_status_objects
             if n.is_notification
-        ]  # fmt: skip
+        ]
 
 
 def _explained(error: Exception, target: Target) -> UserError:
@@ -297,12 +342,14 @@ def _explained(error: Exception, target: Target) -> UserError:
         )
     if "CredentialsExpired" in code:
         return UserError(
-            f"the password of user {target.user!r} {where} is expired", "set a new one in the Neo4j Browser"
+            f"the password of user {target.user!r} {where} is expired",
+            "set a new one in the Neo4j Browser",
         )
     if isinstance(error, AuthError):
         return UserError(
             f"the database {where} refuses user {target.user!r}: wrong user name or password",
-            "give the right NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the study's own server",
+            "give the right NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the"
+            " study's own server",
         )
     if "DatabaseNotFound" in code or "DatabaseNotFound" in str(error):
         return UserError(
@@ -311,17 +358,27 @@ def _explained(error: Exception, target: Target) -> UserError:
         )
     if "MemoryPoolOutOfMemory" in code or "OutOfMemory" in code:
         return UserError(
-            f"the database {where} is out of memory: {error}", "give it a larger heap: scircuit db start --heap 2g"
+            f"the database {where} is out of memory: {error}",
+            "give it a larger heap: scircuit db start --heap 2g",
         )
     if isinstance(error, ConfigurationError):
-        return UserError(f"cannot use the server {where}: {error}", "only Neo4j 5.26+, 2025.x and 2026.x are supported")
+        return UserError(
+            f"cannot use the server {where}: {error}",
+            "only Neo4j 5.26+, 2025.x and 2026.x are supported",
+        )
     if isinstance(error, _AWAY):
-        return DatabaseAway(f"no database answers {where} ({type(error).__name__}: {_first_line(error)})", _OWN_SERVER)
+        return DatabaseAway(
+            f"no database answers {where} ({type(error).__name__}: {_first_line(error)})",
+            _OWN_SERVER,
+        )
     if isinstance(error, ClientError):
         return UserError(
-            f"the database refused the statement: {getattr(error, 'message', None) or error}", "correct the statement"
+            f"the database refused the statement: {getattr(error, 'message', None) or error}",
+            "correct the statement",
         )
-    return UserError(f"the database {where} failed: {type(error).__name__}: {_first_line(error)}", _OWN_SERVER)
+    return UserError(
+        f"the database {where} failed: {type(error).__name__}: {_first_line(error)}", _OWN_SERVER
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,12 @@
-"""Order-free digest of a whole graph, kind by kind: two graphs with equal digests hold the same nodes and relationships.
+"""Order-free digest of a whole graph, kind by kind: two graphs with equal digests hold the same
+nodes and relationships.
 
 Of each kind the digest is the number of its records and::
 
     sum of H(ends or id, properties sorted by name)  mod 2^64
 
-with H the first 8 bytes of BLAKE2b of the record's text. Every property of every record counts; the order in which records were
-written, and the ledger of what was loaded, do not.
+with H the first 8 bytes of BLAKE2b of the record's text. Every property of every record counts; the
+order in which records were written, and the ledger of what was loaded, do not.
 """
 
 from __future__ import annotations
@@ -29,11 +30,18 @@ class Digest(NamedTuple):
 
 
 def graph_digest(connection: Connection) -> dict[str, Digest]:
-    """Digest of everything in the graph, by kind (node label or ``Source-TYPE-Target``); kinds without a record are left out."""
-    found = {label: connection.fold(f"MATCH (n:{quoted(label)}) RETURN n.id, properties(n)", digest) for label in schema.NODES}
+    """Digest of everything in the graph, by kind (node label or ``Source-TYPE-Target``); kinds
+    without a record are left out.
+    """
+    found = {
+        label: connection.fold(f"MATCH (n:{quoted(label)}) RETURN n.id, properties(n)", digest)
+        for label in schema.NODES
+    }
     for kind, r in schema.RELATIONSHIPS.items():
         found[kind] = connection.fold(
-            f"MATCH (a:{quoted(r.source)})-[r:{quoted(r.type)}]->(b:{quoted(r.target)}) RETURN a.id, b.id, properties(r)", digest
+            f"MATCH (a:{quoted(r.source)})-[r:{quoted(r.type)}]->(b:{quoted(r.target)}) RETURN"
+            " a.id, b.id, properties(r)",
+            digest,
         )
     return {kind: one for kind, one in found.items() if one.count}
 

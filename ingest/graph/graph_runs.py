@@ -1,7 +1,8 @@
 """Runs in the graph: list them, compare the edges of two, delete one.
 
-A deletion takes relationships first, in batches, then the run's own nodes, and its ledger last: as long as the ledger stands
-(marked as being deleted) an interrupted deletion can be repeated, and nothing is loaded in between. Features, genes and terms stay.
+A deletion takes relationships first, in batches, then the run's own nodes, and its ledger last: as
+long as the ledger stands (marked as being deleted) an interrupted deletion can be repeated, and
+nothing is loaded in between. Features, genes and terms stay.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scircuit.core import schema
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.graph.statements import LEDGER_LABEL, quoted
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ def list_runs(connection: Connection) -> pd.DataFrame:
     """
     _ensure_labels(connection)
     return connection.frame(
-        f"MATCH (r:Run) OPTIONAL MATCH (c:{quoted(LEDGER_LABEL)} {{run: r.id}}) "
-        "WITH r, sum(c.rows) AS rows "
-        "RETURN r.id AS run, r.verb AS verb, r.status AS status, r.started AS started, r.seconds AS seconds, rows "
-        "ORDER BY started, run"
+        f"MATCH (r:Run) OPTIONAL MATCH (c:{quoted(LEDGER_LABEL)} {{run: r.id}}) WITH r, sum(c.rows)"
+        " AS rows RETURN r.id AS run, r.verb AS verb, r.status AS status, r.started AS started,"
+        " r.seconds AS seconds, rows ORDER BY started, run"
     )
 
 
 def delete_run(connection: Connection, run: str) -> dict[str, int]:
-    """Delete a run from the graph: its relationships, its interventions, controls and modules, its Run node and its ledger.
+    """Delete a run from the graph: its relationships, its interventions, controls and modules, its
+    Run node and its ledger.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
     Returns
     -------
     dict
-        Deleted ``relationships``, ``nodes`` and ledger ``chunks``; all 0 when the graph does not know the run. Properties that
-        the run set on features stay until a later run sets them.
+        Deleted ``relationships``, ``nodes`` and ledger ``chunks``; all 0 when the graph does not
+        know the run. Properties that the run set on features stay until a later run sets them.
 
     Raises
     ------
@@ -59,19 +60,36 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
         If other runs in the graph were computed from this one.
     """
     _ensure_labels(connection)
-    children = connection.run("MATCH (c:Run)-[:FROM]->(:Run {id: $run}) RETURN c.id AS id ORDER BY id", run=run)
+    children = connection.run(
+        "MATCH (c:Run)-[:FROM]->(:Run {id: $run}) RETURN c.id AS id ORDER BY id", run=run
+    )
     if children:
         raise UserError(
-            f"runs computed from {run} are in the graph: {', '.join(row['id'] for row in children)}",
+            f"runs computed from {run} are in the graph:"
+            f" {', '.join(row['id'] for row in children)}",
             "delete those first",
         )
     connection.run(f"MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}}) SET c.deleting = true", run=run)
     relationships = nodes = 0
-    typed = sorted({r.type for r in schema.RELATIONSHIPS.values() if any(p.name == "run" for p in r.properties)})
+    typed = sorted(
+        {
+            r.type
+            for r in schema.RELATIONSHIPS.values()
+            if any(p.name == "run" for p in r.properties)
+        }
+    )
     for name in typed:
-        relationships += _batches(connection, f"MATCH ()-[x:{quoted(name)}]->() WHERE x.run = $run", run)
-    labels = [label for label, node in schema.NODES.items() if any(p.name == "run" for p in node.properties)]
-    owned = [f"MATCH (n:{quoted(label)}) WHERE n.run = $run" for label in labels] + ["MATCH (n:Run {id: $run})"]
+        relationships += _batches(
+            connection, f"MATCH ()-[x:{quoted(name)}]->() WHERE x.run = $run", run
+        )
+    labels = [
+        label
+        for label, node in schema.NODES.items()
+        if any(p.name == "run" for p in node.properties)
+    ]
+    owned = [f"MATCH (n:{quoted(label)}) WHERE n.run = $run" for label in labels] + [
+        "MATCH (n:Run {id: $run})"
+    ]
     for match in owned:
         relationships += _batches(connection, f"{match} MATCH (n)-[x]-()", run)
         nodes += _batches(connection, f"{match} WITH n AS x", run)
@@ -80,11 +98,14 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
 
 
 def _batches(connection: Connection, match: str, run: str) -> int:
-    """Delete every ``x`` of a match in transactions of their own; deleting again finds nothing, so repeating is safe."""
+    """Delete every ``x`` of a match in transactions of their own; deleting again finds nothing, so
+    repeating is safe.
+    """
     before = connection.run(f"{match} RETURN count(DISTINCT x) AS n", run=run)[0]["n"]
     if before:
         connection.autocommit(
-            f"{match} WITH DISTINCT x CALL (x) {{ DELETE x }} IN TRANSACTIONS OF {BATCH} ROWS", run=run
+            f"{match} WITH DISTINCT x CALL (x) {{ DELETE x }} IN TRANSACTIONS OF {BATCH} ROWS",
+            run=run,
         )
     return before
 
@@ -109,8 +130,9 @@ def compare_runs(connection: Connection, a: str, b: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``source_layer, target_layer, edges_a, edges_b, both`` (edges with the same ends), ``jaccard``, and over those in both
-        ``same_sign`` (share with the same sign of d) and ``correlation`` (Pearson, of d); NaN where there are too few.
+        ``source_layer, target_layer, edges_a, edges_b, both`` (edges with the same ends),
+        ``jaccard``, and over those in both ``same_sign`` (share with the same sign of d) and
+        ``correlation`` (Pearson, of d); NaN where there are too few.
 
     Raises
     ------
@@ -122,19 +144,39 @@ def compare_runs(connection: Connection, a: str, b: str) -> pd.DataFrame:
     frames = []
     for run in (a, b):
         if not connection.run("MATCH (r:Run {id: $run}) RETURN r.id AS id", run=run):
-            raise UserError(f"the graph holds no run {run!r}", "load it first (scircuit load), or see: scircuit runs")
+            raise UserError(
+                f"the graph holds no run {run!r}",
+                "load it first (scircuit load), or see: scircuit runs",
+            )
         frames.append(
             connection.frame(
-                "MATCH (s:Feature)-[r:AFFECTS]->(t:Feature) WHERE r.run = $run RETURN s.id AS source, t.id AS target, r.d AS d",
+                "MATCH (s:Feature)-[r:AFFECTS]->(t:Feature) WHERE r.run = $run RETURN s.id AS"
+                " source, t.id AS target, r.d AS d",
                 run=run,
             )
         )
-    merged = pd.merge(frames[0], frames[1], on=["source", "target"], how="outer", suffixes=("_a", "_b"), indicator=True)
+    merged = pd.merge(
+        frames[0],
+        frames[1],
+        on=["source", "target"],
+        how="outer",
+        suffixes=("_a", "_b"),
+        indicator=True,
+    )
     for end in ("source", "target"):
         merged[f"{end}_layer"] = merged[end].str.split("/").str[2].str[1:].astype(int)
     groups = merged.groupby(["source_layer", "target_layer"])
     rows = [_agreement((int(pair[0]), int(pair[1])), group) for pair, group in groups]  # pyright: ignore[reportIndexIssue]
-    columns = ["source_layer", "target_layer", "edges_a", "edges_b", "both", "jaccard", "same_sign", "correlation"]
+    columns = [
+        "source_layer",
+        "target_layer",
+        "edges_a",
+        "edges_b",
+        "both",
+        "jaccard",
+        "same_sign",
+        "correlation",
+    ]
     return pd.DataFrame(rows, columns=columns)  # pyright: ignore[reportArgumentType]
 
 
@@ -147,8 +189,12 @@ def _agreement(pair: tuple[int, int], group: pd.DataFrame) -> dict[str, float]:
     a, b = group["d_a"].to_numpy(float)[shared], group["d_b"].to_numpy(float)[shared]
     varies = len(a) > 2 and a.std() > 0 and b.std() > 0
     return {
-        "source_layer": pair[0], "target_layer": pair[1], "edges_a": int((origin != "right_only").sum()),
-        "edges_b": int((origin != "left_only").sum()), "both": len(a), "jaccard": len(a) / len(group),
+        "source_layer": pair[0],
+        "target_layer": pair[1],
+        "edges_a": int((origin != "right_only").sum()),
+        "edges_b": int((origin != "left_only").sum()),
+        "both": len(a),
+        "jaccard": len(a) / len(group),
         "same_sign": float((a * b > 0).mean()) if len(a) else float("nan"),
         "correlation": float(np.corrcoef(a, b)[0, 1]) if varies else float("nan"),
-    }  # fmt: skip
+    }

@@ -1,7 +1,9 @@
-"""Brings a run's shards into the graph exactly once: rows and their ledger entry are committed in one transaction.
+"""Brings a run's shards into the graph exactly once: rows and their ledger entry are committed in
+one transaction.
 
-``written(chunk) <=> ledger holds key(chunk)``, so relationships can be created without looking for existing ones, whatever was
-killed and however often it is repeated. Order: nodes, relationships, the closing Run record, and last the run's status.
+``written(chunk) <=> ledger holds key(chunk)``, so relationships can be created without looking for
+existing ones, whatever was killed and however often it is repeated. Order: nodes, relationships,
+the closing Run record, and last the run's status.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from scircuit.core import schema
-from scircuit.core.config import UserError
-from scircuit.core.study import Manifest, ShardEntry, canonical_json, now
+from scircuit.core.errors import UserError
+from scircuit.core.files import canonical_json
+from scircuit.core.study import Manifest, ShardEntry, now
 from scircuit.ingest.graph import statements
 from scircuit.ingest.graph.chunks import CHUNK_ROWS, Chunk, chunk_keys, one_ahead, read_chunks
 from scircuit.ingest.graph.connection import Connection, DatabaseAway, rows_of
@@ -59,19 +62,28 @@ class Loaded:
 
 
 def prepare(connection: Connection) -> None:
-    """Create the constraints and indexes that are missing, wait for them, and make the declared names known."""
+    """Create the constraints and indexes that are missing, wait for them, and make the declared
+    names known.
+    """
     present = {row["name"] for row in connection.run("SHOW INDEXES YIELD name RETURN name")}
-    missing = [text for text in statements.constraints() if text.split(" ")[2].strip("`") not in present]
+    missing = [
+        text for text in statements.constraints() if text.split(" ")[2].strip("`") not in present
+    ]
     for statement in missing:
         connection.run(statement)
     if missing:
         connection.run("CALL db.awaitIndexes(300)")
         for procedure, given in statements.names().items():
-            connection.run(f"UNWIND $names AS name CALL {procedure}(name) RETURN count(*) AS known", names=given)
+            connection.run(
+                f"UNWIND $names AS name CALL {procedure}(name) RETURN count(*) AS known",
+                names=given,
+            )
 
 
 def load_order(entries: Iterable[ShardEntry]) -> list[ShardEntry]:
-    """Order shards for loading: nodes, relationships, later Run records (they say how the run ended)."""
+    """Order shards for loading: nodes, relationships, later Run records (they say how the run
+    ended).
+    """
     runs_seen = 0
     ranked: list[tuple[int, int, ShardEntry]] = []
     for position, entry in enumerate(entries):
@@ -104,7 +116,12 @@ class Loader:
     """
 
     def __init__(
-        self, connection: Connection, folder: Path, *, chunk_rows: int = CHUNK_ROWS, patience_s: float = PATIENCE_S
+        self,
+        connection: Connection,
+        folder: Path,
+        *,
+        chunk_rows: int = CHUNK_ROWS,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.connection = connection
         self.folder = Path(folder)
@@ -120,9 +137,13 @@ class Loader:
                 f"a deletion of run {self.run} was interrupted; the graph holds parts of it",
                 f"finish it first: scircuit runs delete {self.run}",
             )
-        self.ledger = {row["key"]: Loaded(row["content"], row["late"], row["sha256"]) for row in rows}
+        self.ledger = {
+            row["key"]: Loaded(row["content"], row["late"], row["sha256"]) for row in rows
+        }
         connection.run(
-            "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties", id=self.run, properties=run_properties(manifest)
+            "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties",
+            id=self.run,
+            properties=run_properties(manifest),
         )
 
     def pending(self, entries: Iterable[ShardEntry]) -> list[ShardEntry]:
@@ -134,9 +155,13 @@ class Loader:
         return all(key in self.ledger for key in chunk_keys(self.run, entry, self.chunk_rows))
 
     def load(
-        self, entries: Iterable[ShardEntry], *, stop: Callable[[], bool] = lambda: False,
-        on_rows: Callable[[ShardEntry, int], None] | None = None, ahead: bool = False,
-    ) -> int:  # fmt: skip
+        self,
+        entries: Iterable[ShardEntry],
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        on_rows: Callable[[ShardEntry, int], None] | None = None,
+        ahead: bool = False,
+    ) -> int:
         """Write what the ledger lacks of the given shards, in the given order.
 
         Parameters
@@ -146,9 +171,11 @@ class Loader:
         stop
             Asked before each chunk; true ends the load early.
         on_rows
-            Told of every chunk that is now in the graph: its shard and its rows, those found there included.
+            Told of every chunk that is now in the graph: its shard and its rows, those found there
+            included.
         ahead
-            Read and pack the next chunk in a second thread while the server works on the current one.
+            Read and pack the next chunk in a second thread while the server works on the current
+            one.
 
         Returns
         -------
@@ -192,21 +219,32 @@ class Loader:
         stem = keys[0].rsplit("[", 1)[0] + "["
         if any(key.startswith(stem) for key in self.ledger.keys() - set(keys)):
             raise UserError(
-                f"shard {entry.name} of run {self.run} is in the graph with other row ranges: it has another length now, or "
-                "was loaded by another version",
-                f"delete the run from the graph (scircuit runs delete {self.run}) and load it again",
+                f"shard {entry.name} of run {self.run} is in the graph with other row ranges: it"
+                " has another length now, or was loaded by another version",
+                f"delete the run from the graph (scircuit runs delete {self.run}) and load it"
+                " again",
             )
 
     def _write(self, chunk: Chunk) -> int:
-        statement = statements.ingest_cypher(chunk.entry.kind, chunk.columns, imported=self.imported)
+        statement = statements.ingest_cypher(
+            chunk.entry.kind, chunk.columns, imported=self.imported
+        )
         rows = chunk.rows
         count = chunk.table.num_rows
 
         def work(tx: neo4j.ManagedTransaction) -> int:
             [claim] = rows_of(
-                tx, statements.LEDGER_CLAIM, key=chunk.key, run=self.run, kind=chunk.entry.kind, n=count,
-                content=chunk.content, late=chunk.late, sha256=chunk.entry.sha256, at=now(),
-            )  # fmt: skip
+                tx,
+                statements.LEDGER_CLAIM,
+                key=chunk.key,
+                run=self.run,
+                kind=chunk.entry.kind,
+                n=count,
+                content=chunk.content,
+                late=chunk.late,
+                sha256=chunk.entry.sha256,
+                at=now(),
+            )
             if not claim["fresh"]:
                 if claim["content"] != chunk.content:
                     raise self.conflict(chunk)
@@ -221,7 +259,9 @@ class Loader:
         return written
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a call while the database is away, up to `patience_s`; the ledger makes repeating harmless."""
+        """Repeat a call while the database is away, up to `patience_s`; the ledger makes repeating
+        harmless.
+        """
         end = time.monotonic() + self.patience_s
         while True:
             try:
@@ -236,18 +276,22 @@ class Loader:
         found: list[str] = []
         for key, label in (("source", relationship.source), ("target", relationship.target)):
             ids = chunk.table.column(key).unique().to_pylist()
-            found += [f"{label} {row['id']}" for row in rows_of(tx, statements.missing_cypher(label), ids=ids)]
+            found += [
+                f"{label} {row['id']}"
+                for row in rows_of(tx, statements.missing_cypher(label), ids=ids)
+            ]
         shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         return MissingEndpoints(
-            f"{chunk.entry.name}: {count} of {chunk.table.num_rows} relationships have an end that the graph lacks: {shown}; "
-            "nothing of this chunk was written",
+            f"{chunk.entry.name}: {count} of {chunk.table.num_rows} relationships have an end that"
+            f" the graph lacks: {shown}; nothing of this chunk was written",
             "load the runs it builds on first: scircuit load",
         )
 
     def conflict(self, chunk: Chunk) -> UserError:
         """Describe a chunk whose values on disk differ from those in the graph."""
         return UserError(
-            f"shard {chunk.entry.name} of run {self.run} is in the graph with other values than on disk",
+            f"shard {chunk.entry.name} of run {self.run} is in the graph with other values than on"
+            " disk",
             f"delete the run from the graph (scircuit runs delete {self.run}) and load it again",
         )
 
@@ -256,19 +300,28 @@ class Loader:
         manifest = Manifest.load(self.folder)
         self.connection.run(
             "MATCH (r:Run {id: $id}) SET r.status = $status, r.seconds = $seconds",
-            id=self.run, status=manifest.status, seconds=manifest.seconds,
-        )  # fmt: skip
+            id=self.run,
+            status=manifest.status,
+            seconds=manifest.seconds,
+        )
 
 
 def run_properties(manifest: Manifest) -> dict[str, str]:
     """What the manifest says about a run that has no record of its own in the graph yet."""
     return {
-        "name": manifest.run, "verb": manifest.verb, "status": "running", "started": manifest.started,
-        "version": manifest.version, "config": canonical_json(manifest.config), "inputs": canonical_json(manifest.inputs),
-    }  # fmt: skip
+        "name": manifest.run,
+        "verb": manifest.verb,
+        "status": "running",
+        "started": manifest.started,
+        "version": manifest.version,
+        "config": canonical_json(manifest.config),
+        "inputs": canonical_json(manifest.inputs),
+    }
 
 
-def load_run(connection: Connection, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> LoadReport:
+def load_run(
+    connection: Connection, folder: Path, *, progress: Callable[[int, int], None] | None = None
+) -> LoadReport:
     """Load every shard of a run that the graph does not hold yet, exactly once.
 
     Parameters
@@ -283,16 +336,22 @@ def load_run(connection: Connection, folder: Path, *, progress: Callable[[int, i
     Raises
     ------
     UserError
-        If a shard is damaged or was loaded with other values; what was loaded before stays, and a repeat goes on there.
+        If a shard is damaged or was loaded with other values; what was loaded before stays, and a
+        repeat goes on there.
     DatabaseAway
         If the database stops answering; likewise.
     """
     manifest = Manifest.load(Path(folder))
     loader = Loader(connection, folder)
     total = sum(entry.rows for entry in manifest.shards)
-    whole = [e for e in manifest.shards if all(
-        (known := loader.ledger.get(key)) is not None and known.sha256 == e.sha256 for key in chunk_keys(loader.run, e)
-    )]  # fmt: skip
+    whole = [
+        e
+        for e in manifest.shards
+        if all(
+            (known := loader.ledger.get(key)) is not None and known.sha256 == e.sha256
+            for key in chunk_keys(loader.run, e)
+        )
+    ]
     done = sum(entry.rows for entry in whole)
 
     def count(_entry: ShardEntry, rows: int) -> None:

@@ -1,7 +1,8 @@
 """Sets q on edges that were streamed before q was known.
 
-q is Benjamini-Hochberg over all live tests of a run, so it exists only when the run has ended; the edges are in the graph by then.
-Each chunk whose late columns differ from what the ledger says is set, counted and noted in the ledger in one transaction.
+q is Benjamini-Hochberg over all live tests of a run, so it exists only when the run has ended; the
+edges are in the graph by then. Each chunk whose late columns differ from what the ledger says is
+set, counted and noted in the ledger in one transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
 from scircuit.ingest.graph import statements
 from scircuit.ingest.graph.chunks import Chunk, chunk_keys, one_ahead, read_chunks
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 EDGES = "Feature-AFFECTS-Feature"
 
 
-def apply_q(connection: Connection, folder: Path, *, progress: Callable[[int], None] | None = None) -> int:
-    """Bring q of a run's shards to its edges in the graph; edges not loaded yet are left to `load_run`, which loads q with them.
+def apply_q(
+    connection: Connection, folder: Path, *, progress: Callable[[int], None] | None = None
+) -> int:
+    """Bring q of a run's shards to its edges in the graph; edges not loaded yet are left to
+    `load_run`, which loads q with them.
 
     Parameters
     ----------
@@ -41,7 +45,8 @@ def apply_q(connection: Connection, folder: Path, *, progress: Callable[[int], N
     Returns
     -------
     int
-        Edges set now; 0 when all had their q. Repeating it, or being killed in between, changes nothing.
+        Edges set now; 0 when all had their q. Repeating it, or being killed in between, changes
+        nothing.
 
     Raises
     ------
@@ -60,7 +65,11 @@ def apply_q(connection: Connection, folder: Path, *, progress: Callable[[int], N
         )
     ]
     total = 0
-    chunks = (chunk for entry in stale for chunk in read_chunks(loader.run, loader.folder, entry, loader.chunk_rows))
+    chunks = (
+        chunk
+        for entry in stale
+        for chunk in read_chunks(loader.run, loader.folder, entry, loader.chunk_rows)
+    )
     for chunk in one_ahead(chunks):
         known = loader.ledger.get(chunk.key)
         if known is None:
@@ -84,14 +93,18 @@ def _apply(loader: Loader, chunk: Chunk, known: Loaded) -> int:
     expected = sum(map(len, by_source.values()))
 
     def work(tx: neo4j.ManagedTransaction) -> int:
-        rows_of(tx, statements.LEDGER_LATE, key=chunk.key, late=chunk.late, sha256=chunk.entry.sha256)
+        rows_of(
+            tx, statements.LEDGER_LATE, key=chunk.key, late=chunk.late, sha256=chunk.entry.sha256
+        )
         if not rows:
             return 0
         written = rows_of(tx, statements.LATE_Q, rows=rows, run=loader.run)[0]["written"]
         if written != expected:
             raise UserError(
-                f"{chunk.entry.name}: {expected} edges have a q, but the graph holds {written} of them; nothing was changed",
-                f"edges were deleted or added by hand: delete run {loader.run} from the graph and load it again",
+                f"{chunk.entry.name}: {expected} edges have a q, but the graph holds {written} of"
+                " them; nothing was changed",
+                f"edges were deleted or added by hand: delete run {loader.run} from the graph and"
+                " load it again",
             )
         return written
 

@@ -1,18 +1,27 @@
-"""Everything the graph's schema says to Neo4j, generated from `scircuit.core.schema`: constraints, indexes, ingest statements.
+"""Everything the graph's schema says to Neo4j, generated from `scircuit.core.schema`: constraints,
+indexes, ingest statements.
 
-Rows travel as lists in the order of `row_columns`, relationships grouped by their source: ``[source, [[target, ...], ...]]``, so that
-the server looks a source up once for all its rows. Statements are fixed texts over ``$rows`` and ``$run``, one per kind and set of
-columns, so the server plans each once. What is written how:
+Rows travel as lists in the order of `row_columns`, relationships grouped by their source:
+``[source, [[target, ...], ...]]``, so that the server looks a source up once for all its rows.
+Statements are fixed texts over ``$rows`` and ``$run``, one per kind and set of columns, so the
+server plans each once. What is written how:
 
-* nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it erases none);
-* the caption of a feature from a run that knows no labels is its short address: it does not replace one that goes on with a label;
-* an annotation of a feature (a row with ``annotation_run``) takes the place of an earlier one whole, what it has no value for included;
-* an empty text or list is no value: it takes one away that an earlier run wrote (the import tool cannot store it either);
-* what a run of one's own wrote is never replaced by an import, whatever came first: ``_own`` names these properties of a node. An empty value of
-  an own run takes away what own runs wrote, and leaves what only imports say. A caption without a label is no value of its own;
-* relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly once;
-* relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on their two ends, and on the properties
-  that are declared as key (each library of regulons keeps its own records).
+* nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it
+  erases none);
+* the caption of a feature from a run that knows no labels is its short address: it does not replace
+  one that goes on with a label;
+* an annotation of a feature (a row with ``annotation_run``) takes the place of an earlier one
+  whole, what it has no value for included;
+* an empty text or list is no value: it takes one away that an earlier run wrote (the import tool
+  cannot store it either);
+* what a run of one's own wrote is never replaced by an import, whatever came first: ``_own`` names
+  these properties of a node. An empty value of an own run takes away what own runs wrote, and
+  leaves what only imports say. A caption without a label is no value of its own;
+* relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly
+  once;
+* relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on
+  their two ends, and on the properties that are declared as key (each library of regulons keeps its
+  own records).
 """
 
 from __future__ import annotations
@@ -33,18 +42,25 @@ def quoted(name: str) -> str:
 
 
 def constraints() -> list[str]:
-    """Statements that make every node key unique and index the properties declared as indexed; repeatable."""
+    """Statements that make every node key unique and index the properties declared as indexed;
+    repeatable.
+    """
     statements = [
-        f"CREATE CONSTRAINT {quoted(f'{label.lower()}_id')} IF NOT EXISTS FOR (n:{quoted(label)}) REQUIRE n.id IS UNIQUE"
+        f"CREATE CONSTRAINT {quoted(f'{label.lower()}_id')} IF NOT EXISTS FOR (n:{quoted(label)})"
+        " REQUIRE n.id IS UNIQUE"
         for label in records.NODES
     ]
     statements.append(
-        f"CREATE CONSTRAINT load_chunk_key IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) REQUIRE n.key IS UNIQUE"
+        f"CREATE CONSTRAINT load_chunk_key IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) REQUIRE"
+        " n.key IS UNIQUE"
     )
-    statements.append(f"CREATE INDEX load_chunk_run IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) ON (n.run)")
+    statements.append(
+        f"CREATE INDEX load_chunk_run IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) ON (n.run)"
+    )
     for label, node in records.NODES.items():
         statements += [
-            f"CREATE INDEX {quoted(f'{label.lower()}_{p.name}')} IF NOT EXISTS FOR (n:{quoted(label)}) ON (n.{quoted(p.name)})"
+            f"CREATE INDEX {quoted(f'{label.lower()}_{p.name}')} IF NOT EXISTS FOR"
+            f" (n:{quoted(label)}) ON (n.{quoted(p.name)})"
             for p in node.properties
             if p.indexed
         ]
@@ -52,21 +68,26 @@ def constraints() -> list[str]:
 
 
 def names() -> dict[str, list[str]]:
-    """Every declared relationship type and property, under the name of the procedure that makes it known.
+    """Every declared relationship type and property, under the name of the procedure that makes it
+    known.
 
-    A name that no record has used yet is unknown to the server, which warns of every question that asks for it.
+    A name that no record has used yet is unknown to the server, which warns of every question that
+    asks for it.
     """
     kinds = [*records.NODES, *records.RELATIONSHIPS]
     return {
         "db.createRelationshipType": sorted({r.type for r in records.RELATIONSHIPS.values()}),
-        "db.createProperty": sorted({p.name for kind in kinds for p in records.properties_of(kind)}),
+        "db.createProperty": sorted(
+            {p.name for kind in kinds for p in records.properties_of(kind)}
+        ),
     }
 
 
 def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
     """Columns of one row as it is sent: key first, then the given properties in declared order.
 
-    Relationships come without ``source``, which the group has, and without ``run``, which is the same for all.
+    Relationships come without ``source``, which the group has, and without ``run``, which is the
+    same for all.
 
     Raises
     ------
@@ -86,12 +107,15 @@ def carries_run(kind: str) -> bool:
 
 
 def says_own(kind: str) -> bool:
-    """Whether nodes of this kind may be described by several runs, own and imported ones, and so say what own ones wrote."""
+    """Whether nodes of this kind may be described by several runs, own and imported ones, and so
+    say what own ones wrote.
+    """
     return kind in records.NODES and kind != "Run" and not carries_run(kind)
 
 
 def ingest_cypher(kind: str, columns: Iterable[str], *, imported: bool = False) -> str:
-    """Statement that writes ``$rows`` of one kind and returns how many rows found their place as ``written``.
+    """Statement that writes ``$rows`` of one kind and returns how many rows found their place as
+    ``written``.
 
     Parameters
     ----------
@@ -126,21 +150,36 @@ def _nodes(label: str, names: list[str], imported: bool) -> str:
         lines.append(f"WITH n, row, {_given(label, names)} AS given")
     if given_up := replaced(label, names):
         earlier = f"coalesce(row[{names.index(ANNOTATION_RUN)}], '') = ''"
-        lines.append("SET " + ", ".join(f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up))
+        lines.append(
+            "SET "
+            + ", ".join(
+                f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up
+            )
+        )
     lines += _assigned("n", label, names, by)
     if by == "own":
         declared = [p.name for p in records.properties_of(label)]
-        lines.append(f"SET n.{OWN} = nullIf([p IN {declared} WHERE p IN coalesce(n.{OWN}, []) OR p IN given], [])")
+        lines.append(
+            f"SET n.{OWN} = nullIf([p IN {declared} WHERE p IN coalesce(n.{OWN}, []) OR p IN"
+            " given], [])"
+        )
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
 
 
 def _given(label: str, names: list[str]) -> str:
     """Expression: the properties that a row says something of."""
-    values = [f"['{name}', {_value(label, name, f'row[{i}]')}]" for i, name in enumerate(names) if i and not (name == "name" and bare_caption(label, names))]
+    values = [
+        f"['{name}', {_value(label, name, f'row[{i}]')}]"
+        for i, name in enumerate(names)
+        if i and not (name == "name" and bare_caption(label, names))
+    ]
     given = f"[p IN [{', '.join(values)}] WHERE p[1] IS NOT NULL | p[0]]"
     if block := replaced(label, names):
-        given += f" + CASE WHEN coalesce(row[{names.index(ANNOTATION_RUN)}], '') = '' THEN [] ELSE {list(block)} END"
+        given += (
+            f" + CASE WHEN coalesce(row[{names.index(ANNOTATION_RUN)}], '') = '' THEN [] ELSE"
+            f" {list(block)} END"
+        )
     return given
 
 
@@ -154,18 +193,26 @@ def _relationships(relationship: records.RelationshipType, names: list[str]) -> 
     ]
     if carries_run(kind):
         values = [f"{quoted(RUN)}: $run"]
-        values += [f"{quoted(name)}: {_value(kind, name, f'row[{i}]')}" for i, name in enumerate(names) if i]
+        values += [
+            f"{quoted(name)}: {_value(kind, name, f'row[{i}]')}"
+            for i, name in enumerate(names)
+            if i
+        ]
         lines.append(f"CREATE (a)-[:{quoted(relationship.type)} {{{', '.join(values)}}}]->(b)")
     else:
         key = ", ".join(f"{quoted(name)}: row[{names.index(name)}]" for name in relationship.key)
-        lines.append(f"MERGE (a)-[r:{quoted(relationship.type)}{f' {{{key}}}' if key else ''}]->(b)")
+        lines.append(
+            f"MERGE (a)-[r:{quoted(relationship.type)}{f' {{{key}}}' if key else ''}]->(b)"
+        )
         lines += _assigned("r", kind, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
 
 
 def replaced(kind: str, columns: Iterable[str]) -> tuple[str, ...]:
-    """Properties that a row of this table with an ``annotation_run`` takes away where it has no value for them."""
+    """Properties that a row of this table with an ``annotation_run`` takes away where it has no
+    value for them.
+    """
     if kind != "Feature" or ANNOTATION_RUN not in columns:
         return ()
     return tuple(p.name for p in records.ANNOTATION_PROPERTIES)
@@ -187,12 +234,18 @@ def _assigned(variable: str, kind: str, names: list[str], by: str = "") -> list[
             continue
         known, given = f"{variable}.{quoted(name)}", f"row[{i}]"
         if name == "name" and bare_caption(kind, names):
-            given = f"CASE WHEN {known} STARTS WITH {given} AND {given} <> '' THEN {known} ELSE {given} END"
+            given = (
+                f"CASE WHEN {known} STARTS WITH {given} AND {given} <> '' THEN {known} ELSE"
+                f" {given} END"
+            )
         value = _value(kind, name, f"coalesce({given}, {known})")
         if by == "imported":
             value = f"CASE WHEN '{name}' IN {own} THEN {known} ELSE {value} END"
         elif by == "own" and (empty := _empty(kind, name)):
-            value = f"CASE WHEN {given} = {empty} AND NOT '{name}' IN {own} THEN {known} ELSE {value} END"
+            value = (
+                f"CASE WHEN {given} = {empty} AND NOT '{name}' IN {own} THEN {known} ELSE"
+                f" {value} END"
+            )
         parts.append(f"{known} = {value}")
     return ["SET " + ", ".join(parts)] if parts else []
 
@@ -212,7 +265,8 @@ def _value(kind: str, name: str, expression: str) -> str:
 def missing_cypher(label: str) -> str:
     """Statement that returns as ``id`` which of ``$ids`` have no node of this label."""
     return (
-        f"UNWIND $ids AS id OPTIONAL MATCH (n:{quoted(label)} {{id: id}}) WITH id, n WHERE n IS NULL RETURN DISTINCT id"
+        f"UNWIND $ids AS id OPTIONAL MATCH (n:{quoted(label)} {{id: id}}) WITH id, n WHERE n IS"
+        " NULL RETURN DISTINCT id"
     )
 
 

@@ -1,12 +1,14 @@
-"""Streams shards into the graph while they are made: a bounded queue, one writer thread, and the disk as the truth.
+"""Streams shards into the graph while they are made: a bounded queue, one writer thread, and the
+disk as the truth.
 
 ::
 
     tracer -> shard on disk -> submit(): queue has room -> writer thread -> graph
                                          queue full, or database away -> stays on disk -> caught up from the manifest
 
-The tracer never waits and never fails because of the database. Whatever is not in the graph is found by comparing manifest and
-ledger: when there is room again, when the database is back, at `GraphWriter.finish`, or later by `load_run`.
+The tracer never waits and never fails because of the database. Whatever is not in the graph is
+found by comparing manifest and ledger: when there is room again, when the database is back, at
+`GraphWriter.finish`, or later by `load_run`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scircuit.core import schema
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, ShardEntry
 from scircuit.ingest.graph.connection import DatabaseAway
 from scircuit.ingest.graph.loader import Loader, LoadReport, MissingEndpoints, load_order, load_run
@@ -54,26 +56,34 @@ class GraphWriter:
     """
 
     def __init__(
-        self, open_connection: Callable[[], Connection], folder: Path, *, queue_size: int = 8,
+        self,
+        open_connection: Callable[[], Connection],
+        folder: Path,
+        *,
+        queue_size: int = 8,
         on_message: Callable[[str], None] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._open = open_connection
         self._folder = Path(folder)
         self._tell = on_message or (lambda _text: None)
         self._queue: queue.Queue[ShardEntry] = queue.Queue(queue_size)
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
-        # The first thing the thread does is to compare manifest and ledger: an earlier process may have left shards.
+        # The first thing the thread does is to compare manifest and ledger: an earlier process may
+        # have left shards.
         self._behind_manifest = threading.Event()
         self._behind_manifest.set()
         self._finishing = threading.Event()
         self._abandon = threading.Event()
-        # Edges came before the nodes they join: tried again after further nodes, and for the last time at the end.
+        # Edges came before the nodes they join: tried again after further nodes, and for the last
+        # time at the end.
         self._deferred = False
         self._rows = 0
         self._edges = 0
         self._complaint = ""
-        self._thread = threading.Thread(target=self._work, name="scircuit-graph-writer", daemon=True)
+        self._thread = threading.Thread(
+            target=self._work, name="scircuit-graph-writer", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -88,7 +98,9 @@ class GraphWriter:
         return self._edges
 
     def submit(self, entry: ShardEntry) -> None:
-        """Hand over a shard that is on disk and in the manifest; returns at once, whatever the database does."""
+        """Hand over a shard that is on disk and in the manifest; returns at once, whatever the
+        database does.
+        """
         with self._lock:
             self._waiting.add(shard_key(entry.name))
         try:
@@ -107,7 +119,8 @@ class GraphWriter:
         Returns
         -------
         LoadReport
-            Never raises: a database that is away is in the message, with the command that catches up.
+            Never raises: a database that is away is in the message, with the command that catches
+            up.
         """
         self._behind_manifest.set()
         self._finishing.set()
@@ -118,12 +131,21 @@ class GraphWriter:
             self._complaint = self._complaint or f"stopped after {timeout:g} s"
         pending = self.behind
         if pending or self._complaint:
-            wait = f"{pending} shard{'s' if pending != 1 else ''} wait{'s' if pending == 1 else ''} on disk"
-            return LoadReport(self._rows, pending, f"{self._complaint or 'not all is loaded'}: {wait}; {CATCH_UP}")
-        return LoadReport(self._rows, 0, f"{self._rows:,} rows loaded into the graph" if self._rows else "")
+            wait = (
+                f"{pending} shard{'s' if pending != 1 else ''} wait{'s' if pending == 1 else ''} on"
+                " disk"
+            )
+            return LoadReport(
+                self._rows, pending, f"{self._complaint or 'not all is loaded'}: {wait}; {CATCH_UP}"
+            )
+        return LoadReport(
+            self._rows, 0, f"{self._rows:,} rows loaded into the graph" if self._rows else ""
+        )
 
     def _work(self) -> None:
-        """Connect, load, and begin again after a loss, until finished; nothing leaves this thread but messages."""
+        """Connect, load, and begin again after a loss, until finished; nothing leaves this thread
+        but messages.
+        """
         wait = FIRST_WAIT_S
         away_since: float | None = None
         while not self._abandon.is_set():
@@ -132,7 +154,10 @@ class GraphWriter:
                 with self._open() as connection:
                     loader = Loader(connection, self._folder, patience_s=0)
                     if away_since is not None:
-                        self._tell(f"the database is back after {time.monotonic() - away_since:.0f} s: catching up")
+                        self._tell(
+                            f"the database is back after {time.monotonic() - away_since:.0f} s:"
+                            " catching up"
+                        )
                         away_since = None
                         self._complaint = ""
                     wait = FIRST_WAIT_S
@@ -144,17 +169,28 @@ class GraphWriter:
                 if away_since is None:
                     away_since = time.monotonic()
                     self._complaint = error.problem
-                    self._tell(f"{error.problem}: the run goes on, {self.behind} shards wait on disk; {CATCH_UP}")
+                    self._tell(
+                        f"{error.problem}: the run goes on, {self.behind} shards wait on disk;"
+                        f" {CATCH_UP}"
+                    )
                 if last_try:
                     return
                 self._finishing.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
             except Exception as error:
-                # Wrong password, a refused shard, a fault in this program: none of it may disturb the run on disk.
+                # Wrong password, a refused shard, a fault in this program: none of it may disturb
+                # the run on disk.
                 self._note_waiting()
-                self._complaint = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                self._complaint = (
+                    error.problem
+                    if isinstance(error, UserError)
+                    else f"{type(error).__name__}: {error}"
+                )
                 fix = f" ({error.fix})" if isinstance(error, UserError) and error.fix else ""
-                self._tell(f"{self._complaint}{fix}: nothing more is loaded now, the run goes on; {CATCH_UP}")
+                self._tell(
+                    f"{self._complaint}{fix}: nothing more is loaded now, the run goes on;"
+                    f" {CATCH_UP}"
+                )
                 return
 
     def _load_until_finished(self, loader: Loader) -> None:
@@ -172,7 +208,8 @@ class GraphWriter:
                 return
 
     def _load_from_manifest(self, loader: Loader) -> None:
-        # The manifest names everything that is queued, so the queue is emptied first: one order, nodes first.
+        # The manifest names everything that is queued, so the queue is emptied first: one order,
+        # nodes first.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._queue.get_nowait()
@@ -189,7 +226,9 @@ class GraphWriter:
             self._behind_manifest.set()
 
     def _load(self, loader: Loader, entry: ShardEntry) -> bool:
-        """Load one shard; return whether it was replaced meanwhile, so that the manifest must be read again."""
+        """Load one shard; return whether it was replaced meanwhile, so that the manifest must be
+        read again.
+        """
         try:
             if not loader.holds(entry):
                 self._rows += loader.load([entry], stop=self._abandon.is_set, on_rows=self._count)

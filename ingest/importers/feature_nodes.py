@@ -1,4 +1,6 @@
-"""The nodes that imported features hang on: model, dictionaries, and the features themselves, by their addresses."""
+"""The nodes that imported features hang on: model, dictionaries, and the features themselves, by
+their addresses.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core.address import Address, dictionary_id
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
 
 if TYPE_CHECKING:
@@ -29,7 +31,12 @@ def table(kind: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return conform(kind, pa.Table.from_pylist(listed, schema=arrow_schema(kind, names)))
 
 
-def feature_tables(model: str, dictionary: str, features: Mapping[Key, Mapping[str, Any]], sizes: Mapping[int, int] | None = None) -> dict[str, pa.Table]:
+def feature_tables(
+    model: str,
+    dictionary: str,
+    features: Mapping[Key, Mapping[str, Any]],
+    sizes: Mapping[int, int] | None = None,
+) -> dict[str, pa.Table]:
     """Model, dictionaries and features as tables by kind.
 
     Parameters
@@ -49,30 +56,61 @@ def feature_tables(model: str, dictionary: str, features: Mapping[Key, Mapping[s
     for layer, index in features:
         if not (0 <= layer <= _MOST[0] and 0 <= index <= _MOST[1]):
             raise UserError(
-                f"layer {layer}, feature {index} is no address: layers go from 0 to {_MOST[0]}, indices from 0 to {_MOST[1]:,}", "check which column is which"
+                f"layer {layer}, feature {index} is no address: layers go from 0 to {_MOST[0]},"
+                f" indices from 0 to {_MOST[1]:,}",
+                "check which column is which",
             )
         if sizes and index >= sizes.get(layer, index + 1):
-            raise UserError(f"feature {index} of layer {layer} exceeds its dictionary, which has {sizes[layer]:,} latents", "check the model and its dictionaries")
+            raise UserError(
+                f"feature {index} of layer {layer} exceeds its dictionary, which has"
+                f" {sizes[layer]:,} latents",
+                "check the model and its dictionaries",
+            )
     layers = sorted({layer for layer, _ in features})
     ids = {layer: dictionary_id(model, dictionary, layer) for layer in layers}
     rows = []
     for (layer, index), more in sorted(features.items()):
         address = Address(model, dictionary, layer, index)
-        rows.append({"id": str(address), "name": address.short, "model": model, "dictionary": ids[layer], "layer": layer, "index": index, **more})
+        rows.append(
+            {
+                "id": str(address),
+                "name": address.short,
+                "model": model,
+                "dictionary": ids[layer],
+                "layer": layer,
+                "index": index,
+                **more,
+            }
+        )
     known = sizes or {}
     return {
         "Model": table("Model", [{"id": model, "name": model}]),
-        "Dictionary": table("Dictionary", [
-            {"id": ids[t], "name": f"{dictionary} L{t:02d}", "model": model, "set": dictionary, "layer": t, "features": known.get(t)} for t in layers
-        ]),
+        "Dictionary": table(
+            "Dictionary",
+            [
+                {
+                    "id": ids[t],
+                    "name": f"{dictionary} L{t:02d}",
+                    "model": model,
+                    "set": dictionary,
+                    "layer": t,
+                    "features": known.get(t),
+                }
+                for t in layers
+            ],
+        ),
         "Feature": table("Feature", rows),
-        "Dictionary-OF-Model": table("Dictionary-OF-Model", [{"source": ids[t], "target": model} for t in layers]),
-        "Feature-OF-Dictionary": table("Feature-OF-Dictionary", [{"source": r["id"], "target": r["dictionary"]} for r in rows]),
-    }  # fmt: skip
-
-
+        "Dictionary-OF-Model": table(
+            "Dictionary-OF-Model", [{"source": ids[t], "target": model} for t in layers]
+        ),
+        "Feature-OF-Dictionary": table(
+            "Feature-OF-Dictionary", [{"source": r["id"], "target": r["dictionary"]} for r in rows]
+        ),
+    }
 
 
 def uses(tables: Mapping[str, pa.Table]) -> dict[str, tuple[str, ...]]:
     """Ids of the models and dictionaries in these tables, which the run used."""
-    return {label: tuple(tables[label].column("id").to_pylist()) for label in ("Model", "Dictionary")}
+    return {
+        label: tuple(tables[label].column("id").to_pylist()) for label in ("Model", "Dictionary")
+    }

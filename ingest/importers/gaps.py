@@ -1,7 +1,8 @@
 """What imported edges may lack, and which comparisons that forbids.
 
-The gaps of a source are stored on its Run (`lacks`), and whoever compares asks `refuse` first: a tail fit needs every edge of a
-source, a calibrated rule needs p values, a symmetric consistency needs counts.
+The gaps of a source are stored on its Run (`lacks`), and whoever compares asks `refuse` first: a
+tail fit needs every edge of a source, a calibrated rule needs p values, a symmetric consistency
+needs counts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 MEANING: dict[str, str] = {
     "n": "the number of cells behind each effect",
@@ -18,8 +19,13 @@ MEANING: dict[str, str] = {
     "sd": "the standard deviation of the effect",
     "p": "a p value of each edge",
     "null": "controls",
-    "all_edges": "all edges: it keeps only the strongest of each source, or of each source and layer",
-    "symmetric_rule": "edges of both signs by one rule: its consistency counts cells without any effect as one of the signs",
+    "all_edges": (
+        "all edges: it keeps only the strongest of each source, or of each source and layer"
+    ),
+    "symmetric_rule": (
+        "edges of both signs by one rule: its consistency counts cells without any effect as one of"
+        " the signs"
+    ),
     "cells": "which cells were used",
     "edges": "edges between features",
 }
@@ -47,4 +53,8 @@ def refuse(run: str, findings: Mapping[str, Any], needed: Iterable[str], purpose
     missing = [gap for gap in needed if gap in findings.get("lacks", ())]
     if missing:
         said = "; ".join(MEANING[gap] for gap in missing)
-        raise UserError(f"run {run} was imported from a source that does not give {said}: {purpose} would not mean anything", "trace the model yourself, or ask what the source can answer")
+        raise UserError(
+            f"run {run} was imported from a source that does not give {said}: {purpose} would not"
+            " mean anything",
+            "trace the model yourself, or ask what the source can answer",
+        )

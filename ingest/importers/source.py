@@ -1,8 +1,10 @@
-"""What an importer gives: everything that is needed to write its records, read and checked before the first of them is written.
+"""What an importer gives: everything that is needed to write its records, read and checked before
+the first of them is written.
 
-An importer is a function ``read(options, gene_ids) -> Source``, with gene symbol -> Ensembl id. It raises before anything is stored when a file is damaged or does not fit; what it can
-mend or leave out it counts in `Source.notes`. After that, `Source.units` gives tables that can be written one after the other, so that
-an import is whole or absent.
+An importer is a function ``read(options, gene_ids) -> Source``, with gene symbol -> Ensembl id. It
+raises before anything is stored when a file is damaged or does not fit; what it can mend or leave
+out it counts in `Source.notes`. After that, `Source.units` gives tables that can be written one
+after the other, so that an import is whole or absent.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ class Source:
     files
         File name -> sha256: with the options, what makes the run what it is.
     units
-        Unit name -> function that gives its tables by kind. The ``run`` column is filled in when they are stored.
+        Unit name -> function that gives its tables by kind. The ``run`` column is filled in when
+        they are stored.
     origin
         Where the files come from, as far as they say.
     lacks
         What the source does not give, of `scircuit.ingest.importers.gaps.MEANING`.
     cap
-        Most edges that it kept of each source feature, or of each source feature and layer; 0 where it kept all.
+        Most edges that it kept of each source feature, or of each source feature and layer; 0 where
+        it kept all.
     rule
         Rule by which it chose its edges.
     findings
@@ -46,7 +50,8 @@ class Source:
     notes
         What was missing, mended or left out, with counts.
     uses
-        Node label -> ids that the Run used: Model, Dictionary, Cohort, GeneSetLibrary. The units give the nodes.
+        Node label -> ids that the Run used: Model, Dictionary, Cohort, GeneSetLibrary. The units
+        give the nodes.
     """
 
     format: str
@@ -64,4 +69,11 @@ class Source:
 
     def record(self) -> dict[str, Any]:
         """Properties of the Run node."""
-        return {"method": "imported", "format": self.format, "origin": self.origin, "lacks": list(self.lacks), "cap": self.cap, "rule": self.rule}
+        return {
+            "method": "imported",
+            "format": self.format,
+            "origin": self.origin,
+            "lacks": list(self.lacks),
+            "cap": self.cap,
+            "rule": self.rule,
+        }

@@ -1,7 +1,8 @@
-"""Reading other people's files strictly: whole, of the expected shape, and with numbers that are numbers.
+"""Reading other people's files strictly: whole, of the expected shape, and with numbers that are
+numbers.
 
-JSON has no ``NaN`` and no ``Infinity``; Python's reader takes both. Here they are refused with their place, as are truncated files, so
-that what cannot be right stops before anything is written.
+JSON has no ``NaN`` and no ``Infinity``; Python's reader takes both. Here they are refused with
+their place, as are truncated files, so that what cannot be right stops before anything is written.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.core.address import parse
-from scircuit.core.config import UserError
-from scircuit.core.study import sha256_file
+from scircuit.core.errors import UserError
+from scircuit.core.files import sha256_file
 
 BOM = b"\xef\xbb\xbf"
 _SINGLE = 200  # files that are hashed one by one
@@ -34,7 +35,10 @@ def read_json(path: Path) -> Any:
     again = "fetch or export the file again"
 
     def refuse_constant(name: str) -> Any:
-        raise UserError(f"{path} holds {name}, which is no number in JSON", "find out what the value should be (a division by zero?) and export it again")
+        raise UserError(
+            f"{path} holds {name}, which is no number in JSON",
+            "find out what the value should be (a division by zero?) and export it again",
+        )
 
     try:
         raw = path.read_bytes()
@@ -50,23 +54,36 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         if not error.doc.strip():
             raise UserError(f"{path} is empty", again) from None
-        cut = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated string")
-        raise UserError(f"{path} is {'truncated' if cut else 'not JSON'}: {error}", again) from error
+        cut = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith(
+            "Unterminated string"
+        )
+        raise UserError(
+            f"{path} is {'truncated' if cut else 'not JSON'}: {error}", again
+        ) from error
     except RecursionError:
-        raise UserError(f"{path} is nested too deeply to be a result file", "check that it is the right file") from None
+        raise UserError(
+            f"{path} is nested too deeply to be a result file", "check that it is the right file"
+        ) from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}", "check the path and its permissions") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", "check the path and its permissions"
+        ) from error
 
 
 def hashes(paths: list[Path], folder: Path) -> dict[str, str]:
-    """Path below `folder` -> sha256; of more than 200 files, one joint hash for each folder and ending."""
+    """Path below `folder` -> sha256; of more than 200 files, one joint hash for each folder and
+    ending.
+    """
     single = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(paths)}
     if len(single) <= _SINGLE:
         return single
     groups: dict[str, list[str]] = {}
     for name, found in single.items():
         groups.setdefault(f"{Path(name).parent}/*{Path(name).suffix}", []).append(f"{name} {found}")
-    return {f"{key} ({len(lines)} files)": hashlib.sha256("\n".join(lines).encode()).hexdigest() for key, lines in groups.items()}
+    return {
+        f"{key} ({len(lines)} files)": hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        for key, lines in groups.items()
+    }
 
 
 def fields(value: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
@@ -78,10 +95,17 @@ def fields(value: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
         If it is something else; the message says what was found instead.
     """
     if not isinstance(value, dict):
-        raise UserError(f"{where} is a {type(value).__name__}, expected an object with {', '.join(names)}", "check that it is the right file")
+        raise UserError(
+            f"{where} is a {type(value).__name__}, expected an object with {', '.join(names)}",
+            "check that it is the right file",
+        )
     missing = [n for n in names if n not in value]
     if missing:
-        raise UserError(f"{where} lacks {', '.join(missing)}; it has {', '.join(map(str, list(value)[:12])) or 'nothing'}", "check that it is the right file")
+        raise UserError(
+            f"{where} lacks {', '.join(missing)}; it has"
+            f" {', '.join(map(str, list(value)[:12])) or 'nothing'}",
+            "check that it is the right file",
+        )
     return value
 
 
@@ -108,7 +132,10 @@ def whole(value: Any, where: str, least: int = 0) -> int:
     """
     found = number(value, where)
     if found != int(found) or found < least:
-        raise UserError(f"{where} is {value!r}, expected a whole number from {least} up", "export the file again")
+        raise UserError(
+            f"{where} is {value!r}, expected a whole number from {least} up",
+            "export the file again",
+        )
     return int(found)
 
 
@@ -121,7 +148,10 @@ def items(value: Any, where: str) -> list[Any]:
         If it is something else.
     """
     if not isinstance(value, list):
-        raise UserError(f"{where} is a {type(value).__name__}, expected a list", "check that it is the right file")
+        raise UserError(
+            f"{where} is a {type(value).__name__}, expected a list",
+            "check that it is the right file",
+        )
     return value
 
 
@@ -130,4 +160,8 @@ def check_names(model: str, dictionary: str) -> None:
     try:
         parse(f"{model}/{dictionary}/L00/F0000")
     except ValueError as error:
-        raise UserError(str(error), "give names of lower-case letters, digits and . _ -, such as --model-name geneformer-v2-316m --dictionary-name k562-x4-k32") from error
+        raise UserError(
+            str(error),
+            "give names of lower-case letters, digits and . _ -, such as --model-name"
+            " geneformer-v2-316m --dictionary-name k562-x4-k32",
+        ) from error

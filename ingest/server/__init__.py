@@ -1,4 +1,5 @@
-"""A real Neo4j Community server on this machine: downloaded once, private to one study, no Docker and no Java needed.
+"""A real Neo4j Community server on this machine: downloaded once, private to one study, no Docker
+and no Java needed.
 
 The names below are loaded on first use, so importing this package costs nothing.
 """

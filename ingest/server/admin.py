@@ -1,4 +1,6 @@
-"""Neo4j's own administration tool on a stopped server: first password, bulk import, dump, load, consistency check."""
+"""Neo4j's own administration tool on a stopped server: first password, bulk import, dump, load,
+consistency check.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server import home as homes
 from scircuit.ingest.server import jars, jvm
 from scircuit.ingest.server.find_process import find_server
@@ -30,14 +32,22 @@ CAUSE = re.compile(r"^(Caused by: )?([\w.$]+(Exception|Error): )+")
 def set_initial_password(home: Path, profile: Profile, java: Path, password: str) -> None:
     """Set the password of a home that has never been started.
 
-    The password goes through a file of the user's own, for other users can read a process's command line.
+    The password goes through a file of the user's own, for other users can read a process's command
+    line.
     """
     with tempfile.TemporaryDirectory(dir=home / "run") as folder:
         arguments = Path(folder) / "arguments"
         arguments.touch(mode=0o600)
         arguments.write_text(password + "\n", encoding="ascii")
         homes.write_conf(home, {})
-        _run(home, profile, java, ["dbms", "set-initial-password", f"@{arguments}"], heap="256m", brief=True)
+        _run(
+            home,
+            profile,
+            java,
+            ["dbms", "set-initial-password", f"@{arguments}"],
+            heap="256m",
+            brief=True,
+        )
 
 
 def import_full(
@@ -49,16 +59,17 @@ def import_full(
 ) -> ImportReport:
     """Replace the graph by the content of Parquet files (``neo4j-admin database import full``).
 
-    The server must be stopped; the caller starts it again and then creates constraints and indexes. Every relationship
-    whose end is missing makes the import fail, as does every id that occurs twice; the old graph is then kept.
+    The server must be stopped; the caller starts it again and then creates constraints and indexes.
+    Every relationship whose end is missing makes the import fail, as does every id that occurs
+    twice; the old graph is then kept.
 
     Parameters
     ----------
     home
         The server's folder; it must have been started once.
     nodes
-        Label, or several joined by ``:``, or nothing when a column gives it, to the files of one layout. The columns
-        are named as the tool wants them (``id:ID``, ``name``).
+        Label, or several joined by ``:``, or nothing when a column gives it, to the files of one
+        layout. The columns are named as the tool wants them (``id:ID``, ``name``).
     relationships
         Type to files, with ``:START_ID`` and ``:END_ID`` columns.
     threads
@@ -84,7 +95,11 @@ def import_full(
         "--overwrite-destination=true",
         "--verbose",
     ]
-    arguments += [f"--report-file={home / 'logs' / 'import.report'}", "--bad-tolerance=0", "--strict=true"]
+    arguments += [
+        f"--report-file={home / 'logs' / 'import.report'}",
+        "--bad-tolerance=0",
+        "--strict=true",
+    ]
     if threads:
         arguments.append(f"--threads={threads}")
     for option, groups in (("nodes", nodes), ("relationships", relationships)):
@@ -94,13 +109,16 @@ def import_full(
             paths = [Path(file).expanduser().resolve() for file in files]
             for path in paths:
                 _check_input(path)
-            arguments.append(f"--{option}={name + '=' if name else ''}{','.join(str(path) for path in paths)}")
+            arguments.append(
+                f"--{option}={name + '=' if name else ''}{','.join(str(path) for path in paths)}"
+            )
     began = time.monotonic()
     (home / "logs" / "import.report").unlink(missing_ok=True)
     with replacing(home):
         text = _run(home, profile, java, arguments)
     counts = {
-        what: int(number) for number, what in re.findall(r"^\s*(\d+) (nodes|relationships|properties)", text, re.M)
+        what: int(number)
+        for number, what in re.findall(r"^\s*(\d+) (nodes|relationships|properties)", text, re.M)
     }
     if set(counts) != {"nodes", "relationships", "properties"}:
         raise UserError(
@@ -135,7 +153,9 @@ def dump(home: Path, to_path: Path) -> Path:
             _run(home, profile, java, ["database", "dump", DATABASE, f"--to-path={staging}"])
             (Path(staging) / f"{DATABASE}.dump").replace(target)
     except OSError as error:
-        raise UserError(f"the dump cannot be written to {target}: {error}", "choose another place") from error
+        raise UserError(
+            f"the dump cannot be written to {target}: {error}", "choose another place"
+        ) from error
     return target
 
 
@@ -149,11 +169,19 @@ def load_dump(home: Path, from_path: Path) -> None:
     if source.is_dir():
         source = source / f"{DATABASE}.dump"
     if not source.is_file():
-        raise UserError(f"there is no dump at {source}", "name a .dump file, or a folder with neo4j.dump in it")
+        raise UserError(
+            f"there is no dump at {source}", "name a .dump file, or a folder with neo4j.dump in it"
+        )
     with tempfile.TemporaryDirectory(dir=home / "run") as staging:
         # The tool finds a dump by the database's name only.
         (Path(staging) / f"{DATABASE}.dump").symlink_to(source)
-        command = ["database", "load", DATABASE, f"--from-path={staging}", "--overwrite-destination=true"]
+        command = [
+            "database",
+            "load",
+            DATABASE,
+            f"--from-path={staging}",
+            "--overwrite-destination=true",
+        ]
         with replacing(home):
             _run(home, profile, java, command)
 
@@ -190,10 +218,14 @@ def check(home: Path) -> str:
 
 def _check_input(path: Path) -> None:
     if not path.is_file():
-        raise UserError(f"the file to import is missing: {path}", "write it again, or repeat the run it belongs to")
+        raise UserError(
+            f"the file to import is missing: {path}",
+            "write it again, or repeat the run it belongs to",
+        )
     if any(mark in str(path) for mark in ",*?[]"):
         raise UserError(
-            f"the path {path} has a comma or a wildcard in it, which the import tool takes for several files",
+            f"the path {path} has a comma or a wildcard in it, which the import tool takes for"
+            " several files",
             "choose another folder for the study",
         )
 
@@ -215,9 +247,20 @@ def _stopped(home: Path, verb: str) -> tuple[Path, Profile, Path]:
     return home, profile, find_java(profile).path
 
 
-def _run(home: Path, profile: Profile, java: Path, arguments: list[str], heap: str = HEAP, brief: bool = False) -> str:
+def _run(
+    home: Path,
+    profile: Profile,
+    java: Path,
+    arguments: list[str],
+    heap: str = HEAP,
+    brief: bool = False,
+) -> str:
     """Run the tool, keep its output in ``logs/admin.log``, and return it."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))
+    }
     answer = subprocess.run(
         [*jvm.admin_command(java, profile, heap, brief), *arguments],
         stdin=subprocess.DEVNULL,
@@ -243,8 +286,12 @@ def _refusal(home: Path, words: str, text: str) -> UserError:
         if re.search(pattern, text):
             return UserError(f"`{words}` failed: {meaning}", f"{fix} ({log})")
     lines = [
-        line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "..."))
+        line.strip()
+        for line in text.splitlines()
+        if line.strip() and not line.lstrip().startswith(("at ", "..."))
     ]
-    telling = [line for line in lines if re.search(r"[Ee]rror|Exception|[Ff]ailed|[Mm]issing", line)]
+    telling = [
+        line for line in lines if re.search(r"[Ee]rror|Exception|[Ff]ailed|[Mm]issing", line)
+    ]
     last = CAUSE.sub("", (telling or lines or ["it gave no reason"])[-1])
     return UserError(f"`{words}` failed: {last[:400]}", log)

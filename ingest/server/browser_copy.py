@@ -1,8 +1,9 @@
 """A study's own copy of the Neo4j Browser, with a script that runs before it and files beside it.
 
-The Browser keeps style, saved queries and settings in the page's local storage, and reads them when its scripts load.
-So a copy of its jar gets one more ``<script src>`` in front of the first one of ``index.html``, and only the copy is on
-the server's class path. The original in the cache is not touched.
+The Browser keeps style, saved queries and settings in the page's local storage, and reads them when
+its scripts load. So a copy of its jar gets one more ``<script src>`` in front of the first one of
+``index.html``, and only the copy is on the server's class path. The original in the cache is not
+touched.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 SCRIPT_NAME = "scircuit-seed.js"
 INDEX = "browser/index.html"
@@ -27,12 +28,13 @@ class BrowserSeed:
     Attributes
     ----------
     script
-        JavaScript, run before the Browser's own scripts on every load of the page; it can write ``localStorage``.
+        JavaScript, run before the Browser's own scripts on every load of the page; it can write
+        ``localStorage``.
     files
         Further files by their path below ``/browser/``, such as ``scircuit/guide.html``.
     post_connect
-        Browser command without its colon to run after connecting, such as ``play http://...``; ``{http}`` stands for
-        the server's HTTP root. Empty: nothing.
+        Browser command without its colon to run after connecting, such as ``play http://...``;
+        ``{http}`` stands for the server's HTTP root. Empty: nothing.
     """
 
     script: str = ""
@@ -44,12 +46,15 @@ class BrowserSeed:
         """Hash of script and files: a copy of the Browser is known by it."""
         state = hashlib.sha256(self.script.encode("utf-8"))
         for name in sorted(self.files):
-            state.update(b"\0" + name.encode("utf-8") + b"\0" + hashlib.sha256(self.files[name]).digest())
+            state.update(
+                b"\0" + name.encode("utf-8") + b"\0" + hashlib.sha256(self.files[name]).digest()
+            )
         return state.hexdigest()[:16]
 
 
 def seeded_jar(original: Path, home: Path, seed: BrowserSeed) -> Path:
-    """Return the home's copy of the Browser with the seed in it; it is made when there is none of this seed yet.
+    """Return the home's copy of the Browser with the seed in it; it is made when there is none of
+    this seed yet.
 
     Raises
     ------
@@ -73,13 +78,17 @@ def current_jar(original: Path, home: Path) -> Path:
 
 
 def _copy(original: Path, part: Path, seed: BrowserSeed) -> None:
-    with zipfile.ZipFile(original) as source, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy:
+    with (
+        zipfile.ZipFile(original) as source,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy,
+    ):
         taken = set(source.namelist()) | {f"browser/{SCRIPT_NAME}"}
         for name in seed.files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or f"browser/{path}" in taken:
                 raise UserError(
-                    f"a file for the Browser cannot be named {name!r}: it leaves /browser/ or is taken",
+                    f"a file for the Browser cannot be named {name!r}: it leaves /browser/ or is"
+                    " taken",
                     "use a relative path in a folder of its own, such as scircuit/guide.html",
                 )
         for entry in source.infolist():
@@ -93,7 +102,9 @@ def _copy(original: Path, part: Path, seed: BrowserSeed) -> None:
 
 
 def _with_script(page: str, digest: str) -> str:
-    """Put the script in front of the page's first one; the digest in the address makes browsers fetch a changed one."""
+    """Put the script in front of the page's first one; the digest in the address makes browsers
+    fetch a changed one.
+    """
     tag = f'<script src="{SCRIPT_NAME}?{digest}"></script>'
     changed, count = re.subn(r"<script\b", lambda found: tag + found[0], page, count=1)
     if count != 1:

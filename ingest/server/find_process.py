@@ -30,8 +30,8 @@ def find_server(home: Path, pid: int) -> psutil.Process | None:
     home
         The server's folder, absolute.
     pid
-        The recorded process id, looked at first. When it is not the server (crash, recycled id, or a starter that was
-        killed before it could record), all processes are searched.
+        The recorded process id, looked at first. When it is not the server (crash, recycled id, or
+        a starter that was killed before it could record), all processes are searched.
     """
     if pid:
         try:
@@ -69,12 +69,16 @@ def end(process: psutil.Process, timeout_s: float) -> bool:
 
 
 def _ended(process: psutil.Process, timeout_s: float) -> bool:
-    """Wait until a process is gone, or is only a zombie that whoever started it has not asked after."""
+    """Wait until a process is gone, or is only a zombie that whoever started it has not asked
+    after.
+    """
     until = time.monotonic() + timeout_s
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > until:
             return False
         time.sleep(0.05)
     with contextlib.suppress(psutil.Error):
-        process.wait(1)  # usually it is asked after at once, by this process or by the system's first
+        process.wait(
+            1
+        )  # usually it is asked after at once, by this process or by the system's first
     return True

@@ -1,8 +1,9 @@
 """The folder of one study's server: layout, settings, ports and password.
 
-``conf/neo4j.conf`` is written anew at every start from `settings_of`; the user's own settings go into
-``conf/extra.conf`` and win. ``server.json`` remembers version, ports and process, so that the Browser's address stays
-the same from one start to the next. ``password`` is random and readable by its owner only.
+``conf/neo4j.conf`` is written anew at every start from `settings_of`; the user's own settings go
+into ``conf/extra.conf`` and win. ``server.json`` remembers version, ports and process, so that the
+Browser's address stays the same from one start to the next. ``password`` is random and readable by
+its owner only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import socket
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server.info import ServerInfo
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE
 
@@ -39,10 +40,14 @@ class State:
 
 
 def read_state(home: Path) -> State:
-    """Read ``server.json``; a missing or damaged file gives the defaults, for everything in it can be found anew."""
+    """Read ``server.json``; a missing or damaged file gives the defaults, for everything in it can
+    be found anew.
+    """
     try:
         raw = json.loads((home / "server.json").read_text(encoding="utf-8"))
-        known = {name: type(value)(raw[name]) for name, value in asdict(State()).items() if name in raw}
+        known = {
+            name: type(value)(raw[name]) for name, value in asdict(State()).items() if name in raw
+        }
         return State(**known)
     except (OSError, ValueError, TypeError):
         return State()
@@ -56,7 +61,8 @@ def write_state(home: Path, state: State) -> None:
 
 
 def prepare(home: Path) -> Path:
-    """Create the folder and its sub-folders, closed to other users, and return it as an absolute path.
+    """Create the folder and its sub-folders, closed to other users, and return it as an absolute
+    path.
 
     Raises
     ------
@@ -66,7 +72,8 @@ def prepare(home: Path) -> Path:
     home = home.expanduser().resolve()
     if os.pathsep in str(home) or "*" in str(home):
         raise UserError(
-            f"the folder {home} has {os.pathsep!r} or '*' in its name", "choose another folder for the study"
+            f"the folder {home} has {os.pathsep!r} or '*' in its name",
+            "choose another folder for the study",
         )
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -75,7 +82,8 @@ def prepare(home: Path) -> Path:
             (home / name).mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"the server's folder {home} cannot be written: {error}", "choose another --study folder"
+            f"the server's folder {home} cannot be written: {error}",
+            "choose another --study folder",
         ) from error
     return home
 
@@ -117,10 +125,13 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose_port(name: str, requested: int | None, remembered: int, avoid: frozenset[int] = frozenset()) -> int:
+def choose_port(
+    name: str, requested: int | None, remembered: int, avoid: frozenset[int] = frozenset()
+) -> int:
     """Return the port to listen on.
 
-    A requested port is taken or refused; otherwise the remembered one, or the next free one above it.
+    A requested port is taken or refused; otherwise the remembered one, or the next free one above
+    it.
 
     Raises
     ------
@@ -129,26 +140,31 @@ def choose_port(name: str, requested: int | None, remembered: int, avoid: frozen
     """
     if requested:
         if not 1 <= requested <= 65535:
-            raise UserError(f"{name} port {requested} is not between 1 and 65535", f"choose another {name} port")
+            raise UserError(
+                f"{name} port {requested} is not between 1 and 65535", f"choose another {name} port"
+            )
         if requested in avoid or not is_free(requested):
             raise UserError(
                 f"{name} port {requested} is taken by another process",
-                f"stop that process, choose another {name} port, or leave the port out: the next free one is taken",
+                f"stop that process, choose another {name} port, or leave the port out: the next"
+                " free one is taken",
             )
         return requested
     for port in range(remembered, min(remembered + PORTS_TRIED, 65536)):
         if port not in avoid and is_free(port):
             return port
     raise UserError(
-        f"no free {name} port from {remembered} to {remembered + PORTS_TRIED - 1}", f"name a free {name} port yourself"
+        f"no free {name} port from {remembered} to {remembered + PORTS_TRIED - 1}",
+        f"name a free {name} port yourself",
     )
 
 
 def settings_of(state: State, pagecache: str) -> dict[str, str]:
     """Return the server's settings.
 
-    Loopback only, passwords on, nothing reported to anyone. Transaction logs are not kept beyond the last checkpoint
-    and not preallocated: a study can be rebuilt from its runs, and half a gigabyte per home is much on a laptop.
+    Loopback only, passwords on, nothing reported to anyone. Transaction logs are not kept beyond
+    the last checkpoint and not preallocated: a study can be rebuilt from its runs, and half a
+    gigabyte per home is much on a laptop.
     """
     return {
         "server.default_listen_address": HOST,
@@ -179,7 +195,10 @@ def write_conf(home: Path, settings: dict[str, str]) -> None:
                 continue
             key, equals, value = text.partition("=")
             if not equals:
-                raise UserError(f"{extra}:{number}: {text!r} has no '='", "write one setting per line: name=value")
+                raise UserError(
+                    f"{extra}:{number}: {text!r} has no '='",
+                    "write one setting per line: name=value",
+                )
             merged[key.strip()] = value.strip()
     lines = ["# Written at every start. Put your own settings into extra.conf beside this file."]
     lines += [f"{key}={value}" for key, value in merged.items()]

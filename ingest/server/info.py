@@ -47,7 +47,9 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """Counts that ``neo4j-admin database import full`` printed, and the wall time including the Java start."""
+    """Counts that ``neo4j-admin database import full`` printed, and the wall time including the
+    Java start.
+    """
 
     nodes: int
     relationships: int

@@ -1,9 +1,10 @@
 """Downloads a profile's jars by its lock, and proves on every use that they are the locked ones.
 
-A jar is fetched into a staging folder, its sha256 compared with the lock, and renamed into the cache: what lies in the
-cache under its final name is whole. The cache is shared by all studies of a user: ``$SCIRCUIT_CACHE``, or the user's
-cache folder. Layout: ``neo4j/<version>/lib/*.jar`` (the server) and ``neo4j/<version>/browser/*.jar`` (the Browser,
-apart, so that a study can put its own copy on the classpath instead).
+A jar is fetched into a staging folder, its sha256 compared with the lock, and renamed into the
+cache: what lies in the cache under its final name is whole. The cache is shared by all studies of a
+user: ``$SCIRCUIT_CACHE``, or the user's cache folder. Layout: ``neo4j/<version>/lib/*.jar`` (the
+server) and ``neo4j/<version>/browser/*.jar`` (the Browser, apart, so that a study can put its own
+copy on the classpath instead).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server.info import Progress
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
 
@@ -43,7 +44,9 @@ class Jar:
     @property
     def name(self) -> str:
         """The file name Maven gives it."""
-        return f"{self.artifact}-{self.version}{'-' + self.classifier if self.classifier else ''}.jar"
+        return (
+            f"{self.artifact}-{self.version}{'-' + self.classifier if self.classifier else ''}.jar"
+        )
 
     @property
     def folder(self) -> str:
@@ -62,12 +65,14 @@ def cache_dir() -> Path:
 
 
 def read_lock(path: Path) -> list[Jar]:
-    """Parse a lock: tab-separated group, artifact, version, classifier, sha256, bytes, with one header line.
+    """Parse a lock: tab-separated group, artifact, version, classifier, sha256, bytes, with one
+    header line.
 
     Raises
     ------
     ValueError
-        If a line has other than six columns, a malformed hash or size, or two jars share a file name.
+        If a line has other than six columns, a malformed hash or size, or two jars share a file
+        name.
     """
     jars: list[Jar] = []
     for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), start=1):
@@ -75,7 +80,9 @@ def read_lock(path: Path) -> list[Jar]:
         if number == 1 and columns[0] == "group":
             continue
         if len(columns) != 6:
-            raise ValueError(f"{path}:{number}: {len(columns)} columns, expected 6 separated by tabs")
+            raise ValueError(
+                f"{path}:{number}: {len(columns)} columns, expected 6 separated by tabs"
+            )
         digest, size = columns[4], columns[5]
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
             raise ValueError(f"{path}:{number}: {digest!r} is no sha256 in lower-case hexadecimal")
@@ -145,7 +152,9 @@ def install(profile: str = DEFAULT_PROFILE, progress: Progress | None = None) ->
 
 
 def _remove_strangers(root: Path, jars: list[Jar]) -> None:
-    """Everything in ``lib`` is on the classpath, so nothing may lie there that the lock does not name."""
+    """Everything in ``lib`` is on the classpath, so nothing may lie there that the lock does not
+    name.
+    """
     expected = {root / jar.folder / jar.name for jar in jars}
     for path in [*root.glob("lib/*.jar"), *root.glob("browser/*.jar")]:
         if path not in expected:
@@ -160,13 +169,15 @@ def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress 
         free = shutil.disk_usage(root).free
         if free < total + 64 * 2**20:
             raise UserError(
-                f"{free / 1e6:.0f} MB free in {root}, but {total / 1e6 + 67:.0f} MB are needed for the server's jars",
+                f"{free / 1e6:.0f} MB free in {root}, but {total / 1e6 + 67:.0f} MB are needed for"
+                " the server's jars",
                 "free some space, or set SCIRCUIT_CACHE to a folder on a larger disk",
             )
         staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=root))
     except OSError as error:
         raise UserError(
-            f"the cache folder {root} cannot be written: {error}", "set SCIRCUIT_CACHE to a folder of yours"
+            f"the cache folder {root} cannot be written: {error}",
+            "set SCIRCUIT_CACHE to a folder of yours",
         ) from error
     pool = ThreadPoolExecutor(THREADS)
     failures: list[tuple[Jar, Exception]] = []
@@ -179,7 +190,8 @@ def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress 
                 if isinstance(error, Exception):
                     failures.append((futures[future], error))
     finally:
-        # On Ctrl-C the queue is dropped; what was already renamed into the cache stays, so the next try is shorter.
+        # On Ctrl-C the queue is dropped; what was already renamed into the cache stays, so the next
+        # try is shorter.
         pool.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(staging, ignore_errors=True)
     if failures:
@@ -187,11 +199,12 @@ def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress 
         if isinstance(error, UserError):
             raise error
         raise UserError(
-            f"{len(failures)} of {len(missing)} jars of Neo4j {profile.version} could not be downloaded from Maven "
-            f"Central; the first was {jar.name}: {type(error).__name__}: {_short(error)}",
-            "connect this machine to the network and repeat (jars already here are kept), or copy the folder "
-            f"neo4j/{profile.version} from a machine that has it into {root.parent}, or set NEO4J_URI to a server "
-            "that runs elsewhere",
+            f"{len(failures)} of {len(missing)} jars of Neo4j {profile.version} could not be"
+            f" downloaded from Maven Central; the first was {jar.name}: {type(error).__name__}:"
+            f" {_short(error)}",
+            "connect this machine to the network and repeat (jars already here are kept), or copy"
+            f" the folder neo4j/{profile.version} from a machine that has it into {root.parent}, or"
+            " set NEO4J_URI to a server that runs elsewhere",
         ) from error
 
 
@@ -209,20 +222,29 @@ def _fetcher(staging: Path, root: Path, advance: Callable[[int], None]) -> Calla
         yield advance
 
     context = MavenContext(
-        resolver=PythonResolver(progress_callback=on_file), repo_cache=staging, local_repos=[], timeout=60
+        resolver=PythonResolver(progress_callback=on_file),
+        repo_cache=staging,
+        local_repos=[],
+        timeout=60,
     )
 
     def fetch_one(jar: Jar) -> None:
         target = root / jar.folder / jar.name
-        artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact(jar.classifier)
+        artifact = (
+            context.project(jar.group, jar.artifact)
+            .at_version(jar.version)
+            .artifact(jar.classifier)
+        )
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 path = artifact.resolve()
                 if not is_intact(path, jar):
                     raise UserError(
-                        f"{jar.name}: what was downloaded has sha256 {sha256_of(path)} and {path.stat().st_size} bytes, "
-                        f"but the lock names {jar.sha256} and {jar.size}",
-                        "a proxy may alter downloads: repeat on another network. The file was not kept",
+                        f"{jar.name}: what was downloaded has sha256 {sha256_of(path)} and"
+                        f" {path.stat().st_size} bytes, but the lock names {jar.sha256} and"
+                        f" {jar.size}",
+                        "a proxy may alter downloads: repeat on another network. The file was not"
+                        " kept",
                     )
                 path.replace(target)
                 return
@@ -245,7 +267,9 @@ def _fetcher(staging: Path, root: Path, advance: Callable[[int], None]) -> Calla
 
 
 @contextmanager
-def _reporter(profile: Profile, total: int, progress: Progress | None) -> Iterator[Callable[[int], None]]:
+def _reporter(
+    profile: Profile, total: int, progress: Progress | None
+) -> Iterator[Callable[[int], None]]:
     """Yield a function that takes numbers of bytes; it drives the callback, or a bar on stderr."""
     what = f"Neo4j {profile.version} jars"
     lock = threading.Lock()
@@ -262,10 +286,21 @@ def _reporter(profile: Profile, total: int, progress: Progress | None) -> Iterat
         return
 
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task(f"Downloading {what}", total=total)
         yield lambda count: bar.advance(task, count)

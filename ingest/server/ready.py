@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server.home import DATABASE, HOST
 from scircuit.ingest.server.info import ServerInfo
 
@@ -23,10 +23,15 @@ REASONS: tuple[tuple[str, str, str], ...] = (
         "free some space; nothing that was committed is lost",
     ),
     (
-        r"Could not reserve enough space|insufficient memory|Cannot allocate memory|os::commit_memory|"
-        r"OutOfMemoryError|exceeds the maximum|Initial heap size set to a larger|Too small (initial|maximum) heap",
+        r"Could not reserve enough space|insufficient memory|Cannot allocate"
+        r" memory|os::commit_memory|"
+        r"OutOfMemoryError|exceeds the maximum|Initial heap size set to a larger|Too small"
+        r" (initial|maximum) heap",
         "there is too little memory for the server's heap and page cache",
-        "choose another heap or page cache, such as heap 512m and pagecache 256m, or close other programs",
+        (
+            "choose another heap or page cache, such as heap 512m and pagecache 256m, or close"
+            " other programs"
+        ),
     ),
     (
         r"Invalid memory configuration|exceeds physical memory",
@@ -39,13 +44,20 @@ REASONS: tuple[tuple[str, str, str], ...] = (
         "stop that process, then start again",
     ),
     (
-        r"Unknown store version|downgrade|UnsupportedFormat|StoreFormat.*not|was not recognised as any known version|"
+        r"Unknown store version|downgrade|UnsupportedFormat|StoreFormat.*not|was not recognised as"
+        r" any known version|"
         r"not able to (read|open) .*newer",
         "the data were written by another server version that this one cannot open",
-        "start with the version the data were made with, or delete the server's folder and load the runs again",
+        (
+            "start with the version the data were made with, or delete the server's folder and load"
+            " the runs again"
+        ),
     ),
     (
-        r"Unrecognized setting|Error evaluating value for setting|Failed to (read|parse) config|Setting .* (is not|must)",
+        (
+            r"Unrecognized setting|Error evaluating value for setting|Failed to (read|parse)"
+            r" config|Setting .* (is not|must)"
+        ),
         "a setting is not accepted",
         "look at conf/extra.conf in the server's folder",
     ),
@@ -63,7 +75,10 @@ class NotReady(UserError):
 
 def log_sizes(home: Path) -> dict[str, int]:
     """Return the present sizes of the logs, so that only what a start adds is read."""
-    return {name: (home / "logs" / name).stat().st_size if (home / "logs" / name).exists() else 0 for name in LOGS}
+    return {
+        name: (home / "logs" / name).stat().st_size if (home / "logs" / name).exists() else 0
+        for name in LOGS
+    }
 
 
 def new_log_text(home: Path, since: dict[str, int]) -> str:
@@ -87,12 +102,16 @@ def diagnosis(home: Path, text: str) -> UserError:
     for pattern, meaning, fix in REASONS:
         if re.search(pattern, text):
             return UserError(f"the server did not start: {meaning}", f"{fix} ({logs})")
-    telling = [line for line in text.splitlines() if re.search(r"ERROR|Error|Caused by|Exception", line)]
+    telling = [
+        line for line in text.splitlines() if re.search(r"ERROR|Error|Caused by|Exception", line)
+    ]
     last = (telling or text.strip().splitlines() or ["it left no message"])[-1].strip()
     return UserError(f"the server did not start: {last[:300]}", logs)
 
 
-def wait_ready(info: ServerInfo, alive: Callable[[], bool], since: dict[str, int], deadline: float) -> None:
+def wait_ready(
+    info: ServerInfo, alive: Callable[[], bool], since: dict[str, int], deadline: float
+) -> None:
     """Return as soon as the server takes a query with the home's password, and serves the Browser.
 
     Parameters
@@ -133,14 +152,19 @@ def wait_ready(info: ServerInfo, alive: Callable[[], bool], since: dict[str, int
             if all(_listens(info.pid or 0, port) for port in ports):
                 try:
                     with neo4j.GraphDatabase.driver(
-                        info.uri, auth=(info.user, info.password), connection_timeout=5, max_transaction_retry_time=0
+                        info.uri,
+                        auth=(info.user, info.password),
+                        connection_timeout=5,
+                        max_transaction_retry_time=0,
                     ) as driver:
                         driver.execute_query("RETURN 1", database_=DATABASE)
                     return
                 except AuthError as error:
                     raise UserError(
-                        f"the server at {info.uri} refuses the password in {info.home / 'password'}",
-                        "if the password was changed in the Browser, write the present one into that file",
+                        f"the server at {info.uri} refuses the password in"
+                        f" {info.home / 'password'}",
+                        "if the password was changed in the Browser, write the present one into"
+                        " that file",
                     ) from error
                 except (DriverError, Neo4jError, OSError):
                     pass  # the port is open before the database is
@@ -149,12 +173,15 @@ def wait_ready(info: ServerInfo, alive: Callable[[], bool], since: dict[str, int
         quiet.setLevel(level)
     raise NotReady(
         f"the server (process {info.pid}) did not answer at {info.uri} in time",
-        f"recovery after a crash can take minutes: repeat with a longer wait; the log is {info.home / 'logs/neo4j.log'}",
+        "recovery after a crash can take minutes: repeat with a longer wait; the log is"
+        f" {info.home / 'logs/neo4j.log'}",
     )
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Whether this very process listens: what answers on the port may be another server that was quicker."""
+    """Whether this very process listens: what answers on the port may be another server that was
+    quicker.
+    """
     try:
         sockets = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.NoSuchProcess:

@@ -1,8 +1,8 @@
 """Keeps the old store beside the new one until an operation that replaces it has succeeded.
 
-The import tool destroys the old graph first and leaves an unusable store when its input is bad. So the old store is
-renamed away, which costs nothing, and renamed back when the operation fails, is interrupted, or is killed (then the
-next start or operation does it).
+The import tool destroys the old graph first and leaves an unusable store when its input is bad. So
+the old store is renamed away, which costs nothing, and renamed back when the operation fails, is
+interrupted, or is killed (then the next start or operation does it).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def replacing(home: Path) -> Iterator[None]:
     """Run a block that writes a new store; when it raises, the old one is back in place."""
     restore(home)
     aside = home / "data" / "before"
-    # The order matters for a kill in between: the mark of an unfinished operation is there before anything is moved.
+    # The order matters for a kill in between: the mark of an unfinished operation is there before
+    # anything is moved.
     aside.mkdir()
     for part in PARTS:
         store = home / "data" / part / DATABASE
@@ -45,7 +46,8 @@ def restore(home: Path) -> bool:
     if not aside.is_dir():
         return False
     kept = [part for part in PARTS if (aside / part).exists()]
-    # What was not moved yet is still in place and whole; with nothing moved, nothing may be deleted.
+    # What was not moved yet is still in place and whole; with nothing moved, nothing may be
+    # deleted.
     for part in kept:
         store = home / "data" / part / DATABASE
         shutil.rmtree(store, ignore_errors=True)

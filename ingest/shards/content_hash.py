@@ -1,7 +1,9 @@
-"""Hash of the values in a table, the same for equal values whatever the file, the chunking or the compression.
+"""Hash of the values in a table, the same for equal values whatever the file, the chunking or the
+compression.
 
-``content = sha256(column name, values, nulls for every column that has a value)``; columns that are null throughout count as absent.
-Two shards of one name with different content must never be taken for each other.
+``content = sha256(column name, values, nulls for every column that has a value)``; columns that are
+null throughout count as absent. Two shards of one name with different content must never be taken
+for each other.
 """
 
 from __future__ import annotations
@@ -42,9 +44,15 @@ def content_hash(table: pa.Table, *, skip: Collection[str] = LATE) -> str:
 
 def late_hash(table: pa.Table) -> str:
     """Hash the late columns only; empty when none has a value."""
-    if all(table.column(name).null_count == table.num_rows for name in LATE if name in table.column_names):
+    if all(
+        table.column(name).null_count == table.num_rows
+        for name in LATE
+        if name in table.column_names
+    ):
         return ""
-    return content_hash(table.select([name for name in LATE if name in table.column_names]), skip=())
+    return content_hash(
+        table.select([name for name in LATE if name in table.column_names]), skip=()
+    )
 
 
 def _update(state: hashlib._Hash, array: pa.Array) -> None:

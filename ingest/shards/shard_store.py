@@ -1,8 +1,10 @@
-"""A run's records on disk: Parquet shards, one per work unit and kind, and the manifest that lists them with their hashes.
+"""A run's records on disk: Parquet shards, one per work unit and kind, and the manifest that lists
+them with their hashes.
 
-A unit is done when its marker ``units/<unit>.json`` exists: shards first, then the marker, then the manifest, each under a
-temporary name and renamed. A process killed between any two of these leaves either a unit that is done or one that is not; a
-marker that the manifest misses is taken up again when the store is opened. Nothing is counted half.
+A unit is done when its marker ``units/<unit>.json`` exists: shards first, then the marker, then the
+manifest, each under a temporary name and renamed. A process killed between any two of these leaves
+either a unit that is done or one that is not; a marker that the manifest misses is taken up again
+when the store is opened. Nothing is counted half.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scircuit.core import schema
-from scircuit.core.config import UserError
-from scircuit.core.study import STATUSES, Manifest, ShardEntry, atomic_path, disk_full, sha256_file, write_json
+from scircuit.core.errors import UserError, disk_full
+from scircuit.core.files import atomic_path, sha256_file, write_json
+from scircuit.core.study import STATUSES, Manifest, ShardEntry
 from scircuit.ingest.shards.content_hash import content_hash
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,120}")
@@ -44,16 +47,20 @@ def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
     if problem:
         raise UserError(
             f"shard {path}: {problem}",
-            "restore the file from a backup, or delete the run (scircuit runs delete) and run it again",
+            "restore the file from a backup, or delete the run (scircuit runs delete) and run it"
+            " again",
         )
     try:
         table = pq.read_table(path)
         table = schema.conform(entry.kind, table)
     except (pa.ArrowException, ValueError, OSError) as error:
-        raise UserError(f"shard {path} cannot be read: {error}", "restore it from a backup or run again") from error
+        raise UserError(
+            f"shard {path} cannot be read: {error}", "restore it from a backup or run again"
+        ) from error
     if table.num_rows != entry.rows:
         raise UserError(
-            f"shard {path} has {table.num_rows} rows, the manifest says {entry.rows}", "restore it or run again"
+            f"shard {path} has {table.num_rows} rows, the manifest says {entry.rows}",
+            "restore it or run again",
         )
     return table
 
@@ -94,7 +101,8 @@ class ShardStore:
             found = Manifest.load(self.folder)
             if manifest is not None and manifest.run != found.run:
                 raise UserError(
-                    f"{self.folder} holds run {found.run}, not {manifest.run}", "use another folder for the new run"
+                    f"{self.folder} holds run {found.run}, not {manifest.run}",
+                    "use another folder for the new run",
                 )
             self.manifest = found
         else:
@@ -108,7 +116,9 @@ class ShardStore:
         listed = {shard_key(entry.name) for entry in self.manifest.shards}
         missing: list[ShardEntry] = []
         for marker in sorted((self.folder / "units").glob("*.json")):
-            entries = tuple(ShardEntry(**entry) for entry in json.loads(marker.read_text())["shards"])
+            entries = tuple(
+                ShardEntry(**entry) for entry in json.loads(marker.read_text())["shards"]
+            )
             self._units[marker.stem] = entries
             missing += [entry for entry in entries if shard_key(entry.name) not in listed]
         if missing:
@@ -133,30 +143,42 @@ class ShardStore:
         Returns
         -------
         list of ShardEntry
-            What was written, nodes before relationships. A unit that is done already and equal is left as it is.
+            What was written, nodes before relationships. A unit that is done already and equal is
+            left as it is.
 
         Raises
         ------
         UserError
-            If the disk is full or not writable (nothing is counted then), or the unit is done with other content.
+            If the disk is full or not writable (nothing is counted then), or the unit is done with
+            other content.
         ValueError
             If a table does not fit its kind's declaration, or the unit's name is unusable.
         """
         if not _UNIT.fullmatch(unit):
-            raise ValueError(f"unit name {unit!r} is not usable as a file name; use letters, digits and _ . + -")
+            raise ValueError(
+                f"unit name {unit!r} is not usable as a file name; use letters, digits and _ . + -"
+            )
         order = [*schema.NODES, *schema.RELATIONSHIPS]
         for kind in tables:
             schema.properties_of(kind)
-        ready = {k: self._with_run(k, schema.conform(k, tables[k])) for k in sorted(tables, key=order.index)}
+        ready = {
+            k: self._with_run(k, schema.conform(k, tables[k]))
+            for k in sorted(tables, key=order.index)
+        }
         ready = {kind: table for kind, table in ready.items() if table.num_rows}
         if unit in self._units:
             return self._same(unit, ready)
-        entries = [self._write(f"{unit}.{kind}.parquet", kind, table) for kind, table in ready.items()]
+        entries = [
+            self._write(f"{unit}.{kind}.parquet", kind, table) for kind, table in ready.items()
+        ]
         guarded(
-            lambda: write_json(self.folder / "units" / f"{unit}.json", {"shards": [asdict(e) for e in entries]}),
+            lambda: write_json(
+                self.folder / "units" / f"{unit}.json", {"shards": [asdict(e) for e in entries]}
+            ),
             self.folder,
         )
-        # The marker made the unit final; should the manifest not be writable now, it is taken up at the next opening.
+        # The marker made the unit final; should the manifest not be writable now, it is taken up at
+        # the next opening.
         self._units[unit] = tuple(entries)
         self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *entries))
         self._save(self.manifest)
@@ -171,7 +193,8 @@ class ShardStore:
         if not equal:
             raise UserError(
                 f"unit {unit} of run {self.manifest.run} is done already, with other content",
-                "a run's records never change; delete the run (scircuit runs delete) to compute it again",
+                "a run's records never change; delete the run (scircuit runs delete) to compute it"
+                " again",
             )
         return entries
 
@@ -182,7 +205,10 @@ class ShardStore:
         if "run" in table.column_names:
             others = set(table.column("run").unique().to_pylist()) - {run, None}
             if others:
-                raise ValueError(f"{kind} table names run {', '.join(sorted(others))}, but is written into run {run}")
+                raise ValueError(
+                    f"{kind} table names run {', '.join(sorted(others))}, but is written into run"
+                    f" {run}"
+                )
             table = table.drop_columns(["run"])
         return schema.conform(kind, table.append_column("run", pa.repeat(run, table.num_rows)))
 
@@ -197,9 +223,11 @@ class ShardStore:
         return ShardEntry(name, kind, table.num_rows, guarded(write, self.folder))
 
     def replace(self, entry: ShardEntry, table: pa.Table) -> ShardEntry:
-        """Write a shard anew with its late columns (q) filled in; everything else must be as it was.
+        """Write a shard anew with its late columns (q) filled in; everything else must be as it
+        was.
 
-        The new file gets its own name; the manifest then names it instead of the old one, which is deleted last.
+        The new file gets its own name; the manifest then names it instead of the old one, which is
+        deleted last.
 
         Raises
         ------
@@ -214,16 +242,25 @@ class ShardStore:
             raise ValueError(f"run {self.manifest.run} has no shard {entry.name}")
         ready = self._with_run(entry.kind, schema.conform(entry.kind, table))
         if content_hash(ready) != content_hash(self.read(current)):
-            raise ValueError(f"shard {entry.name} may only change in q; other values or the order of rows changed")
+            raise ValueError(
+                f"shard {entry.name} may only change in q; other values or the order of rows"
+                " changed"
+            )
         revision = int(found[1]) + 1 if (found := _REVISION.search(current.name)) else 1
         name = key.removesuffix(".parquet") + f".r{revision}.parquet"
         new = self._write(name, entry.kind, ready)
-        self._save(self.manifest.with_(shards=tuple(new if e is current else e for e in self.manifest.shards)))
+        self._save(
+            self.manifest.with_(
+                shards=tuple(new if e is current else e for e in self.manifest.shards)
+            )
+        )
         (self.folder / current.name).unlink(missing_ok=True)
         return new
 
     def read(self, entry: ShardEntry) -> pa.Table:
-        """Read one shard after checking its hash; an entry from before `replace` gives the newest revision."""
+        """Read one shard after checking its hash; an entry from before `replace` gives the newest
+        revision.
+        """
         key = shard_key(entry.name)
         current = next((e for e in self.manifest.shards if shard_key(e.name) == key), entry)
         return read_shard(self.folder, current)
@@ -235,7 +272,9 @@ class ShardStore:
             return schema.arrow_schema(kind).empty_table()
         return schema.conform(kind, pa.concat_tables(found, promote_options="default"))
 
-    def finish(self, status: str, findings: Mapping[str, Any] | None = None, seconds: float | None = None) -> None:
+    def finish(
+        self, status: str, findings: Mapping[str, Any] | None = None, seconds: float | None = None
+    ) -> None:
         """Set the run's status, findings and seconds in the manifest.
 
         Raises
@@ -257,7 +296,9 @@ class ShardStore:
 
     def verify(self) -> list[str]:
         """Check every shard against the manifest; one sentence per problem, none when all is well."""
-        found = ((entry, _problem(self.folder / entry.name, entry)) for entry in self.manifest.shards)
+        found = (
+            (entry, _problem(self.folder / entry.name, entry)) for entry in self.manifest.shards
+        )
         return [f"{entry.name}: {problem}" for entry, problem in found if problem]
 
     def _save(self, manifest: Manifest) -> None:
@@ -273,6 +314,8 @@ def guarded(write: Any, folder: Path) -> Any:
     except OSError as error:
         full = disk_full(error) or "No space" in str(error)
         raise UserError(
-            f"cannot write into {folder}: {'the disk is full' if full else error.strerror or error}",
-            "free room or choose another --study folder, then run again: the run resumes where it stopped",
+            f"cannot write into {folder}:"
+            f" {'the disk is full' if full else error.strerror or error}",
+            "free room or choose another --study folder, then run again: the run resumes where it"
+            " stopped",
         ) from error

@@ -1,8 +1,9 @@
-"""What the Neo4j Browser shows on first open: style, saved queries and a guide, generated from the schema and the catalogue.
+"""What the Neo4j Browser shows on first open: style, saved queries and a guide, generated from the
+schema and the catalogue.
 
-`seed` gives the script that writes style and saved queries into the Browser's storage before it reads them, and the files to be
-served beside it. It is made for the classic Browser (5.24), whose storage keys are ``neo4j.grass``, ``neo4j.documents``, ``neo4j.folders``
-and ``neo4j.settings``.
+`seed` gives the script that writes style and saved queries into the Browser's storage before it
+reads them, and the files to be served beside it. It is made for the classic Browser (5.24), whose
+storage keys are ``neo4j.grass``, ``neo4j.documents``, ``neo4j.folders`` and ``neo4j.settings``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,18 @@ from pathlib import Path
 from typing import Any
 
 GUIDE = "scircuit/guide.html"
-# Browser command (without its colon) to run after connecting; {http} stands for the server's HTTP root.
+# Browser command (without its colon) to run after connecting; {http} stands for the server's HTTP
+# root.
 POST_CONNECT = "guide {http}/browser/" + GUIDE
-# An edge that the query did not return must not appear beside those it did; nothing is reported to anybody.
-SETTINGS: dict[str, Any] = {"autoComplete": False, "allowCrashReports": False, "allowUserStats": False, "initCmd": "", "initialNodeDisplay": 300}
+# An edge that the query did not return must not appear beside those it did; nothing is reported to
+# anybody.
+SETTINGS: dict[str, Any] = {
+    "autoComplete": False,
+    "allowCrashReports": False,
+    "allowUserStats": False,
+    "initCmd": "",
+    "initialNodeDisplay": 300,
+}
 
 
 def payload() -> dict[str, Any]:
@@ -24,7 +33,12 @@ def payload() -> dict[str, Any]:
     from scircuit.queries.browser.favourites import documents, folders
     from scircuit.queries.browser.style import style
 
-    content = {"grass": style(), "documents": documents(), "folders": folders(), "settings": SETTINGS}
+    content = {
+        "grass": style(),
+        "documents": documents(),
+        "folders": folders(),
+        "settings": SETTINGS,
+    }
     text = json.dumps(content, sort_keys=True)
     return {"hash": hashlib.sha256(text.encode()).hexdigest()[:16], **content}
 
@@ -46,5 +60,12 @@ def seed() -> tuple[str, dict[str, bytes]]:
     template = Path(__file__).with_name("seed.js").read_text(encoding="utf-8")
     # "</" and the line separators of JavaScript cannot occur inside: JSON is written in ASCII.
     script = template.replace('"__SEED__"', json.dumps(payload(), sort_keys=True))
-    saved = {f"scircuit/queries/{d['id'].partition('-')[2]}.cypher": d["content"].encode() for d in documents()}
-    return script, {GUIDE: guide().encode(), "scircuit/style.grass": grass(style()).encode(), **saved}
+    saved = {
+        f"scircuit/queries/{d['id'].partition('-')[2]}.cypher": d["content"].encode()
+        for d in documents()
+    }
+    return script, {
+        GUIDE: guide().encode(),
+        "scircuit/style.grass": grass(style()).encode(),
+        **saved,
+    }

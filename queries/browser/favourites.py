@@ -1,7 +1,8 @@
-"""Saved queries of the Browser from the catalogue: one favourite for each question, in a folder for each theme.
+"""Saved queries of the Browser from the catalogue: one favourite for each question, in a folder for
+each theme.
 
-The Browser shows the first ``//`` line as the name. Parameters are not set there, so each copy holds the defaults as
-literals; a comment says what they are, to be changed in the editor.
+The Browser shows the first ``//`` line as the name. Parameters are not set there, so each copy
+holds the defaults as literals; a comment says what they are, to be changed in the editor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ def folder_id(name: str) -> str:
 
 def folders() -> list[dict[str, str]]:
     """The Browser's ``folders``; numbered, for it sorts them by name."""
-    return [{"id": folder_id(name), "name": f"{PREFIX} {number} {name}"} for number, name in enumerate(FOLDERS, 1)]
+    return [
+        {"id": folder_id(name), "name": f"{PREFIX} {number} {name}"}
+        for number, name in enumerate(FOLDERS, 1)
+    ]
 
 
 def content(query: Query) -> str:
@@ -33,4 +37,7 @@ def content(query: Query) -> str:
 
 def documents() -> list[dict[str, str]]:
     """The Browser's ``documents``: id, content and folder of each saved query."""
-    return [{"id": f"{PREFIX}-{q.name}", "content": content(q), "folder": folder_id(q.folder)} for q in load_catalogue().values()]
+    return [
+        {"id": f"{PREFIX}-{q.name}", "content": content(q), "folder": folder_id(q.folder)}
+        for q in load_catalogue().values()
+    ]

@@ -1,7 +1,8 @@
-"""The Browser's guide: the words, the best questions with runnable queries, and where each control is.
+"""The Browser's guide: the words, the best questions with runnable queries, and where each control
+is.
 
-A page in the classic Browser's guide format: ``<slide>`` elements, and ``<pre class="pre-scroll code runnable">`` blocks that a click puts
-into the editor.
+A page in the classic Browser's guide format: ``<slide>`` elements, and ``<pre class="pre-scroll
+code runnable">`` blocks that a click puts into the editor.
 """
 
 from __future__ import annotations
@@ -25,17 +26,43 @@ CONTROLS = (
     ("the effect is not numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
     ("the edge is about this feature", "random_direction and feature_swap: control_edges / edges"),
     ("the blocks compute it", "passthrough on every edge: the edit re-encoded without any block"),
-    ("the edge holds in other cells", "split_half in the controls: found in one half of the cells, tested in the other"),
-    ("the hub is more than a busy feature", "expected_degree, random_degree and swap_degree beside out_degree"),
-    ("the annotation beats chance", "Run.null_annotation_rate beside annotation_rate; q_calibrated on every own term"),
-    ("a published term is better than chance", "q_calibrated beside q_published; empty where it did not pass"),
+    (
+        "the edge holds in other cells",
+        "split_half in the controls: found in one half of the cells, tested in the other",
+    ),
+    (
+        "the hub is more than a busy feature",
+        "expected_degree, random_degree and swap_degree beside out_degree",
+    ),
+    (
+        "the annotation beats chance",
+        "Run.null_annotation_rate beside annotation_rate; q_calibrated on every own term",
+    ),
+    (
+        "a published term is better than chance",
+        "q_calibrated beside q_published; empty where it did not pass",
+    ),
     ("a counterpart is one", "p and q of SAME_GENES: random lists of genes as common as these"),
     ("a knock-down moves the feature", "control_firings and degenerate on RESPONDS_TO"),
     ("joint ablations interact", "ratio_null: exactly additive effects on the same cells"),
     ("steering moves these genes", "steering_control: a random direction of equal norm"),
     ("edges follow known regulation", "expected_share and agree_expected beside the shares"),
 )
-COLOURS = ("Feature", "Gene", "Term", "Module", "CellType", "Tissue", "Perturbation", "Intervention", "Control", "Run", "Cohort", "Dictionary", "Model")
+COLOURS = (
+    "Feature",
+    "Gene",
+    "Term",
+    "Module",
+    "CellType",
+    "Tissue",
+    "Perturbation",
+    "Intervention",
+    "Control",
+    "Run",
+    "Cohort",
+    "Dictionary",
+    "Model",
+)
 
 
 def guide() -> str:
@@ -45,7 +72,9 @@ def guide() -> str:
 
     catalogue = load_catalogue()
     rules = style()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
 
     def ask(name: str) -> markupsafe.Markup:
         query = catalogue[name]
@@ -53,9 +82,15 @@ def guide() -> str:
         shown = "picture" if query.graph else "table"
         return markupsafe.Markup(
             '<p style="margin-top:14px"><b>{question}</b> <small>({shown})</small></p>'
-            '<figure><pre class="pre-scroll code runnable" style="max-height:96px;overflow:auto;font-size:11px;line-height:1.35">{text}</pre></figure>'
+            '<figure><pre class="pre-scroll code runnable"'
+            ' style="max-height:96px;overflow:auto;font-size:11px;line-height:1.35">{text}</pre></figure>'
         ).format(question=query.question, shown=shown, text=text)
 
-    template = environment.from_string(Path(__file__).with_name("guide.html.j2").read_text(encoding="utf-8"))
-    colours = [(label, rules[f"node.{label}"]["color"], rules[f"node.{label}"]["text-color-internal"]) for label in COLOURS]
+    template = environment.from_string(
+        Path(__file__).with_name("guide.html.j2").read_text(encoding="utf-8")
+    )
+    colours = [
+        (label, rules[f"node.{label}"]["color"], rules[f"node.{label}"]["text-color-internal"])
+        for label in COLOURS
+    ]
     return template.render(ask=ask, slides=BEST.items(), controls=CONTROLS, colours=colours) + "\n"

@@ -1,7 +1,10 @@
-"""A part of the graph to be written for other tools: its nodes and edges by kind, read table by table when a writer asks.
+"""A part of the graph to be written for other tools: its nodes and edges by kind, read table by
+table when a writer asks.
 
-Weights: other tools know one number on an edge. It is the mean effect of ``AFFECTS`` (in dictionary units of the target; ablating the source raises the
-target where it is above 0), the weight of ``ATTRIBUTES_TO``, the overlap of ``SAME_GENES``, the pmi of ``CO_OCCURS`` (bits), and so on as in `WEIGHTS`.
+Weights: other tools know one number on an edge. It is the mean effect of ``AFFECTS`` (in dictionary
+units of the target; ablating the source raises the target where it is above 0), the weight of
+``ATTRIBUTES_TO``, the overlap of ``SAME_GENES``, the pmi of ``CO_OCCURS`` (bits), and so on as in
+`WEIGHTS`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core import schema
 from scircuit.core.address import parse
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +47,8 @@ class Part:
     nodes
         Label -> function that gives tables with the column ``id``; every node once.
     edges
-        Kind -> function that gives tables with the columns ``source`` and ``target``, ends that are among `nodes`.
+        Kind -> function that gives tables with the columns ``source`` and ``target``, ends that are
+        among `nodes`.
     counts
         Rows by label and kind.
     info
@@ -69,12 +73,16 @@ class Part:
 
 
 def weight_of(kind: str) -> tuple[str, str]:
-    """Property that is the weight of an edge of this kind, and its meaning; empty where there is none."""
+    """Property that is the weight of an edge of this kind, and its meaning; empty where there is
+    none.
+    """
     return WEIGHTS.get(kind.split("-")[1], ("", ""))
 
 
 def clashing_ids(part: Part) -> dict[str, set[str]]:
-    """Ids that an earlier label has as well, by label: tools with one space of ids need another name for those."""
+    """Ids that an earlier label has as well, by label: tools with one space of ids need another
+    name for those.
+    """
     seen: set[str] = set()
     clashes: dict[str, set[str]] = {}
     for label, tables in part.nodes.items():
@@ -90,7 +98,9 @@ def plain_ids(ids: list[str], label: str, clashes: Mapping[str, set[str]]) -> li
     return [f"{label}:{i}" if i in bad else i for i in ids] if bad else ids
 
 
-def part_of_elements(name: str, found: Elements, edge_type: str = "ANSWER", info: Mapping[str, Any] | None = None) -> Part:
+def part_of_elements(
+    name: str, found: Elements, edge_type: str = "ANSWER", info: Mapping[str, Any] | None = None
+) -> Part:
     """Make a part of the nodes and edges of an answer.
 
     Parameters
@@ -100,7 +110,8 @@ def part_of_elements(name: str, found: Elements, edge_type: str = "ANSWER", info
     found
         See `scircuit.queries.graph_export.to_graph.elements`.
     edge_type
-        Type of edges that come from a table with the columns ``source`` and ``target``, where no type is known.
+        Type of edges that come from a table with the columns ``source`` and ``target``, where no
+        type is known.
 
     Raises
     ------
@@ -108,20 +119,37 @@ def part_of_elements(name: str, found: Elements, edge_type: str = "ANSWER", info
         If there are no edges.
     """
     if not found.edges:
-        raise UserError(f"the answer of {name} has {len(found.nodes)} nodes and no edges: nothing to export", "change the parameters, or ask another question")
-    label_of = {key: str(properties.get("kind") or _guess(key)) for key, properties in found.nodes.items()}
+        raise UserError(
+            f"the answer of {name} has {len(found.nodes)} nodes and no edges: nothing to export",
+            "change the parameters, or ask another question",
+        )
+    label_of = {
+        key: str(properties.get("kind") or _guess(key)) for key, properties in found.nodes.items()
+    }
     nodes: dict[str, list[dict[str, Any]]] = {}
     for key, properties in found.nodes.items():
         row = {k: v for k, v in properties.items() if k not in ("kind", "id") and v is not None}
-        nodes.setdefault(label_of[key], []).append({"id": key, **(_of_address(key) if label_of[key] == "Feature" else {}), **row})
+        nodes.setdefault(label_of[key], []).append(
+            {"id": key, **(_of_address(key) if label_of[key] == "Feature" else {}), **row}
+        )
     edges: dict[str, list[dict[str, Any]]] = {}
     for source, target, _, properties in found.edges:
-        row = {k: v for k, v in properties.items() if k not in ("type", "source", "target") and v is not None}
+        row = {
+            k: v
+            for k, v in properties.items()
+            if k not in ("type", "source", "target") and v is not None
+        }
         kind = f"{label_of[source]}-{properties.get('type') or edge_type}-{label_of[target]}"
         edges.setdefault(kind, []).append({"source": source, "target": target, **row})
     tables = {kind: _table(kind, rows) for kind, rows in (nodes | edges).items()}
-    give = {kind: (lambda table=table: iter([table])) for kind, table in tables.items()}
-    return Part(name, {k: give[k] for k in nodes}, {k: give[k] for k in edges}, {k: t.num_rows for k, t in tables.items()}, dict(info or {}))
+    give = {kind: lambda table=table: iter([table]) for kind, table in tables.items()}
+    return Part(
+        name,
+        {k: give[k] for k in nodes},
+        {k: give[k] for k in edges},
+        {k: t.num_rows for k, t in tables.items()},
+        dict(info or {}),
+    )
 
 
 def _guess(key: str) -> str:
@@ -138,7 +166,13 @@ def _of_address(key: str) -> dict[str, Any]:
         a = parse(key)
     except ValueError:
         return {}
-    return {"name": a.short, "model": a.model, "dictionary": key.rpartition("/")[0], "layer": a.layer, "index": a.index}
+    return {
+        "name": a.short,
+        "model": a.model,
+        "dictionary": key.rpartition("/")[0],
+        "layer": a.layer,
+        "index": a.index,
+    }
 
 
 def bare(label: str, ids: list[str]) -> pa.Table:
@@ -148,11 +182,17 @@ def bare(label: str, ids: list[str]) -> pa.Table:
 
 
 def _table(kind: str, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows as a table: of the declared types where the kind and the property are declared, else as the values are."""
+    """Rows as a table: of the declared types where the kind and the property are declared, else as
+    the values are.
+    """
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row))
-    declared = {f.name: f.type for f in schema.arrow_schema(kind)} if kind in schema.NODES or kind in schema.RELATIONSHIPS else {}
+    declared = (
+        {f.name: f.type for f in schema.arrow_schema(kind)}
+        if kind in schema.NODES or kind in schema.RELATIONSHIPS
+        else {}
+    )
     columns = {}
     for name in names:
         values = [_plain(row.get(name)) for row in rows]
@@ -164,7 +204,9 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _plain(value: Any) -> Any:
-    """Value as Arrow takes it: numbers that are not numbers are unknown, dates and the like are text."""
+    """Value as Arrow takes it: numbers that are not numbers are unknown, dates and the like are
+    text.
+    """
     if isinstance(value, float) and value != value:
         return None
     if value is None or isinstance(value, (str, int, float, bool)):

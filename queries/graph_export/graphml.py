@@ -1,7 +1,9 @@
 """A part of the graph as GraphML, which Gephi, Cytoscape, igraph and networkx open.
 
-Nodes carry ``kind`` and edges ``type``, ``run`` and, where the kind has one, ``weight`` (see `scircuit.queries.graph_export.graph_part`). GraphML has no lists: their items are
-joined by ``"; "``. What is unknown or empty is left out. The file is written line by line, so its size is limited by the disk only.
+Nodes carry ``kind`` and edges ``type``, ``run`` and, where the kind has one, ``weight`` (see
+`scircuit.queries.graph_export.graph_part`). GraphML has no lists: their items are joined by ``";
+"``. What is unknown or empty is left out. The file is written line by line, so its size is limited
+by the disk only.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def write_graphml(part: Part, path: Path) -> None:
     with path.open("w", encoding="utf-8") as out:
         out.write(_HEAD)
         for (domain, name), (key, kind) in keys.items():
-            out.write(f'<key id="{key}" for="{domain}" attr.name={quoteattr(name)} attr.type="{kind}">{_description(domain, name, part)}</key>\n')
+            out.write(
+                f'<key id="{key}" for="{domain}" attr.name={quoteattr(name)}'
+                f' attr.type="{kind}">{_description(domain, name, part)}</key>\n'
+            )
         out.write(f'<graph id={quoteattr(part.name)} edgedefault="directed">\n')
         for label, tables in part.nodes.items():
             _nodes(out, label, tables, keys, clashes)
@@ -49,13 +54,18 @@ def write_graphml(part: Part, path: Path) -> None:
         out.write("</graph>\n</graphml>\n")
 
 
-def _declare(keys: dict[tuple[str, str], tuple[str, str]], domain: str, name: str, kind: str) -> None:
+def _declare(
+    keys: dict[tuple[str, str], tuple[str, str]], domain: str, name: str, kind: str
+) -> None:
     """One key a name; where kinds disagree on the type, the wider one."""
     known = keys.get((domain, name))
     if known is None:
         keys[domain, name] = (f"{domain[0]}{len(keys)}", kind)
     elif known[1] != kind:
-        keys[domain, name] = (known[0], "double" if {known[1], kind} == {"long", "double"} else "string")
+        keys[domain, name] = (
+            known[0],
+            "double" if {known[1], kind} == {"long", "double"} else "string",
+        )
 
 
 def _type(of: pa.DataType) -> str:
@@ -70,7 +80,11 @@ def _type(of: pa.DataType) -> str:
 
 def _description(domain: str, name: str, part: Part) -> str:
     if domain == "edge" and name == "weight":
-        said = "; ".join(dict.fromkeys(f"{k.split('-')[1]}: {weight_of(k)[1]}" for k in part.edges if weight_of(k)[0]))
+        said = "; ".join(
+            dict.fromkeys(
+                f"{k.split('-')[1]}: {weight_of(k)[1]}" for k in part.edges if weight_of(k)[0]
+            )
+        )
         return f"<desc>{escape(said)}</desc>"
     return ""
 
@@ -97,25 +111,49 @@ def _data(row: dict[str, Any], domain: str, keys: dict[tuple[str, str], tuple[st
     return "".join(parts)
 
 
-def _nodes(out: IO[str], label: str, tables: Any, keys: dict[tuple[str, str], tuple[str, str]], clashes: dict[str, set[str]]) -> None:
+def _nodes(
+    out: IO[str],
+    label: str,
+    tables: Any,
+    keys: dict[tuple[str, str], tuple[str, str]],
+    clashes: dict[str, set[str]],
+) -> None:
     for table in tables():
         for batch in table.to_batches(max_chunksize=10_000):
             rows = batch.to_pylist()
             ids = plain_ids([row.pop("id") for row in rows], label, clashes)
             for row, key in zip(rows, ids, strict=True):
-                out.write(f"<node id={_attribute(key)}>{_data({'kind': label, **row}, 'node', keys)}</node>\n")
+                out.write(
+                    "<node"
+                    f" id={_attribute(key)}>{_data({'kind': label, **row}, 'node', keys)}</node>\n"
+                )
 
 
-def _edges(out: IO[str], kind: str, tables: Any, keys: dict[tuple[str, str], tuple[str, str]], clashes: dict[str, set[str]], number: int) -> int:
+def _edges(
+    out: IO[str],
+    kind: str,
+    tables: Any,
+    keys: dict[tuple[str, str], tuple[str, str]],
+    clashes: dict[str, set[str]],
+    number: int,
+) -> int:
     source, of, target = kind.split("-")
     weight = weight_of(kind)[0]
     for table in tables():
         for batch in table.to_batches(max_chunksize=10_000):
             rows = batch.to_pylist()
-            ends = [plain_ids([row.pop(end) for row in rows], label, clashes) for end, label in (("source", source), ("target", target))]
+            ends = [
+                plain_ids([row.pop(end) for row in rows], label, clashes)
+                for end, label in (("source", source), ("target", target))
+            ]
             for row, one, other in zip(rows, *ends, strict=True):
-                first = {"type": of} | ({"weight": row[weight]} if row.get(weight) is not None else {})
-                out.write(f'<edge id="e{number}" source={_attribute(one)} target={_attribute(other)}>{_data(first | row, "edge", keys)}</edge>\n')
+                first = {"type": of} | (
+                    {"weight": row[weight]} if row.get(weight) is not None else {}
+                )
+                out.write(
+                    f'<edge id="e{number}" source={_attribute(one)}'
+                    f" target={_attribute(other)}>{_data(first | row, 'edge', keys)}</edge>\n"
+                )
                 number += 1
     return number
 

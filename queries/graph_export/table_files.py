@@ -1,4 +1,5 @@
-"""A part of the graph as tables: Parquet by kind, and the node and edge files that BioCypher writes for ``neo4j-admin database import``.
+"""A part of the graph as tables: Parquet by kind, and the node and edge files that BioCypher writes
+for ``neo4j-admin database import``.
 
 Tables are written as they are read, so memory holds one of them at a time.
 """
@@ -12,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core import schema as records
-from scircuit.queries.graph_export.graph_part import Part, Tables, clashing_ids, plain_ids, weight_of
+from scircuit.queries.graph_export.graph_part import (
+    Part,
+    Tables,
+    clashing_ids,
+    plain_ids,
+    weight_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +30,8 @@ DELIMITER, ARRAY_DELIMITER = "\t", "|"
 
 
 def write_parquet(part: Part, folder: Path) -> list[str]:
-    """Write ``<label>.parquet`` and ``<Source-TYPE-Target>.parquet``; the field metadata of a declared property says what it is.
+    """Write ``<label>.parquet`` and ``<Source-TYPE-Target>.parquet``; the field metadata of a
+    declared property says what it is.
 
     Returns
     -------
@@ -50,32 +58,60 @@ def union_schema(tables: Tables) -> pa.Schema:
     schemas = {table.schema.remove_metadata() for table in tables()}
     schema = pa.unify_schemas(sorted(schemas, key=lambda s: -len(s)), promote_options="permissive")
     keys = [n for n in ("id", "source", "target") if n in schema.names]
-    return pa.schema([schema.field(n) for n in (*keys, *(n for n in schema.names if n not in keys))])
+    return pa.schema(
+        [schema.field(n) for n in (*keys, *(n for n in schema.names if n not in keys))]
+    )
 
 
 def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Table with exactly these columns; those it lacks are null."""
     import pyarrow as pa
 
-    columns = [table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type) for f in schema]
+    columns = [
+        (
+            table.column(f.name).cast(f.type)
+            if f.name in table.column_names
+            else pa.nulls(table.num_rows, f.type)
+        )
+        for f in schema
+    ]
     return pa.table(columns, schema=schema)
 
 
 def _described(kind: str, schema: pa.Schema) -> pa.Schema:
     import pyarrow as pa
 
-    declared = {p.name: p for p in records.properties_of(kind)} if kind in records.NODES or kind in records.RELATIONSHIPS else {}
-    fields = [f.with_metadata({"description": declared[f.name].doc, "unit": declared[f.name].unit}) if f.name in declared else f for f in schema]
+    declared = (
+        {p.name: p for p in records.properties_of(kind)}
+        if kind in records.NODES or kind in records.RELATIONSHIPS
+        else {}
+    )
+    fields = [
+        (
+            f.with_metadata({"description": declared[f.name].doc, "unit": declared[f.name].unit})
+            if f.name in declared
+            else f
+        )
+        for f in schema
+    ]
     weight, meaning = weight_of(kind) if "-" in kind else ("", "")
-    return pa.schema(fields, metadata={"scircuit.kind": kind, **({"scircuit.weight": f"{weight}: {meaning}"} if weight else {})})
+    return pa.schema(
+        fields,
+        metadata={
+            "scircuit.kind": kind,
+            **({"scircuit.weight": f"{weight}: {meaning}"} if weight else {}),
+        },
+    )
 
 
 def write_biocypher(part: Part, folder: Path) -> tuple[list[str], int]:
     """Write ``<kind>-header.csv``, ``<kind>-part000.csv``, ... and the import call.
 
-    The header names ``:ID``, the properties with their types and ``:LABEL``; for edges ``:START_ID``, the properties, ``:END_ID`` and ``:TYPE``. Columns are
-    separated by tabs, list items by ``|``, texts are in double quotes (inside them doubled). A text has no line breaks and a list item no ``|``: the
-    import tool cannot take them, so a space and a ``/`` stand in their place.
+    The header names ``:ID``, the properties with their types and ``:LABEL``; for edges
+    ``:START_ID``, the properties, ``:END_ID`` and ``:TYPE``. Columns are separated by tabs, list
+    items by ``|``, texts are in double quotes (inside them doubled). A text has no line breaks and
+    a list item no ``|``: the import tool cannot take them, so a space and a ``/`` stand in their
+    place.
 
     Returns
     -------
@@ -88,7 +124,9 @@ def write_biocypher(part: Part, folder: Path) -> tuple[list[str], int]:
     written, replaced = [], 0
     for kind, tables in (*part.nodes.items(), *part.edges.items()):
         schema = union_schema(tables)
-        (folder / f"{kind}-header.csv").write_text(DELIMITER.join(_header(kind, schema)) + "\n", encoding="utf-8")
+        (folder / f"{kind}-header.csv").write_text(
+            DELIMITER.join(_header(kind, schema)) + "\n", encoding="utf-8"
+        )
         written.append(f"{kind}-header.csv")
         for number, table in enumerate(tables()):
             ready, count = _csv_table(kind, fitted(table, schema), clashes)
@@ -132,14 +170,26 @@ def _csv_table(kind: str, table: pa.Table, clashes: Mapping[str, set[str]]) -> t
         if pa.types.is_list(column.type):
             texts = [None if v is None else [str(item) for item in v] for v in column.to_pylist()]
             replaced += sum(ARRAY_DELIMITER in item for v in texts if v for item in v)
-            column = pa.array([None if v is None else ARRAY_DELIMITER.join(i.replace(ARRAY_DELIMITER, "/") for i in v) for v in texts], pa.string())
+            column = pa.array(
+                [
+                    (
+                        None
+                        if v is None
+                        else ARRAY_DELIMITER.join(i.replace(ARRAY_DELIMITER, "/") for i in v)
+                    )
+                    for v in texts
+                ],
+                pa.string(),
+            )
         if pa.types.is_string(column.type):
             texts = column.to_pylist()
             broken = sum(1 for t in texts if t and _BREAKS.search(t))
             if broken:
                 replaced += broken
                 column = pa.array([t and _BREAKS.sub(" ", t) for t in texts], pa.string())
-        elif pa.types.is_floating(column.type) and any(v is not None and not math.isfinite(v) for v in column.to_pylist()):
+        elif pa.types.is_floating(column.type) and any(
+            v is not None and not math.isfinite(v) for v in column.to_pylist()
+        ):
             column = pa.array([_number(v) for v in column.to_pylist()], pa.string())
         columns[name] = column
     if "-" not in kind:
@@ -148,7 +198,10 @@ def _csv_table(kind: str, table: pa.Table, clashes: Mapping[str, set[str]]) -> t
         ordered = [key, ids, *columns.values(), pa.repeat(kind, table.num_rows)]
     else:
         source, of, target = kind.split("-")
-        ends = [pa.array(plain_ids(columns.pop(end).to_pylist(), label, clashes), pa.string()) for end, label in (("source", source), ("target", target))]
+        ends = [
+            pa.array(plain_ids(columns.pop(end).to_pylist(), label, clashes), pa.string())
+            for end, label in (("source", source), ("target", target))
+        ]
         ordered = [ends[0], *columns.values(), ends[1], pa.repeat(of, table.num_rows)]
     return pa.table(ordered, names=[str(n) for n in range(len(ordered))]), replaced
 
@@ -163,15 +216,27 @@ def _number(value: float | None) -> str | None:
 def _write_csv(table: pa.Table, path: Path) -> None:
     from pyarrow import csv
 
-    csv.write_csv(table, path, csv.WriteOptions(include_header=False, delimiter=DELIMITER, quoting_style="needed"))
+    csv.write_csv(
+        table,
+        path,
+        csv.WriteOptions(include_header=False, delimiter=DELIMITER, quoting_style="needed"),
+    )
 
 
 def _import_call(part: Part) -> str:
-    files = [f'--nodes="{k}-header.csv,{k}-part.*"' for k in part.nodes] + [f'--relationships="{k}-header.csv,{k}-part.*"' for k in part.edges]
+    files = [f'--nodes="{k}-header.csv,{k}-part.*"' for k in part.nodes] + [
+        f'--relationships="{k}-header.csv,{k}-part.*"' for k in part.edges
+    ]
     lines = [
-        "#!/bin/bash", "# written by scircuit export; run it where Neo4j 5 or later is installed: NEO4J_HOME=/path/to/neo4j ./neo4j-admin-import-call.sh",
+        "#!/bin/bash",
+        (
+            "# written by scircuit export; run it where Neo4j 5 or later is installed:"
+            " NEO4J_HOME=/path/to/neo4j ./neo4j-admin-import-call.sh"
+        ),
         'cd "$(dirname "$0")" || exit 1',
-        f'"${{NEO4J_HOME:-.}}"/bin/neo4j-admin database import full neo4j --delimiter="\\t" --array-delimiter="{ARRAY_DELIMITER}" --quote=\'"\' '
-        "--overwrite-destination=true \\",
-    ]  # fmt: skip
+        (
+            '"${NEO4J_HOME:-.}"/bin/neo4j-admin database import full neo4j --delimiter="\\t"'
+            f' --array-delimiter="{ARRAY_DELIMITER}" --quote=\'"\' --overwrite-destination=true \\'
+        ),
+    ]
     return "\n".join([*lines, *(f"  {f} \\" for f in files[:-1]), f"  {files[-1]}"]) + "\n"

@@ -1,7 +1,10 @@
-"""Turns the answer of any question, or the part of the graph that an export holds, into a networkx or igraph graph.
+"""Turns the answer of any question, or the part of the graph that an export holds, into a networkx
+or igraph graph.
 
-Accepted are parts (`scircuit.queries.graph_export.graph_part`), answers with paths, nodes or relationships in their cells (every graph question), answers with the columns ``source`` and
-``target`` (edge tables), and the graph of a driver's result. Nodes are known by their ``id`` property, for a feature its address.
+Accepted are parts (`scircuit.queries.graph_export.graph_part`), answers with paths, nodes or
+relationships in their cells (every graph question), answers with the columns ``source`` and
+``target`` (edge tables), and the graph of a driver's result. Nodes are known by their ``id``
+property, for a feature its address.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.queries.graph_export.graph_part import Part, clashing_ids, plain_ids, weight_of
 
 if TYPE_CHECKING:
@@ -56,7 +59,12 @@ def _of_graph(items: Iterable[Any]) -> Elements:
             nodes[_key(item)] = {"kind": next(iter(sorted(item.labels)), ""), **dict(item)}
         elif item.start_node is not None and item.end_node is not None:
             source, target = _key(item.start_node), _key(item.end_node)
-            edges[item.element_id] = (source, target, item.element_id, {"type": item.type, **dict(item)})
+            edges[item.element_id] = (
+                source,
+                target,
+                item.element_id,
+                {"type": item.type, **dict(item)},
+            )
     for source, target, _, _ in edges.values():
         nodes.setdefault(source, {})
         nodes.setdefault(target, {})
@@ -70,7 +78,11 @@ def _of_table(frame: pd.DataFrame) -> Elements:
         for end in ("source", "target"):
             named = f"{end}_name"
             nodes.setdefault(str(row[end]), {"name": row[named]} if named in row else {})
-        rest = {str(k): v for k, v in row.items() if k not in ("source", "target", "source_name", "target_name")}
+        rest = {
+            str(k): v
+            for k, v in row.items()
+            if k not in ("source", "target", "source_name", "target_name")
+        }
         edges.append((str(row["source"]), str(row["target"]), str(number), rest))
     return Elements(nodes, edges)
 
@@ -81,16 +93,23 @@ def _of_part(part: Part) -> Elements:
     for label, tables in part.nodes.items():
         for table in tables():
             rows = table.to_pylist()
-            for row, key in zip(rows, plain_ids([row["id"] for row in rows], label, clashes), strict=True):
+            for row, key in zip(
+                rows, plain_ids([row["id"] for row in rows], label, clashes), strict=True
+            ):
                 nodes[key] = {"kind": label, **_known(row)}
     edges: list[tuple[str, str, str, dict[str, Any]]] = []
     for kind, tables in part.edges.items():
         (one, of, other), weight = kind.split("-"), weight_of(kind)[0]
         for table in tables():
             rows = table.to_pylist()
-            ends = [plain_ids([row.pop(end) for row in rows], label, clashes) for end, label in (("source", one), ("target", other))]
+            ends = [
+                plain_ids([row.pop(end) for row in rows], label, clashes)
+                for end, label in (("source", one), ("target", other))
+            ]
             for row, source, target in zip(rows, *ends, strict=True):
-                first = {"type": of} | ({"weight": row[weight]} if row.get(weight) is not None else {})
+                first = {"type": of} | (
+                    {"weight": row[weight]} if row.get(weight) is not None else {}
+                )
                 edges.append((source, target, f"e{len(edges)}", first | _known(row)))
     return Elements(nodes, edges)
 
@@ -124,13 +143,17 @@ def elements(answer: Any) -> Elements:
     if answer.empty and list(answer.columns) == ["path"]:
         return Elements({}, [])
     raise UserError(
-        f"the answer's columns ({', '.join(map(str, answer.columns))}) hold no paths, nodes or relationships, and not both 'source' and 'target'",
-        "ask a graph question (see docs/queries.md), or return paths or the columns source and target",
+        f"the answer's columns ({', '.join(map(str, answer.columns))}) hold no paths, nodes or"
+        " relationships, and not both 'source' and 'target'",
+        "ask a graph question (see docs/queries.md), or return paths or the columns source and"
+        " target",
     )
 
 
 def to_networkx(answer: Any) -> networkx.MultiDiGraph:
-    """Directed multigraph with the records' properties as attributes; the nodes' ``kind`` is their label in the graph, the edges' ``type`` likewise."""
+    """Directed multigraph with the records' properties as attributes; the nodes' ``kind`` is their
+    label in the graph, the edges' ``type`` likewise.
+    """
     import networkx
 
     nodes, edges = elements(answer)
@@ -142,16 +165,22 @@ def to_networkx(answer: Any) -> networkx.MultiDiGraph:
 
 
 def to_igraph(answer: Any) -> igraph.Graph:
-    """Directed igraph graph; the vertex attribute ``name`` is the node's key, ``caption`` its name in the Browser."""
+    """Directed igraph graph; the vertex attribute ``name`` is the node's key, ``caption`` its name
+    in the Browser.
+    """
     import igraph
 
     nodes, edges = elements(answer)
     keys = list(nodes)
     number = {key: i for i, key in enumerate(keys)}
-    graph = igraph.Graph(n=len(keys), edges=[(number[s], number[t]) for s, t, _, _ in edges], directed=True)
+    graph = igraph.Graph(
+        n=len(keys), edges=[(number[s], number[t]) for s, t, _, _ in edges], directed=True
+    )
     graph.vs["name"] = keys
     for attribute in dict.fromkeys(a for properties in nodes.values() for a in properties):
-        graph.vs["caption" if attribute == "name" else attribute] = [nodes[key].get(attribute) for key in keys]
+        graph.vs["caption" if attribute == "name" else attribute] = [
+            nodes[key].get(attribute) for key in keys
+        ]
     for attribute in dict.fromkeys(a for _, _, _, properties in edges for a in properties):
         graph.es[attribute] = [properties.get(attribute) for _, _, _, properties in edges]
     return graph

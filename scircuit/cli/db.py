@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from scircuit.cli.command import study_option
-from scircuit.cli.options import build, options_of
-from scircuit.core.config import ServerConfig, UserError
+from scircuit.cli.options import options_of
+from scircuit.core.build_config import build
+from scircuit.core.config import ServerConfig
+from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.study import Study
 from scircuit.execution.database import connect, start_server
@@ -20,16 +22,23 @@ from scircuit.execution.database import connect, start_server
 def command() -> None:
     """Start, stop, dump, load and check the Neo4j of a study.
 
-    NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select your own server for all other verbs; then these commands are not needed.
+    NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select your own server for all other verbs; then
+    these commands are not needed.
     """
 
 
 def describe(info: Any) -> dict[str, Any]:
     """What a person or a program needs to reach the server."""
     return {
-        "running": info.running, "uri": info.uri, "user": info.user, "password": info.password, "browser": info.browser,
-        "version": info.version, "pid": info.pid, "home": str(info.home),
-    }  # fmt: skip
+        "running": info.running,
+        "uri": info.uri,
+        "user": info.user,
+        "password": info.password,
+        "browser": info.browser,
+        "version": info.version,
+        "pid": info.pid,
+        "home": str(info.home),
+    }
 
 
 def show(info: Any, as_json: bool, study: Path) -> None:
@@ -38,11 +47,15 @@ def show(info: Any, as_json: bool, study: Path) -> None:
         click.echo(json.dumps(describe(info)))
     elif info.running:
         click.echo(
-            f"Neo4j {info.version} is running (pid {info.pid})\n  Browser   {info.browser}\n  Bolt      {info.uri}\n"
-            f"  user      {info.user}\n  password  {info.password}\n  home      {info.home}\n  stop it   scircuit db stop --study {study}"
+            f"Neo4j {info.version} is running (pid {info.pid})\n  Browser   {info.browser}\n  Bolt "
+            f"     {info.uri}\n  user      {info.user}\n  password  {info.password}\n  home     "
+            f" {info.home}\n  stop it   scircuit db stop --study {study}"
         )
     else:
-        click.echo(f"Neo4j is not running\n  home      {info.home}\n  start it  scircuit db start --study {study}")
+        click.echo(
+            f"Neo4j is not running\n  home      {info.home}\n  start it  scircuit db start --study"
+            f" {study}"
+        )
 
 
 @command.command("start")
@@ -89,7 +102,9 @@ def _stopped(study: Path) -> Path:
 
     home = Study(study).server_home
     if not home.exists():
-        raise UserError(f"study {study} has no local server yet", f"start it: scircuit db start --study {study}")
+        raise UserError(
+            f"study {study} has no local server yet", f"start it: scircuit db start --study {study}"
+        )
     if server.status(home).running:
         say("stopping the server")
         server.stop(home)
@@ -133,7 +148,10 @@ def rebuild(study: Path) -> None:
     start_server(place)
     with connect(study) as connection:
         prepare(connection)  # bulk import cannot create constraints
-    click.echo(f"the graph holds {report.nodes:,} nodes and {report.relationships:,} relationships of {len(folders)} runs")
+    click.echo(
+        f"the graph holds {report.nodes:,} nodes and {report.relationships:,} relationships of"
+        f" {len(folders)} runs"
+    )
 
 
 @command.command("check")

@@ -1,6 +1,8 @@
-"""The command line: verbs that are loaded only when used, one error style, exit codes that mean something.
+"""The command line: verbs that are loaded only when used, one error style, exit codes that mean
+something.
 
-Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 130 interrupted, 143 terminated (SIGTERM).
+Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 130 interrupted, 143
+terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -13,14 +15,17 @@ import traceback
 import click
 
 from scircuit import __version__
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 VERBS = {
     "demo": "The whole job on the shipped cells and model: from cells to a questioned graph.",
     "check": "Check cells, model and dictionaries: everything that could invalidate a study.",
     "train": "Train TopK SAEs on the activations of your model and cells.",
     "trace": "Ablate every active feature of a layer and measure all later layers.",
-    "import": "Make published results a run and a graph: feature atlases, maps, circuit edges, attribution graphs.",
+    "import": (
+        "Make published results a run and a graph: feature atlases, maps, circuit edges,"
+        " attribution graphs."
+    ),
     "load": "Bring runs that are on disk into the graph; exactly once.",
     "annotate": "Name features by GO, Reactome, TRRUST and your gene sets, beside a matched null.",
     "analyse": "Degrees, hubs, heavy tail and annotation bias of a trace run.",
@@ -48,14 +53,18 @@ class LazyVerbs(click.Group):
         """Load one verb."""
         if cmd_name not in VERBS:
             return None
-        return importlib.import_module(f"scircuit.workflows.{_MODULES.get(cmd_name, cmd_name)}").command
+        return importlib.import_module(
+            f"scircuit.workflows.{_MODULES.get(cmd_name, cmd_name)}"
+        ).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
         """List verbs without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest the closest verb for a wrong one."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             import difflib
@@ -66,10 +75,14 @@ class LazyVerbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyVerbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="scircuit")
 def cli() -> None:
-    """Trace the causal circuits inside single-cell foundation models and question them in a Neo4j graph.
+    """Trace the causal circuits inside single-cell foundation models and question them in a Neo4j
+    graph.
 
     Start with `scircuit demo`. Every verb takes --study DIR (default ./scircuit-study) and --help.
     """
@@ -99,10 +112,14 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        from scircuit.core.study import disk_full
+        from scircuit.core.errors import disk_full
 
         if disk_full(error):
-            click.echo(f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then run the same command", err=True)
+            click.echo(
+                f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then"
+                " run the same command",
+                err=True,
+            )
             sys.exit(2)
         _unexpected(error)
     except Exception as error:
@@ -115,7 +132,8 @@ def _unexpected(error: BaseException) -> None:
     where = traceback.extract_tb(error.__traceback__)[-1]
     click.echo(
         f"unexpected error: {type(error).__name__}: {error}\n  at {where.filename}:{where.lineno}\n"
-        "  fix: this is a defect of scircuit; run again with SCIRCUIT_DEBUG=1 and report the full traceback",
+        "  fix: this is a defect of scircuit; run again with SCIRCUIT_DEBUG=1 and report the full"
+        " traceback",
         err=True,
     )
     sys.exit(3)

@@ -1,7 +1,8 @@
 """A table as a person reads it in a terminal, or as a program does.
 
-For people a first column ``section`` becomes headings, one table under each. A table that is wider than the screen gives up what says
-nothing: columns without any value are named below it, and columns with one value in every row stand above it once.
+For people a first column ``section`` becomes headings, one table under each. A table that is wider
+than the screen gives up what says nothing: columns without any value are named below it, and
+columns with one value in every row stand above it once.
 """
 
 from __future__ import annotations
@@ -33,15 +34,31 @@ def render(frame: pd.DataFrame, shape: str) -> str:
 
     terminal = sys.stdout.isatty()
     out = StringIO()
-    console = Console(file=out, width=None if terminal else _WIDTH, force_terminal=terminal, highlight=False, markup=False, emoji=False)
-    shared, rest = _one_value(frame) if frame.columns[0] == "section" and _too_wide(frame, console) else ({}, frame)
+    console = Console(
+        file=out,
+        width=None if terminal else _WIDTH,
+        force_terminal=terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    shared, rest = (
+        _one_value(frame)
+        if frame.columns[0] == "section" and _too_wide(frame, console)
+        else ({}, frame)
+    )
     _line(console, shared)
     if rest.columns[0] != "section":
         _show(rest, console)
     else:
         for number, (name, rows) in enumerate(rest.groupby("section", sort=False)):
             console.print(("\n" if number or shared else "") + str(name), style="bold underline")
-            _show(rows.drop(columns="section").loc[:, lambda part: [not _empty(part[c]) for c in part]], console)
+            _show(
+                rows.drop(columns="section").loc[
+                    :, lambda part: [not _empty(part[c]) for c in part]
+                ],
+                console,
+            )
     return out.getvalue().rstrip("\n")
 
 
@@ -58,12 +75,22 @@ def _show(frame: pd.DataFrame, console: Console) -> None:
 
 def _line(console: Console, shared: dict[str, str]) -> None:
     if shared:
-        console.print(" · ".join(f"{name}: {value}" for name, value in shared.items()), style="dim", soft_wrap=True)
+        console.print(
+            " · ".join(f"{name}: {value}" for name, value in shared.items()),
+            style="dim",
+            soft_wrap=True,
+        )
 
 
 def _one_value(frame: pd.DataFrame) -> tuple[dict[str, str], pd.DataFrame]:
     """Texts that all of several rows share, by column, and the frame without these columns."""
-    shared = {str(c): cells[0] for c in frame if frame[c].dtype.kind not in "iuf" and len(set(cells := [_cell(v) for v in frame[c]])) == 1 and cells[0]}
+    shared = {
+        str(c): cells[0]
+        for c in frame
+        if frame[c].dtype.kind not in "iuf"
+        and len(set(cells := [_cell(v) for v in frame[c]])) == 1
+        and cells[0]
+    }
     if len(frame) < 2 or len(shared) == frame.shape[1]:
         return {}, frame
     return shared, frame.drop(columns=list(shared))
@@ -82,7 +109,11 @@ def _table(frame: pd.DataFrame) -> Table:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in frame.columns:
-        table.add_column(str(column), justify="right" if frame[column].dtype.kind in "if" else "left", overflow="fold")
+        table.add_column(
+            str(column),
+            justify="right" if frame[column].dtype.kind in "if" else "left",
+            overflow="fold",
+        )
     for row in frame.itertuples(index=False):
         table.add_row(*(_cell(v) for v in row))
     return table

@@ -1,8 +1,8 @@
 """The printed identity of a feature: ``model/dictionary/L05/F0898``.
 
-An address names one latent of one sparse dictionary at one layer of one model. It is the key of the ``Feature`` node, safe
-in URLs, shells and file names, and it is parsed strictly: an address that is nearly right raises instead of naming
-something else.
+An address names one latent of one sparse dictionary at one layer of one model. It is the key of the
+``Feature`` node, safe in URLs, shells and file names, and it is parsed strictly: an address that is
+nearly right raises instead of naming something else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import NamedTuple
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LAYER = re.compile(r"L(\d{2,3})")
 _INDEX = re.compile(r"F(\d{4,7})")
-_LOOSE = re.compile(r"[Ll]?(\d{1,3})/[Ff]?(\d{1,7})")  # what people type; only used to say what they meant
+_LOOSE = re.compile(
+    r"[Ll]?(\d{1,3})/[Ff]?(\d{1,7})"
+)  # what people type; only used to say what they meant
 
 
 class Address(NamedTuple):
@@ -43,7 +45,9 @@ def slug(name: str) -> str:
     """
     cleaned = re.sub(r"[^a-z0-9._-]+", "-", name.strip().lower()).strip("-._")
     if not cleaned:
-        raise ValueError(f"the name {name!r} has no letter or digit; give one such as 'geneformer-v2-316m'")
+        raise ValueError(
+            f"the name {name!r} has no letter or digit; give one such as 'geneformer-v2-316m'"
+        )
     return cleaned
 
 
@@ -72,7 +76,10 @@ def parse(text: str) -> Address:
     model, dictionary, layer, index = parts
     for part, name in ((model, "model"), (dictionary, "dictionary")):
         if not _NAME.fullmatch(part):
-            raise ValueError(f"address {text!r}: the {name} {part!r} may hold only a-z 0-9 . _ -; expected {expected}")
+            raise ValueError(
+                f"address {text!r}: the {name} {part!r} may hold only a-z 0-9 . _ -; expected"
+                f" {expected}"
+            )
     layer_match, index_match = _LAYER.fullmatch(layer), _INDEX.fullmatch(index)
     if layer_match is None or index_match is None:
         wrong = layer if layer_match is None else index

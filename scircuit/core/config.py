@@ -1,6 +1,8 @@
-"""What a user can choose, as frozen dataclasses: the command line, the manifest and the docs are generated from them.
+"""What a user can choose, as frozen dataclasses: the command line, the manifest and the docs are
+generated from them.
 
-Every field carries its help text (`option`). A field without a default is a required argument on the command line.
+Every field carries its help text (`option`). A field without a default is a required argument on
+the command line.
 """
 
 from __future__ import annotations
@@ -13,27 +15,18 @@ from typing import Any
 DEFAULT_STUDY = Path("scircuit-study")
 
 
-class UserError(ValueError):
-    """Something the user can mend: what was found and expected, and what to do about it.
+def option(
+    default: Any = MISSING,
+    help: str = "",
+    choices: tuple[str, ...] = (),
+    short: str = "",
+    once: bool = False,
+) -> Any:
+    """Declare a field with its help text; `choices` closes the set of values, `short` is a second
+    name such as ``-p``.
 
-    Parameters
-    ----------
-    problem
-        What was found and what was expected, with numbers.
-    fix
-        What to do; shown after the problem.
-    """
-
-    def __init__(self, problem: str, fix: str = "") -> None:
-        super().__init__(f"{problem}\n  fix: {fix}" if fix else problem)
-        self.problem = problem
-        self.fix = fix
-
-
-def option(default: Any = MISSING, help: str = "", choices: tuple[str, ...] = (), short: str = "", once: bool = False) -> Any:
-    """Declare a field with its help text; `choices` closes the set of values, `short` is a second name such as ``-p``.
-
-    `once` keeps it from becoming a default of the study: it names a run, loosens a guard, or leaves out part of what would be looked at.
+    `once` keeps it from becoming a default of the study: it names a run, loosens a guard, or leaves
+    out part of what would be looked at.
     """
     metadata = {"help": help, "choices": choices, "short": short, "once": once}
     if isinstance(default, (list, dict, set)):
@@ -46,24 +39,34 @@ class CellsConfig:
     """Which cells, and how they are checked."""
 
     cells: Path = option(help="h5ad or 10x h5 file with raw counts")
-    where: tuple[str, ...] = option((), "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)", once=True)
+    where: tuple[str, ...] = option(
+        (),
+        "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)",
+        once=True,
+    )
     n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
     seed: int = option(0, "seed of every random choice")
     mixed: bool = option(False, "declare that a mixed population is intended", once=True)
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
     max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)
-    min_mapped: float = option(0.8, "least share of expressed genes that must map to the model's vocabulary", once=True)
+    min_mapped: float = option(
+        0.8, "least share of expressed genes that must map to the model's vocabulary", once=True
+    )
     min_tokens: int = option(100, "least median of gene tokens per cell", once=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig(CellsConfig):
-    """``scircuit check MODEL DICTIONARIES CELLS`` (or ``MODEL CELLS``, or ``CELLS``): everything that could invalidate a study, before any compute."""
+    """``scircuit check MODEL DICTIONARIES CELLS`` (or ``MODEL CELLS``, or ``CELLS``): everything
+    that could invalidate a study, before any compute.
+    """
 
     model: str = option("", "model folder (Geneformer or scGPT); empty: check the cells only")
     dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
     n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)", once=True)
-    seconds: float = option(60.0, "about how long the measures of the dictionaries may take; what is left out is said")
+    seconds: float = option(
+        60.0, "about how long the measures of the dictionaries may take; what is left out is said"
+    )
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
@@ -81,53 +84,115 @@ class TrainConfig(CellsConfig):
     batch_rows: int = option(1024, "rows per optimiser step")
     learning_rate: float = option(1e-3, "peak Adam learning rate")
     held_out: float = option(0.1, "share of cells kept for evaluation")
-    memory: str = option("4g", "memory for rows and training state; layers that fit are trained together, the others after them")
+    memory: str = option(
+        "4g",
+        "memory for rows and training state; layers that fit are trained together, the others after"
+        " them",
+    )
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TraceConfig(CellsConfig):
-    """``scircuit trace``: ablate every active feature of chosen layers on real cells and measure all later layers."""
+    """``scircuit trace``: ablate every active feature of chosen layers on real cells and measure
+    all later layers.
+    """
 
     model: str = option(help="model folder (Geneformer or scGPT)")
     dictionaries: str = option(help="folder of dictionaries")
     source_layers: tuple[int, ...] = option((1,), "0-based layers whose features are ablated")
-    target_layers: tuple[int, ...] = option((), "0-based layers to measure (default: all later ones with a dictionary)", once=True)
-    features: tuple[int, ...] = option((), "source features of each source layer (default: every active one)", once=True)
-    context: str = option("exact", "positions that react to an ablation: exact (all: total effect), frozen (the active ones: local effect), or those and so many more")
-    audit: float = option(0.02, "share of the sources of a frozen run that is traced exactly as well, at least 20", once=True)
+    target_layers: tuple[int, ...] = option(
+        (), "0-based layers to measure (default: all later ones with a dictionary)", once=True
+    )
+    features: tuple[int, ...] = option(
+        (), "source features of each source layer (default: every active one)", once=True
+    )
+    context: str = option(
+        "exact",
+        "positions that react to an ablation: exact (all: total effect), frozen (the active ones:"
+        " local effect), or those and so many more",
+    )
+    audit: float = option(
+        0.02,
+        "share of the sources of a frozen run that is traced exactly as well, at least 20",
+        once=True,
+    )
     unit_features: int = option(16, "least source features of a work unit (resume granularity)")
     batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
     batch_rows: int = option(8192, "rows computed at once, other contexts")
-    memory: str = option("", "cap on the memory, such as 8g (default: batches of fixed size, 1.5 GB of clean states on a CPU; beyond that they lie on disk)")
-    numerics: str = option("float32", "arithmetic of the model's layers; others are measured against float32 first and refused where d or a degree differs (on the demo model bf16 is)", ("float32", "tf32", "bf16"))
-    ray: str = option("", "compute the work units on a Ray cluster: its address, auto (the one running here), or local (start one); the result is the same")
-    legacy: bool = option(False, "replicate the published study: its cells, tokens, activity, statistics and edges, after saying what is wrong with each", once=True)
+    memory: str = option(
+        "",
+        "cap on the memory, such as 8g (default: batches of fixed size, 1.5 GB of clean states on a"
+        " CPU; beyond that they lie on disk)",
+    )
+    numerics: str = option(
+        "float32",
+        "arithmetic of the model's layers; others are measured against float32 first and refused"
+        " where d or a degree differs (on the demo model bf16 is)",
+        ("float32", "tf32", "bf16"),
+    )
+    ray: str = option(
+        "",
+        "compute the work units on a Ray cluster: its address, auto (the one running here), or"
+        " local (start one); the result is the same",
+    )
+    legacy: bool = option(
+        False,
+        "replicate the published study: its cells, tokens, activity, statistics and edges, after"
+        " saying what is wrong with each",
+        once=True,
+    )
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
-    control_features: int = option(24, "source features sampled for the random-direction and swap controls", once=True)
+    control_features: int = option(
+        24, "source features sampled for the random-direction and swap controls", once=True
+    )
     device: str = option("auto", "auto, cpu, cuda, mps")
     model_name: str = option("", "model name in addresses (default: the folder's name)")
-    dictionary_name: str = option("", "dictionary set name in addresses (default: the folder's name)")
+    dictionary_name: str = option(
+        "", "dictionary set name in addresses (default: the folder's name)"
+    )
 
 
 @dataclass(frozen=True)
 class AnnotateConfig:
-    """``scircuit annotate``: name features by the gene sets their top genes are enriched in, beside a matched null."""
+    """``scircuit annotate``: name features by the gene sets their top genes are enriched in, beside
+    a matched null.
+    """
 
-    run: str = option("", "trace run, or imported atlas (default: the newest complete trace run)", once=True)
-    gmt: tuple[Path, ...] = option((), "further gene sets, such as KEGG (never shipped): GMT, regulons (TF, target) or pairs as TSV or CSV")
-    shipped: bool = option(True, "use the shipped libraries: GO Biological Process, Reactome and TRRUST")
-    obo: tuple[Path, ...] = option((), "a GO ontology file (OBO): the genes of a GO term become genes of its parents as well")
+    run: str = option(
+        "", "trace run, or imported atlas (default: the newest complete trace run)", once=True
+    )
+    gmt: tuple[Path, ...] = option(
+        (),
+        "further gene sets, such as KEGG (never shipped): GMT, regulons (TF, target) or pairs as"
+        " TSV or CSV",
+    )
+    shipped: bool = option(
+        True, "use the shipped libraries: GO Biological Process, Reactome and TRRUST"
+    )
+    obo: tuple[Path, ...] = option(
+        (), "a GO ontology file (OBO): the genes of a GO term become genes of its parents as well"
+    )
     top_genes: int = option(20, "genes per feature")
     min_fire_count: int = option(3, "least firings for a gene to count")
-    weighted: bool = option(False, "also test the terms with every gene weighted by its activation, against random sets of the same size")
+    weighted: bool = option(
+        False,
+        "also test the terms with every gene weighted by its activation, against random sets of the"
+        " same size",
+    )
     min_size: int = option(5, "least term size within the background")
     max_size: int = option(500, "largest term size within the background")
     q: float = option(0.05, "q threshold")
     null_draws: int = option(20, "matched null lists per feature")
-    cell_types: tuple[str, ...] = option((), "obs columns whose values are tested as cell types, such as cell_type")
+    cell_types: tuple[str, ...] = option(
+        (), "obs columns whose values are tested as cell types, such as cell_type"
+    )
     tissues: tuple[str, ...] = option((), "obs columns whose values are tested as tissues")
-    donor: str = option("", "obs column that names the donor, the unit of the cell-type tests (default: donor_id, donor or patient where there is one)")
+    donor: str = option(
+        "",
+        "obs column that names the donor, the unit of the cell-type tests (default: donor_id, donor"
+        " or patient where there is one)",
+    )
     engine: str = option("exact", "exact, or gseapy as the reference", ("exact", "gseapy"))
     seed: int = option(0, "seed of the null")
 
@@ -139,7 +204,11 @@ class AnalyseConfig:
     run: str = option("", "trace run (default: the newest complete one)", once=True)
     q: float = option(0.05, "q threshold of the calibrated rule")
     min_support: int = option(6, "least cells with a non-zero effect for the calibrated rule")
-    min_effect: float = option(0.001, "least mean effect, as a share of the target's mean activation where it fires, for the calibrated rule")
+    min_effect: float = option(
+        0.001,
+        "least mean effect, as a share of the target's mean activation where it fires, for the"
+        " calibrated rule",
+    )
     hubs: int = option(20, "hubs in the top list")
     bootstrap: int = option(100, "bootstraps of the tail fit")
     seed: int = option(0, "seed")
@@ -149,28 +218,48 @@ class AnalyseConfig:
 class AblateConfig:
     """``scircuit ablate``: joint ablations of pairs of features and their interaction contrasts."""
 
-    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)", once=True)
-    features: tuple[str, ...] = option((), "addresses (default: the top hubs of the newest analysis)", once=True)
-    hubs: int = option(6, "how many top hubs when no features are given; all their pairs are ablated")
+    run: str = option(
+        "",
+        "trace run whose cells, model and dictionaries are used (default: the newest complete one)",
+        once=True,
+    )
+    features: tuple[str, ...] = option(
+        (), "addresses (default: the top hubs of the newest analysis)", once=True
+    )
+    hubs: int = option(
+        6, "how many top hubs when no features are given; all their pairs are ablated"
+    )
     q: float = option(0.05, "q threshold of the interaction contrasts")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True)
 class SteerConfig:
-    """``scircuit steer``: multiply a feature's activation and read the change of the model's gene logits."""
+    """``scircuit steer``: multiply a feature's activation and read the change of the model's gene
+    logits.
+    """
 
-    run: str = option("", "trace run whose cells, model and dictionaries are used (default: the newest complete one)", once=True)
-    features: tuple[str, ...] = option((), "addresses (default: top hubs of the newest analysis)", once=True)
+    run: str = option(
+        "",
+        "trace run whose cells, model and dictionaries are used (default: the newest complete one)",
+        once=True,
+    )
+    features: tuple[str, ...] = option(
+        (), "addresses (default: top hubs of the newest analysis)", once=True
+    )
     hubs: int = option(6, "how many top hubs when no features are given")
-    coefficients: tuple[float, ...] = option((0.0, 2.0, 3.0, 5.0), "factors on the feature's activation; 1 is no change")
+    coefficients: tuple[float, ...] = option(
+        (0.0, 2.0, 3.0, 5.0), "factors on the feature's activation; 1 is no change"
+    )
     seed: int = option(0, "seed of the random-direction control")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """The Neo4j the graph lives in; NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select the user's own."""
+    """The Neo4j the graph lives in; NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select the user's
+    own.
+    """
 
     profile: str = option("2026.07.1", "server version", ("2026.07.1", "5.26.29"))
     bolt_port: int = option(0, "Bolt port (0: 7687, or the next free one)")
@@ -181,12 +270,20 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportAtlasConfig:
-    """``scircuit import atlas PATH``: a published feature atlas (Geneformer, scGPT): plain or gzipped JSON as its web page reads it."""
+    """``scircuit import atlas PATH``: a published feature atlas (Geneformer, scGPT): plain or
+    gzipped JSON as its web page reads it.
+    """
 
     path: Path = option(help="folder of the atlas' JSON files")
-    terms: Path | None = option(None, "reconstructed term library (default: term_library.json, plain or gzipped, in the folder or beside it)")
+    terms: Path | None = option(
+        None,
+        "reconstructed term library (default: term_library.json, plain or gzipped, in the folder or"
+        " beside it)",
+    )
     model_name: str = option("", "model name in addresses (default: that of the recognised atlas)")
-    dictionary_name: str = option("", "dictionary set name in addresses (default: that of the recognised atlas)")
+    dictionary_name: str = option(
+        "", "dictionary set name in addresses (default: that of the recognised atlas)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +297,9 @@ class ImportMapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportEdgesConfig:
-    """``scircuit import edges PATH``: edges of a circuit-tracing study as JSON, CSV (with or without counts) or per-cell deltas (npz)."""
+    """``scircuit import edges PATH``: edges of a circuit-tracing study as JSON, CSV (with or
+    without counts) or per-cell deltas (npz).
+    """
 
     path: Path = option(help="file, or folder of files of one study")
     model_name: str = option(help="model name in addresses")
@@ -211,21 +310,37 @@ class ImportEdgesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportGraphConfig:
-    """``scircuit import graph PATH``: an attribution graph of circuit-tracer (.pt or JSON) or Neuronpedia (JSON)."""
+    """``scircuit import graph PATH``: an attribution graph of circuit-tracer (.pt or JSON) or
+    Neuronpedia (JSON).
+    """
 
     path: Path = option(help="graph file")
     model_name: str = option("", "model name in addresses (default: what the file says)")
-    dictionary_name: str = option("", "dictionary set name in addresses (default: what the file says)")
+    dictionary_name: str = option(
+        "", "dictionary set name in addresses (default: what the file says)"
+    )
 
 
-IMPORTS: dict[str, type] = {"atlas": ImportAtlasConfig, "map": ImportMapConfig, "edges": ImportEdgesConfig, "graph": ImportGraphConfig}
+IMPORTS: dict[str, type] = {
+    "atlas": ImportAtlasConfig,
+    "map": ImportMapConfig,
+    "edges": ImportEdgesConfig,
+    "graph": ImportGraphConfig,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchConfig:
-    """``scircuit match``: features of other layers and models that fire on the same genes, beside matched random lists."""
+    """``scircuit match``: features of other layers and models that fire on the same genes, beside
+    matched random lists.
+    """
 
-    runs: tuple[str, ...] = option((), "runs whose features are compared: annotate runs or imported atlases (default: all of the study)", once=True)
+    runs: tuple[str, ...] = option(
+        (),
+        "runs whose features are compared: annotate runs or imported atlases (default: all of the"
+        " study)",
+        once=True,
+    )
     top_genes: int = option(20, "genes per feature")
     within_model: bool = option(True, "compare layers of one model as well")
     best: int = option(5, "most partners kept for each feature and other layer")
@@ -236,12 +351,22 @@ class MatchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """``scircuit export``: a run, or the part of the graph that a question returns, for other tools."""
+    """``scircuit export``: a run, or the part of the graph that a question returns, for other
+    tools.
+    """
 
     out: Path = option(help="file or folder to write")
-    format: str = option("parquet", "parquet, graphml, circuit-tracer, neuronpedia or biocypher", ("parquet", "graphml", "circuit-tracer", "neuronpedia", "biocypher"))
+    format: str = option(
+        "parquet",
+        "parquet, graphml, circuit-tracer, neuronpedia or biocypher",
+        ("parquet", "graphml", "circuit-tracer", "neuronpedia", "biocypher"),
+    )
     run: str = option("", "run whose records are written (default: the newest complete trace run)")
-    query: str = option("", "catalogue question, or read-only Cypher, that returns the part to write; needs the database")
+    query: str = option(
+        "",
+        "catalogue question, or read-only Cypher, that returns the part to write; needs the"
+        " database",
+    )
     parameters: tuple[str, ...] = option((), "NAME=VALUE parameters of the question", short="-p")
     q: float = option(0.05, "edges of the run up to this q (1: all stored ones)")
     features: tuple[str, ...] = option((), "only edges between these features and their neighbours")
@@ -251,6 +376,11 @@ class ExportConfig:
 class GenesetsConfig:
     """``scircuit genesets fetch``: obtain gene-set libraries through gseapy, each with its licence."""
 
-    libraries: tuple[str, ...] = option((), "names, such as KEGG_2021_Human; empty: list what can be fetched and under which licence")
+    libraries: tuple[str, ...] = option(
+        (),
+        "names, such as KEGG_2021_Human; empty: list what can be fetched and under which licence",
+    )
     out: Path = option(Path("genesets"), "folder for the GMT files")
-    accept_licence: bool = option(False, "you have read the licence of the libraries that restrict use, and may use them")
+    accept_licence: bool = option(
+        False, "you have read the licence of the libraries that restrict use, and may use them"
+    )

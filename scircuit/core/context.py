@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 EXACT = -1
 FROZEN = 0
@@ -25,7 +25,11 @@ def parse_context(text: str) -> int:
     if str(text) in named:
         return named[str(text)]
     if not str(text).isdigit() or int(text) == 0:
-        raise UserError(f"context {text!r} is unknown; expected exact, frozen, or a number of further positions above 0", "correct --context")
+        raise UserError(
+            f"context {text!r} is unknown; expected exact, frozen, or a number of further positions"
+            " above 0",
+            "correct --context",
+        )
     return int(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 
 class CheckLine(NamedTuple):

@@ -58,7 +58,9 @@ class Progress:
     _width: int = 0
 
     def update(self, done: float, note: str = "") -> None:
-        """Show that `done` of `total` are done; `note` is appended. Without a unit only the share is shown."""
+        """Show that `done` of `total` are done; `note` is appended. Without a unit only the share
+        is shown.
+        """
         now = time.monotonic()
         terminal = sys.stderr.isatty()
         last = done >= self.total
@@ -67,9 +69,14 @@ class Progress:
         self._shown = now
         elapsed = now - self.started
         rate = done / elapsed if elapsed > 0 else 0.0
-        left = (self.total - done) / rate if rate > 0 and elapsed > 2.0 else 0.0  # the first moments hold start-up
+        left = (
+            (self.total - done) / rate if rate > 0 and elapsed > 2.0 else 0.0
+        )  # the first moments hold start-up
         if self.unit:
-            parts = [f"{self.label}: {done:,.0f}/{self.total:,.0f} {self.unit}", f"{rate:,.1f} {self.unit}/s"]
+            parts = [
+                f"{self.label}: {done:,.0f}/{self.total:,.0f} {self.unit}",
+                f"{rate:,.1f} {self.unit}/s",
+            ]
         else:
             parts = [f"{self.label}: {done / self.total:.0%}"]
         if note:

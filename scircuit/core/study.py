@@ -8,74 +8,36 @@
       neo4j/                   the local server's home, a view that can be rebuilt
       report/index.html
 
-The run id is a hash of verb, configuration, inputs and schema, so the same question asked twice is the same run and a changed
-configuration is a new one. Files appear under their final name only when whole (temporary name, fsync, rename).
+The run id is a hash of verb, configuration, inputs and schema, so the same question asked twice is
+the same run and a changed configuration is a new one. Files appear under their final name only when
+whole (temporary name, fsync, rename).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
+from scircuit.core.files import canonical_json, write_json
 from scircuit.core.schema import SCHEMA_VERSION
 
 STATUSES = ("running", "interrupted", "failed", "complete")
 
 
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no NaN, the same text for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
-
-
 def run_id(verb: str, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-    """Identity of a run: verb and 10 hexadecimal digits of the hash of everything that determines its result."""
-    text = canonical_json({"verb": verb, "config": config, "inputs": inputs, "schema": SCHEMA_VERSION})
+    """Identity of a run: verb and 10 hexadecimal digits of the hash of everything that determines
+    its result.
+    """
+    text = canonical_json(
+        {"verb": verb, "config": config, "inputs": inputs, "schema": SCHEMA_VERSION}
+    )
     return f"{verb}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def disk_full(error: OSError) -> bool:
-    """Whether it was room that a write lacked: on the disk, in the quota, or in what one file may hold."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False, default=str) + "\n")
 
 
 @dataclass(frozen=True)
@@ -104,7 +66,9 @@ class Manifest:
     shards: tuple[ShardEntry, ...] = ()
     findings: dict[str, Any] = field(default_factory=dict)
     cohort: dict[str, Any] = field(default_factory=dict)
-    packages: dict[str, str] = field(default_factory=dict)  # software the result depends on; empty in runs from before it was recorded
+    packages: dict[str, str] = field(
+        default_factory=dict
+    )  # software the result depends on; empty in runs from before it was recorded
 
     @property
     def complete(self) -> bool:
@@ -135,10 +99,13 @@ class Manifest:
             data["parents"] = tuple(data.get("parents", ()))
             return cls(**data)
         except FileNotFoundError:
-            raise UserError(f"no run at {folder}: manifest.json is missing", "list the runs with: scircuit runs") from None
+            raise UserError(
+                f"no run at {folder}: manifest.json is missing", "list the runs with: scircuit runs"
+            ) from None
         except (json.JSONDecodeError, TypeError, KeyError) as error:
             raise UserError(
-                f"{path} is not a run manifest ({error})", "restore it from a backup or delete the run's folder and run again"
+                f"{path} is not a run manifest ({error})",
+                "restore it from a backup or delete the run's folder and run again",
             ) from error
 
 
@@ -187,5 +154,8 @@ class Study:
         """
         found = [m for m in self.manifests() if m.verb == verb and (m.complete or not complete)]
         if not found:
-            raise UserError(f"study {self.root} has no complete {verb!r} run", f"run it first: scircuit {verb} --study {self.root}")
+            raise UserError(
+                f"study {self.root} has no complete {verb!r} run",
+                f"run it first: scircuit {verb} --study {self.root}",
+            )
         return found[-1]

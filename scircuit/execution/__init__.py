@@ -1,1 +1,3 @@
-"""How a run happens: inputs loaded and checked, work units computed here or on Ray, results kept, resumed and streamed."""
+"""How a run happens: inputs loaded and checked, work units computed here or on Ray, results kept,
+resumed and streamed.
+"""

@@ -1,4 +1,6 @@
-"""One run from start to end: manifest, shards on disk first, then the graph, and an honest status whatever happens."""
+"""One run from start to end: manifest, shards on disk first, then the graph, and an honest status
+whatever happens.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit import __version__
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
+from scircuit.core.files import canonical_json
 from scircuit.core.progress import say
-from scircuit.core.study import Manifest, Study, canonical_json, now, run_id
+from scircuit.core.study import Manifest, Study, now, run_id
 from scircuit.execution.database import opener
 from scircuit.execution.partial_results import remove_parts
 from scircuit.execution.software_versions import differing, listed, packages
@@ -54,7 +57,9 @@ class ActiveRun:
         return time.monotonic() - self._started + self._before
 
     def write(self, unit: str, tables: Mapping[str, pa.Table]) -> None:
-        """Store one work unit on disk, then hand its shards to the graph writer; a unit already there is left alone."""
+        """Store one work unit on disk, then hand its shards to the graph writer; a unit already
+        there is left alone.
+        """
         if unit in self.store.units():
             return
         for entry in self.store.add(unit, tables):
@@ -64,7 +69,18 @@ class ActiveRun:
     def conclude(self, findings: Mapping[str, Any], **record: Any) -> None:
         """Write the final Run record and mark the run complete."""
         seconds = self.seconds
-        self.write("run-end", {"Run": run_table(self.id, status="complete", seconds=seconds, findings=canonical_json(findings), **record)})
+        self.write(
+            "run-end",
+            {
+                "Run": run_table(
+                    self.id,
+                    status="complete",
+                    seconds=seconds,
+                    findings=canonical_json(findings),
+                    **record,
+                )
+            },
+        )
         self.store.finish("complete", dict(findings), seconds=seconds)
         self.finished = True
         remove_parts(self.folder)
@@ -84,7 +100,9 @@ def run_table(run: str, **values: Any) -> pa.Table:
 
 
 def links(kind: str, source: str, targets: list[str]) -> dict[str, pa.Table]:
-    """Table of plain relationships from one node to several, as a one-kind mapping (empty without targets)."""
+    """Table of plain relationships from one node to several, as a one-kind mapping (empty without
+    targets).
+    """
     import pyarrow as pa
 
     if not targets:
@@ -94,10 +112,17 @@ def links(kind: str, source: str, targets: list[str]) -> dict[str, pa.Table]:
 
 @contextlib.contextmanager
 def active_run(
-    study: Study, verb: str, config: Mapping[str, Any], inputs: Mapping[str, Any], *, parents: tuple[str, ...] = (),
-    database: bool = True, cohort: Mapping[str, Any] | None = None, record: Mapping[str, Any] | None = None,
+    study: Study,
+    verb: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    *,
+    parents: tuple[str, ...] = (),
+    database: bool = True,
+    cohort: Mapping[str, Any] | None = None,
+    record: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
-) -> Iterator[ActiveRun]:  # fmt: skip
+) -> Iterator[ActiveRun]:
     """Open, resume or find finished the run that this configuration and these inputs name.
 
     Parameters
@@ -114,12 +139,15 @@ def active_run(
     Raises
     ------
     UserError
-        If the run is not finished and was begun with other versions of the software that its result depends on.
+        If the run is not finished and was begun with other versions of the software that its result
+        depends on.
     """
     from scircuit.ingest.graph.stream import GraphWriter
     from scircuit.ingest.shards.shard_store import ShardStore
 
-    identifier = run_id(verb, identity if identity is not None else config, {**inputs, "parents": parents})
+    identifier = run_id(
+        verb, identity if identity is not None else config, {**inputs, "parents": parents}
+    )
     folder = study.run_folder(identifier)
     _make_folder(folder)
     resumed = (folder / "manifest.json").exists()
@@ -128,9 +156,16 @@ def active_run(
         _same_software(study, store.manifest)
     else:
         manifest = Manifest(
-            run=identifier, verb=verb, config=dict(config), inputs=dict(inputs), version=__version__, started=now(),
-            parents=parents, cohort=dict(cohort or {}), packages=packages(),
-        )  # fmt: skip
+            run=identifier,
+            verb=verb,
+            config=dict(config),
+            inputs=dict(inputs),
+            version=__version__,
+            started=now(),
+            parents=parents,
+            cohort=dict(cohort or {}),
+            packages=packages(),
+        )
         store = ShardStore(folder, manifest)
     finished = store.manifest.complete
     writer = GraphWriter(opener(study), folder, on_message=say) if database else None
@@ -145,7 +180,11 @@ def active_run(
         if not run.finished:
             interrupted = isinstance(error, KeyboardInterrupt)
             with contextlib.suppress(OSError, UserError):
-                store.finish("interrupted" if interrupted else "failed", {"error": f"{type(error).__name__}: {error}"}, run.seconds)
+                store.finish(
+                    "interrupted" if interrupted else "failed",
+                    {"error": f"{type(error).__name__}: {error}"},
+                    run.seconds,
+                )
         if writer is not None:
             writer.finish(timeout=5)
         raise
@@ -154,17 +193,24 @@ def active_run(
 
 
 def _same_software(study: Study, manifest: Manifest) -> None:
-    """Refuse to go on with an unfinished run by other software: its result would be partly of the one and partly of the other."""
+    """Refuse to go on with an unfinished run by other software: its result would be partly of the
+    one and partly of the other.
+    """
     if manifest.complete:
         return
     if not manifest.packages:
-        say(f"  run {manifest.run} does not say with which packages it was begun (scircuit {manifest.version}); it goes on with {listed(packages())}")
+        say(
+            f"  run {manifest.run} does not say with which packages it was begun (scircuit"
+            f" {manifest.version}); it goes on with {listed(packages())}"
+        )
         return
     expected, found = differing(manifest.packages, packages())
     if expected:
         raise UserError(
-            f"run {manifest.run} was begun with {listed(expected)}, and would go on with {listed(found)}: a mixture",
-            f"install {listed(expected)} again, or delete what is there and start anew: scircuit runs delete {manifest.run} --study {study.root}",
+            f"run {manifest.run} was begun with {listed(expected)}, and would go on with"
+            f" {listed(found)}: a mixture",
+            f"install {listed(expected)} again, or delete what is there and start anew: scircuit"
+            f" runs delete {manifest.run} --study {study.root}",
         )
 
 
@@ -177,9 +223,16 @@ def _start(run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[
     if manifest.status != "running":
         run.store.finish("running", {})
     start = run_table(
-        run.id, name=f"{verb} {run.id.rsplit('-', 1)[-1][:6]}", verb=verb, status="running", version=__version__,
-        started=manifest.started, config=canonical_json(manifest.config), inputs=canonical_json(manifest.inputs), **record,
-    )  # fmt: skip
+        run.id,
+        name=f"{verb} {run.id.rsplit('-', 1)[-1][:6]}",
+        verb=verb,
+        status="running",
+        version=__version__,
+        started=manifest.started,
+        config=canonical_json(manifest.config),
+        inputs=canonical_json(manifest.inputs),
+        **record,
+    )
     run.write("run-start", {"Run": start, **links("Run-FROM-Run", run.id, list(parents))})
 
 
@@ -204,4 +257,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write the run to {folder}: {error.strerror}", "choose another --study folder or free room") from error
+        raise UserError(
+            f"cannot write the run to {folder}: {error.strerror}",
+            "choose another --study folder or free room",
+        ) from error

@@ -1,4 +1,6 @@
-"""Feature properties of one or several runs as one table: a feature's properties may come from several shards."""
+"""Feature properties of one or several runs as one table: a feature's properties may come from
+several shards.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ def joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame({"id": []})
     stacked = pd.concat(frames, ignore_index=True)
-    return stacked.groupby("id", sort=False, as_index=False).last() if stacked["id"].duplicated().any() else stacked
+    return (
+        stacked.groupby("id", sort=False, as_index=False).last()
+        if stacked["id"].duplicated().any()
+        else stacked
+    )
 
 
 def features_of(study: Study, run: Manifest) -> pa.Table:

@@ -1,8 +1,10 @@
-"""Which run a verb works on: the trace run that is meant, and imported runs, which can stand for it only as far as their source goes."""
+"""Which run a verb works on: the trace run that is meant, and imported runs, which can stand for it
+only as far as their source goes.
+"""
 
 from __future__ import annotations
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 
 
@@ -18,9 +20,15 @@ def trace_run(study: Study, run: str) -> Manifest:
         return study.latest("trace")
     manifest = Manifest.load(study.run_folder(run))
     if manifest.verb != "trace":
-        raise UserError(f"run {run} is of verb {manifest.verb!r}, expected a trace run", f"list them: scircuit runs --study {study.root}")
+        raise UserError(
+            f"run {run} is of verb {manifest.verb!r}, expected a trace run",
+            f"list them: scircuit runs --study {study.root}",
+        )
     if not manifest.complete:
-        raise UserError(f"trace run {run} is {manifest.status}", f"finish it first: scircuit trace --study {study.root}")
+        raise UserError(
+            f"trace run {run} is {manifest.status}",
+            f"finish it first: scircuit trace --study {study.root}",
+        )
     return manifest
 
 
@@ -38,7 +46,10 @@ def imported_run(study: Study, run: str) -> Manifest | None:
     if manifest.verb != "import":
         return None
     if not manifest.complete:
-        raise UserError(f"import run {run} is {manifest.status}", f"import the same files again: scircuit import --study {study.root}")
+        raise UserError(
+            f"import run {run} is {manifest.status}",
+            f"import the same files again: scircuit import --study {study.root}",
+        )
     return manifest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.cli.options import build, plain
+from scircuit.core.build_config import build, plain
 from scircuit.core.config import AblateConfig, SteerConfig, TraceConfig
 from scircuit.core.study import Study
 from scircuit.execution.active_run import active_run
@@ -30,16 +30,23 @@ def intervene(
     compute: Callable[..., Tables],
     summarise: Callable[[Tables], tuple[dict[str, Any], str]],
 ) -> RunResult:
-    """Run an intervention on the cells, model and dictionaries of a trace run; `summarise` reads numbers and a sentence off its tables."""
+    """Run an intervention on the cells, model and dictionaries of a trace run; `summarise` reads
+    numbers and a sentence off its tables.
+    """
     place = Study(Path(study))
     parent = trace_run(place, config.run)
     traced = build(TraceConfig, parent.config)
     addresses, parents = chosen_features(place, parent, traced, config.features, config.hubs)
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "hubs", "device")}
     with active_run(
-        place, verb, {**plain(config), "run": parent.run}, {"features": [str(a) for a in addresses]}, identity=identity,
-        parents=parents, database=database,
-    ) as run:  # fmt: skip
+        place,
+        verb,
+        {**plain(config), "run": parent.run},
+        {"features": [str(a) for a in addresses]},
+        identity=identity,
+        parents=parents,
+        database=database,
+    ) as run:
         new = not run.finished
         if new:
             _, inputs = inputs_of_run(parent, device=config.device)
@@ -48,4 +55,6 @@ def intervene(
             numbers, sentence = summarise(tables)
             run.conclude({**numbers, "sentences": [sentence]}, device=str(inputs.adapter.device))
     findings = dict(run.store.manifest.findings)
-    return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)
+    return RunResult(
+        run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
+    )

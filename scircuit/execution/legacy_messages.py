@@ -1,4 +1,6 @@
-"""What a legacy run says about itself: after the clean pass and before the first ablation, and when it is complete."""
+"""What a legacy run says about itself: after the clean pass and before the first ablation, and when
+it is complete.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,14 @@ def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
 
 
 def say_after(
-    run: ActiveRun, tracers: Mapping[int, Tracer], scale: Mapping[str, float], zero_edit_max: float, quiet: bool
+    run: ActiveRun,
+    tracers: Mapping[int, Tracer],
+    scale: Mapping[str, float],
+    zero_edit_max: float,
+    quiet: bool,
 ) -> dict[str, Any]:
-    """Show what the published edge rule did in a complete run, and list the tests that rounding decides in a file of the run's folder.
+    """Show what the published edge rule did in a complete run, and list the tests that rounding
+    decides in a file of the run's folder.
 
     Returns
     -------
@@ -42,7 +49,11 @@ def say_after(
     found, ties = {}, []
     for layer, tracer in tracers.items():
         units = set(tracer.units)
-        shards = [e for e in run.store.manifest.shards if e.kind == "Feature-AFFECTS-Feature" and e.name.split(".")[0] in units]
+        shards = [
+            e
+            for e in run.store.manifest.shards
+            if e.kind == "Feature-AFFECTS-Feature" and e.name.split(".")[0] in units
+        ]
         edges = pa.concat_tables([run.store.read(e).select(_READ) for e in shards])
         ties.append(ties_of(edges))
         lines = faults_after(tracer, edges, zero_edit_max, calibrated(edges, scale=scale))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core.address import slug
-from scircuit.core.config import TraceConfig, UserError
+from scircuit.core.config import TraceConfig
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Inputs:
     targets: tuple[int, ...]
 
     def report(self, *, strict: bool = True) -> tuple[CheckLine, ...]:
-        """Preflight of the cells, and of the dictionaries in use: their model, how many of these cells they saw, and whether each lies at its layer.
+        """Preflight of the cells, and of the dictionaries in use: their model, how many of these
+        cells they saw, and whether each lies at its layer.
 
         Raises
         ------
@@ -38,11 +40,18 @@ class Inputs:
             If dictionaries lie in each other's places, and this is `strict`.
         """
         from scircuit.tracing.evaluation.fidelity import trained_lines
-        from scircuit.tracing.evaluation.layer_match import FEW_ROWS, place_line, require_places, sample_rows
+        from scircuit.tracing.evaluation.layer_match import (
+            FEW_ROWS,
+            place_line,
+            require_places,
+            sample_rows,
+        )
 
         lines = [*self.cohort.report, *trained_lines(self.adapter, self.used, self.cohort)]
         if len(self.used) > 1:
-            used = {layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()}
+            used = {
+                layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()
+            }
             rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens[:1], FEW_ROWS)
             if strict:
                 require_places(used, rows)
@@ -58,7 +67,9 @@ class Inputs:
         """Hashes that enter the run id."""
         return {
             "model": self.adapter.sha256,
-            "dictionaries": {str(layer): d.sha256 for layer, d in sorted(self.dictionaries.items())},
+            "dictionaries": {
+                str(layer): d.sha256 for layer, d in sorted(self.dictionaries.items())
+            },
             "cells": self.cohort.sha256,
             "row_ids": [int(r) for r in self.cohort.row_ids],
         }
@@ -93,12 +104,14 @@ def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, 
     for layer, dictionary in found.items():
         if layer >= adapter.n_layers:
             raise UserError(
-                f"the dictionaries have layer {layer}, the model {adapter.name} has layers 0..{adapter.n_layers - 1}",
+                f"the dictionaries have layer {layer}, the model {adapter.name} has layers"
+                f" 0..{adapter.n_layers - 1}",
                 "give the dictionaries that were trained on this model",
             )
         if dictionary.width != adapter.width:
             raise UserError(
-                f"the dictionary of layer {layer} reads width {dictionary.width}, the model {adapter.name} has width {adapter.width}",
+                f"the dictionary of layer {layer} reads width {dictionary.width}, the model"
+                f" {adapter.name} has width {adapter.width}",
                 "give the dictionaries that were trained on this model",
             )
     return found
@@ -117,8 +130,10 @@ def require_model(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> N
     line = model_line(adapter, dictionaries)
     if not line.ok:
         raise UserError(
-            f"{line.found}; expected {line.expected}: their directions mean nothing in another model",
-            "give that model's own weight files (the hash is that of the files), or dictionaries trained on this model",
+            f"{line.found}; expected {line.expected}: their directions mean nothing in another"
+            " model",
+            "give that model's own weight files (the hash is that of the files), or dictionaries"
+            " trained on this model",
         )
 
 
@@ -128,20 +143,23 @@ def require_topk(dictionaries: Mapping[int, Dictionary]) -> None:
     Raises
     ------
     UserError
-        If a dictionary is not TopK: the published rule calls a feature active where it is among the k largest.
+        If a dictionary is not TopK: the published rule calls a feature active where it is among the
+        k largest.
     """
     other = {layer: d.rule for layer, d in dictionaries.items() if d.rule != "topk"}
     if other:
         layer, rule = next(iter(other.items()))
         raise UserError(
-            f"--legacy with the dictionary of layer {layer}, which is {rule}: the published study calls a feature active where it is among the k largest, "
-            "and this one has no k",
+            f"--legacy with the dictionary of layer {layer}, which is {rule}: the published study"
+            " calls a feature active where it is among the k largest, and this one has no k",
             "give TopK dictionaries, or leave out --legacy",
         )
 
 
 def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
-    """Load and check everything a trace needs; `all_cells` takes every cell that passes the filters."""
+    """Load and check everything a trace needs; `all_cells` takes every cell that passes the
+    filters.
+    """
     from dataclasses import replace
 
     from scircuit.core.context import parse_context
@@ -151,13 +169,23 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     from scircuit.tracing.legacy.legacy_cohort import load_legacy_cohort
     from scircuit.tracing.models import load_model
 
-    if config.device not in ("auto", "cpu", "cuda", "mps") and not config.device.startswith("cuda:"):
+    if config.device not in ("auto", "cpu", "cuda", "mps") and not config.device.startswith(
+        "cuda:"
+    ):
         raise UserError(f"device {config.device!r} is unknown", "choose auto, cpu, cuda or mps")
     parse_context(config.context)
     parse_bytes(config.memory)
     if config.legacy and config.context != "exact":
-        raise UserError(f"--legacy with context {config.context}: the published study recomputed every position", "leave --context at exact")
-    adapter = load_model(require_folder(config.model, "model"), config.device, slug(config.model_name) if config.model_name else "")
+        raise UserError(
+            f"--legacy with context {config.context}: the published study recomputed every"
+            " position",
+            "leave --context at exact",
+        )
+    adapter = load_model(
+        require_folder(config.model, "model"),
+        config.device,
+        slug(config.model_name) if config.model_name else "",
+    )
     dictionaries = load_dictionaries_for(adapter, config.dictionaries)
     targets = check_layers(adapter, dictionaries, config)
     sources = tuple(sorted(config.source_layers))
@@ -167,10 +195,18 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
         require_topk(used)
     chosen = replace(config, n_cells=0) if all_cells else config
     load = load_legacy_cohort if config.legacy else load_cohort
-    return Inputs(adapter, dictionaries, load(chosen, adapter.vocabulary, adapter.max_length), sources, targets)
+    return Inputs(
+        adapter,
+        dictionaries,
+        load(chosen, adapter.vocabulary, adapter.max_length),
+        sources,
+        targets,
+    )
 
 
-def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool = False) -> tuple[TraceConfig, Inputs]:
+def inputs_of_run(
+    manifest: Manifest, *, device: str = "auto", all_cells: bool = False
+) -> tuple[TraceConfig, Inputs]:
     """Load what a trace run was made of, and make sure nothing has changed since.
 
     Raises
@@ -178,7 +214,7 @@ def inputs_of_run(manifest: Manifest, *, device: str = "auto", all_cells: bool =
     UserError
         If a file is missing or its hash is another one than in the manifest.
     """
-    from scircuit.cli.options import build
+    from scircuit.core.build_config import build
 
     config = build(TraceConfig, {**manifest.config, "device": device})
     inputs = load_inputs(config, all_cells=all_cells)

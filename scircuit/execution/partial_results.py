@@ -1,13 +1,15 @@
-"""Finished parts of the controls and the audit: they stay in the run's folder until the run concludes, so that a kill loses one part at most.
+"""Finished parts of the controls and the audit: they stay in the run's folder until the run
+concludes, so that a kill loses one part at most.
 
 ::
 
     runs/<run id>/parts/<name>-L<layer>-F<first source>.npz     the arrays of a part's result, how they nest, and notes
                                                         .json    sha256 of that file, and of the job that it is of
 
-A part is done when its ``.json`` exists: arrays first, then that, each under a temporary name and renamed. What a run uses of a part is always
-what is read from these files, so a result does not depend on whether the part was computed before an interruption or after it. A part that
-is damaged, or that is of another job (other sources, another rule), is computed anew. Nothing is pickled.
+A part is done when its ``.json`` exists: arrays first, then that, each under a temporary name and
+renamed. What a run uses of a part is always what is read from these files, so a result does not
+depend on whether the part was computed before an interruption or after it. A part that is damaged,
+or that is of another job (other sources, another rule), is computed anew. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scircuit.core.config import UserError
-from scircuit.core.study import atomic_path, sha256_file, write_json
+from scircuit.core.errors import UserError
+from scircuit.core.files import atomic_path, sha256_file, write_json
 from scircuit.tracing.engine.jobs import Done
 
 if TYPE_CHECKING:
@@ -53,7 +55,9 @@ class Parts:
         """Whether the result of this very job is stored, and whole."""
         path = self._path(job)
         try:
-            return json.loads(path.with_suffix(".json").read_text()) == self._marker(job, sha256_file(path))
+            return json.loads(path.with_suffix(".json").read_text()) == self._marker(
+                job, sha256_file(path)
+            )
         except (OSError, ValueError):
             return False
 
@@ -75,7 +79,12 @@ class Parts:
         def write() -> None:
             with atomic_path(path) as temporary:
                 with temporary.open("wb") as file:
-                    np.savez(file, *arrays, value=np.array(json.dumps(value)), notes=np.array(done.notes, dtype=str))
+                    np.savez(
+                        file,
+                        *arrays,
+                        value=np.array(json.dumps(value)),
+                        notes=np.array(done.notes, dtype=str),
+                    )
                 digest = sha256_file(temporary)
             write_json(path.with_suffix(".json"), self._marker(done.job, digest))
 
@@ -91,16 +100,30 @@ class Parts:
         """
         path = self._path(job)
         if not self.has(job):
-            raise UserError(f"{path} was found or written whole in this run, and is missing or damaged now", "run the same command again: this part is computed anew")
+            raise UserError(
+                f"{path} was found or written whole in this run, and is missing or damaged now",
+                "run the same command again: this part is computed anew",
+            )
         with np.load(path, allow_pickle=False) as found:
             arrays = [found[f"arr_{i}"] for i in range(len(found.files) - 2)]
-            return Done(job, unpack(json.loads(str(found["value"])), arrays), tuple(map(str, found["notes"])))
+            return Done(
+                job,
+                unpack(json.loads(str(found["value"])), arrays),
+                tuple(map(str, found["notes"])),
+            )
 
     def _path(self, job: Job) -> Path:
-        return self._run / _FOLDER / f"{self._name}-L{job.layer:02d}-F{int(job.arguments[0][0]):05d}.npz"
+        return (
+            self._run
+            / _FOLDER
+            / f"{self._name}-L{job.layer:02d}-F{int(job.arguments[0][0]):05d}.npz"
+        )
 
     def _marker(self, job: Job, sha256: str) -> dict[str, str]:
-        return {"sha256": sha256, "job": _digest((job.work.__qualname__, job.layer, job.arguments[0], self._rule))}
+        return {
+            "sha256": sha256,
+            "job": _digest((job.work.__qualname__, job.layer, job.arguments[0], self._rule)),
+        }
 
 
 def remove_parts(run: Path) -> None:
@@ -124,7 +147,8 @@ def pack(value: Any, arrays: list[np.ndarray]) -> Any:
     Raises
     ------
     TypeError
-        If there is something else in it than arrays, numbers, texts and tuples, lists, dicts and the engine's named tuples of such.
+        If there is something else in it than arrays, numbers, texts and tuples, lists, dicts and
+        the engine's named tuples of such.
     """
     into = partial(pack, arrays=arrays)
     if isinstance(value, np.ndarray | np.generic):
@@ -142,7 +166,10 @@ def pack(value: Any, arrays: list[np.ndarray]) -> Any:
         kind = type(value)
         if not kind.__module__.startswith(f"{_ROOM}."):
             raise TypeError(f"{kind.__module__}.{kind.__qualname__} is not a record of the engine")
-        return {"record": f"{kind.__module__}:{kind.__qualname__}", "fields": {name: into(getattr(value, name)) for name in value._fields}}  # pyright: ignore[reportAttributeAccessIssue]
+        return {
+            "record": f"{kind.__module__}:{kind.__qualname__}",
+            "fields": {name: into(getattr(value, name)) for name in getattr(value, "_fields")},  # noqa: B009
+        }
     if isinstance(value, tuple | list):
         return {"tuple" if isinstance(value, tuple) else "list": [into(v) for v in value]}
     raise TypeError(f"a {type(value).__name__} cannot be stored as a part")
@@ -168,7 +195,11 @@ def unpack(value: Any, arrays: list[np.ndarray]) -> Any:
 def _record(name: str) -> Any:
     """A named tuple of the engine, and nothing else, by its name."""
     module, _, kind = name.partition(":")
-    found = getattr(importlib.import_module(module), kind, None) if module.startswith(f"{_ROOM}.") else None
+    found = (
+        getattr(importlib.import_module(module), kind, None)
+        if module.startswith(f"{_ROOM}.")
+        else None
+    )
     if not (isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")):
         raise ValueError(f"{name} is not a record of the engine")
     return found

@@ -1,12 +1,15 @@
-"""The jobs of a run on a Ray cluster: one worker for each GPU, or without GPUs for each host; needs ``pip install 'scircuit[ray]'``.
+"""The jobs of a run on a Ray cluster: one worker for each GPU, or without GPUs for each host; needs
+``pip install 'scircuit[ray]'``.
 
 ::
 
     driver: cells, records, shards, graph   --job-->   worker: model, dictionaries, clean pass   --result-->   driver
 
-A worker reads model and dictionaries from the same paths as the driver. Where some host does not see a path, the driver puts the files into
-Ray's object store and they are read from there; either way their hashes must be those of the run. Cells travel as tokens. A worker that dies is
-started again by Ray, wherever there is room, and its job with it; a result that was not received was not stored.
+A worker reads model and dictionaries from the same paths as the driver. Where some host does not
+see a path, the driver puts the files into Ray's object store and they are read from there; either
+way their hashes must be those of the run. Cells travel as tokens. A worker that dies is started
+again by Ray, wherever there is room, and its job with it; a result that was not received was not
+stored.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.core.config import TraceConfig, UserError
+from scircuit.core.config import TraceConfig
+from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.execution.software_versions import listed, packages
 from scircuit.tracing.engine.jobs import Done, Job, Report, perform
@@ -34,8 +38,12 @@ if TYPE_CHECKING:
 
 FOLDERS = ("model", "dictionaries")
 _PATIENCE_S = 60  # without any result, before a worker that has no job is ended
-RETRIES = 10  # of a job whose worker dies: a lost host costs several until Ray knows it is lost; a job that always exhausts its host must end
-Files = Mapping[str, "np.ndarray"]  # bytes by name; an array is read where it lies in the object store, without a copy
+# of a job whose worker dies: a lost host costs several until Ray knows it is lost; a job that
+# always exhausts its host must end
+RETRIES = 10
+Files = Mapping[
+    str, "np.ndarray"
+]  # bytes by name; an array is read where it lies in the object store, without a copy
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,8 @@ class Setting:
 class Worker:
     """Opens the tracers of a run once, and computes jobs with them.
 
-    Cells and files come with every call, and are read at the first: a worker that was started again has nothing else to open its tracers from.
+    Cells and files come with every call, and are read at the first: a worker that was started again
+    has nothing else to open its tracers from.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -91,7 +100,11 @@ class Worker:
             return
         setting, host = self._setting, os.uname().nodename
         if packages() != setting.packages:
-            raise UserError(f"the worker on {host} has {listed(packages())}, the driver {listed(setting.packages)}", "install the same versions on all hosts")
+            raise UserError(
+                f"the worker on {host} has {listed(packages())}, the driver"
+                f" {listed(setting.packages)}",
+                "install the same versions on all hosts",
+            )
         import torch
 
         from scircuit.execution.load_inputs import load_dictionaries_for
@@ -103,11 +116,15 @@ class Worker:
         model, dictionaries = (self._folder(kind, files) for kind in FOLDERS)
         adapter = load_model(model, setting.config.device, setting.config.model_name)
         found = load_dictionaries_for(adapter, dictionaries)
-        hashes = {"model": adapter.sha256, "dictionaries": {str(layer): d.sha256 for layer, d in sorted(found.items())}}
+        hashes = {
+            "model": adapter.sha256,
+            "dictionaries": {str(layer): d.sha256 for layer, d in sorted(found.items())},
+        }
         for kind in FOLDERS:
             if hashes[kind] != setting.hashes[kind]:
                 raise UserError(
-                    f"the {kind} that the worker on {host} reads from {getattr(setting.config, kind)} are not those of the driver",
+                    f"the {kind} that the worker on {host} reads from"
+                    f" {getattr(setting.config, kind)} are not those of the driver",
                     "put the same files there on all hosts, or none: they are sent then",
                 )
         self._tracers = open_tracers(adapter, found, cells, setting.config, setting.run)
@@ -138,7 +155,9 @@ class RayWorkers:
         Options of the actor of each worker.
     """
 
-    def __init__(self, setting: Setting, references: list[Any], places: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, setting: Setting, references: list[Any], places: list[dict[str, Any]]
+    ) -> None:
         self._setting, self._references = setting, references
         self._free, self._taken = list(places), {}
 
@@ -160,8 +179,9 @@ class RayWorkers:
     def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:  # noqa: ARG002 - jobs report when they are done
         """Results of the jobs as they come.
 
-        A worker gets its first job when it is open, and keeps to a source layer while that has jobs, because each layer has a numeric floor to
-        find first. While nothing comes, workers without a job are ended one by one: one that has to start again may need their room.
+        A worker gets its first job when it is open, and keeps to a source layer while that has
+        jobs, because each layer has a numeric floor to find first. While nothing comes, workers
+        without a job are ended one by one: one that has to start again may need their room.
 
         Raises
         ------
@@ -177,14 +197,19 @@ class RayWorkers:
         idle: list[Any] = []
         handles = list(self._taken)
         handles += [self._start() for _ in range(min(len(self._free), missing - len(handles)))]
-        running: dict[Any, tuple[Any, Job | None]] = {handle.open.remote(*self._references): (handle, None) for handle in handles}
+        running: dict[Any, tuple[Any, Job | None]] = {
+            handle.open.remote(*self._references): (handle, None) for handle in handles
+        }
         while missing:
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_PATIENCE_S)
             if not ready:
                 if idle:
                     self._end(idle.pop())
                 elif all(job is None for _, job in running.values()):
-                    say("  no worker has started yet: the Ray cluster has no room, or the model is long to load")
+                    say(
+                        "  no worker has started yet: the Ray cluster has no room, or the model is"
+                        " long to load"
+                    )
                 continue
             handle, job = running.pop(ready[0])
             found = _received(ready[0], job)
@@ -201,7 +226,11 @@ class RayWorkers:
 def _next(waiting: Mapping[int, deque[Job]], layer: int | None) -> Job | None:
     """The next job of a layer, else of the layer with most of them."""
     left = [at for at, jobs in waiting.items() if jobs]
-    return waiting[max(left, key=lambda at: (at == layer, len(waiting[at])))].popleft() if left else None
+    return (
+        waiting[max(left, key=lambda at: (at == layer, len(waiting[at])))].popleft()
+        if left
+        else None
+    )
 
 
 def _received(reference: Any, job: Job | None) -> Any:
@@ -216,13 +245,15 @@ def _received(reference: Any, job: Job | None) -> Any:
         doing = "loading" if job is None else f"a job of source layer {job.layer}"
         raise UserError(
             f"a worker ended {RETRIES + 1} times at {doing}: {str(error).strip()}",
-            "Ray's log says why (often memory: --memory); what was done is kept, the same command goes on",
+            "Ray's log says why (often memory: --memory); what was done is kept, the same command"
+            " goes on",
         ) from error
 
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Connect to the Ray cluster at an address, and disconnect at the end; nothing without an address.
+    """Connect to the Ray cluster at an address, and disconnect at the end; nothing without an
+    address.
 
     Raises
     ------
@@ -233,15 +264,22 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     if address == "local":
-        wanted = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's switch for "one machine": listen on the loopback interface only
+        wanted = {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"
+        }  # Ray's switch for "one machine": listen on the loopback interface only
     else:
-        wanted = {"RAY_NUM_REDIS_GET_RETRIES": "2", "RAY_py_gcs_connect_timeout_s": "10"}  # else it looks for minutes
+        wanted = {
+            "RAY_NUM_REDIS_GET_RETRIES": "2",
+            "RAY_py_gcs_connect_timeout_s": "10",
+        }  # else it looks for minutes
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **wanted}.items():
         os.environ.setdefault(name, value)  # read when Ray is imported
     try:
         import ray
     except ImportError:
-        raise UserError("--ray needs Ray, which is not installed", "pip install 'scircuit[ray]'") from None
+        raise UserError(
+            "--ray needs Ray, which is not installed", "pip install 'scircuit[ray]'"
+        ) from None
     if ray.is_initialized():  # somebody's notebook: theirs to end
         yield
         return
@@ -268,11 +306,19 @@ def ray_workers(config: TraceConfig, run: str, inputs: Inputs) -> RayWorkers:
     import ray
 
     places = _places(inputs.adapter.device.type)
-    say(f"  computing on {len(places)} worker{'s' if len(places) > 1 else ''} of the Ray cluster, one a {'GPU' if places[0]['num_gpus'] else 'host'}")
-    files = {kind: _files(Path(getattr(config, kind))) for kind in _unseen([getattr(config, kind) for kind in FOLDERS])}
+    say(
+        f"  computing on {len(places)} worker{'s' if len(places) > 1 else ''} of the Ray cluster,"
+        f" one a {'GPU' if places[0]['num_gpus'] else 'host'}"
+    )
+    files = {
+        kind: _files(Path(getattr(config, kind)))
+        for kind in _unseen([getattr(config, kind) for kind in FOLDERS])
+    }
     if files:
         say(f"  not every host sees the {' and '.join(files)}: sent through the object store")
-    setting = Setting(replace(config, device=inputs.adapter.device.type), run, inputs.hashes(), packages(), 0)
+    setting = Setting(
+        replace(config, device=inputs.adapter.device.type), run, inputs.hashes(), packages(), 0
+    )
     return RayWorkers(setting, [ray.put(Cells(inputs.cohort.tokens)), ray.put(files)], places)
 
 
@@ -289,14 +335,24 @@ def _places(device: str) -> list[dict[str, Any]]:
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if device == "cuda":
-        places = [{"num_gpus": 1, "num_cpus": 0}] * int(sum(node["Resources"].get("GPU", 0) for node in nodes))
+        places = [{"num_gpus": 1, "num_cpus": 0}] * int(
+            sum(node["Resources"].get("GPU", 0) for node in nodes)
+        )
     else:
         places = [
-            {"num_gpus": 0, "num_cpus": node["Resources"]["CPU"], "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)}
-            for node in nodes if node["Resources"].get("CPU", 0) >= 1
-        ]  # fmt: skip
+            {
+                "num_gpus": 0,
+                "num_cpus": node["Resources"]["CPU"],
+                "scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=True),
+            }
+            for node in nodes
+            if node["Resources"].get("CPU", 0) >= 1
+        ]
     if not places:
-        raise UserError(f"the Ray cluster of {len(nodes)} hosts offers no {device}", "choose another --device, or add hosts to the cluster")
+        raise UserError(
+            f"the Ray cluster of {len(nodes)} hosts offers no {device}",
+            "choose another --device, or add hosts to the cluster",
+        )
     return places
 
 
@@ -306,7 +362,11 @@ def _unseen(paths: list[str]) -> list[str]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     look = ray.remote(num_cpus=0)(_sees)
-    hosts = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes() if node["Alive"]]
+    hosts = [
+        NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
     seen = ray.get([look.options(scheduling_strategy=host).remote(paths) for host in hosts])
     return [kind for i, kind in enumerate(FOLDERS) if not all(found[i] for found in seen)]
 
@@ -320,4 +380,8 @@ def _files(folder: Path) -> Files:
     import numpy as np
 
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    return {str(name): np.fromfile(folder / name, np.uint8) for name in names if not any(part.startswith(".") for part in name.parts)}
+    return {
+        str(name): np.fromfile(folder / name, np.uint8)
+        for name in names
+        if not any(part.startswith(".") for part in name.parts)
+    }

@@ -1,8 +1,10 @@
 """The records of a run as a part of the graph for export: read from its shards, no database needed.
 
-Tables hold all records of the run: its nodes, and the ends of its edges. A graph holds what is to be drawn and counted: no controls, which would pass for
-edges, and nothing of provenance; of the nodes those with an edge. Properties of nodes are completed from the runs it was computed from and from the
-newest annotation and analysis of it, as they are in the graph. Edges are filtered shard by shard.
+Tables hold all records of the run: its nodes, and the ends of its edges. A graph holds what is to
+be drawn and counted: no controls, which would pass for edges, and nothing of provenance; of the
+nodes those with an edge. Properties of nodes are completed from the runs it was computed from and
+from the newest annotation and analysis of it, as they are in the graph. Edges are filtered shard by
+shard.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core import schema
 from scircuit.core.address import parse
-from scircuit.core.config import ExportConfig, UserError
+from scircuit.core.config import ExportConfig
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, ShardEntry, Study
 from scircuit.execution.feature_properties import joined
 from scircuit.workflows.analyse import child_of
@@ -42,19 +45,36 @@ def part_of_run(study: Study, run: Manifest, config: ExportConfig, *, graph: boo
     store = ShardStore(study.run_folder(run.run))
     chosen = _features(config.features)
     kinds = [k for k in schema.RELATIONSHIPS if any(s.kind == k for s in run.shards)]
-    give = {kind: partial(_edges, store, [s for s in run.shards if s.kind == kind], config.q, chosen) for kind in kinds}
-    wanted = [k for k in kinds if not graph or (k not in THRESHOLDED[1:] and k.split("-")[1] not in PROVENANCE)]
+    give = {
+        kind: partial(_edges, store, [s for s in run.shards if s.kind == kind], config.q, chosen)
+        for kind in kinds
+    }
+    wanted = [
+        k
+        for k in kinds
+        if not graph or (k not in THRESHOLDED[1:] and k.split("-")[1] not in PROVENANCE)
+    ]
     ends, counts, found = _count({k: give[k] for k in wanted})
     edges = {kind: give[kind] for kind in wanted if counts[kind]}
-    if not any(k.split("-")[1] not in PROVENANCE for k in edges) or (EDGES in kinds and EDGES not in edges):
+    if not any(k.split("-")[1] not in PROVENANCE for k in edges) or (
+        EDGES in kinds and EDGES not in edges
+    ):
         raise _nothing(run, config, kinds)
     if missing := sorted(chosen - found):
-        raise UserError(f"{len(missing)} of {len(chosen)} features have no edge in run {run.run} up to q {config.q:g}, such as {missing[0]}", "leave them out, or raise --q")
+        raise UserError(
+            f"{len(missing)} of {len(chosen)} features have no edge in run {run.run} up to q"
+            f" {config.q:g}, such as {missing[0]}",
+            "leave them out, or raise --q",
+        )
     nodes: dict[str, pa.Table] = {}
     for label in schema.NODES:
         needed = ends.get(label, set())
         frame = joined([t for m in _knowing(study, run) for t in _node_tables(study, m, label)])
-        own = set() if chosen or graph else {i for t in _node_tables(study, run, label) for i in t.column("id").to_pylist()}
+        own = (
+            set()
+            if chosen or graph
+            else {i for t in _node_tables(study, run, label) for i in t.column("id").to_pylist()}
+        )
         frame = frame[frame["id"].isin(list(own | needed))]
         known = set(frame["id"])
         tables = [schema.conform(label, _arrow(frame))] if len(frame) else []
@@ -64,8 +84,12 @@ def part_of_run(study: Study, run: Manifest, config: ExportConfig, *, graph: boo
             import pyarrow as pa
 
             nodes[label] = pa.concat_tables(tables, promote_options="default")
-    rows = {label: table.num_rows for label, table in nodes.items()} | {kind: counts[kind] for kind in edges}
-    return Part(run.run, {k: partial(iter, [t]) for k, t in nodes.items()}, edges, rows, _info(run, config))
+    rows = {label: table.num_rows for label, table in nodes.items()} | {
+        kind: counts[kind] for kind in edges
+    }
+    return Part(
+        run.run, {k: partial(iter, [t]) for k, t in nodes.items()}, edges, rows, _info(run, config)
+    )
 
 
 def _features(given: tuple[str, ...]) -> set[str]:
@@ -73,7 +97,9 @@ def _features(given: tuple[str, ...]) -> set[str]:
         try:
             parse(text)
         except ValueError as error:
-            raise UserError(str(error), "copy the address from a query, for example: scircuit query top_hubs") from error
+            raise UserError(
+                str(error), "copy the address from a query, for example: scircuit query top_hubs"
+            ) from error
     return set(given)
 
 
@@ -86,13 +112,23 @@ def _edges(store: Any, entries: list[ShardEntry], q: float, chosen: set[str]) ->
     for entry in entries:
         table = store.read(entry)
         if entry.kind in THRESHOLDED and q < 1:
-            table = table.filter(pc.field("q") <= q) if "q" in table.column_names else table.slice(0, 0)
+            table = (
+                table.filter(pc.field("q") <= q) if "q" in table.column_names else table.slice(0, 0)
+            )
         if chosen:
             among = pa.array(sorted(chosen))
-            table = table.filter(pc.or_(pc.is_in(table.column("source"), among), pc.is_in(table.column("target"), among)))  # pyright: ignore[reportAttributeAccessIssue]
+            ends = (table.column("source"), table.column("target"))
+            starts, lands = (pc.is_in(c, among) for c in ends)  # pyright: ignore[reportAttributeAccessIssue]
+            table = table.filter(pc.or_(starts, lands))  # pyright: ignore[reportAttributeAccessIssue]
         if len(entries) > 1 and "run" not in table.column_names:
             seen = set() if seen is None else seen
-            pairs = list(zip(table.column("source").to_pylist(), table.column("target").to_pylist(), strict=True))
+            pairs = list(
+                zip(
+                    table.column("source").to_pylist(),
+                    table.column("target").to_pylist(),
+                    strict=True,
+                )
+            )
             new = []
             for pair in pairs:
                 new.append(pair not in seen)
@@ -117,8 +153,14 @@ def _count(give: dict[str, Any]) -> tuple[dict[str, set[str]], dict[str, int], s
 
 
 def _knowing(study: Study, run: Manifest) -> list[Manifest]:
-    """Runs whose node records complete those of this run; the later ones count where two know a property."""
-    parents = [Manifest.load(study.run_folder(p)) for p in run.parents if (study.run_folder(p) / "manifest.json").exists()]
+    """Runs whose node records complete those of this run; the later ones count where two know a
+    property.
+    """
+    parents = [
+        Manifest.load(study.run_folder(p))
+        for p in run.parents
+        if (study.run_folder(p) / "manifest.json").exists()
+    ]
     children = [child_of(study, verb, run.run) for verb in ("annotate", "analyse")]
     return [*parents, run, *(c for c in children if c is not None)]
 
@@ -139,13 +181,24 @@ def _arrow(frame: Any) -> pa.Table:
 
 def _nothing(run: Manifest, config: ExportConfig, kinds: list[str]) -> UserError:
     """Say why no edge is left."""
-    stored = {k: sum(s.rows for s in run.shards if s.kind == k) for k in kinds if k not in THRESHOLDED[1:] and k.split("-")[1] not in PROVENANCE}
+    stored = {
+        k: sum(s.rows for s in run.shards if s.kind == k)
+        for k in kinds
+        if k not in THRESHOLDED[1:] and k.split("-")[1] not in PROVENANCE
+    }
     if not stored:
-        return UserError(f"run {run.run} ({run.verb}) holds no edges", "export the run it was computed from: its nodes carry the findings of annotate and analyse")
+        return UserError(
+            f"run {run.run} ({run.verb}) holds no edges",
+            "export the run it was computed from: its nodes carry the findings of annotate and"
+            " analyse",
+        )
     listed = ", ".join(f"{n:,} {k.split('-')[1]}" for k, n in stored.items())
     near = f" at the {len(config.features)} features given" if config.features else ""
     limit = f" with q up to {config.q:g}" if EDGES in stored else ""
-    fixes = [*(["raise --q (1 takes all, also those without a q)"] if limit else []), *(["name other features"] if near else [])]
+    fixes = [
+        *(["raise --q (1 takes all, also those without a q)"] if limit else []),
+        *(["name other features"] if near else []),
+    ]
     return UserError(f"run {run.run} holds {listed}, but none{limit}{near}", ", or ".join(fixes))
 
 

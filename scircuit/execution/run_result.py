@@ -1,4 +1,6 @@
-"""The result of a verb that writes a run: its findings, its sentences, and whether anything was new."""
+"""The result of a verb that writes a run: its findings, its sentences, and whether anything was
+new.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,19 @@ class RunResult:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "run": self.run, "folder": str(self.folder), "new": self.new, **self.findings,
-            "sentences": list(self.sentences), "message": self.message,
-        }  # fmt: skip
+            "run": self.run,
+            "folder": str(self.folder),
+            "new": self.new,
+            **self.findings,
+            "sentences": list(self.sentences),
+            "message": self.message,
+        }
 
     def __str__(self) -> str:
-        lines = [f"run {self.run}{'' if self.new else ' (already complete)'}", *(f"  {s}" for s in self.sentences)]
+        lines = [
+            f"run {self.run}{'' if self.new else ' (already complete)'}",
+            *(f"  {s}" for s in self.sentences),
+        ]
         if self.message:
             lines.append(f"  {self.message}")
         return "\n".join(lines)

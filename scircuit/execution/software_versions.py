@@ -12,8 +12,14 @@ _DECIDE = ("numpy", "scipy", "torch", "transformers")  # arithmetic, p values an
 
 
 def packages() -> dict[str, str]:
-    """Versions that a result depends on; of Python the language's, since its patches compute the same."""
-    return {"scircuit": __version__, "python": "{}.{}".format(*sys.version_info), **{name: version(name) for name in _DECIDE}}
+    """Versions that a result depends on; of Python the language's, since its patches compute the
+    same.
+    """
+    return {
+        "scircuit": __version__,
+        "python": "{}.{}".format(*sys.version_info),
+        **{name: version(name) for name in _DECIDE},
+    }
 
 
 def listed(versions: Mapping[str, str]) -> str:
@@ -21,7 +27,9 @@ def listed(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-def differing(expected: Mapping[str, str], found: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+def differing(
+    expected: Mapping[str, str], found: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Packages of both lists whose versions are not the same, as they are in each."""
     names = [name for name in expected if name in found and expected[name] != found[name]]
     return {name: expected[name] for name in names}, {name: found[name] for name in names}

@@ -1,4 +1,6 @@
-"""One trace run, from loaded inputs to findings: work units, q over all live tests, controls, audit."""
+"""One trace run, from loaded inputs to findings: work units, q over all live tests, controls,
+audit.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from scircuit.core.files import atomic_path
 from scircuit.core.progress import Progress, say
-from scircuit.core.study import atomic_path
 from scircuit.execution.active_run import ActiveRun, links
 from scircuit.execution.legacy_messages import say_after, say_before
 from scircuit.execution.partial_results import Parts
@@ -29,7 +31,9 @@ _EDGES = "Feature-AFFECTS-Feature"
 
 
 class Compute(Protocol):
-    """Computes jobs, in this process or elsewhere (`scircuit.tracing.engine.jobs.Here`, `scircuit.execution.ray_workers.RayWorkers`)."""
+    """Computes jobs, in this process or elsewhere (`scircuit.tracing.engine.jobs.Here`,
+    `scircuit.execution.ray_workers.RayWorkers`).
+    """
 
     def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
         """Results in any order."""
@@ -52,28 +56,43 @@ class Heard:
             yield done
 
 
-def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, measured: Mapping[str, Any] | None = None) -> None:
-    """Trace all missing units, then set q over all live tests, then run controls and audit, and conclude the run.
+def map_run(
+    run: ActiveRun,
+    inputs: Inputs,
+    config: TraceConfig,
+    quiet: bool,
+    measured: Mapping[str, Any] | None = None,
+) -> None:
+    """Trace all missing units, then set q over all live tests, then run controls and audit, and
+    conclude the run.
 
     `measured` is what allowed numerics other than float32; it becomes one of the findings.
     """
     from scircuit.tracing.engine.input_records import describe
     from scircuit.tracing.engine.tracer import open_tracers
-    from scircuit.tracing.statistics.effect_statistics import q_values
+    from scircuit.tracing.statistics import q_values
 
     tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
     cells = next(iter(tracers.values())).cells
     if cells.on_disk and not quiet:
-        say(f"  clean states of {cells.on_disk} of {len(cells)} cells lie in a temporary folder: the memory for them is used up")
+        say(
+            f"  clean states of {cells.on_disk} of {len(cells)} cells lie in a temporary folder:"
+            " the memory for them is used up"
+        )
     if config.legacy:
         say_before(tracers, quiet)
     records = describe(list(tracers.values()))
     run.write("records", records)
-    used = [links(f"Run-USED-{kind}", run.id, records[kind].column("id").to_pylist()) for kind in ("Model", "Cohort", "Dictionary")]
+    used = [
+        links(f"Run-USED-{kind}", run.id, records[kind].column("id").to_pylist())
+        for kind in ("Model", "Cohort", "Dictionary")
+    ]
     run.write("used", {kind: table for link in used for kind, table in link.items()})
     compute = Heard(_compute(run, inputs, config, tracers))
     _trace(run, tracers, compute, quiet)
-    table, tested = _gather(run, [u for tracer in tracers.values() for u in tracer.units], config.gate_p)
+    table, tested = _gather(
+        run, [u for tracer in tracers.values() for u in tracer.units], config.gate_p
+    )
     for note in sorted(tested["notes"] - compute.notes):
         say(f"  {note}")
     counts = _set_q(run, table, q_values.scale_of(records["Feature"]))
@@ -81,19 +100,34 @@ def map_run(run: ActiveRun, inputs: Inputs, config: TraceConfig, quiet: bool, me
     audit = _audit(run, tracers, compute, table, quiet)
     zero = max(tested["zero"], *(c["zero_edit_max"] for c in controls.values()))
     findings = {
-        "sources": sum(len(t.sources) for t in tracers.values()), "cells": len(inputs.cohort.row_ids), "source_layers": list(tracers),
-        "target_layers": list(config.target_layers), "pairs": tested["pairs"], "live_tests": tested["live"], **counts,
-        "zero_edit_max": zero, "p_at_q05": table.threshold(0.05), "test": q_values.TEST, "context": config.context,
-        "sources_exact": sum(len(t.exact_sources) for t in tracers.values()), "controls": _together(controls), "notes": sorted({*compute.notes, *tested["notes"]}),
-        "controls_by_layer": {str(layer): c for layer, c in controls.items()}, "audit": [asdict(a) for a in audit],
+        "sources": sum(len(t.sources) for t in tracers.values()),
+        "cells": len(inputs.cohort.row_ids),
+        "source_layers": list(tracers),
+        "target_layers": list(config.target_layers),
+        "pairs": tested["pairs"],
+        "live_tests": tested["live"],
+        **counts,
+        "zero_edit_max": zero,
+        "p_at_q05": table.threshold(0.05),
+        "test": q_values.TEST,
+        "context": config.context,
+        "sources_exact": sum(len(t.exact_sources) for t in tracers.values()),
+        "controls": _together(controls),
+        "notes": sorted({*compute.notes, *tested["notes"]}),
+        "controls_by_layer": {str(layer): c for layer, c in controls.items()},
+        "audit": [asdict(a) for a in audit],
         **({"numerics": dict(measured)} if measured else {}),
-    }  # fmt: skip
+    }
     if config.legacy:
-        findings["legacy"] = say_after(run, tracers, q_values.scale_of(records["Feature"]), zero, quiet)
+        findings["legacy"] = say_after(
+            run, tracers, q_values.scale_of(records["Feature"]), zero, quiet
+        )
     run.conclude(findings, **counts, live_tests=tested["live"], zero_edit_max=zero)
 
 
-def _compute(run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]) -> Compute:
+def _compute(
+    run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]
+) -> Compute:
     from scircuit.tracing.engine.jobs import Here
 
     if not config.ray:
@@ -113,7 +147,9 @@ def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, quie
     sizes = {unit: len(tracer.features_of(unit)) for unit, tracer in owner.items()}
     todo = [u for u in owner if u not in run.done or not _statistics(run, u).exists()]
     if run.resumed and len(todo) < len(owner):
-        say(f"  resuming run {run.id}: {len(owner) - len(todo)} of {len(owner)} work units are done")
+        say(
+            f"  resuming run {run.id}: {len(owner) - len(todo)} of {len(owner)} work units are done"
+        )
     progress = Progress("tracing", sum(sizes[u] for u in todo), "features", quiet=quiet)
     features = edges = 0
     for done in compute.map(Job(owner[u].layer, Tracer.run_unit, (u,)) for u in todo):
@@ -134,9 +170,16 @@ def _write(path: Path, done: Done) -> None:
     found = done.result
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(
-            file, p=found.p_values, counts=found.p_counts, pairs=found.pairs, zero=found.zero_edit_max,
-            null=found.null.p, null_weight=found.null.weight, null_quiet=found.null.quiet, notes=np.array(done.notes, dtype=str),
-        )  # fmt: skip
+            file,
+            p=found.p_values,
+            counts=found.p_counts,
+            pairs=found.pairs,
+            zero=found.zero_edit_max,
+            null=found.null.p,
+            null_weight=found.null.weight,
+            null_quiet=found.null.quiet,
+            notes=np.array(done.notes, dtype=str),
+        )
 
 
 def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, dict[str, Any]]:
@@ -154,15 +197,16 @@ def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, 
     most = table.threshold(0.05)
     if lost := family.between(gate, most):
         notes.add(
-            f"{lost:,} live tests with q <= 0.05 have p above --gate-p {gate:g} and are not stored: degrees lack what of them is an edge; "
-            f"trace again with --gate-p {most:.2g} or more to have them"
+            f"{lost:,} live tests with q <= 0.05 have p above --gate-p {gate:g} and are not stored:"
+            f" degrees lack what of them is an edge; trace again with --gate-p {most:.2g} or more"
+            " to have them"
         )
     return table, {"live": family.tests, "pairs": pairs, "zero": zero, "notes": notes}
 
 
 def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
     """Give every stored edge its q, and count edges by rule."""
-    from scircuit.tracing.statistics.effect_statistics import q_values
+    from scircuit.tracing.statistics import q_values
 
     counts = {"edges": 0, "edges_calibrated": 0, "edges_legacy": 0}
     for entry in [e for e in run.store.manifest.shards if e.kind == _EDGES]:
@@ -174,10 +218,14 @@ def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[st
     return counts
 
 
-def _in_parts(run: ActiveRun, name: str, compute: Heard, jobs: list[Job], quiet: bool) -> Iterator[tuple[int, list[Any]]]:
-    """Results of jobs of the kind ``work(tracer, sources, rule, ...)`` by source layer, in order, with progress over all jobs.
+def _in_parts(
+    run: ActiveRun, name: str, compute: Heard, jobs: list[Job], quiet: bool
+) -> Iterator[tuple[int, list[Any]]]:
+    """Results of jobs of the kind ``work(tracer, sources, rule, ...)`` by source layer, in order,
+    with progress over all jobs.
 
-    Each is stored when it is computed, and those of one layer at a time are read when all are there.
+    Each is stored when it is computed, and those of one layer at a time are read when all are
+    there.
     """
     if not jobs:
         return
@@ -201,14 +249,24 @@ def _in_parts(run: ActiveRun, name: str, compute: Heard, jobs: list[Job], quiet:
         yield layer, [part.result for part in parts]
 
 
-def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool) -> dict[int, dict[str, Any]]:
+def _controls(
+    run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool
+) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
     from scircuit.tracing.controls.control_edges import Rule
-    from scircuit.tracing.controls.sampled_controls import control_part, control_result, control_sample
+    from scircuit.tracing.controls.sampled_controls import (
+        control_part,
+        control_result,
+        control_sample,
+    )
     from scircuit.tracing.engine.jobs import Job
 
     rule, numbers = Rule(table), {}
-    jobs = [Job(layer, control_part, (part, rule)) for layer, tracer in tracers.items() for part in control_sample(tracer)]
+    jobs = [
+        Job(layer, control_part, (part, rule))
+        for layer, tracer in tracers.items()
+        for part in control_sample(tracer)
+    ]
     for layer, parts in _in_parts(run, "controls", compute, jobs, quiet):
         result = control_result(tracers[layer], parts, rule)
         run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", result.tables)
@@ -217,7 +275,9 @@ def _controls(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, tab
 
 
 def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Control numbers over all source layers: counts added, the largest of sizes, agreements weighted by edges."""
+    """Control numbers over all source layers: counts added, the largest of sizes, agreements
+    weighted by edges.
+    """
     every = list(controls.values())
     if len(every) == 1:
         return dict(every[0])
@@ -235,15 +295,25 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _audit(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool) -> list[Agreement]:
+def _audit(
+    run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool
+) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
     from scircuit.tracing.controls.audit import agreements, audit_part, audit_sample, audit_tables
     from scircuit.tracing.controls.control_edges import Rule
     from scircuit.tracing.engine.jobs import Job, parts_of
 
     rule = Rule(table)
-    jobs = [Job(layer, audit_part, (part, rule)) for layer, tracer in tracers.items() for part in parts_of(tracer, audit_sample(tracer))]
-    found = [a for layer, parts in _in_parts(run, "audit", compute, jobs, quiet) for a in agreements(tracers[layer], parts)]
+    jobs = [
+        Job(layer, audit_part, (part, rule))
+        for layer, tracer in tracers.items()
+        for part in parts_of(tracer, audit_sample(tracer))
+    ]
+    found = [
+        a
+        for layer, parts in _in_parts(run, "audit", compute, jobs, quiet)
+        for a in agreements(tracers[layer], parts)
+    ]
     tables = audit_tables(run.id, found)
     if tables:
         run.write("audit", tables)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build
+from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, AblateConfig
 from scircuit.core.progress import Progress
 from scircuit.execution.intervention_run import Tables, intervene
@@ -14,12 +14,19 @@ from scircuit.execution.run_result import RunResult
 
 
 def ablate(
-    config: AblateConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
+    config: AblateConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    quiet: bool = False,
+    **options: Any,
 ) -> RunResult:
-    """Ablate all pairs of the given features (default: the top hubs) jointly and singly on common positions.
+    """Ablate all pairs of the given features (default: the top hubs) jointly and singly on common
+    positions.
 
-    The interaction contrast ``joint - single A - single B`` is tested on raw per-cell effects; the published ratio of standardised
-    effects is kept beside the value that exactly additive effects give on the same cells.
+    The interaction contrast ``joint - single A - single B`` is tested on raw per-cell effects; the
+    published ratio of standardised effects is kept beside the value that exactly additive effects
+    give on the same cells.
 
     Raises
     ------
@@ -31,26 +38,40 @@ def ablate(
     def compute(inputs: Any, addresses: Any, run: str) -> Any:
         from scircuit.tracing.interventions import ablate_pairs
 
-        progress = Progress("ablating", len(addresses) * (len(addresses) - 1) / 2, "pairs", quiet=quiet)
+        progress = Progress(
+            "ablating", len(addresses) * (len(addresses) - 1) / 2, "pairs", quiet=quiet
+        )
         return ablate_pairs(
-            inputs.adapter, inputs.dictionaries, inputs.cohort, addresses, run=run, q=config.q, progress=lambda done, _total, _found: progress.update(done)
+            inputs.adapter,
+            inputs.dictionaries,
+            inputs.cohort,
+            addresses,
+            run=run,
+            q=config.q,
+            progress=lambda done, _total, _found: progress.update(done),
         )
 
     return intervene("ablate", config, study, database, compute, summarise)
 
 
 def summarise(tables: Tables) -> tuple[dict[str, Any], str]:
-    """How many interaction contrasts are significant, and the redundancy ratio beside its additive null."""
+    """How many interaction contrasts are significant, and the redundancy ratio beside its additive
+    null.
+    """
     import numpy as np
 
     pairs = tables["Intervention"].to_pandas()
     numbers = {
-        "pairs": len(pairs), "tested": int(pairs["tested"].sum()), "significant": int(pairs["significant"].sum()),
-        "ratio": float(np.nanmedian(pairs["ratio"])), "ratio_null": float(np.nanmedian(pairs["ratio_null"])),
-    }  # fmt: skip
+        "pairs": len(pairs),
+        "tested": int(pairs["tested"].sum()),
+        "significant": int(pairs["significant"].sum()),
+        "ratio": float(np.nanmedian(pairs["ratio"])),
+        "ratio_null": float(np.nanmedian(pairs["ratio_null"])),
+    }
     sentence = (
-        f"{numbers['significant']:,} of {numbers['tested']:,} interaction contrasts of {numbers['pairs']} pairs differ from zero; "
-        f"the ratio |joint| / sum |single| is {numbers['ratio']:.2f}, exactly additive effects would give {numbers['ratio_null']:.2f}"
+        f"{numbers['significant']:,} of {numbers['tested']:,} interaction contrasts of"
+        f" {numbers['pairs']} pairs differ from zero; the ratio |joint| / sum |single| is"
+        f" {numbers['ratio']:.2f}, exactly additive effects would give {numbers['ratio_null']:.2f}"
     )
     return {k: None if v != v else v for k, v in numbers.items()}, sentence
 

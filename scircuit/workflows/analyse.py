@@ -1,4 +1,6 @@
-"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run; of imported edges what they allow."""
+"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run; of imported
+edges what they allow.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build, plain
-from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig, UserError
+from scircuit.core.build_config import build, plain
+from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.active_run import active_run
 from scircuit.execution.feature_properties import features_of
@@ -22,17 +25,22 @@ def child_of(study: Study, verb: str, parent: str) -> Manifest | None:
 
 
 def analyse(
-    config: AnalyseConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, **options: Any
+    config: AnalyseConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    **options: Any,
 ) -> RunResult:
     """Analyse a trace run: findings as Feature properties and as frames.
 
-    An imported run is analysed as far as its source allows: degrees by the published rule and their tail.
+    An imported run is analysed as far as its source allows: degrees by the published rule and their
+    tail.
 
     Returns
     -------
     RunResult
-        ``sentences`` read the findings; ``table("Feature")`` holds them per feature; ``detail`` holds frames and plots when the
-        run was computed now.
+        ``sentences`` read the findings; ``table("Feature")`` holds them per feature; ``detail``
+        holds frames and plots when the run was computed now.
 
     Raises
     ------
@@ -50,26 +58,54 @@ def analyse(
     identity = {k: v for k, v in plain(config).items() if k != "run"}
     result = None
     with active_run(
-        place, "analyse", {**plain(config), "run": parent.run}, {}, identity=identity, parents=parents, database=database, record={"seed": config.seed}
+        place,
+        "analyse",
+        {**plain(config), "run": parent.run},
+        {},
+        identity=identity,
+        parents=parents,
+        database=database,
+        record={"seed": config.seed},
     ) as run:
         new = not run.finished
         if new:
-            result = compute_imported(place, parent, config) if imported else compute(place, parent, annotation, config, run.id)
+            result = (
+                compute_imported(place, parent, config)
+                if imported
+                else compute(place, parent, annotation, config, run.id)
+            )
             run.write("findings", {"Feature": result.features, **getattr(result, "tables", {})})
             run.conclude({**result.findings, "sentences": list(result.sentences)})
     findings = dict(run.store.manifest.findings)
-    return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new, result)
+    return RunResult(
+        run.id,
+        run.folder,
+        findings,
+        tuple(findings.get("sentences", ())),
+        run.load_message,
+        new,
+        result,
+    )
 
 
-def compute(study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str) -> Any:
+def compute(
+    study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str
+) -> Any:
     """The analysis itself, from the shards of the runs."""
-    from scircuit.analysis.annotation.trrust import shipped_trrust
     from scircuit.analysis.circuits.circuit_analysis import analyse as analyse_tables
+    from scircuit.analysis.genesets.trrust import shipped_trrust
     from scircuit.ingest.shards.shard_store import ShardStore
 
     store = ShardStore(study.run_folder(trace.run))
     named = features_of(study, annotation) if annotation else None
-    return analyse_tables(features_of(study, trace), store.tables("Feature-AFFECTS-Feature"), named, config, run, shipped_trrust())
+    return analyse_tables(
+        features_of(study, trace),
+        store.tables("Feature-AFFECTS-Feature"),
+        named,
+        config,
+        run,
+        shipped_trrust(),
+    )
 
 
 def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> Any:
@@ -79,9 +115,18 @@ def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) ->
 
     edges = ShardStore(study.run_folder(imported.run)).tables("Feature-AFFECTS-Feature")
     if not edges.num_rows:
-        raise UserError(f"run {imported.run} ({imported.findings.get('format')}) has no effects of ablations between features", "analyse a trace run, or imported edges")
+        raise UserError(
+            f"run {imported.run} ({imported.findings.get('format')}) has no effects of ablations"
+            " between features",
+            "analyse a trace run, or imported edges",
+        )
     return analyse_imported(
-        features_of(study, imported), edges, imported.findings.get("lacks", ()), sources=imported.findings.get("sources"), seed=config.seed, bootstrap=config.bootstrap
+        features_of(study, imported),
+        edges,
+        imported.findings.get("lacks", ()),
+        sources=imported.findings.get("sources"),
+        seed=config.seed,
+        bootstrap=config.bootstrap,
     )
 
 

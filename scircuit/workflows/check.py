@@ -1,7 +1,8 @@
 """``scircuit check``: everything that could invalidate a study, line by line, before any compute.
 
-Paths name model, dictionaries and cells by their number: ``check CELLS``, ``check MODEL CELLS``, ``check MODEL DICTIONARIES CELLS``;
-``--cells``, ``--model`` and ``--dictionaries`` do the same. An input that is refused is a failed line, and what can still be checked is.
+Paths name model, dictionaries and cells by their number: ``check CELLS``, ``check MODEL CELLS``,
+``check MODEL DICTIONARIES CELLS``; ``--cells``, ``--model`` and ``--dictionaries`` do the same. An
+input that is refused is a failed line, and what can still be checked is.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build
-from scircuit.core.config import DEFAULT_STUDY, CheckConfig, UserError
+from scircuit.core.build_config import build
+from scircuit.core.config import DEFAULT_STUDY, CheckConfig
+from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ class CheckResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        lines = [{"section": s.title, **line._asdict(), "ok": bool(line.ok)} for s in self.sections for line in s.lines]
+        lines = [
+            {"section": s.title, **line._asdict(), "ok": bool(line.ok)}
+            for s in self.sections
+            for line in s.lines
+        ]
         return {"passed": not self.failed, "lines": lines}
 
     def __str__(self) -> str:
@@ -66,11 +72,20 @@ class CheckResult:
 
     def _verdict(self) -> str:
         open_lines = sum(_open(line) for line in self.lines)
-        unknown = f"; {open_lines} {'line was' if open_lines == 1 else 'lines were'} not measured" if open_lines else ""
+        unknown = (
+            f"; {open_lines} {'line was' if open_lines == 1 else 'lines were'} not measured"
+            if open_lines
+            else ""
+        )
         failed = sum(not line.ok for line in self.lines)
         if failed:
-            return click.style(f"failed: {failed} of {len(self.lines)} lines", fg="red", bold=True) + unknown
-        return click.style("passed", fg="green", bold=True) + ": these inputs can be traced" + unknown
+            return (
+                click.style(f"failed: {failed} of {len(self.lines)} lines", fg="red", bold=True)
+                + unknown
+            )
+        return (
+            click.style("passed", fg="green", bold=True) + ": these inputs can be traced" + unknown
+        )
 
 
 def _open(line: CheckLine) -> bool:
@@ -80,50 +95,91 @@ def _open(line: CheckLine) -> bool:
 
 
 def _printed(line: CheckLine, name: int, width: int) -> str:
-    mark = click.style("FAIL", fg="red", bold=True) if not line.ok else click.style(" -  ", fg="yellow") if _open(line) else click.style(" ok ", fg="green")
+    mark = (
+        click.style("FAIL", fg="red", bold=True)
+        if not line.ok
+        else click.style(" -  ", fg="yellow")
+        if _open(line)
+        else click.style(" ok ", fg="green")
+    )
     indent = " " * (name + 7)
-    parts = [line.found] if line.ok else [line.found, f"expected: {line.expected}", *([f"fix: {line.fix}"] if line.fix else [])]
-    wrapped = "\n".join(textwrap.fill(part, width, initial_indent=indent, subsequent_indent=indent) for part in parts)
+    parts = (
+        [line.found]
+        if line.ok
+        else [line.found, f"expected: {line.expected}", *([f"fix: {line.fix}"] if line.fix else [])]
+    )
+    wrapped = "\n".join(
+        textwrap.fill(part, width, initial_indent=indent, subsequent_indent=indent)
+        for part in parts
+    )
     return f"{mark} {line.name.ljust(name)}  {wrapped.lstrip()}"
 
 
-def check(config: CheckConfig | None = None, study: Path | str = DEFAULT_STUDY, *, quiet: bool = False, **options: Any) -> CheckResult:  # noqa: ARG001
+def check(
+    config: CheckConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,  # noqa: ARG001 - every verb takes it
+    *,
+    quiet: bool = False,
+    **options: Any,
+) -> CheckResult:
     """Check cells, and where given the model and its dictionaries on these very cells.
 
-    Cells: identifiers, species, scale, tokens, cohort. Model: does the adapter compute what the model computes. Dictionaries: do they fit, are they of this
-    model, what do they explain and recover of the loss here, do they fire as where they were made, is an edit of nothing nothing.
+    Cells: identifiers, species, scale, tokens, cohort. Model: does the adapter compute what the
+    model computes. Dictionaries: do they fit, are they of this model, what do they explain and
+    recover of the loss here, do they fire as where they were made, is an edit of nothing nothing.
 
     Raises
     ------
     UserError
-        If an option is unknown, the cells are not named, or there are dictionaries without a model; an input that is refused is a failed line.
+        If an option is unknown, the cells are not named, or there are dictionaries without a model;
+        an input that is refused is a failed line.
     """
     from scircuit.core.preflight import CheckLine
 
     config = config or build(CheckConfig, options)
     if config.dictionaries and not config.model:
         raise UserError(
-            f"the dictionaries {config.dictionaries} are given without a model: nothing about them could be checked",
+            f"the dictionaries {config.dictionaries} are given without a model: nothing about them"
+            " could be checked",
             "give the model too: scircuit check MODEL DICTIONARIES CELLS",
         )
     sections: list[Section] = []
 
-    def section(what: str, load: Callable[[], Loaded], then: Callable[[Loaded], Iterable[CheckLine]]) -> Loaded | None:
-        """Load an input and add its lines; one that cannot be loaded is a failed line that says why."""
+    def section(
+        what: str, load: Callable[[], Loaded], then: Callable[[Loaded], Iterable[CheckLine]]
+    ) -> Loaded | None:
+        """Load an input and add its lines; one that cannot be loaded is a failed line that says
+        why.
+        """
         if not quiet:
             say(f"checking the {what} ...")
         try:
             loaded = load()
             sections.append(Section(what, tuple(then(loaded))))
         except UserError as error:
-            sections.append(Section(what, (CheckLine(what, False, error.problem, f"{what} that can be used", error.fix),)))
+            sections.append(
+                Section(
+                    what,
+                    (CheckLine(what, False, error.problem, f"{what} that can be used", error.fix),),
+                )
+            )
             return None
         return loaded
 
-    adapter = section("model", lambda: _model(config), lambda model: model.self_check()) if config.model else None
-    cohort = section("cells", lambda: _cells(config, adapter), lambda found: (*found.report, _enough(found)))
+    adapter = (
+        section("model", lambda: _model(config), lambda model: model.self_check())
+        if config.model
+        else None
+    )
+    cohort = section(
+        "cells", lambda: _cells(config, adapter), lambda found: (*found.report, _enough(found))
+    )
     if config.dictionaries and adapter is not None:
-        section("dictionaries", lambda: _dictionaries(config), lambda found: _fidelity(adapter, found, cohort, config))
+        section(
+            "dictionaries",
+            lambda: _dictionaries(config),
+            lambda found: _fidelity(adapter, found, cohort, config),
+        )
     return CheckResult(tuple(sections))
 
 
@@ -156,13 +212,21 @@ def _enough(cohort: Any) -> CheckLine:
 
     cells = len(cohort.tokens)
     return CheckLine(
-        "enough cells", cells >= MIN_CELLS, f"{cells:,}", f"at least {MIN_CELLS}: with fewer no edge can be told from chance", "use more cells, or wider filters"
-    )  # fmt: skip
+        "enough cells",
+        cells >= MIN_CELLS,
+        f"{cells:,}",
+        f"at least {MIN_CELLS}: with fewer no edge can be told from chance",
+        "use more cells, or wider filters",
+    )
 
 
 def _fidelity(adapter: Any, dictionaries: Any, cohort: Any, config: CheckConfig) -> list[CheckLine]:
     """Lines of dictionaries that were read; what needs cells is left out where they were refused."""
-    from scircuit.tracing.evaluation.fidelity import cells_for_quality, fidelity_lines, identity_lines
+    from scircuit.tracing.evaluation.fidelity import (
+        cells_for_quality,
+        fidelity_lines,
+        identity_lines,
+    )
 
     lines = identity_lines(adapter, dictionaries, cohort)
     if lines[0].ok and cohort is not None:
@@ -172,5 +236,9 @@ def _fidelity(adapter: Any, dictionaries: Any, cohort: Any, config: CheckConfig)
 
 
 command = verb_command(
-    "check", CheckConfig, check, database=False, paths=(("cells",), ("model", "cells"), ("model", "dictionaries", "cells"))
-)  # fmt: skip
+    "check",
+    CheckConfig,
+    check,
+    database=False,
+    paths=(("cells",), ("model", "cells"), ("model", "dictionaries", "cells")),
+)

@@ -1,4 +1,6 @@
-"""``scircuit demo``: the whole job on the shipped cells and model, from cells to a questioned graph."""
+"""``scircuit demo``: the whole job on the shipped cells and model, from cells to a questioned
+graph.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from scircuit.core.config import (
     ServerConfig,
     SteerConfig,
     TraceConfig,
-    UserError,
 )
+from scircuit.core.errors import UserError
 from scircuit.core.progress import duration, heading, say, timed
 from scircuit.core.study import Study
 
@@ -30,18 +32,25 @@ SOURCE_LAYER = 1
 
 
 def examples_folder() -> Path:
-    """Where the shipped cells, model and dictionaries are: in the checkout, or where the package was installed.
+    """Where the shipped cells, model and dictionaries are: in the checkout, or where the package
+    was installed.
 
     Raises
     ------
     UserError
         If neither is there.
     """
-    places = [Path(__file__).resolve().parents[2] / "examples", Path(sysconfig.get_path("data")) / "share" / "scircuit" / "examples"]
+    places = [
+        Path(__file__).resolve().parents[2] / "examples",
+        Path(sysconfig.get_path("data")) / "share" / "scircuit" / "examples",
+    ]
     for place in places:
         if (place / "model" / "config.json").exists():
             return place
-    raise UserError(f"the demo's files are in none of {', '.join(map(str, places))}", "install scircuit again, or run the demo from a checkout")
+    raise UserError(
+        f"the demo's files are in none of {', '.join(map(str, places))}",
+        "install scircuit again, or run the demo from a checkout",
+    )
 
 
 @dataclass(frozen=True)
@@ -59,23 +68,38 @@ class DemoResult:
 
     def __str__(self) -> str:
         numbered = [f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)]
-        return "\n".join([
-            "", click.style("What was found", bold=True), *numbered, "",
-            click.style("Where to look", bold=True),
-            f"  report    {self.findings['report']}",
-            f"  Browser   {self.server['browser']}",
-            f"  user      {self.server['user']}",
-            f"  password  {self.server['password']}",
-            f"  questions scircuit query --list --study {self.study}",
-            "", f"The database goes on running. Stop it: scircuit db stop --study {self.study}   (from a checkout: make stop)",
-            f"Took {duration(self.findings['seconds']['total'])}.",
-        ])  # fmt: skip
+        return "\n".join(
+            [
+                "",
+                click.style("What was found", bold=True),
+                *numbered,
+                "",
+                click.style("Where to look", bold=True),
+                f"  report    {self.findings['report']}",
+                f"  Browser   {self.server['browser']}",
+                f"  user      {self.server['user']}",
+                f"  password  {self.server['password']}",
+                f"  questions scircuit query --list --study {self.study}",
+                "",
+                (
+                    f"The database goes on running. Stop it: scircuit db stop --study {self.study} "
+                    "  (from a checkout: make stop)"
+                ),
+                f"Took {duration(self.findings['seconds']['total'])}.",
+            ]
+        )
 
 
 def demo(
-    study: Path | str = DEFAULT_STUDY, *, n_cells: int = 20, features: tuple[int, ...] = (), gmt: tuple[Path, ...] = (), quiet: bool = False
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    n_cells: int = 20,
+    features: tuple[int, ...] = (),
+    gmt: tuple[Path, ...] = (),
+    quiet: bool = False,
 ) -> DemoResult:
-    """Check, trace, annotate, analyse, ablate, steer and report on the shipped cells; what has not changed is not done again.
+    """Check, trace, annotate, analyse, ablate, steer and report on the shipped cells; what has not
+    changed is not done again.
 
     Parameters
     ----------
@@ -95,7 +119,12 @@ def demo(
 
 
 def _steps(
-    place: Study, seconds: dict[str, float], n_cells: int, features: tuple[int, ...], gmt: tuple[Path, ...], quiet: bool
+    place: Study,
+    seconds: dict[str, float],
+    n_cells: int,
+    features: tuple[int, ...],
+    gmt: tuple[Path, ...],
+    quiet: bool,
 ) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
     from scircuit.cli.db import describe
     from scircuit.execution.database import connect, start_server
@@ -119,19 +148,37 @@ def _steps(
         server = describe(start_server(place, ServerConfig()))
         say(f"  Neo4j {server['version']} at {server['uri']}")
     with step("check", "2/8 Checking the cells"):
-        checked = check(CheckConfig(cells=cells, model=str(examples / "model"), dictionaries=str(examples / "dictionaries"), seconds=15), quiet=True)
+        checked = check(
+            CheckConfig(
+                cells=cells,
+                model=str(examples / "model"),
+                dictionaries=str(examples / "dictionaries"),
+                seconds=15,
+            ),
+            quiet=True,
+        )
         say("  " + str(checked).replace("\n", "\n  "))
         if checked.failed:
-            raise UserError("the shipped cells did not pass the check", "restore examples/ from the repository")
+            raise UserError(
+                "the shipped cells did not pass the check", "restore examples/ from the repository"
+            )
     with step("model", "3/8 The model"):
         trained = model_numbers(examples)
         for line in trained["sentences"]:
             say(f"  {line}")
     trace_config = TraceConfig(
-        model=str(examples / "model"), dictionaries=str(examples / "dictionaries"), cells=cells, source_layers=(SOURCE_LAYER,), n_cells=n_cells,
-        features=features, model_name="geneformer-demo", dictionary_name="immune-x4-k16",
-    )  # fmt: skip
-    with step("trace", f"4/8 Tracing every active feature of layer {SOURCE_LAYER} to all later layers"):
+        model=str(examples / "model"),
+        dictionaries=str(examples / "dictionaries"),
+        cells=cells,
+        source_layers=(SOURCE_LAYER,),
+        n_cells=n_cells,
+        features=features,
+        model_name="geneformer-demo",
+        dictionary_name="immune-x4-k16",
+    )
+    with step(
+        "trace", f"4/8 Tracing every active feature of layer {SOURCE_LAYER} to all later layers"
+    ):
         traced = trace(trace_config, place.root, quiet=quiet)
         remember(place.root, "trace", trace_config)
         say(f"  {traced.message}")
@@ -145,40 +192,89 @@ def _steps(
     with step("report", "8/8 Report"):
         written = report(place.root, run=traced.run)
     with connect(place.root) as connection:
-        in_graph = connection.run("MATCH (:Feature)-[r:AFFECTS]->() WHERE r.run = $run RETURN count(r) AS n", run=traced.run)[0]["n"]
+        in_graph = connection.run(
+            "MATCH (:Feature)-[r:AFFECTS]->() WHERE r.run = $run RETURN count(r) AS n",
+            run=traced.run,
+        )[0]["n"]
     f, a, n = traced.findings, annotated.findings, analysed.findings
     findings = {
-        "edges_traced": f["edges"], "edges_in_graph": in_graph, "edges_calibrated": f["edges_calibrated"], "edges_legacy": f["edges_legacy"],
-        "live_tests": f["live_tests"], "sources": f["sources"], "features": a["features"], "features_annotated": a["features_annotated"],
-        "annotation_rate": a["annotation_rate"], "null_annotation_rate": a["null_annotation_rate"], "zero_edit_max": f["zero_edit_max"],
-        "tail_alpha": n["tail_alpha"], "mlm_loss": trained["mlm_loss"], "unigram_loss": trained["unigram_loss"], "cells": f["cells"],
-        "runs": {"trace": traced.run, "annotate": annotated.run, "analyse": analysed.run, "ablate": ablated.run, "steer": steered.run},
-        "report": str(written.path), "browser": server["browser"], "study": str(place.root.resolve()),
-    }  # fmt: skip
+        "edges_traced": f["edges"],
+        "edges_in_graph": in_graph,
+        "edges_calibrated": f["edges_calibrated"],
+        "edges_legacy": f["edges_legacy"],
+        "live_tests": f["live_tests"],
+        "sources": f["sources"],
+        "features": a["features"],
+        "features_annotated": a["features_annotated"],
+        "annotation_rate": a["annotation_rate"],
+        "null_annotation_rate": a["null_annotation_rate"],
+        "zero_edit_max": f["zero_edit_max"],
+        "tail_alpha": n["tail_alpha"],
+        "mlm_loss": trained["mlm_loss"],
+        "unigram_loss": trained["unigram_loss"],
+        "cells": f["cells"],
+        "runs": {
+            "trace": traced.run,
+            "annotate": annotated.run,
+            "analyse": analysed.run,
+            "ablate": ablated.run,
+            "steer": steered.run,
+        },
+        "report": str(written.path),
+        "browser": server["browser"],
+        "study": str(place.root.resolve()),
+    }
     return findings, written.sentences, server
 
 
 def model_numbers(examples: Path) -> dict[str, Any]:
-    """Losses of the shipped model and quality of its dictionaries, as measured on held-out cells when they were trained."""
+    """Losses of the shipped model and quality of its dictionaries, as measured on held-out cells
+    when they were trained.
+    """
     model = json.loads((examples / "model" / "metrics.json").read_text())
     dictionaries = json.loads((examples / "dictionaries" / "metrics.json").read_text())["layers"]
     explained = [d["variance_explained"] for d in dictionaries]
     dead = [d["dead_share"] for d in dictionaries]
     sentences = (
-        f"held-out masked-LM loss {model['mlm_loss']:.2f} nats against {model['unigram_loss']:.2f} for unigrams",
-        f"{len(explained)} TopK SAEs explain {min(explained):.0%} to {max(explained):.0%} of the variance; {min(dead):.0%} to {max(dead):.0%} of the latents are dead",
+        (
+            f"held-out masked-LM loss {model['mlm_loss']:.2f} nats against"
+            f" {model['unigram_loss']:.2f} for unigrams"
+        ),
+        (
+            f"{len(explained)} TopK SAEs explain {min(explained):.0%} to {max(explained):.0%} of"
+            f" the variance; {min(dead):.0%} to {max(dead):.0%} of the latents are dead"
+        ),
     )
-    return {"mlm_loss": model["mlm_loss"], "unigram_loss": model["unigram_loss"], "sentences": sentences}
+    return {
+        "mlm_loss": model["mlm_loss"],
+        "unigram_loss": model["unigram_loss"],
+        "sentences": sentences,
+    }
 
 
 @click.command("demo")
 @study_option
 @click.option("--cells", "n_cells", default=20, show_default=True, help="cells to trace")
-@click.option("--feature", "features", type=int, multiple=True, help="trace only these source features (default: every active one)")
-@click.option("--gmt", type=click.Path(path_type=Path, exists=True), multiple=True, help="further gene sets, such as KEGG")
+@click.option(
+    "--feature",
+    "features",
+    type=int,
+    multiple=True,
+    help="trace only these source features (default: every active one)",
+)
+@click.option(
+    "--gmt",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="further gene sets, such as KEGG",
+)
 @click.option("--json", "as_json", is_flag=True, help="end with one JSON object on stdout")
-def command(study: Path, n_cells: int, features: tuple[int, ...], gmt: tuple[Path, ...], as_json: bool) -> None:
-    """The whole job on 559 real immune cells and a small Geneformer: about as long as a coffee takes."""
+def command(
+    study: Path, n_cells: int, features: tuple[int, ...], gmt: tuple[Path, ...], as_json: bool
+) -> None:
+    """The whole job on 559 real immune cells and a small Geneformer: about as long as a coffee
+    takes.
+    """
     result = demo(study, n_cells=n_cells, features=features, gmt=gmt)
     if as_json:
         say(str(result))

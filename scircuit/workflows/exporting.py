@@ -16,10 +16,13 @@ import click
 
 from scircuit import __version__
 from scircuit.cli.command import study_option
-from scircuit.cli.options import build, options_of
-from scircuit.core.config import DEFAULT_STUDY, ExportConfig, UserError
+from scircuit.cli.options import options_of
+from scircuit.core.build_config import build
+from scircuit.core.config import DEFAULT_STUDY, ExportConfig
+from scircuit.core.errors import UserError, disk_full
+from scircuit.core.files import atomic_path, write_json
 from scircuit.core.progress import say
-from scircuit.core.study import Manifest, Study, atomic_path, disk_full, write_json
+from scircuit.core.study import Manifest, Study
 
 if TYPE_CHECKING:
     from scircuit.queries.graph_export.graph_part import Part
@@ -47,21 +50,42 @@ class ExportResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**self.__dict__, "out": str(self.out), "files": list(self.files), "notes": list(self.notes)}
+        return {
+            **self.__dict__,
+            "out": str(self.out),
+            "files": list(self.files),
+            "notes": list(self.notes),
+        }
 
     def __str__(self) -> str:
         several = f" ({len(self.files)} files)" if len(self.files) > 1 else ""
-        head = f"{self.name}: {self.nodes:,} nodes and {self.edges:,} edges as {self.format} in {self.out}{several}"
-        return "\n".join([head, *(f"  {kind} {n:,}" for kind, n in self.counts.items()), *(f"  {note}" for note in self.notes)])
+        head = (
+            f"{self.name}: {self.nodes:,} nodes and {self.edges:,} edges as {self.format} in"
+            f" {self.out}{several}"
+        )
+        return "\n".join(
+            [
+                head,
+                *(f"  {kind} {n:,}" for kind, n in self.counts.items()),
+                *(f"  {note}" for note in self.notes),
+            ]
+        )
 
 
-def export(config: ExportConfig | None = None, study: Path | str = DEFAULT_STUDY, *, quiet: bool = True, **options: Any) -> Any:
+def export(
+    config: ExportConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    quiet: bool = True,
+    **options: Any,
+) -> Any:
     """Write a run, or the part of the graph that a question returns, for other tools.
 
     Parameters
     ----------
     format
-        Also ``networkx`` or ``igraph``: then the graph is returned, nothing is written, and no `out` is needed.
+        Also ``networkx`` or ``igraph``: then the graph is returned, nothing is written, and no
+        `out` is needed.
 
     Returns
     -------
@@ -71,7 +95,8 @@ def export(config: ExportConfig | None = None, study: Path | str = DEFAULT_STUDY
     Raises
     ------
     UserError
-        If the run, question or feature is unknown, nothing is to be written, the format cannot hold it, or the place cannot be written.
+        If the run, question or feature is unknown, nothing is to be written, the format cannot hold
+        it, or the place cannot be written.
 
     Examples
     --------
@@ -99,13 +124,22 @@ def export(config: ExportConfig | None = None, study: Path | str = DEFAULT_STUDY
 
 def _check(config: ExportConfig) -> None:
     if config.run and config.query:
-        raise UserError(f"both a run ({config.run}) and a question ({config.query}) are named", "give --run or --query")
+        raise UserError(
+            f"both a run ({config.run}) and a question ({config.query}) are named",
+            "give --run or --query",
+        )
     if config.parameters and not config.query:
         raise UserError("parameters are given without a question", "give --query NAME with them")
     if config.features and config.query:
-        raise UserError("features are given with a question", "choose them in the question's parameters: --parameters feature=...")
+        raise UserError(
+            "features are given with a question",
+            "choose them in the question's parameters: --parameters feature=...",
+        )
     if not 0 < config.q <= 1:
-        raise UserError(f"q is {config.q}, expected a number above 0 and up to 1", "give --q 0.05; 1 takes all stored edges")
+        raise UserError(
+            f"q is {config.q}, expected a number above 0 and up to 1",
+            "give --q 0.05; 1 takes all stored edges",
+        )
 
 
 def _part(study: Study, config: ExportConfig, *, graph: bool) -> Part:
@@ -117,7 +151,11 @@ def _part(study: Study, config: ExportConfig, *, graph: bool) -> Part:
         return part_of_run(study, study.latest("trace"), config, graph=graph)
     manifest = Manifest.load(study.run_folder(config.run))
     if not manifest.complete:
-        raise UserError(f"run {config.run} is {manifest.status}: an export of it would be a part that looks whole", "finish it first (the same command resumes it)")
+        raise UserError(
+            f"run {config.run} is {manifest.status}: an export of it would be a part that looks"
+            " whole",
+            "finish it first (the same command resumes it)",
+        )
     return part_of_run(study, manifest, config, graph=graph)
 
 
@@ -129,10 +167,17 @@ def _answer(study: Study, config: ExportConfig) -> Part:
 
     parameters = dict(pair(p) for p in config.parameters)
     own = bool(_CYPHER.search(config.query))
-    frame = cypher(config.query, study.root, **parameters) if own else query(config.query, study.root, **parameters)
+    frame = (
+        cypher(config.query, study.root, **parameters)
+        if own
+        else query(config.query, study.root, **parameters)
+    )
     name = "the Cypher given" if own else f"question {config.query}"
     if frame.empty:
-        raise UserError(f"{name} has an empty answer: nothing to export", "change the parameters, or ask another question (scircuit query --list)")
+        raise UserError(
+            f"{name} has an empty answer: nothing to export",
+            "change the parameters, or ask another question (scircuit query --list)",
+        )
     info = {"question": config.query, **({"parameters": parameters} if parameters else {})}
     return part_of_elements(name, elements(frame), "ANSWER" if own else config.query.upper(), info)
 
@@ -142,31 +187,53 @@ def _check_place(config: ExportConfig) -> None:
     out = config.out
     if config.format in FOLDERS:
         if out.is_file():
-            raise UserError(f"{out} is a file, but {config.format} is written into a folder", "give another --out")
+            raise UserError(
+                f"{out} is a file, but {config.format} is written into a folder",
+                "give another --out",
+            )
         if out.is_dir() and any(out.iterdir()) and not (out / LISTING).is_file():
-            raise UserError(f"the folder {out} holds files that are not an export of scircuit", "give a new or an empty folder as --out")
+            raise UserError(
+                f"the folder {out} holds files that are not an export of scircuit",
+                "give a new or an empty folder as --out",
+            )
         return
     suffix = SUFFIX[config.format]
     if out.is_dir():
-        raise UserError(f"{out} is a folder, but {config.format} is one file", f"give a file name: --out {out / ('circuit' + suffix)}")
+        raise UserError(
+            f"{out} is a folder, but {config.format} is one file",
+            f"give a file name: --out {out / ('circuit' + suffix)}",
+        )
     if out.suffix.lower() != suffix and not (suffix == ".graphml" and out.suffix.lower() == ".xml"):
-        raise UserError(f"the file name {out.name!r} does not end in {suffix}, by which other tools know {config.format}", f"give --out {out.with_suffix(suffix)}")
+        raise UserError(
+            f"the file name {out.name!r} does not end in {suffix}, by which other tools know"
+            f" {config.format}",
+            f"give --out {out.with_suffix(suffix)}",
+        )
     if out.exists():
         with out.open("rb") as file:
             if _MARK not in file.read(4096):
-                raise UserError(f"{out} exists and is not an export of scircuit", "give another --out, or delete it")
+                raise UserError(
+                    f"{out} exists and is not an export of scircuit",
+                    "give another --out, or delete it",
+                )
 
 
 def _viewer(part: Part, config: ExportConfig) -> tuple[dict[str, Any], list[str]] | None:
-    """The graph as a circuit viewer takes it, with notes; None for the formats that are no viewer's."""
+    """The graph as a circuit viewer takes it, with notes; None for the formats that are no
+    viewer's.
+    """
     if config.format in FOLDERS or config.format == "graphml":
         return None
     from scircuit.queries.graph_export.viewer_files import viewer_graph
 
-    return viewer_graph(part, config.out.stem, neuronpedia=config.format == "neuronpedia", version=__version__)
+    return viewer_graph(
+        part, config.out.stem, neuronpedia=config.format == "neuronpedia", version=__version__
+    )
 
 
-def _write(part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[str]] | None) -> ExportResult:
+def _write(
+    part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[str]] | None
+) -> ExportResult:
     out, notes = config.out, []
     if config.format in FOLDERS:
         from scircuit.queries.graph_export.table_files import write_biocypher, write_parquet
@@ -177,8 +244,18 @@ def _write(part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[
             else:
                 files, replaced = write_biocypher(part, folder)
                 if replaced:
-                    notes.append(f"{replaced:,} values held line breaks or '|' in a list: written as a space and '/'")
-            listing = {"written_by": f"scircuit {__version__}", "format": config.format, "source": part.name, "counts": dict(part.counts), "files": files, **part.info}
+                    notes.append(
+                        f"{replaced:,} values held line breaks or '|' in a list: written as a space"
+                        " and '/'"
+                    )
+            listing = {
+                "written_by": f"scircuit {__version__}",
+                "format": config.format,
+                "source": part.name,
+                "counts": dict(part.counts),
+                "files": files,
+                **part.info,
+            }
             write_json(folder / LISTING, listing)
         return _result(part, config, tuple(files), notes)
     if viewer is None:
@@ -187,18 +264,41 @@ def _write(part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[
         with atomic_path(out) as temporary:
             write_graphml(part, temporary)
         if not config.query:
-            notes.append("a graph holds the nodes that have an edge; --format parquet writes all records of the run")
+            notes.append(
+                "a graph holds the nodes that have an edge; --format parquet writes all records of"
+                " the run"
+            )
         return _result(part, config, (out.name,), notes)
     from scircuit.queries.graph_export.viewer_files import viewer_json
 
     graph, notes = viewer
     with atomic_path(out) as temporary:
         temporary.write_text(viewer_json(graph), encoding="utf-8")
-    return ExportResult(out, config.format, part.name, len(graph["nodes"]), len(graph["links"]), {}, (out.name,), tuple(notes))
+    return ExportResult(
+        out,
+        config.format,
+        part.name,
+        len(graph["nodes"]),
+        len(graph["links"]),
+        {},
+        (out.name,),
+        tuple(notes),
+    )
 
 
-def _result(part: Part, config: ExportConfig, files: tuple[str, ...], notes: list[str]) -> ExportResult:
-    return ExportResult(config.out, config.format, part.name, part.node_count, part.edge_count, dict(part.counts), files, tuple(notes))
+def _result(
+    part: Part, config: ExportConfig, files: tuple[str, ...], notes: list[str]
+) -> ExportResult:
+    return ExportResult(
+        config.out,
+        config.format,
+        part.name,
+        part.node_count,
+        part.edge_count,
+        dict(part.counts),
+        files,
+        tuple(notes),
+    )
 
 
 @contextlib.contextmanager
@@ -228,15 +328,21 @@ def _writable(out: Path) -> Iterator[None]:
     except OSError as error:
         full = disk_full(error)
         raise UserError(
-            f"cannot write {out}: {'the disk is full' if full else error.strerror or error}; nothing was changed there", "free room, or give another --out"
+            f"cannot write {out}: {'the disk is full' if full else error.strerror or error};"
+            " nothing was changed there",
+            "free room, or give another --out",
         ) from error
 
 
 @click.command("export", help=(ExportConfig.__doc__ or "").strip())
 @options_of(ExportConfig)
 @study_option
-@click.option("--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout")
+@click.option(
+    "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
+)
 def command(study: Path, as_json: bool, **values: Any) -> None:
-    """Write an export; unlike other verbs it remembers no options, as a filter of the last export would silently cut this one."""
+    """Write an export; unlike other verbs it remembers no options, as a filter of the last export
+    would silently cut this one.
+    """
     result = export(build(ExportConfig, values), study, quiet=as_json)
     click.echo(json.dumps(result.to_json()) if as_json else str(result))

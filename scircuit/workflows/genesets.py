@@ -1,7 +1,9 @@
-"""``scircuit genesets fetch``: obtain gene-set libraries through gseapy, each with its licence beside it.
+"""``scircuit genesets fetch``: obtain gene-set libraries through gseapy, each with its licence
+beside it.
 
-The one verb that reaches the network. A library is written whole as GMT or not at all, with a notice (source, release, licence, sha256, date) that
-``scircuit annotate --gmt`` reads back into the graph.
+The one verb that reaches the network. A library is written whole as GMT or not at all, with a
+notice (source, release, licence, sha256, date) that ``scircuit annotate --gmt`` reads back into the
+graph.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from typing import Any
 
 import click
 
-from scircuit.cli.options import build, options_of
-from scircuit.core.config import GenesetsConfig, UserError
+from scircuit.cli.options import options_of
+from scircuit.core.build_config import build
+from scircuit.core.config import GenesetsConfig
+from scircuit.core.errors import UserError
+from scircuit.core.files import atomic_path, sha256_file
 from scircuit.core.progress import say
-from scircuit.core.study import atomic_path, sha256_file
 
 _HOST = "maayanlab.cloud"
 _UNKNOWN = "unknown: read the terms of its source before you use or share it"
@@ -26,7 +30,9 @@ _UNKNOWN = "unknown: read the terms of its source before you use or share it"
 
 @dataclass(frozen=True)
 class Licence:
-    """Under which licence the libraries of one source are; `restricted` ones are fetched only when the user accepts that."""
+    """Under which licence the libraries of one source are; `restricted` ones are fetched only when
+    the user accepts that.
+    """
 
     pattern: str
     text: str
@@ -35,19 +41,38 @@ class Licence:
 
 
 LICENCES = (
-    Licence(r"KEGG", "KEGG: web access is free for academic use; other use, and any sharing, needs a licence from its owners", True, "KEGG_2021_Human"),
-    Licence(r"GO_", "CC BY 4.0 (Gene Ontology Consortium; cite its release)", False, "GO_Biological_Process_2023"),
+    Licence(
+        r"KEGG",
+        "KEGG: web access is free for academic use; other use, and any sharing, needs a licence"
+        " from its owners",
+        True,
+        "KEGG_2021_Human",
+    ),
+    Licence(
+        r"GO_",
+        "CC BY 4.0 (Gene Ontology Consortium; cite its release)",
+        False,
+        "GO_Biological_Process_2023",
+    ),
     Licence(r"Reactome", "CC0 1.0 (Reactome annotation files)", False, "Reactome_2022"),
     Licence(r"WikiPathways?_", "CC0 1.0 (WikiPathways)", False, "WikiPathway_2023_Human"),
     Licence(r"MSigDB_Hallmark", "CC BY 4.0 (MSigDB)", False, "MSigDB_Hallmark_2020"),
-    Licence(r"TRRUST", "CC BY-SA 4.0 (TRRUST v2; what you derive and share keeps this licence)", False, "TRRUST_Transcription_Factors_2019"),
+    Licence(
+        r"TRRUST",
+        "CC BY-SA 4.0 (TRRUST v2; what you derive and share keeps this licence)",
+        False,
+        "TRRUST_Transcription_Factors_2019",
+    ),
     Licence(r"CORUM", "CORUM: its licence does not allow redistribution", True, "CORUM"),
-)  # fmt: skip
+)
 
 
 def licence_of(library: str) -> Licence:
     """Licence of a library by its name; unknown ones are restricted."""
-    return next((x for x in LICENCES if re.match(x.pattern, library, re.IGNORECASE)), Licence("", _UNKNOWN, True, library))
+    return next(
+        (x for x in LICENCES if re.match(x.pattern, library, re.IGNORECASE)),
+        Licence("", _UNKNOWN, True, library),
+    )
 
 
 @dataclass(frozen=True)
@@ -74,38 +99,68 @@ class GenesetsResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        known = [{"example": x.example, "licence": x.text, "restricted": x.restricted} for x in LICENCES]
-        return {"folder": str(self.folder), "fetched": [asdict(x) for x in self.libraries]} | ({} if self.libraries else {"known": known})
+        known = [
+            {"example": x.example, "licence": x.text, "restricted": x.restricted} for x in LICENCES
+        ]
+        return {"folder": str(self.folder), "fetched": [asdict(x) for x in self.libraries]} | (
+            {} if self.libraries else {"known": known}
+        )
 
     def __str__(self) -> str:
         if not self.libraries:
             width = max(len(x.example) for x in LICENCES)
-            rows = [f"  {x.example:<{width}}  {'*' if x.restricted else ' '} {x.text}" for x in LICENCES]
-            return "\n".join([
-                "such as:", *rows, f"  {'any other name':<{width}}  * {_UNKNOWN}", "",
-                "* needs --accept-licence. Every library of Enrichr can be fetched by its name; Enrichr's own terms of use apply as well.",
-                "GO Biological Process, Reactome and TRRUST are shipped: no network is needed for them.",
-            ])  # fmt: skip
-        lines = [f"{x.file}: {x.terms:,} terms, {x.genes:,} genes; licence: {x.licence}" for x in self.libraries]
+            rows = [
+                f"  {x.example:<{width}}  {'*' if x.restricted else ' '} {x.text}" for x in LICENCES
+            ]
+            return "\n".join(
+                [
+                    "such as:",
+                    *rows,
+                    f"  {'any other name':<{width}}  * {_UNKNOWN}",
+                    "",
+                    (
+                        "* needs --accept-licence. Every library of Enrichr can be fetched by its"
+                        " name; Enrichr's own terms of use apply as well."
+                    ),
+                    (
+                        "GO Biological Process, Reactome and TRRUST are shipped: no network is"
+                        " needed for them."
+                    ),
+                ]
+            )
+        lines = [
+            f"{x.file}: {x.terms:,} terms, {x.genes:,} genes; licence: {x.licence}"
+            for x in self.libraries
+        ]
         use = " ".join(f"--gmt {x.file}" for x in self.libraries)
         return "\n".join([*lines, f"use them: scircuit annotate {use}"])
 
 
-def genesets(config: GenesetsConfig | None = None, *, quiet: bool = False, **options: Any) -> GenesetsResult:
-    """Fetch gene-set libraries of Enrichr through gseapy; without names, list what can be fetched and under which licence.
+def genesets(
+    config: GenesetsConfig | None = None, *, quiet: bool = False, **options: Any
+) -> GenesetsResult:
+    """Fetch gene-set libraries of Enrichr through gseapy; without names, list what can be fetched
+    and under which licence.
 
     Raises
     ------
     UserError
-        If a licence restricts use and is not accepted, there is no network, or Enrichr has no such library. Nothing is written then.
+        If a licence restricts use and is not accepted, there is no network, or Enrichr has no such
+        library. Nothing is written then.
     """
     config = config or build(GenesetsConfig, options)
     if wrong := [name for name in config.libraries if not re.fullmatch(r"[A-Za-z0-9._()-]+", name)]:
-        raise UserError(f"{wrong[0]!r} is not the name of a library", "names are like KEGG_2021_Human; list some: scircuit genesets fetch")
+        raise UserError(
+            f"{wrong[0]!r} is not the name of a library",
+            "names are like KEGG_2021_Human; list some: scircuit genesets fetch",
+        )
     refused = [name for name in config.libraries if licence_of(name).restricted]
     if refused and not config.accept_licence:
         texts = "; ".join(f"{name}: {licence_of(name).text}" for name in refused)
-        raise UserError(f"{len(refused)} of {len(config.libraries)} libraries restrict use, or may: {texts}", "if you may use them, add --accept-licence")
+        raise UserError(
+            f"{len(refused)} of {len(config.libraries)} libraries restrict use, or may: {texts}",
+            "if you may use them, add --accept-licence",
+        )
     if config.libraries:
         _check_network()
     found = []
@@ -117,7 +172,9 @@ def genesets(config: GenesetsConfig | None = None, *, quiet: bool = False, **opt
 
 
 def _check_network() -> None:
-    """Fail in seconds where the host cannot be reached; with a proxy only the download itself can tell."""
+    """Fail in seconds where the host cannot be reached; with a proxy only the download itself can
+    tell.
+    """
     import socket
     import urllib.request
 
@@ -132,7 +189,8 @@ def _check_network() -> None:
 def _no_network(why: str) -> UserError:
     return UserError(
         f"cannot reach {_HOST} ({why})",
-        "fetching needs a network: run this where there is one and copy the folder here; a GMT file from elsewhere serves as well (scircuit annotate --gmt FILE)",
+        "fetching needs a network: run this where there is one and copy the folder here; a GMT file"
+        " from elsewhere serves as well (scircuit annotate --gmt FILE)",
     )
 
 
@@ -146,20 +204,40 @@ def _download(name: str) -> dict[str, list[str]]:
     except requests.exceptions.RequestException as error:
         raise _no_network(type(error).__name__) from None
     except ValueError:
-        raise UserError(f"Enrichr has no human library {name!r}", f"see the names on https://{_HOST}/Enrichr/#libraries, or some: scircuit genesets fetch") from None
+        raise UserError(
+            f"Enrichr has no human library {name!r}",
+            f"see the names on https://{_HOST}/Enrichr/#libraries, or some: scircuit genesets"
+            " fetch",
+        ) from None
     except OSError:
         raise
     except Exception as error:
-        raise UserError(f"{name} could not be fetched: {error}", "try again later; Enrichr is at times not available") from None
+        raise UserError(
+            f"{name} could not be fetched: {error}",
+            "try again later; Enrichr is at times not available",
+        ) from None
 
 
 def _fetch(name: str, folder: Path) -> Fetched:
-    from scircuit.analysis.genesets.library import Term, accession_of, notice_path, read_gmt, write_gmt
+    from scircuit.analysis.genesets.library import (
+        Term,
+        accession_of,
+        notice_path,
+        read_gmt,
+        write_gmt,
+    )
 
     content = _download(name)
-    terms = [Term(*accession_of(title.strip(), ""), tuple(dict.fromkeys(genes))) for title, genes in content.items() if genes]
+    terms = [
+        Term(*accession_of(title.strip(), ""), tuple(dict.fromkeys(genes)))
+        for title, genes in content.items()
+        if genes
+    ]
     if not terms:
-        raise UserError(f"Enrichr sent {name} with {len(content)} terms, none of them with a gene", "try again later")
+        raise UserError(
+            f"Enrichr sent {name} with {len(content)} terms, none of them with a gene",
+            "try again later",
+        )
     path = folder / f"{name}.gmt"
     year = re.search(r"(?:19|20)\d\d", name)
     with atomic_path(path) as temporary:
@@ -167,9 +245,16 @@ def _fetch(name: str, folder: Path) -> Fetched:
         library = read_gmt(temporary, name=name)  # what cannot be read back is not kept
         digest = sha256_file(temporary)
     found = Fetched(
-        name, str(path), f"Enrichr ({_HOST}) through gseapy", year[0] if year else "not stated by the name", licence_of(name).text, digest,
-        len(library.terms), len(library.genes), datetime.now(UTC).isoformat(timespec="seconds"),
-    )  # fmt: skip
+        name,
+        str(path),
+        f"Enrichr ({_HOST}) through gseapy",
+        year[0] if year else "not stated by the name",
+        licence_of(name).text,
+        digest,
+        len(library.terms),
+        len(library.genes),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
     with atomic_path(notice_path(path)) as temporary:
         temporary.write_text(json.dumps({**asdict(found), "file": path.name}, indent=1) + "\n")
     return found
@@ -183,8 +268,12 @@ def command() -> None:
 @command.command("fetch", help=(genesets.__doc__ or "").split("\n")[0])
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @options_of(GenesetsConfig, {"libraries"})
-@click.option("--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout")
+@click.option(
+    "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
+)
 def fetch(names: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """Fetch libraries by name, given as arguments or as --libraries."""
-    result = genesets(build(GenesetsConfig, {**values, "libraries": (*names, *values["libraries"])}))
+    result = genesets(
+        build(GenesetsConfig, {**values, "libraries": (*names, *values["libraries"])})
+    )
     click.echo(json.dumps(result.to_json()) if as_json else str(result))

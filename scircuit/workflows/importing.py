@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build, plain
-from scircuit.core.config import DEFAULT_STUDY, IMPORTS, UserError
+from scircuit.core.build_config import build, plain
+from scircuit.core.config import DEFAULT_STUDY, IMPORTS
+from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run, links
@@ -19,22 +20,40 @@ from scircuit.execution.run_result import RunResult
 if TYPE_CHECKING:
     import pyarrow as pa
 
-READERS = {"atlas": "scircuit.ingest.importers.atlas.atlas_source", "map": "scircuit.ingest.importers.exhaustive_map.map_source", "edges": "scircuit.ingest.importers.edges.edges_source", "graph": "scircuit.ingest.importers.attribution_graph.graph_source"}
+READERS = {
+    "atlas": "scircuit.ingest.importers.atlas.atlas_source",
+    "map": "scircuit.ingest.importers.exhaustive_map.map_source",
+    "edges": "scircuit.ingest.importers.edges.edges_source",
+    "graph": "scircuit.ingest.importers.attribution_graph.graph_source",
+}
 
 
-def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any) -> RunResult:
-    """Import published results: an ``atlas`` of features, a ``map`` of an exhaustive study, ``edges`` of a circuit study, or an attribution ``graph``.
+def import_(
+    kind: str,
+    config: Any = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    quiet: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Import published results: an ``atlas`` of features, a ``map`` of an exhaustive study,
+    ``edges`` of a circuit study, or an attribution ``graph``.
 
-    Nothing is written before every file has been read and checked. Importing the same files again changes nothing.
+    Nothing is written before every file has been read and checked. Importing the same files again
+    changes nothing.
 
     Raises
     ------
     UserError
-        If a file is damaged or of another format, another import of the study has the same name with other files or holds the same edges in another
-        form, or a dictionary or model of that name is known to be smaller.
+        If a file is damaged or of another format, another import of the study has the same name
+        with other files or holds the same edges in another form, or a dictionary or model of that
+        name is known to be smaller.
     """
     if kind not in READERS:
-        raise UserError(f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}")
+        raise UserError(
+            f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}"
+        )
     config = config or build(IMPORTS[kind], options)
     place = Study(Path(study))
     from scircuit.ingest.importers.conflicts import meet
@@ -45,21 +64,51 @@ def import_(kind: str, config: Any = None, study: Path | str = DEFAULT_STUDY, *,
     if not quiet:
         for note in notes:
             say(f"  {note}")
-    inputs = {"format": source.format, "name": source.name, "files": dict(sorted(source.files.items()))}
+    inputs = {
+        "format": source.format,
+        "name": source.name,
+        "files": dict(sorted(source.files.items())),
+    }
     identity = {k: v for k, v in plain(config).items() if k not in ("path", "terms")}
-    with active_run(place, "import", plain(config), inputs, identity=identity, database=database, record=source.record()) as run:
+    with active_run(
+        place,
+        "import",
+        plain(config),
+        inputs,
+        identity=identity,
+        database=database,
+        record=source.record(),
+    ) as run:
         new = not run.finished
         if new:
             for unit, tables in source.units.items():
                 run.write(unit, tables())
             run.write("provenance", _provenance(run))
-            run.write("used", {k: t for label, ids in source.uses.items() for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()})
-            findings = {**source.findings, "format": source.format, "name": source.name, "lacks": list(source.lacks), "cap": source.cap}
+            run.write(
+                "used",
+                {
+                    k: t
+                    for label, ids in source.uses.items()
+                    for k, t in links(f"Run-USED-{label}", run.id, list(ids)).items()
+                },
+            )
+            findings = {
+                **source.findings,
+                "format": source.format,
+                "name": source.name,
+                "lacks": list(source.lacks),
+                "cap": source.cap,
+            }
             run.conclude({**findings, "sentences": list(source.sentences), "notes": notes})
             if database and not quiet:
-                say(f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and on their way into the graph")
+                say(
+                    f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and"
+                    " on their way into the graph"
+                )
     found = dict(run.store.manifest.findings)
-    return RunResult(run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new)
+    return RunResult(
+        run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new
+    )
 
 
 def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
@@ -67,7 +116,10 @@ def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
     import pyarrow as pa
 
     ids = {label: run.store.tables(label).column("id") for label in ("Intervention", "Control")}
-    return {f"{label}-FROM-Run": pa.table({"source": found, "target": pa.repeat(run.id, len(found))}) for label, found in ids.items()}
+    return {
+        f"{label}-FROM-Run": pa.table({"source": found, "target": pa.repeat(run.id, len(found))})
+        for label, found in ids.items()
+    }
 
 
 def gene_ids() -> dict[str, str]:
@@ -79,16 +131,27 @@ def gene_ids() -> dict[str, str]:
 
 
 def _refuse_same_name(study: Study, source: Any) -> None:
-    """Two sources of one format and name with different files would mix their properties on the same nodes."""
+    """Two sources of one format and name with different files would mix their properties on the
+    same nodes.
+    """
     for manifest in study.manifests():
         known = manifest.inputs
-        if manifest.verb != "import" or (known.get("format"), known.get("name")) != (source.format, source.name):
+        if manifest.verb != "import" or (known.get("format"), known.get("name")) != (
+            source.format,
+            source.name,
+        ):
             continue
-        changed = sorted(f for f in {*known["files"], *source.files} if known["files"].get(f) != source.files.get(f))
+        changed = sorted(
+            f
+            for f in {*known["files"], *source.files}
+            if known["files"].get(f) != source.files.get(f)
+        )
         if changed:
             raise UserError(
-                f"study {study.root} holds another {source.format} called {source.name} (run {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
-                f"give this one another name (--dictionary-name), or delete the other: scircuit runs delete {manifest.run} --study {study.root}",
+                f"study {study.root} holds another {source.format} called {source.name} (run"
+                f" {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
+                "give this one another name (--dictionary-name), or delete the other: scircuit"
+                f" runs delete {manifest.run} --study {study.root}",
             )
 
 
@@ -99,5 +162,11 @@ def command() -> None:
 
 for _kind, _config in IMPORTS.items():
     command.add_command(
-        verb_command(_kind, _config, lambda config, study, kind=_kind, **more: import_(kind, config, study, **more), paths=(("path",),), remembered=False)
+        verb_command(
+            _kind,
+            _config,
+            lambda config, study, kind=_kind, **more: import_(kind, config, study, **more),
+            paths=(("path",),),
+            remembered=False,
+        )
     )

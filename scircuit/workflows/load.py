@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from scircuit.cli.command import study_option
-from scircuit.core.config import DEFAULT_STUDY, UserError
+from scircuit.core.config import DEFAULT_STUDY
+from scircuit.core.errors import UserError
 from scircuit.core.progress import Progress
 from scircuit.core.study import Study
 from scircuit.execution.database import connect
@@ -27,7 +28,10 @@ class LoadResult:
         return {"rows": self.rows, "total": sum(self.rows.values())}
 
     def __str__(self) -> str:
-        lines = [f"{run}: {rows:,} rows loaded" if rows else f"{run}: nothing was missing" for run, rows in self.rows.items()]
+        lines = [
+            f"{run}: {rows:,} rows loaded" if rows else f"{run}: nothing was missing"
+            for run, rows in self.rows.items()
+        ]
         return "\n".join(lines)
 
 
@@ -50,13 +54,20 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
     manifests = [m for m in place.manifests() if run in ("", m.run)]
     if not manifests:
         raise UserError(
-            f"study {place.root} has no run{f' {run!r}' if run else 's'}", f"see what there is: scircuit runs --study {place.root}"
+            f"study {place.root} has no run{f' {run!r}' if run else 's'}",
+            f"see what there is: scircuit runs --study {place.root}",
         )
     rows: dict[str, int] = {}
     with connect(place.root) as connection:
         for manifest in manifests:
-            progress = Progress(f"loading {manifest.run}", sum(s.rows for s in manifest.shards), "rows", quiet=quiet)
-            report = load_run(connection, place.run_folder(manifest.run), progress=lambda done, _total, p=progress: p.update(done))
+            progress = Progress(
+                f"loading {manifest.run}", sum(s.rows for s in manifest.shards), "rows", quiet=quiet
+            )
+            report = load_run(
+                connection,
+                place.run_folder(manifest.run),
+                progress=lambda done, _total, p=progress: p.update(done),
+            )
             if manifest.verb == "trace" and manifest.complete:
                 apply_q(connection, place.run_folder(manifest.run))
             rows[manifest.run] = report.loaded_rows
@@ -66,7 +77,9 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
 @click.command("load", help=(load.__doc__ or "").split("\n")[0])
 @study_option
 @click.option("--run", default="", help="one run (default: all of the study)")
-@click.option("--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout")
+@click.option(
+    "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
+)
 def command(study: Path, run: str, as_json: bool) -> None:
     """Bring runs that are on disk into the graph."""
     result = load(study, run)

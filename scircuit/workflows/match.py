@@ -1,4 +1,6 @@
-"""``scircuit match``: link features of other layers and models that fire on the same genes, beside random lists."""
+"""``scircuit match``: link features of other layers and models that fire on the same genes, beside
+random lists.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build, plain
-from scircuit.core.config import DEFAULT_STUDY, MatchConfig, UserError
+from scircuit.core.build_config import build, plain
+from scircuit.core.config import DEFAULT_STUDY, MatchConfig
+from scircuit.core.errors import UserError
 from scircuit.core.progress import Progress, say
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.active_run import active_run
@@ -33,16 +36,26 @@ class _Place(NamedTuple):
     layer: int
 
 
-def match(config: MatchConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any) -> RunResult:
-    """Link the features of different layers and models whose top genes overlap more than those of random lists.
+def match(
+    config: MatchConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    quiet: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Link the features of different layers and models whose top genes overlap more than those of
+    random lists.
 
-    The genes are those that annotate runs and imported atlases of the study found; a dictionary that several runs describe is taken from the newest.
-    A pair is written once, the feature with the lower model, set, layer and index first; the relation has no direction.
+    The genes are those that annotate runs and imported atlases of the study found; a dictionary
+    that several runs describe is taken from the newest. A pair is written once, the feature with
+    the lower model, set, layer and index first; the relation has no direction.
 
     Raises
     ------
     UserError
-        If a run is unknown, unfinished or holds no genes of features, or there are no two dictionaries to compare.
+        If a run is unknown, unfinished or holds no genes of features, or there are no two
+        dictionaries to compare.
     """
     config = config or build(MatchConfig, options)
     _check(config)
@@ -53,26 +66,40 @@ def match(config: MatchConfig | None = None, study: Path | str = DEFAULT_STUDY, 
         names = ", ".join(x.dictionary for x in lists) or "none"
         needed = "dictionaries of two models" if not config.within_model else "two dictionaries"
         raise UserError(
-            f"genes of features are known for {len(lists)} dictionaries ({names}), expected {needed}",
-            f"annotate a trace run of another model, or import an atlas: scircuit import atlas PATH --study {place.root}",
+            f"genes of features are known for {len(lists)} dictionaries ({names}), expected"
+            f" {needed}",
+            "annotate a trace run of another model, or import an atlas: scircuit import atlas PATH"
+            f" --study {place.root}",
         )
     inputs = {"dictionaries": dict(sorted(of_run.items()))}
     identity = {k: v for k, v in plain(config).items() if k != "runs"}
     parents = tuple(sorted(set(of_run.values())))
     with active_run(
-        place, "match", {**plain(config), "runs": list(parents)}, inputs, identity=identity, parents=parents, database=database, record={"seed": config.seed}
+        place,
+        "match",
+        {**plain(config), "runs": list(parents)},
+        inputs,
+        identity=identity,
+        parents=parents,
+        database=database,
+        record={"seed": config.seed},
     ) as run:
         new = not run.finished
         if new:
             _match(run, config, lists, quiet)
     findings = dict(run.store.manifest.findings)
-    return RunResult(run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new)
+    return RunResult(
+        run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
+    )
 
 
 def _check(config: MatchConfig) -> None:
     for name, low in (("top_genes", 3), ("best", 1), ("null_draws", 1)):
         if getattr(config, name) < low:
-            raise UserError(f"{name} is {getattr(config, name)}, expected at least {low}", f"give --{name.replace('_', '-')} {low} or more")
+            raise UserError(
+                f"{name} is {getattr(config, name)}, expected at least {low}",
+                f"give --{name.replace('_', '-')} {low} or more",
+            )
     if not 0 < config.q < 1:
         raise UserError(f"q is {config.q}, expected a number between 0 and 1", "give --q 0.01")
 
@@ -85,22 +112,31 @@ def _sources(study: Study, named: tuple[str, ...]) -> list[Manifest]:
         if not usable:
             raise UserError(
                 f"no complete run of study {study.root} says on which genes features fire",
-                f"run scircuit annotate --study {study.root}, or scircuit import atlas PATH --study {study.root}",
+                f"run scircuit annotate --study {study.root}, or scircuit import atlas PATH --study"
+                f" {study.root}",
             )
         return usable[::-1]
     chosen = []
     for name in dict.fromkeys(named):
         manifest = Manifest.load(study.run_folder(name))
         if not manifest.complete:
-            raise UserError(f"run {name} is {manifest.status}", "finish it first, or name another: scircuit runs")
+            raise UserError(
+                f"run {name} is {manifest.status}",
+                "finish it first, or name another: scircuit runs",
+            )
         if name not in {m.run for m in found}:
             usable = ", ".join(m.run for m in found) or "none"
-            raise UserError(f"run {name} ({manifest.verb}) holds no genes of features", f"runs of this study that do: {usable}")
+            raise UserError(
+                f"run {name} ({manifest.verb}) holds no genes of features",
+                f"runs of this study that do: {usable}",
+            )
         chosen.append(manifest)
     return sorted(chosen, key=lambda m: (m.started, m.run), reverse=True)
 
 
-def _lists(study: Study, runs: list[Manifest], top_genes: int) -> tuple[list[GeneLists], dict[str, str]]:
+def _lists(
+    study: Study, runs: list[Manifest], top_genes: int
+) -> tuple[list[GeneLists], dict[str, str]]:
     """Gene lists of every dictionary, in order, and the run that each comes from."""
     import numpy as np
 
@@ -119,7 +155,9 @@ def _lists(study: Study, runs: list[Manifest], top_genes: int) -> tuple[list[Gen
     lists = []
     for where in sorted(found):
         columns = [np.concatenate(c) for c in zip(*found[where], strict=True)]
-        lists.append(gene_lists(_name(where), where.model, where.layer, *columns, top_genes=top_genes))
+        lists.append(
+            gene_lists(_name(where), where.model, where.layer, *columns, top_genes=top_genes)
+        )
     return [x for x in lists if x.features.size], {_name(w): run for w, run in of_run.items()}
 
 
@@ -130,7 +168,9 @@ def _name(where: _Place) -> str:
 
 
 def _columns(table: pa.Table, code: dict[str, int]) -> list[tuple[_Place, tuple[Any, ...]]]:
-    """Dictionary, then feature, gene, rank and mean activation of each of its records; genes are numbered as they come."""
+    """Dictionary, then feature, gene, rank and mean activation of each of its records; genes are
+    numbered as they come.
+    """
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -145,13 +185,22 @@ def _columns(table: pa.Table, code: dict[str, int]) -> list[tuple[_Place, tuple[
     number = {where: n for n, where in enumerate(places)}
     dictionary = np.array([number[_Place(a.model, a.dictionary, a.layer)] for a in addresses])[row]
     feature = np.array([a.index for a in addresses])[row]
-    genes = np.array([code.setdefault(g, len(code)) for g in gene.dictionary.to_pylist()])[gene.indices.to_numpy()]
-    rank = pc.fill_null(table.column("rank"), 1 << 30).to_numpy() if "rank" in table.column_names else np.full(table.num_rows, 1 << 30)
+    genes = np.array([code.setdefault(g, len(code)) for g in gene.dictionary.to_pylist()])[
+        gene.indices.to_numpy()
+    ]
+    rank = (
+        pc.fill_null(table.column("rank"), 1 << 30).to_numpy()
+        if "rank" in table.column_names
+        else np.full(table.num_rows, 1 << 30)
+    )
     if "mean_activation" in table.column_names:
         activation = table.column("mean_activation").cast(pa.float64()).to_numpy()
     else:
         activation = np.full(table.num_rows, np.nan)
-    return [(where, tuple(c[dictionary == n] for c in (feature, genes, rank, activation))) for where, n in number.items()]
+    return [
+        (where, tuple(c[dictionary == n] for c in (feature, genes, rank, activation)))
+        for where, n in number.items()
+    ]
 
 
 def _match(run: Any, config: MatchConfig, lists: list[GeneLists], quiet: bool) -> None:
@@ -159,7 +208,10 @@ def _match(run: Any, config: MatchConfig, lists: list[GeneLists], quiet: bool) -
 
     features = sum(x.features.size for x in lists)
     if not quiet:
-        say(f"  comparing the top genes of {features:,} features in {len(lists)} dictionaries of {len({x.model for x in lists})} models")
+        say(
+            f"  comparing the top genes of {features:,} features in {len(lists)} dictionaries of"
+            f" {len({x.model for x in lists})} models"
+        )
     bar = Progress("match", 1, "comparisons", quiet=quiet)
 
     def follow(done: int, total: int) -> None:
@@ -167,15 +219,26 @@ def _match(run: Any, config: MatchConfig, lists: list[GeneLists], quiet: bool) -
         bar.update(done)
 
     found = match_lists(
-        lists, alpha=config.q, best=config.best, draws=config.null_draws, within_model=config.within_model, seed=config.seed, progress=follow
+        lists,
+        alpha=config.q,
+        best=config.best,
+        draws=config.null_draws,
+        within_model=config.within_model,
+        seed=config.seed,
+        progress=follow,
     )
     run.write("same-genes", {"Feature-SAME_GENES-Feature": _table(found)})
     findings = {
-        "features": features, "left_out": sum(x.left_out for x in lists), "lists": {x.dictionary: int(x.features.size) for x in lists},
-        "pairs_tested": sum(f.pairs for f in found.families), "pairs_passing": sum(f.passing for f in found.families),
-        "pairs_stored": int(found.pairs.p.size), "families": [f._asdict() for f in found.families], "compared": [c._asdict() for c in found.compared],
+        "features": features,
+        "left_out": sum(x.left_out for x in lists),
+        "lists": {x.dictionary: int(x.features.size) for x in lists},
+        "pairs_tested": sum(f.pairs for f in found.families),
+        "pairs_passing": sum(f.passing for f in found.families),
+        "pairs_stored": int(found.pairs.p.size),
+        "families": [f._asdict() for f in found.families],
+        "compared": [c._asdict() for c in found.compared],
         "next_layer": _next_layer(found, lists),
-    }  # fmt: skip
+    }
     run.conclude({**findings, "sentences": _sentences(findings, found.families, config)})
 
 
@@ -185,16 +248,27 @@ def _table(found: Matches) -> pa.Table:
     pairs = found.pairs
 
     def addresses(dictionary: Any, feature: Any) -> list[str]:
-        return [f"{found.dictionaries[d]}/F{i:04d}" for d, i in zip(dictionary.tolist(), feature.tolist(), strict=True)]
+        return [
+            f"{found.dictionaries[d]}/F{i:04d}"
+            for d, i in zip(dictionary.tolist(), feature.tolist(), strict=True)
+        ]
 
-    return pa.table({
-        "source": addresses(pairs.first, pairs.first_feature), "target": addresses(pairs.second, pairs.second_feature),
-        "overlap": pairs.overlap, "shared": pairs.shared, "p": pairs.p, "q": pairs.q,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "source": addresses(pairs.first, pairs.first_feature),
+            "target": addresses(pairs.second, pairs.second_feature),
+            "overlap": pairs.overlap,
+            "shared": pairs.shared,
+            "p": pairs.p,
+            "q": pairs.q,
+        }
+    )
 
 
 def _next_layer(found: Matches, lists: list[GeneLists]) -> dict[str, dict[str, float]]:
-    """Share of each set's features with a partner in the next layer that is at hand, beside random lists; by set."""
+    """Share of each set's features with a partner in the next layer that is at hand, beside random
+    lists; by set.
+    """
     by_pair: Mapping[tuple[str, str], Compared] = {(c.first, c.second): c for c in found.compared}
     answer: dict[str, dict[str, float]] = {}
     for one, other in itertools.pairwise(lists):
@@ -214,25 +288,36 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.001 or share == 0 else f"{100 * share:.3f} %"
 
 
-def _sentences(findings: Mapping[str, Any], families: tuple[Family, ...], config: MatchConfig) -> list[str]:
+def _sentences(
+    findings: Mapping[str, Any], families: tuple[Family, ...], config: MatchConfig
+) -> list[str]:
     """What may be said, each claim with its control."""
     said = []
     for name, c in findings["next_layer"].items():
         said.append(
-            f"{_percent(c['share'])} of the features of {name} have a counterpart in the next layer at hand that fires on the same genes; "
-            f"{_percent(c['null_share'])} find one among random lists of the same gene frequencies."
+            f"{_percent(c['share'])} of the features of {name} have a counterpart in the next layer"
+            f" at hand that fires on the same genes; {_percent(c['null_share'])} find one among"
+            " random lists of the same gene frequencies."
         )
     for f in families:
         if f.first != f.second:
             said.append(
-                f"{_percent(f.share_second)} of the features of {f.second} have a counterpart in {f.first} (random lists: {_percent(f.null_share_second)}), "
-                f"and {_percent(f.share_first)} of those of {f.first} have one in {f.second} ({_percent(f.null_share_first)})."
+                f"{_percent(f.share_second)} of the features of {f.second} have a counterpart in"
+                f" {f.first} (random lists: {_percent(f.null_share_second)}), and"
+                f" {_percent(f.share_first)} of those of {f.first} have one in {f.second}"
+                f" ({_percent(f.null_share_first)})."
             )
         where = f"between {f.first} and {f.second}" if f.first != f.second else f"within {f.first}"
         chance = f"; random lists give {f.null_pairs:,.0f} at the same p" if f.passing else ""
-        said.append(f"{f.passing:,} of {f.pairs:,} pairs compared {where} pass at q <= {config.q:g}{chance}.")
+        said.append(
+            f"{f.passing:,} of {f.pairs:,} pairs compared {where} pass at q <="
+            f" {config.q:g}{chance}."
+        )
     kept = findings["pairs_stored"]
-    said.append(f"{kept:,} pairs are stored: at most {config.best} partner{'s' * (config.best != 1)} of a feature in each other layer.")
+    said.append(
+        f"{kept:,} pairs are stored: at most {config.best} partner{'s' * (config.best != 1)} of a"
+        " feature in each other layer."
+    )
     if findings["left_out"]:
         said.append(f"{findings['left_out']:,} features with fewer than 3 genes were not compared.")
     return said

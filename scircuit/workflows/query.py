@@ -10,7 +10,8 @@ import click
 
 from scircuit.cli.command import study_option
 from scircuit.cli.tables import render
-from scircuit.core.config import DEFAULT_STUDY, UserError
+from scircuit.core.config import DEFAULT_STUDY
+from scircuit.core.errors import UserError
 from scircuit.execution.database import connect
 
 if TYPE_CHECKING:
@@ -51,17 +52,43 @@ def cypher(text: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> p
 @click.argument("name", required=False)
 @study_option
 @click.option("--cypher", "text", help="your own read-only Cypher instead of a catalogue name")
-@click.option("-p", "--parameter", "pairs", multiple=True, metavar="KEY=VALUE", help="parameter of the query; repeat; JSON values are understood")
-@click.option("--format", "shape", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "-p",
+    "--parameter",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="parameter of the query; repeat; JSON values are understood",
+)
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+)
 @click.option("--list", "listing", is_flag=True, help="list the catalogue")
-def command(name: str | None, study: Path, text: str | None, pairs: tuple[str, ...], shape: str, listing: bool) -> None:
+def command(
+    name: str | None,
+    study: Path,
+    text: str | None,
+    pairs: tuple[str, ...],
+    shape: str,
+    listing: bool,
+) -> None:
     """Ask a catalogue question by NAME, or Cypher of your own with --cypher."""
     from scircuit.queries.catalogue import load_catalogue
 
     if listing or (not name and not text):
         for entry in load_catalogue().values():
-            shown = " ".join(f"-p {p.name}={p.default!r}" if p.default not in (None, "") else f"-p {p.name}=..." for p in entry.parameters)
-            click.echo(f"{click.style(entry.name, bold=True)}\n  {entry.question}\n  {click.style(shown, dim=True)}")
+            shown = " ".join(
+                f"-p {p.name}={p.default!r}" if p.default not in (None, "") else f"-p {p.name}=..."
+                for p in entry.parameters
+            )
+            click.echo(
+                f"{click.style(entry.name, bold=True)}\n  {entry.question}\n "
+                f" {click.style(shown, dim=True)}"
+            )
         return
     if name and text:
         raise UserError("both a catalogue name and --cypher were given", "give one of them")

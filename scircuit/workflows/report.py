@@ -1,4 +1,6 @@
-"""``scircuit report``: one self-contained HTML page, every number from the runs, every claim with its control beside it."""
+"""``scircuit report``: one self-contained HTML page, every number from the runs, every claim with
+its control beside it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,11 @@ import click
 
 from scircuit import __version__
 from scircuit.cli.command import study_option
-from scircuit.cli.options import build
-from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig, UserError
-from scircuit.core.study import Manifest, Study, atomic_path, now
+from scircuit.core.build_config import build
+from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
+from scircuit.core.errors import UserError
+from scircuit.core.files import atomic_path
+from scircuit.core.study import Manifest, Study, now
 from scircuit.execution.feature_properties import features_of, joined
 from scircuit.execution.find_runs import imported_run, refuse_imported, trace_run
 from scircuit.workflows.analyse import child_of, compute
@@ -40,11 +44,14 @@ class ReportResult:
         return {"report": str(self.path), "sentences": list(self.sentences)}
 
     def __str__(self) -> str:
-        return "\n".join([f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)] + ["", f"report {self.path}"])
+        return "\n".join(
+            [f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)] + ["", f"report {self.path}"]
+        )
 
 
 def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
-    """Write the report of a trace run (default: the newest) and of what was computed from it, and of the imported atlases that were annotated.
+    """Write the report of a trace run (default: the newest) and of what was computed from it, and
+    of the imported atlases that were annotated.
 
     A study without a trace run has a report of its atlases alone.
 
@@ -61,13 +68,23 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     atlases = annotated_atlases(place)
     traced = run or any(m.verb == "trace" and m.complete for m in place.manifests())
     if not traced and not atlases:
-        imports = [f"{m.run} ({m.inputs['format']})" for m in place.manifests() if m.verb == "import" and m.complete]
+        imports = [
+            f"{m.run} ({m.inputs['format']})"
+            for m in place.manifests()
+            if m.verb == "import" and m.complete
+        ]
         if imports:
             raise UserError(
-                f"study {place.root} has imports only: {', '.join(imports)}; a report needs a trace run, or an annotated atlas",
-                f"annotate an atlas: scircuit annotate --run ID --study {place.root}; ask others: scircuit query imported_runs --study {place.root}",
+                f"study {place.root} has imports only: {', '.join(imports)}; a report needs a trace"
+                " run, or an annotated atlas",
+                f"annotate an atlas: scircuit annotate --run ID --study {place.root}; ask others:"
+                f" scircuit query imported_runs --study {place.root}",
             )
-    parts = gather(place, trace_run(place, run)) if traced or not atlases else atlases_alone(place, atlases)
+    parts = (
+        gather(place, trace_run(place, run))
+        if traced or not atlases
+        else atlases_alone(place, atlases)
+    )
     with atomic_path(place.report) as temporary:
         temporary.write_text(build_report(parts))
     return ReportResult(place.report.resolve(), tuple(f.sentence for f in findings(parts)))
@@ -80,7 +97,10 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
     from scircuit.analysis.report_page import Check, ReportInput
     from scircuit.ingest.shards.shard_store import ShardStore
 
-    children = {verb: child_of(study, verb, trace.run) for verb in ("annotate", "analyse", "ablate", "steer")}
+    children = {
+        verb: child_of(study, verb, trace.run)
+        for verb in ("annotate", "analyse", "ablate", "steer")
+    }
     runs = [trace, *(m for m in children.values() if m)]
     stores = {m.verb: ShardStore(study.run_folder(m.run)) for m in runs}
 
@@ -93,24 +113,52 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
     if pca:
         dictionaries["pca_variance_explained"] = dictionaries["layer"].map(pca.get)
     analysed = children["analyse"]
-    analysis = compute(study, trace, children["annotate"], build(AnalyseConfig, analysed.config), analysed.run) if analysed else None
+    analysis = (
+        compute(
+            study, trace, children["annotate"], build(AnalyseConfig, analysed.config), analysed.run
+        )
+        if analysed
+        else None
+    )
     frames = [rows(v, k) for v in ("ablate", "steer") for k in ("Intervention",)]
     members = [rows(v, "Feature-PART_OF-Intervention") for v in ("ablate", "steer")]
     return ReportInput(
-        title=f"Circuits of {model.get('name', 'the model')}, layer {', '.join(map(str, trace.findings['source_layers']))}", trace=trace.findings,
-        cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(), model={**model, **losses}, dictionaries=dictionaries,
-        checks=[Check(*line) for line in trace.cohort.get("report", [])], analysis=analysis,
-        annotate=children["annotate"].findings if children["annotate"] else {}, atlases=[_atlas(*x) for x in annotated_atlases(study)], features=joined([features_of(study, m) for m in runs]),
-        controls=rows("trace", "Control"), interventions=_stack(frames), members=_stack(members), readout=READOUT,
+        title=(
+            f"Circuits of {model.get('name', 'the model')}, layer"
+            f" {', '.join(map(str, trace.findings['source_layers']))}"
+        ),
+        trace=trace.findings,
+        cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(),
+        model={**model, **losses},
+        dictionaries=dictionaries,
+        checks=[Check(*line) for line in trace.cohort.get("report", [])],
+        analysis=analysis,
+        annotate=children["annotate"].findings if children["annotate"] else {},
+        atlases=[_atlas(*x) for x in annotated_atlases(study)],
+        features=joined([features_of(study, m) for m in runs]),
+        controls=rows("trace", "Control"),
+        interventions=_stack(frames),
+        members=_stack(members),
+        readout=READOUT,
         runs=[_row(m) for m in runs],
-        browser=_browser(study), queries=_sample_queries(), generated=now(), version=__version__,
-    )  # fmt: skip
+        browser=_browser(study),
+        queries=_sample_queries(),
+        generated=now(),
+        version=__version__,
+    )
 
 
 def annotated_atlases(study: Study) -> list[tuple[Manifest, Manifest]]:
     """Imported atlases, each with the newest annotate run that was computed from it."""
-    imports = [m for m in study.manifests() if m.verb == "import" and m.complete and m.inputs.get("format") == "atlas"]
-    pairs = [(m, child_of(study, "annotate", m.run)) for m in sorted(imports, key=lambda m: str(m.inputs.get("name")))]
+    imports = [
+        m
+        for m in study.manifests()
+        if m.verb == "import" and m.complete and m.inputs.get("format") == "atlas"
+    ]
+    pairs = [
+        (m, child_of(study, "annotate", m.run))
+        for m in sorted(imports, key=lambda m: str(m.inputs.get("name")))
+    ]
     return [(atlas, child) for atlas, child in pairs if child]
 
 
@@ -124,15 +172,28 @@ def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> Rep
 
     found = [_atlas(*pair) for pair in atlases]
     return ReportInput(
-        title=f"Published annotation of {' and '.join(a['name'] for a in found)}", trace={}, atlases=found, runs=[_row(m) for pair in atlases for m in pair],
-        browser=_browser(study), queries=_sample_queries(ATLAS_QUERIES), generated=now(), version=__version__,
-    )  # fmt: skip
+        title=f"Published annotation of {' and '.join(a['name'] for a in found)}",
+        trace={},
+        atlases=found,
+        runs=[_row(m) for pair in atlases for m in pair],
+        browser=_browser(study),
+        queries=_sample_queries(ATLAS_QUERIES),
+        generated=now(),
+        version=__version__,
+    )
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:
     """A run as the page lists it."""
-    known = {k: getattr(manifest, k) for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")}
-    return {**known, "device": manifest.config.get("device", ""), "seed": manifest.config.get("seed")}
+    known = {
+        k: getattr(manifest, k)
+        for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")
+    }
+    return {
+        **known,
+        "device": manifest.config.get("device", ""),
+        "seed": manifest.config.get("seed"),
+    }
 
 
 def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -146,13 +207,19 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
     """Losses of the model and PCA baselines of its dictionaries, where their folders tell."""
     losses: dict[str, float] = {}
     pca: dict[int, float] = {}
-    model, dictionaries = (Path(trace.config[k]) / "metrics.json" for k in ("model", "dictionaries"))
+    model, dictionaries = (
+        Path(trace.config[k]) / "metrics.json" for k in ("model", "dictionaries")
+    )
     if model.exists():
         known = json.loads(model.read_text())
         losses = {k: known[k] for k in ("mlm_loss", "unigram_loss") if k in known}
     if dictionaries.exists():
         known = json.loads(dictionaries.read_text()).get("layers", [])
-        pca = {int(d["layer"]): float(d["pca_variance_explained"]) for d in known if "pca_variance_explained" in d}
+        pca = {
+            int(d["layer"]): float(d["pca_variance_explained"])
+            for d in known
+            if "pca_variance_explained" in d
+        }
     return losses, pca
 
 

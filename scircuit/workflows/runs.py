@@ -11,7 +11,8 @@ import click
 
 from scircuit.cli.command import study_option
 from scircuit.cli.tables import render
-from scircuit.core.config import DEFAULT_STUDY, UserError
+from scircuit.core.config import DEFAULT_STUDY
+from scircuit.core.errors import UserError
 from scircuit.core.progress import duration
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.database import connect
@@ -21,22 +22,39 @@ if TYPE_CHECKING:
 
 
 def runs(study: Path | str = DEFAULT_STUDY) -> pd.DataFrame:
-    """Runs of a study on disk, oldest first: run, verb, status, started, seconds, records, parents (of imports their format and name)."""
+    """Runs of a study on disk, oldest first: run, verb, status, started, seconds, records, parents
+    (of imports their format and name).
+    """
     import pandas as pd
 
     rows = [
         {
-            "run": m.run, "verb": m.verb, "status": m.status, "started": m.started, "took": duration(m.seconds),
-            "records": sum(s.rows for s in m.shards), "from": ", ".join(m.parents) or " ".join(str(m.inputs[k]) for k in ("format", "name") if m.verb == "import"),
+            "run": m.run,
+            "verb": m.verb,
+            "status": m.status,
+            "started": m.started,
+            "took": duration(m.seconds),
+            "records": sum(s.rows for s in m.shards),
+            "from": (
+                ", ".join(m.parents)
+                or " ".join(str(m.inputs[k]) for k in ("format", "name") if m.verb == "import")
+            ),
         }
         for m in Study(Path(study)).manifests()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["run", "verb", "status", "started", "took", "records", "from"])  # pyright: ignore[reportArgumentType]
+    ]
+    columns = ["run", "verb", "status", "started", "took", "records", "from"]
+    return pd.DataFrame(rows, columns=columns)  # pyright: ignore[reportArgumentType]
 
 
 @click.group("runs", invoke_without_command=True)
 @study_option
-@click.option("--format", "shape", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+)
 @click.pass_context
 def command(ctx: click.Context, study: Path, shape: str) -> None:
     """List the runs of a study; or compare two, or delete one."""
@@ -46,7 +64,9 @@ def command(ctx: click.Context, study: Path, shape: str) -> None:
 
 
 # as the verb's own option, after the name of the command as well
-_of_study = click.option("--study", "other", type=click.Path(path_type=Path, file_okay=False), help="folder of the study")
+_of_study = click.option(
+    "--study", "other", type=click.Path(path_type=Path, file_okay=False), help="folder of the study"
+)
 
 
 @command.command("show")
@@ -64,7 +84,13 @@ def show(study: Path, run: str, other: Path | None) -> None:
 @command.command("compare")
 @click.argument("a")
 @click.argument("b")
-@click.option("--format", "shape", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+)
 @_of_study
 @click.pass_obj
 def compare(study: Path, a: str, b: str, shape: str, other: Path | None) -> None:
@@ -94,7 +120,10 @@ def delete(study: Path, run: str, yes: bool, other: Path | None) -> None:
     if children:
         raise UserError(f"runs computed from {run}: {', '.join(children)}", "delete those first")
     if not yes:
-        click.confirm(f"delete {run} ({manifest.verb}, {sum(s.rows for s in manifest.shards):,} records)?", abort=True)
+        click.confirm(
+            f"delete {run} ({manifest.verb}, {sum(s.rows for s in manifest.shards):,} records)?",
+            abort=True,
+        )
     with connect(study) as connection:
         counts = delete_run(connection, run)
     shutil.rmtree(place.run_folder(run))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build
+from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, SteerConfig
 from scircuit.core.progress import Progress
 from scircuit.execution.intervention_run import Tables, intervene
@@ -14,9 +14,15 @@ from scircuit.execution.run_result import RunResult
 
 
 def steer(
-    config: SteerConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
+    config: SteerConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    quiet: bool = False,
+    **options: Any,
 ) -> RunResult:
-    """Multiply the activation of the given features (default: the top hubs) and read the change of the gene logits.
+    """Multiply the activation of the given features (default: the top hubs) and read the change of
+    the gene logits.
 
     Each slope over the dose stands beside that of a random direction of equal norm.
 
@@ -32,9 +38,15 @@ def steer(
 
         progress = Progress("steering", len(addresses), "features", quiet=quiet)
         return steer_features(
-            inputs.adapter, inputs.dictionaries, inputs.cohort, addresses, config.coefficients, run=run, seed=config.seed,
+            inputs.adapter,
+            inputs.dictionaries,
+            inputs.cohort,
+            addresses,
+            config.coefficients,
+            run=run,
+            seed=config.seed,
             progress=lambda done, _total, _found: progress.update(done),
-        )  # fmt: skip
+        )
 
     return intervene("steer", config, study, database, compute, summarise)
 
@@ -44,12 +56,15 @@ def summarise(tables: Tables) -> tuple[dict[str, Any], str]:
     features = tables["Feature"].to_pandas()
     clear = int((features["steering_p"] <= 0.05).sum())
     numbers = {
-        "features": len(features), "clear": clear, "median_slope": float(features["steering_slope"].abs().median()),
+        "features": len(features),
+        "clear": clear,
+        "median_slope": float(features["steering_slope"].abs().median()),
         "median_control": float(features["steering_control"].abs().median()),
-    }  # fmt: skip
+    }
     sentence = (
-        f"{clear} of {len(features)} steered features move the logits of the genes they fire on (sign-flip p <= 0.05); median |slope| per dose "
-        f"{numbers['median_slope']:.3g}, random directions of equal norm {numbers['median_control']:.3g}"
+        f"{clear} of {len(features)} steered features move the logits of the genes they fire on"
+        f" (sign-flip p <= 0.05); median |slope| per dose {numbers['median_slope']:.3g}, random"
+        f" directions of equal norm {numbers['median_control']:.3g}"
     )
     return numbers, sentence
 

@@ -1,4 +1,6 @@
-"""``scircuit trace``: the exhaustive ablation map of one layer, streamed into the graph while it is computed."""
+"""``scircuit trace``: the exhaustive ablation map of one layer, streamed into the graph while it is
+computed.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build, plain
-from scircuit.core.config import DEFAULT_STUDY, TraceConfig, UserError
+from scircuit.core.build_config import build, plain
+from scircuit.core.config import DEFAULT_STUDY, TraceConfig
+from scircuit.core.errors import UserError
 from scircuit.core.progress import say, show_checks
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# Where a file lies, how the work is cut and who computes it do not change the question that a run answers, nor a bit of the answer.
+# Where a file lies, how the work is cut and who computes it do not change the question that a run
+# answers, nor a bit of the answer.
 _PLACES = ("model", "dictionaries", "cells")
 _NOT_IDENTITY = (*_PLACES, "unit_features", "ray")
 
@@ -45,37 +49,52 @@ class TraceResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"run": self.run, "folder": str(self.folder), "new": self.new, **self.findings, "message": self.message}
+        return {
+            "run": self.run,
+            "folder": str(self.folder),
+            "new": self.new,
+            **self.findings,
+            "message": self.message,
+        }
 
     def __str__(self) -> str:
         f = self.findings
         return (
-            f"run {self.run}{'' if self.new else ' (already complete)'}\n"
-            f"  {f['sources']:,} source features of layers {', '.join(map(str, f['source_layers']))} x {f['cells']} cells -> layers {', '.join(map(str, f['target_layers']))}\n"
-            f"  {f['live_tests']:,} live tests, {f['edges']:,} edge records stored\n"
-            f"  {f['edges_calibrated']:,} edges by the calibrated rule (q <= 0.05), {f['edges_legacy']:,} by the legacy rule\n"
-            f"  zero edit: largest |effect| {f['zero_edit_max']:.3g}\n{self._audit()}"
-            f"  {self.message}"
+            f"run {self.run}{'' if self.new else ' (already complete)'}\n  {f['sources']:,} source"
+            f" features of layers {', '.join(map(str, f['source_layers']))} x {f['cells']} cells ->"
+            f" layers {', '.join(map(str, f['target_layers']))}\n  {f['live_tests']:,} live tests,"
+            f" {f['edges']:,} edge records stored\n  {f['edges_calibrated']:,} edges by the"
+            f" calibrated rule (q <= 0.05), {f['edges_legacy']:,} by the legacy rule\n  zero edit:"
+            f" largest |effect| {f['zero_edit_max']:.3g}\n{self._audit()}  {self.message}"
         )
 
     def _audit(self) -> str:
         """One line for each layer pair of the run's own context against exact."""
-        own = [a for a in self.findings.get("audit", ()) if a["context"] == self.findings["context"]]
+        own = [
+            a for a in self.findings.get("audit", ()) if a["context"] == self.findings["context"]
+        ]
 
         def share(value: float | None) -> str:
             return "-" if value is None else f"{value:.3f}"
 
         return "".join(
-            f"  audit L{a['source_layer']:02d} → L{a['target_layer']:02d}, {a['sources']} sources also traced exactly: precision {share(a['precision'])}, "
-            f"recall {share(a['recall'])}, correlation of d {share(a['correlation'])}\n"
+            f"  audit L{a['source_layer']:02d} → L{a['target_layer']:02d}, {a['sources']} sources"
+            f" also traced exactly: precision {share(a['precision'])}, recall {share(a['recall'])},"
+            f" correlation of d {share(a['correlation'])}\n"
             for a in own
         )
 
 
 def trace(
-    config: TraceConfig | None = None, study: Path | str = DEFAULT_STUDY, *, database: bool = True, quiet: bool = False, **options: Any
+    config: TraceConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    quiet: bool = False,
+    **options: Any,
 ) -> TraceResult:
-    """Ablate every active feature of one layer on real cells and measure every feature of the later layers.
+    """Ablate every active feature of one layer on real cells and measure every feature of the later
+    layers.
 
     Parameters
     ----------
@@ -107,7 +126,9 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
     from scircuit.tracing.hardware.precision import require_equivalence
 
     config = replace(
-        config, model_name=config.model_name or Path(config.model).resolve().name, dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name
+        config,
+        model_name=config.model_name or Path(config.model).resolve().name,
+        dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name,
     )
     inputs = load_inputs(config)
     config = replace(config, target_layers=inputs.targets, device=str(inputs.adapter.device))
@@ -119,14 +140,33 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
         say(f"  {measured}")
     identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
-        place, "trace", {**plain(config), **_absolute(config)}, inputs.hashes(), identity=identity, database=database,
-        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]}, record={"method": config.context if not config.context.isdigit() else f"context {config.context}", "seed": config.seed, "device": config.device, "numerics": config.numerics},
-    ) as run:  # fmt: skip
+        place,
+        "trace",
+        {**plain(config), **_absolute(config)},
+        inputs.hashes(),
+        identity=identity,
+        database=database,
+        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]},
+        record={
+            "method": (
+                config.context if not config.context.isdigit() else f"context {config.context}"
+            ),
+            "seed": config.seed,
+            "device": config.device,
+            "numerics": config.numerics,
+        },
+    ) as run:
         new = not run.finished
         if run.resumed:  # work units keep the size they were begun with
             config = replace(config, unit_features=int(run.store.manifest.config["unit_features"]))
         if new:
-            map_run(run, inputs, replace(config, **_absolute(config)), quiet, measured.record() if measured else None)
+            map_run(
+                run,
+                inputs,
+                replace(config, **_absolute(config)),
+                quiet,
+                measured.record() if measured else None,
+            )
     message = _settle(place, run) if database else ""
     return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
 
@@ -137,16 +177,23 @@ def _absolute(config: TraceConfig) -> dict[str, str]:
 
 
 def _settle(study: Study, run: ActiveRun) -> str:
-    """Set q on edges that were streamed before it was known, once everything is in the graph; say how it stands."""
+    """Set q on edges that were streamed before it was known, once everything is in the graph; say
+    how it stands.
+    """
     from scircuit.ingest.graph.stream import apply_q, load_run
 
     try:
         with connect(study.root) as connection:
             report = load_run(connection, run.folder)
             apply_q(connection, run.folder)
-        return " ".join(part for part in (run.load_message, report.message) if part) or "everything was in the graph already"
+        return (
+            " ".join(part for part in (run.load_message, report.message) if part)
+            or "everything was in the graph already"
+        )
     except UserError as error:
-        return f"{error.problem}; shards are kept, catch up with: scircuit load --study {study.root}"
+        return (
+            f"{error.problem}; shards are kept, catch up with: scircuit load --study {study.root}"
+        )
 
 
 command = verb_command("trace", TraceConfig, trace)

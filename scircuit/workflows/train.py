@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import build
-from scircuit.core.config import DEFAULT_STUDY, TrainConfig, UserError
+from scircuit.core.build_config import build
+from scircuit.core.config import DEFAULT_STUDY, TrainConfig
+from scircuit.core.errors import UserError
 from scircuit.core.progress import Progress, show_checks
 from scircuit.execution.active_run import Terminated
 
@@ -24,16 +25,44 @@ class TrainResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"out": str(self.out), "layers": [{k: v for k, v in vars(r).items() if isinstance(v, (int, float, str))} for r in self.reports]}
+        return {
+            "out": str(self.out),
+            "layers": [
+                {k: v for k, v in vars(r).items() if isinstance(v, (int, float, str))}
+                for r in self.reports
+            ],
+        }
 
     def __str__(self) -> str:
-        lines = [f"dictionaries in {self.out}, measured on held-out cells", "  layer  variance explained  by a PCA  dead  L0"]
-        lines += [f"  {r.layer:5d}  {r.variance_explained:18.1%}  {r.pca_variance_explained:8.1%}  {r.dead_share:4.0%}  {r.l0:.1f}" for r in self.reports]
-        return "\n".join([*lines, f"  the PCA has {self.k} components: as many active numbers a row as a dictionary with k = {self.k}"])
+        lines = [
+            f"dictionaries in {self.out}, measured on held-out cells",
+            "  layer  variance explained  by a PCA  dead  L0",
+        ]
+        lines += [
+            f"  {r.layer:5d}  {r.variance_explained:18.1%}  {r.pca_variance_explained:8.1%} "
+            f" {r.dead_share:4.0%}  {r.l0:.1f}"
+            for r in self.reports
+        ]
+        return "\n".join(
+            [
+                *lines,
+                (
+                    f"  the PCA has {self.k} components: as many active numbers a row as a"
+                    f" dictionary with k = {self.k}"
+                ),
+            ]
+        )
 
 
-def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, *, quiet: bool = False, **options: Any) -> TrainResult:  # noqa: ARG001
-    """Train a TopK SAE at each chosen layer and write it with its provenance; the same call goes on where it was interrupted.
+def train(
+    config: TrainConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,  # noqa: ARG001 - every verb takes it
+    *,
+    quiet: bool = False,
+    **options: Any,
+) -> TrainResult:
+    """Train a TopK SAE at each chosen layer and write it with its provenance; the same call goes on
+    where it was interrupted.
 
     Raises
     ------
@@ -49,13 +78,21 @@ def train(config: TrainConfig | None = None, study: Path | str = DEFAULT_STUDY, 
     adapter = load_model(require_folder(config.model, "model"), config.device)
     wrong = [layer for layer in config.layers if not 0 <= layer < adapter.n_layers]
     if wrong:
-        raise UserError(f"layer {wrong[0]} does not exist: the model has layers 0..{adapter.n_layers - 1}", "choose existing layers")
+        raise UserError(
+            f"layer {wrong[0]} does not exist: the model has layers 0..{adapter.n_layers - 1}",
+            "choose existing layers",
+        )
     cohort = load_cohort(config, adapter.vocabulary, adapter.max_length)
     if not quiet:
         show_checks(cohort.report)
     progress = Progress("training", 1.0, "", quiet=quiet)
     try:
-        reports = train_dictionaries(adapter, cohort, config, progress=lambda done, total, note="": progress.update(done / max(total, 1), note))
+        reports = train_dictionaries(
+            adapter,
+            cohort,
+            config,
+            progress=lambda done, total, note="": progress.update(done / max(total, 1), note),
+        )
     except KeyboardInterrupt as stop:
         if stop.args == (signal.SIGTERM,):
             raise Terminated from stop

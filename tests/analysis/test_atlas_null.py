@@ -1,7 +1,9 @@
-"""The published atlas against its own null: counts of the published procedure, its rate on random lists, and what is left with calibration.
+"""The published atlas against its own null: counts of the published procedure, its rate on random
+lists, and what is left with calibration.
 
-Oracles are those that were computed from the atlas' files by other code (Fisher's exact test pair by pair): features that the published procedure annotates by
-gene sets in Geneformer layers 4, 8 and 17, the rate of random 20-gene lists by layer, and features at q over every feature x every term.
+Oracles are those that were computed from the atlas' files by other code (Fisher's exact test pair
+by pair): features that the published procedure annotates by gene sets in Geneformer layers 4, 8 and
+17, the rate of random 20-gene lists by layer, and features at q over every feature x every term.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ def atlas(shared_data):
         message = f"the published atlas is absent from {folder}"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     library = document(folder / "term_library.json.gz")
-    terms = [PublishedTerm(*key.split("|", 1), key, entry["size_in_pipeline"], entry["genes_seen"]) for key, entry in library["terms"].items()]
+    terms = [
+        PublishedTerm(*key.split("|", 1), key, entry["size_in_pipeline"], entry["genes_seen"])
+        for key, entry in library["terms"].items()
+    ]
     assert len(terms) == 2261
 
     def layers(model, wanted=None):
@@ -53,7 +58,11 @@ def atlas(shared_data):
             annotated = sum(f["na"] > 0 for f in features)
             background = library["backgrounds"][f"{model}_atlas"][str(number)]
             further = [g["n"] for f in features for g in f.get("tg", ())]
-            found.append(PublishedLayer(number, sum(not f["d"] for f in features), annotated, background, lists, further))
+            found.append(
+                PublishedLayer(
+                    number, sum(not f["d"] for f in features), annotated, background, lists, further
+                )
+            )
         return found
 
     return terms, layers
@@ -73,7 +82,8 @@ def test_the_published_procedure_is_reproduced(geneformer):
 
 
 def test_random_lists_are_annotated_more_often_than_features(geneformer):
-    # 4,600 lists a layer: the rate of a draw has a standard deviation of 0.7 % and more, as lists of a layer share one threshold
+    # 4,600 lists a layer: the rate of a draw has a standard deviation of 0.7 % and more, as lists
+    # of a layer share one threshold
     assert 0.605 < geneformer.random < 0.635
     assert all(0.59 < x.random < 0.65 for x in geneformer.layers)
     assert geneformer.published == pytest.approx(0.507, abs=0.0005)

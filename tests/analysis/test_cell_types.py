@@ -1,4 +1,6 @@
-"""Cell types and tissues: both tests against plain ones, their behaviour under the null, and what cannot be tested."""
+"""Cell types and tissues: both tests against plain ones, their behaviour under the null, and what
+cannot be tested.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,14 @@ import pytest
 from scipy import sparse, stats
 
 from scircuit.analysis.annotation.cell_type_tests import one_sided
-from scircuit.analysis.annotation.cell_types import Activations, cell_type_tables, donor_column, mean_activations
+from scircuit.analysis.annotation.cell_types import (
+    Activations,
+    cell_type_tables,
+    donor_column,
+    mean_activations,
+)
 from scircuit.core.address import parse
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 
@@ -22,19 +29,26 @@ def address(layer, index):
 
 def run(activations, obs, columns=("cell_type",), donor="", **options):
     given = {"CellType": list(columns)} if not isinstance(columns, dict) else columns
-    return cell_type_tables(activations, obs, given, donor, address, run="r1", sign_flip=sign_flip_p, **options)
+    return cell_type_tables(
+        activations, obs, given, donor, address, run="r1", sign_flip=sign_flip_p, **options
+    )
 
 
 def dense(values):
     values = np.asarray(values, dtype=float)
-    return Activations(sparse.csr_matrix(values), np.zeros(values.shape[1], np.int64), np.arange(values.shape[1]))
+    return Activations(
+        sparse.csr_matrix(values), np.zeros(values.shape[1], np.int64), np.arange(values.shape[1])
+    )
 
 
 def small(seed=0, donors=7, features=12, cells=160):
     rng = np.random.default_rng(seed)
-    obs = pd.DataFrame({
-        "cell_type": rng.choice(["T", "B", "NK"], cells), "donor": rng.choice([f"d{i}" for i in range(donors)], cells),
-    })  # fmt: skip
+    obs = pd.DataFrame(
+        {
+            "cell_type": rng.choice(["T", "B", "NK"], cells),
+            "donor": rng.choice([f"d{i}" for i in range(donors)], cells),
+        }
+    )
     values = rng.gamma(1.0, 1.0, (cells, features)) * (rng.random((cells, features)) < 0.6)
     return dense(np.round(values, 1)), obs
 
@@ -42,7 +56,12 @@ def small(seed=0, donors=7, features=12, cells=160):
 def flip_oracle(differences):
     """Share of all patterns of signs with a sum of at least the observed one."""
     differences = np.asarray(differences)
-    sums = np.array([np.dot(signs, differences) for signs in itertools.product([1, -1], repeat=len(differences))])
+    sums = np.array(
+        [
+            np.dot(signs, differences)
+            for signs in itertools.product([1, -1], repeat=len(differences))
+        ]
+    )
     return float((sums >= differences.sum() - 1e-12 * np.abs(differences).sum()).mean())
 
 
@@ -51,14 +70,19 @@ def donor_oracle(activations, obs, feature, kind):
     differences = []
     for donor in sorted(obs["donor"].unique()):
         of = (obs["donor"] == donor).to_numpy()
-        inside, outside = of & (obs["cell_type"] == kind).to_numpy(), of & (obs["cell_type"] != kind).to_numpy()
+        inside, outside = (
+            of & (obs["cell_type"] == kind).to_numpy(),
+            of & (obs["cell_type"] != kind).to_numpy(),
+        )
         if inside.sum() >= 3 and outside.sum() >= 3:
             differences.append(values[inside].mean() - values[outside].mean())
     return np.array(differences)
 
 
 def permuted_oracle(activations, obs, feature, kind, rng, draws=4000):
-    """Share of permutations of the labels within the donors whose sum of differences is at least the observed one."""
+    """Share of permutations of the labels within the donors whose sum of differences is at least
+    the observed one.
+    """
     values = np.asarray(activations.mean.todense())[:, feature]
     observed, sums = 0.0, np.zeros(draws)
     for donor in sorted(obs["donor"].unique()):
@@ -106,9 +130,14 @@ def test_cell_test_equals_mann_whitney():
     result = run(activations, obs)
     values = np.asarray(activations.mean.todense())
     for row in result.frame.itertuples():
-        inside, named = (obs["cell_type"] == row.type).to_numpy(), obs["cell_type"].notna().to_numpy()
+        inside, named = (
+            (obs["cell_type"] == row.type).to_numpy(),
+            obs["cell_type"].notna().to_numpy(),
+        )
         x, y = values[inside, row.index], values[named & ~inside, row.index]
-        expected = stats.mannwhitneyu(x, y, alternative="greater", method="asymptotic", use_continuity=True)
+        expected = stats.mannwhitneyu(
+            x, y, alternative="greater", method="asymptotic", use_continuity=True
+        )
         assert row.p == pytest.approx(expected.pvalue, rel=1e-9)
         assert row.difference == pytest.approx(x.mean() - y.mean(), abs=1e-12)
     assert set(result.frame["donors"]) == {0}
@@ -126,18 +155,35 @@ def test_constant_features_have_p_one():
 def test_q_is_over_every_feature_and_type_of_all_columns():
     activations, obs = small(2)
     obs["tissue"] = np.where(np.arange(len(obs)) % 2, "blood", "liver")
-    result = run(activations, obs, {"CellType": ["cell_type"], "Tissue": ["tissue"]}, donor="donor", q=0.9)
+    result = run(
+        activations, obs, {"CellType": ["cell_type"], "Tissue": ["tissue"]}, donor="donor", q=0.9
+    )
     assert len(result.frame) == 12 * 5
-    np.testing.assert_allclose(result.frame["q"], stats.false_discovery_control(result.frame["p"]), rtol=1e-12)
-    assert set(result.tables) == {"CellType", "Tissue", "Feature-ACTIVE_IN-CellType", "Feature-ACTIVE_IN-Tissue"}
+    np.testing.assert_allclose(
+        result.frame["q"], stats.false_discovery_control(result.frame["p"]), rtol=1e-12
+    )
+    assert set(result.tables) == {
+        "CellType",
+        "Tissue",
+        "Feature-ACTIVE_IN-CellType",
+        "Feature-ACTIVE_IN-Tissue",
+    }
     assert result.tables["Tissue"].column("id").to_pylist() == ["blood", "liver"]
-    stored = sum(result.tables[k].num_rows for k in ("Feature-ACTIVE_IN-CellType", "Feature-ACTIVE_IN-Tissue"))
+    stored = sum(
+        result.tables[k].num_rows
+        for k in ("Feature-ACTIVE_IN-CellType", "Feature-ACTIVE_IN-Tissue")
+    )
     assert stored == (result.frame["q"] <= 0.9).sum() == result.findings["found"] > 0
-    assert parse(result.tables["Feature-ACTIVE_IN-CellType"].column("source").to_pylist()[0]).layer == 0
+    assert (
+        parse(result.tables["Feature-ACTIVE_IN-CellType"].column("source").to_pylist()[0]).layer
+        == 0
+    )
 
 
 def donor_effects(rng, *, donors, cells_each, features, spread):
-    """No type differs, but each donor's cells of a type lie together: nothing to find, yet cells are not independent."""
+    """No type differs, but each donor's cells of a type lie together: nothing to find, yet cells
+    are not independent.
+    """
     codes = np.repeat(np.arange(donors), cells_each)
     kinds = rng.integers(0, 2, donors * cells_each)
     shift = rng.normal(0, spread, (donors, 2, features))
@@ -161,11 +207,29 @@ def test_under_donor_effects_cells_as_units_mislead_and_donors_do_not():
     assert np.mean(by_cell) > 0.25
 
 
-@pytest.mark.parametrize(("donors", "many", "few", "firing"), [(6, 300, 10, 0.01), (8, 300, 10, 0.01), (12, 300, 10, 0.003), (12, 200, 20, 0.01), (12, 300, 100, 0.003)])
-def test_a_feature_that_fires_rarely_is_not_found_in_the_type_that_most_cells_are_of(donors, many, few, firing):
-    """Independent cells without any difference; flipping signs alone gives p <= 0.05 in 15 to 63 % of such features."""
+@pytest.mark.parametrize(
+    ("donors", "many", "few", "firing"),
+    [
+        (6, 300, 10, 0.01),
+        (8, 300, 10, 0.01),
+        (12, 300, 10, 0.003),
+        (12, 200, 20, 0.01),
+        (12, 300, 100, 0.003),
+    ],
+)
+def test_a_feature_that_fires_rarely_is_not_found_in_the_type_that_most_cells_are_of(
+    donors, many, few, firing
+):
+    """Independent cells without any difference; flipping signs alone gives p <= 0.05 in 15 to 63 %
+    of such features.
+    """
     rng = np.random.default_rng(donors)
-    obs = pd.DataFrame({"cell_type": (["A"] * many + ["B"] * few) * donors, "donor": np.repeat(np.arange(donors).astype(str), many + few)})
+    obs = pd.DataFrame(
+        {
+            "cell_type": (["A"] * many + ["B"] * few) * donors,
+            "donor": np.repeat(np.arange(donors).astype(str), many + few),
+        }
+    )
     values = rng.gamma(2.0, 1.0, (len(obs), 300)) * (rng.random((len(obs), 300)) < firing)
     frame = run(dense(values), obs, donor="donor").frame
     common = frame.loc[frame["type"] == "A", "p"]
@@ -174,7 +238,9 @@ def test_a_feature_that_fires_rarely_is_not_found_in_the_type_that_most_cells_ar
 
 
 def test_few_firing_cells_are_counted_exactly():
-    """A normal tail on nearly tied ranks gives p = 1e-74 to a single firing cell in a type of 3 among 1,003, where chance is 3 in 1,003."""
+    """A normal tail on nearly tied ranks gives p = 1e-74 to a single firing cell in a type of 3
+    among 1,003, where chance is 3 in 1,003.
+    """
     obs = pd.DataFrame({"cell_type": ["A"] * 3 + ["B"] * 1000})
     values = np.zeros((1003, 2))
     values[0, 0] = values[500, 1] = 1.0
@@ -186,7 +252,9 @@ def test_few_firing_cells_are_counted_exactly():
     rng = np.random.default_rng(7)
     obs = pd.DataFrame({"cell_type": ["A"] * 970 + ["B"] * 30})
     for firing in (0.001, 0.003, 0.01):
-        frame = run(dense(rng.gamma(2.0, 1.0, (1000, 600)) * (rng.random((1000, 600)) < firing)), obs).frame
+        frame = run(
+            dense(rng.gamma(2.0, 1.0, (1000, 600)) * (rng.random((1000, 600)) < firing)), obs
+        ).frame
         assert (frame["p"] <= 0.001).mean() <= 0.001 + 4 * np.sqrt(0.001 / len(frame))
         assert (frame["q"] <= 0.05).sum() <= 1
 
@@ -234,20 +302,37 @@ def test_rare_types_cells_without_donor_and_one_name_in_two_columns():
 def test_categories_and_numbers_serve_as_types():
     activations, obs = small(7)
     plain = run(activations, obs, donor="donor").frame
-    obs["cell_type"], obs["donor"] = obs["cell_type"].astype("category"), obs["donor"].astype("category")
+    obs["cell_type"], obs["donor"] = (
+        obs["cell_type"].astype("category"),
+        obs["donor"].astype("category"),
+    )
     pd.testing.assert_frame_equal(run(activations, obs, donor="donor").frame, plain)
     obs["cluster"] = obs["cell_type"].cat.codes
     assert set(run(activations, obs, ("cluster",)).frame["type"]) == {"0", "1", "2"}
 
 
 def test_activations_are_sums_over_gene_positions():
-    found = mean_activations(np.array([0, 0, 1, 0]), np.array([1, 1, 0, 1]), np.array([7, 3, 7, 7]), np.array([2.0, 1.0, 6.0, 3.0]), np.array([10, 3, 4]))
-    assert list(zip(found.layer.tolist(), found.index.tolist(), strict=True)) == [(0, 7), (1, 3), (1, 7)]
+    found = mean_activations(
+        np.array([0, 0, 1, 0]),
+        np.array([1, 1, 0, 1]),
+        np.array([7, 3, 7, 7]),
+        np.array([2.0, 1.0, 6.0, 3.0]),
+        np.array([10, 3, 4]),
+    )
+    assert list(zip(found.layer.tolist(), found.index.tolist(), strict=True)) == [
+        (0, 7),
+        (1, 3),
+        (1, 7),
+    ]
     np.testing.assert_allclose(found.mean.toarray(), [[0, 0.1, 0.5], [2, 0, 0], [0, 0, 0]])
     with pytest.raises(UserError, match="1 of 2 cells have no gene position"):
-        mean_activations(np.array([0]), np.array([0]), np.array([0]), np.array([1.0]), np.array([3, 0]))
+        mean_activations(
+            np.array([0]), np.array([0]), np.array([0]), np.array([1.0]), np.array([3, 0])
+        )
     with pytest.raises(UserError, match="not finite"):
-        mean_activations(np.array([0]), np.array([0]), np.array([0]), np.array([np.nan]), np.array([3]))
+        mean_activations(
+            np.array([0]), np.array([0]), np.array([0]), np.array([np.nan]), np.array([3])
+        )
 
 
 def test_wrong_columns_and_cells_are_refused():
@@ -263,18 +348,34 @@ def test_wrong_columns_and_cells_are_refused():
 
 
 def test_one_sided_is_half_of_the_two_sided_p_with_zeros_and_ties():
-    rows = np.array([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [2, -1, 0, 1, 1], [-1, -1, -1, -1, -1], [1, -1, 0, 0, 0]], dtype=float)
+    rows = np.array(
+        [
+            [1, 1, 1, 1, 1],
+            [0, 0, 1, 1, 1],
+            [2, -1, 0, 1, 1],
+            [-1, -1, -1, -1, -1],
+            [1, -1, 0, 0, 0],
+        ],
+        dtype=float,
+    )
     p = one_sided(rows, sign_flip_p)
     assert p[:3] == pytest.approx([flip_oracle(r) for r in rows[:3]])
     assert p[3:].tolist() == [1, 1]
 
 
 def test_size_of_a_real_study():
-    """5,000 features x 60 types x 3,000 cells of 15 donors, a twentieth of the activations non-zero."""
+    """5,000 features x 60 types x 3,000 cells of 15 donors, a twentieth of the activations
+    non-zero.
+    """
     rng = np.random.default_rng(8)
     values = sparse.random(3000, 5000, density=0.05, random_state=rng, format="csr")
     activations = Activations(values, np.zeros(5000, np.int64), np.arange(5000))
-    obs = pd.DataFrame({"cell_type": rng.integers(0, 60, 3000).astype(str), "donor": rng.integers(0, 15, 3000).astype(str)})
+    obs = pd.DataFrame(
+        {
+            "cell_type": rng.integers(0, 60, 3000).astype(str),
+            "donor": rng.integers(0, 15, 3000).astype(str),
+        }
+    )
     for donor in ("donor", ""):
         frame = run(activations, obs, donor=donor).frame
         assert len(frame) >= 250_000

@@ -1,4 +1,6 @@
-"""The enrichment kernel against gseapy, exact rationals and scipy; the correction's family; calibration under the null."""
+"""The enrichment kernel against gseapy, exact rationals and scipy; the correction's family;
+calibration under the null.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,26 @@ from scircuit.analysis.enrichment.fdr import benjamini_hochberg, benjamini_hochb
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.enrichment.gseapy_reference import gseapy_frame
 from scircuit.analysis.enrichment.hypergeometric import TailTable, odds_ratio
-from scircuit.analysis.enrichment.overrepresentation import FAMILIES, collect, correct, enrich, overlaps
+from scircuit.analysis.enrichment.overrepresentation import (
+    FAMILIES,
+    collect,
+    correct,
+    enrich,
+    overlaps,
+)
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term, shipped
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 
 def library(terms, name="L"):
-    return GeneSetLibrary(name, "f.gmt", "0", "", "", tuple(Term(str(i), f"term {i}", tuple(g)) for i, g in enumerate(terms)))
+    return GeneSetLibrary(
+        name,
+        "f.gmt",
+        "0",
+        "",
+        "",
+        tuple(Term(str(i), f"term {i}", tuple(g)) for i, g in enumerate(terms)),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +45,10 @@ def background():
 
 def test_equals_gseapy_on_50_random_lists(background):
     rng = np.random.default_rng(5)
-    lists = [rng.choice(background, size=int(rng.integers(3, 60)), replace=False).tolist() for _ in range(50)]
+    lists = [
+        rng.choice(background, size=int(rng.integers(3, 60)), replace=False).tolist()
+        for _ in range(50)
+    ]
     keep = rng.choice(len(shipped()[1].terms), 300, replace=False)
     small = library([shipped()[1].terms[i].genes for i in keep], "Reactome")
     incidence = build([small], background)
@@ -44,11 +62,26 @@ def test_equals_gseapy_on_50_random_lists(background):
         if theirs is None:
             assert not ours.any()
             continue
-        table = {int(t): (p, int(o.split("/")[0]), x) for t, p, o, x in
-                 zip(theirs["Term"], theirs["P-value"], theirs["Overlap"], theirs["Odds Ratio"], strict=True)}  # fmt: skip
+        table = {
+            int(t): (p, int(o.split("/")[0]), x)
+            for t, p, o, x in zip(
+                theirs["Term"],
+                theirs["P-value"],
+                theirs["Overlap"],
+                theirs["Odds Ratio"],
+                strict=True,
+            )
+        }
         assert set(table) == set(hits.column[ours].tolist())
-        ratio = odds_ratio(hits.overlap[ours], incidence.sizes[hits.column[ours]], np.full(ours.sum(), size[r]), len(incidence.genes))
-        for c, k, p, x in zip(hits.column[ours], hits.overlap[ours], hits.p[ours], ratio, strict=True):
+        ratio = odds_ratio(
+            hits.overlap[ours],
+            incidence.sizes[hits.column[ours]],
+            np.full(ours.sum(), size[r]),
+            len(incidence.genes),
+        )
+        for c, k, p, x in zip(
+            hits.column[ours], hits.overlap[ours], hits.p[ours], ratio, strict=True
+        ):
             assert k == table[c][1]
             assert p == pytest.approx(table[c][0], rel=1e-9)
             assert x == pytest.approx(table[c][2], rel=1e-9)
@@ -61,13 +94,18 @@ def test_engine_gseapy_gives_the_same_result(background):
     lists = {str(i): rng.choice(background, 20, replace=False).tolist() for i in range(3)}
     small = library([t.genes for t in shipped()[1].terms[:200]])
     exact, other = (enrich(lists, [small], background, engine=e) for e in ("exact", "gseapy"))
-    assert exact.frame[["list", "accession", "overlap", "term_size"]].equals(other.frame[["list", "accession", "overlap", "term_size"]])
+    assert exact.frame[["list", "accession", "overlap", "term_size"]].equals(
+        other.frame[["list", "accession", "overlap", "term_size"]]
+    )
     np.testing.assert_allclose(exact.frame["q"], other.frame["q"], rtol=1e-9)
 
 
 def test_equals_exact_rationals():
     def tail(k, m, n, total):
-        return Fraction(sum(comb(m, x) * comb(total - m, n - x) for x in range(k, min(m, n) + 1)), comb(total, n))
+        return Fraction(
+            sum(comb(m, x) * comb(total - m, n - x) for x in range(k, min(m, n) + 1)),
+            comb(total, n),
+        )
 
     rng = np.random.default_rng(0)
     for total in (12, 60, 6328):
@@ -86,11 +124,18 @@ def test_equals_exact_rationals():
 def test_long_lists_fall_back_where_the_recurrence_underflows():
     table = TailTable(np.array([3000]), np.array([2500]), 10000)
     for k in (700, 800, 1000):
-        assert table.tail(np.array([k]), np.array([2500]), np.array([3000]))[0] == pytest.approx(hypergeom.sf(k - 1, 10000, 2500, 3000), rel=1e-9)
+        assert table.tail(np.array([k]), np.array([2500]), np.array([3000]))[0] == pytest.approx(
+            hypergeom.sf(k - 1, 10000, 2500, 3000), rel=1e-9
+        )
 
 
 def test_sizes_are_counted_after_the_cut_to_the_background():
-    incidence = build([library([["a", "B", "c", "zz"], ["A", "B"], ["Q"] * 9])], ["A", "b", "C", "d"], min_size=2, max_size=3)
+    incidence = build(
+        [library([["a", "B", "c", "zz"], ["A", "B"], ["Q"] * 9])],
+        ["A", "b", "C", "d"],
+        min_size=2,
+        max_size=3,
+    )
     assert [(t.size, t.size_in_background) for t in incidence.terms] == [(4, 3), (2, 2)]
     assert incidence.coverage[0].terms_kept == 2
     assert (incidence.coverage[0].genes_mapped, incidence.coverage[0].genes_lost) == (3, 2)
@@ -161,9 +206,18 @@ def test_random_lists_are_annotated_at_most_at_the_stated_rate(background):
     rng = np.random.default_rng(3)
     lists = {str(i): rng.choice(background, 20, replace=False).tolist() for i in range(400)}
     reactome = [shipped()[1]]
-    # per-list BH over all terms controls the share of lists with a finding at 5 %; 400 lists give a binomial 99.9 % bound of 9 %
-    found = enrich(lists, reactome, background, family="feature", max_q=0.05).frame["list"].nunique()
+    # per-list BH over all terms controls the share of lists with a finding at 5 %; 400 lists give a
+    # binomial 99.9 % bound of 9 %
+    found = (
+        enrich(lists, reactome, background, family="feature", max_q=0.05).frame["list"].nunique()
+    )
     assert found <= 36
-    assert enrich(lists, reactome, background, family="pooled", max_q=0.05).frame["list"].nunique() <= 3
+    assert (
+        enrich(lists, reactome, background, family="pooled", max_q=0.05).frame["list"].nunique()
+        <= 3
+    )
     # the published family annotates most random lists: that is why it is not the default
-    assert enrich(lists, reactome, background, family="overlap2", max_q=0.05).frame["list"].nunique() > 200
+    assert (
+        enrich(lists, reactome, background, family="overlap2", max_q=0.05).frame["list"].nunique()
+        > 200
+    )

@@ -7,7 +7,7 @@ import pytest
 
 from scircuit.analysis.circuits.imported_edges import analyse_imported
 from scircuit.core import schema
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 
 def name(layer, index):
@@ -17,8 +17,22 @@ def name(layer, index):
 ROWS = [  # source, target, n, n_pos, n_neg, d
     (0, 0, 20, 18, 2, 1.0),
     (0, 1, 20, 2, 18, -1.0),
-    (0, 2, 20, 0, 5, -0.6),  # zeros count as negative: an edge by the published rule, and by the symmetric one
-    (1, 0, 20, 5, 0, 0.6),  # the mirror of it: 15 of 20 count as negative, so the published rule takes it too
+    (
+        0,
+        2,
+        20,
+        0,
+        5,
+        -0.6,
+    ),  # zeros count as negative: an edge by the published rule, and by the symmetric one
+    (
+        1,
+        0,
+        20,
+        5,
+        0,
+        0.6,
+    ),  # the mirror of it: 15 of 20 count as negative, so the published rule takes it too
     (1, 1, 20, 8, 0, 0.6),  # its larger mirror: 12 of 20, no edge; the symmetric rule takes it
     (1, 2, 20, 20, 0, 0.5),  # d not above 0.5
     (2, 0, 20, 11, 9, 2.0),
@@ -28,7 +42,9 @@ PUBLISHED = {name(5, 0): 3, name(5, 1): 1, name(5, 2): 0, name(5, 3): 0}
 
 def features(**more):
     ids = [name(5, i) for i in range(4)] + [name(6, i) for i in range(3)]
-    return schema.conform("Feature", pa.table({"id": ids, "traced": [True] * 4 + [None] * 3, **more}))
+    return schema.conform(
+        "Feature", pa.table({"id": ids, "traced": [True] * 4 + [None] * 3, **more})
+    )
 
 
 def edges(counts=True):
@@ -40,7 +56,13 @@ def edges(counts=True):
 
 
 def degrees(found):
-    return dict(zip(found.features.column("id").to_pylist(), found.features.column("out_degree_legacy").to_pylist(), strict=True))
+    return dict(
+        zip(
+            found.features.column("id").to_pylist(),
+            found.features.column("out_degree_legacy").to_pylist(),
+            strict=True,
+        )
+    )
 
 
 @pytest.mark.parametrize("counts", [True, False])
@@ -54,7 +76,10 @@ def test_degrees_are_counted_by_the_published_rule(counts):
 
 def test_signs_need_counts():
     found = analyse_imported(features(), edges(True), ("p",))
-    assert (found.findings["edges_symmetric_stored"], found.findings["support_share"]) == (5, 0.4)  # two of five are negative
+    assert (found.findings["edges_symmetric_stored"], found.findings["support_share"]) == (
+        5,
+        0.4,
+    )  # two of five are negative
     without = analyse_imported(features(), edges(False), ("p", "counts"))
     assert "support_share" not in without.findings
     assert any("signs were not counted" in s for s in without.sentences)
@@ -68,7 +93,9 @@ def test_cut_edges_give_the_stated_degrees_or_none():
     assert list(degrees(found).values()) == stated[:4]
     assert found.findings["degrees"] == "stated by the source"
     with pytest.raises(UserError, match="states the degrees of 3 of 4"):
-        analyse_imported(features(out_degree_legacy=[30, 2, None, 7, None, None, None]), edges(), ("all_edges",))
+        analyse_imported(
+            features(out_degree_legacy=[30, 2, None, 7, None, None, None]), edges(), ("all_edges",)
+        )
 
 
 def test_degrees_of_some_sources_are_no_distribution():

@@ -6,12 +6,19 @@ import numpy as np
 from scipy import sparse
 
 from scircuit.analysis.enrichment.list_clusters import list_clusters
-from scircuit.analysis.enrichment.overrepresentation import list_clusters as module
+from scircuit.analysis.enrichment.list_clusters import list_clusters as module
 
 
 def matrix(lists, genes):
     indptr = np.cumsum([0, *(len(x) for x in lists)])
-    return sparse.csr_matrix((np.ones(indptr[-1], dtype=np.int32), np.array([g for x in lists for g in sorted(x)], dtype=np.int64), indptr), shape=(len(lists), genes))
+    return sparse.csr_matrix(
+        (
+            np.ones(indptr[-1], dtype=np.int32),
+            np.array([g for x in lists for g in sorted(x)], dtype=np.int64),
+            indptr,
+        ),
+        shape=(len(lists), genes),
+    )
 
 
 def plain(lists):

@@ -1,4 +1,6 @@
-"""The report: self-contained, every number from its input, empty parts said, nothing fetched and no secret shown."""
+"""The report: self-contained, every number from its input, empty parts said, nothing fetched and no
+secret shown.
+"""
 
 from __future__ import annotations
 
@@ -29,40 +31,192 @@ def make_parts():
     for s in range(60):
         for layer in (1, 2):
             for t in rng.choice(60, min(int(rate[s] * 900) + 2, 50), replace=False):
-                rows.append((ids[s], ids[60 * layer + t], 20, 3, 15, -0.1 if rng.random() < 0.7 else 0.1, 0.1, -1.0, 1e-4, 1e-3, 0.01, 2))
-    columns = ["source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d", "p", "q", "passthrough", "halves"]
+                rows.append(
+                    (
+                        ids[s],
+                        ids[60 * layer + t],
+                        20,
+                        3,
+                        15,
+                        -0.1 if rng.random() < 0.7 else 0.1,
+                        0.1,
+                        -1.0,
+                        1e-4,
+                        1e-3,
+                        0.01,
+                        2,
+                    )
+                )
+    columns = [
+        "source",
+        "target",
+        "n",
+        "n_pos",
+        "n_neg",
+        "mean",
+        "sd",
+        "d",
+        "p",
+        "q",
+        "passthrough",
+        "halves",
+    ]
     edges = pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
-    features = pa.table({"id": ids, "layer": [1] * 60 + [2] * 60 + [3] * 60, "firing_rate": rate, "traced": [True] * 60 + [False] * 120})
-    named = pa.table({"id": ids, "annotated": rng.random(180) < 0.4, "annotatable_genes": rng.integers(3, 20, 180), "label": ["<b>T cell & B cell</b>"] * 180})
+    features = pa.table(
+        {
+            "id": ids,
+            "layer": [1] * 60 + [2] * 60 + [3] * 60,
+            "firing_rate": rate,
+            "traced": [True] * 60 + [False] * 120,
+        }
+    )
+    named = pa.table(
+        {
+            "id": ids,
+            "annotated": rng.random(180) < 0.4,
+            "annotatable_genes": rng.integers(3, 20, 180),
+            "label": ["<b>T cell & B cell</b>"] * 180,
+        }
+    )
     analysis = analyse(features, edges, named, AnalyseConfig(bootstrap=5), "analyse-1")
     hubs = analysis.frames["hubs"]["id"].head(3).tolist()
     interventions = [
-        {"id": "i1", "verb": "ablate", "order": 2, "target_layer": 3, "cells": 20, "tested": 60, "significant": 4, "ratio": 0.61, "ratio_null": 0.72},
-        *({"id": f"s{c}", "verb": "steer", "order": 1, "coefficient": c, "effect": 0.1 * c, "effect_low": 0.05 * c, "effect_high": 0.2 * c, "p": 0.01,
-           "control": 0.001, "cells": 20} for c in (0.0, 2.0, 5.0)),
-    ]  # fmt: skip
-    members = [{"source": hubs[0], "target": "i1", "role": "A"}, {"source": hubs[1], "target": "i1", "role": "B"}]
+        {
+            "id": "i1",
+            "verb": "ablate",
+            "order": 2,
+            "target_layer": 3,
+            "cells": 20,
+            "tested": 60,
+            "significant": 4,
+            "ratio": 0.61,
+            "ratio_null": 0.72,
+        },
+        *(
+            {
+                "id": f"s{c}",
+                "verb": "steer",
+                "order": 1,
+                "coefficient": c,
+                "effect": 0.1 * c,
+                "effect_low": 0.05 * c,
+                "effect_high": 0.2 * c,
+                "p": 0.01,
+                "control": 0.001,
+                "cells": 20,
+            }
+            for c in (0.0, 2.0, 5.0)
+        ),
+    ]
+    members = [
+        {"source": hubs[0], "target": "i1", "role": "A"},
+        {"source": hubs[1], "target": "i1", "role": "B"},
+    ]
     members += [{"source": hubs[0], "target": f"s{c}", "role": "steered"} for c in (0.0, 2.0, 5.0)]
-    rates = [Rate("all", "calibrated", 177, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(), Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict()]
+    rates = [
+        Rate("all", "calibrated", 177, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(),
+        Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict(),
+    ]
     return ReportInput(
-        title="A study", trace={"sources": 60, "cells": 20, "source_layers": [1], "live_tests": 54321, "edges": len(rows), "edges_calibrated": len(rows), "zero_edit_max": 1.5e-7,
-                                "controls": {"sources": 24, "half_degree_rho": 0.91, "half_residual_rho": 0.43, "half_even_effects": 1511, "half_odd_effects": 17,
-                                             "half_found": 1214, "half_held": 1100, "half_agreement": 0.906, "half_chance": 0.025}},
-        cohort={"file": "cells.h5ad", "cells": 20, "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}'},
-        model={"name": "m", "layers": 4, "width": 8, "mlm_loss": 7.61, "unigram_loss": 8.22, "sha256": "ab" * 32},
-        dictionaries=pd.DataFrame({"layer": [1, 2], "features": [60, 60], "variance_explained": [0.8123, 0.91], "dead_share": [0.02, 0.03]}),
-        checks=[Check("species", True, "human", "human"), Check("tokens", False, "3", "100")], analysis=analysis,
-        annotate={"features": 180, "features_tested": 170, "features_annotated": 51, "annotation_rate": 0.3, "null_annotation_rate": 0.0123, "terms": 500,
-                  "background": 4000, "null_draws": 20, "rates": rates, "coverage": [{"library": "GO_BP"}]},
-        features=pd.DataFrame({"id": hubs, "random_degree": [2.0, None, 3.0], "steering_slope": [0.11, None, 0.02], "steering_p": [0.001, None, 0.4],
-                               "steering_gene": ["CD74", None, "LYZ"], "steering_control": [0.001, None, 0.01]}),
-        controls=pd.DataFrame({"control": ["random_direction", "zero_edit", "context"], "source_layer": [1, 1, 1], "target_layer": [2, 2, 2], "sources": [24, 24, 20],
-                               "edges": [400, 400, 333], "control_edges": [57, None, 321], "max_abs_effect": [0.02, 1.5e-7, None], "larger_share": [0.83, None, None],
-                               "relative_size": [0.37, None, None], "context": [None, None, "frozen"], "precision": [None, None, 0.987], "recall": [None, None, 0.955],
-                               "agreement": [None, None, 0.991]}),
-        interventions=pd.DataFrame(interventions), members=pd.DataFrame(members), runs=[{"run": "trace-1", "verb": "trace", "seconds": 12.0, "seed": 0, "config": {"n_cells": 20}}],
-        browser="http://localhost:7474", queries=[SampleQuery("Hubs", "MATCH (f:Feature) WHERE f.hub_rank < 10 RETURN f")], generated="2026-01-01T00:00:00", version="0.1.0",
-    )  # fmt: skip
+        title="A study",
+        trace={
+            "sources": 60,
+            "cells": 20,
+            "source_layers": [1],
+            "live_tests": 54321,
+            "edges": len(rows),
+            "edges_calibrated": len(rows),
+            "zero_edit_max": 1.5e-7,
+            "controls": {
+                "sources": 24,
+                "half_degree_rho": 0.91,
+                "half_residual_rho": 0.43,
+                "half_even_effects": 1511,
+                "half_odd_effects": 17,
+                "half_found": 1214,
+                "half_held": 1100,
+                "half_agreement": 0.906,
+                "half_chance": 0.025,
+            },
+        },
+        cohort={
+            "file": "cells.h5ad",
+            "cells": 20,
+            "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}',
+        },
+        model={
+            "name": "m",
+            "layers": 4,
+            "width": 8,
+            "mlm_loss": 7.61,
+            "unigram_loss": 8.22,
+            "sha256": "ab" * 32,
+        },
+        dictionaries=pd.DataFrame(
+            {
+                "layer": [1, 2],
+                "features": [60, 60],
+                "variance_explained": [0.8123, 0.91],
+                "dead_share": [0.02, 0.03],
+            }
+        ),
+        checks=[Check("species", True, "human", "human"), Check("tokens", False, "3", "100")],
+        analysis=analysis,
+        annotate={
+            "features": 180,
+            "features_tested": 170,
+            "features_annotated": 51,
+            "annotation_rate": 0.3,
+            "null_annotation_rate": 0.0123,
+            "terms": 500,
+            "background": 4000,
+            "null_draws": 20,
+            "rates": rates,
+            "coverage": [{"library": "GO_BP"}],
+        },
+        features=pd.DataFrame(
+            {
+                "id": hubs,
+                "random_degree": [2.0, None, 3.0],
+                "steering_slope": [0.11, None, 0.02],
+                "steering_p": [0.001, None, 0.4],
+                "steering_gene": ["CD74", None, "LYZ"],
+                "steering_control": [0.001, None, 0.01],
+            }
+        ),
+        controls=pd.DataFrame(
+            {
+                "control": ["random_direction", "zero_edit", "context"],
+                "source_layer": [1, 1, 1],
+                "target_layer": [2, 2, 2],
+                "sources": [24, 24, 20],
+                "edges": [400, 400, 333],
+                "control_edges": [57, None, 321],
+                "max_abs_effect": [0.02, 1.5e-7, None],
+                "larger_share": [0.83, None, None],
+                "relative_size": [0.37, None, None],
+                "context": [None, None, "frozen"],
+                "precision": [None, None, 0.987],
+                "recall": [None, None, 0.955],
+                "agreement": [None, None, 0.991],
+            }
+        ),
+        interventions=pd.DataFrame(interventions),
+        members=pd.DataFrame(members),
+        runs=[
+            {
+                "run": "trace-1",
+                "verb": "trace",
+                "seconds": 12.0,
+                "seed": 0,
+                "config": {"n_cells": 20},
+            }
+        ],
+        browser="http://localhost:7474",
+        queries=[SampleQuery("Hubs", "MATCH (f:Feature) WHERE f.hub_rank < 10 RETURN f")],
+        generated="2026-01-01T00:00:00",
+        version="0.1.0",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,44 +238,107 @@ def test_the_page_fetches_nothing(page):
 
 
 def test_numbers_come_from_the_input(page, parts):
-    for text in ("54,321", "7.61", "8.22", "81.2 %", "1.23 %", "57", "1.5·10⁻⁷", "0.61", "0.72", "CD74", "trace-1", "T cell 12"):
+    for text in (
+        "54,321",
+        "7.61",
+        "8.22",
+        "81.2 %",
+        "1.23 %",
+        "57",
+        "1.5·10⁻⁷",
+        "0.61",
+        "0.72",
+        "CD74",
+        "trace-1",
+        "T cell 12",
+    ):
         assert text in page, text
     assert f"{parts.analysis.tail.degrees.size}" in page
     assert "14.2 %" in page  # 57 of 400 control edges
 
 
 def test_controls_are_said_for_every_layer_pair(page):
-    assert "L01 → L02: 400 edges of 24 sampled sources are kept; in their place, a random direction 57 (14 %)" in page
-    assert "83 % of the edges are larger than the random direction&#39;s effect on the same target, which is 0.37 times as large in the median" in page
+    assert (
+        "L01 → L02: 400 edges of 24 sampled sources are kept; in their place, a random direction 57"
+        " (14 %)" in page
+    )
+    assert (
+        "83 % of the edges are larger than the random direction&#39;s effect on the same target,"
+        " which is 0.37 times as large in the median" in page
+    )
     assert "Other directions of the same size make 14 % as many edges as the features." in page
     for text in ("98.7 %", "95.5 %", "0.991", "frozen"):  # the audit has its own table
         assert text in page, text
 
 
 def test_controls_that_make_as_many_edges_are_not_played_down():
-    rows = [{"control": k, "pair": "L01 → L02", "edges": 100, "control_edges": n, "share": n / 100} for k, n in (("random_direction", 97), ("feature_swap", 95))]
+    rows = [
+        {"control": k, "pair": "L01 → L02", "edges": 100, "control_edges": n, "share": n / 100}
+        for k, n in (("random_direction", 97), ("feature_swap", 95))
+    ]
     assert "96 % as many edges" in verdict(rows) and "little about the feature" in verdict(rows)
     assert verdict([]) == ""
 
 
 def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
-    assert "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources with 1,511 and 17 effects at p ≤ 0.01 in the halves: too few to tell)" in page
+    assert (
+        "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources with 1,511"
+        " and 17 effects at p ≤ 0.01 in the halves: too few to tell)" in page
+    )
     assert "Spearman 0.43 beyond" in findings(parts)[5].control
 
 
 def make_atlas(published: float, random: float):
-    layers = [{"layer": la, "alive": 1000, "published": published + s, "reproduced": 480, "random": random + s, "random_low": random - 0.01, "random_high": random + 0.02, "pooled": 5, "calibrated": 17}
-              for la, s in ((4, 0.01), (8, -0.01))]  # fmt: skip
-    rate = Rate("all", "calibrated", 2000, 34, 0.017, 0.0004, 0.0, 0.001, 0.0166, 0.012, 0.021)._asdict()
-    return {"name": "gf-atlas", "annotation_rate": 0.2, "null_annotation_rate": 0.03, "excess": [0.17, 0.15, 0.19],
-            "published": {"alive": 2000, "published": published, "reproduced": 0.48, "random": random, "calibrated": rate, "q": 0.05, "pooled": 10, "pooled_pairs": 31, "layers": layers}}  # fmt: skip
+    layers = [
+        {
+            "layer": la,
+            "alive": 1000,
+            "published": published + s,
+            "reproduced": 480,
+            "random": random + s,
+            "random_low": random - 0.01,
+            "random_high": random + 0.02,
+            "pooled": 5,
+            "calibrated": 17,
+        }
+        for la, s in ((4, 0.01), (8, -0.01))
+    ]
+    rate = Rate(
+        "all", "calibrated", 2000, 34, 0.017, 0.0004, 0.0, 0.001, 0.0166, 0.012, 0.021
+    )._asdict()
+    return {
+        "name": "gf-atlas",
+        "annotation_rate": 0.2,
+        "null_annotation_rate": 0.03,
+        "excess": [0.17, 0.15, 0.19],
+        "published": {
+            "alive": 2000,
+            "published": published,
+            "reproduced": 0.48,
+            "random": random,
+            "calibrated": rate,
+            "q": 0.05,
+            "pooled": 10,
+            "pooled_pairs": 31,
+            "layers": layers,
+        },
+    }
 
 
 def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
-    assert "<b>Annotation exceeds chance by 28.8 % of features (95 % interval 20.0 % to 35.0 %).</b>" in page
+    assert (
+        "<b>Annotation exceeds chance by 28.8 % of features (95 % interval 20.0 % to 35.0 %).</b>"
+        in page
+    )
     assert findings(parts)[6].claim.startswith("annotation exceeds chance by 28.8 %")
-    assert excess_words({"excess": [0.01, -0.02, 0.04]}) == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 % interval -2.0 % to 4.0 %)"
-    assert "51 of 177 features (30.0 %)" in findings(parts)[6].claim  # not of the 170 that have a list
+    assert (
+        excess_words({"excess": [0.01, -0.02, 0.04]})
+        == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 %"
+        " interval -2.0 % to 4.0 %)"
+    )
+    assert (
+        "51 of 177 features (30.0 %)" in findings(parts)[6].claim
+    )  # not of the 170 that have a list
     assert excess_words({}) == "" and excess_words({"excess": [float("nan")] * 3}) == ""
 
 
@@ -130,23 +347,45 @@ def test_a_published_rate_below_its_null_is_said_to_be(parts):
 
     below = replace(parts, atlases=[make_atlas(0.51, 0.62)])
     found = findings(below)
-    assert len(found) == 11 and "51.0 % of 2,000 features are annotated as published" in found[-1].claim
-    assert "annotates 62.0 % of random gene lists, so it does not exceed chance" in found[-1].control and "1.7 %" in found[-1].control
+    assert (
+        len(found) == 11
+        and "51.0 % of 2,000 features are annotated as published" in found[-1].claim
+    )
+    assert (
+        "annotates 62.0 % of random gene lists, so it does not exceed chance" in found[-1].control
+        and "1.7 %" in found[-1].control
+    )
     page = build_report(below)
-    for text in ("so it does not exceed chance", "Published annotation beside its own null", "63.0 %", "61.0 % to 64.0 %", "1.70 %", "0.50 %"):
+    for text in (
+        "so it does not exceed chance",
+        "Published annotation beside its own null",
+        "63.0 %",
+        "61.0 % to 64.0 %",
+        "1.70 %",
+        "0.50 %",
+    ):
         assert text in page, text
     above = findings(replace(parts, atlases=[make_atlas(0.31, 0.163)]))[-1].control
-    assert "so it exceeds chance by 14.7 %" in above and "in the complete gene sets annotation exceeds chance by 17.0 %" in above
+    assert (
+        "so it exceeds chance by 14.7 %" in above
+        and "in the complete gene sets annotation exceeds chance by 17.0 %" in above
+    )
 
 
 def test_a_study_of_atlases_alone_has_a_report_of_them():
     parts = ReportInput(title="Published", trace={}, atlases=[make_atlas(0.51, 0.62)])
     page = build_report(parts)
     assert len(findings(parts)) == 1 and "1 findings" not in page and "not annotated" not in page
-    assert "held against random gene lists" in page and "Joint ablation" not in page and 'id="edges"' not in page
+    assert (
+        "held against random gene lists" in page
+        and "Joint ablation" not in page
+        and 'id="edges"' not in page
+    )
     assert page.count("<img src=") == 1
     bare = {"name": "x", "annotation_rate": 0.2, "null_annotation_rate": 0.03}
-    assert "could not be repeated" in build_report(ReportInput(title="Published", trace={}, atlases=[bare]))
+    assert "could not be repeated" in build_report(
+        ReportInput(title="Published", trace={}, atlases=[bare])
+    )
 
 
 def test_labels_are_escaped(page):
@@ -163,7 +402,11 @@ def test_ten_findings_each_with_a_control(parts):
     assert len(found) == 10
     assert all(f.claim and f.control for f in found)
     assert "57 edges" in found[1].control
-    assert "1,214 effects" in found[3].claim and "91 %" in found[3].claim and "at most 2.5 %" in found[3].control
+    assert (
+        "1,214 effects" in found[3].claim
+        and "91 %" in found[3].claim
+        and "at most 2.5 %" in found[3].control
+    )
     assert "8.22" in found[0].control
     assert "4 of 60 targets" in found[8].claim
     assert "1 of 2 steered features" in found[9].claim
@@ -172,8 +415,20 @@ def test_ten_findings_each_with_a_control(parts):
 def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(parts, page):
     from dataclasses import replace
 
-    halves = {"control": "split_half", "source_layer": 1, "target_layer": 2, "sources": 24, "edges": 400, "found": 1214, "agreement": 0.906}
-    more = build_report(replace(parts, controls=pd.concat([parts.controls, pd.DataFrame([halves])], ignore_index=True)))
+    halves = {
+        "control": "split_half",
+        "source_layer": 1,
+        "target_layer": 2,
+        "sources": 24,
+        "edges": 400,
+        "found": 1214,
+        "agreement": 0.906,
+    }
+    more = build_report(
+        replace(
+            parts, controls=pd.concat([parts.controls, pd.DataFrame([halves])], ignore_index=True)
+        )
+    )
     assert re.search(r">1,214</td><td class=\"n\">90.6 %</td><td class=\"n beside\">2.5 %<", more)
     assert "In other cells" not in page and "split half" not in more
 
@@ -183,11 +438,23 @@ def test_signs_against_trrust_stand_beside_their_null(parts):
 
     from scircuit.analysis.circuits.regulation_signs import TrrustAgreement
 
-    known = {"frame": pd.DataFrame(), "edges": 900, "decided": 100, "share": 0.61, "null_mean": 0.592, "null_low": 0.55, "null_high": 0.63, "p": 0.28}
+    known = {
+        "frame": pd.DataFrame(),
+        "edges": 900,
+        "decided": 100,
+        "share": 0.61,
+        "null_mean": 0.592,
+        "null_low": 0.55,
+        "null_high": 0.63,
+        "p": 0.28,
+    }
     agreement = TrrustAgreement(**dict.fromkeys(TrrustAgreement.__dataclass_fields__, 0) | known)
     more = replace(parts, analysis=replace(parts.analysis, trrust=agreement))
     [found] = [f for f in findings(more) if "TRRUST" in f.claim]
-    assert "61.0 % of the 100 edges (of 900)" in found.claim and "no more than chance gives (59.2 %" in found.control
+    assert (
+        "61.0 % of the 100 edges (of 900)" in found.claim
+        and "no more than chance gives (59.2 %" in found.control
+    )
     assert agreement.sentence[:40] in build_report(more)
     few = replace(more, analysis=replace(more.analysis, trrust=replace(agreement, decided=3)))
     assert any("too few to say" in f.claim and f.control for f in findings(few))
@@ -195,13 +462,29 @@ def test_signs_against_trrust_stand_beside_their_null(parts):
 
 def test_a_study_with_nothing_else_than_a_trace_still_has_a_report():
     page = build_report(ReportInput(title="Bare", trace={"sources": 3, "cells": 2}))
-    for text in ("not annotated", "not analysed", "No feature was steered", "No features were ablated together", "controls were not run"):
+    for text in (
+        "not annotated",
+        "not analysed",
+        "No feature was steered",
+        "No features were ablated together",
+        "controls were not run",
+    ):
         assert text.lower() in page.lower(), text
     words = re.findall(r"\w+", re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL))
     assert not {"None", "nan", "NaN"} & set(words)
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.00001234, "1.23·10⁻⁵"), (1234567.0, "1,234,567"), (None, "–"), (float("nan"), "–"), (0, "0"), (0.5, "0.5")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.00001234, "1.23·10⁻⁵"),
+        (1234567.0, "1,234,567"),
+        (None, "–"),
+        (float("nan"), "–"),
+        (0, "0"),
+        (0.5, "0.5"),
+    ],
+)
 def test_numbers_as_text(value, text):
     assert number(value) == text
 
@@ -219,9 +502,21 @@ def test_the_page_is_drawn_by_a_real_browser(page, tmp_path):
     (tmp_path / "report.html").write_text(page)
     picture = tmp_path / "page.png"
     subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
-         "--window-size=1200,2600", (tmp_path / "report.html").as_uri()], check=True, capture_output=True, timeout=90,
-    )  # fmt: skip
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            "--window-size=1200,2600",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=90,
+    )
     import matplotlib.image
 
     pixels = matplotlib.image.imread(picture)[..., :3]

@@ -1,4 +1,6 @@
-"""The tail fit against igraph, against the published fit, and against samples whose exponent is known."""
+"""The tail fit against igraph, against the published fit, and against samples whose exponent is
+known.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,23 @@ from scircuit.analysis.circuits.tail_alternatives import compare, support
 
 @pytest.fixture(scope="module")
 def published(shared_data):
-    """897 published degrees, the exact ones in place of those rounded to half precision, and the published fit."""
+    """897 published degrees, the exact ones in place of those rounded to half precision, and the
+    published fit.
+    """
     folder = shared_data / "published"
-    degrees = {int(k): v for k, v in json.loads((folder / "revision/P1_calibration/edges_raw.json").read_text()).items()}
-    for hub in json.loads((folder / "exhaustive_tracing/exhaustive_summary.json").read_text())["top_20_hubs"]:
+    degrees = {
+        int(k): v
+        for k, v in json.loads(
+            (folder / "revision/P1_calibration/edges_raw.json").read_text()
+        ).items()
+    }
+    for hub in json.loads((folder / "exhaustive_tracing/exhaustive_summary.json").read_text())[
+        "top_20_hubs"
+    ]:
         degrees[hub["feature_idx"]] = hub["total_edges"]
-    return np.array(sorted(degrees.values())), json.loads((folder / "revision/P4_tail/tail_fit_raw.json").read_text())
+    return np.array(sorted(degrees.values())), json.loads(
+        (folder / "revision/P4_tail/tail_fit_raw.json").read_text()
+    )
 
 
 def test_equals_igraph_on_the_published_degrees(published):
@@ -38,7 +51,9 @@ def test_equals_igraph_on_the_published_degrees(published):
     assert ours.loglik == pytest.approx(theirs.L, rel=1e-9)
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("zeta", 0), ("zeta", 1), ("lognormal", 2), ("mixed", 3)])
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("zeta", 0), ("zeta", 1), ("lognormal", 2), ("mixed", 3)]
+)
 def test_equals_igraph_on_samples(kind, seed):
     rng = np.random.default_rng(seed)
     if kind == "zeta":
@@ -47,7 +62,10 @@ def test_equals_igraph_on_samples(kind, seed):
         degrees = np.maximum(np.rint(rng.lognormal(5.5, 0.7, 1500)), 1).astype(int)
     else:
         degrees = np.concatenate([rng.integers(1, 300, 800), sample(rng, 6.0, 300, 200)])
-    ours, theirs = fit(degrees, min_tail=2), igraph.power_law_fit(degrees.tolist(), method="discrete", p_precision=0.5)
+    ours, theirs = (
+        fit(degrees, min_tail=2),
+        igraph.power_law_fit(degrees.tolist(), method="discrete", p_precision=0.5),
+    )
     assert ours is not None
     assert ours.xmin == theirs.xmin
     assert ours.alpha == pytest.approx(theirs.alpha, rel=1e-6)
@@ -57,7 +75,8 @@ def test_equals_igraph_on_samples(kind, seed):
 def test_published_tail_is_reproduced(published):
     degrees, paper = published
     tail = degrees[degrees >= 860]
-    # 158 of the rounded degrees are >= 860, three of them exactly 860: one is 859 in full precision, the published tail has 157
+    # 158 of the rounded degrees are >= 860, three of them exactly 860: one is 859 in full
+    # precision, the published tail has 157
     assert (tail == 860).sum() == 3
     tail = tail[1:]
     ours = fit(tail, xmin=860)
@@ -69,11 +88,17 @@ def test_published_tail_is_reproduced(published):
     found = {c.name: c for c in compare(tail, ours)}
     for name in ("lognormal", "exponential"):
         assert found[name].loglik == pytest.approx(paper["comparisons"][name]["loglik"], abs=0.01)
-        assert found[name].statistic == pytest.approx(paper["comparisons"][name]["vuong_z"], abs=2e-3)
+        assert found[name].statistic == pytest.approx(
+            paper["comparisons"][name]["vuong_z"], abs=2e-3
+        )
         assert found[name].p == pytest.approx(paper["comparisons"][name]["vuong_p"], abs=2e-3)
         assert found[name].favoured == "neither"
-    assert found["exponential"].params["lambda"] == pytest.approx(paper["comparisons"]["exponential"]["params"][0], rel=2e-3)
-    assert found["truncated"].loglik == pytest.approx(paper["comparisons"]["truncated_powerlaw"]["loglik"], abs=0.01)
+    assert found["exponential"].params["lambda"] == pytest.approx(
+        paper["comparisons"]["exponential"]["params"][0], rel=2e-3
+    )
+    assert found["truncated"].loglik == pytest.approx(
+        paper["comparisons"]["truncated_powerlaw"]["loglik"], abs=0.01
+    )
     # nested: 2 dL = 0.083, half chi-squared p = 0.39
     assert found["truncated"].statistic == pytest.approx(0.083, abs=1e-3)
     assert found["truncated"].p == pytest.approx(0.39, abs=5e-3)
@@ -82,7 +107,9 @@ def test_published_tail_is_reproduced(published):
 
 
 def test_constructed_degree_sequence_is_read_as_the_publication_should_have(shared_data):
-    degrees = np.array(json.loads((shared_data / "published" / "degree_sequence.json").read_text())["degrees"])
+    degrees = np.array(
+        json.loads((shared_data / "published" / "degree_sequence.json").read_text())["degrees"]
+    )
     found = fit_tail(degrees, bootstrap=0)
     assert (found.degrees.size, found.zeros) == (4057, 8)
     assert found.n_tail < 200
@@ -102,7 +129,7 @@ def test_the_exponent_of_samples_is_recovered(alpha, xmin):
     # 20,000 draws: within 4 standard errors
     assert abs(found.alpha - alpha) < 4 * found.sigma
     counts = np.bincount(data, minlength=xmin + 2)
-    p = xmin ** -alpha / zeta(alpha, float(xmin))
+    p = xmin**-alpha / zeta(alpha, float(xmin))
     assert abs(counts[xmin] / data.size - p) < 4 * np.sqrt(p * (1 - p) / data.size)
 
 
@@ -119,7 +146,9 @@ def test_the_score_is_zero_at_the_estimate():
 def test_ks_distance_by_definition():
     data = np.array([3, 3, 4, 7, 20])
     values, counts = np.unique(data, return_counts=True)
-    expected = max(abs((1 - zeta(2.2, float(v)) / zeta(2.2, 3.0)) - (data < v).mean()) for v in values)
+    expected = max(
+        abs((1 - zeta(2.2, float(v)) / zeta(2.2, 3.0)) - (data < v).mean()) for v in values
+    )
     assert ks_distance(values, counts, 2.2, 3) == pytest.approx(expected)
 
 

@@ -1,4 +1,6 @@
-"""TRRUST's first two ways: target sets with modes, and the share of transcription factors, against plain counts and scipy."""
+"""TRRUST's first two ways: target sets with modes, and the share of transcription factors, against
+plain counts and scipy.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from scircuit.analysis.annotation.trrust import mode_counts, shipped_trrust, tf_share
+from scircuit.analysis.annotation.regulator_tests import mode_counts, tf_share
 from scircuit.analysis.genesets.regulons import Regulation, Regulons
-from scircuit.core.config import UserError
+from scircuit.analysis.genesets.trrust import shipped_trrust
+from scircuit.core.errors import UserError
 
 GENES = [f"G{i}" for i in range(300)]
 TFS = [f"g{i}" for i in range(0, 300, 7)] + ["OUTSIDE"]
@@ -17,7 +20,12 @@ TFS = [f"g{i}" for i in range(0, 300, 7)] + ["OUTSIDE"]
 def random_lists(rng, lists, size=20):
     rows = [np.sort(rng.choice(300, size, replace=False)) for _ in range(lists)]
     indptr = np.arange(lists + 1) * size
-    return sparse.csr_matrix((np.ones(lists * size, np.int32), np.concatenate(rows), indptr), shape=(lists, 300)), rows
+    return (
+        sparse.csr_matrix(
+            (np.ones(lists * size, np.int32), np.concatenate(rows), indptr), shape=(lists, 300)
+        ),
+        rows,
+    )
 
 
 def test_share_p_and_q_equal_scipy():
@@ -27,8 +35,15 @@ def test_share_p_and_q_equal_scipy():
     for i, row in enumerate(rows):
         k = len(is_tf & set(row.tolist()))
         assert (found.factors[i], found.genes[i], found.share[i]) == (k, 20, k / 20)
-        assert found.p[i] == pytest.approx(stats.hypergeom.sf(k - 1, 300, len(is_tf), 20), rel=1e-12)
-        assert found.p[i] == pytest.approx(stats.fisher_exact([[k, 20 - k], [len(is_tf) - k, 280 - len(is_tf) + k]], "greater").pvalue, rel=1e-9)
+        assert found.p[i] == pytest.approx(
+            stats.hypergeom.sf(k - 1, 300, len(is_tf), 20), rel=1e-12
+        )
+        assert found.p[i] == pytest.approx(
+            stats.fisher_exact(
+                [[k, 20 - k], [len(is_tf) - k, 280 - len(is_tf) + k]], "greater"
+            ).pvalue,
+            rel=1e-9,
+        )
     np.testing.assert_allclose(found.q, stats.false_discovery_control(found.p), rtol=1e-12)
 
 
@@ -53,10 +68,27 @@ def test_a_background_without_transcription_factors_is_refused():
 
 
 def test_modes_of_shared_targets_are_counted():
-    table = Regulons("T", "f", "h", "", "", tuple(
-        Regulation("TF", gene, mode, ()) for gene, mode in (("A", "Activation"), ("B", "Activation"), ("C", "Repression"), ("D", "Both"), ("E", "Unknown"))
-    ), 5)  # fmt: skip
-    activation, repression = mode_counts(table, ["tf", "TF", "other"], [["a", "C", "D", "E"], ["X"], ["A"]])
+    table = Regulons(
+        "T",
+        "f",
+        "h",
+        "",
+        "",
+        tuple(
+            Regulation("TF", gene, mode, ())
+            for gene, mode in (
+                ("A", "Activation"),
+                ("B", "Activation"),
+                ("C", "Repression"),
+                ("D", "Both"),
+                ("E", "Unknown"),
+            )
+        ),
+        5,
+    )
+    activation, repression = mode_counts(
+        table, ["tf", "TF", "other"], [["a", "C", "D", "E"], ["X"], ["A"]]
+    )
     assert activation.tolist() == [2, 0, 0]
     assert repression.tolist() == [2, 0, 0]
 

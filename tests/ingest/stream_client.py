@@ -1,4 +1,6 @@
-"""A process that streams a synthetic run and may be killed anywhere: ``stream_client.py FOLDER URI USER PASSWORD UNITS DEGREE``."""
+"""A process that streams a synthetic run and may be killed anywhere: ``stream_client.py FOLDER URI
+USER PASSWORD UNITS DEGREE``.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def main() -> None:
             writer.submit(entry)
     for unit, name in enumerate(unit_names(int(units))):
         if name not in store.units():
-            for entry in write_unit(store, unit, block=BLOCK, per_layer=PER_LAYER, degree=int(degree)):
+            for entry in write_unit(
+                store, unit, block=BLOCK, per_layer=PER_LAYER, degree=int(degree)
+            ):
                 writer.submit(entry)
             time.sleep(0.02)
     if "run-end" not in store.units():

@@ -1,4 +1,6 @@
-"""A synthetic trace run on disk: features of three layers and edges with every property, from a seed."""
+"""A synthetic trace run on disk: features of three layers and edges with every property, from a
+seed.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +34,21 @@ def manifest(run: str, **changes) -> Manifest:
 
 def feature_table(per_layer: int) -> pa.Table:
     ids = [(layer, index) for layer in (1, 2, 3) for index in range(per_layer)]
-    return pa.table({
-        "id": [address(*i) for i in ids], "name": [Address("toy", "k4", *i).short for i in ids], "layer": [i[0] for i in ids],
-        "index": [i[1] for i in ids], "firing_rate": [1 / (1 + i[1]) for i in ids], "traced": [i[0] == 1 for i in ids],
-    })  # fmt: skip
+    return pa.table(
+        {
+            "id": [address(*i) for i in ids],
+            "name": [Address("toy", "k4", *i).short for i in ids],
+            "layer": [i[0] for i in ids],
+            "index": [i[1] for i in ids],
+            "firing_rate": [1 / (1 + i[1]) for i in ids],
+            "traced": [i[0] == 1 for i in ids],
+        }
+    )
 
 
-def edge_table(run: str, sources: range, per_layer: int, degree: int, seed: int, *, q: bool = False) -> pa.Table:
+def edge_table(
+    run: str, sources: range, per_layer: int, degree: int, seed: int, *, q: bool = False
+) -> pa.Table:
     """`degree` distinct targets of both later layers for each source."""
     rng = np.random.default_rng([seed, sources.start])
     targets = [address(layer, index) for layer in (2, 3) for index in range(per_layer)]
@@ -46,10 +56,20 @@ def edge_table(run: str, sources: range, per_layer: int, degree: int, seed: int,
     target = [targets[t] for _ in sources for t in rng.choice(len(targets), degree, replace=False)]
     n = len(source)
     table = {
-        "source": source, "target": target, "run": [run] * n, "n": rng.integers(6, 21, n), "n_pos": rng.integers(0, 20, n),
-        "n_neg": rng.integers(0, 20, n), "mean": rng.normal(size=n), "sd": rng.random(n), "d": rng.normal(size=n) * 10.0 ** rng.integers(-3, 11, n),
-        "p": rng.random(n) ** 4, "passthrough": rng.normal(size=n), "positions": rng.integers(6, 4000, n), "halves": rng.integers(0, 3, n),
-    }  # fmt: skip
+        "source": source,
+        "target": target,
+        "run": [run] * n,
+        "n": rng.integers(6, 21, n),
+        "n_pos": rng.integers(0, 20, n),
+        "n_neg": rng.integers(0, 20, n),
+        "mean": rng.normal(size=n),
+        "sd": rng.random(n),
+        "d": rng.normal(size=n) * 10.0 ** rng.integers(-3, 11, n),
+        "p": rng.random(n) ** 4,
+        "passthrough": rng.normal(size=n),
+        "positions": rng.integers(6, 4000, n),
+        "halves": rng.integers(0, 3, n),
+    }
     if q:
         table["q"] = np.minimum(1.0, rng.random(n))
     return schema.conform(EDGES, pa.table(table))
@@ -66,12 +86,21 @@ def write_base(store: ShardStore, per_layer: int) -> list:
     """Model, features and the run's first record."""
     run = store.manifest.run
     start = store.add(
-        "run-start", {"Run": pa.table({"id": [run], "name": ["trace x"], "verb": ["trace"], "status": ["running"]})}
+        "run-start",
+        {
+            "Run": pa.table(
+                {"id": [run], "name": ["trace x"], "verb": ["trace"], "status": ["running"]}
+            )
+        },
     )
-    return start + store.add("records", {
-        "Model": pa.table({"id": ["toy"], "name": ["toy"], "layers": [4]}), "Feature": feature_table(per_layer),
-        "Run-USED-Model": pa.table({"source": [run], "target": ["toy"]}),
-    })  # fmt: skip
+    return start + store.add(
+        "records",
+        {
+            "Model": pa.table({"id": ["toy"], "name": ["toy"], "layers": [4]}),
+            "Feature": feature_table(per_layer),
+            "Run-USED-Model": pa.table({"source": [run], "target": ["toy"]}),
+        },
+    )
 
 
 def unit_names(units: int) -> list[str]:
@@ -79,15 +108,25 @@ def unit_names(units: int) -> list[str]:
 
 
 def write_unit(
-    store: ShardStore, unit: int, *, block: int, per_layer: int, degree: int, seed: int = 0, q: bool = False
+    store: ShardStore,
+    unit: int,
+    *,
+    block: int,
+    per_layer: int,
+    degree: int,
+    seed: int = 0,
+    q: bool = False,
 ) -> list:
-    table = edge_table(store.manifest.run, range(unit * block, (unit + 1) * block), per_layer, degree, seed, q=q)
+    table = edge_table(
+        store.manifest.run, range(unit * block, (unit + 1) * block), per_layer, degree, seed, q=q
+    )
     return store.add(unit_names(unit + 1)[-1], {EDGES: table})
 
 
 def write_end(store: ShardStore, edges: int) -> list:
     entries = store.add(
-        "run-end", {"Run": pa.table({"id": [store.manifest.run], "status": ["complete"], "edges": [edges]})}
+        "run-end",
+        {"Run": pa.table({"id": [store.manifest.run], "status": ["complete"], "edges": [edges]})},
     )
     store.finish("complete", {"edges": edges}, seconds=1.5)
     return entries

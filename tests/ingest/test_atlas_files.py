@@ -1,4 +1,6 @@
-"""Atlas files that are damaged, edited, incomplete or no atlas: an error that names the fault, or a complete import that says what is missing."""
+"""Atlas files that are damaged, edited, incomplete or no atlas: an error that names the fault, or a
+complete import that says what is missing.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,17 @@ import atlas_tiny
 import pyarrow as pa
 import pytest
 
-from scircuit.core.config import ImportAtlasConfig, UserError
-from scircuit.ingest.importers.atlas.atlas_source import atlas_source
+from scircuit.core.config import ImportAtlasConfig
+from scircuit.core.errors import UserError
+from scircuit.ingest.importers.atlas import atlas_source
 
 F0, A0, C0 = "layer_00_features.json", "layer_00_annotations.json", "layer_00_celltypes.json"
 
 
 def read(folder, **options):
-    return atlas_source.read(ImportAtlasConfig(path=folder, **{**atlas_tiny.NAMES, **options}), atlas_tiny.GENE_IDS)
+    return atlas_source.read(
+        ImportAtlasConfig(path=folder, **{**atlas_tiny.NAMES, **options}), atlas_tiny.GENE_IDS
+    )
 
 
 def tables_of(source) -> dict[str, pa.Table]:
@@ -24,12 +29,18 @@ def tables_of(source) -> dict[str, pa.Table]:
     for unit in source.units.values():
         for kind, table in unit().items():
             found.setdefault(kind, []).append(table)
-    return {kind: pa.concat_tables(parts, promote_options="default") for kind, parts in found.items()}
+    return {
+        kind: pa.concat_tables(parts, promote_options="default") for kind, parts in found.items()
+    }
 
 
 def everything(source) -> tuple:
     """Everything that two imports of one atlas must share."""
-    return dict(source.files), {k: t.to_pylist() for k, t in tables_of(source).items()}, source.findings["counts"]
+    return (
+        dict(source.files),
+        {k: t.to_pylist() for k, t in tables_of(source).items()},
+        source.findings["counts"],
+    )
 
 
 def test_plain_and_gzipped_files_are_the_same_import(tmp_path):
@@ -43,14 +54,21 @@ def test_both_forms_of_a_file(tmp_path):
     (folder / f"{F0}.gz").write_bytes(gzip.compress(raw))
     assert read(folder).findings["counts"]["features"] == 24
     (folder / f"{F0}.gz").write_bytes(gzip.compress(raw.replace(b"2000", b"2001")))
-    with pytest.raises(UserError, match=r"layer_00_features\.json and layer_00_features\.json\.gz are both in .* and differ"):
+    with pytest.raises(
+        UserError,
+        match=r"layer_00_features\.json and layer_00_features\.json\.gz are both in .* and differ",
+    ):
         read(folder)
 
 
 def test_upper_case_genes_meet_their_symbols(tmp_path):
     found = tables_of(read(atlas_tiny.write(tmp_path)))
     genes = {row["symbol"]: row["id"] for row in found["Gene"].to_pylist()}
-    assert genes["C1orf1"] == "ENSG00000000099" and "C1ORF1" not in genes and genes["NOBODY"] == "symbol:NOBODY"
+    assert (
+        genes["C1orf1"] == "ENSG00000000099"
+        and "C1ORF1" not in genes
+        and genes["NOBODY"] == "symbol:NOBODY"
+    )
     members = {(r["source"], r["target"]) for r in found["Gene-MEMBER_OF-Term"].to_pylist()}
     assert ("ENSG00000000099", "GO_BP-atlas:GO:0000001") in members and len(members) == 5
     overlap = found["Feature-ENRICHED_FOR-Term"].to_pylist()[0]["genes"]
@@ -64,7 +82,9 @@ def test_without_a_term_library_terms_have_no_members(tmp_path):
     library = contents.pop("term_library.json")
     source = read(atlas_tiny.write(tmp_path / "deep" / "atlas", contents))
     found = tables_of(source)
-    assert found["Gene-MEMBER_OF-Term"].num_rows == 0 and found["Term"].column("id").to_pylist() == ["GO_BP-atlas:GO:0000001"]
+    assert found["Gene-MEMBER_OF-Term"].num_rows == 0 and found["Term"].column(
+        "id"
+    ).to_pylist() == ["GO_BP-atlas:GO:0000001"]
     assert any("no term library" in note for note in source.notes)
     beside = tmp_path / "deep" / "term_library.json"
     beside.write_text(json.dumps(library))
@@ -76,16 +96,35 @@ def test_without_a_term_library_terms_have_no_members(tmp_path):
 def test_relationships_of_the_tiny_atlas(tmp_path):
     source = read(atlas_tiny.write(tmp_path))
     found = tables_of(source)
-    links = {(r["source"][-9:], r["target"][-9:]): (r["pmi"], r["rank"]) for r in found["Feature-CO_OCCURS-Feature"].to_pylist()}
+    links = {
+        (r["source"][-9:], r["target"][-9:]): (r["pmi"], r["rank"])
+        for r in found["Feature-CO_OCCURS-Feature"].to_pylist()
+    }
     assert links == {("L00/F0001", "L02/F0003"): (6.0, 1), ("L00/F0001", "L02/F0002"): (4.0, 2)}
-    responses = {r["source"][-9:]: (r["effect"], r["control_firings"], r["degenerate"]) for r in found["Feature-RESPONDS_TO-Perturbation"].to_pylist()}
+    responses = {
+        r["source"][-9:]: (r["effect"], r["control_firings"], r["degenerate"])
+        for r in found["Feature-RESPONDS_TO-Perturbation"].to_pylist()
+    }
     assert responses == {"L01/F0000": (8.0, 50, True), "L01/F0005": (0.7, 6000, False)}
     feature = {r["id"]: r for r in found["Feature"].to_pylist()}
-    assert feature["toy/tiny/L01/F0002"]["causal_ratio"] == 2.0 and feature["toy/tiny/L00/F0002"]["causal_ratio"] is None
+    assert (
+        feature["toy/tiny/L01/F0002"]["causal_ratio"] == 2.0
+        and feature["toy/tiny/L00/F0002"]["causal_ratio"] is None
+    )
     assert feature["toy/tiny/L00/F0001"]["mean_activation"] == pytest.approx(2.0)
-    assert feature["toy/tiny/L00/F0007"]["module"] is None and feature["toy/tiny/L00/F0007"]["top_genes"] is None
-    assert {r["id"]: r["cells"] for r in found["CellType"].to_pylist()} == {"B cell": 30, "T cell": 9}
-    assert source.uses == {"Model": ("toy",), "Dictionary": ("toy/tiny/L00", "toy/tiny/L01", "toy/tiny/L02"), "GeneSetLibrary": tuple(found["GeneSetLibrary"].column("id").to_pylist())}
+    assert (
+        feature["toy/tiny/L00/F0007"]["module"] is None
+        and feature["toy/tiny/L00/F0007"]["top_genes"] is None
+    )
+    assert {r["id"]: r["cells"] for r in found["CellType"].to_pylist()} == {
+        "B cell": 30,
+        "T cell": 9,
+    }
+    assert source.uses == {
+        "Model": ("toy",),
+        "Dictionary": ("toy/tiny/L00", "toy/tiny/L01", "toy/tiny/L02"),
+        "GeneSetLibrary": tuple(found["GeneSetLibrary"].column("id").to_pylist()),
+    }
 
 
 @pytest.mark.parametrize("kind", ["features", "annotations", "celltypes", "positions"])
@@ -103,23 +142,43 @@ def test_one_missing_file_of_a_layer_is_reported(tmp_path, kind):
             kept = [r for r in found[table_kind].to_pylist() if "/L01/" not in r[key]]
             assert kept == [r for r in table.to_pylist() if "/L01/" not in r[key]], table_kind
     indices = {r["index"] for r in found["Feature"].to_pylist() if r["layer"] == 1}
-    assert indices == (set(range(7)) if kind == "features" else set(range(8)))  # feature 7 is in no other file
+    assert indices == (
+        set(range(7)) if kind == "features" else set(range(8))
+    )  # feature 7 is in no other file
     assert found["Feature-MEMBER_OF-Module"].num_rows == whole["Feature-MEMBER_OF-Module"].num_rows
     if kind == "features":
         # the long lists of the annotations file stand on their own, and firings are unknown
-        assert [r["fire_count"] for r in found["Feature"].to_pylist() if r["layer"] == 1] == [None] * 7
-        assert {r["degenerate"] for r in found["Feature-RESPONDS_TO-Perturbation"].to_pylist()} == {None}
-        assert found["Feature-ENRICHED_FOR-Term"].num_rows == whole["Feature-ENRICHED_FOR-Term"].num_rows
+        assert [r["fire_count"] for r in found["Feature"].to_pylist() if r["layer"] == 1] == [
+            None
+        ] * 7
+        assert {r["degenerate"] for r in found["Feature-RESPONDS_TO-Perturbation"].to_pylist()} == {
+            None
+        }
+        assert (
+            found["Feature-ENRICHED_FOR-Term"].num_rows
+            == whole["Feature-ENRICHED_FOR-Term"].num_rows
+        )
 
 
-@pytest.mark.parametrize("name", ["modules.json", "cross_layer_graph.json", "causal_patching.json", "perturbation_response.json", "novel_clusters.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "modules.json",
+        "cross_layer_graph.json",
+        "causal_patching.json",
+        "perturbation_response.json",
+        "novel_clusters.json",
+    ],
+)
 def test_a_missing_global_file_is_reported(tmp_path, name):
     contents = atlas_tiny.files()
     del contents[name]
     if name == "causal_patching.json":  # it names the layer of the knock-downs
         del contents["perturbation_response.json"]
     source = read(atlas_tiny.write(tmp_path, contents))
-    assert any(name in note for note in source.notes) and source.findings["counts"]["features"] == 24
+    assert (
+        any(name in note for note in source.notes) and source.findings["counts"]["features"] == 24
+    )
 
 
 def change(*path, to):
@@ -141,45 +200,127 @@ def change(*path, to):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (change(F0, 2, "m", to=1), r"layer 0: 1 features, such as 2, are in another module by modules\.json \(0\) than by the features file \(1\)"),
-        (change(F0, 1, "na", to=5), r"1 features of layer 0, such as 1, have another number of entries in layer_00_annotations\.json \(2\) than stated \(5\)"),
+        (
+            change(F0, 2, "m", to=1),
+            (
+                r"layer 0: 1 features, such as 2, are in another module by modules\.json \(0\) than"
+                r" by the features file \(1\)"
+            ),
+        ),
+        (
+            change(F0, 1, "na", to=5),
+            (
+                r"1 features of layer 0, such as 1, have another number of entries in"
+                r" layer_00_annotations\.json \(2\) than stated \(5\)"
+            ),
+        ),
         (change(F0, 3, "na", to=1), r"1 features of layer 0, such as 3"),
         (change(F0, 3, "i", to=2), r"layer_00_features\.json: index 2 occurs 2 times"),
         (change(F0, 3, "i", to=8), r"'8' is not an index from 0 to 7"),
         (change(F0, 3, "i", to="3"), r"record 3: 'i' should be int, found '3'"),
-        (change(F0, to=lambda rows: rows.pop()), r"layer_00_features\.json has 7 features, the atlas has 8"),
+        (
+            change(F0, to=lambda rows: rows.pop()),
+            r"layer_00_features\.json has 7 features, the atlas has 8",
+        ),
         (change(F0, 4, "fc", to=True), r"record 4: 'fc' should be int"),
-        (change(F0, 4, to=lambda row: row.pop("ma")), r"record 4: 'ma' should be int or float, found 'nothing'"),
+        (
+            change(F0, 4, to=lambda row: row.pop("ma")),
+            r"record 4: 'ma' should be int or float, found 'nothing'",
+        ),
         (change(F0, 4, "d", to=True), r"1 features such as 4 are dead with firings"),
         (change(F0, 4, "tg", 0, "n", to=None), r"top gene \d+: 'n' should be str"),
-        (change(A0, "0", "genes", 1, "n", to="GENE9"), r"layer 0, feature 0: gene 2 is GENE\d in the features file and GENE9"),
+        (
+            change(A0, "0", "genes", 1, "n", to="GENE9"),
+            r"layer 0, feature 0: gene 2 is GENE\d in the features file and GENE9",
+        ),
         (change(A0, "0", "anns", 0, "o", to="Wiki"), r"unknown ontology 'Wiki'"),
         (change(A0, "0", "anns", 0, "p", to=1.5), r"p or density 1\.5 is not between 0 and 1"),
         (change(A0, "0", "anns", 0, "g", to=[3]), r"holds something that is no symbol"),
-        (change(A0, "0", "anns", 1, to={"o": "GO_BP", "t": "Toy process (GO:0000001)", "p": 0.1, "or": 1.0, "n": 2, "g": []}), r"1 terms are listed twice for one feature"),
-        (change(A0, to=lambda rows: rows.update({"99": rows.pop("0")})), r"'99' is not an index from 0 to 7"),
-        (change(A0, "1", "anns", 0, "t", to="Another name (GO:0000001)"), r"GO_BP-atlas:GO:0000001 has two names"),
-        (change(C0, "features", to=lambda rows: rows.update({"-1": rows.pop("1")})), r"'-1' is not an index"),
-        (change(C0, "features", "1", "ct", 0, "p", to="small"), r"'p' should be int or float, found 'small'"),
+        (
+            change(
+                A0,
+                "0",
+                "anns",
+                1,
+                to={
+                    "o": "GO_BP",
+                    "t": "Toy process (GO:0000001)",
+                    "p": 0.1,
+                    "or": 1.0,
+                    "n": 2,
+                    "g": [],
+                },
+            ),
+            r"1 terms are listed twice for one feature",
+        ),
+        (
+            change(A0, to=lambda rows: rows.update({"99": rows.pop("0")})),
+            r"'99' is not an index from 0 to 7",
+        ),
+        (
+            change(A0, "1", "anns", 0, "t", to="Another name (GO:0000001)"),
+            r"GO_BP-atlas:GO:0000001 has two names",
+        ),
+        (
+            change(C0, "features", to=lambda rows: rows.update({"-1": rows.pop("1")})),
+            r"'-1' is not an index",
+        ),
+        (
+            change(C0, "features", "1", "ct", 0, "p", to="small"),
+            r"'p' should be int or float, found 'small'",
+        ),
         (change(C0, to=[]), r"layer_00_celltypes\.json should be dict, found list"),
-        (change("layer_00_positions.json", to=lambda rows: rows.pop()), r"should be 8 pairs of numbers, found 7 records"),
+        (
+            change("layer_00_positions.json", to=lambda rows: rows.pop()),
+            r"should be 8 pairs of numbers, found 7 records",
+        ),
         (change("layer_00_positions.json", 0, to=[1.0]), r"should be 8 pairs of numbers"),
-        (change("modules.json", 0, "features", to=[0, 2, 4, 9]), r"layer 0, module 0: '9' is not an index"),
+        (
+            change("modules.json", 0, "features", to=[0, 2, 4, 9]),
+            r"layer 0, module 0: '9' is not an index",
+        ),
         (change("modules.json", 0, "n", to=3), r"layer 0, module 0 lists 4 features and states 3"),
-        (change("modules.json", 1, "features", to=[1, 3, 0]), r"modules of layer 0: index 0 occurs 2 times"),
+        (
+            change("modules.json", 1, "features", to=[1, 3, 0]),
+            r"modules of layer 0: index 0 occurs 2 times",
+        ),
         (change("modules.json", 1, "id", to=0), r"module ids of layer 0: index 0 occurs 2 times"),
         (change("modules.json", 0, "layer", to=7), r"'7' is not an index from 0 to 2"),
-        (change("cross_layer_graph.json", "L00_L02", "deps", 0, "deps", 0, "b", to=8), r"source 1: '8' is not an index"),
-        (change("cross_layer_graph.json", to=lambda pairs: pairs.update({"L00_L09": pairs.pop("L00_L02")})), r"L00_L09, layer: '9' is not an index"),
+        (
+            change("cross_layer_graph.json", "L00_L02", "deps", 0, "deps", 0, "b", to=8),
+            r"source 1: '8' is not an index",
+        ),
+        (
+            change(
+                "cross_layer_graph.json",
+                to=lambda pairs: pairs.update({"L00_L09": pairs.pop("L00_L02")}),
+            ),
+            r"L00_L09, layer: '9' is not an index",
+        ),
         (change("causal_patching.json", "layer", to=3), r"'3' is not an index from 0 to 2"),
-        (change("perturbation_response.json", "targets", 0, "top", 0, "i", to=50), r"GENE1: '50' is not an index"),
-        (change("novel_clusters.json", "0", "clusters", 0, "features", to=[2, 2]), r"index 2 occurs 2 times"),
-        (change("global_summary.json", "layers", 1, "alive", to=6), r"layer 1 has 7 alive features; global_summary\.json says 6"),
-        (change("global_summary.json", "n_layers", to=2), r"not an index from 0 to 1|files of layer 2"),
-        (change("term_library.json", "terms", "KEGG|Toy pathway", "size_in_pipeline", to=1), r"lists 2 genes .* of a set of 1"),
+        (
+            change("perturbation_response.json", "targets", 0, "top", 0, "i", to=50),
+            r"GENE1: '50' is not an index",
+        ),
+        (
+            change("novel_clusters.json", "0", "clusters", 0, "features", to=[2, 2]),
+            r"index 2 occurs 2 times",
+        ),
+        (
+            change("global_summary.json", "layers", 1, "alive", to=6),
+            r"layer 1 has 7 alive features; global_summary\.json says 6",
+        ),
+        (
+            change("global_summary.json", "n_layers", to=2),
+            r"not an index from 0 to 1|files of layer 2",
+        ),
+        (
+            change("term_library.json", "terms", "KEGG|Toy pathway", "size_in_pipeline", to=1),
+            r"lists 2 genes .* of a set of 1",
+        ),
         (change("term_library.json", "terms", to=[]), r"'terms' should be dict"),
     ],
-)  # fmt: skip
+)
 def test_what_contradicts_is_refused(tmp_path, edit, message):
     contents = atlas_tiny.files()
     edit(contents)
@@ -225,11 +366,18 @@ def test_nan_is_unknown_and_counted(tmp_path):
     contents[F0][3]["ma"] = float("nan")
     contents[A0]["0"]["anns"][0]["p"] = float("nan")
     source = read(atlas_tiny.write(tmp_path, contents))
-    assert source.findings["not_json"] == {"layer_00_annotations.json": 2, "layer_00_features.json": 1, "layer_01_annotations.json": 1, "layer_02_annotations.json": 1}
+    assert source.findings["not_json"] == {
+        "layer_00_annotations.json": 2,
+        "layer_00_features.json": 1,
+        "layer_01_annotations.json": 1,
+        "layer_02_annotations.json": 1,
+    }
     found = tables_of(source)
     assert found["Feature"].to_pylist()[3]["mean_activation"] is None
     assert found["Feature-ENRICHED_FOR-Term"].to_pylist()[0]["q"] is None
-    assert found["Feature-ACTIVE_IN-Tissue"].to_pylist()[0]["odds_infinite"] is True  # 5e14: a d / 1e-10
+    assert (
+        found["Feature-ACTIVE_IN-Tissue"].to_pylist()[0]["odds_infinite"] is True
+    )  # 5e14: a d / 1e-10
 
 
 def test_what_is_no_atlas(tmp_path):
@@ -239,13 +387,21 @@ def test_what_is_no_atlas(tmp_path):
     with pytest.raises(UserError, match="and no file of an atlas"):
         read(tmp_path / "empty")
     contents = {n: c for n, c in atlas_tiny.files().items() if "features" not in n}
-    with pytest.raises(UserError, match=r"holds no layer_NN_features\.json and \d+ of an atlas' other files"):
+    with pytest.raises(
+        UserError, match=r"holds no layer_NN_features\.json and \d+ of an atlas' other files"
+    ):
         read(atlas_tiny.write(tmp_path / "rest", contents))
 
 
 def test_unknown_shapes_need_names(tmp_path):
     folder = atlas_tiny.write(tmp_path)
-    with pytest.raises(UserError, match=r"no known atlas has 3 layers of 8 features \(known are geneformer-v2-316m: 18 layers of 4,608 features"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"no known atlas has 3 layers of 8 features \(known are geneformer-v2-316m: 18 layers"
+            r" of 4,608 features"
+        ),
+    ):
         read(folder, model_name="")
     with pytest.raises(UserError, match="the model name 'My Model' may hold only"):
         read(folder, model_name="My Model")

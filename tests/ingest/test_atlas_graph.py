@@ -1,4 +1,6 @@
-"""An imported atlas in a real Neo4j: bulk import and streaming give one graph, a second import changes nothing, bad files leave nothing."""
+"""An imported atlas in a real Neo4j: bulk import and streaming give one graph, a second import
+changes nothing, bad files leave nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import shutil
 import atlas_tiny
 import pytest
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Study
 from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_import import bulk_import
@@ -27,7 +29,9 @@ def folders(study: Study) -> list:
 def test_scgpt_in_bulk_and_as_a_stream(connection, shared_data, tmp_path):
     """All that is at hand of the smaller atlas, and an invented one beside it."""
     study = Study(tmp_path / "study")
-    result = import_("atlas", path=shared_data / "atlas" / "scgpt", study=study.root, database=False, quiet=True)
+    result = import_(
+        "atlas", path=shared_data / "atlas" / "scgpt", study=study.root, database=False, quiet=True
+    )
     import_("atlas", path=atlas_tiny.write(tmp_path / "tiny"), study=study.root, **TINY)
     home = tmp_path / "neo4j"
     server.start(home, heap="512m", pagecache="128m", wait_s=180)
@@ -50,12 +54,19 @@ def test_scgpt_in_bulk_and_as_a_stream(connection, shared_data, tmp_path):
     counts = result.findings["counts"]
     tiny = {"Feature": 24, "Feature-ENRICHED_FOR-Term": 6, "Feature-CO_OCCURS-Feature": 2}
     assert streamed["Feature"].count == counts["features"] + tiny["Feature"]
-    assert streamed["Feature-ENRICHED_FOR-Term"].count == counts["associations"] + tiny["Feature-ENRICHED_FOR-Term"]
-    assert streamed["Feature-CO_OCCURS-Feature"].count == result.findings["links"] + tiny["Feature-CO_OCCURS-Feature"]
+    assert (
+        streamed["Feature-ENRICHED_FOR-Term"].count
+        == counts["associations"] + tiny["Feature-ENRICHED_FOR-Term"]
+    )
+    assert (
+        streamed["Feature-CO_OCCURS-Feature"].count
+        == result.findings["links"] + tiny["Feature-CO_OCCURS-Feature"]
+    )
     used = connection.run("MATCH (r:Run)-[:USED]->(x) RETURN r.id AS run, count(x) AS n ORDER BY n")
     assert [row["n"] for row in used] == [1 + 3 + 2, 1 + 12 + 3]
     row = connection.run(
-        "MATCH (f:Feature {id: $id})-[e:ENRICHED_FOR]->(t:Term)-[:MEMBER_OF]->(l:GeneSetLibrary) RETURN e.origin AS origin, l.name AS library LIMIT 1",
+        "MATCH (f:Feature {id: $id})-[e:ENRICHED_FOR]->(t:Term)-[:MEMBER_OF]->(l:GeneSetLibrary)"
+        " RETURN e.origin AS origin, l.name AS library LIMIT 1",
         id="scgpt-whole-human/tabula-sapiens-x4-k32/L00/F0002",
     )
     assert row and row[0]["origin"] == "published" and row[0]["library"].endswith("-atlas")
@@ -75,16 +86,26 @@ def test_bad_files_leave_no_run(tmp_path):
     contents, study = atlas_tiny.files(), Study(tmp_path / "study")
     contents["layer_02_annotations.json"]["1"]["anns"][0]["p"] = "often"
     with pytest.raises(UserError, match=r"layer_02_annotations\.json annotation 2: 'p' should be"):
-        import_("atlas", path=atlas_tiny.write(tmp_path / "bad", contents), study=study.root, **TINY)
+        import_(
+            "atlas", path=atlas_tiny.write(tmp_path / "bad", contents), study=study.root, **TINY
+        )
     assert not study.manifests() and not list((tmp_path / "study").rglob("*.parquet"))
 
 
 def test_two_atlases_of_one_name(tmp_path):
     study, contents = Study(tmp_path / "study"), atlas_tiny.files()
-    first = import_("atlas", path=atlas_tiny.write(tmp_path / "a", contents), study=study.root, **TINY)
+    first = import_(
+        "atlas", path=atlas_tiny.write(tmp_path / "a", contents), study=study.root, **TINY
+    )
     contents["layer_00_positions.json"][0] = [9.0, 9.0]
     other = atlas_tiny.write(tmp_path / "b", contents)
-    with pytest.raises(UserError, match=rf"holds another atlas called toy/tiny \(run {first.run}\); 1 files differ, such as layer_00_positions.json"):
+    with pytest.raises(
+        UserError,
+        match=(
+            rf"holds another atlas called toy/tiny \(run {first.run}\); 1 files differ, such as"
+            r" layer_00_positions.json"
+        ),
+    ):
         import_("atlas", path=other, study=study.root, **TINY)
     renamed = import_("atlas", path=other, study=study.root, **{**TINY, "dictionary_name": "other"})
     assert renamed.run != first.run and len(study.manifests()) == 2

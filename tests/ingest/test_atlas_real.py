@@ -1,4 +1,6 @@
-"""The published atlases at hand: every record against a plain reading, the published counts, and what is known to be wrong with them."""
+"""The published atlases at hand: every record against a plain reading, the published counts, and
+what is known to be wrong with them.
+"""
 
 from __future__ import annotations
 
@@ -15,32 +17,63 @@ from atlas_plain import Plain, accession, infinite_odds, load, strict, text
 
 from scircuit.core import schema
 from scircuit.core.config import ImportAtlasConfig
-from scircuit.ingest.importers.atlas.atlas_source import atlas_source
+from scircuit.ingest.importers.atlas import atlas_source
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 GENEFORMER, SCGPT = "geneformer", "scgpt"
-NAMES = {GENEFORMER: "geneformer-v2-316m/k562-x4-k32", SCGPT: "scgpt-whole-human/tabula-sapiens-x4-k32"}
+NAMES = {
+    GENEFORMER: "geneformer-v2-316m/k562-x4-k32",
+    SCGPT: "scgpt-whole-human/tabula-sapiens-x4-k32",
+}
 POSITIONS = {GENEFORMER: 4_056_351, SCGPT: 3_561_832}
-# Atlas specification, 4.1 and 4.2: alive, annotated, features with a tested term (None: annotations are lost), entries, modules,
-# features in them, cell-type and tissue associations, alive features with fewer than 100 firings
+# Atlas specification, 4.1 and 4.2: alive, annotated, features with a tested term (None: annotations
+# are lost), entries, modules, features in them, cell-type and tissue associations, alive features
+# with fewer than 100 firings
 ORACLES = {
-    GENEFORMER: """4608 2702 - 24303 6 4577 10424 4469 2|4606 2646 - 23437 8 4562 9644 4455 9|4601 2555 - 23698 7 4536 10393 4553 23|4595 2592 - 22232 8 4518 10014 4466 30
+    GENEFORMER: (
+        """4608 2702 - 24303 6 4577 10424 4469 2|4606 2646 - 23437 8 4562 9644 4455 9|4601 2555 - 23698 7 4536 10393 4553 23|4595 2592 - 22232 8 4518 10014 4466 30
 4583 2469 2454 20188 9 4502 9570 4476 33|4576 2383 2374 18105 12 4472 9138 4350 44|4580 2248 2234 16926 7 4458 9783 4501 52|4591 2189 2176 15681 8 4439 9990 4553 83
 4586 2084 2069 15905 7 4478 10031 4511 70|4595 2313 2295 17161 7 4535 9764 4620 48|4602 2566 2552 19831 9 4571 9851 4625 28|4598 2583 - 20201 8 4565 8811 4531 30
 4592 2441 2425 19350 7 4567 8171 4402 23|4583 2323 2307 17568 7 4561 8394 4377 19|4568 2311 2294 17967 8 4543 8373 4521 21|4543 2228 2216 15755 8 4461 7227 4105 77
-4538 2481 2468 16263 8 4358 7788 3974 174|4580 2154 2140 15982 7 4474 10025 4295 105""",
-    SCGPT: """2027 662 645 5283 6 1937 8192 2232 77|2035 627 616 4772 6 1915 7733 2172 108|2038 585 565 4383 5 1915 7217 2123 108|2045 647 627 4708 7 1965 6620 2033 55
+4538 2481 2468 16263 8 4358 7788 3974 174|4580 2154 2140 15982 7 4474 10025 4295 105"""
+    ),
+    SCGPT: (
+        """2027 662 645 5283 6 1937 8192 2232 77|2035 627 616 4772 6 1915 7733 2172 108|2038 585 565 4383 5 1915 7217 2123 108|2045 647 627 4708 7 1965 6620 2033 55
 2048 623 598 4206 6 1969 6425 2049 55|2048 607 585 4305 7 1958 6783 2087 54|2048 591 573 4185 7 1963 6610 2134 46|2048 664 646 4439 6 1895 6418 2130 132
-2048 591 568 4232 7 1804 6567 2129 221|2047 694 678 4299 5 1627 6712 2297 397|2047 649 631 4471 7 1349 6635 2547 665|2048 655 636 4399 7 1347 6717 2600 667""",
-}  # fmt: skip
+2048 591 568 4232 7 1804 6567 2129 221|2047 694 678 4299 5 1627 6712 2297 397|2047 649 631 4471 7 1349 6635 2547 665|2048 655 636 4399 7 1347 6717 2600 667"""
+    ),
+}
 # 3.2, where all readable files are there
 PUBLISHED = {
-    GENEFORMER: {"Feature": 82944, "Gene": 6332, "Feature-LOADS_ON-Gene": 602_666 + 259_323, "Feature-ENRICHED_FOR-Term": 223_729, "Feature-MEMBER_OF-Module": 81_177 + 222,
-                 "Feature-ACTIVE_IN-CellType": 167_391, "Feature-ACTIVE_IN-Tissue": 79_784, "Feature-CO_OCCURS-Feature": 7500, "Feature-RESPONDS_TO-Perturbation": 406,
-                 "Module": 141 + 57, "CellType": 63, "Tissue": 3, "Perturbation": 100, "Dictionary": 18, "Dictionary-NEXT-Dictionary": 17},
-    SCGPT: {"Feature": 24576, "Feature-LOADS_ON-Gene": 145_086 + 84_156, "Feature-ENRICHED_FOR-Term": 52_677, "Feature-MEMBER_OF-Module": 21_644,
-            "Feature-ACTIVE_IN-CellType": 82_629, "Feature-ACTIVE_IN-Tissue": 26_533, "Feature-CO_OCCURS-Feature": 558, "Module": 76, "Dictionary": 12},
-}  # fmt: skip
+    GENEFORMER: {
+        "Feature": 82944,
+        "Gene": 6332,
+        "Feature-LOADS_ON-Gene": 602_666 + 259_323,
+        "Feature-ENRICHED_FOR-Term": 223_729,
+        "Feature-MEMBER_OF-Module": 81_177 + 222,
+        "Feature-ACTIVE_IN-CellType": 167_391,
+        "Feature-ACTIVE_IN-Tissue": 79_784,
+        "Feature-CO_OCCURS-Feature": 7500,
+        "Feature-RESPONDS_TO-Perturbation": 406,
+        "Module": 141 + 57,
+        "CellType": 63,
+        "Tissue": 3,
+        "Perturbation": 100,
+        "Dictionary": 18,
+        "Dictionary-NEXT-Dictionary": 17,
+    },
+    SCGPT: {
+        "Feature": 24576,
+        "Feature-LOADS_ON-Gene": 145_086 + 84_156,
+        "Feature-ENRICHED_FOR-Term": 52_677,
+        "Feature-MEMBER_OF-Module": 21_644,
+        "Feature-ACTIVE_IN-CellType": 82_629,
+        "Feature-ACTIVE_IN-Tissue": 26_533,
+        "Feature-CO_OCCURS-Feature": 558,
+        "Module": 76,
+        "Dictionary": 12,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +93,14 @@ def imported(request, shared_data, gene_ids):
     for tables in source.units.values():
         for kind, table in tables().items():
             parts[kind].append(schema.conform(kind, table))
-    tables = {kind: pa.concat_tables(found, promote_options="default") for kind, found in parts.items()}
+    tables = {
+        kind: pa.concat_tables(found, promote_options="default") for kind, found in parts.items()
+    }
     plain = Plain(folder)
     gc.freeze()  # millions of records that stay: collecting looks through them again and again
-    yield SimpleNamespace(name=request.param, source=source, tables=tables, plain=plain, folder=folder)
+    yield SimpleNamespace(
+        name=request.param, source=source, tables=tables, plain=plain, folder=folder
+    )
     gc.unfreeze()
 
 
@@ -86,7 +123,9 @@ def features_of(imported) -> dict[str, dict]:
 
 
 def test_every_record_is_there_once(imported, gene_ids, shared_data):
-    """Acceptance 1: the counts of the graph are those of the files, and the published ones where all files are there."""
+    """Acceptance 1: the counts of the graph are those of the files, and the published ones where
+    all files are there.
+    """
     plain, tables = imported.plain, imported.tables
     named = set(plain.features)
     for m in plain.modules:
@@ -96,23 +135,47 @@ def test_every_record_is_there_once(imported, gene_ids, shared_data):
     named |= {(at, f) for at, c in plain.clusters for f in c["features"]}
     patched = plain.causal.get("layer", 11)
     named |= {(patched, row["i"]) for row in plain.causal["features"]}
-    library = json.loads(gzip.decompress((shared_data / "atlas" / "term_library.json.gz").read_bytes()))["terms"]
-    members = {(g, accession(*key.split("|", 1))) for key, one in library.items() for g in one["genes_seen"]}
+    library = json.loads(
+        gzip.decompress((shared_data / "atlas" / "term_library.json.gz").read_bytes())
+    )["terms"]
+    members = {
+        (g, accession(*key.split("|", 1)))
+        for key, one in library.items()
+        for g in one["genes_seen"]
+    }
     upper = {s.upper() for s in plain.gene_symbols}
-    types = load(imported.folder, f"layer_{plain.present['celltypes'][0]:02d}_celltypes.json").get("cell_type_meta", {})
+    types = load(imported.folder, f"layer_{plain.present['celltypes'][0]:02d}_celltypes.json").get(
+        "cell_type_meta", {}
+    )
     expected = {
-        "Model": 1, "Dictionary": plain.layers, "Dictionary-OF-Model": plain.layers, "Dictionary-NEXT-Dictionary": plain.layers - 1,
-        "Feature": len(named), "Feature-OF-Dictionary": len(named), "Gene": len(plain.gene_symbols) + len({g for g, _ in members} - upper),
-        "Feature-LOADS_ON-Gene": sum(map(len, plain.genes.values())), "Feature-ENRICHED_FOR-Term": len(plain.terms),
-        "Term": len({t for _, t in members} | {accession(row[2], row[3]) for row in plain.terms}), "Gene-MEMBER_OF-Term": len(members),
-        "GeneSetLibrary": 3, "Term-MEMBER_OF-GeneSetLibrary": len(library), "Module": len(plain.modules) + len(plain.clusters),
-        "Feature-MEMBER_OF-Module": sum(m["n"] for m in plain.modules) + sum(len(c["features"]) for _, c in plain.clusters),
-        "CellType": len({row[2] for row in plain.active["ct"]} | set(types)), "Tissue": len({row[2] for row in plain.active["ti"]}),
-        "Feature-ACTIVE_IN-CellType": len(plain.active["ct"]), "Feature-ACTIVE_IN-Tissue": len(plain.active["ti"]),
-        "Feature-CO_OCCURS-Feature": len(plain.links), "Perturbation": len(plain.perturbations),
-    }  # fmt: skip
+        "Model": 1,
+        "Dictionary": plain.layers,
+        "Dictionary-OF-Model": plain.layers,
+        "Dictionary-NEXT-Dictionary": plain.layers - 1,
+        "Feature": len(named),
+        "Feature-OF-Dictionary": len(named),
+        "Gene": len(plain.gene_symbols) + len({g for g, _ in members} - upper),
+        "Feature-LOADS_ON-Gene": sum(map(len, plain.genes.values())),
+        "Feature-ENRICHED_FOR-Term": len(plain.terms),
+        "Term": len({t for _, t in members} | {accession(row[2], row[3]) for row in plain.terms}),
+        "Gene-MEMBER_OF-Term": len(members),
+        "GeneSetLibrary": 3,
+        "Term-MEMBER_OF-GeneSetLibrary": len(library),
+        "Module": len(plain.modules) + len(plain.clusters),
+        "Feature-MEMBER_OF-Module": (
+            sum(m["n"] for m in plain.modules) + sum(len(c["features"]) for _, c in plain.clusters)
+        ),
+        "CellType": len({row[2] for row in plain.active["ct"]} | set(types)),
+        "Tissue": len({row[2] for row in plain.active["ti"]}),
+        "Feature-ACTIVE_IN-CellType": len(plain.active["ct"]),
+        "Feature-ACTIVE_IN-Tissue": len(plain.active["ti"]),
+        "Feature-CO_OCCURS-Feature": len(plain.links),
+        "Perturbation": len(plain.perturbations),
+    }
     if plain.perturbations:
-        expected["Feature-RESPONDS_TO-Perturbation"] = sum(len(t["top"]) for t in plain.perturbations)
+        expected["Feature-RESPONDS_TO-Perturbation"] = sum(
+            len(t["top"]) for t in plain.perturbations
+        )
     assert {kind: table.num_rows for kind, table in tables.items()} == expected
     if len(plain.present["features"]) == plain.layers:
         for kind, count in PUBLISHED[imported.name].items():
@@ -124,9 +187,13 @@ def test_every_record_is_there_once(imported, gene_ids, shared_data):
 
 
 def test_both_atlases_meet_in_genes_and_terms(imported, seen):
-    """3.1: one gene, term, library, cell type or tissue is one node, whichever atlas names it; compared when the second is read."""
+    """3.1: one gene, term, library, cell type or tissue is one node, whichever atlas names it;
+    compared when the second is read.
+    """
     kinds = ("Gene", "Term", "GeneSetLibrary", "CellType", "Tissue")
-    seen[imported.name] = {kind: set(imported.tables[kind].column("id").to_pylist()) for kind in kinds} | {"symbols": imported.plain.gene_symbols}
+    seen[imported.name] = {
+        kind: set(imported.tables[kind].column("id").to_pylist()) for kind in kinds
+    } | {"symbols": imported.plain.gene_symbols}
     if len(seen) == 2:
         a, b = seen[SCGPT], seen[GENEFORMER]
         assert len(a["Gene"] | b["Gene"]) == len(a["symbols"] | b["symbols"])
@@ -144,56 +211,127 @@ def test_values_of_every_relationship(imported, gene_ids):
 
     loads = {
         (address(name, *at), id_of(symbol)): (rank, a, fc)
-        for at, genes in plain.genes.items() for rank, (symbol, a, fc) in enumerate(genes, 1)
-    }  # fmt: skip
+        for at, genes in plain.genes.items()
+        for rank, (symbol, a, fc) in enumerate(genes, 1)
+    }
     table = tables["Feature-LOADS_ON-Gene"]
-    assert dict(zip(column(table, "source", "target"), column(table, "rank", "mean_activation", "fire_count"), strict=True)) == loads
+    assert (
+        dict(
+            zip(
+                column(table, "source", "target"),
+                column(table, "rank", "mean_activation", "fire_count"),
+                strict=True,
+            )
+        )
+        == loads
+    )
 
     case = {s.upper(): s for s in plain.gene_symbols}
     enriched = {
-        (address(name, layer, i), accession(o, t)): (p, None if infinite_odds(odds) else odds, True if infinite_odds(odds) else None, n, [case[g] for g in genes])
+        (address(name, layer, i), accession(o, t)): (
+            p,
+            None if infinite_odds(odds) else odds,
+            True if infinite_odds(odds) else None,
+            n,
+            [case[g] for g in genes],
+        )
         for layer, i, o, t, p, odds, n, genes in plain.terms
     }
     table = tables["Feature-ENRICHED_FOR-Term"]
-    assert dict(zip(column(table, "source", "target"), column(table, "q", "odds_ratio", "odds_infinite", "overlap", "genes"), strict=True)) == enriched
-    assert "p" not in table.column_names and set(column(table, "test", "origin")) == {("fisher_ov2_bh", "published")}
+    assert (
+        dict(
+            zip(
+                column(table, "source", "target"),
+                column(table, "q", "odds_ratio", "odds_infinite", "overlap", "genes"),
+                strict=True,
+            )
+        )
+        == enriched
+    )
+    assert "p" not in table.column_names and set(column(table, "test", "origin")) == {
+        ("fisher_ov2_bh", "published")
+    }
 
     for key, kind in (("ct", "CellType"), ("ti", "Tissue")):
         table = tables[f"Feature-ACTIVE_IN-{kind}"]
         active = {
-            (address(name, layer, i), what): (p, None if infinite_odds(odds) else odds, True if infinite_odds(odds) else None)
+            (address(name, layer, i), what): (
+                p,
+                None if infinite_odds(odds) else odds,
+                True if infinite_odds(odds) else None,
+            )
             for layer, i, what, p, odds, _ in plain.active[key]
         }
-        assert dict(zip(column(table, "source", "target"), column(table, "q", "odds_ratio", "odds_infinite"), strict=True)) == active
-    assert sorted(tables["Feature-ACTIVE_IN-CellType"].column("cells").to_pylist()) == sorted(row[5] for row in plain.active["ct"])
+        assert (
+            dict(
+                zip(
+                    column(table, "source", "target"),
+                    column(table, "q", "odds_ratio", "odds_infinite"),
+                    strict=True,
+                )
+            )
+            == active
+        )
+    assert sorted(tables["Feature-ACTIVE_IN-CellType"].column("cells").to_pylist()) == sorted(
+        row[5] for row in plain.active["ct"]
+    )
 
     links = {(address(name, a, i), address(name, b, j)): pmi for a, i, b, j, pmi in plain.links}
     table = tables["Feature-CO_OCCURS-Feature"]
-    assert dict(zip(column(table, "source", "target"), table.column("pmi").to_pylist(), strict=True)) == links
-    best = {s: max(p for (a, _), p in links.items() if a == s) for s in {s for s, _ in list(links)[:200]}}
-    assert all(pmi == best[s] for s, pmi, rank in column(table, "source", "pmi", "rank") if rank == 1 and s in best)
+    assert (
+        dict(zip(column(table, "source", "target"), table.column("pmi").to_pylist(), strict=True))
+        == links
+    )
+    best = {
+        s: max(p for (a, _), p in links.items() if a == s)
+        for s in {s for s, _ in list(links)[:200]}
+    }
+    assert all(
+        pmi == best[s]
+        for s, pmi, rank in column(table, "source", "pmi", "rank")
+        if rank == 1 and s in best
+    )
 
 
 def test_values_of_every_feature(imported):
     """Properties of the features; the mean over all positions becomes the mean over active ones."""
     plain, name, rows = imported.plain, imported.name, features_of(imported)
-    layouts = {layer: load(imported.folder, f"layer_{layer:02d}_positions.json") for layer in plain.present["positions"]}
+    layouts = {
+        layer: load(imported.folder, f"layer_{layer:02d}_positions.json")
+        for layer in plain.present["positions"]
+    }
     for (layer, i), row in plain.features.items():
         found = rows[address(name, layer, i)]
-        assert (found["layer"], found["index"], found["alive"], found["fire_count"]) == (layer, i, not row["d"], row["fc"])
+        assert (found["layer"], found["index"], found["alive"], found["fire_count"]) == (
+            layer,
+            i,
+            not row["d"],
+            row["fc"],
+        )
         assert found["rare"] == (row["fc"] < 100) and found["svd_aligned"] == row["sv"]
         assert found["firing_rate"] == pytest.approx(row["f"], abs=6e-7)
         if row["ma"] > 0:
-            assert found["mean_activation"] == pytest.approx(row["ma"] * POSITIONS[name] / row["fc"], rel=1e-12)
+            assert found["mean_activation"] == pytest.approx(
+                row["ma"] * POSITIONS[name] / row["fc"], rel=1e-12
+            )
         else:
             assert found["mean_activation"] is None
-        assert (found["published_label"] or "") == row["lb"] and found["published_terms"] == row["na"]
+        assert (found["published_label"] or "") == row["lb"] and found["published_terms"] == row[
+            "na"
+        ]
         assert [found["layout_x"], found["layout_y"]] == layouts[layer][i]
         assert found["top_genes"] == ([g for g, _, _ in plain.genes[layer, i]] or None)
-        assert found["module"] == (None if row["m"] < 0 else f"{NAMES[name]}/L{layer:02d}/M{row['m']:02d}")
+        assert found["module"] == (
+            None if row["m"] < 0 else f"{NAMES[name]}/L{layer:02d}/M{row['m']:02d}"
+        )
         edges = plain.densities.get((layer, i), {})
-        assert (found["string_density"], found["trrust_density"]) == (edges.get("STRING_edges"), edges.get("TRRUST_edges"))
-    assert not {"label", "annotated", "terms", "label_q"} & set(imported.tables["Feature"].column_names)
+        assert (found["string_density"], found["trrust_density"]) == (
+            edges.get("STRING_edges"),
+            edges.get("TRRUST_edges"),
+        )
+    assert not {"label", "annotated", "terms", "label_q"} & set(
+        imported.tables["Feature"].column_names
+    )
 
 
 def test_per_layer_oracles(imported):
@@ -210,12 +348,24 @@ def test_per_layer_oracles(imported):
         tested[int(source.split("/")[2][1:])].add(source)
         associations[int(source.split("/")[2][1:])] += 1
     for counter, kind in ((types, "CellType"), (tissues, "Tissue")):
-        counter.update(int(s.split("/")[2][1:]) for s in imported.tables[f"Feature-ACTIVE_IN-{kind}"].column("source").to_pylist())
-    modules = Counter(i.split("/")[2] for i in imported.tables["Module"].column("id").to_pylist() if "/M" in i)
-    members = Counter(s.split("/")[2] for s, t in column(imported.tables["Feature-MEMBER_OF-Module"], "source", "target") if "/M" in t)
+        counter.update(
+            int(s.split("/")[2][1:])
+            for s in imported.tables[f"Feature-ACTIVE_IN-{kind}"].column("source").to_pylist()
+        )
+    modules = Counter(
+        i.split("/")[2] for i in imported.tables["Module"].column("id").to_pylist() if "/M" in i
+    )
+    members = Counter(
+        s.split("/")[2]
+        for s, t in column(imported.tables["Feature-MEMBER_OF-Module"], "source", "target")
+        if "/M" in t
+    )
     assert plain.present["features"]
     for layer, (alive, annotated, fdr, entries, groups, inside, ct, ti, rare) in enumerate(oracles):
-        assert (modules[f"L{layer:02d}"], members[f"L{layer:02d}"]) == (int(groups), int(inside)), layer
+        assert (modules[f"L{layer:02d}"], members[f"L{layer:02d}"]) == (
+            int(groups),
+            int(inside),
+        ), layer
         if layer not in plain.present["features"]:
             continue
         features = per_layer[layer]
@@ -226,7 +376,10 @@ def test_per_layer_oracles(imported):
         assert (types[layer], tissues[layer]) == (int(ct), int(ti))
         if fdr != "-" and layer in plain.present["annotations"]:
             assert len(tested[layer]) == int(fdr)
-            densities = sum((f["string_density"] is not None) + (f["trrust_density"] is not None) for f in features)
+            densities = sum(
+                (f["string_density"] is not None) + (f["trrust_density"] is not None)
+                for f in features
+            )
             assert associations[layer] + densities == int(entries)
 
 
@@ -234,17 +387,29 @@ def test_entries_add_up_for_every_feature(imported):
     """Acceptance 3: na is the number of terms and densities of the feature."""
     rows = features_of(imported)
     terms = Counter(imported.tables["Feature-ENRICHED_FOR-Term"].column("source").to_pylist())
-    annotated = [i for i, f in rows.items() if f["layer"] in imported.plain.present["annotations"] and f["published_terms"]]
-    assert annotated and sum(rows[i]["published_terms"] for i in annotated) == sum(map(imported.plain.entries, *zip(*imported.plain.features, strict=True)))
+    annotated = [
+        i
+        for i, f in rows.items()
+        if f["layer"] in imported.plain.present["annotations"] and f["published_terms"]
+    ]
+    assert annotated and sum(rows[i]["published_terms"] for i in annotated) == sum(
+        map(imported.plain.entries, *zip(*imported.plain.features, strict=True))
+    )
     for i in annotated:
         row = rows[i]
-        assert row["published_terms"] == terms[i] + (row["string_density"] is not None) + (row["trrust_density"] is not None)
+        assert row["published_terms"] == terms[i] + (row["string_density"] is not None) + (
+            row["trrust_density"] is not None
+        )
 
 
 def test_members_of_modules_agree_with_the_features(imported):
     """Acceptance 4: MEMBER_OF and the module number of each feature say the same."""
     rows = features_of(imported)
-    found = {s: t for s, t in column(imported.tables["Feature-MEMBER_OF-Module"], "source", "target") if "/M" in t}
+    found = {
+        s: t
+        for s, t in column(imported.tables["Feature-MEMBER_OF-Module"], "source", "target")
+        if "/M" in t
+    }
     for i, row in rows.items():
         if row["layer"] in imported.plain.present["features"]:
             assert found.get(i) == row["module"]
@@ -253,9 +418,15 @@ def test_members_of_modules_agree_with_the_features(imported):
 def test_infinite_odds_are_flagged(imported):
     """Acceptance 5, and its counterpart where the other atlas divides by 1e-10."""
     plain = imported.plain
-    expected = sum(infinite_odds(row[5]) for row in plain.terms) + sum(infinite_odds(row[4]) for rows in plain.active.values() for row in rows)
+    expected = sum(infinite_odds(row[5]) for row in plain.terms) + sum(
+        infinite_odds(row[4]) for rows in plain.active.values() for row in rows
+    )
     flagged = 0
-    for kind in ("Feature-ENRICHED_FOR-Term", "Feature-ACTIVE_IN-CellType", "Feature-ACTIVE_IN-Tissue"):
+    for kind in (
+        "Feature-ENRICHED_FOR-Term",
+        "Feature-ACTIVE_IN-CellType",
+        "Feature-ACTIVE_IN-Tissue",
+    ):
         for odds, infinite in column(imported.tables[kind], "odds_ratio", "odds_infinite"):
             flagged += infinite is True
             assert (odds is None) == (infinite is True)
@@ -269,27 +440,44 @@ def test_infinite_odds_are_flagged(imported):
 def test_missing_files_are_named(imported):
     """Acceptance 6: which layer lacks what is in the findings, the notes and on the dictionary."""
     plain = imported.plain
-    expected = {str(layer): [k for k, there in plain.present.items() if layer not in there] for layer in range(plain.layers)}
+    expected = {
+        str(layer): [k for k, there in plain.present.items() if layer not in there]
+        for layer in range(plain.layers)
+    }
     assert imported.source.findings["missing"] == {k: v for k, v in expected.items() if v}
     for row in imported.tables["Dictionary"].to_pylist():
         summary = json.loads(row["summary"])
         assert summary.get("missing", []) == expected[str(row["layer"])]
         assert summary["layer"] == plain.summary["layers"][row["layer"]]
-        assert (row["alive"], row["published_annotated"]) == (summary["layer"]["alive"], summary["layer"]["annotated"])
+        assert (row["alive"], row["published_annotated"]) == (
+            summary["layer"]["alive"],
+            summary["layer"]["annotated"],
+        )
     notes = " ".join(imported.source.notes)
     bare = {layer for layer, lacks in expected.items() if len(lacks) == len(plain.present)}
     assert ("no file of its own for layer" in notes) == bool(bare)
     for kind in plain.present:
-        assert (f"no {kind} file for layer" in notes) == any(kind in lacks for layer, lacks in expected.items() if layer not in bare)
+        assert (f"no {kind} file for layer" in notes) == any(
+            kind in lacks for layer, lacks in expected.items() if layer not in bare
+        )
     if imported.name == SCGPT and plain.present["features"] == [0, 4, 8]:
         assert "for layers 1-3, 5-7, 9-11" in notes
     if imported.name == GENEFORMER:
-        assert expected["0"] == expected["1"] == expected["2"] == expected["3"] == expected["11"] == ["annotations"]
+        assert (
+            expected["0"]
+            == expected["1"]
+            == expected["2"]
+            == expected["3"]
+            == expected["11"]
+            == ["annotations"]
+        )
         assert "no annotations file for layers 0-3, 11" in notes
 
 
 def test_gene_index_is_rebuilt_byte_for_byte(imported):
-    """Acceptance 7: the index that the web page reads, from the records alone; its git blob id is in the published tree."""
+    """Acceptance 7: the index that the web page reads, from the records alone; its git blob id is
+    in the published tree.
+    """
     plain = imported.plain
     if len(plain.present["features"]) < plain.layers:
         assert imported.name == SCGPT  # of which three layers are at hand: nothing to compare with
@@ -297,11 +485,20 @@ def test_gene_index_is_rebuilt_byte_for_byte(imported):
     symbols = dict(column(imported.tables["Gene"], "id", "symbol"))
     rows = features_of(imported)
     index: dict[str, list] = {}
-    for source, target, rank in sorted(column(imported.tables["Feature-LOADS_ON-Gene"], "source", "target", "rank"), key=lambda r: (r[0], r[2])):
+    for source, target, rank in sorted(
+        column(imported.tables["Feature-LOADS_ON-Gene"], "source", "target", "rank"),
+        key=lambda r: (r[0], r[2]),
+    ):
         if rank <= 5:
             row = rows[source]
             module = int(row["module"].rsplit("M", 1)[1]) if row["module"] else -1
-            entry = {"l": row["layer"], "i": row["index"], "r": rank - 1, "lb": (row["published_label"] or "")[:60], "m": module}
+            entry = {
+                "l": row["layer"],
+                "i": row["index"],
+                "r": rank - 1,
+                "lb": (row["published_label"] or "")[:60],
+                "m": module,
+            }
             index.setdefault(symbols[target], []).append(entry)
     content = json.dumps(index, separators=(",", ":")).encode()
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -310,14 +507,22 @@ def test_gene_index_is_rebuilt_byte_for_byte(imported):
 
 
 def test_responses_that_divide_by_nothing(imported):
-    """Acceptance 9: 193 of the 220 effects above 0.5, by the feature's own firings over all control positions."""
+    """Acceptance 9: 193 of the 220 effects above 0.5, by the feature's own firings over all control
+    positions.
+    """
     if not imported.plain.perturbations:
         assert "Feature-RESPONDS_TO-Perturbation" not in imported.tables
         return
     fired = {i: f["fc"] for (layer, i), f in imported.plain.features.items() if layer == 11}
     rows = imported.tables["Feature-RESPONDS_TO-Perturbation"].to_pylist()
-    expected = {(f"knockdown {t['gene']}", address(imported.name, 11, x["i"])): (x["es"], fired[x["i"]]) for t in imported.plain.perturbations for x in t["top"]}
-    assert {(r["target"], r["source"]): (r["effect"], r["control_firings"]) for r in rows} == expected
+    expected = {
+        (f"knockdown {t['gene']}", address(imported.name, 11, x["i"])): (x["es"], fired[x["i"]])
+        for t in imported.plain.perturbations
+        for x in t["top"]
+    }
+    assert {
+        (r["target"], r["source"]): (r["effect"], r["control_firings"]) for r in rows
+    } == expected
     large = [r for r in rows if abs(r["effect"]) > 0.5]
     assert (len(large), sum(r["degenerate"] for r in large)) == (220, 193)
     assert {r["control_firings"] for r in large if r["degenerate"]} <= set(range(19))
@@ -328,22 +533,39 @@ def test_responses_that_divide_by_nothing(imported):
 
 def test_files_that_are_not_json_are_read(imported):
     """Acceptance 10: a strict parser rejects some of scGPT's files, this importer none."""
-    names = [p.name.removesuffix(".gz") for p in imported.folder.iterdir() if "ontology_index" not in p.name]
+    names = [
+        p.name.removesuffix(".gz")
+        for p in imported.folder.iterdir()
+        if "ontology_index" not in p.name
+    ]
     rejected = {n for n in names if not strict(text(imported.folder, n))}
     assert set(imported.source.findings["not_json"]) == rejected
     if imported.name == GENEFORMER:
         assert not rejected
     else:
-        expected = {f"layer_{layer:02d}_celltypes.json" for layer in imported.plain.present["celltypes"]}
-        expected |= {f"layer_{layer:02d}_annotations.json" for layer in (0, 3, 5, 8) if layer in imported.plain.present["annotations"]}
+        expected = {
+            f"layer_{layer:02d}_celltypes.json" for layer in imported.plain.present["celltypes"]
+        }
+        expected |= {
+            f"layer_{layer:02d}_annotations.json"
+            for layer in (0, 3, 5, 8)
+            if layer in imported.plain.present["annotations"]
+        }
         assert rejected == expected
 
 
 def test_causal_patching_is_on_its_layer(imported):
     """3.5, rule 6: layer 11 of Geneformer, layer 7 of scGPT."""
     layer = {GENEFORMER: 11, SCGPT: 7}[imported.name]
-    expected = {address(imported.name, layer, row["i"]): (row["td"], row["od"], row["sr"]) for row in imported.plain.causal["features"]}
-    found = {i: (f["causal_target"], f["causal_other"], f["causal_ratio"]) for i, f in features_of(imported).items() if f["causal_ratio"] is not None}
+    expected = {
+        address(imported.name, layer, row["i"]): (row["td"], row["od"], row["sr"])
+        for row in imported.plain.causal["features"]
+    }
+    found = {
+        i: (f["causal_target"], f["causal_other"], f["causal_ratio"])
+        for i, f in features_of(imported).items()
+        if f["causal_ratio"] is not None
+    }
     assert found == expected and len(found) == 50
 
 
@@ -352,20 +574,40 @@ def test_clusters_of_features_without_annotation(imported):
     for layer, cluster in imported.plain.clusters:
         row = rows[f"{NAMES[imported.name]}/L{layer:02d}/N{cluster['cluster_id']:02d}"]
         assert (row["overlap"], row["firing_rate"], row["genes"], row["size"]) == (
-            cluster["mean_jaccard"], cluster["mean_activation_freq"], cluster["consensus_genes"], cluster["n_features"]
-        )  # fmt: skip
+            cluster["mean_jaccard"],
+            cluster["mean_activation_freq"],
+            cluster["consensus_genes"],
+            cluster["n_features"],
+        )
     for m in imported.plain.modules:
         row = rows[f"{NAMES[imported.name]}/L{m['layer']:02d}/M{m['id']:02d}"]
-        assert (row["size"], row["index"], row["top_terms"]) == (m["n"], m["id"], [t["t"] for t in m["top_anns"]])
+        assert (row["size"], row["index"], row["top_terms"]) == (
+            m["n"],
+            m["id"],
+            [t["t"] for t in m["top_anns"]],
+        )
 
 
 def test_anchors(imported):
     """7: single values that the specification names."""
     if imported.name == GENEFORMER:
         row = features_of(imported)[address(GENEFORMER, 11, 1023)]
-        assert (row["fire_count"], row["module"], row["top_genes"][:2]) == (373_243, f"{NAMES[GENEFORMER]}/L11/M00", ["CENPE", "PLK1"])
-        assert row["published_label"] == "Cell Cycle, Mitotic R-HSA-69278" and row["name"] == "L11/F1023 Cell Cycle, Mitotic"
-        assert imported.tables["Feature-ENRICHED_FOR-Term"].column("library").to_pylist().count("TRRUST-atlas") == 1484
+        assert (row["fire_count"], row["module"], row["top_genes"][:2]) == (
+            373_243,
+            f"{NAMES[GENEFORMER]}/L11/M00",
+            ["CENPE", "PLK1"],
+        )
+        assert (
+            row["published_label"] == "Cell Cycle, Mitotic R-HSA-69278"
+            and row["name"] == "L11/F1023 Cell Cycle, Mitotic"
+        )
+        assert (
+            imported.tables["Feature-ENRICHED_FOR-Term"]
+            .column("library")
+            .to_pylist()
+            .count("TRRUST-atlas")
+            == 1484
+        )
         assert imported.source.findings["counts"]["p_zero"] == 454
     zero = [row for row in imported.plain.terms if row[4] == 0]
     assert imported.source.findings["counts"]["p_zero"] == len(zero)

@@ -7,7 +7,7 @@ import pytest
 from every_kind import CAPTION, node_id, whole_graph, write_every_kind
 from synthetic import fill_q, manifest, write_run
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_headers import bulk_table
 from scircuit.ingest.graph.bulk_import import bulk_import
@@ -22,7 +22,10 @@ from scircuit.ingest.shards.shard_store import ShardStore
 
 def test_bulk_equals_stream(connection, tmp_path):
     every = write_every_kind(tmp_path / "every")
-    with_q, without_q = write_run(tmp_path / "a", "trace-a", units=10), write_run(tmp_path / "b", "trace-b", seed=4)
+    with_q, without_q = (
+        write_run(tmp_path / "a", "trace-a", units=10),
+        write_run(tmp_path / "b", "trace-b", seed=4),
+    )
     fill_q(with_q)
     runs = [every, with_q, without_q]
     home = tmp_path / "neo4j"
@@ -42,14 +45,19 @@ def test_bulk_equals_stream(connection, tmp_path):
             assert set(relationships) ^ set(streamed_relationships) == set()
             assert (nodes, relationships) == (streamed_nodes, streamed_relationships)
             for graph in (imported, connection):
-                [row] = graph.run("MATCH (f:Feature {id: $id}) RETURN f.name AS name", id=node_id("Feature", 0))
+                [row] = graph.run(
+                    "MATCH (f:Feature {id: $id}) RETURN f.name AS name", id=node_id("Feature", 0)
+                )
                 assert row["name"] == CAPTION
             for store in (with_q, without_q):
                 run = store.manifest.run
                 assert (
-                    graph_checksums(imported, run) == graph_checksums(connection, run) == shard_checksums(store.folder)
+                    graph_checksums(imported, run)
+                    == graph_checksums(connection, run)
+                    == shard_checksums(store.folder)
                 )
-            # The ledger came along: nothing is loaded twice, and q can still be brought to the edges without one.
+            # The ledger came along: nothing is loaded twice, and q can still be brought to the
+            # edges without one.
             assert [load_run(imported, store.folder).loaded_rows for store in runs] == [0, 0, 0]
             assert apply_q(imported, with_q.folder) == 0
             fill_q(without_q)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.graph import connection as c
 from scircuit.ingest.graph.connection import (
     Connection,
@@ -29,7 +29,9 @@ def test_supported_versions(version):
     assert require_supported(version) == tuple(int(part) for part in version.split(".")[:2])
 
 
-@pytest.mark.parametrize("version", ["4.4.38", "5.25.1", "6.0.0", "2024.12.0", "2031.01.0", "", "unknown"])
+@pytest.mark.parametrize(
+    "version", ["4.4.38", "5.25.1", "6.0.0", "2024.12.0", "2031.01.0", "", "unknown"]
+)
 def test_unsupported_versions_are_named(version):
     with pytest.raises(UserError, match=r"5\.26 and newer") as caught:
         require_supported(version)
@@ -50,12 +52,19 @@ def test_environment_selects_a_server():
     found = target_from_env(env)
     assert found == Target("bolt://h:1", "u", "secret-word")
     assert "secret-word" not in repr(found)
-    assert target_from_env({"NEO4J_URI": "bolt://h:1", "NEO4J_PASSWORD": "p"}) == Target("bolt://h:1", "neo4j", "p")
+    assert target_from_env({"NEO4J_URI": "bolt://h:1", "NEO4J_PASSWORD": "p"}) == Target(
+        "bolt://h:1", "neo4j", "p"
+    )
     assert target_from_env({}) is None
 
 
 @pytest.mark.parametrize(
-    "env", [{"NEO4J_URI": "bolt://h:1"}, {"NEO4J_PASSWORD": "p"}, {"NEO4J_USERNAME": "u", "NEO4J_PASSWORD": "p"}]
+    "env",
+    [
+        {"NEO4J_URI": "bolt://h:1"},
+        {"NEO4J_PASSWORD": "p"},
+        {"NEO4J_USERNAME": "u", "NEO4J_PASSWORD": "p"},
+    ],
 )
 def test_half_an_environment_is_refused(env):
     with pytest.raises(UserError, match="not NEO4J_"):
@@ -84,7 +93,9 @@ def test_not_an_address():
 
 
 def test_wrong_password_then_the_right_one(target):
-    with pytest.raises(UserError, match="refuses user 'neo4j': wrong user name or password") as caught:
+    with pytest.raises(
+        UserError, match="refuses user 'neo4j': wrong user name or password"
+    ) as caught:
         Connection.open(Target(target.uri, target.user, "not-the-password"))
     assert not isinstance(caught.value, DatabaseAway)
     assert "NEO4J_PASSWORD" in caught.value.fix
@@ -98,7 +109,11 @@ def test_wrong_database(target):
 
 
 def test_run_frame_and_explain(connection):
-    assert connection.run("UNWIND $xs AS x RETURN x", xs=[1, None, "a"]) == [{"x": 1}, {"x": None}, {"x": "a"}]
+    assert connection.run("UNWIND $xs AS x RETURN x", xs=[1, None, "a"]) == [
+        {"x": 1},
+        {"x": None},
+        {"x": "a"},
+    ]
     frame = connection.frame("UNWIND $xs AS x RETURN x AS a, x * 2 AS b", xs=[])
     assert list(frame.columns) == ["a", "b"]
     assert len(frame) == 0

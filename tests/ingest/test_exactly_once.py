@@ -1,4 +1,6 @@
-"""Kill -9 of the client at random moments, and of the server during the load: the graph equals an undisturbed one."""
+"""Kill -9 of the client at random moments, and of the server during the load: the graph equals an
+undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def test_client_killed_at_random(connection, target, tmp_path, undisturbed):
     ]
     partial = []
     for _ in range(6):
-        client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CLIENT.parent.parent.parent)
+        client = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=CLIENT.parent.parent.parent
+        )
         assert client.stdout is not None
         assert client.stdout.readline() == "started\n"
         # Wait until this round has added something, then kill at any moment of a transaction.
@@ -70,7 +74,9 @@ def test_client_killed_at_random(connection, target, tmp_path, undisturbed):
         client.stdout.close()
         partial.append(edges_in(connection))
     assert 0 < partial[0] < partial[2] < UNITS * BLOCK * DEGREE
-    last = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CLIENT.parent.parent.parent)
+    last = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=CLIENT.parent.parent.parent
+    )
     assert "pending_shards=0" in last.stdout
     store = ShardStore(folder)
     assert store.verify() == []
@@ -101,7 +107,9 @@ def test_server_killed_during_the_load(tmp_path, undisturbed):
                     threading.Timer(0.02, os.kill, (info.pid, signal.SIGKILL)).start()
 
             with pytest.raises(Exception, match="no database answers"):
-                loader.load(loader.pending(undisturbed.manifest.shards), on_rows=kill_when_some_are_in)
+                loader.load(
+                    loader.pending(undisturbed.manifest.shards), on_rows=kill_when_some_are_in
+                )
         assert 8 <= len(acknowledged) < UNITS
         info = server.start(home, heap="512m", pagecache="128m", wait_s=180)
         with Connection.open(Target(info.uri, info.user, info.password)) as connection:

@@ -1,4 +1,6 @@
-"""Every format of published edges gives what a plain loop over the cells gives, and nothing that its files do not hold."""
+"""Every format of published edges gives what a plain loop over the cells gives, and nothing that
+its files do not hold.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ import import_edges_files as files
 import pandas as pd
 import pytest
 
-from scircuit.core.config import ImportEdgesConfig, UserError
-from scircuit.ingest.importers.edges.edges_source import edges_source as importer
+from scircuit.core.config import ImportEdgesConfig
+from scircuit.core.errors import UserError
+from scircuit.ingest.importers.edges import edges_source as importer
 from scircuit.ingest.importers.gaps import MEANING, refuse
 
 MODEL, SET = "m", "s"
@@ -27,7 +30,9 @@ def pairs(effects):
 
 
 def load(path, **more):
-    return importer.read(ImportEdgesConfig(path=path, model_name=MODEL, dictionary_name=SET, **more), {})
+    return importer.read(
+        ImportEdgesConfig(path=path, model_name=MODEL, dictionary_name=SET, **more), {}
+    )
 
 
 def frames(source):
@@ -57,7 +62,12 @@ def compare(table, wanted, names):
 
 
 def kept(pairs, keep=files.KEPT):
-    return [e for f in files.SOURCES for layer in files.LAYERS for e in files.significant(pairs, f, layer)[:keep]]
+    return [
+        e
+        for f in files.SOURCES
+        for layer in files.LAYERS
+        for e in files.significant(pairs, f, layer)[:keep]
+    ]
 
 
 def degrees(table):
@@ -65,11 +75,16 @@ def degrees(table):
 
 
 def published_degrees(pairs):
-    return {address(5, f): sum(len(files.significant(pairs, f, layer)) for layer in files.LAYERS) for f in files.SOURCES}
+    return {
+        address(5, f): sum(len(files.significant(pairs, f, layer)) for layer in files.LAYERS)
+        for f in files.SOURCES
+    }
 
 
 def test_the_study_is_worth_testing(pairs):
-    groups = [len(files.significant(pairs, f, layer)) for f in files.SOURCES for layer in files.LAYERS]
+    groups = [
+        len(files.significant(pairs, f, layer)) for f in files.SOURCES for layer in files.LAYERS
+    ]
     assert max(groups) > files.KEPT
     assert any(e.d > 0 for e in pairs if e.published)
     assert any(e.d < 0 for e in pairs if e.published)
@@ -81,13 +96,17 @@ def test_files_of_layers(tmp_path, pairs):
     source = load(tmp_path)
     tables = frames(source)
     compare(tables["Feature-AFFECTS-Feature"], kept(pairs), {"n", "mean", "sd", "d", "consistency"})
-    assert degrees(tables["Feature"]) == published_degrees(pairs)  # of all edges, the kept ones only show some
+    assert degrees(tables["Feature"]) == published_degrees(
+        pairs
+    )  # of all edges, the kept ones only show some
     row = tables["Feature"].set_index("id").loc[address(5, 30)]
     assert (row["firing_rate"], row["cells_active"], row["traced"]) == (0.03, 9, True)
     assert source.cap == 50
     assert {"all_edges", "counts", "p", "null", "symmetric_rule"} <= set(source.lacks)
     assert not {"n", "sd", "mean"} & set(source.lacks)
-    assert f"{sum(published_degrees(pairs).values()) - len(kept(pairs)):,} of" in " ".join(source.notes)
+    assert f"{sum(published_degrees(pairs).values()) - len(kept(pairs)):,} of" in " ".join(
+        source.notes
+    )
 
 
 def test_files_of_layers_that_keep_all_lack_no_edges(tmp_path, pairs):
@@ -95,7 +114,11 @@ def test_files_of_layers_that_keep_all_lack_no_edges(tmp_path, pairs):
     source = load(tmp_path / "circuit_L05_features.json")
     assert source.cap == 0
     assert "all_edges" not in source.lacks
-    compare(frames(source)["Feature-AFFECTS-Feature"], kept(pairs, 1000), {"n", "mean", "sd", "d", "consistency"})
+    compare(
+        frames(source)["Feature-AFFECTS-Feature"],
+        kept(pairs, 1000),
+        {"n", "mean", "sd", "d", "consistency"},
+    )
 
 
 def test_the_joint_graph_gives_less_of_the_same_edges(tmp_path, pairs):
@@ -145,7 +168,11 @@ def test_effects_per_cell_give_every_statistic(tmp_path, effects, pairs):
         load(tmp_path)
     files.write_features(tmp_path, pairs)
     with_json = load(tmp_path)
-    compare(frames(with_json)["Feature-AFFECTS-Feature"], wanted, {"n", "n_pos", "n_neg", "mean", "sd", "d"})
+    compare(
+        frames(with_json)["Feature-AFFECTS-Feature"],
+        wanted,
+        {"n", "n_pos", "n_neg", "mean", "sd", "d"},
+    )
     assert frames(with_json)["Feature"].set_index("id").loc[address(5, 30), "firing_rate"] == 0.03
 
 
@@ -180,28 +207,43 @@ def test_csv_with_a_mark_semicolons_and_decimal_commas(tmp_path, pairs):
     plain, other = tmp_path / "a.csv", tmp_path / "b.csv"
     text = files.csv_text(pairs, True)
     plain.write_text(text)
-    other.write_bytes(b"\xef\xbb\xbf" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n").encode())
+    other.write_bytes(
+        b"\xef\xbb\xbf" + text.replace(",", ";").replace(".", ",").replace("\n", "\r\n").encode()
+    )
     one, two = load(plain), load(other)
-    pd.testing.assert_frame_equal(frames(one)["Feature-AFFECTS-Feature"], frames(two)["Feature-AFFECTS-Feature"])
+    pd.testing.assert_frame_equal(
+        frames(one)["Feature-AFFECTS-Feature"], frames(two)["Feature-AFFECTS-Feature"]
+    )
     assert [n for n in two.notes if n not in one.notes] == [
-        "the file starts with a byte order mark, which was left out", "columns are separated by semicolons", "decimal commas were read as points"
-    ]  # fmt: skip
+        "the file starts with a byte order mark, which was left out",
+        "columns are separated by semicolons",
+        "decimal commas were read as points",
+    ]
 
 
-@pytest.mark.parametrize(("value", "what"), [("", "empty or no number"), ("nan", "empty or no number"), ("inf", "infinite")])
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [("", "empty or no number"), ("nan", "empty or no number"), ("inf", "infinite")],
+)
 def test_a_number_that_is_none_is_found_by_its_row(tmp_path, pairs, value, what):
     head, *rows = files.csv_text(pairs, False).splitlines()
     cells = rows[2].split(",")
     cells[head.split(",").index("cohens_d")] = value
     rows[2] = ",".join(cells)
     (tmp_path / "e.csv").write_text("\n".join([head, *rows]) + "\n")
-    with pytest.raises(UserError, match=f"cohens_d is {what} in 1 of {len(rows)} rows, first in row 3 below the header"):
+    with pytest.raises(
+        UserError,
+        match=f"cohens_d is {what} in 1 of {len(rows)} rows, first in row 3 below the header",
+    ):
         load(tmp_path / "e.csv")
 
 
 def test_a_csv_cut_to_its_strongest_says_so(tmp_path):
     rows = [f"5,{f},6,{t},0.9,0.8,1" for f in range(4) for t in range(20)] + ["5,9,6,1,0.9,0.8,1"]
-    (tmp_path / "e.csv").write_text("\n".join(["src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency,sign", *rows]) + "\n")
+    (tmp_path / "e.csv").write_text(
+        "\n".join(["src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency,sign", *rows])
+        + "\n"
+    )
     source = load(tmp_path / "e.csv")
     assert source.cap == 20
     assert "all_edges" in source.lacks
@@ -209,15 +251,43 @@ def test_a_csv_cut_to_its_strongest_says_so(tmp_path):
 
 def capped(tmp_path, layers_of, per):
     """A CSV and a joint graph whose sources keep their edges in the given numbers by layer."""
-    ends = [(f, t, i) for f, by_layer in enumerate(layers_of) for t, n in by_layer.items() for i in range(n)]
-    (tmp_path / "e.csv").write_text("\n".join(["src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency", *(f"5,{f},{t},{i},0.9,0.8" for f, t, i in ends)]) + "\n")
-    rows = [{"source_layer": 5, "source_feature": f, "target_layer": t, "target_feature": i, "cohens_d": 0.9, "consistency": 0.8, "mean_delta": 0.1} for f, t, i in ends]
+    ends = [
+        (f, t, i)
+        for f, by_layer in enumerate(layers_of)
+        for t, n in by_layer.items()
+        for i in range(n)
+    ]
+    (tmp_path / "e.csv").write_text(
+        "\n".join(
+            [
+                "src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency",
+                *(f"5,{f},{t},{i},0.9,0.8" for f, t, i in ends),
+            ]
+        )
+        + "\n"
+    )
+    rows = [
+        {
+            "source_layer": 5,
+            "source_feature": f,
+            "target_layer": t,
+            "target_feature": i,
+            "cohens_d": 0.9,
+            "consistency": 0.8,
+            "mean_delta": 0.1,
+        }
+        for f, t, i in ends
+    ]
     (tmp_path / "g.json").write_text(json.dumps({"n_edges": len(rows), "edges": rows}))
     for name in ("e.csv", "g.json"):
         source = load(tmp_path / name)
         assert source.cap == (per[0] if per else 0), name
         assert ("all_edges" in source.lacks) == bool(per), name
-        assert any(f"{per[0]} edges of {per[1]}" in note for note in source.notes) if per else not any("strongest" in note for note in source.notes)
+        assert (
+            any(f"{per[0]} edges of {per[1]}" in note for note in source.notes)
+            if per
+            else not any("strongest" in note for note in source.notes)
+        )
         if per:
             assert f"at most {per[0]} of {per[1]} (largest group {per[0]})" in source.sentences[0]
             with pytest.raises(UserError, match="keeps only the strongest of each source, or"):
@@ -226,11 +296,19 @@ def capped(tmp_path, layers_of, per):
 
 def test_a_cap_over_all_layers_of_a_source_says_so(tmp_path):
     """50 edges of each source in three layers: no layer alone looks cut."""
-    capped(tmp_path, [{6: 5 + f, 8: 17 - f // 2, 11: 28 - f + f // 2} for f in range(12)], (50, "each source"))
+    capped(
+        tmp_path,
+        [{6: 5 + f, 8: 17 - f // 2, 11: 28 - f + f // 2} for f in range(12)],
+        (50, "each source"),
+    )
 
 
 def test_sources_with_all_their_edges_in_one_layer_do_not_hide_a_cap_over_all(tmp_path):
-    capped(tmp_path, [{6: 50}, {8: 50}, {11: 50}, *({6: 10 + f, 8: 40 - f} for f in range(9))], (50, "each source"))
+    capped(
+        tmp_path,
+        [{6: 50}, {8: 50}, {11: 50}, *({6: 10 + f, 8: 40 - f} for f in range(9))],
+        (50, "each source"),
+    )
 
 
 def test_full_layers_are_no_cap_of_the_sources(tmp_path):
@@ -245,12 +323,22 @@ def test_annotated_edges_are_imported_one_condition_at_a_time(tmp_path, pairs):
     path = tmp_path / "step1_annotated_edges.json"
     rows = files.graph_rows(pairs)
     path.write_text(json.dumps({"K562_K562_GF": rows, "scGPT_TS_Multi": rows[:4]}))
-    with pytest.raises(UserError, match=r"2 conditions: K562_K562_GF, scGPT_TS_Multi[\s\S]*--condition"):
+    with pytest.raises(
+        UserError, match=r"2 conditions: K562_K562_GF, scGPT_TS_Multi[\s\S]*--condition"
+    ):
         load(path)
     with pytest.raises(UserError, match="no condition 'TS_Multi_GF'"):
         load(path, condition="TS_Multi_GF")
     with pytest.raises(UserError, match="is of scgpt, not of geneformer-v2-316m"):
-        importer.read(ImportEdgesConfig(path=path, model_name="geneformer-v2-316m", dictionary_name="x", condition="scGPT_TS_Multi"), {})
+        importer.read(
+            ImportEdgesConfig(
+                path=path,
+                model_name="geneformer-v2-316m",
+                dictionary_name="x",
+                condition="scGPT_TS_Multi",
+            ),
+            {},
+        )
     source = load(path, condition="K562_K562_GF")
     assert len(frames(source)["Feature-AFFECTS-Feature"]) == len(rows)
     assert source.name == "m/s K562_K562_GF"
@@ -261,9 +349,28 @@ def test_annotated_edges_are_imported_one_condition_at_a_time(tmp_path, pairs):
 
 def test_the_third_model_form(tmp_path, pairs):
     all_of = sorted((e for e in pairs if e.source == 7 and e.published), key=lambda e: -abs(e.d))
-    top = [{"tgt_layer": e.layer, "tgt_feature": e.target, "cohens_d": e.d, "consistency": e.consistency, "sign": "x"} for e in all_of[:6]]
+    top = [
+        {
+            "tgt_layer": e.layer,
+            "tgt_feature": e.target,
+            "cohens_d": e.d,
+            "consistency": e.consistency,
+            "sign": "x",
+        }
+        for e in all_of[:6]
+    ]
     by_layer = {str(layer): len(files.significant(pairs, 7, layer)) for layer in files.LAYERS}
-    (tmp_path / "feature_F0007.json").write_text(json.dumps({"feature_id": 7, "source_layer": 5, "total_edges": len(all_of), "edges_by_layer": by_layer, "top_edges": top}))
+    (tmp_path / "feature_F0007.json").write_text(
+        json.dumps(
+            {
+                "feature_id": 7,
+                "source_layer": 5,
+                "total_edges": len(all_of),
+                "edges_by_layer": by_layer,
+                "top_edges": top,
+            }
+        )
+    )
     source = load(tmp_path)
     tables = frames(source)
     compare(tables["Feature-AFFECTS-Feature"], all_of[:6], {"d", "consistency"})
@@ -286,7 +393,11 @@ def test_the_order_of_rows_changes_nothing(tmp_path, pairs):
     lines = files.csv_text(pairs, True).splitlines()
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "b.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
-    for one, two in zip(load(tmp_path / "a.csv").units.values(), load(tmp_path / "b.csv").units.values(), strict=True):
+    for one, two in zip(
+        load(tmp_path / "a.csv").units.values(),
+        load(tmp_path / "b.csv").units.values(),
+        strict=True,
+    ):
         assert all(table.equals(two()[kind]) for kind, table in one().items())
 
 
@@ -294,7 +405,10 @@ HEADER = "src_layer,src_feature,tgt_layer,tgt_feature,cohens_d,consistency,sign,
 BAD = {
     "no row": (HEADER, "holds no edge"),
     "empty": ("", "is empty"),
-    "twice": (HEADER + "5,1,6,2,0.9,0.75,1,0.1,15,5,0\n" * 2, "more than once: 1 of 2 edges, the first is L5 F1 -> L6 F2"),
+    "twice": (
+        HEADER + "5,1,6,2,0.9,0.75,1,0.1,15,5,0\n" * 2,
+        "more than once: 1 of 2 edges, the first is L5 F1 -> L6 F2",
+    ),
     "backwards": (HEADER + "5,1,4,2,0.9,0.75,1,0.1,15,5,0\n", "same or an earlier layer: 1 of 1"),
     "same layer": (HEADER + "5,1,5,2,0.9,0.75,1,0.1,15,5,0\n", "same or an earlier layer"),
     "nan": (HEADER + "5,1,6,2,NaN,0.75,1,0.1,15,5,0\n", "cohens_d is empty or no number in 1 of 1"),
@@ -302,10 +416,16 @@ BAD = {
     "text": (HEADER + "5,1,6,2,high,0.75,1,0.1,15,5,0\n", "cannot be read as a table of numbers"),
     "short row": (HEADER + "5,1,6,2,0.9\n", "cannot be read as a table of numbers"),
     "cut row": (HEADER + "5,1,6,2,0.9,0.75,1,0.1,15,5", "does not end with a line end"),
-    "no column": ("src_layer,src_feature,tgt_layer,tgt_feature,d,consistency\n5,1,6,2,0.9,0.8\n", "lacks the column cohens_d"),
+    "no column": (
+        "src_layer,src_feature,tgt_layer,tgt_feature,d,consistency\n5,1,6,2,0.9,0.8\n",
+        "lacks the column cohens_d",
+    ),
     "sign": (HEADER + "5,1,6,2,0.9,0.75,-1,0.1,15,5,0\n", "sign and cohens_d contradict"),
     "mean": (HEADER + "5,1,6,2,0.9,0.75,1,-0.1,15,5,0\n", "opposite signs"),
-    "counts": (HEADER + "5,1,6,2,0.9,0.95,1,0.1,15,5,0\n", r"consistency is not max\(n_pos, n - n_pos\) / n"),
+    "counts": (
+        HEADER + "5,1,6,2,0.9,0.95,1,0.1,15,5,0\n",
+        r"consistency is not max\(n_pos, n - n_pos\) / n",
+    ),
     "share": (HEADER + "5,1,6,2,0.9,75,1,0.1,15,5,0\n", "expected shares from 0 to 1"),
     "no count": (HEADER + "5,1,6,2,0.9,0.75,1,0.1,15.5,4.5,0\n", "n_pos is no count"),
     "half index": (HEADER + "5,1.5,6,2,0.9,0.75,1,0.1,15,5,0\n", "expected whole numbers"),
@@ -327,7 +447,9 @@ def test_csv_of_several_conditions(tmp_path):
     (tmp_path / "e.csv").write_text(text)
     with pytest.raises(UserError, match="2 conditions: a, b"):
         load(tmp_path / "e.csv")
-    assert frames(load(tmp_path / "e.csv", condition="b"))["Feature-AFFECTS-Feature"]["d"].tolist() == [0.8]
+    assert frames(load(tmp_path / "e.csv", condition="b"))["Feature-AFFECTS-Feature"][
+        "d"
+    ].tolist() == [0.8]
     with pytest.raises(UserError, match="no condition 'c'"):
         load(tmp_path / "e.csv", condition="c")
 
@@ -339,8 +461,14 @@ def edit(path, change):
 
 
 BAD_LAYERS = {
-    "d is not mean / sd": (lambda e: [x.update(mean_delta=x["mean_delta"] * 3) for x in e], "d is not mean / sd"),
-    "lists more": (lambda e: e.extend([{**e[0], "target_feature_idx": 1000 + i} for i in range(100)]), "lists .* and counts"),
+    "d is not mean / sd": (
+        lambda e: [x.update(mean_delta=x["mean_delta"] * 3) for x in e],
+        "d is not mean / sd",
+    ),
+    "lists more": (
+        lambda e: e.extend([{**e[0], "target_feature_idx": 1000 + i} for i in range(100)]),
+        "lists .* and counts",
+    ),
     "twice": (lambda e: e.__setitem__(1, dict(e[0])), "more than once"),
     "text": (lambda e: e[0].update(cohens_d="0.9"), "expected a finite number"),
     "infinite": (lambda e: e[0].update(cohens_d=1e999), "Infinity"),
@@ -366,7 +494,9 @@ def test_bad_files_of_layers_are_refused(tmp_path, pairs, case):
 
 
 def test_two_models_in_one_folder_are_refused(tmp_path, pairs):
-    files.write_layers(tmp_path, pairs, model="scgpt").rename(tmp_path / "circuit_L00_features.json")
+    files.write_layers(tmp_path, pairs, model="scgpt").rename(
+        tmp_path / "circuit_L00_features.json"
+    )
     files.write_layers(tmp_path, pairs)
     with pytest.raises(UserError, match="different models or thresholds"):
         load(tmp_path)
@@ -417,6 +547,11 @@ def test_what_a_source_lacks_forbids_what_needs_it(tmp_path, pairs):
     source = load(tmp_path)
     assert set(source.lacks) <= set(MEANING)
     with pytest.raises(UserError, match="all edges: it keeps only the strongest"):
-        refuse("import-x", {"lacks": list(source.lacks)}, ("all_edges",), "a fit of the tail of its degrees")
+        refuse(
+            "import-x",
+            {"lacks": list(source.lacks)},
+            ("all_edges",),
+            "a fit of the tail of its degrees",
+        )
     refuse("import-x", {"lacks": list(source.lacks)}, ("n", "sd"), "an interval of d")
     refuse("trace-x", {}, tuple(MEANING), "anything")

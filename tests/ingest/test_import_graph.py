@@ -1,4 +1,6 @@
-"""Attribution graphs of circuit-tracer and Neuronpedia against a plain loop over their matrix, and files that must not be read."""
+"""Attribution graphs of circuit-tracer and Neuronpedia against a plain loop over their matrix, and
+files that must not be read.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,20 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.core.config import ImportGraphConfig, UserError
+from scircuit.core.config import ImportGraphConfig
+from scircuit.core.errors import UserError
 from scircuit.ingest.importers.attribution_graph import graph_source as importer
 
 LAYERS, TOKENS, LOGITS = 3, 4, 2
-FEATURES = [(0, 1, 5), (0, 2, 5), (0, 1, 7), (1, 1, 2), (1, 3, 2), (1, 3, 9), (2, 3, 5)]  # layer, position, index
+FEATURES = [
+    (0, 1, 5),
+    (0, 2, 5),
+    (0, 1, 7),
+    (1, 1, 2),
+    (1, 3, 2),
+    (1, 3, 9),
+    (2, 3, 5),
+]  # layer, position, index
 
 
 def matrix(seed=0):
@@ -26,7 +37,12 @@ def matrix(seed=0):
     rng = np.random.default_rng(seed)
     n = len(FEATURES)
     size = n + LAYERS * TOKENS + TOKENS + LOGITS
-    layer = [f[0] for f in FEATURES] + [t for t in range(LAYERS) for _ in range(TOKENS)] + [-1] * TOKENS + [LAYERS] * LOGITS
+    layer = (
+        [f[0] for f in FEATURES]
+        + [t for t in range(LAYERS) for _ in range(TOKENS)]
+        + [-1] * TOKENS
+        + [LAYERS] * LOGITS
+    )
     a = np.zeros((size, size), np.float32)
     for target in [*range(n), *range(size - LOGITS, size)]:
         for source in range(size - LOGITS):
@@ -60,13 +76,18 @@ def classes(monkeypatch):
         model_name: str
         dtype: torch.dtype
 
-    for cls, name in ((LogitTarget, "circuit_tracer.attribution.targets"), (UnifiedConfig, "circuit_tracer.utils.tl_nnsight_mapping")):
+    for cls, name in (
+        (LogitTarget, "circuit_tracer.attribution.targets"),
+        (UnifiedConfig, "circuit_tracer.utils.tl_nnsight_mapping"),
+    ):
         module = types.ModuleType(name)
         cls.__module__, cls.__qualname__ = name, cls.__name__
         setattr(module, cls.__name__, cls)
         parts = name.split(".")
         for i in range(1, len(parts)):
-            monkeypatch.setitem(sys.modules, ".".join(parts[:i]), types.ModuleType(".".join(parts[:i])))
+            monkeypatch.setitem(
+                sys.modules, ".".join(parts[:i]), types.ModuleType(".".join(parts[:i]))
+            )
         monkeypatch.setitem(sys.modules, name, module)
     return LogitTarget, UnifiedConfig
 
@@ -76,11 +97,25 @@ def content(a, classes=None, **more):
     target, config = classes or (None, None)
     active = torch.tensor([(0, 0, 99), *FEATURES])  # the first is active and was not selected
     return {
-        "input_string": "GATA1 HBB", "adjacency_matrix": torch.tensor(a), "active_features": active, "selected_features": torch.arange(1, len(active)),
-        "cfg": config(LAYERS, "vendor/Some-Model", torch.bfloat16) if config else {"n_layers": LAYERS, "model_name": "vendor/Some-Model"},
-        "logit_targets": [target("x", i) for i in range(LOGITS)] if target else torch.arange(LOGITS), "logit_probabilities": torch.ones(LOGITS),
-        "vocab_size": 10, "input_tokens": torch.arange(TOKENS), "activation_values": torch.ones(len(active)), "scan_name": "Tiny TC", **more,
-    }  # fmt: skip
+        "input_string": "GATA1 HBB",
+        "adjacency_matrix": torch.tensor(a),
+        "active_features": active,
+        "selected_features": torch.arange(1, len(active)),
+        "cfg": (
+            config(LAYERS, "vendor/Some-Model", torch.bfloat16)
+            if config
+            else {"n_layers": LAYERS, "model_name": "vendor/Some-Model"}
+        ),
+        "logit_targets": (
+            [target("x", i) for i in range(LOGITS)] if target else torch.arange(LOGITS)
+        ),
+        "logit_probabilities": torch.ones(LOGITS),
+        "vocab_size": 10,
+        "input_tokens": torch.arange(TOKENS),
+        "activation_values": torch.ones(len(active)),
+        "scan_name": "Tiny TC",
+        **more,
+    }
 
 
 def viewer(a, cantor=True):
@@ -90,12 +125,29 @@ def viewer(a, cantor=True):
     def add(node_id, feature, layer, position, sort):
         names.append(node_id)
         sorts.append(sort)
-        nodes.append({"node_id": node_id, "feature": feature, "layer": layer, "ctx_idx": position, "feature_type": sort, "jsNodeId": node_id, "clerp": "",
-                      "influence": None, "activation": None})  # fmt: skip
+        nodes.append(
+            {
+                "node_id": node_id,
+                "feature": feature,
+                "layer": layer,
+                "ctx_idx": position,
+                "feature_type": sort,
+                "jsNodeId": node_id,
+                "clerp": "",
+                "influence": None,
+                "activation": None,
+            }
+        )
 
     for layer, position, index in FEATURES:
         paired = (layer + index) * (layer + index + 1) // 2 + index
-        add(f"{layer}_{index}_{position}", paired if cantor else index, str(layer), position, "cross layer transcoder")
+        add(
+            f"{layer}_{index}_{position}",
+            paired if cantor else index,
+            str(layer),
+            position,
+            "cross layer transcoder",
+        )
     for layer in range(LAYERS):
         for position in range(TOKENS):
             add(f"{layer}_-1_{position}", -1, str(layer), position, "mlp reconstruction error")
@@ -103,10 +155,30 @@ def viewer(a, cantor=True):
         add(f"E_{position}_{position}", position, "E", position, "embedding")
     for i in range(LOGITS):
         add(f"{LAYERS + 1}_{i}_{TOKENS - 1}", i, str(LAYERS + 1), TOKENS - 1, "logit")
-    links = [{"source": names[s], "target": names[t], "weight": float(a[t, s])} for t, s in zip(*np.nonzero(a), strict=True)]
-    metadata = {"slug": "gata", "scan": "some-model", "prompt_tokens": ["a"] * TOKENS, "prompt": "GATA1 HBB", "node_threshold": 0.8,
-                "feature_details": {"neuronpedia_source_set": "tiny-tc"}}  # fmt: skip
-    return {"metadata": metadata, "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""}, "nodes": nodes, "links": links}
+    links = [
+        {"source": names[s], "target": names[t], "weight": float(a[t, s])}
+        for t, s in zip(*np.nonzero(a), strict=True)
+    ]
+    metadata = {
+        "slug": "gata",
+        "scan": "some-model",
+        "prompt_tokens": ["a"] * TOKENS,
+        "prompt": "GATA1 HBB",
+        "node_threshold": 0.8,
+        "feature_details": {"neuronpedia_source_set": "tiny-tc"},
+    }
+    return {
+        "metadata": metadata,
+        "qParams": {
+            "pinnedIds": [],
+            "supernodes": [],
+            "linkType": "both",
+            "clickedId": "",
+            "sg_pos": "",
+        },
+        "nodes": nodes,
+        "links": links,
+    }
 
 
 def load(path, **more):
@@ -118,7 +190,10 @@ def compare(source, a):
     edges = tables["Feature-ATTRIBUTES_TO-Feature"]
     wanted = oracle(a)
     prefix = "some-model/tiny-tc"
-    found = {(r.source, r.target): (r.weight, r.count_) for r in edges.rename(columns={"count": "count_"}).itertuples()}
+    found = {
+        (r.source, r.target): (r.weight, r.count_)
+        for r in edges.rename(columns={"count": "count_"}).itertuples()
+    }
     name = lambda f: f"{prefix}/L{f[0]:02d}/F{f[1]:04d}"  # noqa: E731
     assert set(found) == {(name(s), name(t)) for s, t in wanted}
     for (s, t), (weight, count) in wanted.items():
@@ -127,21 +202,34 @@ def compare(source, a):
     assert source.findings["nodes"] == {"feature": 7, "error": 12, "embedding": 4, "logit": 2}
     n = len(FEATURES)
     total = np.abs(a[:n]).sum()
-    shares = {"feature": np.abs(a[:n, :n]).sum(), "error": np.abs(a[:n, n : n + 12]).sum(), "embedding": np.abs(a[:n, n + 12 : n + 16]).sum()}
-    assert source.findings["share_of_effect_on_features"] == pytest.approx({k: v / total for k, v in shares.items()}, rel=1e-6)
+    shares = {
+        "feature": np.abs(a[:n, :n]).sum(),
+        "error": np.abs(a[:n, n : n + 12]).sum(),
+        "embedding": np.abs(a[:n, n + 12 : n + 16]).sum(),
+    }
+    assert source.findings["share_of_effect_on_features"] == pytest.approx(
+        {k: v / total for k, v in shares.items()}, rel=1e-6
+    )
 
 
 def test_links_of_no_weight_are_counted(tmp_path):
     a = matrix()
     data = viewer(a)
-    missing = [(s, t) for t in range(len(FEATURES)) for s in range(len(FEATURES)) if FEATURES[s][0] < FEATURES[t][0] and a[t, s] == 0]
+    missing = [
+        (s, t)
+        for t in range(len(FEATURES))
+        for s in range(len(FEATURES))
+        if FEATURES[s][0] < FEATURES[t][0] and a[t, s] == 0
+    ]
     assert missing
     name = lambda i: data["nodes"][i]["node_id"]  # noqa: E731
     data["links"] += [{"source": name(s), "target": name(t), "weight": 0} for s, t in missing]
     (tmp_path / "g.json").write_text(json.dumps(data))
     source = load(tmp_path / "g.json")
     compare(source, a)
-    assert [n for n in source.notes if "weight" in n] == [f"{len(missing):,} links between features have the weight 0: left out"]
+    assert [n for n in source.notes if "weight" in n] == [
+        f"{len(missing):,} links between features have the weight 0: left out"
+    ]
 
 
 def test_what_scircuit_wrote_names_the_run_to_bring(tmp_path):
@@ -211,7 +299,9 @@ def test_a_file_that_would_run_code_is_refused_and_does_not(tmp_path):
 
 
 def test_the_configuration_record_runs_nothing(tmp_path, classes):
-    """Even a class that is let through is never the tool's own: calling it with a state sets fields of an empty record."""
+    """Even a class that is let through is never the tool's own: calling it with a state sets fields
+    of an empty record.
+    """
     torch.save(content(matrix(), classes), tmp_path / "g.pt")
     before = set(vars(classes[1]))
     load(tmp_path / "g.pt")
@@ -242,7 +332,9 @@ def test_files_that_are_no_graph(tmp_path):
         load(tmp_path / "sae.pt")
     torch.save(content(matrix()), tmp_path / "g.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "g.pt").read_bytes()[:-700])
-    with pytest.raises(UserError, match=r"cut\.pt (cannot be read|could run code when it is read, or is damaged)"):
+    with pytest.raises(
+        UserError, match=r"cut\.pt (cannot be read|could run code when it is read, or is damaged)"
+    ):
         load(tmp_path / "cut.pt")
     with pytest.raises(UserError, match="is no file"):
         load(tmp_path)
@@ -280,7 +372,10 @@ BAD = {
     "unknown type": (lambda d: d["nodes"][0].update(feature_type="neuron"), "of the type 'neuron'"),
     "other index": (lambda d: d["nodes"][0].update(feature=4711), "is said to be feature 4711"),
     "other layer": (lambda d: d["nodes"][0].update(layer="2"), "the name says layer 0"),
-    "same name": (lambda d: d["nodes"].append(dict(d["nodes"][0])), "two feature nodes are called 0_5_1"),
+    "same name": (
+        lambda d: d["nodes"].append(dict(d["nodes"][0])),
+        "two feature nodes are called 0_5_1",
+    ),
     "no feature": (lambda d: d.update(nodes=[], links=[]), "no feature node"),
     "list": (lambda d: d.update(links={}), "expected a list"),
 }
@@ -300,7 +395,9 @@ def test_a_scan_alone_names_neither_model_nor_dictionary(tmp_path):
     data = viewer(matrix())
     del data["metadata"]["feature_details"]
     (tmp_path / "g.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match=r"name of its model \(scan 'some-model'\)[\s\S]*--model-name"):
+    with pytest.raises(
+        UserError, match=r"name of its model \(scan 'some-model'\)[\s\S]*--model-name"
+    ):
         load(tmp_path / "g.json")
     assert load(tmp_path / "g.json", model_name="a", dictionary_name="b").name == "a/b gata"
     data["metadata"]["info"] = {"transcoder_set": "vendor/Set/width_16k"}
@@ -319,7 +416,11 @@ def test_an_error_called_like_a_feature_is_told_apart_and_its_links_left_out(tmp
     """Older files name an error 0_layer_position, which is also feature `layer` of layer 0."""
     data = viewer(matrix())
     error = next(n for n in data["nodes"] if n["node_id"] == "2_-1_1")
-    touched = [x for x in data["links"] if "0_5_1" in (x["source"], x["target"]) or error["node_id"] in (x["source"], x["target"])]
+    touched = [
+        x
+        for x in data["links"]
+        if "0_5_1" in (x["source"], x["target"]) or error["node_id"] in (x["source"], x["target"])
+    ]
     for link in data["links"]:
         for end in ("source", "target"):
             link[end] = "0_5_1" if link[end] == error["node_id"] else link[end]
@@ -332,7 +433,15 @@ def test_an_error_called_like_a_feature_is_told_apart_and_its_links_left_out(tmp
 
 def test_attention_features_have_addresses_of_their_own(tmp_path):
     data = viewer(matrix())
-    data["nodes"].append({**data["nodes"][3], "node_id": "1_2_2", "ctx_idx": 2, "feature_type": "lorsa", "clerp": " copies the previous token "})
+    data["nodes"].append(
+        {
+            **data["nodes"][3],
+            "node_id": "1_2_2",
+            "ctx_idx": 2,
+            "feature_type": "lorsa",
+            "clerp": " copies the previous token ",
+        }
+    )
     data["links"].append({"source": "1_2_2", "target": "1_9_3", "weight": 0.5})
     (tmp_path / "g.json").write_text(json.dumps(data))
     tables = {k: t.to_pandas() for k, t in load(tmp_path / "g.json").units["graph"]().items()}
@@ -340,5 +449,9 @@ def test_attention_features_have_addresses_of_their_own(tmp_path):
     assert row["published_label"] == "copies the previous token"
     assert len(tables["Model"]) == 1
     assert ("some-model/tiny-tc-attention/L01/F0002", "some-model/tiny-tc/L01/F0009") in set(
-        zip(tables["Feature-ATTRIBUTES_TO-Feature"]["source"], tables["Feature-ATTRIBUTES_TO-Feature"]["target"], strict=True)
+        zip(
+            tables["Feature-ATTRIBUTES_TO-Feature"]["source"],
+            tables["Feature-ATTRIBUTES_TO-Feature"]["target"],
+            strict=True,
+        )
     )

@@ -7,7 +7,7 @@ import pytest
 from every_kind import whole_graph, write_every_kind
 from synthetic import EDGES, edge_table, fill_q, manifest, write_run
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums, table_checksums
 from scircuit.ingest.graph.graph_runs import compare_runs, delete_run, list_runs
 from scircuit.ingest.graph.stream import load_run
@@ -36,7 +36,9 @@ def test_deleting_a_run_leaves_the_others_and_the_features(connection, tmp_path)
     left = {r["l"] for r in connection.run("MATCH (n) UNWIND labels(n) AS l RETURN DISTINCT l")}
     assert left.isdisjoint({"Intervention", "Control", "Module"})
     assert {"Gene", "Term", "Feature"} <= left
-    assert [n for n in whole_graph(connection)[1] if "AFFECTS" in n] == [n for n in before[1] if "AFFECTS" in n]
+    assert [n for n in whole_graph(connection)[1] if "AFFECTS" in n] == [
+        n for n in before[1] if "AFFECTS" in n
+    ]
     # A deleted run can be loaded again.
     assert load_run(connection, b.folder).loaded_rows == sum(e.rows for e in b.manifest.shards)
     assert graph_checksums(connection, "trace-b") == shard_checksums(b.folder)
@@ -45,7 +47,9 @@ def test_deleting_a_run_leaves_the_others_and_the_features(connection, tmp_path)
 def test_a_run_that_others_build_on_is_kept(connection, tmp_path):
     load_run(connection, write_run(tmp_path / "a", "trace-a").folder)
     child = ShardStore(tmp_path / "c", manifest("annotate-c", verb="annotate"))
-    child.add("run-start", {"Run-FROM-Run": pa.table({"source": ["annotate-c"], "target": ["trace-a"]})})
+    child.add(
+        "run-start", {"Run-FROM-Run": pa.table({"source": ["annotate-c"], "target": ["trace-a"]})}
+    )
     load_run(connection, child.folder)
     with pytest.raises(UserError, match="computed from trace-a are in the graph: annotate-c"):
         delete_run(connection, "trace-a")
@@ -72,7 +76,10 @@ def test_comparing_two_runs(connection, tmp_path):
     for store in (a, b):
         load_run(connection, store.folder)
     frame = compare_runs(connection, "trace-a", "trace-b")
-    assert list(frame[["source_layer", "target_layer"]].itertuples(index=False, name=None)) == [(1, 2), (1, 3)]
+    assert list(frame[["source_layer", "target_layer"]].itertuples(index=False, name=None)) == [
+        (1, 2),
+        (1, 3),
+    ]
     assert frame["edges_a"].sum() == 1200
     assert frame["edges_b"].sum() == frame["both"].sum() == 600
     assert (frame["same_sign"] == 1).all()
@@ -83,7 +90,12 @@ def test_comparing_two_runs(connection, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [c for c in edge_table("r", range(1), 60, 5, 0).column_names if c not in ("source", "target", "run")]
+    "name",
+    [
+        c
+        for c in edge_table("r", range(1), 60, 5, 0).column_names
+        if c not in ("source", "target", "run")
+    ],
 )
 def test_the_checksum_notices_any_changed_value(name):
     table = edge_table("r", range(3), 60, 30, 0, q=True)

@@ -1,4 +1,6 @@
-"""Constraints, ingest statements and import headers say exactly what `scircuit.core.schema` declares, on the real server."""
+"""Constraints, ingest statements and import headers say exactly what `scircuit.core.schema`
+declares, on the real server.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ def test_statement_writes_exactly_the_declared_properties(kind):
     names = (
         {kind}
         if kind in schema.NODES
-        else {schema.RELATIONSHIPS[kind].source, schema.RELATIONSHIPS[kind].type, schema.RELATIONSHIPS[kind].target}
+        else {
+            schema.RELATIONSHIPS[kind].source,
+            schema.RELATIONSHIPS[kind].type,
+            schema.RELATIONSHIPS[kind].target,
+        }
     )
     assert quoted - names == declared(kind) - names
     assert "$rows" in text
@@ -55,10 +61,14 @@ def test_an_undeclared_column_is_refused(make):
 def test_constraints_and_indexes_on_the_server(connection):
     prepare(connection)
     prepare(connection)
-    unique = {(r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW CONSTRAINTS")}
+    unique = {
+        (r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW CONSTRAINTS")
+    }
     assert unique == {(label, "id") for label in schema.NODES} | {("_LoadChunk", "key")}
     indexes = {
-        (r["labelsOrTypes"][0], r["properties"][0]) for r in connection.run("SHOW INDEXES") if r["type"] == "RANGE"
+        (r["labelsOrTypes"][0], r["properties"][0])
+        for r in connection.run("SHOW INDEXES")
+        if r["type"] == "RANGE"
     }
     assert indexes - unique == {
         (label, p.name) for label, n in schema.NODES.items() for p in n.properties if p.indexed
@@ -67,10 +77,19 @@ def test_constraints_and_indexes_on_the_server(connection):
 
 def test_a_question_about_what_no_run_wrote_yet_is_planned_without_complaints(connection):
     prepare(connection)
-    questions = [f"MATCH (a:`{r.source}`)-[r:`{r.type}`]->(b:`{r.target}`) RETURN " + ", ".join(["1", *(f"r.`{p.name}`" for p in r.properties)]) for r in schema.RELATIONSHIPS.values()]
-    questions += [f"MATCH (n:`{n.label}`) RETURN " + ", ".join(f"n.`{p.name}`" for p in n.properties) for n in schema.NODES.values()]
+    questions = [
+        f"MATCH (a:`{r.source}`)-[r:`{r.type}`]->(b:`{r.target}`) RETURN "
+        + ", ".join(["1", *(f"r.`{p.name}`" for p in r.properties)])
+        for r in schema.RELATIONSHIPS.values()
+    ]
+    questions += [
+        f"MATCH (n:`{n.label}`) RETURN " + ", ".join(f"n.`{p.name}`" for p in n.properties)
+        for n in schema.NODES.values()
+    ]
     assert [q for q in questions if connection.explain(q, {})] == []
-    assert connection.explain("MATCH (:Feature)-[:ADMIRES]->(f:Feature) RETURN f.colour", {}) != []  # such a warning would be seen
+    assert (
+        connection.explain("MATCH (:Feature)-[:ADMIRES]->(f:Feature) RETURN f.colour", {}) != []
+    )  # such a warning would be seen
 
 
 def test_every_kind_and_property_arrives(connection, tmp_path):
@@ -82,7 +101,9 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
         if "run" in expected:
             expected["run"] = "trace-every"
         if kind in schema.NODES:
-            [row] = connection.run(f"MATCH (n:`{kind}` {{id: $id}}) RETURN properties(n) AS p", id=node_id(kind, 0))
+            [row] = connection.run(
+                f"MATCH (n:`{kind}` {{id: $id}}) RETURN properties(n) AS p", id=node_id(kind, 0)
+            )
             expected["id"] = node_id(kind, 0)
             if statements.says_own(kind):
                 expected["_own"] = [p.name for p in schema.properties_of(kind)]
@@ -90,19 +111,29 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
             ends = schema.RELATIONSHIPS[kind]
             expected |= {name: f"{name}-0" for name in ends.key}
             [row] = connection.run(
-                f"MATCH (:`{ends.source}` {{id: $a}})-[r:`{ends.type}`]->(:`{ends.target}` {{id: $b}}) "
-                "WHERE all(k IN keys($key) WHERE r[k] = $key[k]) RETURN properties(r) AS p",
-                a=node_id(ends.source, 0), b=node_id(ends.target, 1), key={name: f"{name}-0" for name in ends.key},
-            )  # fmt: skip
+                f"MATCH (:`{ends.source}` {{id: $a}})-[r:`{ends.type}`]->(:`{ends.target}` {{id:"
+                " $b}) WHERE all(k IN keys($key) WHERE r[k] = $key[k]) RETURN properties(r) AS p",
+                a=node_id(ends.source, 0),
+                b=node_id(ends.target, 1),
+                key={name: f"{name}-0" for name in ends.key},
+            )
         if kind == "Feature":
-            # A null of a later shard erased nothing, a value won; a later annotation took the earlier one away.
+            # A null of a later shard erased nothing, a value won; a later annotation took the
+            # earlier one away.
             expected |= {p.name: None for p in schema.ANNOTATION_PROPERTIES}
-            expected |= {"annotation_run": "annotate-b", "label_ties": 7, "label": "DNA repair", "name": CAPTION}
+            expected |= {
+                "annotation_run": "annotate-b",
+                "label_ties": 7,
+                "label": "DNA repair",
+                "name": CAPTION,
+            }
             expected = {k: v for k, v in expected.items() if v is not None}
         if kind == "Gene-REGULATES-Gene":
             expected["mode"] = "Repression"
         assert row["p"] == expected, kind
-    [row] = connection.run("MATCH (f:Feature {id: $id}) RETURN properties(f) AS p", id=node_id("Feature", 1))
+    [row] = connection.run(
+        "MATCH (f:Feature {id: $id}) RETURN properties(f) AS p", id=node_id("Feature", 1)
+    )
     assert {k for k, v in row["p"].items() if v in ("", [])} == set()
     assert row["p"]["label_library"] == "GO"
     assert "top_genes" not in row["p"]
@@ -111,9 +142,16 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
 
 def test_statements_plan_without_complaints(connection):
     prepare(connection)
-    connection.run("CREATE (:Feature {id: 'a'})-[:AFFECTS {run: 'x', q: 0.5}]->(:Feature {id: 'b'})")
+    connection.run(
+        "CREATE (:Feature {id: 'a'})-[:AFFECTS {run: 'x', q: 0.5}]->(:Feature {id: 'b'})"
+    )
     for kind in KINDS:
-        assert connection.explain(statements.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}) == [], kind
+        assert (
+            connection.explain(
+                statements.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}
+            )
+            == []
+        ), kind
 
 
 def test_a_table_with_an_undeclared_column_never_becomes_a_shard(tmp_path):

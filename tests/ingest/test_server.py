@@ -1,4 +1,6 @@
-"""The local server as a person meets it: start, stop, crash, taken ports, wrong passwords, interruptions."""
+"""The local server as a person meets it: start, stop, crash, taken ports, wrong passwords,
+interruptions.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ import neo4j
 import psutil
 import pytest
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server import BrowserSeed, ServerInfo, home, start, status, stop
 from scircuit.ingest.server.find_process import find_server
 
@@ -32,8 +34,13 @@ SEED = BrowserSeed(
 
 
 def ask(info: ServerInfo, cypher: str, password: str = "", **parameters):
-    with neo4j.GraphDatabase.driver(info.uri, auth=(info.user, password or info.password)) as driver:
-        return [record.values() for record in driver.execute_query(cypher, parameters, database_="neo4j").records]
+    with neo4j.GraphDatabase.driver(
+        info.uri, auth=(info.user, password or info.password)
+    ) as driver:
+        return [
+            record.values()
+            for record in driver.execute_query(cypher, parameters, database_="neo4j").records
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +48,10 @@ def server(tmp_path_factory):
     """A server of this module's own, started by a process that has ended since."""
     folder = tmp_path_factory.mktemp("own server") / "neo4j"  # a space in the path
     code = (
-        "import sys; from pathlib import Path; from scircuit.ingest.server import BrowserSeed, start\n"
-        f"seed = BrowserSeed({SEED.script!r}, {SEED.files!r}, {SEED.post_connect!r})\n"
-        f"start(Path(sys.argv[1]), heap='512m', pagecache='64m', seed=seed, wait_s=300)"
+        "import sys; from pathlib import Path; from scircuit.ingest.server import BrowserSeed,"
+        f" start\nseed = BrowserSeed({SEED.script!r}, {SEED.files!r},"
+        f" {SEED.post_connect!r})\nstart(Path(sys.argv[1]), heap='512m', pagecache='64m',"
+        " seed=seed, wait_s=300)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=300)
     yield folder
@@ -78,10 +86,16 @@ def test_passwords_are_required(server):
 def test_it_listens_on_loopback_only(server):
     info = status(server)
     sockets = psutil.Process(info.pid).net_connections(kind="inet")
-    listening = {(s.laddr.ip.removeprefix("::ffff:"), s.laddr.port) for s in sockets if s.status == psutil.CONN_LISTEN}
+    listening = {
+        (s.laddr.ip.removeprefix("::ffff:"), s.laddr.port)
+        for s in sockets
+        if s.status == psutil.CONN_LISTEN
+    }
     ports = {int(info.uri.rpartition(":")[2]), int(info.http.rpartition(":")[2])}
     assert listening == {("127.0.0.1", port) for port in ports}
-    assert not [s for s in sockets if s.type == socket.SOCK_DGRAM], "no announcements on the network"
+    assert not [s for s in sockets if s.type == socket.SOCK_DGRAM], (
+        "no announcements on the network"
+    )
 
 
 def test_nothing_of_the_home_is_readable_by_others(server):
@@ -110,7 +124,10 @@ def test_the_seed_runs_before_the_browser_and_the_guide_opens(server):
     if not chromium.exists():
         pytest.skip("no /usr/bin/chromium (Debian's package chromium)")
     info = status(server)
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+        " --disable-background-networking"
+    )
     with playwright.sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=str(chromium), args=flags.split())
         page = browser.new_page()
@@ -120,13 +137,17 @@ def test_the_seed_runs_before_the_browser_and_the_guide_opens(server):
         page.fill("[data-testid=password]", info.password)
         page.click("[data-testid=connect]")
         page.wait_for_selector("text=Seeded guide", timeout=60_000)
-        assert page.evaluate("localStorage.getItem('neo4j.settings') !== null"), "the Browser uses the same storage"
+        assert page.evaluate("localStorage.getItem('neo4j.settings') !== null"), (
+            "the Browser uses the same storage"
+        )
         browser.close()
 
 
 def test_a_requested_port_that_is_taken(server, tmp_path):
     taken = int(status(server).uri.rpartition(":")[2])
-    with pytest.raises(UserError, match=rf"Bolt port {taken} is taken by another process(.|\n)*fix: "):
+    with pytest.raises(
+        UserError, match=rf"Bolt port {taken} is taken by another process(.|\n)*fix: "
+    ):
         start(tmp_path / "neo4j", bolt_port=taken, **SMALL)
     assert not status(tmp_path / "neo4j").running
 
@@ -135,7 +156,9 @@ def test_a_wrong_password_file_is_named(server):
     info = status(server)
     (server / "password").write_text("0" * 32 + "\n")
     try:
-        with pytest.raises(UserError, match=r"refuses the password in .*password(.|\n)*write the present one"):
+        with pytest.raises(
+            UserError, match=r"refuses the password in .*password(.|\n)*write the present one"
+        ):
             start(server, **SMALL)
     finally:
         (server / "password").write_text(info.password + "\n")
@@ -143,11 +166,15 @@ def test_a_wrong_password_file_is_named(server):
 
 
 def test_kill_9_recovers_and_finds_its_ports_again_or_the_next(server):
-    """One crash: stale state, recovery of what was committed, a recycled process id, a port that was taken meanwhile."""
+    """One crash: stale state, recovery of what was committed, a recycled process id, a port that
+    was taken meanwhile.
+    """
     first = status(server)
     ask(first, "UNWIND range(1, 1000) AS i CREATE (:Kept {i: i})")
     os.kill(first.pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(first.pid)] if psutil.pid_exists(first.pid) else [], timeout=20)
+    psutil.wait_procs(
+        [psutil.Process(first.pid)] if psutil.pid_exists(first.pid) else [], timeout=20
+    )
     crashed = status(server)
     assert (crashed.running, crashed.pid) == (False, None)
     assert (crashed.uri, crashed.browser) == (first.uri, first.browser)
@@ -183,14 +210,18 @@ def test_stop_is_quick_and_clean_and_only_once(server):
     assert stop(server) is True
     assert time.monotonic() - began < 30
     with contextlib.suppress(psutil.NoSuchProcess):
-        assert psutil.Process(running.pid).status() == psutil.STATUS_ZOMBIE, "at most until the system asks after it"
+        assert psutil.Process(running.pid).status() == psutil.STATUS_ZOMBIE, (
+            "at most until the system asks after it"
+        )
     assert "Stopped." in (server / "logs" / "neo4j.log").read_text().splitlines()[-1]
     assert stop(server) is False
     assert not status(server).running
 
 
 def test_a_port_lost_during_the_start_is_replaced(server, monkeypatch):
-    """Another process takes the Bolt port after it was found free: the server gives up, and starts on the next."""
+    """Another process takes the Bolt port after it was found free: the server gives up, and starts
+    on the next.
+    """
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -212,9 +243,12 @@ def test_a_port_lost_during_the_start_is_replaced(server, monkeypatch):
 
 def test_ctrl_c_during_the_start_leaves_no_server(server):
     code = (
-        "import sys; from pathlib import Path; from scircuit.ingest.server import start; start(Path(sys.argv[1]), heap='512m')"
+        "import sys; from pathlib import Path; from scircuit.ingest.server import start;"
+        " start(Path(sys.argv[1]), heap='512m')"
     )
-    starter = subprocess.Popen([sys.executable, "-c", code, str(server)], stderr=subprocess.PIPE, text=True)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code, str(server)], stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while find_server(server.resolve(), 0) is None:
         assert starter.poll() is None and time.monotonic() < deadline, starter.stderr
@@ -231,7 +265,10 @@ def test_a_setting_that_is_not_accepted_is_named(server):
     extra = server / "conf" / "extra.conf"
     extra.write_text("server.memory.pagecache.size=much\n")
     try:
-        with pytest.raises(UserError, match=r"the server did not start: a setting is not accepted(.|\n)*extra\.conf"):
+        with pytest.raises(
+            UserError,
+            match=r"the server did not start: a setting is not accepted(.|\n)*extra\.conf",
+        ):
             start(server, **SMALL)
     finally:
         extra.unlink()

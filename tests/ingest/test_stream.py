@@ -1,4 +1,6 @@
-"""Streaming: order, faults, a database that goes away, q that comes late. The server is real throughout."""
+"""Streaming: order, faults, a database that goes away, q that comes late. The server is real
+throughout.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,20 @@ from urllib.parse import urlparse
 
 import pyarrow as pa
 import pytest
-from synthetic import EDGES, edge_table, feature_table, fill_q, manifest, write_base, write_end, write_run, write_unit
+from synthetic import (
+    EDGES,
+    edge_table,
+    feature_table,
+    fill_q,
+    manifest,
+    write_base,
+    write_end,
+    write_run,
+    write_unit,
+)
 
 from scircuit.core import schema as records
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
 from scircuit.ingest.graph.connection import Connection, DatabaseAway, Target
 from scircuit.ingest.graph.loader import Loader, MissingEndpoints
@@ -96,7 +108,11 @@ def test_a_run_streams_while_it_is_made(connection, target, tmp_path):
     for entry in write_end(store, 1000):
         writer.submit(entry)
     report = writer.finish()
-    assert (report.loaded_rows, report.pending_shards, writer.behind) == (1 + 1 + 180 + 1 + 1000 + 1, 0, 0)
+    assert (report.loaded_rows, report.pending_shards, writer.behind) == (
+        1 + 1 + 180 + 1 + 1000 + 1,
+        0,
+        0,
+    )
     assert messages == []
     assert graph_checksums(connection, "trace-s") == shard_checksums(store.folder)
     assert connection.run("MATCH (r:Run) RETURN r.status AS s, r.edges AS e, r.seconds AS t") == [
@@ -154,12 +170,18 @@ def test_away_in_the_middle_until_the_end(connection, target, tmp_path):
     assert max(times) < 0.05
     report = writer.finish()
     assert report.pending_shards >= 11
-    assert f"{report.pending_shards} shards wait on disk; catch up with: scircuit load" in report.message
+    assert (
+        f"{report.pending_shards} shards wait on disk; catch up with: scircuit load"
+        in report.message
+    )
     assert len(messages) == 1
     assert connection.run("MATCH (r:Run) RETURN r.status AS s") == [{"s": "running"}]
     # Later, by hand.
     caught_up = load_run(connection, store.folder)
-    assert caught_up.loaded_rows + report.loaded_rows >= sum(e.rows for e in store.manifest.shards) - 200
+    assert (
+        caught_up.loaded_rows + report.loaded_rows
+        >= sum(e.rows for e in store.manifest.shards) - 200
+    )
     assert graph_checksums(connection, "trace-s") == shard_checksums(store.folder)
     assert connection.run("MATCH (r:Run) RETURN r.status AS s") == [{"s": "complete"}]
 
@@ -167,7 +189,9 @@ def test_away_in_the_middle_until_the_end(connection, target, tmp_path):
 def test_away_and_back_during_a_load(connection, target, tmp_path):
     store = write_run(tmp_path / "run", "trace-s", units=12)
     cable = Cable(target.uri)
-    with Connection.open(Target(cable.uri, target.user, target.password), retry_seconds=0.5) as over_cable:
+    with Connection.open(
+        Target(cable.uri, target.user, target.password), retry_seconds=0.5
+    ) as over_cable:
         loader = Loader(over_cable, store.folder, chunk_rows=60)
         seen: list[int] = []
 
@@ -273,11 +297,15 @@ def test_missing_endpoints_roll_back_and_are_named(connection, tmp_path):
     some = feature_table(60).filter(pa.array([i % 60 != 7 for i in range(180)]))
     store.add("records", {"Feature": some})
     write_unit(store, 0, block=4, per_layer=60, degree=110)
-    with pytest.raises(MissingEndpoints, match="Feature toy/k4/L02/F0007, Feature toy/k4/L03/F0007") as caught:
+    with pytest.raises(
+        MissingEndpoints, match="Feature toy/k4/L02/F0007, Feature toy/k4/L03/F0007"
+    ) as caught:
         load_run(connection, store.folder)
     assert "8 of 440" in caught.value.problem
     assert connection.run("MATCH ()-[r:AFFECTS]->() RETURN count(r) AS n") == [{"n": 0}]
-    store.add("rest", {"Feature": feature_table(60).filter(pa.array([i % 60 == 7 for i in range(180)]))})
+    store.add(
+        "rest", {"Feature": feature_table(60).filter(pa.array([i % 60 == 7 for i in range(180)]))}
+    )
     assert load_run(connection, store.folder).loaded_rows == 3 + 440
     assert graph_checksums(connection, "trace-s") == shard_checksums(store.folder)
 
@@ -320,7 +348,9 @@ def test_q_comes_after_the_edges(connection, tmp_path):
     assert apply_q(connection, store.folder) == 0
     assert graph_checksums(connection, "trace-s") == shard_checksums(store.folder)
     assert graph_checksums(connection, "trace-t") == untouched
-    assert connection.run("MATCH ()-[r:AFFECTS]->() RETURN count(r) AS n, count(r.q) AS q") == [{"n": 2400, "q": 1200}]
+    assert connection.run("MATCH ()-[r:AFFECTS]->() RETURN count(r) AS n, count(r.q) AS q") == [
+        {"n": 2400, "q": 1200}
+    ]
 
 
 def test_q_is_loaded_at_once_where_the_run_is_new(connection, tmp_path):
@@ -356,27 +386,52 @@ def test_q_for_an_edge_that_somebody_deleted(connection, tmp_path):
 def test_facts_without_a_run_stay_single(connection, tmp_path):
     for run in ("annotate-a", "annotate-b"):
         store = ShardStore(tmp_path / run, manifest(run))
-        store.add("facts", {
-            "Gene": pa.table({"id": ["g1", "g2"]}), "Term": pa.table({"id": ["t1"]}),
-            "Gene-MEMBER_OF-Term": pa.table({"source": ["g1", "g2"], "target": ["t1", "t1"]}),
-            "Gene-REGULATES-Gene": pa.table({"source": ["g1"], "target": ["g2"], "library": ["TRRUST"], "mode": [None if run == "annotate-b" else "Activation"]}),
-        })  # fmt: skip
+        store.add(
+            "facts",
+            {
+                "Gene": pa.table({"id": ["g1", "g2"]}),
+                "Term": pa.table({"id": ["t1"]}),
+                "Gene-MEMBER_OF-Term": pa.table({"source": ["g1", "g2"], "target": ["t1", "t1"]}),
+                "Gene-REGULATES-Gene": pa.table(
+                    {
+                        "source": ["g1"],
+                        "target": ["g2"],
+                        "library": ["TRRUST"],
+                        "mode": [None if run == "annotate-b" else "Activation"],
+                    }
+                ),
+            },
+        )
         load_run(connection, store.folder)
-    assert connection.run("MATCH (:Gene)-[r]->() RETURN type(r) AS t, count(*) AS n, max(r.mode) AS m ORDER BY t") == [
-        {"t": "MEMBER_OF", "n": 2, "m": None}, {"t": "REGULATES", "n": 1, "m": "Activation"}
-    ]  # fmt: skip
+    assert connection.run(
+        "MATCH (:Gene)-[r]->() RETURN type(r) AS t, count(*) AS n, max(r.mode) AS m ORDER BY t"
+    ) == [{"t": "MEMBER_OF", "n": 2, "m": None}, {"t": "REGULATES", "n": 1, "m": "Activation"}]
 
 
 def test_each_library_of_regulons_keeps_its_records(connection, tmp_path):
     known = {"TRRUST": ("Unknown", ["11", "12"]), "collectri": ("Activation", None)}
     for library, (mode, papers) in known.items():
         store = ShardStore(tmp_path / library, manifest(f"annotate-{library}"))
-        store.add("facts", {
-            "Gene": pa.table({"id": ["g1", "g2"]}),
-            "Gene-REGULATES-Gene": pa.table({"source": ["g1"], "target": ["g2"], "library": [library], "mode": [mode], "pmids": pa.array([papers], pa.list_(pa.string()))}),
-        })  # fmt: skip
+        store.add(
+            "facts",
+            {
+                "Gene": pa.table({"id": ["g1", "g2"]}),
+                "Gene-REGULATES-Gene": pa.table(
+                    {
+                        "source": ["g1"],
+                        "target": ["g2"],
+                        "library": [library],
+                        "mode": [mode],
+                        "pmids": pa.array([papers], pa.list_(pa.string())),
+                    }
+                ),
+            },
+        )
         load_run(connection, store.folder)
-    found = connection.run("MATCH (:Gene)-[r:REGULATES]->() RETURN r.library AS library, r.mode AS mode, r.pmids AS papers")
+    found = connection.run(
+        "MATCH (:Gene)-[r:REGULATES]->() RETURN r.library AS library, r.mode AS mode, r.pmids AS"
+        " papers"
+    )
     assert {row["library"]: (row["mode"], row["papers"]) for row in found} == known
 
 
@@ -384,28 +439,68 @@ def test_regulons_without_a_library_are_refused(tmp_path):
     store = ShardStore(tmp_path / "run", manifest("annotate-a"))
     for column in ({}, {"library": [""]}, {"library": pa.array([None], pa.string())}):
         with pytest.raises(ValueError, match="library"):
-            store.add("facts", {"Gene-REGULATES-Gene": pa.table({"source": ["g1"], "target": ["g2"], **column})})
+            store.add(
+                "facts",
+                {"Gene-REGULATES-Gene": pa.table({"source": ["g1"], "target": ["g2"], **column})},
+            )
 
 
 def test_an_annotation_replaces_the_earlier_one_whole(connection, tmp_path):
-    """What the newer run has no value for is gone; a feature that it does not name, and what other verbs wrote, stay."""
-    old = {"label": "DNA repair", "label_q": 0.01, "label_ties": 2, "annotated": True, "best_tf": "GATA1", "tf_share": 0.3, "annotation_run": "annotate-a", "firing_rate": 0.5}
-    new = {"label": "", "label_q": None, "label_ties": None, "annotated": False, "best_tf": "", "tf_share": None, "annotation_run": "annotate-b"}
+    """What the newer run has no value for is gone; a feature that it does not name, and what other
+    verbs wrote, stay.
+    """
+    old = {
+        "label": "DNA repair",
+        "label_q": 0.01,
+        "label_ties": 2,
+        "annotated": True,
+        "best_tf": "GATA1",
+        "tf_share": 0.3,
+        "annotation_run": "annotate-a",
+        "firing_rate": 0.5,
+    }
+    new = {
+        "label": "",
+        "label_q": None,
+        "label_ties": None,
+        "annotated": False,
+        "best_tf": "",
+        "tf_share": None,
+        "annotation_run": "annotate-b",
+    }
     for run, ids, values in (("annotate-a", ["f1", "f2"], old), ("annotate-b", ["f1"], new)):
         store = ShardStore(tmp_path / run, manifest(run))
         schema = records.arrow_schema("Feature", values)
-        store.add("features", {"Feature": pa.table({"id": ids, **{k: [v] * len(ids) for k, v in values.items()}}, schema=schema)})
+        store.add(
+            "features",
+            {
+                "Feature": pa.table(
+                    {"id": ids, **{k: [v] * len(ids) for k, v in values.items()}}, schema=schema
+                )
+            },
+        )
         load_run(connection, store.folder)
-    found = {row["p"].pop("id"): row["p"] for row in connection.run("MATCH (f:Feature) RETURN properties(f) AS p")}
+    found = {
+        row["p"].pop("id"): row["p"]
+        for row in connection.run("MATCH (f:Feature) RETURN properties(f) AS p")
+    }
     block = [p.name for p in records.ANNOTATION_PROPERTIES]
-    assert {key: row.pop("_own") for key, row in found.items()} == {"f1": ["firing_rate", *block], "f2": ["firing_rate", *block]}
-    assert found == {"f1": {"annotated": False, "annotation_run": "annotate-b", "firing_rate": 0.5}, "f2": old}
+    assert {key: row.pop("_own") for key, row in found.items()} == {
+        "f1": ["firing_rate", *block],
+        "f2": ["firing_rate", *block],
+    }
+    assert found == {
+        "f1": {"annotated": False, "annotation_run": "annotate-b", "firing_rate": 0.5},
+        "f2": old,
+    }
 
 
 def test_away_is_told_apart(tmp_path, target):
     cable = Cable(target.uri)
     store = write_run(tmp_path / "run", "trace-s")
-    with Connection.open(Target(cable.uri, target.user, target.password), retry_seconds=0.2) as opened:
+    with Connection.open(
+        Target(cable.uri, target.user, target.password), retry_seconds=0.2
+    ) as opened:
         cable.pull()
         with pytest.raises(DatabaseAway):
             opened.run("RETURN 1")
@@ -415,4 +510,15 @@ def test_away_is_told_apart(tmp_path, target):
 
 def test_edges_of_the_synthetic_run_are_distinct():
     table = edge_table("r", range(4), 60, 50, 0)
-    assert len(set(zip(table.column("source").to_pylist(), table.column("target").to_pylist(), strict=True))) == 200
+    assert (
+        len(
+            set(
+                zip(
+                    table.column("source").to_pylist(),
+                    table.column("target").to_pylist(),
+                    strict=True,
+                )
+            )
+        )
+        == 200
+    )

@@ -1,4 +1,6 @@
-"""The small study in a real server, loaded once for each test module, and its tables to compute the expected answers from."""
+"""The small study in a real server, loaded once for each test module, and its tables to compute the
+expected answers from.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,24 @@ class Study(NamedTuple):
     def features(self) -> pd.DataFrame:
         return self.frames["Feature"].set_index("id", drop=False)
 
-    def calibrated(self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001) -> pd.Series:
+    def calibrated(
+        self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+    ) -> pd.Series:
         """Mask of the edges by the calibrated rule."""
         scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
-        return (e.q <= q) & (e.n_pos + e.n_neg >= min_support) & (e["mean"].abs() >= min_effect * scale)
+        return (
+            (e.q <= q)
+            & (e.n_pos + e.n_neg >= min_support)
+            & (e["mean"].abs() >= min_effect * scale)
+        )
 
-    def edges(self, run: str | None = None, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001) -> pd.DataFrame:
+    def edges(
+        self,
+        run: str | None = None,
+        q: float = 0.05,
+        min_support: int = 6,
+        min_effect: float = 0.001,
+    ) -> pd.DataFrame:
         """Edges by the calibrated rule, derived columns included."""
         e = self.frames["Feature-AFFECTS-Feature"]
         e = e[self.calibrated(e, q, min_support, min_effect)]
@@ -43,10 +57,16 @@ class Study(NamedTuple):
         non_zero = e.n_pos + e.n_neg
         f = self.features
         return e.assign(
-            effect=["support" if m < 0 else "suppress" for m in e["mean"]], hedges_g=e.d * (1 - 3 / (4 * e.n - 5)), n_zero=e.n - non_zero,
-            consistency=e[["n_pos", "n_neg"]].max(axis=1) / non_zero, size=e.d.abs(), source_layer=f.layer.loc[e.source].values, target_layer=f.layer.loc[e.target].values,
-            source_name=f["name"].loc[e.source].values, target_name=f["name"].loc[e.target].values,
-        ).sort_values(["size", "source", "target"], ascending=[False, True, True])  # fmt: skip
+            effect=["support" if m < 0 else "suppress" for m in e["mean"]],
+            hedges_g=e.d * (1 - 3 / (4 * e.n - 5)),
+            n_zero=e.n - non_zero,
+            consistency=e[["n_pos", "n_neg"]].max(axis=1) / non_zero,
+            size=e.d.abs(),
+            source_layer=f.layer.loc[e.source].values,
+            target_layer=f.layer.loc[e.target].values,
+            source_name=f["name"].loc[e.source].values,
+            target_name=f["name"].loc[e.target].values,
+        ).sort_values(["size", "source", "target"], ascending=[False, True, True])
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +74,13 @@ def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInf
     """The real server as a user gets it: with style, saved queries and guide in its Browser."""
     home = tmp_path_factory.mktemp("queries-server") / "neo4j"
     script, files = browser.seed()
-    yield start(home, heap="1g", pagecache="256m", wait_s=180, seed=BrowserSeed(script, files, browser.POST_CONNECT))
+    yield start(
+        home,
+        heap="1g",
+        pagecache="256m",
+        wait_s=180,
+        seed=BrowserSeed(script, files, browser.POST_CONNECT),
+    )
     stop(home)
 
 
@@ -64,13 +90,18 @@ def loaded() -> dict[str, object]:
     return {}
 
 
-def open_study(server: ServerInfo, folder: Path, frames: dict[str, pd.DataFrame], loaded: dict[str, object]) -> Connection:
+def open_study(
+    server: ServerInfo, folder: Path, frames: dict[str, pd.DataFrame], loaded: dict[str, object]
+) -> Connection:
     """Connection to the server, which holds exactly these frames."""
     from neo4j_fixtures import empty_graph
 
     connection = Connection.open(Target(server.uri, server.user, server.password))
     edges = len(frames["Feature-AFFECTS-Feature"])
-    if loaded.get("edges") == edges and connection.run("MATCH ()-[r:AFFECTS]->() RETURN count(r) AS n")[0]["n"] == edges:
+    if (
+        loaded.get("edges") == edges
+        and connection.run("MATCH ()-[r:AFFECTS]->() RETURN count(r) AS n")[0]["n"] == edges
+    ):
         return connection
     with neo4j.GraphDatabase.driver(server.uri, auth=(server.user, server.password)) as driver:
         empty_graph(driver)
@@ -80,7 +111,9 @@ def open_study(server: ServerInfo, folder: Path, frames: dict[str, pd.DataFrame]
 
 
 @pytest.fixture(scope="module")
-def study(neo4j_server: ServerInfo, loaded: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+def study(
+    neo4j_server: ServerInfo, loaded: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Study]:
     frames = small_graph.frames()
     with open_study(neo4j_server, tmp_path_factory.mktemp("study"), frames, loaded) as connection:
         yield Study(connection, frames)

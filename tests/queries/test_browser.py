@@ -1,8 +1,9 @@
-"""The real Browser page of the real server in headless Chromium, used as a person would on the first day.
+"""The real Browser page of the real server in headless Chromium, used as a person would on the
+first day.
 
-Connect with user and password; find guide, saved queries and style without uploading anything; click a saved query, run it, and see
-nodes in the declared colours with their captions. Each step leaves a screenshot in the test's folder.
-"""
+Connect with user and password; find guide, saved queries and style without uploading anything;
+click a saved query, run it, and see nodes in the declared colours with their captions. Each step
+leaves a screenshot in the test's folder."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ from scircuit.queries.catalogue import load_catalogue
 
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)  # fmt: skip
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    " --disable-background-networking --disable-component-update --disable-sync"
+)
 WAIT_MS = 30_000
 
 
@@ -33,19 +34,32 @@ def rgb(color: str) -> str:
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = os.environ.get("SCIRCUIT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = (
+        os.environ.get("SCIRCUIT_CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if not found:
-        pytest.skip("no chromium on this machine (Debian: apt install chromium; or set SCIRCUIT_CHROMIUM)")
+        pytest.skip(
+            "no chromium on this machine (Debian: apt install chromium; or set SCIRCUIT_CHROMIUM)"
+        )
     return found
 
 
 @pytest.fixture(scope="module")
 def page(chromium, study, neo4j_server, tmp_path_factory) -> Iterator:
     """The Browser after a person has opened it and logged in."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+    )
     with playwright.sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("chromium")), executable_path=chromium, headless=True, args=FLAGS.split(), viewport={"width": 1500, "height": 950}
+            str(tmp_path_factory.mktemp("chromium")),
+            executable_path=chromium,
+            headless=True,
+            args=FLAGS.split(),
+            viewport={"width": 1500, "height": 950},
         )
         context.set_default_timeout(WAIT_MS)
         page = context.pages[0]
@@ -65,7 +79,11 @@ def shoot(page, folder: Path, name: str) -> None:
 
 def wait_for_editor(page, text: str) -> None:
     """Wait until the editor shows the text; it writes blanks as no-break spaces."""
-    page.wait_for_function("text => document.querySelector('[data-testid=activeEditor]').innerText.replace(/\\u00a0/g, ' ').includes(text)", arg=text)
+    page.wait_for_function(
+        "text => document.querySelector('[data-testid=activeEditor]').innerText.replace(/\\u00a0/g,"
+        " ' ').includes(text)",
+        arg=text,
+    )
 
 
 def run_saved(page, name: str) -> None:
@@ -109,7 +127,7 @@ def test_a_query_of_the_guide_runs(page):
     page.locator("[data-testid=guidesDrawer] pre.runnable").first.click()
     wait_for_editor(page, "Controls of a run")
     page.click("[data-testid=editor-Run]")
-    page.wait_for_selector('[data-testid=frame] >> text=random_direction')
+    page.wait_for_selector("[data-testid=frame] >> text=random_direction")
 
 
 def test_saved_queries_are_there(page, tmp_path):
@@ -126,17 +144,31 @@ def test_a_saved_graph_query_draws_our_colours_and_captions(page, study, tmp_pat
     names = set(study.features["name"])
     drawn = newest(page, "g.node").all_text_contents()
     assert 2 <= circles.count() <= 300
-    assert {c.get_attribute("fill").upper() for c in circles.all()} == {NODES["Feature"].color.upper()}
+    assert {c.get_attribute("fill").upper() for c in circles.all()} == {
+        NODES["Feature"].color.upper()
+    }
     flat = [re.sub(r"\s+", "", text) for text in drawn]
     # Captions are set in lines and cut where the circle ends.
-    assert all(any(re.sub(r"\s+", "", n).startswith(text.rstrip("…")) for n in names) and re.match(r"L\d\d/F\d{4}", text) for text in flat)
+    assert all(
+        any(re.sub(r"\s+", "", n).startswith(text.rstrip("…")) for n in names)
+        and re.match(r"L\d\d/F\d{4}", text)
+        for text in flat
+    )
     counts = newest(page, "g.relationship text").all_text_contents()
     assert counts and all(re.fullmatch(r"(-\d+ \+\d+|-.*…|)", text) for text in counts)
     page.wait_for_timeout(3000)
     shoot(page, tmp_path, "overview")
 
 
-@pytest.mark.parametrize(("name", "labels"), [("trrust_graph", {"Feature", "Gene"}), ("knowledge_graph", {"Feature", "Gene", "Term"}), ("programme_graph", {"Feature", "Term"}), ("provenance_graph", {"Run", "Model", "Dictionary", "Cohort", "Control", "GeneSetLibrary"})])
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("trrust_graph", {"Feature", "Gene"}),
+        ("knowledge_graph", {"Feature", "Gene", "Term"}),
+        ("programme_graph", {"Feature", "Term"}),
+        ("provenance_graph", {"Run", "Model", "Dictionary", "Cohort", "Control", "GeneSetLibrary"}),
+    ],
+)
 def test_other_kinds_have_their_colours(page, tmp_path, name, labels):
     run_saved(page, name)
     newest(page, "g.node circle.b-outline").first.wait_for()
@@ -155,7 +187,8 @@ def test_a_saved_table_query_shows_rows(page, study, tmp_path):
 
 
 def test_reopening_keeps_what_the_user_deleted(page):
-    # Deleted before the page's own scripts run: the Browser writes its saved queries from memory whenever anything changes.
+    # Deleted before the page's own scripts run: the Browser writes its saved queries from memory
+    # whenever anything changes.
     page.context.add_init_script("""
         const saved = JSON.parse(localStorage.getItem('neo4j.documents'));
         const kept = saved.filter(d => d.id !== 'scircuit-contents');

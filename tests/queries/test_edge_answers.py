@@ -10,14 +10,33 @@ from small_graph import NEW, OLD, address
 from scircuit.queries.api import query
 
 pytestmark = pytest.mark.server
-STATISTICS = ["effect", "mean", "sd", "d", "hedges_g", "q", "n", "n_pos", "n_neg", "n_zero", "consistency", "passthrough", "halves"]
+STATISTICS = [
+    "effect",
+    "mean",
+    "sd",
+    "d",
+    "hedges_g",
+    "q",
+    "n",
+    "n_pos",
+    "n_neg",
+    "n_zero",
+    "consistency",
+    "passthrough",
+    "halves",
+]
 
 
 def same(answer: pd.DataFrame, expected: pd.DataFrame, columns: list[str] | None = None) -> None:
     assert len(expected), "an empty expectation tests nothing"
     columns = columns or list(answer.columns)
     # Rounding of the last digit differs between Java and numpy.
-    pd.testing.assert_frame_equal(answer[columns].reset_index(drop=True), expected[columns].reset_index(drop=True), check_dtype=False, rtol=1e-12)
+    pd.testing.assert_frame_equal(
+        answer[columns].reset_index(drop=True),
+        expected[columns].reset_index(drop=True),
+        check_dtype=False,
+        rtol=1e-12,
+    )
 
 
 def legacy(e: pd.DataFrame) -> pd.Series:
@@ -26,36 +45,71 @@ def legacy(e: pd.DataFrame) -> pd.Series:
 
 def test_top_hubs(study):
     f = study.features
-    expected = f[f.index.isin(study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").source)].sort_values("hub_rank").rename(columns={"id": "feature"})
+    expected = (
+        f[f.index.isin(study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").source)]
+        .sort_values("hub_rank")
+        .rename(columns={"id": "feature"})
+    )
     same(query(study.connection, "top_hubs", limit=5), expected.head(5))
     assert set(query(study.connection, "top_hubs", run=OLD).feature.str[-9:-6]) == {"L01"}
 
 
-@pytest.mark.parametrize(("q", "min_support", "min_effect"), [(0.05, 6, 0.001), (0.02, 12, 0.001), (0.05, 6, 0.4)])
+@pytest.mark.parametrize(
+    ("q", "min_support", "min_effect"), [(0.05, 6, 0.001), (0.02, 12, 0.001), (0.05, 6, 0.4)]
+)
 def test_degrees(study, q, min_support, min_effect):
     e = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
     edge = study.calibrated(e, q, min_support, min_effect)
     assert min_effect < 0.1 or edge.sum() < study.calibrated(e, q, min_support).sum()
-    counted = pd.DataFrame({
-        "feature": e.source, "out_degree": edge, "support": edge & (e["mean"] < 0), "suppress": edge & (e["mean"] > 0), "strict": edge & (e.halves == 2),
-        "out_degree_legacy": legacy(e), "stored": True,
-    }).groupby("feature", as_index=False).sum()  # fmt: skip
+    counted = (
+        pd.DataFrame(
+            {
+                "feature": e.source,
+                "out_degree": edge,
+                "support": edge & (e["mean"] < 0),
+                "suppress": edge & (e["mean"] > 0),
+                "strict": edge & (e.halves == 2),
+                "out_degree_legacy": legacy(e),
+                "stored": True,
+            }
+        )
+        .groupby("feature", as_index=False)
+        .sum()
+    )
     expected = counted.sort_values(["out_degree", "feature"], ascending=[False, True])
-    same(query(study.connection, "degrees", q=q, min_support=min_support, min_effect=min_effect), expected, list(counted.columns))
+    same(
+        query(study.connection, "degrees", q=q, min_support=min_support, min_effect=min_effect),
+        expected,
+        list(counted.columns),
+    )
 
 
 def test_degree_distribution(study):
-    degree = study.edges(OLD).groupby("source").size().reindex([address(1, i) for i in range(14)], fill_value=0)
+    degree = (
+        study.edges(OLD)
+        .groupby("source")
+        .size()
+        .reindex([address(1, i) for i in range(14)], fill_value=0)
+    )
     bins = [(0, 0), (1, 1), (2, 3), (4, 7), (8, 15), (16, 31)]
-    rows = [(1, a, b, int(degree.between(a, b).sum()), float((degree >= a).mean())) for a, b in bins]
-    expected = pd.DataFrame([r for r in rows if r[3]], columns=["layer", "degree_from", "degree_to", "features", "share_at_least"])
+    rows = [
+        (1, a, b, int(degree.between(a, b).sum()), float((degree >= a).mean())) for a, b in bins
+    ]
+    expected = pd.DataFrame(
+        [r for r in rows if r[3]],
+        columns=["layer", "degree_from", "degree_to", "features", "share_at_least"],
+    )
     same(query(study.connection, "degree_distribution", run=OLD), expected)
 
 
 def test_hubs_without_annotation_and_most_active(study):
     f = study.features.rename(columns={"id": "feature"})
     sources = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").source
-    same(query(study.connection, "hubs_without_annotation"), f[f.index.isin(sources) & (f.annotated == False)].sort_values("hub_rank"))  # noqa: E712
+    same(
+        query(study.connection, "hubs_without_annotation"),
+        # compared, not negated: an unknown annotation is None
+        f[f.index.isin(sources) & (f.annotated == False)].sort_values("hub_rank"),  # noqa: E712
+    )
     active = f[f.layer == 1].sort_values("firing_rate", ascending=False)
     same(query(study.connection, "most_active", layer=1, limit=7), active.head(7))
 
@@ -64,20 +118,39 @@ def test_hubs_without_annotation_and_most_active(study):
 def test_feature_drives(study, run):
     source = study.edges(run).source.iloc[0]
     expected = study.edges(run).query("source == @source").rename(columns={"source": "feature"})
-    same(query(study.connection, "feature_drives", run=run, feature=source), expected, ["feature", "target", "target_name", "target_layer", *STATISTICS])
+    same(
+        query(study.connection, "feature_drives", run=run, feature=source),
+        expected,
+        ["feature", "target", "target_name", "target_layer", *STATISTICS],
+    )
 
 
 def test_feature_feeds(study):
     stored = study.frames["Feature-AFFECTS-Feature"].groupby("target").size()
     most = sorted(stored.index, key=lambda k: (-stored[k], k))
-    target = next(k for k in most if k in set(study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").target))
-    expected = study.edges(NEW).pipe(lambda e: e[e.target == target]).rename(columns={"target": "feature"})
-    same(query(study.connection, "feature_feeds"), expected, ["feature", "source", "source_name", "source_layer", *STATISTICS])
+    target = next(
+        k
+        for k in most
+        if k in set(study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").target)
+    )
+    expected = (
+        study.edges(NEW).pipe(lambda e: e[e.target == target]).rename(columns={"target": "feature"})
+    )
+    same(
+        query(study.connection, "feature_feeds"),
+        expected,
+        ["feature", "source", "source_name", "source_layer", *STATISTICS],
+    )
 
 
 def test_strongest_and_strict_edges(study):
     expected = study.edges(OLD).query("target_layer == 3")
-    same(query(study.connection, "strongest_edges", run=OLD, source_layer=1, target_layer=3, limit=12), expected.head(12))
+    same(
+        query(
+            study.connection, "strongest_edges", run=OLD, source_layer=1, target_layer=3, limit=12
+        ),
+        expected.head(12),
+    )
     strict = expected[expected.halves == 2]
     same(query(study.connection, "strict_edges", run=OLD, target_layer=3, limit=1000), strict)
     assert query(study.connection, "strict_edges", run=OLD, source_layer=2).empty
@@ -86,12 +159,24 @@ def test_strongest_and_strict_edges(study):
 def test_sign_by_layer(study):
     def summary(e: pd.DataFrame) -> pd.Series:
         strict = e[e.halves == 2]
-        return pd.Series({
-            "edges": len(e), "support": (e["mean"] < 0).sum(), "suppress": (e["mean"] > 0).sum(), "support_share": (e["mean"] < 0).mean(), "mean_abs_d": e.d.abs().mean(),
-            "strict": len(strict), "support_share_strict": (strict["mean"] < 0).mean(),
-        })  # fmt: skip
+        return pd.Series(
+            {
+                "edges": len(e),
+                "support": (e["mean"] < 0).sum(),
+                "suppress": (e["mean"] > 0).sum(),
+                "support_share": (e["mean"] < 0).mean(),
+                "mean_abs_d": e.d.abs().mean(),
+                "strict": len(strict),
+                "support_share_strict": (strict["mean"] < 0).mean(),
+            }
+        )
 
-    expected = study.edges(OLD).groupby(["source_layer", "target_layer"]).apply(summary, include_groups=False).reset_index()
+    expected = (
+        study.edges(OLD)
+        .groupby(["source_layer", "target_layer"])
+        .apply(summary, include_groups=False)
+        .reset_index()
+    )
     answer = query(study.connection, "sign_by_layer", run=OLD)
     same(answer, expected)
     assert (answer.support + answer.suppress == answer.edges).all()
@@ -101,9 +186,18 @@ def test_compare_rules(study):
     e = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
     a, b = study.calibrated(e), legacy(e)
     expected = {
-        "source_layer": 2, "target_layer": 3, "stored": len(e), "calibrated": a.sum(), "legacy": b.sum(), "both": (a & b).sum(), "only_calibrated": (a & ~b).sum(),
-        "only_legacy": (b & ~a).sum(), "jaccard": (a & b).sum() / (a | b).sum(), "agree_calibrated": (e.halves[a].dropna() == 2).mean(), "agree_legacy": (e.halves[b].dropna() == 2).mean(),
-    }  # fmt: skip
+        "source_layer": 2,
+        "target_layer": 3,
+        "stored": len(e),
+        "calibrated": a.sum(),
+        "legacy": b.sum(),
+        "both": (a & b).sum(),
+        "only_calibrated": (a & ~b).sum(),
+        "only_legacy": (b & ~a).sum(),
+        "jaccard": (a & b).sum() / (a | b).sum(),
+        "agree_calibrated": (e.halves[a].dropna() == 2).mean(),
+        "agree_legacy": (e.halves[b].dropna() == 2).mean(),
+    }
     same(query(study.connection, "compare_rules"), pd.DataFrame([expected]))
 
 
@@ -112,6 +206,10 @@ def test_size_floor_follows_the_targets_scale(study):
     whole, large = study.edges(NEW), study.edges(NEW, min_effect=0.5)
     silent = study.features.query("model == 'toy-model'").mean_activation.isna()
     assert 0 < len(large) < len(whole) and silent.sum() == 1
-    assert (large.target.isin(silent[silent].index)).sum() == (whole.target.isin(silent[silent].index)).sum() > 0
+    assert (
+        (large.target.isin(silent[silent].index)).sum()
+        == (whole.target.isin(silent[silent].index)).sum()
+        > 0
+    )
     answer = query(study.connection, "strongest_edges", min_effect=0.5, limit=1000)
     same(answer, large, ["source", "target", *STATISTICS])

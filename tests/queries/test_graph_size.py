@@ -1,4 +1,6 @@
-"""Graph questions on a dense study of 390 features and some 13,000 edges, with the largest parameters: at most 300 nodes."""
+"""Graph questions on a dense study of 390 features and some 13,000 edges, with the largest
+parameters: at most 300 nodes.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,22 @@ def dense(neo4j_server, loaded, tmp_path_factory):
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("run", ["", small_graph.OLD])
 def test_at_most_300_nodes(dense, name, run):
-    widest = {p.name: int(p.high) for p in GRAPHS[name].parameters if p.type == "int" and p.high is not None and p.name != "min_support"}
+    widest = {
+        p.name: int(p.high)
+        for p in GRAPHS[name].parameters
+        if p.type == "int" and p.high is not None and p.name != "min_support"
+    }
     loose = {p.name: 1.0 for p in GRAPHS[name].parameters if p.type == "float"}
     chosen = {p.name: run for p in GRAPHS[name].parameters if p.type == "run"}
-    few = {"min_support": 1} if any(p.name == "min_support" for p in GRAPHS[name].parameters) else {}
+    few = (
+        {"min_support": 1} if any(p.name == "min_support" for p in GRAPHS[name].parameters) else {}
+    )
     drawn = to_networkx(query(dense, name, **widest, **loose, **chosen, **few))
     assert 2 <= len(drawn) <= 300
 
 
 def test_the_overview_fills_the_picture(dense):
-    drawn = to_networkx(query(dense, "overview", run=small_graph.OLD, hubs=20, edges=14, min_support=1))
+    drawn = to_networkx(
+        query(dense, "overview", run=small_graph.OLD, hubs=20, edges=14, min_support=1)
+    )
     assert drawn.number_of_edges() == 280

@@ -1,4 +1,6 @@
-"""Answers about paths, shared targets and regulation, against networkx and pandas on the same records."""
+"""Answers about paths, shared targets and regulation, against networkx and pandas on the same
+records.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,20 @@ def paths_between(study, source: str, target: str) -> list[tuple[float, list[str
     for edges in nx.all_simple_edge_paths(graph, source, target, cutoff=3):
         d = [graph.edges[e]["d"] for e in edges]
         sign = np.prod([-np.sign(x) for x in d])
-        found.append((min(map(abs, d)), [source, *(e[1] for e in edges)], "support" if sign > 0 else "suppress"))
+        found.append(
+            (
+                min(map(abs, d)),
+                [source, *(e[1] for e in edges)],
+                "support" if sign > 0 else "suppress",
+            )
+        )
     return sorted(found, key=lambda x: -x[0])
 
 
 def busiest_pair(study) -> tuple[str, str]:
-    """A source in layer 1 and a target in layer 3 with a direct edge and the most ways in two steps."""
+    """A source in layer 1 and a target in layer 3 with a direct edge and the most ways in two
+    steps.
+    """
     e = study.edges()
     two = e.merge(e, left_on="target", right_on="source").groupby(["source_x", "target_y"]).size()
     direct = set(zip(e.source, e.target, strict=True))
@@ -46,12 +56,16 @@ def test_strongest_paths(study):
     assert answer.effect.tolist() == [s for _, _, s in expected]
     np.testing.assert_allclose(answer.weakest_abs_d, [w for w, _, _ in expected], rtol=1e-12)
     assert set(answer.steps) == {1, 2}
-    drawn = to_networkx(query(study.connection, "path_graph", source=source, target=target, limit=140))
+    drawn = to_networkx(
+        query(study.connection, "path_graph", source=source, target=target, limit=140)
+    )
     assert set(drawn) == {node for _, path, _ in expected for node in path}
 
 
 def test_three_step_paths_are_found(study):
-    """No run reaches three layers here, so one edge is added to make a path of three steps, and taken away again."""
+    """No run reaches three layers here, so one edge is added to make a path of three steps, and
+    taken away again.
+    """
     e = study.edges(NEW)
     start, middle = e.source.iloc[0], e.target.iloc[0]
     extra, end = "toy-model/toy-set/L00/F0000", "toy-model/toy-set/L04/F0000"
@@ -64,24 +78,41 @@ def test_three_step_paths_are_found(study):
         assert answer.features.tolist() == [[extra, start, middle, end]]
         assert answer.weakest_abs_d[0] == pytest.approx(e["size"].iloc[0])
     finally:
-        study.connection.run("MATCH (f:Feature) WHERE f.id IN $ids DETACH DELETE f", ids=[extra, end])
+        study.connection.run(
+            "MATCH (f:Feature) WHERE f.id IN $ids DETACH DELETE f", ids=[extra, end]
+        )
 
 
 def test_term_paths(study):
-    enriched = study.frames["Feature-ENRICHED_FOR-Term"].merge(study.frames["Term"][["id", "name"]], left_on="target", right_on="id")
+    enriched = study.frames["Feature-ENRICHED_FOR-Term"].merge(
+        study.frames["Term"][["id", "name"]], left_on="target", right_on="id"
+    )
     enriched = enriched[(enriched.q_calibrated <= 0.05) & (enriched.origin == "own")]
 
     def side(text: str) -> set[str]:
         return set(enriched[enriched["name"].str.lower().str.contains(text.lower())].source)
 
     left, right, e = side("t cell"), side("DNA repair"), study.edges()
-    expected = {(s, t): d for s, t, d in zip(e.source, e.target, e["size"], strict=True) if s in left and t in right}
+    expected = {
+        (s, t): d
+        for s, t, d in zip(e.source, e.target, e["size"], strict=True)
+        if s in left and t in right
+    }
     for one in e.itertuples():
         for other in e[e.source == one.target].itertuples():
             if one.source in left and other.target in right:
                 expected[one.source, one.target, other.target] = min(one.size, other.size)
-    answer = query(study.connection, "term_paths", from_term="T cell", to_term="dna repair", beam=100, limit=10_000)
-    assert {tuple(p): w for p, w in zip(answer.features, answer.weakest_abs_d, strict=True)} == pytest.approx(expected)
+    answer = query(
+        study.connection,
+        "term_paths",
+        from_term="T cell",
+        to_term="dna repair",
+        beam=100,
+        limit=10_000,
+    )
+    assert {
+        tuple(p): w for p, w in zip(answer.features, answer.weakest_abs_d, strict=True)
+    } == pytest.approx(expected)
     assert answer.weakest_abs_d.is_monotonic_decreasing
     assert set(answer.from_term) <= {"T cell activation", "regulation of T cell activation"}
     assert set(answer.to_term) == {"DNA repair"}
@@ -89,8 +120,17 @@ def test_term_paths(study):
 
 def test_shared_downstream(study):
     e, f = study.edges(NEW), study.features
-    hubs = f[f.index.isin(study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").source)].sort_values("hub_rank").id.tolist()
-    first, second = hubs[0], next(h for h in hubs[1:] if set(e[e.source == h].target) & set(e[e.source == hubs[0]].target))
+    hubs = (
+        f[f.index.isin(study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").source)]
+        .sort_values("hub_rank")
+        .id.tolist()
+    )
+    first, second = (
+        hubs[0],
+        next(
+            h for h in hubs[1:] if set(e[e.source == h].target) & set(e[e.source == hubs[0]].target)
+        ),
+    )
     both = e[e.source == first].merge(e[e.source == second], on="target")
     answer = query(study.connection, "shared_downstream", first=first, second=second)
     both["weaker"] = both[["size_x", "size_y"]].min(axis=1)
@@ -99,15 +139,23 @@ def test_shared_downstream(study):
     assert answer.same_sign.tolist() == (np.sign(both.d_x) == np.sign(both.d_y)).tolist()
     assert set(answer.shared) == {len(both)}
     live = f[(f.layer == 3) & f.alive]
-    assert answer.expected[0] == pytest.approx((e.source == first).sum() * (e.source == second).sum() / len(live))
-    drawn = to_networkx(query(study.connection, "shared_downstream_graph", first=first, second=second))
+    assert answer.expected[0] == pytest.approx(
+        (e.source == first).sum() * (e.source == second).sum() / len(live)
+    )
+    drawn = to_networkx(
+        query(study.connection, "shared_downstream_graph", first=first, second=second)
+    )
     assert set(drawn) == {first, second, *both.target}
     swapped = query(study.connection, "shared_downstream", first=second, second=first)
-    assert swapped["first"].iloc[0] == second and swapped.first_d.tolist() == answer.second_d.tolist()
+    assert (
+        swapped["first"].iloc[0] == second and swapped.first_d.tolist() == answer.second_d.tolist()
+    )
 
 
 def regulated(study, top: int) -> dict[tuple[str, str], set[str]]:
-    """Modes of the TRRUST records that link the top genes of every pair of features in rising layers."""
+    """Modes of the TRRUST records that link the top genes of every pair of features in rising
+    layers.
+    """
     loads = study.frames["Feature-LOADS_ON-Gene"].query("rank <= @top")
     on = defaultdict(set)
     for row in loads.itertuples():
@@ -124,30 +172,60 @@ def regulated(study, top: int) -> dict[tuple[str, str], set[str]]:
 
 
 def test_trrust(study):
-    modes, e, stored = regulated(study, 5), study.edges(NEW), study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
+    modes, e, stored = (
+        regulated(study, 5),
+        study.edges(NEW),
+        study.frames["Feature-AFFECTS-Feature"].query("run == @NEW"),
+    )
     sources, targets = set(stored.source), set(stored.target)
     modes = {(s, t): m for (s, t), m in modes.items() if s in sources and t in targets}
     consistent = e[[pair in modes for pair in zip(e.source, e.target, strict=True)]]
-    signed = [(m, row.mean < 0) for row in consistent.itertuples() for m in modes[row.source, row.target] if m != "Unknown"]
+    signed = [
+        (m, row.mean < 0)
+        for row in consistent.itertuples()
+        for m in modes[row.source, row.target]
+        if m != "Unknown"
+    ]
     act, sup = [m == "Activation" for m, _ in signed], [s for _, s in signed]
     share = query(study.connection, "trrust_share", top=5).iloc[0]
-    assert share.edges == len(e) and share.consistent == len(consistent) and share.pairs == len(sources) * len(targets)
-    assert share.consistent_pairs == len(modes) and share.expected_share == pytest.approx(len(modes) / share.pairs)
+    assert (
+        share.edges == len(e)
+        and share.consistent == len(consistent)
+        and share.pairs == len(sources) * len(targets)
+    )
+    assert share.consistent_pairs == len(modes) and share.expected_share == pytest.approx(
+        len(modes) / share.pairs
+    )
     assert share.ratio == pytest.approx(share.share / share.expected_share)
-    assert share.signed == len(signed) and share.agree_share == pytest.approx(np.mean([a == b for a, b in zip(act, sup, strict=True)]))
-    assert share.agree_expected == pytest.approx(np.mean(act) * np.mean(sup) + (1 - np.mean(act)) * (1 - np.mean(sup)))
+    assert share.signed == len(signed) and share.agree_share == pytest.approx(
+        np.mean([a == b for a, b in zip(act, sup, strict=True)])
+    )
+    assert share.agree_expected == pytest.approx(
+        np.mean(act) * np.mean(sup) + (1 - np.mean(act)) * (1 - np.mean(sup))
+    )
     rows = query(study.connection, "trrust_edges", top=5, limit=10_000)
-    assert set(zip(rows.source, rows.target, strict=True)) == set(zip(consistent.source, consistent.target, strict=True))
+    assert set(zip(rows.source, rows.target, strict=True)) == set(
+        zip(consistent.source, consistent.target, strict=True)
+    )
     known = rows[rows["mode"].isin(["Activation", "Repression"])]
-    assert (known.sign_agrees == ((known["mode"] == "Activation") == (known.effect == "support"))).all()
+    assert (
+        known.sign_agrees == ((known["mode"] == "Activation") == (known.effect == "support"))
+    ).all()
     assert rows[rows["mode"] == "Unknown"].sign_agrees.isna().all()
 
 
 def test_term_circuit(study):
-    enriched = study.frames["Feature-ENRICHED_FOR-Term"].query("q_calibrated <= 0.05 and target == 'GO:3'")
-    drawn = to_networkx(query(study.connection, "term_circuit", run=OLD, term="dna repair", features=60, edges=20))
+    enriched = study.frames["Feature-ENRICHED_FOR-Term"].query(
+        "q_calibrated <= 0.05 and target == 'GO:3'"
+    )
+    drawn = to_networkx(
+        query(study.connection, "term_circuit", run=OLD, term="dna repair", features=60, edges=20)
+    )
     edges = study.edges(OLD)
-    members = set(enriched.source) & {*study.frames["Feature-AFFECTS-Feature"].query("run == @OLD").source, *study.frames["Feature-AFFECTS-Feature"].query("run == @OLD").target}
+    members = set(enriched.source) & {
+        *study.frames["Feature-AFFECTS-Feature"].query("run == @OLD").source,
+        *study.frames["Feature-AFFECTS-Feature"].query("run == @OLD").target,
+    }
     assert {s for s, t, k in drawn.edges(keys=True) if t == "GO:3"} == members
     near = edges[edges.source.isin(members) | edges.target.isin(members)]
     affects = [(s, t) for s, t, d in drawn.edges(data=True) if d["type"] == "AFFECTS"]
@@ -161,8 +239,14 @@ def test_feature_circuit_and_overview(study):
     inner = address(2, 3)
     old = study.edges(OLD)
     drawn = to_networkx(query(study.connection, "feature_circuit", run=OLD, feature=inner, edges=4))
-    assert set(drawn.edges()) == {(r.source, r.target) for r in old[old.target == inner].head(4).itertuples()}
-    hubs = study.features[study.features.index.isin(e[e.run == NEW].source)].sort_values("hub_rank").id.head(3)
+    assert set(drawn.edges()) == {
+        (r.source, r.target) for r in old[old.target == inner].head(4).itertuples()
+    }
+    hubs = (
+        study.features[study.features.index.isin(e[e.run == NEW].source)]
+        .sort_values("hub_rank")
+        .id.head(3)
+    )
     wanted = pd.concat([e[(e.run == NEW) & (e.source == h)].head(2) for h in hubs])
     seen = to_networkx(query(study.connection, "overview", hubs=3, edges=2))
     assert set(seen.edges()) == set(zip(wanted.source, wanted.target, strict=True))

@@ -1,4 +1,6 @@
-"""Every statement of the catalogue against the real server: planned without a warning, within its budget, its columns as declared."""
+"""Every statement of the catalogue against the real server: planned without a warning, within its
+budget, its columns as declared.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ CATALOGUE = load_catalogue()
 
 
 def given(name: str) -> dict:
-    return {p.name: ["G1", "G2", "G3"] if p.name == "genes" else p.example for p in CATALOGUE[name].parameters if p.required}
+    return {
+        p.name: ["G1", "G2", "G3"] if p.name == "genes" else p.example
+        for p in CATALOGUE[name].parameters
+        if p.required
+    }
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -22,7 +28,9 @@ def test_planned_without_notifications(study, name):
 
 def test_a_typo_would_be_noticed(study):
     wrong = CATALOGUE["top_hubs"].cypher.replace("f.hub_rank", "f.hub_rnak")
-    assert study.connection.explain(wrong, api.check("top_hubs", {})), "a property that no record has must be reported"
+    assert study.connection.explain(wrong, api.check("top_hubs", {})), (
+        "a property that no record has must be reported"
+    )
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -33,7 +41,14 @@ def test_answers_with_defaults(study, name):
     assert 0 < len(answer) <= query.rows_allowed(api.check(name, given(name)))
 
 
-@pytest.mark.parametrize("name", [n for n, q in CATALOGUE.items() if any(p.name == "limit" for p in q.parameters) and not q.graph])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n, q in CATALOGUE.items()
+        if any(p.name == "limit" for p in q.parameters) and not q.graph
+    ],
+)
 def test_limit_is_kept(study, name):
     answer = api.query(study.connection, name, limit=1, **given(name))
     assert len(answer) <= CATALOGUE[name].rows_allowed({**api.check(name, given(name)), "limit": 1})

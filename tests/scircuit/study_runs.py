@@ -1,4 +1,6 @@
-"""Small traces of the demo's model that can be ended in the middle, and what must be equal between two runs."""
+"""Small traces of the demo's model that can be ended in the middle, and what must be equal between
+two runs.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,19 @@ def demo(root: Path, **more: Any) -> dict[str, Any]:
     """Options of a trace that takes about a second."""
     examples = root / "examples"
     return {
-        "model": str(examples / "model"), "dictionaries": str(examples / "dictionaries"), "source_layers": (3,), "n_cells": 6, "mixed": True,
-        "cells": examples / "cells" / "celltypist_sample_559cells.h5ad", "features": tuple(range(14)), "control_features": 2, "max_length": 128,
-        "device": "cpu", "batch_pairs": 2, "batch_rows": 16,
-    } | more  # fmt: skip
+        "model": str(examples / "model"),
+        "dictionaries": str(examples / "dictionaries"),
+        "source_layers": (3,),
+        "n_cells": 6,
+        "mixed": True,
+        "cells": examples / "cells" / "celltypist_sample_559cells.h5ad",
+        "features": tuple(range(14)),
+        "control_features": 2,
+        "max_length": 128,
+        "device": "cpu",
+        "batch_pairs": 2,
+        "batch_rows": 16,
+    } | more
 
 
 def command(options: dict[str, Any], study: Path) -> list[str]:
@@ -33,7 +44,16 @@ def command(options: dict[str, Any], study: Path) -> list[str]:
         flag = f"--{name.replace('_', '-')}"
         for one in value if isinstance(value, tuple) else (value,):
             flags += [flag] if one is True else [flag, str(one)]
-    return [sys.executable, "-c", "from scircuit.cli.main import main; main()", "trace", "--no-database", "--study", str(study), *flags]
+    return [
+        sys.executable,
+        "-c",
+        "from scircuit.cli.main import main; main()",
+        "trace",
+        "--no-database",
+        "--study",
+        str(study),
+        *flags,
+    ]
 
 
 def folder_of(study: Path) -> Path:
@@ -48,15 +68,22 @@ def units_done(study: Path) -> int:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """Everything of a run that may not depend on how it came about: hashes of its shards, p values of its units, findings."""
+    """Everything of a run that may not depend on how it came about: hashes of its shards, p values
+    of its units, findings.
+    """
     from scircuit.core.study import Manifest
     from scircuit.ingest.shards.shard_store import shard_key
 
     manifest = Manifest.load(folder)
     assert manifest.status == "complete"
-    shards = {shard_key(s.name): s.sha256 for s in manifest.shards if s.name.split(".")[0] not in TIMES}
+    shards = {
+        shard_key(s.name): s.sha256 for s in manifest.shards if s.name.split(".")[0] not in TIMES
+    }
     assert len(shards) == len([s for s in manifest.shards if s.name.split(".")[0] not in TIMES])
-    units = {p.name: {k: np.load(p)[k].tobytes() for k in np.load(p).files} for p in (folder / "units").glob("*.npz")}
+    units = {
+        p.name: {k: np.load(p)[k].tobytes() for k in np.load(p).files}
+        for p in (folder / "units").glob("*.npz")
+    }
     return {"run": manifest.run, "shards": shards, "units": units, "findings": manifest.findings}
 
 
@@ -69,14 +96,25 @@ def edges(folder: Path) -> Any:
     """All edges in one order, without the run's name."""
     from scircuit.ingest.shards.shard_store import ShardStore
 
-    table = ShardStore(folder).tables(EDGES).sort_by([("source", "ascending"), ("target", "ascending")])
+    table = (
+        ShardStore(folder).tables(EDGES).sort_by([("source", "ascending"), ("target", "ascending")])
+    )
     return table.drop_columns(["run"])
 
 
 def start(options: dict[str, Any], study: Path, **ending: Any) -> int:
     """Trace in a process of its own, which ends itself as `run` says; its exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scircuit.workflows.trace", "scircuit.tracing.engine.tracer", "scircuit.tracing.controls.sampled_controls", "transformers.models.bert.modeling_bert", "anndata", "scipy.stats"])
+    context.set_forkserver_preload(
+        [
+            "scircuit.workflows.trace",
+            "scircuit.tracing.engine.tracer",
+            "scircuit.tracing.controls.sampled_controls",
+            "transformers.models.bert.modeling_bert",
+            "anndata",
+            "scipy.stats",
+        ]
+    )
     process = context.Process(target=run, args=(options, study), kwargs=ending)
     process.start()
     process.join(240)
@@ -84,8 +122,17 @@ def start(options: dict[str, Any], study: Path, **ending: Any) -> int:
     return process.exitcode
 
 
-def run(options: dict[str, Any], study: Path, at_rename: int = 0, before: bool = True, after_s: float = 0, threads: int = 1, of: str = "") -> None:
-    """Trace; SIGKILL at a rename (files become final by renames alone), just before or just after it, or after so many seconds.
+def run(
+    options: dict[str, Any],
+    study: Path,
+    at_rename: int = 0,
+    before: bool = True,
+    after_s: float = 0,
+    threads: int = 1,
+    of: str = "",
+) -> None:
+    """Trace; SIGKILL at a rename (files become final by renames alone), just before or just after
+    it, or after so many seconds.
 
     With `of`, only renames to ``folder/file`` names that begin so count.
     """

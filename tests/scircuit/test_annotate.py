@@ -1,4 +1,6 @@
-"""``scircuit annotate`` as a user runs it: traced features with cell types, ontology and weights; imported atlases; refusals before anything is written."""
+"""``scircuit annotate`` as a user runs it: traced features with cell types, ontology and weights;
+imported atlases; refusals before anything is written.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from study_runs import demo
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 from scircuit.workflows.annotate import annotate
 from scircuit.workflows.importing import import_
@@ -29,17 +31,29 @@ def study(root, tmp_path_factory):
     rng = np.random.default_rng(0)
     cells = anndata.read_h5ad(options["cells"])[rng.permutation(559)[:300]].copy()
     symbols = {str(s).upper(): i for i, s in enumerate(cells.var_names)}
-    cd3 = np.asarray(cells.X[:, [symbols[s] for s in ("CD3D", "CD3E", "CD3G") if s in symbols]].sum(axis=1)).ravel() > 0
+    cd3 = (
+        np.asarray(
+            cells.X[:, [symbols[s] for s in ("CD3D", "CD3E", "CD3G") if s in symbols]].sum(axis=1)
+        ).ravel()
+        > 0
+    )
     cells.obs["kind"] = np.where(cd3, "T cell", "other")
     cells.obs["organ"] = "blood"
     cells.obs["who"] = [f"d{i}" for i in rng.integers(0, 10, cells.n_obs)]
     cells.write_h5ad(folder / "cells.h5ad")
-    traced = trace(study=folder / "study", database=False, quiet=True, **(options | {"cells": folder / "cells.h5ad"}))
+    traced = trace(
+        study=folder / "study",
+        database=False,
+        quiet=True,
+        **(options | {"cells": folder / "cells.h5ad"}),
+    )
     return folder / "study", traced.run
 
 
 def run(study, **options):
-    return annotate(study=study[0], run=study[1], database=False, quiet=True, **({"null_draws": 3} | options))
+    return annotate(
+        study=study[0], run=study[1], database=False, quiet=True, **({"null_draws": 3} | options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +70,16 @@ def test_the_first_sentence_says_how_much_exceeds_chance(plain):
 
 
 def test_every_firing_feature_counts(study, plain):
-    """Fewer features have a list where a gene needs more firings; the rates stay shares of all that fire."""
+    """Fewer features have a list where a gene needs more firings; the rates stay shares of all that
+    fire.
+    """
     strict = run(study, min_fire_count=150)
     rows = plain.table("Feature-LOADS_ON-Gene")
-    assert strict.findings["features_tested"] < plain.findings["features_tested"] <= strict.findings["features"]
+    assert (
+        strict.findings["features_tested"]
+        < plain.findings["features_tested"]
+        <= strict.findings["features"]
+    )
     for found in (strict, plain):
         firing = found.findings["features"]
         assert firing == plain.findings["features"] >= rows["source"].nunique()
@@ -67,7 +87,13 @@ def test_every_firing_feature_counts(study, plain):
         assert found.findings["annotation_rate"] == found.findings["features_annotated"] / firing
         assert f" of {firing:,} (" in found.sentences[0]
     without = strict.findings["features"] - strict.findings["features_tested"]
-    assert any(s.startswith(f"{without:,} of {strict.findings['features']:,} firing features have no gene with 150 firings") for s in strict.sentences)
+    assert any(
+        s.startswith(
+            f"{without:,} of {strict.findings['features']:,} firing features have no gene with 150"
+            " firings"
+        )
+        for s in strict.sentences
+    )
 
 
 def test_every_family_is_stored_and_named(plain):
@@ -75,7 +101,11 @@ def test_every_family_is_stored_and_named(plain):
     assert set(enriched["test"]) == {"hypergeometric"}
     families = enriched[["p", "q", "q_layer", "q_feature", "q_calibrated"]].astype(float)
     assert families.notna().all().all()
-    assert (families["q_feature"] >= families["p"]).all() and (families["q_layer"] >= families["p"]).all() and (families["q"] >= families["p"]).all()
+    assert (
+        (families["q_feature"] >= families["p"]).all()
+        and (families["q_layer"] >= families["p"]).all()
+        and (families["q"] >= families["p"]).all()
+    )
     assert (families["q_calibrated"] <= 0.05).all()
     features = plain.table("Feature").set_index("id")
     best = enriched.groupby("source")["q_calibrated"].min()
@@ -108,7 +138,11 @@ def test_weighted_terms_stand_beside_the_others(study):
     enriched = found.table("Feature-ENRICHED_FOR-Term")
     weighted = enriched[enriched["test"] == "weighted"]
     assert len(weighted) == found.findings["weighted"]["pairs"] > 0
-    assert weighted["q_calibrated"].isna().all() and (weighted["q"].astype(float) <= 0.05).all() and (weighted["overlap"] >= 2).all()
+    assert (
+        weighted["q_calibrated"].isna().all()
+        and (weighted["q"].astype(float) <= 0.05).all()
+        and (weighted["overlap"] >= 2).all()
+    )
     assert set(weighted["target"]) <= set(found.table("Term")["id"])
 
 
@@ -117,7 +151,9 @@ def test_an_ontology_adds_parents_and_says_which_genes_came_up(study, plain, tmp
     terms = sorted(plain.table("Term").query("library == 'GO_BP'")["accession"])
     assert terms
     record = "[Term]\nid: {}\nname: {}\nnamespace: biological_process\n{}\n"
-    text = "format-version: 1.2\ndata-version: made by hand\n\n" + record.format("GO:9999999", "top", "")
+    text = "format-version: 1.2\ndata-version: made by hand\n\n" + record.format(
+        "GO:9999999", "top", ""
+    )
     text += record.format("GO:9999998", "middle", "is_a: GO:9999999 ! top\n")
     text += "".join(record.format(t, "x", "is_a: GO:9999998 ! middle\n") for t in terms)
     (tmp_path / "x.obo").write_text(text)
@@ -125,7 +161,9 @@ def test_an_ontology_adds_parents_and_says_which_genes_came_up(study, plain, tmp
     nodes = found.table("Term").set_index("id")
     assert {"GO_BP:GO:9999998", "GO_BP:GO:9999999"} <= set(nodes.index)
     pairs = found.table("Term-IS_A-Term")
-    assert ("GO_BP:GO:9999998", "GO_BP:GO:9999999") in set(zip(pairs["source"], pairs["target"], strict=True))
+    assert ("GO_BP:GO:9999998", "GO_BP:GO:9999999") in set(
+        zip(pairs["source"], pairs["target"], strict=True)
+    )
     assert set(pairs["source"]) | set(pairs["target"]) <= set(nodes.index)
     assert set(found.table("Gene-MEMBER_OF-Term")["origin"]) <= {"library", "closure"}
 
@@ -149,12 +187,27 @@ def test_wrong_options_are_refused_before_a_run_exists(study, options, message):
     assert {p.name for p in (study[0] / "runs").iterdir()} == before
 
 
-SYMBOLS = ["GATA1", "KLF1", "HBB", "EPOR", "ALAS2", "CD3E", "CD4", "CD8A", "IL7R", "CCR7", "MYC", "TP53"]
+SYMBOLS = [
+    "GATA1",
+    "KLF1",
+    "HBB",
+    "EPOR",
+    "ALAS2",
+    "CD3E",
+    "CD4",
+    "CD8A",
+    "IL7R",
+    "CCR7",
+    "MYC",
+    "TP53",
+]
 
 
 @pytest.fixture(scope="module")
 def atlas(tmp_path_factory):
-    """An invented atlas with real gene names: 3 layers, of which 2 have whole lists, imported into a study."""
+    """An invented atlas with real gene names: 3 layers, of which 2 have whole lists, imported into
+    a study.
+    """
     folder = tmp_path_factory.mktemp("atlas")
     text = json.dumps(files())
     for n in reversed(range(12)):
@@ -163,7 +216,15 @@ def atlas(tmp_path_factory):
     del contents["layer_02_annotations.json"]
     contents["term_library.json"]["backgrounds"] = {"toy_atlas": {"0": 13, "1": 13}}
     write(folder / "files", contents)
-    imported = import_("atlas", study=folder / "study", database=False, quiet=True, path=folder / "files", model_name="toy", dictionary_name="tiny")
+    imported = import_(
+        "atlas",
+        study=folder / "study",
+        database=False,
+        quiet=True,
+        path=folder / "files",
+        model_name="toy",
+        dictionary_name="tiny",
+    )
     gmt = folder / "own.gmt"
     gmt.write_text("".join(f"set {i}\t\t" + "\t".join(SYMBOLS[i : i + 6]) + "\n" for i in range(6)))
     return folder / "study", imported.run, gmt
@@ -171,33 +232,63 @@ def atlas(tmp_path_factory):
 
 def test_an_imported_atlas_is_annotated_from_its_lists(atlas):
     place, parent, gmt = atlas
-    found = annotate(study=place, run=parent, database=False, quiet=True, shipped=False, gmt=(gmt,), null_draws=4)
+    found = annotate(
+        study=place, run=parent, database=False, quiet=True, shipped=False, gmt=(gmt,), null_draws=4
+    )
     assert found.findings["layers"] == [0, 1] and found.findings["layers_left_out"] == [2]
     # 7 features of each layer fire; only two of each have a whole list, and all count
     assert found.findings["features_tested"] == 4 and found.findings["rates"][0]["lists"] == 14
     features = found.table("Feature").set_index("id")
-    assert set(features.index) == {f"toy/tiny/L0{layer}/F000{i}" for layer in (0, 1) for i in (0, 1)}
-    assert features.loc["toy/tiny/L01/F0001", "top_genes"].tolist() == ["HBB", "EPOR", "ALAS2", "CD3E", "CD4", "CD8A"]
+    assert set(features.index) == {
+        f"toy/tiny/L0{layer}/F000{i}" for layer in (0, 1) for i in (0, 1)
+    }
+    assert features.loc["toy/tiny/L01/F0001", "top_genes"].tolist() == [
+        "HBB",
+        "EPOR",
+        "ALAS2",
+        "CD3E",
+        "CD4",
+        "CD8A",
+    ]
     tables = {s.kind for s in Manifest.load(place / "runs" / found.run).shards}
     assert "Feature-LOADS_ON-Gene" not in tables
     # as published 2 of 7 firing features of each of the 3 layers are annotated
-    assert any(s.startswith("layers 2 are left out") and "28.6 % of 21 firing features" in s for s in found.sentences)
-    again = annotate(study=place, run=parent, database=False, quiet=True, shipped=False, gmt=(gmt,), null_draws=4)
+    assert any(
+        s.startswith("layers 2 are left out") and "28.6 % of 21 firing features" in s
+        for s in found.sentences
+    )
+    again = annotate(
+        study=place, run=parent, database=False, quiet=True, shipped=False, gmt=(gmt,), null_draws=4
+    )
     assert not again.new and again.run == found.run
 
 
 def test_an_atlas_has_no_cells(atlas):
     place, parent, gmt = atlas
     with pytest.raises(UserError, match="an imported atlas has none"):
-        annotate(study=place, run=parent, database=False, quiet=True, gmt=(gmt,), cell_types=("cell_type",))
+        annotate(
+            study=place,
+            run=parent,
+            database=False,
+            quiet=True,
+            gmt=(gmt,),
+            cell_types=("cell_type",),
+        )
 
 
 def test_other_runs_are_refused(study, tmp_path):
     place = Study(tmp_path)
     for run_id, verb, inputs, status, message in (
-        ("import-1", "import", {"format": "map"}, "complete", "format 'map', which has no gene lists"), ("analyse-1", "analyse", {}, "complete", "verb 'analyse'"),
+        (
+            "import-1",
+            "import",
+            {"format": "map"},
+            "complete",
+            "format 'map', which has no gene lists",
+        ),
+        ("analyse-1", "analyse", {}, "complete", "verb 'analyse'"),
         ("import-2", "import", {"format": "atlas"}, "running", "import-2 is running"),
-    ):  # fmt: skip
+    ):
         place.run_folder(run_id).mkdir(parents=True)
         Manifest(run_id, verb, {}, inputs, "0", status).save(place.run_folder(run_id))
         with pytest.raises(UserError, match=message):

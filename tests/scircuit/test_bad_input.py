@@ -1,4 +1,6 @@
-"""Every verb with bad input: one clear message with the fix, exit code 2, and nothing counted as complete."""
+"""Every verb with bad input: one clear message with the fix, exit code 2, and nothing counted as
+complete.
+"""
 
 import os
 import pickle
@@ -7,7 +9,7 @@ import sys
 
 import pytest
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 BASE = ("--no-database",)
 
@@ -15,15 +17,22 @@ BASE = ("--no-database",)
 def scircuit(*arguments, cwd, env=None):
     return subprocess.run(
         [sys.executable, "-c", "from scircuit.cli.main import main; main()", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, "NEO4J_URI": "", **(env or {})}, timeout=300,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NEO4J_URI": "", **(env or {})},
+        timeout=300,
+    )
 
 
 @pytest.fixture
 def demo_inputs(examples):
     return {
-        "model": examples / "model", "dictionaries": examples / "dictionaries", "cells": examples / "cells" / "celltypist_sample_559cells.h5ad",
-    }  # fmt: skip
+        "model": examples / "model",
+        "dictionaries": examples / "dictionaries",
+        "cells": examples / "cells" / "celltypist_sample_559cells.h5ad",
+    }
 
 
 def trace_with(inputs, tmp_path, *extra):
@@ -40,18 +49,43 @@ def refused(result, *expected):
 
 
 def test_wrong_paths(demo_inputs, tmp_path):
-    refused(trace_with({**demo_inputs, "model": tmp_path / "nowhere"}, tmp_path), "model folder", "does not exist")
-    refused(trace_with({**demo_inputs, "dictionaries": demo_inputs["cells"]}, tmp_path), "dictionaries folder", "is a file")
+    refused(
+        trace_with({**demo_inputs, "model": tmp_path / "nowhere"}, tmp_path),
+        "model folder",
+        "does not exist",
+    )
+    refused(
+        trace_with({**demo_inputs, "dictionaries": demo_inputs["cells"]}, tmp_path),
+        "dictionaries folder",
+        "is a file",
+    )
     refused(trace_with({**demo_inputs, "cells": tmp_path / "none.h5ad"}, tmp_path), "none.h5ad")
     assert not (tmp_path / "scircuit-study" / "runs").exists()
 
 
 def test_wrong_layers(demo_inputs, tmp_path):
-    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "17"), "source layer 17 has no dictionary", "0, 1, 2, 3, 4, 5")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "5"), "no dictionary lies after source layer 5")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "2"), "do not lie after source layer 3")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "9"), "target layer 9 has no dictionary")
-    refused(trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--control-features", "0"), "control_features is 0", "--control-features 24")
+    refused(
+        trace_with(demo_inputs, tmp_path, "--source-layers", "17"),
+        "source layer 17 has no dictionary",
+        "0, 1, 2, 3, 4, 5",
+    )
+    refused(
+        trace_with(demo_inputs, tmp_path, "--source-layers", "5"),
+        "no dictionary lies after source layer 5",
+    )
+    refused(
+        trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "2"),
+        "do not lie after source layer 3",
+    )
+    refused(
+        trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "9"),
+        "target layer 9 has no dictionary",
+    )
+    refused(
+        trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--control-features", "0"),
+        "control_features is 0",
+        "--control-features 24",
+    )
 
 
 def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path):
@@ -63,13 +97,21 @@ def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path)
     config = json.loads((examples / "model" / "config.json").read_text())
     torch.manual_seed(0)
     for layers, width, message in ((6, 64, "reads width 128"), (2, 128, "has layers 0..1")):
-        model = BertForMaskedLM(BertConfig(
-            vocab_size=config["vocab_size"], hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=config["max_position_embeddings"],
-        ))  # fmt: skip
+        model = BertForMaskedLM(
+            BertConfig(
+                vocab_size=config["vocab_size"],
+                hidden_size=width,
+                num_hidden_layers=layers,
+                num_attention_heads=2,
+                intermediate_size=32,
+                max_position_embeddings=config["max_position_embeddings"],
+            )
+        )
         folder = tmp_path / f"model-{layers}-{width}"
         model.save_pretrained(folder)
-        refused(trace_with({**demo_inputs, "model": folder}, tmp_path), message, "trained on this model")
+        refused(
+            trace_with({**demo_inputs, "model": folder}, tmp_path), message, "trained on this model"
+        )
 
 
 def test_pickles_are_never_run(demo_inputs, tmp_path):
@@ -101,9 +143,21 @@ def test_cells_longer_than_the_model_takes(demo_inputs, tmp_path):
     from scircuit.workflows.trace import trace
     from scircuit.workflows.train import train
 
-    given = {"model": str(demo_inputs["model"]), "cells": demo_inputs["cells"], "n_cells": 4, "max_length": 259, "device": "cpu", "quiet": True}
+    given = {
+        "model": str(demo_inputs["model"]),
+        "cells": demo_inputs["cells"],
+        "n_cells": 4,
+        "max_length": 259,
+        "device": "cpu",
+        "quiet": True,
+    }
     with pytest.raises(UserError, match="--max-length 259 exceeds the limit of 258 tokens"):
-        trace(study=tmp_path / "study", database=False, dictionaries=str(demo_inputs["dictionaries"]), **given)
+        trace(
+            study=tmp_path / "study",
+            database=False,
+            dictionaries=str(demo_inputs["dictionaries"]),
+            **given,
+        )
     with pytest.raises(UserError, match="--max-length 259 exceeds the limit of 258 tokens"):
         train(study=tmp_path / "study", out=tmp_path / "out", layers=(1,), **given)
     [line] = [line for line in check(**given).lines if not line.ok]
@@ -125,12 +179,22 @@ def test_unknown_options_and_verbs(tmp_path):
 
 
 def test_half_named_server(demo_inputs, tmp_path):
-    result = scircuit("query", "--cypher", "RETURN 1", cwd=tmp_path, env={"NEO4J_URI": "bolt://127.0.0.1:1", "NEO4J_PASSWORD": ""})
+    result = scircuit(
+        "query",
+        "--cypher",
+        "RETURN 1",
+        cwd=tmp_path,
+        env={"NEO4J_URI": "bolt://127.0.0.1:1", "NEO4J_PASSWORD": ""},
+    )
     refused(result)
 
 
 def test_server_away(tmp_path):
-    env = {"NEO4J_URI": "bolt://127.0.0.1:1", "NEO4J_USERNAME": "neo4j", "NEO4J_PASSWORD": "not-there-1"}
+    env = {
+        "NEO4J_URI": "bolt://127.0.0.1:1",
+        "NEO4J_USERNAME": "neo4j",
+        "NEO4J_PASSWORD": "not-there-1",
+    }
     refused(scircuit("query", "--cypher", "RETURN 1", cwd=tmp_path, env=env), "127.0.0.1:1")
 
 

@@ -1,4 +1,6 @@
-"""``scircuit check``: bare paths and options, and every fault a failed line with what was found, expected and to do."""
+"""``scircuit check``: bare paths and options, and every fault a failed line with what was found,
+expected and to do.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from scipy import sparse
 
 from scircuit.cli.main import cli
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.workflows.check import check
 
 QUICK = {"n_cells": 16, "seconds": 600.0}  # few cells and no hurry: a busy machine changes nothing
@@ -23,9 +25,10 @@ QUICK = {"n_cells": 16, "seconds": 600.0}  # few cells and no hurry: a busy mach
 @pytest.fixture(scope="module")
 def inputs(examples):
     return {
-        "model": str(examples / "model"), "dictionaries": str(examples / "dictionaries"),
+        "model": str(examples / "model"),
+        "dictionaries": str(examples / "dictionaries"),
         "cells": str(examples / "cells" / "celltypist_sample_559cells.h5ad"),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +41,21 @@ def few(inputs, tmp_path_factory):
 
 
 def run(*arguments, cwd):
-    options = [part for name, value in QUICK.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    return CliRunner().invoke(cli, ["check", *map(str, arguments), *options, "--study", str(cwd / "study"), "--json"])
+    options = [
+        part
+        for name, value in QUICK.items()
+        for part in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    return CliRunner().invoke(
+        cli, ["check", *map(str, arguments), *options, "--study", str(cwd / "study"), "--json"]
+    )
 
 
 def lines_of(result):
-    return {line["name"]: line for line in json.loads(result.stdout[result.stdout.index("{") :])["lines"]}
+    return {
+        line["name"]: line
+        for line in json.loads(result.stdout[result.stdout.index("{") :])["lines"]
+    }
 
 
 def failed(result):
@@ -60,10 +72,20 @@ def failed(result):
 def test_paths_mean_what_options_mean(inputs, few, tmp_path):
     three = run(inputs["model"], few, inputs["cells"], cwd=tmp_path)
     assert three.exit_code == 0, three.output
-    named = run("--cells", inputs["cells"], "--model", inputs["model"], "--dictionaries", few, cwd=tmp_path)
+    named = run(
+        "--cells", inputs["cells"], "--model", inputs["model"], "--dictionaries", few, cwd=tmp_path
+    )
     assert named.exit_code == 0
-    assert set(lines_of(three)) == set(lines_of(named)) >= {"scale", "zero edit", "layer 1 loss recovered", "layer 4 firing rates", "enough cells"}
-    assert {line["section"] for line in lines_of(three).values()} == {"model", "cells", "dictionaries"}
+    assert (
+        set(lines_of(three))
+        == set(lines_of(named))
+        >= {"scale", "zero edit", "layer 1 loss recovered", "layer 4 firing rates", "enough cells"}
+    )
+    assert {line["section"] for line in lines_of(three).values()} == {
+        "model",
+        "cells",
+        "dictionaries",
+    }
     two = lines_of(run(inputs["model"], inputs["cells"], cwd=tmp_path))
     assert "attention rows sum to one" in two and "zero edit" not in two
     one = lines_of(run(inputs["cells"], cwd=tmp_path))
@@ -84,21 +106,30 @@ def test_conflicting_and_missing_paths(inputs, tmp_path):
     twice = run(inputs["cells"], "--cells", inputs["cells"], cwd=tmp_path)
     assert twice.exit_code == 2 and "cells is given as a path and as --cells" in twice.output
     many = run("a", "b", "c", "d", cwd=tmp_path)
-    assert many.exit_code == 2 and "4 paths given; expected MODEL DICTIONARIES CELLS | MODEL CELLS | CELLS" in many.output
+    assert (
+        many.exit_code == 2
+        and "4 paths given; expected MODEL DICTIONARIES CELLS | MODEL CELLS | CELLS" in many.output
+    )
     none = run(cwd=tmp_path)
     assert none.exit_code != 0 and "'cells' is missing" in str(none.exception)
 
 
 def test_dictionaries_without_a_model_are_refused(inputs, tmp_path):
     found = run("--cells", inputs["cells"], "--dictionaries", inputs["dictionaries"], cwd=tmp_path)
-    assert isinstance(found.exception, UserError) and "without a model: nothing about them could be checked" in str(found.exception)
+    assert isinstance(
+        found.exception, UserError
+    ) and "without a model: nothing about them could be checked" in str(found.exception)
 
 
 def test_paths_that_do_not_exist_are_failed_lines_and_the_rest_is_checked(inputs, tmp_path):
-    bad = failed(check(**QUICK, model=inputs["model"], dictionaries="nowhere", cells=inputs["cells"]))
+    bad = failed(
+        check(**QUICK, model=inputs["model"], dictionaries="nowhere", cells=inputs["cells"])
+    )
     assert set(bad) == {"dictionaries"} and "does not exist" in bad["dictionaries"].found
     result = check(**QUICK, model=inputs["model"], cells=str(tmp_path / "none.h5ad"))
-    assert set(failed(result)) == {"cells"} and any(line.name == "attention rows sum to one" for line in result.lines)
+    assert set(failed(result)) == {"cells"} and any(
+        line.name == "attention rows sum to one" for line in result.lines
+    )
 
 
 def test_nan_weights_are_a_failed_line(inputs, few, tmp_path):
@@ -110,7 +141,10 @@ def test_nan_weights_are_a_failed_line(inputs, few, tmp_path):
     save_file(weights, path)
     result = check(**QUICK, model=inputs["model"], dictionaries=str(folder), cells=inputs["cells"])
     bad = failed(result)
-    assert set(bad) == {"dictionaries"} and "1 of 65,536 values of decoder are NaN" in bad["dictionaries"].found
+    assert (
+        set(bad) == {"dictionaries"}
+        and "1 of 65,536 values of decoder are NaN" in bad["dictionaries"].found
+    )
     exit_code = run(inputs["model"], folder, inputs["cells"], cwd=tmp_path).exit_code
     assert exit_code == 1
 
@@ -120,11 +154,20 @@ def test_dictionaries_of_another_model(inputs, few, tmp_path):
 
     torch.manual_seed(1)
     BertForMaskedLM(BertConfig.from_pretrained(inputs["model"])).save_pretrained(tmp_path / "other")
-    bad = failed(check(**QUICK, model=str(tmp_path / "other"), dictionaries=str(few), cells=inputs["cells"]))
-    assert {"model of the dictionaries", "layer 1 reconstruction", "layer 4 reconstruction", "layer 1 firing rates"} <= set(bad)
+    bad = failed(
+        check(**QUICK, model=str(tmp_path / "other"), dictionaries=str(few), cells=inputs["cells"])
+    )
+    assert {
+        "model of the dictionaries",
+        "layer 1 reconstruction",
+        "layer 4 reconstruction",
+        "layer 1 firing rates",
+    } <= set(bad)
     wide = BertConfig.from_pretrained(inputs["model"], hidden_size=64)
     BertForMaskedLM(wide).save_pretrained(tmp_path / "wide")
-    bad = failed(check(**QUICK, model=str(tmp_path / "wide"), dictionaries=str(few), cells=inputs["cells"]))
+    bad = failed(
+        check(**QUICK, model=str(tmp_path / "wide"), dictionaries=str(few), cells=inputs["cells"])
+    )
     assert "width 128" in bad["dictionaries"].found and "width 64" in bad["dictionaries"].expected
 
 
@@ -135,7 +178,14 @@ def test_scaled_cells_are_a_failed_line(inputs, few, tmp_path):
     del data.raw
     data.layers.clear()
     data.write_h5ad(tmp_path / "scaled.h5ad")
-    bad = failed(check(**QUICK, model=inputs["model"], dictionaries=str(few), cells=str(tmp_path / "scaled.h5ad")))
+    bad = failed(
+        check(
+            **QUICK,
+            model=inputs["model"],
+            dictionaries=str(few),
+            cells=str(tmp_path / "scaled.h5ad"),
+        )
+    )
     assert set(bad) == {"cells"} and "expected raw counts" in bad["cells"].found
 
 

@@ -1,4 +1,6 @@
-"""The whole job through the command line, as a person runs it: real cells, real model, real Neo4j, real gene sets."""
+"""The whole job through the command line, as a person runs it: real cells, real model, real Neo4j,
+real gene sets.
+"""
 
 import json
 import os
@@ -13,8 +15,14 @@ def scircuit(*arguments, cwd, **more):
     env = {k: v for k, v in os.environ.items() if not k.startswith("NEO4J_")}
     return subprocess.run(
         [sys.executable, "-c", "from scircuit.cli.main import main; main()", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, check=False, env=env, timeout=1500, **more,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+        timeout=1500,
+        **more,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +41,17 @@ def demo(tmp_path_factory):
 def test_the_numbers_are_there_and_agree(demo):
     _, found, _ = demo
     for key in (
-        "edges_traced", "edges_in_graph", "features", "features_annotated", "null_annotation_rate", "zero_edit_max", "tail_alpha", "seconds", "report", "browser",
-    ):  # fmt: skip
+        "edges_traced",
+        "edges_in_graph",
+        "features",
+        "features_annotated",
+        "null_annotation_rate",
+        "zero_edit_max",
+        "tail_alpha",
+        "seconds",
+        "report",
+        "browser",
+    ):
         assert key in found
     assert found["edges_in_graph"] == found["edges_traced"] > 10_000
     assert found["mlm_loss"] < found["unigram_loss"]
@@ -47,9 +64,14 @@ def test_the_numbers_are_there_and_agree(demo):
 def test_every_active_feature_was_traced(demo):
     folder, found, _ = demo
     result = scircuit(
-        "query", "--format", "json", "--cypher",
-        "MATCH (f:Feature {layer: 1}) WHERE f.alive RETURN count(f) AS alive, sum(CASE WHEN f.traced THEN 1 ELSE 0 END) AS traced", cwd=folder,
-    )  # fmt: skip
+        "query",
+        "--format",
+        "json",
+        "--cypher",
+        "MATCH (f:Feature {layer: 1}) WHERE f.alive RETURN count(f) AS alive, sum(CASE WHEN"
+        " f.traced THEN 1 ELSE 0 END) AS traced",
+        cwd=folder,
+    )
     assert result.returncode == 0, result.stderr
     row = json.loads(result.stdout)[0]
     assert row["alive"] == row["traced"] == found["sources"] > 100
@@ -59,10 +81,15 @@ def test_every_active_feature_was_traced(demo):
 def test_findings_are_node_properties(demo):
     folder, _, _ = demo
     result = scircuit(
-        "query", "--format", "json", "--cypher",
-        "MATCH (f:Feature) RETURN count(f.hub_rank) AS hubs, count(f.annotated) AS annotated, count(f.ablation_redundancy) AS ablated, "
-        "count(f.steering_slope) AS steered, count(f.firing_rate) AS rates", cwd=folder,
-    )  # fmt: skip
+        "query",
+        "--format",
+        "json",
+        "--cypher",
+        "MATCH (f:Feature) RETURN count(f.hub_rank) AS hubs, count(f.annotated) AS annotated,"
+        " count(f.ablation_redundancy) AS ablated, count(f.steering_slope) AS steered,"
+        " count(f.firing_rate) AS rates",
+        cwd=folder,
+    )
     row = json.loads(result.stdout)[0]
     assert all(row.values()), row
 
@@ -108,7 +135,11 @@ def test_the_second_time_computes_no_run_again(demo):
     folder, found, _ = demo
 
     def written():
-        return {p: p.stat().st_mtime_ns for p in (folder / "scircuit-study" / "runs").rglob("*") if p.is_file() and p.name != "log"}
+        return {
+            p: p.stat().st_mtime_ns
+            for p in (folder / "scircuit-study" / "runs").rglob("*")
+            if p.is_file() and p.name != "log"
+        }
 
     before = written()
     again = scircuit("demo", "--json", cwd=folder)

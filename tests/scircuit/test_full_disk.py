@@ -1,4 +1,6 @@
-"""A disk that becomes full in the middle of a run: one message, nothing stored is lost, and the run goes on when there is room."""
+"""A disk that becomes full in the middle of a run: one message, nothing stored is lost, and the run
+goes on when there is room.
+"""
 
 import errno
 import json
@@ -15,20 +17,28 @@ import pytest
 import torch
 from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import StoredStates
 from scircuit.tracing.dictionaries import load_dictionaries
 from scircuit.workflows.trace import trace
 
 
 class SmallDisk:
-    """A file system of 8 MB of its own, where this process may mount one; else a limit on the size of each file."""
+    """A file system of 8 MB of its own, where this process may mount one; else a limit on the size
+    of each file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.mounted = shutil.which("mount") is not None and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False
-        ).returncode == 0  # fmt: skip
+        self.mounted = (
+            shutil.which("mount") is not None
+            and subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)],
+                capture_output=True,
+                check=False,
+            ).returncode
+            == 0
+        )
         self.limit = 0
 
     def leave(self, size: int) -> None:
@@ -68,12 +78,20 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(root, disk, tmp
     study, undisturbed = disk.folder / "study", tmp_path / "undisturbed"
     assert start(options, undisturbed) == 0
     whole = folder_of(undisturbed)
-    pages = {p: -(-p.stat().st_size // 4096) for p in whole.rglob("*") if p.is_file() and not p.name.startswith(("controls", "run-end"))}
+    pages = {
+        p: -(-p.stat().st_size // 4096)
+        for p in whole.rglob("*")
+        if p.is_file() and not p.name.startswith(("controls", "run-end"))
+    }
     of_units = sum(n for p, n in pages.items() if p.name.startswith("L"))
     disk.leave(4096 * (sum(pages.values()) - of_units // 2))
     stopped = disk.run(command(options, study))
     assert stopped.returncode == 2, stopped.stderr
-    assert "the disk is full" in stopped.stderr and "free room" in stopped.stderr and "Traceback" not in stopped.stderr
+    assert (
+        "the disk is full" in stopped.stderr
+        and "free room" in stopped.stderr
+        and "Traceback" not in stopped.stderr
+    )
     assert stopped.stderr.count("error:") == 1
     manifest = json.loads((folder_of(study) / "manifest.json").read_text())
     assert manifest["status"] in ("running", "failed")
@@ -136,17 +154,50 @@ def test_clean_states_on_a_full_disk(disk, monkeypatch):
 
 
 def test_a_training_on_a_full_disk_goes_on_when_there_is_room(examples, disk, tmp_path):
-    start = "import scircuit.tracing.training.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from scircuit.cli.main import main; main()"
+    start = (
+        "import scircuit.tracing.training.trainer as t; t.CHECKPOINT_SECONDS = 0.0; from"
+        " scircuit.cli.main import main; main()"
+    )
     training = [
-        sys.executable, "-c", start, "train", "--model", str(examples / "model"), "--n-cells", "10", "--layers", "1", "--study", str(tmp_path / "study"),
-        "--cells", str(examples / "cells" / "celltypist_sample_559cells.h5ad"), "--epochs", "1", "--batch-rows", "512", "--device", "cpu",
-    ]  # fmt: skip
-    assert subprocess.run([*training, "--out", tmp_path / "undisturbed"], capture_output=True, check=False).returncode == 0
+        sys.executable,
+        "-c",
+        start,
+        "train",
+        "--model",
+        str(examples / "model"),
+        "--n-cells",
+        "10",
+        "--layers",
+        "1",
+        "--study",
+        str(tmp_path / "study"),
+        "--cells",
+        str(examples / "cells" / "celltypist_sample_559cells.h5ad"),
+        "--epochs",
+        "1",
+        "--batch-rows",
+        "512",
+        "--device",
+        "cpu",
+    ]
+    assert (
+        subprocess.run(
+            [*training, "--out", tmp_path / "undisturbed"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     disk.leave(300_000)
     stopped = disk.run([*training, "--out", str(disk.folder / "out")])
     assert stopped.returncode == 2, stopped.stderr
-    assert "the disk is full" in stopped.stderr and "free room" in stopped.stderr and "unexpected" not in stopped.stderr
+    assert (
+        "the disk is full" in stopped.stderr
+        and "free room" in stopped.stderr
+        and "unexpected" not in stopped.stderr
+    )
     assert not (disk.folder / "out" / "layer01").exists()
     disk.make_room()
     assert disk.run([*training, "--out", str(disk.folder / "out")]).returncode == 0
-    assert load_dictionaries(disk.folder / "out")[1].sha256 == load_dictionaries(tmp_path / "undisturbed")[1].sha256
+    assert (
+        load_dictionaries(disk.folder / "out")[1].sha256
+        == load_dictionaries(tmp_path / "undisturbed")[1].sha256
+    )

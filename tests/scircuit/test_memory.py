@@ -1,4 +1,6 @@
-"""``--memory``: what a run holds stays below the cap, the result stays, and a cap that cannot be kept is refused with numbers."""
+"""``--memory``: what a run holds stays below the cap, the result stays, and a cap that cannot be
+kept is refused with numbers.
+"""
 
 import os
 import re
@@ -22,15 +24,31 @@ def options(root, tmp_path_factory):
     """A random model large enough for batches to be what takes the memory."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    BertForMaskedLM(BertConfig(
-        vocab_size=20275, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=4 * WIDTH, hidden_act="relu",
-        max_position_embeddings=LENGTH + 2, initializer_range=0.05, pad_token_id=0,
-    )).save_pretrained(folder / "model")  # fmt: skip
+    BertForMaskedLM(
+        BertConfig(
+            vocab_size=20275,
+            hidden_size=WIDTH,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            intermediate_size=4 * WIDTH,
+            hidden_act="relu",
+            max_position_embeddings=LENGTH + 2,
+            initializer_range=0.05,
+            pad_token_id=0,
+        )
+    ).save_pretrained(folder / "model")
     for layer in range(1, LAYERS):
-        weights = torch.randn(512, WIDTH, generator=torch.Generator().manual_seed(layer)) / WIDTH**0.5
+        weights = (
+            torch.randn(512, WIDTH, generator=torch.Generator().manual_seed(layer)) / WIDTH**0.5
+        )
         zero = torch.zeros(WIDTH)
-        save_dictionary(Dictionary(layer, weights, torch.zeros(512), weights.clone(), zero, zero.clone(), k=8), folder / "dictionaries")
-    options = demo(root, source_layers=(1,), n_cells=12, features=(3,), control_features=1, max_length=LENGTH)
+        save_dictionary(
+            Dictionary(layer, weights, torch.zeros(512), weights.clone(), zero, zero.clone(), k=8),
+            folder / "dictionaries",
+        )
+    options = demo(
+        root, source_layers=(1,), n_cells=12, features=(3,), control_features=1, max_length=LENGTH
+    )
     for name in ("batch_pairs", "batch_rows"):
         del options[name]
     return {**options, "model": str(folder / "model"), "dictionaries": str(folder / "dictionaries")}
@@ -46,7 +64,8 @@ main()
 
 
 def traced(options, study):
-    """Trace in a process of its own; its exit code, its peak of resident memory in bytes, and what it said.
+    """Trace in a process of its own; its exit code, its peak of resident memory in bytes, and what
+    it said.
 
     Not ``ru_maxrss``: that of a child starts at what its parent held when it was forked.
     """
@@ -54,7 +73,14 @@ def traced(options, study):
     peak = study / "peak.txt"
     program = MEASURED.replace("PEAK", repr(str(peak)))
     arguments = [sys.executable, "-c", program, *command(options, study)[3:]]
-    done = subprocess.run(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "2"})
+    done = subprocess.run(
+        arguments,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
     return done.returncode, int(peak.read_text().split()[1]) * 1024, done.stderr
 
 
@@ -65,7 +91,10 @@ def test_a_run_stays_below_the_cap_and_finds_the_same(options, tmp_path):
     free_code, free_peak, free_said = traced(options, tmp_path / "free")
     assert free_code == 0 and "temporary folder" not in free_said
     assert peak < CAP * 2**30 < free_peak, "the cap would have been exceeded without it"
-    ours, theirs = (edges(folder_of(tmp_path / study)).to_pandas().set_index(["source", "target"])["mean"] for study in ("capped", "free"))
+    ours, theirs = (
+        edges(folder_of(tmp_path / study)).to_pandas().set_index(["source", "target"])["mean"]
+        for study in ("capped", "free")
+    )
     both = ours.to_frame("ours").join(theirs.rename("theirs"), how="inner")
     assert len(both) >= 0.98 * max(len(ours), len(theirs)) > 20
     assert (both["ours"] - both["theirs"]).abs().max() < 5e-6
@@ -74,5 +103,9 @@ def test_a_run_stays_below_the_cap_and_finds_the_same(options, tmp_path):
 def test_a_cap_below_what_one_pair_needs_is_refused_with_numbers(options, tmp_path):
     code, _, said = traced({**options, "memory": "1.3g"}, tmp_path / "small")
     assert code == 2
-    assert re.search(r"memory 1.3g leaves 0.\d\d GB beside the model \(0.\d\d GB\), .*; one pair of 1024 positions needs 0.\d\d GB", said)
+    assert re.search(
+        r"memory 1.3g leaves 0.\d\d GB beside the model \(0.\d\d GB\), .*; one pair of 1024"
+        r" positions needs 0.\d\d GB",
+        said,
+    )
     assert "raise --memory, or shorten the cells with --max-length" in said

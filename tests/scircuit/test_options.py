@@ -6,9 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from scircuit.cli.main import VERBS, cli
-from scircuit.cli.options import build, options_of, plain
+from scircuit.cli.options import options_of
 from scircuit.core import config as settings
-from scircuit.core.config import MatchConfig, TraceConfig, UserError
+from scircuit.core.build_config import build, plain
+from scircuit.core.config import MatchConfig, TraceConfig
+from scircuit.core.errors import UserError
 
 CONFIGS = [c for c in vars(settings).values() if dataclasses.is_dataclass(c)]
 
@@ -19,7 +21,16 @@ def test_every_option_says_what_it_is(config):
 
 
 def test_build_converts_and_refuses():
-    config = build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c.h5ad", "target_layers": ["3", 4], "source_layers": ["2"]})
+    config = build(
+        TraceConfig,
+        {
+            "model": "m",
+            "dictionaries": "d",
+            "cells": "c.h5ad",
+            "target_layers": ["3", 4],
+            "source_layers": ["2"],
+        },
+    )
     assert config.target_layers == (3, 4)
     assert config.source_layers == (2,)
     assert build(TraceConfig, plain(config)) == config
@@ -28,12 +39,16 @@ def test_build_converts_and_refuses():
     with pytest.raises(UserError, match="'cells' is missing"):
         build(TraceConfig, {"model": "m", "dictionaries": "d"})
     with pytest.raises(UserError, match="expected int"):
-        build(TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "source_layers": "two"})
+        build(
+            TraceConfig, {"model": "m", "dictionaries": "d", "cells": "c", "source_layers": "two"}
+        )
 
 
 def test_what_is_on_by_default_can_be_turned_off():
     seen = []
-    command = click.command()(options_of(MatchConfig)(lambda **values: seen.append(values["within_model"])))
+    command = click.command()(
+        options_of(MatchConfig)(lambda **values: seen.append(values["within_model"]))
+    )
     for arguments in ([], ["--within-model"], ["--no-within-model"]):
         assert CliRunner().invoke(command, arguments).exit_code == 0
     assert seen == [True, True, False]
@@ -46,7 +61,11 @@ def test_every_verb_has_help(verb):
     assert "Usage" in result.output
     context = click.Context(cli)
     command = cli.get_command(context, verb)
-    parts = [[verb, name] for name in command.list_commands(context)] if isinstance(command, click.Group) else [[verb]]
+    parts = (
+        [[verb, name] for name in command.list_commands(context)]
+        if isinstance(command, click.Group)
+        else [[verb]]
+    )
     for part in parts:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # click warns of options that shadow each other
@@ -56,7 +75,9 @@ def test_every_verb_has_help(verb):
         assert "--study" in shown or part == ["genesets", "fetch"]  # which writes files of its own
 
 
-@pytest.mark.parametrize("given", [["--source-layers", "0,5,11"], ["--source-layers", "0", "--source-layers", "5, 11"]])
+@pytest.mark.parametrize(
+    "given", [["--source-layers", "0,5,11"], ["--source-layers", "0", "--source-layers", "5, 11"]]
+)
 def test_lists_of_numbers_with_commas_or_repeated(given):
     @click.command()
     @options_of(TraceConfig)

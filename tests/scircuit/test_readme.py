@@ -21,8 +21,15 @@ def test_the_readme_runs(root, tmp_path, monkeypatch):
     study = tmp_path / "study"
     names = {}
     try:
-        exec(compile(block(root, "python").replace('"my-study"', repr(str(study))), "README.md", "exec"), names)
-        assert {"n", "mean", "sd", "d", "p", "q", "passthrough", "halves"} <= set(names["edges"].columns)
+        exec(
+            compile(
+                block(root, "python").replace('"my-study"', repr(str(study))), "README.md", "exec"
+            ),
+            names,
+        )
+        assert {"n", "mean", "sd", "d", "p", "q", "passthrough", "halves"} <= set(
+            names["edges"].columns
+        )
         assert len(names["hubs"]) == 10
         assert names["page"].exists()
         rows = sc.cypher(block(root, "cypher"), study)

@@ -10,7 +10,9 @@ def test_every_kind_has_an_arrow_schema_with_its_keys_first():
         keys = records.keys_of(kind)
         assert tuple(schema.names[: len(keys)]) == keys
         assert len(set(schema.names)) == len(schema.names)
-        assert all(p.doc for p in records.properties_of(kind)), f"{kind} has a property without its source"
+        assert all(p.doc for p in records.properties_of(kind)), (
+            f"{kind} has a property without its source"
+        )
 
 
 def test_relationships_join_declared_labels():
@@ -34,11 +36,16 @@ def test_missing_and_null_keys_are_refused():
 
 def test_values_that_would_lose_content_are_refused():
     with pytest.raises(ValueError, match="does not fit"):
-        records.conform("Feature-AFFECTS-Feature", pa.table({"source": ["a"], "target": ["b"], "n": [1.5]}))
+        records.conform(
+            "Feature-AFFECTS-Feature", pa.table({"source": ["a"], "target": ["b"], "n": [1.5]})
+        )
 
 
 def test_conform_orders_and_casts():
-    table = records.conform("Feature-AFFECTS-Feature", pa.table({"n": pa.array([3], pa.int32()), "target": ["b"], "source": ["a"], "run": ["r"]}))
+    table = records.conform(
+        "Feature-AFFECTS-Feature",
+        pa.table({"n": pa.array([3], pa.int32()), "target": ["b"], "source": ["a"], "run": ["r"]}),
+    )
     assert table.column_names == ["source", "target", "run", "n"]
     assert table.schema.field("n").type == pa.int64()
 

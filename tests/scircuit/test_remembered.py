@@ -1,4 +1,6 @@
-"""What a study remembers of a call: never what loosens a guard or leaves something out, and whatever it does remember can be taken back."""
+"""What a study remembers of a call: never what loosens a guard or leaves something out, and
+whatever it does remember can be taken back.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,23 @@ import pytest
 from click.testing import CliRunner
 
 from scircuit.cli.command import verb_command
-from scircuit.cli.options import plain
 from scircuit.core import config as settings
+from scircuit.core.build_config import plain
 from scircuit.core.config import AnnotateConfig, CheckConfig, TraceConfig, TrainConfig
 
 NEEDED = ["--model", "m", "--dictionaries", "d", "--cells", "c.h5ad"]
 LOOSE = {
-    "mixed": ["--mixed"], "legacy": ["--legacy"], "features": ["--features", "3,5,7"], "where": ["--where", "cell_line=K562"], "min_mapped": ["--min-mapped", "0.1"],
-    "min_tokens": ["--min-tokens", "1"], "max_length": ["--max-length", "64"], "target_layers": ["--target-layers", "4"], "control_features": ["--control-features", "1"],
+    "mixed": ["--mixed"],
+    "legacy": ["--legacy"],
+    "features": ["--features", "3,5,7"],
+    "where": ["--where", "cell_line=K562"],
+    "min_mapped": ["--min-mapped", "0.1"],
+    "min_tokens": ["--min-tokens", "1"],
+    "max_length": ["--max-length", "64"],
+    "target_layers": ["--target-layers", "4"],
+    "control_features": ["--control-features", "1"],
     "audit": ["--audit", "0"],
-}  # fmt: skip
+}
 
 
 class Done(str):
@@ -38,7 +47,10 @@ def call(tmp_path):
             seen.append(chosen)
             return Done()
 
-        result = CliRunner().invoke(verb_command("verb", config, verb, database=False), [*arguments, "--study", str(tmp_path / "study")])
+        result = CliRunner().invoke(
+            verb_command("verb", config, verb, database=False),
+            [*arguments, "--study", str(tmp_path / "study")],
+        )
         assert result.exit_code == 0, result.output
         return seen[0], result.output
 
@@ -53,19 +65,35 @@ def test_what_loosens_or_leaves_out_holds_for_one_call(call, tmp_path, name):
     assert name not in tomllib.loads((tmp_path / "study" / "study.toml").read_text())["verb"]
     again, said = call(TraceConfig)
     assert getattr(again, name) == default and name not in said
-    assert (again.model, again.n_cells, again.device) == ("m", 30, "cpu") and "n_cells = 30; " in said
+    assert (again.model, again.n_cells, again.device) == (
+        "m",
+        30,
+        "cpu",
+    ) and "n_cells = 30; " in said
 
 
 def test_a_file_that_holds_such_options_does_not_give_them(call, tmp_path):
     study = tmp_path / "study"
     study.mkdir()
-    study.joinpath("study.toml").write_text('[verb]\nmodel = "m"\ndictionaries = "d"\ncells = "c.h5ad"\nmixed = true\nfeatures = [3]\nwhere = ["a=b"]\nlegacy = true\nseed = 4\n')
+    study.joinpath("study.toml").write_text(
+        '[verb]\nmodel = "m"\ndictionaries = "d"\ncells = "c.h5ad"\nmixed = true\nfeatures ='
+        ' [3]\nwhere = ["a=b"]\nlegacy = true\nseed = 4\n'
+    )
     found, _ = call(TraceConfig)
-    assert (found.mixed, found.features, found.where, found.legacy, found.seed) == (False, (), (), False, 4)
+    assert (found.mixed, found.features, found.where, found.legacy, found.seed) == (
+        False,
+        (),
+        (),
+        False,
+        4,
+    )
 
 
 def test_cells_left_out_of_a_check_or_a_training_are_not_left_out_of_the_next(call):
-    for config, needed in ((CheckConfig, ["--cells", "c.h5ad"]), (TrainConfig, ["--model", "m", "--out", "o", "--cells", "c.h5ad"])):
+    for config, needed in (
+        (CheckConfig, ["--cells", "c.h5ad"]),
+        (TrainConfig, ["--model", "m", "--out", "o", "--cells", "c.h5ad"]),
+    ):
         assert call(config, *needed, "--n-cells", "5")[0].n_cells == 5
         assert call(config, *needed)[0].n_cells == 0
 
@@ -78,7 +106,11 @@ def test_whatever_is_remembered_can_be_taken_back(call):
     assert not call(AnnotateConfig)[0].weighted
 
 
-@pytest.mark.parametrize("config", [c for c in vars(settings).values() if dataclasses.is_dataclass(c)], ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "config",
+    [c for c in vars(settings).values() if dataclasses.is_dataclass(c)],
+    ids=lambda c: c.__name__,
+)
 def test_every_switch_has_both_forms(config):
     from scircuit.cli.options import options_of
 

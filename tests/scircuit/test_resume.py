@@ -1,4 +1,6 @@
-"""A trace that is killed, interrupted or terminated is resumed by the same command, and the result is that of an undisturbed run, bit by bit."""
+"""A trace that is killed, interrupted or terminated is resumed by the same command, and the result
+is that of an undisturbed run, bit by bit.
+"""
 
 import functools
 import json
@@ -18,12 +20,12 @@ import transformers
 from study_runs import command, demo, edges, folder_of, outcome, parts_done, start, units_done
 
 import scircuit
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 from scircuit.execution import active_run
 from scircuit.execution.partial_results import pack, unpack
+from scircuit.tracing.controls import audit, sampled_controls
 from scircuit.tracing.controls.audit import Found
-from scircuit.tracing.controls.sampled_controls import audit, sampled_controls
 from scircuit.tracing.engine.tracer import Tracer
 from scircuit.workflows.trace import trace
 
@@ -47,7 +49,10 @@ def test_killed_again_and_again(root, undisturbed, tmp_path, context):
     options = demo(root, context=context, unit_features=1)
     endings = [
         {"at_rename": 1},  # nothing is there yet
-        {"at_rename": 22 + chance.randrange(4), "before": False},  # the first units; each becomes final by four renames
+        {
+            "at_rename": 22 + chance.randrange(4),
+            "before": False,
+        },  # the first units; each becomes final by four renames
         {"at_rename": chance.randint(3, 9)},
         {"at_rename": chance.randint(3, 9), "before": False},
         {"after_s": chance.uniform(0.3, 0.8)},  # wherever it is then: units, q, controls
@@ -81,7 +86,10 @@ def test_killed_where_every_shard_gets_its_q(root, undisturbed, tmp_path, contex
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_other_batches_agree_to_tolerance(root, undisturbed, tmp_path, context):
     assert start(demo(root, context=context, batch_pairs=5, batch_rows=60), tmp_path) == 0
-    ours, theirs = (edges(f).to_pandas().set_index(["source", "target"]) for f in (folder_of(tmp_path), undisturbed[context]))
+    ours, theirs = (
+        edges(f).to_pandas().set_index(["source", "target"])
+        for f in (folder_of(tmp_path), undisturbed[context])
+    )
     assert folder_of(tmp_path).name != undisturbed[context].name
     both = ours.join(theirs, how="inner", rsuffix="_2")
     assert len(both) >= 0.995 * max(len(ours), len(theirs)) > 300
@@ -90,17 +98,25 @@ def test_other_batches_agree_to_tolerance(root, undisturbed, tmp_path, context):
     assert (both["p"] == both["p_2"]).mean() > 0.98
 
 
-@pytest.mark.parametrize(("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
 def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code, word):
     full = command(demo(root, unit_features=1), tmp_path)
-    process = subprocess.Popen(full, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        full, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     deadline = time.monotonic() + 120
     while units_done(tmp_path) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(number)
     message = process.communicate(timeout=60)[1]
     assert process.returncode == code, message
-    assert f"{word}: what was finished is kept; the same command resumes it" in message and "Traceback" not in message
+    assert (
+        f"{word}: what was finished is kept; the same command resumes it" in message
+        and "Traceback" not in message
+    )
     manifest = json.loads((folder_of(tmp_path) / "manifest.json").read_text())
     assert manifest["status"] == "interrupted" and manifest["seconds"] > 0
     with pytest.raises(UserError, match="no complete 'trace' run"):
@@ -112,7 +128,16 @@ def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code,
 @pytest.fixture(scope="module")
 def in_parts(root):
     """Options of a run whose controls and audit are several parts in each of two layers."""
-    return demo(root, source_layers=(2, 3), context="16", unit_features=7, features=tuple(range(10)), control_features=10, batch_pairs=4, batch_rows=64)
+    return demo(
+        root,
+        source_layers=(2, 3),
+        context="16",
+        unit_features=7,
+        features=tuple(range(10)),
+        control_features=10,
+        batch_pairs=4,
+        batch_rows=64,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +148,23 @@ def whole(in_parts, tmp_path_factory):
         jobs = counted(patch)
         trace(study=study, database=False, quiet=True, **in_parts)
     assert len(jobs["controls"]) >= 6 and len(jobs["audit"]) >= 4 and len(jobs["units"]) >= 4
-    assert all(len(set(found)) == len(found) and {layer for layer, _ in found} == {2, 3} for found in jobs.values())
+    assert all(
+        len(set(found)) == len(found) and {layer for layer, _ in found} == {2, 3}
+        for found in jobs.values()
+    )
     assert not (folder_of(study) / "parts").exists()
     found = outcome(folder_of(study))
-    assert all(a["correlation"] is not None and a["cross_share"] is not None for a in found["findings"]["audit"])
+    assert all(
+        a["correlation"] is not None and a["cross_share"] is not None
+        for a in found["findings"]["audit"]
+    )
     return found, jobs
 
 
 def counted(patch, fail=("", 0)):
-    """Layer and first source of each job that is computed from now on, by kind; the n-th of one kind fails."""
+    """Layer and first source of each job that is computed from now on, by kind; the n-th of one
+    kind fails.
+    """
     computed = {"units": [], "controls": [], "audit": []}
 
     def counting(kind, work):
@@ -144,20 +177,33 @@ def counted(patch, fail=("", 0)):
 
         return counted_work
 
-    for kind, owner, name in (("units", Tracer, "run_unit"), ("controls", sampled_controls, "control_part"), ("audit", audit, "audit_part")):
+    for kind, owner, name in (
+        ("units", Tracer, "run_unit"),
+        ("controls", sampled_controls, "control_part"),
+        ("audit", audit, "audit_part"),
+    ):
         patch.setattr(owner, name, counting(kind, getattr(owner, name)))
     return computed
 
 
 @pytest.mark.parametrize("name", ["controls", "audit"])
 @pytest.mark.parametrize(("rename", "before", "kept"), [(4, True, 1), (4, False, 2)])
-def test_killed_in_the_middle_of_controls_or_audit(in_parts, whole, tmp_path, monkeypatch, name, rename, before, kept):
+def test_killed_in_the_middle_of_controls_or_audit(
+    in_parts, whole, tmp_path, monkeypatch, name, rename, before, kept
+):
     expected, jobs = whole
-    assert start(in_parts, tmp_path, at_rename=rename, before=before, of=f"parts/{name}") == -signal.SIGKILL
+    assert (
+        start(in_parts, tmp_path, at_rename=rename, before=before, of=f"parts/{name}")
+        == -signal.SIGKILL
+    )
     assert parts_done(tmp_path, name) == kept
     computed = counted(monkeypatch)
     trace(study=tmp_path, database=False, quiet=True, **in_parts)
-    assert computed == {"units": [], "controls": jobs["controls"][kept:] if name == "controls" else [], "audit": jobs["audit"][kept if name == "audit" else 0 :]}
+    assert computed == {
+        "units": [],
+        "controls": jobs["controls"][kept:] if name == "controls" else [],
+        "audit": jobs["audit"][kept if name == "audit" else 0 :],
+    }
     assert outcome(folder_of(tmp_path)) == expected
     assert not (folder_of(tmp_path) / "parts").exists()
 
@@ -178,10 +224,14 @@ def test_failed_in_the_middle_of_controls_or_audit(in_parts, whole, tmp_path, na
 
 
 def test_killed_when_all_parts_are_there(in_parts, whole, tmp_path, monkeypatch):
-    """Before the run is concluded no part may be gone; what is left behind at the very end goes when the run is asked for again."""
+    """Before the run is concluded no part may be gone; what is left behind at the very end goes
+    when the run is asked for again.
+    """
     assert start(in_parts, tmp_path, at_rename=1, of="units/run-end") == -signal.SIGKILL
     parts = folder_of(tmp_path) / "parts"
-    assert [parts_done(tmp_path, name) for name in ("controls", "audit")] == [len(whole[1][name]) for name in ("controls", "audit")]
+    assert [parts_done(tmp_path, name) for name in ("controls", "audit")] == [
+        len(whole[1][name]) for name in ("controls", "audit")
+    ]
     computed = counted(monkeypatch)
     trace(study=tmp_path, database=False, quiet=True, **in_parts)
     assert not any(computed.values()) and outcome(folder_of(tmp_path)) == whole[0]
@@ -195,7 +245,9 @@ def test_damaged_parts_are_computed_anew(in_parts, whole, tmp_path, monkeypatch)
     expected, jobs = whole
     assert start(in_parts, tmp_path, at_rename=1, of="parts/audit") == -signal.SIGKILL
     arrays = sorted((folder_of(tmp_path) / "parts").glob("controls-*.npz"))
-    assert [path.stem for path in arrays] == [f"controls-L{layer:02d}-F{first:05d}" for layer, first in jobs["controls"]]
+    assert [path.stem for path in arrays] == [
+        f"controls-L{layer:02d}-F{first:05d}" for layer, first in jobs["controls"]
+    ]
     flipped = bytearray(arrays[0].read_bytes())
     flipped[len(flipped) // 2] ^= 1
     arrays[0].write_bytes(flipped)
@@ -216,31 +268,51 @@ class Foreign(NamedTuple):
 def test_parts_keep_every_bit_and_take_nothing_that_could_run():
     rng = np.random.default_rng(0)
     value = (
-        Found(rng.normal(size=(3, 2)), np.asfortranarray(rng.normal(size=(2, 3))), np.zeros((0, 4), bool), np.array([np.nan, -0.0, 5e-324])),
-        {3: 0.1 + 0.2, "x": float("nan"), -1: [float("-inf"), -0.0, 2**70, True, None]}, np.float32(1) / 3,
-    )  # fmt: skip
+        Found(
+            rng.normal(size=(3, 2)),
+            np.asfortranarray(rng.normal(size=(2, 3))),
+            np.zeros((0, 4), bool),
+            np.array([np.nan, -0.0, 5e-324]),
+        ),
+        {3: 0.1 + 0.2, "x": float("nan"), -1: [float("-inf"), -0.0, 2**70, True, None]},
+        np.float32(1) / 3,
+    )
     arrays = []
     text = json.dumps(pack(value, arrays))
     found = unpack(json.loads(text), arrays)
     assert type(found[0]) is Found and type(found[2]) is np.float32 and found[2] == value[2]
     for ours, theirs in zip(found[0], value[0], strict=True):
-        assert ours.dtype == theirs.dtype and ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes()
+        assert (
+            ours.dtype == theirs.dtype
+            and ours.shape == theirs.shape
+            and ours.tobytes() == theirs.tobytes()
+        )
     assert repr(found[1]) == repr(value[1]) and list(found[1]) == [3, "x", -1]
     for refused in (np.array([{}]), {1, 2}, Foreign(1), object()):
         with pytest.raises(TypeError):
             pack({"x": [refused]}, [])
-    for name in ("os:system", "test_resume:Foreign", "scircuit.tracing.controls.audit:np", "scircuit.tracing.engine.tracer:Tracer"):
+    for name in (
+        "os:system",
+        "test_resume:Foreign",
+        "scircuit.tracing.controls.audit:np",
+        "scircuit.tracing.engine.tracer:Tracer",
+    ):
         with pytest.raises(ValueError, match="not a record of the engine"):
             unpack({"record": name, "fields": {}}, [])
 
 
 def test_a_run_says_with_which_software_it_was_begun(undisturbed):
     found = Manifest.load(undisturbed["exact"]).packages
-    assert found.pop("torch").split("+")[0] == torch.__version__.split("+")[0]  # what a wheel is for is not always in its name
+    assert (
+        found.pop("torch").split("+")[0] == torch.__version__.split("+")[0]
+    )  # what a wheel is for is not always in its name
     assert found == {
-        "scircuit": scircuit.__version__, "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-        "numpy": np.__version__, "scipy": scipy.__version__, "transformers": transformers.__version__,
-    }  # fmt: skip
+        "scircuit": scircuit.__version__,
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def contents(folder):
@@ -252,7 +324,9 @@ def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypa
     study, here = Study(tmp_path), active_run.packages()
 
     def run(end=True):
-        with active_run.active_run(study, "steer", {"a": 1}, {"model": "m"}, database=False) as found:
+        with active_run.active_run(
+            study, "steer", {"a": 1}, {"model": "m"}, database=False
+        ) as found:
             if end and not found.finished:
                 found.conclude({})
             return found.id
@@ -264,14 +338,20 @@ def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypa
     with pytest.raises(UserError) as refused:
         run()
     (folder,) = study.runs.iterdir()
-    assert refused.value.problem == f"run {folder.name} was begun with {name} {here[name]}, and would go on with {name} 0.0.1: a mixture"
+    assert (
+        refused.value.problem
+        == f"run {folder.name} was begun with {name} {here[name]}, and would go on with {name}"
+        " 0.0.1: a mixture"
+    )
     assert f"install {name} {here[name]} again" in refused.value.fix
     assert f"scircuit runs delete {folder.name} --study {tmp_path}" in refused.value.fix
     assert contents(tmp_path) == before
     monkeypatch.setattr(active_run, "packages", lambda: here)
     assert run() == folder.name
     monkeypatch.setattr(active_run, "packages", lambda: {**here, name: "0.0.1"})
-    assert run() == folder.name, "a finished run is shown whatever is installed, under the same name"
+    assert run() == folder.name, (
+        "a finished run is shown whatever is installed, under the same name"
+    )
 
 
 def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path, monkeypatch):
@@ -279,8 +359,12 @@ def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path,
     assert start(options, tmp_path, at_rename=30) == -signal.SIGKILL
     before, here = contents(tmp_path), active_run.packages()
     assert 0 < units_done(tmp_path) < len(outcome(undisturbed["exact"])["units"])
-    monkeypatch.setattr(active_run, "packages", lambda: {**here, "torch": "2.4.0", "numpy": "1.26.0"})
-    with pytest.raises(UserError, match=r"would go on with numpy 1\.26\.0, torch 2\.4\.0: a mixture"):
+    monkeypatch.setattr(
+        active_run, "packages", lambda: {**here, "torch": "2.4.0", "numpy": "1.26.0"}
+    )
+    with pytest.raises(
+        UserError, match=r"would go on with numpy 1\.26\.0, torch 2\.4\.0: a mixture"
+    ):
         trace(study=tmp_path, database=False, quiet=True, **options)
     assert contents(tmp_path) == before
     monkeypatch.setattr(active_run, "packages", lambda: here)
@@ -288,7 +372,9 @@ def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path,
     assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])
 
 
-def test_a_run_from_before_packages_were_recorded_goes_on_with_a_note(root, undisturbed, tmp_path, capsys):
+def test_a_run_from_before_packages_were_recorded_goes_on_with_a_note(
+    root, undisturbed, tmp_path, capsys
+):
     options = demo(root, unit_features=1)
     assert start(options, tmp_path, at_rename=30) == -signal.SIGKILL
     path = folder_of(tmp_path) / "manifest.json"

@@ -1,4 +1,6 @@
-"""The page on scale says what its measurements give, and its arithmetic is that of the specification."""
+"""The page on scale says what its measurements give, and its arithmetic is that of the
+specification.
+"""
 
 import importlib.util
 import json
@@ -29,7 +31,11 @@ def test_the_page_holds_the_tables_of_its_measurements(scale, given):
 
 
 def test_the_arithmetic_is_that_of_the_specification(scale, given):
-    cells_20 = {(r["context"], r["source_layers"]): r["petaflop"] for r in scale.table(given["cpu"], "cpu") if r["cells"] == 20}
+    cells_20 = {
+        (r["context"], r["source_layers"]): r["petaflop"]
+        for r in scale.table(given["cpu"], "cpu")
+        if r["cells"] == 20
+    }
     assert cells_20["exact", 1] == pytest.approx(75, rel=0.03)
     assert cells_20["frozen", 1] == pytest.approx(0.65, rel=0.15)
     assert cells_20["exact", 17] == pytest.approx(960, rel=0.05)
@@ -39,9 +45,20 @@ def test_workers_help_up_to_the_number_of_units(scale, given):
     for row in scale.table(given["cpu"], "cpu"):
         seconds = list(row["seconds"].values())
         assert seconds == sorted(seconds, reverse=True)
-        assert all(a / b <= n / m * 1.001 for (m, a), (n, b) in zip(list(row["seconds"].items())[:-1], list(row["seconds"].items())[1:], strict=True))
-    few = next(r for r in scale.table(given["cpu"], "cpu") if (r["context"], r["source_layers"], r["cells"]) == ("frozen", 1, 20))
-    assert few["units"] < 16 and few["seconds"][16] / few["seconds"][64] < 2  # beyond its units only controls and audit are shared out
+        assert all(
+            a / b <= n / m * 1.001
+            for (m, a), (n, b) in zip(
+                list(row["seconds"].items())[:-1], list(row["seconds"].items())[1:], strict=True
+            )
+        )
+    few = next(
+        r
+        for r in scale.table(given["cpu"], "cpu")
+        if (r["context"], r["source_layers"], r["cells"]) == ("frozen", 1, 20)
+    )
+    assert (
+        few["units"] < 16 and few["seconds"][16] / few["seconds"][64] < 2
+    )  # beyond its units only controls and audit are shared out
 
 
 def test_bytes_of_an_edge_follow_the_schema(scale):
@@ -49,4 +66,8 @@ def test_bytes_of_an_edge_follow_the_schema(scale):
 
     # consistency is of imported edges alone
     blocks = {"float": 2, "int": 1, "str": 3}  # of eight bytes, four a record
-    assert -(-sum(blocks[p.type] for p in AFFECTS_PROPERTIES if p.name != "consistency") // 4) * 41 + 34 == scale.EDGE_BYTES
+    assert (
+        -(-sum(blocks[p.type] for p in AFFECTS_PROPERTIES if p.name != "consistency") // 4) * 41
+        + 34
+        == scale.EDGE_BYTES
+    )

@@ -1,4 +1,6 @@
-"""Dictionaries of another model, of another layer, or of a rule that the published code does not know are refused before anything is computed."""
+"""Dictionaries of another model, of another layer, or of a rule that the published code does not
+know are refused before anything is computed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from study_runs import demo
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
 from scircuit.tracing.evaluation.layer_match import place_line, require_places
 from scircuit.workflows.trace import trace
@@ -31,13 +33,24 @@ def other_model(folder, layer):
 
 
 def traced(root, folder, tmp_path, **more):
-    return trace(study=tmp_path / "study", database=False, quiet=True, **demo(root, dictionaries=str(folder), **more))
+    return trace(
+        study=tmp_path / "study",
+        database=False,
+        quiet=True,
+        **demo(root, dictionaries=str(folder), **more),
+    )
 
 
 @pytest.mark.parametrize("layer", [3, 4, 5])
 def test_a_stated_model_is_the_model_at_sources_and_targets(root, folder, tmp_path, layer):
     other_model(folder, layer)
-    with pytest.raises(UserError, match=f"layers {layer} were trained on a model with hash ffffffffffff; expected model with hash "):
+    with pytest.raises(
+        UserError,
+        match=(
+            f"layers {layer} were trained on a model with hash ffffffffffff; expected model with"
+            " hash "
+        ),
+    ):
         traced(root, folder, tmp_path)
     assert not (tmp_path / "study").exists()
 
@@ -58,14 +71,24 @@ def swap(folder, a, b):
 
 def test_layers_in_each_others_places_are_refused(root, folder, tmp_path):
     swap(folder, 4, 5)
-    with pytest.raises(UserError, match=r"dictionaries of layers 4, 5 lie in each other's places: as given they explain .*%, .*% of these layers, in another"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"dictionaries of layers 4, 5 lie in each other's places: as given they explain .*%,"
+            r" .*% of these layers, in another"
+        ),
+    ):
         traced(root, folder, tmp_path)
     assert not (tmp_path / "study").exists()
 
 
 def test_all_in_their_places_is_a_line_of_the_report(root, folder, tmp_path):
     found = {line.name: line for line in traced(root, folder, tmp_path, features=(3,)).preflight}
-    assert found["layers in their places"].ok and found["layers in their places"].found == "no layer is explained better by another's dictionary"
+    assert (
+        found["layers in their places"].ok
+        and found["layers in their places"].found
+        == "no layer is explained better by another's dictionary"
+    )
 
 
 def explaining(layer, share):
@@ -74,12 +97,22 @@ def explaining(layer, share):
     strength = torch.full((8,), share)
     strength[2 * layer : 2 * layer + 2] += 0.2
     both = torch.cat([axes, -axes])
-    return Dictionary(layer, both, torch.zeros(16), both * strength.repeat(2)[:, None], torch.zeros(8), torch.zeros(8), rule="relu")
+    return Dictionary(
+        layer,
+        both,
+        torch.zeros(16),
+        both * strength.repeat(2)[:, None],
+        torch.zeros(8),
+        torch.zeros(8),
+        rule="relu",
+    )
 
 
 def rows_of(layer):
     rows = torch.zeros(40, 8)
-    rows[:, 2 * layer : 2 * layer + 2] = torch.randn(40, 2, generator=torch.Generator().manual_seed(layer))
+    rows[:, 2 * layer : 2 * layer + 2] = torch.randn(
+        40, 2, generator=torch.Generator().manual_seed(layer)
+    )
     return rows
 
 
@@ -104,7 +137,17 @@ def test_a_better_dictionary_of_another_layer_is_no_reason_to_refuse():
 
 
 def test_what_explains_nothing_is_in_no_ones_place():
-    noise = {layer: Dictionary(layer, *(torch.randn(*s, generator=torch.Generator().manual_seed(layer)) * 9 for s in ((16, 8), (16,), (16, 8), (8,), (8,))), k=4) for layer in range(3)}
+    noise = {
+        layer: Dictionary(
+            layer,
+            *(
+                torch.randn(*s, generator=torch.Generator().manual_seed(layer)) * 9
+                for s in ((16, 8), (16,), (16, 8), (8,), (8,))
+            ),
+            k=4,
+        )
+        for layer in range(3)
+    }
     require_places(noise, {layer: rows_of(layer) for layer in range(3)})
 
 
@@ -112,8 +155,16 @@ def test_what_explains_nothing_is_in_no_ones_place():
 def test_legacy_needs_the_k_of_the_published_rule(root, examples, tmp_path, rule):
     for layer, dictionary in load_dictionaries(examples / "dictionaries").items():
         other = rule if layer == 4 else "topk"
-        made = Dictionary(layer, *(dictionary.tensors[name] for name in WEIGHTS), rule=other, k=16, threshold=torch.full((1,), 0.1))
+        made = Dictionary(
+            layer,
+            *(dictionary.tensors[name] for name in WEIGHTS),
+            rule=other,
+            k=16,
+            threshold=torch.full((1,), 0.1),
+        )
         save_dictionary(made, tmp_path / "dictionaries")
-    with pytest.raises(UserError, match=f"--legacy with the dictionary of layer 4, which is {rule}"):
+    with pytest.raises(
+        UserError, match=f"--legacy with the dictionary of layer 4, which is {rule}"
+    ):
         traced(root, tmp_path / "dictionaries", tmp_path, legacy=True)
     assert not (tmp_path / "study").exists()

@@ -1,8 +1,10 @@
-"""The oracle of replication: the published layer-5 map as a plain restatement, reading the same files on its own.
+"""The oracle of replication: the published layer-5 map as a plain restatement, reading the same
+files on its own.
 
-Cells: obs/gene, one seed, the first of the sorted draw, log1p again, log before the median, numpy's default sort. Tracing: a whole forward of the encoder with a hook, two
-dense decodes per edit, every gene position encoded, the mean over member positions in float64, Welford over cells. Nothing is shared with the engine.
-"""
+Cells: obs/gene, one seed, the first of the sorted draw, log1p again, log before the median, numpy's
+default sort. Tracing: a whole forward of the encoder with a hook, two dense decodes per edit, every
+gene position encoded, the mean over member positions in float64, Welford over cells. Nothing is
+shared with the engine."""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ import numpy as np
 import torch
 
 
-def published_dictionaries(shared_data: Path) -> tuple[dict[str, int], dict[str, float], dict[str, str]]:
+def published_dictionaries(
+    shared_data: Path,
+) -> tuple[dict[str, int], dict[str, float], dict[str, str]]:
     """Token, median and symbol dictionaries as published, from the JSON copies."""
     folder = shared_data / "vocabulary"
     token, median, symbol = (
@@ -33,12 +37,16 @@ def column(group: Any, name: str) -> np.ndarray:
     return np.array([v.decode() for v in node[:]])
 
 
-def reference_cells(path: Path, n_cells: int, dictionaries: tuple[dict, dict, dict], max_len: int = 2048) -> tuple[np.ndarray, list[np.ndarray]]:
+def reference_cells(
+    path: Path, n_cells: int, dictionaries: tuple[dict, dict, dict], max_len: int = 2048
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """Rows drawn, and the token ids of those that have any."""
     token, median, ensembl_of = dictionaries
     with h5py.File(path, "r") as file:
         gene, symbols = column(file["obs"], "gene"), column(file["var"], "gene_name_index")
-        controls = np.where((gene == "non-targeting") | (gene == "Non-targeting") | (gene == "non_targeting"))[0]
+        controls = np.where(
+            (gene == "non-targeting") | (gene == "Non-targeting") | (gene == "non_targeting")
+        )[0]
         state = np.random.get_state()
         np.random.seed(42)
         if len(controls) > 2000:
@@ -59,7 +67,9 @@ def reference_cells(path: Path, n_cells: int, dictionaries: tuple[dict, dict, di
         keep = expressed > 0
         if keep.any():
             order = np.argsort(-np.nan_to_num(expressed[keep] / medians[keep], nan=0.0, posinf=0.0))
-            cells.append(np.concatenate([[2], ids[keep][order][: max_len - 2], [3]]).astype(np.int64))
+            cells.append(
+                np.concatenate([[2], ids[keep][order][: max_len - 2], [3]]).astype(np.int64)
+            )
     return rows, cells
 
 
@@ -69,7 +79,9 @@ class Sae:
     def __init__(self, folder: Path) -> None:
         content = torch.load(folder / "sae_final.pt", weights_only=True)
         state, self.k = content["model_state_dict"], content["k"]
-        self.w_enc, self.b_enc, self.w_dec, self.b_dec = (state[n] for n in ("W_enc.weight", "W_enc.bias", "W_dec.weight", "W_dec.bias"))
+        self.w_enc, self.b_enc, self.w_dec, self.b_dec = (
+            state[n] for n in ("W_enc.weight", "W_enc.bias", "W_dec.weight", "W_dec.bias")
+        )
         self.mean = torch.from_numpy(np.load(folder / "activation_mean.npy"))
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,7 +98,9 @@ def active_sources(folder: Path) -> list[int]:
 
 
 class Traced(NamedTuple):
-    """Statistics of one (feature, target layer), arrays over targets; `effects` are those of the active cells."""
+    """Statistics of one (feature, target layer), arrays over targets; `effects` are those of the
+    active cells.
+    """
 
     n: int
     n_pos: np.ndarray
@@ -98,24 +112,51 @@ class Traced(NamedTuple):
 
 
 @torch.no_grad()
-def reference_trace(model: Any, saes: dict[int, Sae], cells: list[np.ndarray], source: int, targets: tuple[int, ...], features: list[int]) -> dict[tuple[int, int], Traced]:
+def reference_trace(
+    model: Any,
+    saes: dict[int, Sae],
+    cells: list[np.ndarray],
+    source: int,
+    targets: tuple[int, ...],
+    features: list[int],
+) -> dict[tuple[int, int], Traced]:
     """Every statistic of every (feature, target layer)."""
     cache = []
     for tokens in cells:
         genes = np.where((tokens != 2) & (tokens != 3))[0]
         ids = torch.tensor(tokens)[None]
-        states = model.bert(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states
+        states = model.bert(
+            input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
+        ).hidden_states
         h, topk = saes[source].encode(states[source + 1][0][genes] - saes[source].mean)
         clean = {t: saes[t].encode(states[t + 1][0][genes] - saes[t].mean)[0] for t in targets}
         cache.append((ids, genes, states[source + 1][0], h, topk, clean))
-    return {(f, t): found for f in features for t, found in trace_feature(model, saes, cache, source, targets, f).items()}
+    return {
+        (f, t): found
+        for f in features
+        for t, found in trace_feature(model, saes, cache, source, targets, f).items()
+    }
 
 
 @torch.no_grad()
-def trace_feature(model: Any, saes: dict[int, Sae], cache: list, source: int, targets: tuple[int, ...], feature: int) -> dict[int, Traced]:
-    """Ablate one feature in every cell where it is among the top k somewhere, whatever its value there."""
+def trace_feature(
+    model: Any,
+    saes: dict[int, Sae],
+    cache: list,
+    source: int,
+    targets: tuple[int, ...],
+    feature: int,
+) -> dict[int, Traced]:
+    """Ablate one feature in every cell where it is among the top k somewhere, whatever its value
+    there.
+    """
     size = len(saes[source].b_enc)
-    n, mean, m2, n_pos = 0, {t: np.zeros(size) for t in targets}, {t: np.zeros(size) for t in targets}, {t: np.zeros(size) for t in targets}
+    n, mean, m2, n_pos = (
+        0,
+        {t: np.zeros(size) for t in targets},
+        {t: np.zeros(size) for t in targets},
+        {t: np.zeros(size) for t in targets},
+    )
     rows: dict[int, list[np.ndarray]] = {t: [] for t in targets}
     for ids, genes, hidden, h, topk, clean in cache:
         members = (topk == feature).any(dim=1)
@@ -124,19 +165,31 @@ def trace_feature(model: Any, saes: dict[int, Sae], cache: list, source: int, ta
         n += 1
         without = h.clone()
         without[:, feature] = 0
-        delta = (saes[source].decode(without) + saes[source].mean) - (saes[source].decode(h) + saes[source].mean)
+        delta = (saes[source].decode(without) + saes[source].mean) - (
+            saes[source].decode(h) + saes[source].mean
+        )
         modified = hidden.clone()
         modified[genes] = hidden[genes] + delta
 
-        def replace(_module: Any, _inputs: Any, output: Any, modified: torch.Tensor = modified) -> Any:
+        def replace(
+            _module: Any, _inputs: Any, output: Any, modified: torch.Tensor = modified
+        ) -> Any:
             return (modified[None], *output[1:]) if isinstance(output, tuple) else modified[None]
 
         hook = model.bert.encoder.layer[source].register_forward_hook(replace)
-        states = model.bert(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True).hidden_states
+        states = model.bert(
+            input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=True
+        ).hidden_states
         hook.remove()
         for t in targets:
             after, _ = saes[t].encode(states[t + 1][0][genes] - saes[t].mean)
-            x = np.mean([(after[p] - clean[t][p]).numpy().astype(np.float64) for p in torch.where(members)[0]], axis=0)
+            x = np.mean(
+                [
+                    (after[p] - clean[t][p]).numpy().astype(np.float64)
+                    for p in torch.where(members)[0]
+                ],
+                axis=0,
+            )
             step = x - mean[t]
             mean[t] += step / n
             m2[t] += step * (x - mean[t])
@@ -149,5 +202,13 @@ def trace_feature(model: Any, saes: dict[int, Sae], cache: list, source: int, ta
         sd = np.sqrt(m2[t] / (n - 1))
         d = mean[t] / np.maximum(sd, 1e-10)
         consistency = np.maximum(n_pos[t], n - n_pos[t]) / n
-        result[t] = Traced(n, n_pos[t].astype(int), mean[t], sd, d, (np.abs(d) > 0.5) & (consistency > 0.7), np.stack(rows[t]))
+        result[t] = Traced(
+            n,
+            n_pos[t].astype(int),
+            mean[t],
+            sd,
+            d,
+            (np.abs(d) > 0.5) & (consistency > 0.7),
+            np.stack(rows[t]),
+        )
     return result

@@ -1,7 +1,8 @@
-"""The plain loop for any family: whole forwards with an edit at one layer, every gene position encoded densely, nothing clever.
+"""The plain loop for any family: whole forwards with an edit at one layer, every gene position
+encoded densely, nothing clever.
 
-A test brings its own forward pass, ``states_of(cell, layer, delta)``: outputs of all layers, `delta` [S, d] added to that of `layer`.
-"""
+A test brings its own forward pass, ``states_of(cell, layer, delta)``: outputs of all layers,
+`delta` [S, d] added to that of `layer`."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ import torch
 StatesOf = Callable[[np.ndarray, int | None, torch.Tensor | None], Sequence[torch.Tensor]]
 
 
-def hook_states(blocks: Sequence[torch.nn.Module], forward: Callable[[], Any], layer: int | None, delta: torch.Tensor | None) -> list[torch.Tensor]:
+def hook_states(
+    blocks: Sequence[torch.nn.Module],
+    forward: Callable[[], Any],
+    layer: int | None,
+    delta: torch.Tensor | None,
+) -> list[torch.Tensor]:
     """Outputs [S, d] of all `blocks` in one `forward`, with `delta` added to that of block `layer`."""
     caught: list[torch.Tensor] = []
 
@@ -37,11 +43,20 @@ def hook_states(blocks: Sequence[torch.nn.Module], forward: Callable[[], Any], l
 
 @torch.no_grad()
 def plain_effects(
-    states_of: StatesOf, genes_of: Callable[[np.ndarray], np.ndarray], dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray],
-    source: int, targets: Sequence[int], features: Sequence[int],
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Effects [features, cells, targets of all layers side by side] and where a feature is active [features, cells]."""
-    effects = np.zeros((len(features), len(cells), sum(dictionaries[t].n_features for t in targets)))
+    states_of: StatesOf,
+    genes_of: Callable[[np.ndarray], np.ndarray],
+    dictionaries: Mapping[int, Any],
+    cells: Sequence[np.ndarray],
+    source: int,
+    targets: Sequence[int],
+    features: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Effects [features, cells, targets of all layers side by side] and where a feature is active
+    [features, cells].
+    """
+    effects = np.zeros(
+        (len(features), len(cells), sum(dictionaries[t].n_features for t in targets))
+    )
     active = np.zeros(effects.shape[:2], bool)
     for c, cell in enumerate(cells):
         clean, genes = states_of(cell, None, None), genes_of(cell)
@@ -53,26 +68,51 @@ def plain_effects(
                 continue
             active[m, c] = True
             delta = torch.zeros_like(clean[source])
-            delta[genes] = -z[:, feature, None] * dictionaries[source].columns(torch.tensor([feature]))
+            delta[genes] = -z[:, feature, None] * dictionaries[source].columns(
+                torch.tensor([feature])
+            )
             edited = states_of(cell, source, delta)
-            parts = [(dictionaries[t].encode(edited[t][genes]) - before[t])[fires].double().mean(0) for t in targets]
+            parts = [
+                (dictionaries[t].encode(edited[t][genes]) - before[t])[fires].double().mean(0)
+                for t in targets
+            ]
             effects[m, c] = torch.cat(parts).numpy()
     return effects, active
 
 
-def edges_agree(tracer: Any, effects: np.ndarray, active: np.ndarray, features: Sequence[int], limit: float = 1e-5) -> int:
-    """Compare n, counts of signs, mean and sd of every edge of these sources with the plain effects; returns the edges compared."""
+def edges_agree(
+    tracer: Any,
+    effects: np.ndarray,
+    active: np.ndarray,
+    features: Sequence[int],
+    limit: float = 1e-5,
+) -> int:
+    """Compare n, counts of signs, mean and sd of every edge of these sources with the plain
+    effects; returns the edges compared.
+    """
     x = np.where(np.abs(effects) <= tracer.floors, 0.0, effects)
-    names = [str(tracer.address(t, j)) for t in tracer.targets for j in range(tracer.dictionaries[t].n_features)]
+    names = [
+        str(tracer.address(t, j))
+        for t in tracer.targets
+        for j in range(tracer.dictionaries[t].n_features)
+    ]
     wanted = {}
     for m, feature in enumerate(features):
         mine = x[m, active[m]]
         for j in np.flatnonzero((mine != 0).any(0)):
             column = mine[:, j]
             wanted[str(tracer.address(tracer.layer, feature)), names[j]] = (
-                len(column), (column > 0).sum(), (column < 0).sum(), column.mean(), column.std(ddof=1)
-            )  # fmt: skip
-    found = {(e["source"], e["target"]): e for unit in tracer.units for e in tracer.run_unit(unit).edges.to_pylist()}
+                len(column),
+                (column > 0).sum(),
+                (column < 0).sum(),
+                column.mean(),
+                column.std(ddof=1),
+            )
+    found = {
+        (e["source"], e["target"]): e
+        for unit in tracer.units
+        for e in tracer.run_unit(unit).edges.to_pylist()
+    }
     sources = {str(tracer.address(tracer.layer, f)) for f in features}
     assert {key for key in found if key[0] in sources} == set(wanted)
     for key, (n, n_pos, n_neg, mean, sd) in wanted.items():

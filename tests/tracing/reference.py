@@ -1,9 +1,10 @@
-"""The oracle: exhaustive tracing as a plain loop, one cell and one feature at a time, nothing clever.
+"""The oracle: exhaustive tracing as a plain loop, one cell and one feature at a time, nothing
+clever.
 
-Full ``BertForMaskedLM`` forward with a hook at the source layer, two dense decodes per edit, every gene position encoded, Welford
-in float64, p by listing all sign patterns. Only what the engine must agree on is shared with it: the numeric floors.
-`TinyDictionary` and `tiny_model` are random stand-ins of the same interface as the real ones.
-"""
+Full ``BertForMaskedLM`` forward with a hook at the source layer, two dense decodes per edit, every
+gene position encoded, Welford in float64, p by listing all sign patterns. Only what the engine must
+agree on is shared with it: the numeric floors. `TinyDictionary` and `tiny_model` are random
+stand-ins of the same interface as the real ones."""
 
 from __future__ import annotations
 
@@ -20,11 +21,15 @@ SPECIAL = (0, 1, 2, 3)
 
 
 class TinyDictionary:
-    """A random TopK SAE: ``z = relu(top_k(W_e (x - mean) + b_e))``, columns of the decoder of unequal norm."""
+    """A random TopK SAE: ``z = relu(top_k(W_e (x - mean) + b_e))``, columns of the decoder of
+    unequal norm.
+    """
 
     rule, decoder_norm = "topk", "none"
 
-    def __init__(self, layer: int, width: int, n_features: int, k: int, seed: int, scale: float = 1.0) -> None:
+    def __init__(
+        self, layer: int, width: int, n_features: int, k: int, seed: int, scale: float = 1.0
+    ) -> None:
         g = torch.Generator().manual_seed(seed)
         self.layer, self.width, self.n_features, self.k = layer, width, n_features, k
         self.w_enc = torch.randn(n_features, width, generator=g) / width**0.5
@@ -51,7 +56,9 @@ class TinyDictionary:
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         values, indices = self.encode_topk(x)
-        return torch.zeros(*x.shape[:-1], self.n_features, dtype=x.dtype, device=x.device).scatter(-1, indices, values)
+        return torch.zeros(*x.shape[:-1], self.n_features, dtype=x.dtype, device=x.device).scatter(
+            -1, indices, values
+        )
 
     def columns(self, features: torch.Tensor) -> torch.Tensor:
         return self.w_dec[:, features].T
@@ -60,25 +67,48 @@ class TinyDictionary:
         return z @ self.w_dec.T + self.b_dec + self.mean
 
 
-def tiny_model(layers: int = 4, width: int = 32, heads: int = 4, vocabulary: int = 60, positions: int = 40, seed: int = 0,
-               spread: float = 0.1, act: str = "gelu", ffn: int = 0) -> Any:
+def tiny_model(
+    layers: int = 4,
+    width: int = 32,
+    heads: int = 4,
+    vocabulary: int = 60,
+    positions: int = 40,
+    seed: int = 0,
+    spread: float = 0.1,
+    act: str = "gelu",
+    ffn: int = 0,
+) -> Any:
     """Random ``BertForMaskedLM`` with weights large enough that layers do something."""
     from transformers import BertConfig, BertForMaskedLM
 
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=ffn or 2 * width, max_position_embeddings=positions, initializer_range=spread, hidden_act=act,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=0, attn_implementation="eager",
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=ffn or 2 * width,
+        max_position_embeddings=positions,
+        initializer_range=spread,
+        hidden_act=act,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=0,
+        attn_implementation="eager",
+    )
     return BertForMaskedLM(config).eval()
 
 
-def tiny_cells(n: int, vocabulary: int = 60, seed: int = 0, low: int = 8, high: int = 24) -> list[np.ndarray]:
+def tiny_cells(
+    n: int, vocabulary: int = 60, seed: int = 0, low: int = 8, high: int = 24
+) -> list[np.ndarray]:
     """Random token lists of unequal length with cls and eos."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(low, high, n)
-    return [np.r_[2, rng.choice(np.arange(4, vocabulary), s, replace=False), 3].astype(np.int64) for s in sizes]
+    return [
+        np.r_[2, rng.choice(np.arange(4, vocabulary), s, replace=False), 3].astype(np.int64)
+        for s in sizes
+    ]
 
 
 def tiny_cohort(tokens: Sequence[np.ndarray]) -> Any:
@@ -107,15 +137,21 @@ class _Welford:
         self.m2 += step * (x - self.mean)
 
 
-def hooked_states(model: Any, tokens: torch.Tensor, layer: int, delta: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
-    """Outputs of all encoder layers of a whole forward (logits included), with `delta` added to one layer's output."""
+def hooked_states(
+    model: Any, tokens: torch.Tensor, layer: int, delta: torch.Tensor | None
+) -> tuple[torch.Tensor, ...]:
+    """Outputs of all encoder layers of a whole forward (logits included), with `delta` added to one
+    layer's output.
+    """
 
     def hook(_module: Any, _inputs: Any, output: Any) -> Any:
         if isinstance(output, tuple):
             return (output[0] + delta, *output[1:])
         return output + delta
 
-    handle = model.bert.encoder.layer[layer].register_forward_hook(hook) if delta is not None else None
+    handle = (
+        model.bert.encoder.layer[layer].register_forward_hook(hook) if delta is not None else None
+    )
     try:
         return model(input_ids=tokens[None], output_hidden_states=True).hidden_states[1:]
     finally:
@@ -124,7 +160,9 @@ def hooked_states(model: Any, tokens: torch.Tensor, layer: int, delta: torch.Ten
 
 
 class Clean(NamedTuple):
-    """Clean pass of one cell: token ids, gene positions, layer outputs, dense codes at gene positions."""
+    """Clean pass of one cell: token ids, gene positions, layer outputs, dense codes at gene
+    positions.
+    """
 
     ids: torch.Tensor
     genes: torch.Tensor
@@ -133,7 +171,9 @@ class Clean(NamedTuple):
 
 
 @torch.no_grad()
-def clean_pass(model: Any, dictionaries: Mapping[int, Any], tokens: np.ndarray, layers: Sequence[int]) -> Clean:
+def clean_pass(
+    model: Any, dictionaries: Mapping[int, Any], tokens: np.ndarray, layers: Sequence[int]
+) -> Clean:
     """One whole forward, and the dense codes of every gene position at `layers`."""
     ids = torch.as_tensor(tokens)
     genes = torch.tensor([p for p, t in enumerate(tokens) if t not in SPECIAL])
@@ -142,9 +182,18 @@ def clean_pass(model: Any, dictionaries: Mapping[int, Any], tokens: np.ndarray, 
 
 
 @torch.no_grad()
-def cell_effects(model: Any, dictionaries: Mapping[int, Any], clean: Clean, source_layer: int, target_layers: Sequence[int],
-                 feature: int, through: bool = True) -> tuple[int, dict[int, np.ndarray], dict[int, np.ndarray]] | None:
-    """Effect and pass-through of one ablation in one cell: (active positions, effects by layer, pass-through by layer)."""
+def cell_effects(
+    model: Any,
+    dictionaries: Mapping[int, Any],
+    clean: Clean,
+    source_layer: int,
+    target_layers: Sequence[int],
+    feature: int,
+    through: bool = True,
+) -> tuple[int, dict[int, np.ndarray], dict[int, np.ndarray]] | None:
+    """Effect and pass-through of one ablation in one cell: (active positions, effects by layer,
+    pass-through by layer).
+    """
     source, z = dictionaries[source_layer], clean.codes[source_layer]
     active = (z[:, feature] > 0).nonzero()[:, 0]
     if len(active) == 0:
@@ -165,12 +214,23 @@ def cell_effects(model: Any, dictionaries: Mapping[int, Any], clean: Clean, sour
 
 
 @torch.no_grad()
-def reference_loop(model: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], source_layer: int,
-                   target_layers: Sequence[int], features: Sequence[int], floors: Mapping[int, float],
-                   with_p: bool = True) -> dict[tuple[int, int], dict[str, np.ndarray]]:
-    """All statistics of every (feature, target layer), each an array over the targets of that layer."""
+def reference_loop(
+    model: Any,
+    dictionaries: Mapping[int, Any],
+    cells: Sequence[np.ndarray],
+    source_layer: int,
+    target_layers: Sequence[int],
+    features: Sequence[int],
+    floors: Mapping[int, float],
+    with_p: bool = True,
+) -> dict[tuple[int, int], dict[str, np.ndarray]]:
+    """All statistics of every (feature, target layer), each an array over the targets of that
+    layer.
+    """
     result: dict[tuple[int, int], dict[str, np.ndarray]] = {}
-    clean = [clean_pass(model, dictionaries, tokens, (source_layer, *target_layers)) for tokens in cells]
+    clean = [
+        clean_pass(model, dictionaries, tokens, (source_layer, *target_layers)) for tokens in cells
+    ]
     for feature in features:
         rows: dict[int, list[np.ndarray]] = {t: [] for t in target_layers}
         welford = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
@@ -194,12 +254,23 @@ def reference_loop(model: Any, dictionaries: Mapping[int, Any], cells: Sequence[
             x = np.stack(rows[t])
             sd = np.sqrt(w.m2 / (w.n - 1))
             stats = {
-                "n": np.full(x.shape[1], w.n), "n_pos": (x > 0).sum(0), "n_neg": (x < 0).sum(0), "mean": w.mean, "sd": sd,
-                "d": w.mean / np.maximum(sd, 1e-10), "passthrough": through[t].mean, "positions": np.full(x.shape[1], positions),
-            }  # fmt: skip
+                "n": np.full(x.shape[1], w.n),
+                "n_pos": (x > 0).sum(0),
+                "n_neg": (x < 0).sum(0),
+                "mean": w.mean,
+                "sd": sd,
+                "d": w.mean / np.maximum(sd, 1e-10),
+                "passthrough": through[t].mean,
+                "positions": np.full(x.shape[1], positions),
+            }
             if with_p:
                 live = (x != 0).any(0)
-                stats["p"] = np.array([brute_force_p(col) if ok else np.nan for col, ok in zip(x.T, live, strict=True)])
+                stats["p"] = np.array(
+                    [
+                        brute_force_p(col) if ok else np.nan
+                        for col, ok in zip(x.T, live, strict=True)
+                    ]
+                )
                 halves = np.zeros(x.shape[1])
                 for h in (0, 1):
                     part = x[[i for i, c in enumerate(where) if c % 2 == h]]

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from plain_loop import edges_agree, hook_states, plain_effects
 from reference import TinyDictionary, tiny_cells, tiny_cohort
 
-from scircuit.core.config import TraceConfig, UserError
+from scircuit.core.config import TraceConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing import models
 from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models import load_model
@@ -26,7 +27,9 @@ SOURCE, TARGETS = 1, (2, 3)
 @pytest.fixture(scope="module")
 def page(root):
     """Code of the page; families registered by it are forgotten afterwards."""
-    blocks = re.findall(r"```python\n(.*?)```", (root / "docs" / "adapters.md").read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "adapters.md").read_text(), re.DOTALL
+    )
     assert len(blocks) == 2 and len(blocks[0].splitlines()) < 100
     before = models.families()
     names: dict = {}
@@ -42,14 +45,27 @@ def esm(tmp_path_factory):
 
     torch.manual_seed(0)
     config = EsmConfig(
-        vocab_size=60, hidden_size=32, num_hidden_layers=5, num_attention_heads=4, intermediate_size=48, max_position_embeddings=40,
-        position_embedding_type="rotary", token_dropout=False, pad_token_id=0, mask_token_id=1, hidden_dropout_prob=0.0,
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=40,
+        position_embedding_type="rotary",
+        token_dropout=False,
+        pad_token_id=0,
+        mask_token_id=1,
+        hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+    )
     model = EsmForMaskedLM(config).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.copy_(0.5 * torch.randn(p.shape) / p.shape[-1] ** 0.25 if p.ndim > 1 else (name.endswith("LayerNorm.weight")) + 0.2 * torch.randn(p.shape))
+            p.copy_(
+                0.5 * torch.randn(p.shape) / p.shape[-1] ** 0.25
+                if p.ndim > 1
+                else (name.endswith("LayerNorm.weight")) + 0.2 * torch.randn(p.shape)
+            )
     folder = tmp_path_factory.mktemp("models") / "my-esm"
     model.save_pretrained(folder, safe_serialization=True)
     return model, folder
@@ -63,18 +79,31 @@ def adapter(page, esm):
 def states_of(model):
     def forward(cell, layer=None, delta=None):
         ids = torch.from_numpy(cell)[None]
-        return hook_states(model.esm.encoder.layer, lambda: model(input_ids=ids, attention_mask=torch.ones_like(ids)), layer, delta)
+        return hook_states(
+            model.esm.encoder.layer,
+            lambda: model(input_ids=ids, attention_mask=torch.ones_like(ids)),
+            layer,
+            delta,
+        )
 
     return forward
 
 
 def test_without_the_page_the_family_is_unknown(esm, monkeypatch):
     monkeypatch.setattr(models, "_families", [f for f in models.families() if f.name != "ESM"])
-    with pytest.raises(UserError, match=r"type 'esm'; supported: Geneformer \(.*\); scGPT \(args.json, vocab.json and best_model.pt\)"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"type 'esm'; supported: Geneformer \(.*\); scGPT \(args.json, vocab.json and"
+            r" best_model.pt\)"
+        ),
+    ):
         load_model(esm[1])
 
 
-def test_it_equals_the_librarys_forward_and_passes_its_self_check(page, esm, adapter, capsys, monkeypatch):
+def test_it_equals_the_librarys_forward_and_passes_its_self_check(
+    page, esm, adapter, capsys, monkeypatch
+):
     model, folder = esm
     for cell in tiny_cells(3):
         for a, b in zip(adapter.clean_states(cell), states_of(model)(cell), strict=True):
@@ -82,7 +111,9 @@ def test_it_equals_the_librarys_forward_and_passes_its_self_check(page, esm, ada
         with torch.no_grad():
             ids = torch.from_numpy(cell)[None]
             wanted = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-        torch.testing.assert_close(adapter.logits(adapter.clean_states(cell)[-1]), wanted, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            adapter.logits(adapter.clean_states(cell)[-1]), wanted, atol=1e-4, rtol=1e-4
+        )
     monkeypatch.chdir(folder.parent)
     exec(compile(page[1], "docs/adapters.md", "exec"), dict(page[0]))
     printed = capsys.readouterr().out.splitlines()
@@ -99,27 +130,52 @@ def test_traced_edges_equal_the_plain_loop(esm, adapter):
     model, _ = esm
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
     cells = tiny_cells(7, seed=3)
-    config = TraceConfig(model="m", dictionaries="tiny", cells=Path("c"), source_layers=(SOURCE,), target_layers=TARGETS, gate_p=1.0)
+    config = TraceConfig(
+        model="m",
+        dictionaries="tiny",
+        cells=Path("c"),
+        source_layers=(SOURCE,),
+        target_layers=TARGETS,
+        gate_p=1.0,
+    )
     tracer = Tracer(adapter, dictionaries, tiny_cohort(cells), config, "trace-test")
     zero = tracer.effects(tracer.sources, torch.zeros(len(tracer.sources), 32))
     assert (np.abs(zero.effects) <= tracer.floors).all() and (tracer.floors < 2e-5).all()
     features = tracer.sources[::2].tolist()
     genes = lambda cell: np.flatnonzero(cell > 3)  # noqa: E731
-    effects, active = plain_effects(states_of(model), genes, dictionaries, cells, SOURCE, TARGETS, features)
+    effects, active = plain_effects(
+        states_of(model), genes, dictionaries, cells, SOURCE, TARGETS, features
+    )
     np.testing.assert_array_equal(tracer.effects(np.array(features)).active, active)
     assert edges_agree(tracer, effects, active, features, 2e-5) > 200
 
 
 def test_every_row_recomputed_equals_exact(adapter):
-    """Rows computed one by one carry their positions: with all of them, the row-wise engine is the exact one."""
+    """Rows computed one by one carry their positions: with all of them, the row-wise engine is the
+    exact one.
+    """
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
     cells = tiny_cells(4, seed=3)
     exact, rows = (
-        Tracer(adapter, dictionaries, tiny_cohort(cells),
-               TraceConfig(model="m", dictionaries="tiny", cells=Path("c"), source_layers=(SOURCE,), target_layers=TARGETS, context=context), "trace-test")
+        Tracer(
+            adapter,
+            dictionaries,
+            tiny_cohort(cells),
+            TraceConfig(
+                model="m",
+                dictionaries="tiny",
+                cells=Path("c"),
+                source_layers=(SOURCE,),
+                target_layers=TARGETS,
+                context=context,
+            ),
+            "trace-test",
+        )
         for context in ("exact", "40")
-    )  # fmt: skip
-    np.testing.assert_allclose(rows.effects(rows.sources).effects, exact.effects(exact.sources).effects, atol=2e-5)
+    )
+    np.testing.assert_allclose(
+        rows.effects(rows.sources).effects, exact.effects(exact.sources).effects, atol=2e-5
+    )
 
 
 def test_what_the_interface_cannot_express_is_refused(page, esm):

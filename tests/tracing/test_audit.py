@@ -1,4 +1,6 @@
-"""The audit: it passes where frozen is exact, improves with more rows, and reports low recall where effects travel through other positions."""
+"""The audit: it passes where frozen is exact, improves with more rows, and reports low recall where
+effects travel through other positions.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_a_sample_is_the_same_each_time_and_another_with_another_seed():
 
 
 def mixing_tracer(strength: float) -> Tracer:
-    """Uniform attention whose output is `strength` times the mean of all states: what an edit does returns through every position."""
+    """Uniform attention whose output is `strength` times the mean of all states: what an edit does
+    returns through every position.
+    """
     model = tiny_model(layers=4)
     for layer in model.bert.encoder.layer:
         attention = layer.attention
@@ -64,7 +68,13 @@ def mixing_tracer(strength: float) -> Tracer:
         attention.output.dense.weight.data = strength * torch.roll(torch.eye(32), 1, 0)
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (0, 1, 3)}
     config = replace(setup()[0].config, source_layers=(0,), target_layers=(1, 3), context="frozen")
-    return Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(12, seed=3, low=30, high=36)), config, "r")
+    return Tracer(
+        Geneformer(model, "tiny", ""),
+        dictionaries,
+        tiny_cohort(tiny_cells(12, seed=3, low=30, high=36)),
+        config,
+        "r",
+    )
 
 
 def test_planted_paths_through_other_positions_give_low_recall():
@@ -81,8 +91,17 @@ def test_records_stand_beside_the_other_controls():
     table = audit_tables("r", found)["Control"].to_pylist()
     assert len({row["id"] for row in table}) == len(table) == len(found)
     for row, a in zip(table, found, strict=True):
-        assert (row["control"], row["context"], row["edges"], row["control_edges"]) == ("context", a.context, a.edges, a.exact_edges)
-        assert (row["precision"], row["recall"], row["agreement"]) == (a.precision, a.recall, a.correlation)
+        assert (row["control"], row["context"], row["edges"], row["control_edges"]) == (
+            "context",
+            a.context,
+            a.edges,
+            a.exact_edges,
+        )
+        assert (row["precision"], row["recall"], row["agreement"]) == (
+            a.precision,
+            a.recall,
+            a.correlation,
+        )
 
 
 def test_frequent_sources_are_traced_exactly_and_say_so():
@@ -97,8 +116,14 @@ def test_frequent_sources_are_traced_exactly_and_say_so():
     for features, context in ((often, EXACT), (rare, 2)):
         alone = tracer.effects(features, context=context).effects
         np.testing.assert_allclose(mixed[[at[int(f)] for f in features]], alone, atol=2e-6)
-    described = {f["index"]: f["context"] for f in tracer.records()["Feature"].to_pylist() if f["layer"] == tracer.layer}
-    assert {described[int(f)] for f in often} == {"exact"} and {described[int(f)] for f in rare} == {"2"}
+    described = {
+        f["index"]: f["context"]
+        for f in tracer.records()["Feature"].to_pylist()
+        if f["layer"] == tracer.layer
+    }
+    assert {described[int(f)] for f in often} == {"exact"} and {
+        described[int(f)] for f in rare
+    } == {"2"}
     assert {described[f] for f in set(range(48)) - set(tracer.sources.tolist())} <= {None}
 
 
@@ -115,5 +140,9 @@ def test_features_of_a_tile_do_not_leak_into_each_other(context):
 def test_as_many_further_positions_as_there_are_is_exact():
     tracer = setup(context="frozen")[0]
     exact = tracer.effects(tracer.sources, context=EXACT)
-    np.testing.assert_allclose(tracer.effects(tracer.sources, context=99).effects, exact.effects, atol=2e-5)
-    assert np.abs(tracer.effects(tracer.sources, context=FROZEN).effects - exact.effects).max() > 1e-3
+    np.testing.assert_allclose(
+        tracer.effects(tracer.sources, context=99).effects, exact.effects, atol=2e-5
+    )
+    assert (
+        np.abs(tracer.effects(tracer.sources, context=FROZEN).effects - exact.effects).max() > 1e-3
+    )

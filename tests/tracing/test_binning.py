@@ -1,4 +1,6 @@
-"""scGPT's input equals that of an independent, plain implementation of the published rule, draw by draw."""
+"""scGPT's input equals that of an independent, plain implementation of the published rule, draw by
+draw.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,19 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.core.config import CellsConfig, UserError
+from scircuit.core.config import CellsConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.tokenisation.binning import CELL, bin_values
 from scircuit.tracing.tokenisation.vocabulary import Bins, geneformer_v2
 from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import SPECIALS, from_tokens
 
-FILES = ("celltypist_sample_559cells.h5ad", "oligodendroglioma_184cells.h5ad", "papalexi2021_thp1_crisprko_subset.h5ad", "pbmc_small.h5ad")
+FILES = (
+    "celltypist_sample_559cells.h5ad",
+    "oligodendroglioma_184cells.h5ad",
+    "papalexi2021_thp1_crisprko_subset.h5ad",
+    "pbmc_small.h5ad",
+)
 
 
 def plain_quantile(ordered, level):
@@ -27,7 +35,9 @@ def plain_quantile(ordered, level):
 
 
 def plain_bins(values, number, draws):
-    """Edges at number - 1 even levels; a value's bin lies between its strict and its weak rank among them, by one draw."""
+    """Edges at number - 1 even levels; a value's bin lies between its strict and its weak rank
+    among them, by one draw.
+    """
     ordered = sorted(values)
     edges = [plain_quantile(ordered, i / (number - 2)) for i in range(number - 1)]
     bins = []
@@ -38,7 +48,9 @@ def plain_bins(values, number, draws):
 
 
 def plain_cell(names, counts, tokens, cls, max_length, key):
-    kept = [(tokens[n], float(c)) for n, c in zip(names, counts, strict=True) if n in tokens and c > 0]
+    kept = [
+        (tokens[n], float(c)) for n, c in zip(names, counts, strict=True) if n in tokens and c > 0
+    ]
     rng = np.random.default_rng(key)
     bins = plain_bins([c for _, c in kept], 51, rng.random(len(kept)))
     chosen = range(len(kept))
@@ -51,25 +63,39 @@ def raw(path):
     with h5py.File(path) as file:
         names = [n.decode() for n in file["var"][file["var"].attrs["_index"]][:]]
         x = file["X"]
-        return names, sparse.csr_matrix((x["data"][:], x["indices"][:], x["indptr"][:]), shape=tuple(x.attrs["shape"]))
+        return names, sparse.csr_matrix(
+            (x["data"][:], x["indices"][:], x["indptr"][:]), shape=tuple(x.attrs["shape"])
+        )
 
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    """Symbols of the Geneformer table in an order of their own, so that token ids say nothing about Ensembl ids."""
+    """Symbols of the Geneformer table in an order of their own, so that token ids say nothing about
+    Ensembl ids.
+    """
     known = geneformer_v2()
-    return from_tokens([*SPECIALS, *sorted({**known.outside, **known.symbol_to_ensembl})], Bins(51, -2.0), "test")
+    return from_tokens(
+        [*SPECIALS, *sorted({**known.outside, **known.symbol_to_ensembl})], Bins(51, -2.0), "test"
+    )
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("max_length", [101, 1200])
 def test_every_file_of_counts_gives_the_published_input(shared_data, vocabulary, name, max_length):
     path = shared_data / "cells" / name
-    cohort = load_cohort(CellsConfig(cells=path, n_cells=12, min_tokens=1, min_mapped=0.5, seed=3), vocabulary, max_length)
+    cohort = load_cohort(
+        CellsConfig(cells=path, n_cells=12, min_tokens=1, min_mapped=0.5, seed=3),
+        vocabulary,
+        max_length,
+    )
     names, matrix = raw(path)
-    tokens = {vocabulary.symbols[g]: t for g, t in vocabulary.token.items() if g in vocabulary.symbols}
+    tokens = {
+        vocabulary.symbols[g]: t for g, t in vocabulary.token.items() if g in vocabulary.symbols
+    }
     for row, cell in zip(cohort.row_ids, cohort.tokens, strict=True):
-        wanted = plain_cell(names, matrix[row].toarray().ravel(), tokens, vocabulary.cls, max_length, (3, int(row)))
+        wanted = plain_cell(
+            names, matrix[row].toarray().ravel(), tokens, vocabulary.cls, max_length, (3, int(row))
+        )
         assert cell.dtype == CELL and [(int(t), float(v)) for t, v in cell] == wanted
 
 
@@ -77,17 +103,25 @@ def test_longer_cells_are_drawn_from_not_cut_at_the_highest(examples, vocabulary
     config = CellsConfig(cells=examples / "cells" / FILES[0], n_cells=20)
     short, whole = (load_cohort(config, vocabulary, length) for length in (201, 20_000))
     assert (short.gene_tokens == 200).all() and (whole.gene_tokens > 200).all()
-    kept = np.array([s["value"][1:].mean() for s in short.tokens]) - np.array([w["value"][1:].mean() for w in whole.tokens])
-    assert abs(kept.mean()) < 2  # bins run to 50; the highest 200 of a cell would lie far above its mean
+    kept = np.array([s["value"][1:].mean() for s in short.tokens]) - np.array(
+        [w["value"][1:].mean() for w in whole.tokens]
+    )
+    assert (
+        abs(kept.mean()) < 2
+    )  # bins run to 50; the highest 200 of a cell would lie far above its mean
     for s, w in zip(short.tokens, whole.tokens, strict=True):
-        assert set(map(tuple, s.tolist())) <= set(map(tuple, w.tolist()))  # binned over all genes, then drawn
+        assert set(map(tuple, s.tolist())) <= set(
+            map(tuple, w.tolist())
+        )  # binned over all genes, then drawn
     line = next(line for line in short.report if line.name == "truncated")
     assert "drawn at random" in line.found
 
 
 def test_a_cell_is_read_alike_in_every_cohort_and_otherwise_with_another_seed(examples, vocabulary):
     def cells(n, seed):
-        cohort = load_cohort(CellsConfig(cells=examples / "cells" / FILES[0], n_cells=n, seed=seed), vocabulary, 300)
+        cohort = load_cohort(
+            CellsConfig(cells=examples / "cells" / FILES[0], n_cells=n, seed=seed), vocabulary, 300
+        )
         return dict(zip(cohort.row_ids.tolist(), cohort.tokens, strict=True))
 
     few, many, other = cells(5, 1), cells(0, 1), cells(0, 2)
@@ -96,7 +130,9 @@ def test_a_cell_is_read_alike_in_every_cohort_and_otherwise_with_another_seed(ex
 
 
 def test_ties_are_spread_over_the_bins_they_share():
-    """Of a cell whose genes are 60 % ones, 30 of 50 edges are one: a one is bin 1 to 30, each as often."""
+    """Of a cell whose genes are 60 % ones, 30 of 50 edges are one: a one is bin 1 to 30, each as
+    often.
+    """
     counts = np.r_[np.ones(600), np.arange(2, 402)]
     rng = np.random.default_rng(0)
     bins = np.concatenate([bin_values(counts, 51, rng.random(1000))[:600] for _ in range(50)])
@@ -114,16 +150,29 @@ def test_bins_do_not_depend_on_depth(examples, vocabulary):
 
 
 def test_the_names_that_map_most_are_taken(shared_data, vocabulary):
-    """A model of symbols reads symbols, unless a column of Ensembl ids maps more; a ranked model prefers Ensembl ids."""
+    """A model of symbols reads symbols, unless a column of Ensembl ids maps more; a ranked model
+    prefers Ensembl ids.
+    """
     path = shared_data / "cells" / "scanpy_test_10x_v3_filtered_feature_bc_matrix.h5"
     with h5py.File(path) as file:
         symbols, ids = ([n.decode() for n in file["matrix/features"][k][:]] for k in ("name", "id"))
-    mapped = {"symbols": sum(s in vocabulary.symbol_to_ensembl for s in symbols), "Ensembl ids": sum(i in vocabulary.token for i in ids)}
-    cohort = load_cohort(CellsConfig(cells=path, n_cells=5, min_tokens=5, min_mapped=0.3), vocabulary, 1200)
+    mapped = {
+        "symbols": sum(s in vocabulary.symbol_to_ensembl for s in symbols),
+        "Ensembl ids": sum(i in vocabulary.token for i in ids),
+    }
+    cohort = load_cohort(
+        CellsConfig(cells=path, n_cells=5, min_tokens=5, min_mapped=0.3), vocabulary, 1200
+    )
     found = next(line.found for line in cohort.report if line.name == "identifiers")
     best = max(mapped, key=mapped.__getitem__)
-    assert mapped["symbols"] != mapped["Ensembl ids"] and found.startswith(best) and f"{mapped[best]} have a token" in found
-    assert all(vocabulary.gene_of_token[t].startswith("ENSG") for t in cohort.tokens[0]["token"][1:])
+    assert (
+        mapped["symbols"] != mapped["Ensembl ids"]
+        and found.startswith(best)
+        and f"{mapped[best]} have a token" in found
+    )
+    assert all(
+        vocabulary.gene_of_token[t].startswith("ENSG") for t in cohort.tokens[0]["token"][1:]
+    )
 
 
 def test_whole_human_vocabulary(shared_data, tmp_path):
@@ -132,12 +181,23 @@ def test_whole_human_vocabulary(shared_data, tmp_path):
 
     from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import scgpt_vocabulary
 
-    published = json.loads(gzip.decompress((shared_data / "vocabulary" / "scgpt_default_census_vocab.json.gz").read_bytes()))
+    published = json.loads(
+        gzip.decompress(
+            (shared_data / "vocabulary" / "scgpt_default_census_vocab.json.gz").read_bytes()
+        )
+    )
     (tmp_path / "vocab.json").write_text(json.dumps(published))
     found = scgpt_vocabulary(tmp_path, Bins(51, -2.0))
     assert len(found) == len(published) + 3 == 60_697
-    assert found.specials == {60_694, 60_695, 60_696} and (found.pad, found.cls, found.framing) == (60_694, 60_695, 1)
-    assert found.gene_of_token[published["GATA1"]] == "ENSG00000102145" and found.symbol("ENSG00000102145") == "GATA1"
+    assert found.specials == {60_694, 60_695, 60_696} and (found.pad, found.cls, found.framing) == (
+        60_694,
+        60_695,
+        1,
+    )
+    assert (
+        found.gene_of_token[published["GATA1"]] == "ENSG00000102145"
+        and found.symbol("ENSG00000102145") == "GATA1"
+    )
     assert all(found.symbol(found.gene_of_token[t]) == name for name, t in published.items())
     assert sum(g.startswith("ENSG") for g in found.gene_of_token) > 38_000
     (tmp_path / "vocab.json").write_text(json.dumps({**published, "GATA1": 99_999}))

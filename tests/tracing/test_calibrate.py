@@ -7,7 +7,14 @@ import pyarrow as pa
 import pytest
 from scipy.stats import false_discovery_control
 
-from scircuit.tracing.statistics.q_values import calibrated, legacy, legacy_rule, q_table, scale_of, with_q
+from scircuit.tracing.statistics.q_values import (
+    calibrated,
+    legacy,
+    legacy_rule,
+    q_table,
+    scale_of,
+    with_q,
+)
 from scircuit.tracing.statistics.skewness import Null
 
 
@@ -22,14 +29,18 @@ def test_equals_scipy_over_the_joined_family_with_ties(units):
     table = q_table([d[0] for d in distinct], [d[1] for d in distinct])
     everything = np.concatenate(units)
     edges = with_q(pa.table({"p": everything}), table)
-    np.testing.assert_allclose(edges["q"].to_numpy(), false_discovery_control(everything), rtol=1e-12)
+    np.testing.assert_allclose(
+        edges["q"].to_numpy(), false_discovery_control(everything), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("method", ["bh", "by"])
 def test_methods_equal_scipy(units, method):
     everything = np.concatenate(units)
     table = q_table(*np.unique(everything, return_counts=True), method=method)
-    np.testing.assert_allclose(table.of(everything), false_discovery_control(everything, method=method), rtol=1e-12)
+    np.testing.assert_allclose(
+        table.of(everything), false_discovery_control(everything, method=method), rtol=1e-12
+    )
 
 
 def test_q_of_a_p_outside_the_family_follows_the_threshold(units):
@@ -58,7 +69,9 @@ def test_nothing_is_called_beyond_what_was_drawn():
     """One test in 1,000 at p = 1e-6 and ten draws: the draws cannot tell whether that is rare."""
     family = np.array([1e-6, 0.9]), np.array([1, 999])
     assert q_table(*family).q[0] == pytest.approx(1e-3)
-    assert q_table(*family, null=Null(np.array([0.2, 0.8]), np.array([500.0, 500.0]), 999)).q[0] == 1.0
+    assert (
+        q_table(*family, null=Null(np.array([0.2, 0.8]), np.array([500.0, 500.0]), 999)).q[0] == 1.0
+    )
 
 
 def test_gated_edges_get_the_q_of_the_whole_family(units):
@@ -66,7 +79,9 @@ def test_gated_edges_get_the_q_of_the_whole_family(units):
     table = q_table(*np.unique(everything, return_counts=True))
     stored = everything <= 0.1
     edges = with_q(pa.table({"p": everything[stored], "n": np.arange(stored.sum())}), table)
-    np.testing.assert_allclose(edges["q"].to_numpy(), false_discovery_control(everything)[stored], rtol=1e-12)
+    np.testing.assert_allclose(
+        edges["q"].to_numpy(), false_discovery_control(everything)[stored], rtol=1e-12
+    )
     assert edges.column_names == ["p", "q", "n"]
     assert with_q(edges, table).equals(edges)
 
@@ -100,17 +115,32 @@ def test_calibrated_rule():
 
 
 def test_size_floor_is_a_share_of_the_targets_scale():
-    edges = pa.table({"q": [0.01] * 4, "n_pos": [9] * 4, "n_neg": [0] * 4, "mean": [0.002, -0.002, 0.0019, 1e-9], "target": ["a", "a", "a", "silent"]})
+    edges = pa.table(
+        {
+            "q": [0.01] * 4,
+            "n_pos": [9] * 4,
+            "n_neg": [0] * 4,
+            "mean": [0.002, -0.002, 0.0019, 1e-9],
+            "target": ["a", "a", "a", "silent"],
+        }
+    )
     scale = scale_of(pa.table({"id": ["a", "silent", "b"], "mean_activation": [2.0, None, 0.0]}))
     assert scale == {"a": 2.0}
-    assert calibrated(edges, scale=scale).tolist() == [True, True, False, True]  # a silent target has no scale
+    assert calibrated(edges, scale=scale).tolist() == [
+        True,
+        True,
+        False,
+        True,
+    ]  # a silent target has no scale
     assert calibrated(edges, scale=scale, min_effect=0).all() and calibrated(edges).all()
     assert not calibrated(edges, scale=scale, min_effect=0.002)[:3].any()
 
 
 @pytest.mark.parametrize("k", range(1, 21))
 def test_published_asymmetry_is_reproduced(k):
-    """k of 20 cells non-zero, equal and same-signed: negative is an edge from 5 on, positive only at 5 or from 15 on."""
+    """k of 20 cells non-zero, equal and same-signed: negative is an edge from 5 on, positive only
+    at 5 or from 15 on.
+    """
     x = np.zeros(20)
     x[:k] = 1
     for sign, wanted in ((-1, k >= 5), (1, k == 5 or k >= 15)):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.core.config import CellsConfig, UserError
+from scircuit.core.config import CellsConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.clean_pass.feature_genes import build_catalogue
 from scircuit.tracing.dictionaries import Dictionary
@@ -19,13 +20,26 @@ from scircuit.tracing.models import load_model
 @pytest.fixture(scope="module")
 def parts(examples):
     adapter = load_model(examples / "model", "cpu", "geneformer-demo")
-    cohort = load_cohort(CellsConfig(cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=5, min_tokens=10), adapter.vocabulary, 60)
+    cohort = load_cohort(
+        CellsConfig(
+            cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=5, min_tokens=10
+        ),
+        adapter.vocabulary,
+        60,
+    )
     g = torch.Generator().manual_seed(0)
     dictionaries = {
-        layer: Dictionary(layer, torch.randn(40, adapter.width, generator=g), torch.zeros(40), torch.randn(40, adapter.width, generator=g),
-                          torch.zeros(adapter.width), torch.zeros(adapter.width), k=6)
+        layer: Dictionary(
+            layer,
+            torch.randn(40, adapter.width, generator=g),
+            torch.zeros(40),
+            torch.randn(40, adapter.width, generator=g),
+            torch.zeros(adapter.width),
+            torch.zeros(adapter.width),
+            k=6,
+        )
         for layer in (0, 4)
-    }  # fmt: skip
+    }
     return adapter, dictionaries, cohort
 
 
@@ -57,7 +71,10 @@ def test_every_pair_equals_a_count_in_loops(parts, catalogue):
 def test_activity_cell_by_cell_equals_a_sum_in_loops(parts):
     adapter, dictionaries, cohort = parts
     found = build_catalogue(*parts, by_cell=True).activity
-    sums = {(int(c), int(la), int(f)): float(t) for c, la, f, t in zip(found.cell, found.layer, found.index, found.total, strict=True)}
+    sums = {
+        (int(c), int(la), int(f)): float(t)
+        for c, la, f, t in zip(found.cell, found.layer, found.index, found.total, strict=True)
+    }
     expected = {}
     for cell, tokens in enumerate(cohort.tokens):
         assert found.gene_positions[cell] == len(tokens) - 2
@@ -98,8 +115,12 @@ def test_merging_in_parts_changes_nothing(parts, catalogue, monkeypatch):
 
     monkeypatch.setattr(module._Tally, "add", add)
     again = build_catalogue(*parts)
-    assert again.table.drop_columns("mean_activation").equals(catalogue.table.drop_columns("mean_activation"))
-    np.testing.assert_allclose(again.table["mean_activation"], catalogue.table["mean_activation"], rtol=1e-12)
+    assert again.table.drop_columns("mean_activation").equals(
+        catalogue.table.drop_columns("mean_activation")
+    )
+    np.testing.assert_allclose(
+        again.table["mean_activation"], catalogue.table["mean_activation"], rtol=1e-12
+    )
 
 
 def test_nothing_to_count_is_refused(parts):

@@ -41,9 +41,16 @@ def test_one_record_per_kind_and_layer_pair(traced):
     _, _, control, _ = traced
     kinds = {"zero_edit", "random_direction", "feature_swap", "passthrough", "split_half"}
     table = control.tables["Control"].to_pylist()
-    assert {(r["control"], r["target_layer"]) for r in table} == {(k, t) for k in kinds for t in TARGETS}
-    assert len({r["id"] for r in table}) == len(table) == control.tables["Control-FROM-Run"].num_rows
-    assert all(r["sources"] == 10 and r["source_layer"] == SOURCE and r["run"] == "trace-test" for r in table)
+    assert {(r["control"], r["target_layer"]) for r in table} == {
+        (k, t) for k in kinds for t in TARGETS
+    }
+    assert (
+        len({r["id"] for r in table}) == len(table) == control.tables["Control-FROM-Run"].num_rows
+    )
+    assert all(
+        r["sources"] == 10 and r["source_layer"] == SOURCE and r["run"] == "trace-test"
+        for r in table
+    )
 
 
 def test_zero_edit_is_the_floor_and_gives_no_edges(traced):
@@ -60,10 +67,16 @@ def test_edges_are_those_of_the_same_sources_in_the_real_run(traced):
     threshold = table.threshold(0.05)
     for t in TARGETS:
         wanted = sum(
-            e["source"] in sample and f"/L{t:02d}/" in e["target"] and e["p"] <= threshold and e["n_pos"] + e["n_neg"] >= 4
-            for r in results for e in r.edges.to_pylist()
-        )  # fmt: skip
-        found = {r["edges"] for r in control.tables["Control"].to_pylist() if r["target_layer"] == t}
+            e["source"] in sample
+            and f"/L{t:02d}/" in e["target"]
+            and e["p"] <= threshold
+            and e["n_pos"] + e["n_neg"] >= 4
+            for r in results
+            for e in r.edges.to_pylist()
+        )
+        found = {
+            r["edges"] for r in control.tables["Control"].to_pylist() if r["target_layer"] == t
+        }
         assert found == {wanted}
     assert control.numbers["edges"] == sum(r["edges"] for r in rows(control, "feature_swap"))
 
@@ -71,7 +84,9 @@ def test_edges_are_those_of_the_same_sources_in_the_real_run(traced):
 def test_split_half_counts_what_one_half_finds_and_the_other_holds():
     tracer = setup(cells=18)[0]  # nine a half: the smallest p is 0.004
     tracer.config = replace(tracer.config, control_features=10)
-    control = tracer.run_controls(Rule(q_table(np.array([0.05]), np.array([1])), min_support=4, min_effect=0))
+    control = tracer.run_controls(
+        Rule(q_table(np.array([0.05]), np.array([1])), min_support=4, min_effect=0)
+    )
     even, odd = control_edges(control, "half_even"), control_edges(control, "half_odd")
     total = [0, 0]
     for r in rows(control, "split_half"):
@@ -79,10 +94,19 @@ def test_split_half_counts_what_one_half_finds_and_the_other_holds():
         for a, b in ((even, odd), (odd, even)):
             for key, e in a.items():
                 other = b.get(key)
-                if parse(key[1]).layer == r["target_layer"] and e["p"] <= 0.01 and other and other["n_pos"] + other["n_neg"] >= 6:
+                if (
+                    parse(key[1]).layer == r["target_layer"]
+                    and e["p"] <= 0.01
+                    and other
+                    and other["n_pos"] + other["n_neg"] >= 6
+                ):
                     found += 1
                     held += other["p"] <= 0.05 and other["mean"] * e["mean"] > 0
-        assert r["found"] == found and r["agreement"] == (held / found if found else None) and r["control_edges"] is None
+        assert (
+            r["found"] == found
+            and r["agreement"] == (held / found if found else None)
+            and r["control_edges"] is None
+        )
         total[0] += found
         total[1] += held
     assert (control.numbers["half_found"], control.numbers["half_held"]) == tuple(total)
@@ -91,7 +115,9 @@ def test_split_half_counts_what_one_half_finds_and_the_other_holds():
 
 
 def test_chance_holds_in_the_other_half_as_rarely_as_is_said():
-    """And halves of what was chosen on all cells agree by chance alone: why agreement is not called a test."""
+    """And halves of what was chosen on all cells agree by chance alone: why agreement is not called
+    a test.
+    """
     rng = np.random.default_rng(0)
     effects, everywhere = rng.normal(size=(4, 20, 40_000)), np.ones((4, 20), bool)
     floors, even = np.zeros(40_000), np.arange(20) % 2 == 0
@@ -124,11 +150,15 @@ def test_directions_have_the_norm_of_the_source_and_do_not_depend_on_the_sample(
     columns = tracer.dictionaries[SOURCE].w_dec.T
     best = torch.nn.functional.cosine_similarity(swapped[:, None], columns[None], dim=-1).argmax(1)
     assert (best.numpy() != features).all()
-    np.testing.assert_allclose(torch.nn.functional.cosine_similarity(swapped, columns[best]), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        torch.nn.functional.cosine_similarity(swapped, columns[best]), 1, atol=1e-5
+    )
 
 
 def test_controls_can_refute():
-    """Where all directions of a dictionary are the same one, swapping features must reproduce every edge."""
+    """Where all directions of a dictionary are the same one, swapping features must reproduce every
+    edge.
+    """
     tracer, *_ = setup(cells=12)
     d = tracer.dictionaries[SOURCE]
     d.w_dec = d.w_dec[:, :1].repeat(1, d.n_features)
@@ -153,21 +183,41 @@ def test_parts_of_the_sample_give_what_the_whole_gives(traced):
     again.config = replace(again.config, control_features=10)
     tile = 4 * again.n_targets * (4 * len(again.cells) + 8)
     again.plan = replace(again.plan, effects=3 * tile)  # three sources at once
-    parts = again.run_controls(Rule(table, min_support=4, min_effect=0), lambda done, total, edges: seen.append((done, total, edges)))
+    parts = again.run_controls(
+        Rule(table, min_support=4, min_effect=0),
+        lambda done, total, edges: seen.append((done, total, edges)),
+    )
     assert [d for d, _, _ in seen] == sorted(d for d, _, _ in seen) and seen[-1][0] == seen[-1][1]
     assert seen[-1][2] > 0
     for kind in ("Control", "Feature", KIND):
         whole, others = control.tables[kind].to_pandas(), parts.tables[kind].to_pandas()
         keys = [c for c in whole if whole[c].dtype == object]
-        whole, others = whole.sort_values(keys, ignore_index=True), others.sort_values(keys, ignore_index=True)
+        whole, others = (
+            whole.sort_values(keys, ignore_index=True),
+            others.sort_values(keys, ignore_index=True),
+        )
         assert whole[keys].equals(others[keys]) and len(whole) > 5
-        for c in set(whole) - set(keys):  # batches hold other sources: float32 effects differ in the last digit
-            np.testing.assert_allclose(whole[c].astype(float), others[c].astype(float), rtol=1e-5, atol=1e-6, err_msg=f"{kind}.{c}")
-    assert {k: v for k, v in parts.numbers.items() if isinstance(v, int)} == {k: v for k, v in control.numbers.items() if isinstance(v, int)}
+        for c in set(whole) - set(
+            keys
+        ):  # batches hold other sources: float32 effects differ in the last digit
+            np.testing.assert_allclose(
+                whole[c].astype(float),
+                others[c].astype(float),
+                rtol=1e-5,
+                atol=1e-6,
+                err_msg=f"{kind}.{c}",
+            )
+    assert {k: v for k, v in parts.numbers.items() if isinstance(v, int)} == {
+        k: v for k, v in control.numbers.items() if isinstance(v, int)
+    }
 
 
 def control_edges(control, name):
-    return {(e["source"], e["target"]): e for e in control.tables[KIND].to_pylist() if e["control"] == name}
+    return {
+        (e["source"], e["target"]): e
+        for e in control.tables[KIND].to_pylist()
+        if e["control"] == name
+    }
 
 
 def test_control_edges_have_the_statistics_of_the_effects_they_come_from(traced):
@@ -176,8 +226,13 @@ def test_control_edges_have_the_statistics_of_the_effects_they_come_from(traced)
     features = np.array(sorted(sample))
     # in the batches of the controls: others differ in the last digits of float32
     own = tracer.dictionaries[SOURCE].columns
-    parts = [tracer.effects(part, random_directions(tracer, part, own(torch.as_tensor(part)))) for part in control_sample(tracer)]
-    effects, was_active = (np.concatenate([getattr(p, name) for p in parts]) for name in ("effects", "active"))
+    parts = [
+        tracer.effects(part, random_directions(tracer, part, own(torch.as_tensor(part))))
+        for part in control_sample(tracer)
+    ]
+    effects, was_active = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("effects", "active")
+    )
     edges = control_edges(control, "random_direction")
     compared = 0
     for (source, target), edge in edges.items():
@@ -186,8 +241,14 @@ def test_control_edges_have_the_statistics_of_the_effects_they_come_from(traced)
         active = was_active[i]
         x = effects[i, active, tracer.columns(t)][:, j].astype(float)
         x[np.abs(x) <= tracer.floors[tracer.columns(t)][j]] = 0
-        assert (edge["n"], edge["n_pos"], edge["n_neg"]) == (active.sum(), (x > 0).sum(), (x < 0).sum())
-        assert edge["mean"] == pytest.approx(x.mean(), abs=1e-12) and edge["sd"] == pytest.approx(x.std(ddof=1), abs=1e-12)
+        assert (edge["n"], edge["n_pos"], edge["n_neg"]) == (
+            active.sum(),
+            (x > 0).sum(),
+            (x < 0).sum(),
+        )
+        assert edge["mean"] == pytest.approx(x.mean(), abs=1e-12) and edge["sd"] == pytest.approx(
+            x.std(ddof=1), abs=1e-12
+        )
         assert edge["p"] == brute_force_p(x) and edge["q"] == table.of(np.array([edge["p"]]))[0]
         compared += 1
     assert compared > 100
@@ -205,16 +266,21 @@ def test_control_edges_are_gated_like_edges_and_stand_beside_every_edge(traced):
     sample = {r["id"] for r in control.tables["Feature"].to_pylist()}
     threshold = table.threshold(0.05)
     kept = {
-        (e["source"], e["target"]) for r in results for e in r.edges.to_pylist()
+        (e["source"], e["target"])
+        for r in results
+        for e in r.edges.to_pylist()
         if e["source"] in sample and e["p"] <= threshold and e["n_pos"] + e["n_neg"] >= 4
-    }  # fmt: skip
+    }
     assert kept
     for name in ("random_direction", "feature_swap", "passthrough", "half_even", "half_odd"):
         everything, some = control_edges(control, name), control_edges(gated, name)
         wanted = {
-            k for k, e in everything.items()
-            if e["p"] <= 0.02 or k in kept or bool(legacy_rule(np.array(e["d"]), np.array(e["n"]), np.array(e["n_pos"])))
-        }  # fmt: skip
+            k
+            for k, e in everything.items()
+            if e["p"] <= 0.02
+            or k in kept
+            or bool(legacy_rule(np.array(e["d"]), np.array(e["n"]), np.array(e["n_pos"])))
+        }
         assert set(some) == wanted and len(wanted) < len(everything), name
     assert not control_edges(control, "zero_edit")
 
@@ -227,13 +293,22 @@ def test_comparison_with_the_control_source_by_source(traced):
         for r in rows(control, kind):
             sample = {f["id"] for f in control.tables["Feature"].to_pylist()}
             own = {
-                (e["source"], e["target"]): abs(e["mean"]) for x in results for e in x.edges.to_pylist()
-                if e["source"] in sample and parse(e["target"]).layer == r["target_layer"] and e["p"] <= threshold and e["n_pos"] + e["n_neg"] >= 4
-            }  # fmt: skip
+                (e["source"], e["target"]): abs(e["mean"])
+                for x in results
+                for e in x.edges.to_pylist()
+                if e["source"] in sample
+                and parse(e["target"]).layer == r["target_layer"]
+                and e["p"] <= threshold
+                and e["n_pos"] + e["n_neg"] >= 4
+            }
             beside = {k: abs(other[k]["mean"]) if k in other else 0.0 for k in own}
-            assert r["relative_size"] == pytest.approx(np.median([beside[k] / own[k] for k in own]), rel=1e-4)  # rounding, as below
+            assert r["relative_size"] == pytest.approx(
+                np.median([beside[k] / own[k] for k in own]), rel=1e-4
+            )  # rounding, as below
             assert r["larger_share"] == pytest.approx(np.mean([own[k] > beside[k] for k in own]))
-    assert all(r["relative_size"] == 0 and r["larger_share"] == 1 for r in rows(control, "zero_edit"))
+    assert all(
+        r["relative_size"] == 0 and r["larger_share"] == 1 for r in rows(control, "zero_edit")
+    )
 
 
 def test_halves_are_the_statistics_of_every_other_cell(traced):
@@ -245,8 +320,11 @@ def test_halves_are_the_statistics_of_every_other_cell(traced):
         if key in even and key in odd:
             a, b = even[key], odd[key]
             assert a["n"] + b["n"] == e["n"] and a["n_pos"] + b["n_pos"] == e["n_pos"]
-            # the sample runs in other batches than the units: their rounding differs by up to the numeric floor
-            assert (a["n"] * a["mean"] + b["n"] * b["mean"]) / e["n"] == pytest.approx(e["mean"], abs=float(tracer.floors.max()))
+            # the sample runs in other batches than the units: their rounding differs by up to the
+            # numeric floor
+            assert (a["n"] * a["mean"] + b["n"] * b["mean"]) / e["n"] == pytest.approx(
+                e["mean"], abs=float(tracer.floors.max())
+            )
             compared += 1
     assert compared > 20
 
@@ -255,11 +333,17 @@ def test_hubs_of_one_half_in_the_other():
     rng = np.random.default_rng(0)
     positions = np.exp(rng.normal(5, 1, 300))
     by_rate = np.round(positions / 10).astype(int)
-    raw, beyond = hub_replication(by_rate + rng.poisson(by_rate), by_rate + rng.poisson(by_rate), positions)
+    raw, beyond = hub_replication(
+        by_rate + rng.poisson(by_rate), by_rate + rng.poisson(by_rate), positions
+    )
     assert raw is not None and beyond is not None
-    assert raw > 0.95 and abs(beyond) < 0.25  # degree replicates because the firing rate does; nothing else is there
+    assert (
+        raw > 0.95 and abs(beyond) < 0.25
+    )  # degree replicates because the firing rate does; nothing else is there
     strength = np.exp(rng.normal(0, 1, 300))
-    even, odd = (np.round(by_rate * strength * rng.uniform(0.8, 1.2, 300)).astype(int) for _ in range(2))
+    even, odd = (
+        np.round(by_rate * strength * rng.uniform(0.8, 1.2, 300)).astype(int) for _ in range(2)
+    )
     beyond = hub_replication(even, odd, positions)[1]
     assert beyond is not None and beyond > 0.9
     assert hub_replication(np.zeros(5, int), np.arange(5), np.arange(1, 6)) == (None, None)

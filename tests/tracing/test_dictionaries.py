@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
 
 D, F, K = 12, 40, 5
@@ -21,9 +21,12 @@ def weights(seed=0, width=D, features=F):
     g = torch.Generator().manual_seed(seed)
     decoder = torch.nn.functional.normalize(torch.randn(features, width, generator=g), dim=1)
     return {
-        "encoder": torch.randn(features, width, generator=g), "encoder_bias": torch.randn(features, generator=g) * 0.1, "decoder": decoder,
-        "decoder_bias": torch.randn(width, generator=g) * 0.1, "mean": torch.randn(width, generator=g) * 3,
-    }  # fmt: skip
+        "encoder": torch.randn(features, width, generator=g),
+        "encoder_bias": torch.randn(features, generator=g) * 0.1,
+        "decoder": decoder,
+        "decoder_bias": torch.randn(width, generator=g) * 0.1,
+        "mean": torch.randn(width, generator=g) * 3,
+    }
 
 
 def made(layer=0, seed=0, **options):
@@ -53,7 +56,9 @@ def test_topk_codes_follow_the_definition(rows):
     values, indices = dictionary.encode_topk(rows)
     assert values.shape == indices.shape == (30, K) and (values >= 0).all()
     torch.testing.assert_close(values, expected.gather(1, indices), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(dictionary.decode_topk(values, indices), dictionary.decode(expected), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        dictionary.decode_topk(values, indices), dictionary.decode(expected), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_negative_entries_among_the_k_become_zero():
@@ -83,22 +88,35 @@ def test_relu_and_jumprelu(rows):
     assert relu.k == F and values.shape[1] == int((a > 0).sum(1).max())
     assert torch.equal(torch.zeros(30, F).scatter(1, indices, values), relu.encode(rows))
     jump = made(rule="jumprelu", k=0, threshold=torch.full((F,), 1.5))
-    torch.testing.assert_close(jump.encode(rows), torch.where(a > 1.5, a, 0.0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        jump.encode(rows), torch.where(a > 1.5, a, 0.0), atol=1e-5, rtol=1e-5
+    )
     below = made(rule="jumprelu", k=0, threshold=torch.full((F,), -1.5))
     assert torch.equal(below.encode(rows), relu.encode(rows)) and (below.encode(rows) >= 0).all()
     batch = made(rule="batchtopk", k=3, threshold=torch.tensor(1.5))
     assert torch.equal(batch.encode(rows), jump.encode(rows)) and batch.rule == "batchtopk"
 
 
-@pytest.mark.parametrize("options", [{"rule": "topk"}, {"rule": "relu", "k": 0}, {"rule": "jumprelu", "k": 0, "threshold": torch.full((F,), 2.0)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rule": "topk"},
+        {"rule": "relu", "k": 0},
+        {"rule": "jumprelu", "k": 0, "threshold": torch.full((F,), 2.0)},
+    ],
+)
 def test_sparse_codes_hold_every_active_entry_once_and_the_same_in_any_batch(rows, options):
     dictionary = made(**options)
     values, indices = dictionary.encode_topk(rows)
     assert all(len(set(row.tolist())) == indices.shape[1] for row in indices)
-    assert torch.equal(torch.zeros(len(rows), F).scatter(1, indices, values), dictionary.encode(rows))
+    assert torch.equal(
+        torch.zeros(len(rows), F).scatter(1, indices, values), dictionary.encode(rows)
+    )
     for at in (0, 17):
         alone, which = dictionary.encode_topk(rows[at : at + 1])
-        assert torch.equal(torch.zeros(1, F).scatter(1, which, alone)[0] > 0, dictionary.encode(rows)[at] > 0)
+        assert torch.equal(
+            torch.zeros(1, F).scatter(1, which, alone)[0] > 0, dictionary.encode(rows)[at] > 0
+        )
     # A row in which nothing fires still has a place to say so.
     silent = made(**{**options, "rule": "jumprelu", "k": 0, "threshold": torch.full((F,), 1e9)})
     nothing, _ = silent.encode_topk(rows)
@@ -107,11 +125,17 @@ def test_sparse_codes_hold_every_active_entry_once_and_the_same_in_any_batch(row
 
 def test_saved_and_read_again(tmp_path, rows):
     for layer in (3, 11):
-        save_dictionary(made(layer, layer, provenance={"trained_on": "here", "variance_explained": 0.5}), tmp_path)
+        save_dictionary(
+            made(layer, layer, provenance={"trained_on": "here", "variance_explained": 0.5}),
+            tmp_path,
+        )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["layer03", "layer11"]
     found = load_dictionaries(tmp_path)
     assert list(found) == [3, 11] and found[3].provenance["variance_explained"] == 0.5
-    assert torch.equal(found[11].encode(rows), made(11, 11).encode(rows)) and found[11].sha256 == made(11, 11).sha256
+    assert (
+        torch.equal(found[11].encode(rows), made(11, 11).encode(rows))
+        and found[11].sha256 == made(11, 11).sha256
+    )
     assert list(load_dictionaries(tmp_path, [11])) == [11]
     assert list(load_dictionaries(tmp_path / "layer03")) == [3]
 
@@ -120,10 +144,18 @@ def published(folder, layer=5, seed=0, **changes):
     """The published layout, decoder rows normalised over the features as its authors did."""
     w = weights(seed)
     decoder = torch.nn.functional.normalize(w["decoder"].T, dim=1)
-    state = {"W_enc.weight": w["encoder"], "W_enc.bias": w["encoder_bias"], "W_dec.weight": decoder, "W_dec.bias": w["decoder_bias"]}
+    state = {
+        "W_enc.weight": w["encoder"],
+        "W_enc.bias": w["encoder_bias"],
+        "W_dec.weight": decoder,
+        "W_dec.bias": w["decoder_bias"],
+    }
     place = folder / f"layer{layer:02d}_x4_k{K}"
     place.mkdir(parents=True)
-    torch.save({"model_state_dict": state, "d_model": D, "n_features": F, "k": K, **changes}, place / "sae_final.pt")
+    torch.save(
+        {"model_state_dict": state, "d_model": D, "n_features": F, "k": K, **changes},
+        place / "sae_final.pt",
+    )
     np.save(place / "activation_mean.npy", w["mean"].numpy())
     return place, state, w["mean"]
 
@@ -131,26 +163,65 @@ def published(folder, layer=5, seed=0, **changes):
 def test_published_checkpoint(tmp_path, rows):
     _, state, mean = published(tmp_path)
     dictionary = load_dictionaries(tmp_path)[5]
-    assert (dictionary.k, dictionary.n_features, dictionary.width, dictionary.decoder_norm) == (K, F, D, "rows")
+    assert (dictionary.k, dictionary.n_features, dictionary.width, dictionary.decoder_norm) == (
+        K,
+        F,
+        D,
+        "rows",
+    )
     a = (rows - mean) @ state["W_enc.weight"].T + state["W_enc.bias"]
     values, indices = a.topk(K)
     z = torch.zeros_like(a).scatter(1, indices, values.relu())
     torch.testing.assert_close(dictionary.encode(rows), z, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(dictionary.decode(z), z @ state["W_dec.weight"].T + state["W_dec.bias"] + mean, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(dictionary.columns(torch.arange(F)).norm(dim=1), torch.ones(F), atol=0.01)
+    torch.testing.assert_close(
+        dictionary.decode(z),
+        z @ state["W_dec.weight"].T + state["W_dec.bias"] + mean,
+        atol=1e-4,
+        rtol=1e-4,
+    )
+    assert not torch.allclose(
+        dictionary.columns(torch.arange(F)).norm(dim=1), torch.ones(F), atol=0.01
+    )
 
 
 def test_saelens_and_sparsify_layouts(tmp_path, rows):
     w = weights()
     lens = tmp_path / "lens" / "layer_4"
     lens.mkdir(parents=True)
-    save_file({"W_enc": w["encoder"].T.contiguous(), "b_enc": w["encoder_bias"], "W_dec": w["decoder"], "b_dec": w["mean"]}, lens / "sae_weights.safetensors")
-    (lens / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": K, "hook_name": "blocks.4.hook_resid_post", "apply_b_dec_to_input": True}))
+    save_file(
+        {
+            "W_enc": w["encoder"].T.contiguous(),
+            "b_enc": w["encoder_bias"],
+            "W_dec": w["decoder"],
+            "b_dec": w["mean"],
+        },
+        lens / "sae_weights.safetensors",
+    )
+    (lens / "cfg.json").write_text(
+        json.dumps(
+            {
+                "architecture": "topk",
+                "k": K,
+                "hook_name": "blocks.4.hook_resid_post",
+                "apply_b_dec_to_input": True,
+            }
+        )
+    )
     sparse = tmp_path / "sparsify" / "layers.4"
     sparse.mkdir(parents=True)
-    save_file({"encoder.weight": w["encoder"], "encoder.bias": w["encoder_bias"], "W_dec": w["decoder"], "b_dec": w["mean"]}, sparse / "sae.safetensors")
+    save_file(
+        {
+            "encoder.weight": w["encoder"],
+            "encoder.bias": w["encoder_bias"],
+            "W_dec": w["decoder"],
+            "b_dec": w["mean"],
+        },
+        sparse / "sae.safetensors",
+    )
     (sparse / "cfg.json").write_text(json.dumps({"activation": "topk", "k": K}))
-    expected = Dictionary(4, w["encoder"], w["encoder_bias"], w["decoder"], torch.zeros(D), w["mean"], k=K)
+    expected = Dictionary(
+        4, w["encoder"], w["encoder_bias"], w["decoder"], torch.zeros(D), w["mean"], k=K
+    )
     for folder in (lens.parent, sparse.parent):
         found = load_dictionaries(folder)[4]
         assert torch.equal(found.encode(rows), expected.encode(rows))
@@ -167,14 +238,20 @@ class _Bomb:
 
 def test_a_checkpoint_with_code_is_refused_and_does_not_run(tmp_path):
     published(tmp_path / "set", extra=_Bomb(tmp_path / "ran"))
-    with pytest.raises(UserError, match=r"was not loaded, because a pickle can run code(.|\n)*safetensors"):
+    with pytest.raises(
+        UserError, match=r"was not loaded, because a pickle can run code(.|\n)*safetensors"
+    ):
         load_dictionaries(tmp_path / "set")
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_mean_that_is_a_pickle_is_refused(tmp_path):
     place, *_ = published(tmp_path / "set")
-    np.save(place / "activation_mean.npy", np.array([_Bomb(tmp_path / "ran")], dtype=object), allow_pickle=True)
+    np.save(
+        place / "activation_mean.npy",
+        np.array([_Bomb(tmp_path / "ran")], dtype=object),
+        allow_pickle=True,
+    )
     with pytest.raises(UserError, match="not a plain array"):
         load_dictionaries(tmp_path / "set")
     assert not (tmp_path / "ran").exists()
@@ -203,7 +280,9 @@ def test_faulty_weights_are_named():
 
 def test_faulty_folders_are_named(tmp_path):
     save_dictionary(made(0), tmp_path / "set")
-    with pytest.raises(UserError, match=r"has no layer 4; it has 0(.|\n)*scircuit train --layers 4"):
+    with pytest.raises(
+        UserError, match=r"has no layer 4; it has 0(.|\n)*scircuit train --layers 4"
+    ):
         load_dictionaries(tmp_path / "set", [0, 4])
     with pytest.raises(UserError, match="does not exist"):
         load_dictionaries(tmp_path / "other")

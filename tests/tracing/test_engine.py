@@ -16,7 +16,7 @@ from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import SOURCE, TARGETS, edges_of, setup
 
 import scircuit.tracing.hardware.memory_plan
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.schema import arrow_schema
 from scircuit.tracing.engine.input_records import describe
 from scircuit.tracing.engine.tracer import Tracer, open_tracers
@@ -31,7 +31,9 @@ def tracer() -> Tracer:
 def test_zero_edit_is_at_the_floor_in_several_batch_shapes(tracer):
     features = tracer.sources
     for batch in (1, 3, tracer.plan.pairs, 16):
-        found = tracer.effects(features, torch.zeros(len(features), 32), batch=batch, keep_passthrough=True)
+        found = tracer.effects(
+            features, torch.zeros(len(features), 32), batch=batch, keep_passthrough=True
+        )
         assert (np.abs(found.effects) <= tracer.floors).all()
         assert (np.abs(found.passed) <= tracer.floors).all()
     assert (tracer.floors < 1e-5).all() and (tracer.floors > 0).all()
@@ -53,8 +55,10 @@ def test_units_in_any_order_on_a_fresh_tracer_are_bit_equal(tracer):
         assert result.edges.equals(forward[unit].edges)
         np.testing.assert_array_equal(result.p_values, forward[unit].p_values)
         assert (result.live, result.pairs, result.zero_edit_max) == (
-            forward[unit].live, forward[unit].pairs, forward[unit].zero_edit_max,
-        )  # fmt: skip
+            forward[unit].live,
+            forward[unit].pairs,
+            forward[unit].zero_edit_max,
+        )
 
 
 def test_units_cover_every_source_once(tracer):
@@ -81,7 +85,13 @@ def test_source_layers_share_the_clean_pass_and_give_what_each_gives_alone():
     assert list(both) == [1, 2] and both[1].cells is both[2].cells
     assert not {*both[1].units} & {*both[2].units}
     for layer, one in both.items():
-        alone = Tracer(tracer.adapter, dictionaries, tiny_cohort(tokens), replace(config, source_layers=(layer,)), "trace-test")
+        alone = Tracer(
+            tracer.adapter,
+            dictionaries,
+            tiny_cohort(tokens),
+            replace(config, source_layers=(layer,)),
+            "trace-test",
+        )
         assert one.targets == alone.targets == tuple(t for t in (2, 3, 4) if t > layer)
         assert edges_of(one) == edges_of(alone)
     features = describe(list(both.values()))["Feature"].to_pylist()
@@ -91,7 +101,11 @@ def test_source_layers_share_the_clean_pass_and_give_what_each_gives_alone():
 
 def test_states_on_disk_give_the_same_bits(monkeypatch):
     plain = edges_of(setup(context="frozen")[0])
-    monkeypatch.setattr(scircuit.tracing.hardware.memory_plan, "_DEFAULT", {"cpu": (20_000, *scircuit.tracing.hardware.memory_plan._DEFAULT["cpu"][1:])})
+    monkeypatch.setattr(
+        scircuit.tracing.hardware.memory_plan,
+        "_DEFAULT",
+        {"cpu": (20_000, *scircuit.tracing.hardware.memory_plan._DEFAULT["cpu"][1:])},
+    )
     tracer = setup(context="frozen")[0]
     assert 0 < tracer.cells.on_disk < len(tracer.cells)
     assert edges_of(tracer) == plain
@@ -104,16 +118,26 @@ def test_gate_stores_small_p_and_legacy_edges_but_counts_all_live_tests():
         a, b = everything.run_unit(unit), gated.run_unit(unit)
         assert a.live == b.live == len(a.edges) == a.p_counts.sum()
         np.testing.assert_array_equal(a.p_values, b.p_values)
-        share = np.maximum(a.edges["n_pos"].to_numpy(), (a.edges["n"].to_numpy() - a.edges["n_pos"].to_numpy())) / a.edges["n"].to_numpy()
-        keep = (a.edges["p"].to_numpy() <= 0.1) | ((np.abs(a.edges["d"].to_numpy()) > 0.5) & (share > 0.7))
+        share = (
+            np.maximum(
+                a.edges["n_pos"].to_numpy(), (a.edges["n"].to_numpy() - a.edges["n_pos"].to_numpy())
+            )
+            / a.edges["n"].to_numpy()
+        )
+        keep = (a.edges["p"].to_numpy() <= 0.1) | (
+            (np.abs(a.edges["d"].to_numpy()) > 0.5) & (share > 0.7)
+        )
         assert b.edges.equals(a.edges.filter(keep.tolist()))
         assert len(b.edges) < len(a.edges)
 
 
 def test_edge_table_is_the_declared_kind_without_q(tracer):
     edges = tracer.run_unit(tracer.units[0]).edges
-    # q comes when all tests are known; consistency is what imported edges have in the place of counts
-    wanted = [n for n in arrow_schema("Feature-AFFECTS-Feature").names if n not in ("q", "consistency")]
+    # q comes when all tests are known; consistency is what imported edges have in the place of
+    # counts
+    wanted = [
+        n for n in arrow_schema("Feature-AFFECTS-Feature").names if n not in ("q", "consistency")
+    ]
     assert edges.column_names == wanted
 
 
@@ -126,62 +150,94 @@ def test_progress_reaches_the_end(tracer):
 
 def test_records_describe_what_fires(tracer):
     tables = tracer.records()
-    assert set(tables) == {"Model", "Dictionary", "Dictionary-OF-Model", "Feature", "Feature-OF-Dictionary", "Cohort"}
+    assert set(tables) == {
+        "Model",
+        "Dictionary",
+        "Dictionary-OF-Model",
+        "Feature",
+        "Feature-OF-Dictionary",
+        "Cohort",
+    }
     features = tables["Feature"].to_pylist()
     assert {f["layer"] for f in features} == {SOURCE, *TARGETS}
     genes = sum(len(c.genes) for c in tracer.cells)
     for f in features[:40]:
         per_cell = [c.codes[f["layer"]] for c in tracer.cells]
-        fires = [((v > 0) & (i == f["index"]))[c.genes] for (v, i), c in zip(per_cell, tracer.cells, strict=True)]
+        fires = [
+            ((v > 0) & (i == f["index"]))[c.genes]
+            for (v, i), c in zip(per_cell, tracer.cells, strict=True)
+        ]
         assert f["cells_active"] == sum(bool(x.any()) for x in fires)
         assert f["firing_rate"] == pytest.approx(sum(int(x.sum()) for x in fires) / genes)
     assert sum(f["traced"] for f in features) == len(tracer.sources)
     assert tables["Dictionary-OF-Model"].num_rows == 4
     assert tables["Feature-OF-Dictionary"].num_rows == len(features)
-    assert set(tables["Feature-OF-Dictionary"].column("target").to_pylist()) == set(tables["Dictionary"].column("id").to_pylist())
+    assert set(tables["Feature-OF-Dictionary"].column("target").to_pylist()) == set(
+        tables["Dictionary"].column("id").to_pylist()
+    )
 
 
 def test_effect_equals_passthrough_when_blocks_do_nothing():
-    """With zero output projections, equal LayerNorms on normalised states make every block the identity up to a LayerNorm."""
+    """With zero output projections, equal LayerNorms on normalised states make every block the
+    identity up to a LayerNorm.
+    """
     model = tiny_model(layers=3)
     for layer in model.bert.encoder.layer:
         for module in (layer.attention.output.dense, layer.output.dense):
             torch.nn.init.zeros_(module.weight)
             torch.nn.init.zeros_(module.bias)
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=1e-3) for t in (0, 1, 2)}
-    # an edit without mean and along nothing the norm rescales: orthogonal to ones, and small, so LayerNorm is identity to first order
+    # an edit without mean and along nothing the norm rescales: orthogonal to ones, and small, so
+    # LayerNorm is identity to first order
     for d in dictionaries.values():
         d.w_dec = d.w_dec - d.w_dec.mean(0)
     base = setup()[0].config
     config = replace(base, source_layers=(0,), target_layers=(1, 2))
-    tracer = Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(6)), config, "r")
+    tracer = Tracer(
+        Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(6)), config, "r"
+    )
     found = tracer.effects(tracer.sources, keep_passthrough=True)
     scale = np.abs(found.passed).max()
     some = np.abs(found.passed) > 0.05 * scale
     close = np.abs(found.effects - found.passed)[some] / scale
     assert some.sum() > 100
-    # LayerNorm removes the part of the edit along the state itself, which a random direction in 32 dimensions has little of
+    # LayerNorm removes the part of the edit along the state itself, which a random direction in 32
+    # dimensions has little of
     assert np.median(close) < 0.1
     assert np.corrcoef(found.effects[some], found.passed[some])[0, 1] > 0.9
 
 
 def test_planted_edges_are_found_and_others_are_not():
-    """Identity blocks and dictionaries of orthonormal directions: feature f feeds exactly the target that reads its direction."""
+    """Identity blocks and dictionaries of orthonormal directions: feature f feeds exactly the
+    target that reads its direction.
+    """
     width, n = 32, 16
     model = tiny_model(layers=2)
     for layer in model.bert.encoder.layer:
         for module in (layer.attention.output.dense, layer.output.dense):
             torch.nn.init.zeros_(module.weight)
             torch.nn.init.zeros_(module.bias)
-    basis = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0)))[0][:, :n]
+    basis = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(0)))[
+        0
+    ][:, :n]
     dictionaries = {}
     for t in (0, 1):
         d = TinyDictionary(t, width, n, n, seed=t)
         d.w_enc, d.w_dec = basis.T.clone(), basis.clone()
-        d.b_enc, d.b_dec, d.mean = torch.full((n,), 0.5 if t else 0.0), torch.zeros(width), torch.zeros(width)
+        d.b_enc, d.b_dec, d.mean = (
+            torch.full((n,), 0.5 if t else 0.0),
+            torch.zeros(width),
+            torch.zeros(width),
+        )
         dictionaries[t] = d
     config = replace(setup()[0].config, source_layers=(0,), target_layers=(1,))
-    tracer = Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(12, seed=9)), config, "r")
+    tracer = Tracer(
+        Geneformer(model, "tiny", ""),
+        dictionaries,
+        tiny_cohort(tiny_cells(12, seed=9)),
+        config,
+        "r",
+    )
     edges = edges_of(tracer)
     own = [e for (s, t), e in edges.items() if s[-5:] == t[-5:]]
     cross = [e for (s, t), e in edges.items() if s[-5:] != t[-5:]]
@@ -194,16 +250,25 @@ def test_planted_edges_are_found_and_others_are_not():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"source_layers": (5,)}, "source layer 5 has no dictionary"), ({"source_layers": (4,), "target_layers": ()}, "no dictionary lies after"),
-        ({"target_layers": (1,)}, "do not lie after source layer 1"), ({"target_layers": (5,)}, "target layer 5 has no dictionary"),
-        ({"target_layers": (1, 2)}, "target layers 1 do not lie after"), ({"source_layers": ()}, "no source layer"),
+        ({"source_layers": (5,)}, "source layer 5 has no dictionary"),
+        ({"source_layers": (4,), "target_layers": ()}, "no dictionary lies after"),
+        ({"target_layers": (1,)}, "do not lie after source layer 1"),
+        ({"target_layers": (5,)}, "target layer 5 has no dictionary"),
+        ({"target_layers": (1, 2)}, "target layers 1 do not lie after"),
+        ({"source_layers": ()}, "no source layer"),
         ({"features": (99,)}, "feature 99 is not in"),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_the_fault_and_the_fix(change, message):
     tracer, model, dictionaries, tokens = setup()
     with pytest.raises(UserError, match=message) as caught:
-        Tracer(Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tokens), replace(tracer.config, **change), "r")
+        Tracer(
+            Geneformer(model, "tiny", ""),
+            dictionaries,
+            tiny_cohort(tokens),
+            replace(tracer.config, **change),
+            "r",
+        )
     assert caught.value.fix
 
 
@@ -218,6 +283,8 @@ def test_wrong_width_and_unknown_unit(tracer):
 @pytest.mark.parametrize(("cells", "message"), [(0, "no cells"), (1, "one cell")])
 def test_a_cohort_without_a_test_is_refused_before_the_clean_pass(cells, message, monkeypatch):
     tracer, _, dictionaries, tokens = setup()
-    monkeypatch.setattr(tracer.adapter, "clean_states", lambda *_: pytest.fail("computed something"))
+    monkeypatch.setattr(
+        tracer.adapter, "clean_states", lambda *_: pytest.fail("computed something")
+    )
     with pytest.raises(UserError, match=f"{message}; an effect is tested over at least 2"):
         Tracer(tracer.adapter, dictionaries, tiny_cohort(tokens[:cells]), tracer.config, "r")

@@ -1,4 +1,6 @@
-"""The row set against its definition at every layer, tiles and batches of every shape, and floors of every context."""
+"""The row set against its definition at every layer, tiles and batches of every shape, and floors
+of every context.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def cell():
 
 
 def by_definition(adapter, states, positions, deltas, source, targets, more=()):
-    """Put the recomputed rows among the clean ones, apply the whole layer, keep the rows: one edit, nothing clever."""
+    """Put the recomputed rows among the clean ones, apply the whole layer, keep the rows: one edit,
+    nothing clever.
+    """
     rows = torch.cat([positions, torch.as_tensor(more, dtype=positions.dtype)])
     current = states[source].clone()
     current[positions] += deltas
@@ -52,7 +56,8 @@ def by_definition(adapter, states, positions, deltas, source, targets, more=()):
     return found
 
 
-# sizes that share a padded bucket (5 and 6, 7 and 8), sets of one row, one that covers the cell, and one that leaves out only the ends
+# sizes that share a padded bucket (5 and 6, 7 and 8), sets of one row, one that covers the cell,
+# and one that leaves out only the ends
 SIZES = (5, 1, 6, 7, LENGTH, 8, 1, LENGTH - 2)
 
 
@@ -64,7 +69,11 @@ def test_every_layer_is_what_the_definition_gives(cell, more):
     found = rowset(cell, positions, deltas, more)
     sets = row_sets(positions, None, LENGTH, torch.float64)
     edited = clean.states[0][sets.position] + torch.cat(deltas)
-    further = most_affected(adapter, 1, clean.states[0], edited, sets, more) if more else [p[:0] for p in positions]
+    further = (
+        most_affected(adapter, 1, clean.states[0], edited, sets, more)
+        if more
+        else [p[:0] for p in positions]
+    )
     start = 0
     for p, d, m in zip(positions, deltas, further, strict=True):
         for t, wanted in by_definition(adapter, clean.states, p, d, 0, ALL, m).items():
@@ -77,7 +86,9 @@ def test_every_layer_is_what_the_definition_gives(cell, more):
 def test_blocks_of_bounded_work_give_the_same(cell, more, monkeypatch):
     edits = changes(*SIZES, seed=6)
     wanted = rowset(cell, *edits, more)
-    monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "_SCORES", 3 * LENGTH * cell[0].n_heads)
+    monkeypatch.setattr(
+        scircuit.tracing.engine.frozen_context, "_SCORES", 3 * LENGTH * cell[0].n_heads
+    )
     monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "_PAIRS", 40)
     monkeypatch.setattr(scircuit.tracing.engine.attention, "_SCORES", 7 * LENGTH * cell[0].n_heads)
     for attention in (scircuit.tracing.engine.frozen_context.attention_lse, plain_attention_lse):
@@ -93,7 +104,10 @@ def test_a_set_that_hides_whole_blocks_of_keys_from_the_fused_kernel(span):
     q, k, v = (torch.randn(1, 2, n, 16, generator=g) for n in (6, 1100, 1100))
     mask = torch.zeros(1, 1, 6, 1100)
     mask[..., span[0] : span[1]] = -float("inf")
-    found, wanted = (f(q, k, v, mask) for f in (scircuit.tracing.engine.attention.attention_lse, plain_attention_lse))
+    found, wanted = (
+        f(q, k, v, mask)
+        for f in (scircuit.tracing.engine.attention.attention_lse, plain_attention_lse)
+    )
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=5e-6, rtol=0)
 
@@ -117,12 +131,20 @@ def test_effects_of_a_run_are_means_over_the_rows_of_the_definition(context):
             delta = -strength[at, None] * column
             sets = row_sets([at], None, clean.length, torch.float64)
             start = clean.states[SOURCE]
-            more = most_affected(tracer.adapter, SOURCE + 1, start, start[at] + delta, sets, tracer.context)[0].tolist() if tracer.context else ()
+            more = (
+                most_affected(
+                    tracer.adapter, SOURCE + 1, start, start[at] + delta, sets, tracer.context
+                )[0].tolist()
+                if tracer.context
+                else ()
+            )
             rows = by_definition(tracer.adapter, clean.states, at, delta, SOURCE, TARGETS, more)
             for t, states in rows.items():
                 d = dictionaries[t]
                 wanted = (d.encode(states) - d.encode(clean.states[t][at])).mean(0)
-                np.testing.assert_allclose(found.effects[i, c, tracer.columns(t)], wanted, atol=1e-10)
+                np.testing.assert_allclose(
+                    found.effects[i, c, tracer.columns(t)], wanted, atol=1e-10
+                )
             compared += 1
     assert compared > 20
 
@@ -131,14 +153,20 @@ def test_effects_of_a_run_are_means_over_the_rows_of_the_definition(context):
 def test_zero_edits_are_at_the_floor_in_every_context(context):
     """At most as large as the floor, which the zero edit of the context itself has measured."""
     tracer = setup(context=context)[0]
-    found = tracer.effects(tracer.sources, torch.zeros(len(tracer.sources), 32), keep_passthrough=True)
+    found = tracer.effects(
+        tracer.sources, torch.zeros(len(tracer.sources), 32), keep_passthrough=True
+    )
     assert found.passed is not None
-    assert (np.abs(found.effects) <= tracer.floors).all() and (np.abs(found.passed) <= tracer.floors).all()
+    assert (np.abs(found.effects) <= tracer.floors).all() and (
+        np.abs(found.passed) <= tracer.floors
+    ).all()
 
 
 @torch.inference_mode()
 def test_the_floor_is_the_largest_of_zero_edit_and_rounding():
-    """A zero edit that moves something lifts the floor of its layer; one that moves nothing leaves rounding."""
+    """A zero edit that moves something lifts the floor of its layer; one that moves nothing leaves
+    rounding.
+    """
     tracer = setup(context="frozen")[0]
     tracer.__dict__["zero_edit"] = {2: 0.5, 3: 0.0, 4: 0.0}
     largest = {t: max(float(c.codes[t][0][c.genes].max()) for c in tracer.cells) for t in TARGETS}
@@ -151,7 +179,9 @@ def test_the_floor_is_the_largest_of_zero_edit_and_rounding():
 
 @torch.inference_mode()
 def test_the_zero_edit_is_the_largest_change_of_an_active_code_in_any_cell(monkeypatch):
-    """Planted changes: small ones count, those of the last cell too; a latent that a large one drives out of the top k is a tie."""
+    """Planted changes: small ones count, those of the last cell too; a latent that a large one
+    drives out of the top k is a tie.
+    """
     tracer, _, dictionaries, _ = setup(cells=3)
     last, dictionary = tracer.cells[-1], dictionaries[2]
     moved = last.states[2][last.genes].clone()
@@ -166,7 +196,9 @@ def test_the_zero_edit_is_the_largest_change_of_an_active_code_in_any_cell(monke
     before, after = (dictionary.encode(x) for x in (last.states[2][last.genes], moved))
     change = (after - before).abs()[before > 0]
     small = change < before[before > 0] / 2
-    assert found == pytest.approx(float(change[small].max())) and float(change.max()) > 2 * found > 0
+    assert (
+        found == pytest.approx(float(change[small].max())) and float(change.max()) > 2 * found > 0
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -186,10 +218,15 @@ def test_tiles_hold_every_source_once_and_batches_every_active_slot(seed):
             tracer.ablation.plan = plan
             counts = rng.integers(0, 60, len(features)) * (rng.random(len(features)) < 0.7)
             batches = tracer.ablation._batches(counts, context, plan.pairs)
-            assert np.concatenate([np.zeros(0, int), *batches]).tolist() == np.flatnonzero(counts).tolist()
+            assert (
+                np.concatenate([np.zeros(0, int), *batches]).tolist()
+                == np.flatnonzero(counts).tolist()
+            )
             for batch in batches:
                 assert len(batch) and (context != EXACT or len(batch) <= plan.pairs)
-                assert context == EXACT or (counts[batch] + context).sum() < plan.rows + (counts[batch[0]] + context)
+                assert context == EXACT or (counts[batch] + context).sum() < plan.rows + (
+                    counts[batch[0]] + context
+                )
 
 
 def test_tiny_plans_change_effects_by_rounding_only():
@@ -198,18 +235,32 @@ def test_tiny_plans_change_effects_by_rounding_only():
         usual = setup(context=context)[0]
         small = setup(context=context, batch_rows=1, batch_pairs=1)[0]
         assert len(small.units) >= len(usual.units)
-        np.testing.assert_allclose(small.effects(usual.sources).effects, usual.effects(usual.sources).effects, atol=2e-6)
+        np.testing.assert_allclose(
+            small.effects(usual.sources).effects, usual.effects(usual.sources).effects, atol=2e-6
+        )
 
 
 @pytest.mark.parametrize("context", ["exact", "frozen", "4"])
 def test_long_cells_beside_short_ones_give_what_each_gives_alone(context):
-    """Lengths 3 to 38; some cells fire none of the sources that are asked for, some sources are silent in most cells."""
+    """Lengths 3 to 38; some cells fire none of the sources that are asked for, some sources are
+    silent in most cells.
+    """
     base = setup()[0].config
-    tokens = [c for low, high in ((1, 2), (36, 37), (2, 4), (30, 36)) for c in tiny_cells(2, seed=low, low=low, high=high)]
+    tokens = [
+        c
+        for low, high in ((1, 2), (36, 37), (2, 4), (30, 36))
+        for c in tiny_cells(2, seed=low, low=low, high=high)
+    ]
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
 
     def tracer(cells):
-        return Tracer(Geneformer(tiny_model(layers=6), "tiny", ""), dictionaries, tiny_cohort(cells), replace(base, context=context), "r")
+        return Tracer(
+            Geneformer(tiny_model(layers=6), "tiny", ""),
+            dictionaries,
+            tiny_cohort(cells),
+            replace(base, context=context),
+            "r",
+        )
 
     together = tracer(tokens)
     counts = together.ablation.counts
@@ -230,7 +281,13 @@ def test_a_source_is_traced_exactly_where_its_rows_are_half_of_the_cells_in_whic
     length = np.array([c.length for c in tracer.cells])
     exact = set(tracer.exact_sources.tolist())
     for f in tracer.sources:
-        fires = np.array([((v > 0) & (i == int(f)))[c.genes].sum().item() for c in tracer.cells for v, i in [c.codes[SOURCE]]])
+        fires = np.array(
+            [
+                ((v > 0) & (i == int(f)))[c.genes].sum().item()
+                for c in tracer.cells
+                for v, i in [c.codes[SOURCE]]
+            ]
+        )
         share = (fires.sum() + context * (fires > 0).sum()) / length[fires > 0].sum()
         assert (int(f) in exact) == (share >= 0.5)
         assert tracer.context_of(int(f)) == ("exact" if share >= 0.5 else str(context))
@@ -242,7 +299,9 @@ def test_directions_stay_with_their_features_when_contexts_are_mixed():
     assert 0 < len(tracer.exact_sources) < len(tracer.sources)
     directions = torch.randn(len(tracer.sources), 32, generator=torch.Generator().manual_seed(3))
     order = np.random.default_rng(0).permutation(len(tracer.sources))
-    mixed = tracer.effects(tracer.sources[order], directions[torch.from_numpy(order)], keep_passthrough=True)
+    mixed = tracer.effects(
+        tracer.sources[order], directions[torch.from_numpy(order)], keep_passthrough=True
+    )
     assert mixed.passed is not None
     for place, i in list(enumerate(order))[::6]:
         alone = tracer.effects(tracer.sources[[i]], directions[[i]], keep_passthrough=True)
@@ -253,7 +312,9 @@ def test_directions_stay_with_their_features_when_contexts_are_mixed():
 
 
 def test_parts_of_a_tile_keep_their_own_statistics(monkeypatch):
-    """Statistics in parts of one source give the edges of the whole tile: names, pass-through and positions of each source stay its own."""
+    """Statistics in parts of one source give the edges of the whole tile: names, pass-through and
+    positions of each source stay its own.
+    """
     tracer = setup(context="frozen")[0]
     whole = [tracer.run_unit(u) for u in tracer.units]
     monkeypatch.setattr(scircuit.tracing.engine.tracer, "_STATISTICS", 1)
@@ -268,7 +329,13 @@ def test_layers_that_are_not_measured_are_passed_through_and_the_last_of_the_mod
     every, _, dictionaries, tokens = setup(layers=5)
     for context in ("exact", "frozen", "3"):
         config = replace(every.config, context=context)
-        few = Tracer(every.adapter, dictionaries, tiny_cohort(tokens), replace(config, target_layers=(4,)), "r")
+        few = Tracer(
+            every.adapter,
+            dictionaries,
+            tiny_cohort(tokens),
+            replace(config, target_layers=(4,)),
+            "r",
+        )
         many = Tracer(every.adapter, dictionaries, tiny_cohort(tokens), config, "r")
         a, b = few.effects(every.sources), many.effects(every.sources)
         np.testing.assert_allclose(a.effects, b.effects[:, :, many.columns(4)], atol=2e-6)
@@ -276,21 +343,38 @@ def test_layers_that_are_not_measured_are_passed_through_and_the_last_of_the_mod
 
 
 def test_a_member_of_the_top_k_at_value_zero_counts_as_active_and_has_exactly_no_effect():
-    """Legacy activity: there is nothing to remove, and legacy runs have no floor that would hide rounding."""
+    """Legacy activity: there is nothing to remove, and legacy runs have no floor that would hide
+    rounding.
+    """
     base = setup()[0]
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
     dictionaries[SOURCE].b_enc -= 2.0
-    tracer = Tracer(base.adapter, dictionaries, tiny_cohort(tiny_cells(9, seed=3)), replace(base.config, legacy=True), "r")
+    tracer = Tracer(
+        base.adapter,
+        dictionaries,
+        tiny_cohort(tiny_cells(9, seed=3)),
+        replace(base.config, legacy=True),
+        "r",
+    )
     above = np.stack([c.firing[SOURCE].above() for c in tracer.cells], 1)[tracer.sources] > 0
     found = tracer.effects(tracer.sources)
     silent = found.active & ~above
-    assert silent.any() and above.any() and not found.effects[silent].any() and found.effects[above].any(1).all()
+    assert (
+        silent.any()
+        and above.any()
+        and not found.effects[silent].any()
+        and found.effects[above].any(1).all()
+    )
     assert not tracer.floors.any()
 
 
 def test_the_floor_is_measured_in_every_context_that_sources_are_traced_in(monkeypatch):
     asked: list[int] = []
-    monkeypatch.setattr(scircuit.tracing.engine.tracer, "zero_edit", lambda *given: asked.append(given[6]) or dict.fromkeys(TARGETS, 0.1 * (given[6] + 2)))
+    monkeypatch.setattr(
+        scircuit.tracing.engine.tracer,
+        "zero_edit",
+        lambda *given: asked.append(given[6]) or dict.fromkeys(TARGETS, 0.1 * (given[6] + 2)),
+    )
     tracer = setup(context="2")[0]
     assert len(tracer.exact_sources) and len(tracer.sources) > len(tracer.exact_sources)
     assert (tracer.floors == 0.4).all() and sorted(asked) == [EXACT, 2]

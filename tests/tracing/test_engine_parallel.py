@@ -1,4 +1,6 @@
-"""Jobs on several cores: in order, the same numbers as on one, settings restored, failures not swallowed."""
+"""Jobs on several cores: in order, the same numbers as on one, settings restored, failures not
+swallowed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def test_order_threads_and_inference_mode(threads):
     def job(i: int) -> tuple[int, int, bool]:
         return i, torch.get_num_threads(), torch.is_inference_mode_enabled()
 
-    assert list(run_jobs([partial(job, i) for i in range(9)], torch.device("cpu"))) == [(i, 1, True) for i in range(9)]
+    assert list(run_jobs([partial(job, i) for i in range(9)], torch.device("cpu"))) == [
+        (i, 1, True) for i in range(9)
+    ]
     assert list(run_jobs([partial(job, 0)], torch.device("cpu"))) == [(0, threads, True)]
     assert list(run_jobs([], torch.device("cpu"))) == []
     assert torch.get_num_threads() == threads
@@ -78,7 +82,9 @@ def test_the_clean_pass_takes_no_more_cells_at_a_time_than_the_plan_allows(monke
 
     monkeypatch.setattr(clean_pass, "clean_cell", counted)
     try:
-        cells = clean_pass.CleanCells(tracer.adapter, dictionaries, tokens, (1, 2), 2**30, jobs=jobs)
+        cells = clean_pass.CleanCells(
+            tracer.adapter, dictionaries, tokens, (1, 2), 2**30, jobs=jobs
+        )
     finally:
         torch.set_num_threads(before)
     assert len(cells) == len(tokens) == len(seen) and max(seen) <= most

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scircuit.core.config import CellsConfig
-from scircuit.core.study import sha256_file
+from scircuit.core.files import sha256_file
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.dictionaries import load_dictionaries
@@ -25,17 +25,26 @@ def model(examples):
 
 @pytest.fixture(scope="module")
 def cohort(examples, model):
-    return load_cohort(CellsConfig(cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=0), model.vocabulary, model.max_length)
+    return load_cohort(
+        CellsConfig(cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=0),
+        model.vocabulary,
+        model.max_length,
+    )
 
 
 @pytest.fixture(scope="module")
 def metrics(examples):
-    return {name: json.loads((examples / name / "metrics.json").read_text()) for name in ("model", "dictionaries")}
+    return {
+        name: json.loads((examples / name / "metrics.json").read_text())
+        for name in ("model", "dictionaries")
+    }
 
 
 @pytest.fixture(scope="module")
 def script(examples):
-    spec = importlib.util.spec_from_file_location("train_demo_model", examples / "train_demo_model.py")
+    spec = importlib.util.spec_from_file_location(
+        "train_demo_model", examples / "train_demo_model.py"
+    )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -44,17 +53,27 @@ def script(examples):
 
 def held(cohort, seed):
     mask = held_out(cohort.barcodes, 0.1, seed)
-    return [t for t, h in zip(cohort.tokens, mask, strict=True) if not h], [t for t, h in zip(cohort.tokens, mask, strict=True) if h]
+    return [t for t, h in zip(cohort.tokens, mask, strict=True) if not h], [
+        t for t, h in zip(cohort.tokens, mask, strict=True) if h
+    ]
 
 
 def test_shape(model):
-    assert (model.n_layers, model.width, model.n_heads, model.max_length, model.n_tokens) == (6, 128, 4, 258, 20_275)
+    assert (model.n_layers, model.width, model.n_heads, model.max_length, model.n_tokens) == (
+        6,
+        128,
+        4,
+        258,
+        20_275,
+    )
     assert model.dtype == torch.float32
     assert [str(line) for line in model.self_check() if not line.ok] == []
 
 
 def test_masked_loss_and_baseline_are_as_stated(model, cohort, metrics, script):
-    """Recomputed through the adapter, not the training script's forward; the masks come from the script's seed."""
+    """Recomputed through the adapter, not the training script's forward; the masks come from the
+    script's seed.
+    """
     stated = metrics["model"]
     train, test = held(cohort, stated["seed"])
     vocabulary, batch = model.vocabulary, stated["options"]["batch"]
@@ -62,11 +81,15 @@ def test_masked_loss_and_baseline_are_as_stated(model, cohort, metrics, script):
     for start in range(0, len(test), batch):
         tokens = script.padded(test[start : start + batch], vocabulary.pad)
         generator = torch.Generator().manual_seed(stated["seed"] + 1 + start)
-        inputs, chosen = script.mask_genes(tokens, 0.15, vocabulary, torch.arange(4, 10), generator, corrupt=False)
+        inputs, chosen = script.mask_genes(
+            tokens, 0.15, vocabulary, torch.arange(4, 10), generator, corrupt=False
+        )
         for row, given, mask in zip(tokens, inputs, chosen, strict=True):
             with torch.inference_mode():
                 logits = model.logits(model.clean_states(given)[-1][mask])
-                losses.append(torch.nn.functional.cross_entropy(logits, row[mask], reduction="none"))
+                losses.append(
+                    torch.nn.functional.cross_entropy(logits, row[mask], reduction="none")
+                )
         targets.append(tokens[chosen])
     loss = float(torch.cat(losses).mean())
     assert len(torch.cat(losses)) == stated["masked_genes"] > 1500
@@ -87,13 +110,19 @@ def test_the_model_reads_its_context(model, cohort, metrics):
             inputs[masked] = model.vocabulary.mask
             with torch.inference_mode():
                 logits = model.logits(model.clean_states(inputs)[-1][masked])
-            losses.append(float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(tokens[masked]))))
+            losses.append(
+                float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(tokens[masked])))
+            )
     assert np.mean(own) < np.mean(other) - 0.2
 
 
 def test_provenance(examples, metrics, model, cohort):
     for name in ("model", "dictionaries"):
-        assert metrics[name]["cells_sha256"] == sha256_file(examples / "cells" / "celltypist_sample_559cells.h5ad") == cohort.sha256
+        assert (
+            metrics[name]["cells_sha256"]
+            == sha256_file(examples / "cells" / "celltypist_sample_559cells.h5ad")
+            == cohort.sha256
+        )
         assert len(metrics[name]["held_out"]) == 56
     assert metrics["model"]["held_out"] == metrics["dictionaries"]["held_out"]
     assert metrics["dictionaries"]["model_sha256"] == model.sha256
@@ -107,9 +136,15 @@ def test_dictionaries_are_as_good_as_stated(examples, model, cohort, metrics):
     for stated in metrics["dictionaries"]["layers"]:
         layer = stated["layer"]
         dictionary = dictionaries[layer]
-        assert (dictionary.n_features, dictionary.k, dictionary.decoder_norm) == (512, 16, "columns")
+        assert (dictionary.n_features, dictionary.k, dictionary.decoder_norm) == (
+            512,
+            16,
+            "columns",
+        )
         # Kernels of another machine move sums of 14,336 rows in the seventh digit.
-        assert measured[layer]["variance_explained"] == pytest.approx(stated["variance_explained"], abs=1e-4)
+        assert measured[layer]["variance_explained"] == pytest.approx(
+            stated["variance_explained"], abs=1e-4
+        )
         assert measured[layer]["dead_share"] == pytest.approx(stated["dead_share"], abs=0.005)
         assert stated["variance_explained"] > stated["pca_variance_explained"] + 0.1
         assert stated["variance_explained"] > 0.6 and stated["dead_share"] < 0.1
@@ -117,5 +152,9 @@ def test_dictionaries_are_as_good_as_stated(examples, model, cohort, metrics):
 
 
 def test_size(examples):
-    total = sum(p.stat().st_size for p in examples.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    total = sum(
+        p.stat().st_size
+        for p in examples.rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
+    )
     assert total < 20e6

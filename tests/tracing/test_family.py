@@ -22,7 +22,9 @@ def test_units_together_are_the_whole(many, method, monkeypatch):
     family = Family()
     for unit in units:
         family.add(*unit)
-    whole = q_table([u[0] for u in units], [u[1] for u in units], method, Null.joined([u[2] for u in units]))
+    whole = q_table(
+        [u[0] for u in units], [u[1] for u in units], method, Null.joined([u[2] for u in units])
+    )
     found = family.table(method)
     assert family.tests == 12 * 400
     np.testing.assert_array_equal(found.p, whole.p)

@@ -1,16 +1,25 @@
-"""The published null equals a plain loop, and the published calibration is recomputed from its files."""
+"""The published null equals a plain loop, and the published calibration is recomputed from its
+files.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from scircuit.tracing.legacy.published_fdr import Chunk, extrapolate, false_discovery_rate, surviving_chunks
+from scircuit.tracing.legacy.published_fdr import (
+    Chunk,
+    extrapolate,
+    false_discovery_rate,
+    surviving_chunks,
+)
 from scircuit.tracing.legacy.sign_flip_null import flips, legacy_null
 
 
 def effects(seed=0, features=3, cells=12, targets=40):
-    """Noise, planted effects, and targets with zeros in most or all cells; features silent in some cells."""
+    """Noise, planted effects, and targets with zeros in most or all cells; features silent in some
+    cells.
+    """
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((features, cells, targets))
     x[:, :, :8] += 2.5
@@ -22,7 +31,9 @@ def effects(seed=0, features=3, cells=12, targets=40):
 
 
 def plain(x, signs):
-    """(observed, null edges of each draw, p and strong of each live test) of one feature, test by test."""
+    """(observed, null edges of each draw, p and strong of each live test) of one feature, test by
+    test.
+    """
     n, targets = x.shape
 
     def statistics(v):
@@ -51,9 +62,12 @@ def test_equals_the_plain_loop():
         signs = flips(int(active[i].sum()), draws, np.random.default_rng((3, f)))
         observed, null, tests = plain(x[i][active[i]].astype(np.float64), signs)
         assert found.observed[i] == observed
-        assert found.expected[i] == pytest.approx(null.mean()) and found.sd[i] == pytest.approx(null.std())
+        assert found.expected[i] == pytest.approx(null.mean()) and found.sd[i] == pytest.approx(
+            null.std()
+        )
         counted = np.bincount([round(p * (draws + 1)) - 1 for p, _ in tests], minlength=draws + 1)
-        # float rounding decides whether an equally extreme draw (such as all minus) is counted: at most one step of p
+        # float rounding decides whether an equally extreme draw (such as all minus) is counted: at
+        # most one step of p
         assert np.abs(np.cumsum(counted) - np.cumsum(found.tests[i])).sum() <= len(tests)
         assert found.tests[i].sum() == len(tests) < 40
         family += tests
@@ -73,7 +87,10 @@ def test_each_feature_has_its_own_seed_and_silent_ones_are_left_out():
     x, active = effects()
     active[1] = False
     active[1, 0] = True
-    both, alone = legacy_null(x, active, [4, 6, 8], draws=30), legacy_null(x[2:], active[2:], [8], draws=30)
+    both, alone = (
+        legacy_null(x, active, [4, 6, 8], draws=30),
+        legacy_null(x[2:], active[2:], [8], draws=30),
+    )
     assert both.features.tolist() == [4, 8]
     assert both.expected[1] == alone.expected[0] and np.array_equal(both.tests[1], alone.tests[0])
     none = legacy_null(x[1:2], active[1:2], [6], draws=30)
@@ -102,5 +119,7 @@ def test_chunks_and_their_gaps():
     assert extrapolate(np.array([10, 30, 41]), chunks) == pytest.approx(40 / 2 + 41 * 149 / 151)
     # 4 lies below all chunks, 35 between two, 90 above all
     assert extrapolate(np.array([4, 35, 90]), chunks) == pytest.approx(129 * 149 / 151)
-    assert extrapolate(np.array([4, 35, 90]), chunks, mended=True) == pytest.approx(39 / 2 + 90 * 149 / 151)
+    assert extrapolate(np.array([4, 35, 90]), chunks, mended=True) == pytest.approx(
+        39 / 2 + 90 * 149 / 151
+    )
     assert np.isnan(false_discovery_rate(np.zeros(2), np.ones(2)))

@@ -1,4 +1,6 @@
-"""Effects from states: means over rows do not depend on how they are cut, nothing adds nothing, pass-through is re-encoding."""
+"""Effects from states: means over rows do not depend on how they are cut, nothing adds nothing,
+pass-through is re-encoding.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,12 @@ def rows():
     dictionary = TinyDictionary(2, 32, 48, 4, seed=2)
     clean = torch.randn(12, 32, generator=g)
     position = torch.cat([torch.randperm(12, generator=g)[:n].sort().values for n in SIZES])
-    return dictionary, clean, position, clean[position] + torch.randn(len(position), 32, generator=g)
+    return (
+        dictionary,
+        clean,
+        position,
+        clean[position] + torch.randn(len(position), 32, generator=g),
+    )
 
 
 @torch.inference_mode()
@@ -34,7 +41,9 @@ def rows():
 def test_mean_over_rows_in_one_piece_or_many(rows, step, monkeypatch):
     dictionary, clean, position, states = rows
     monkeypatch.setattr(scircuit.tracing.engine.activation_change, "_ROWS", step)
-    found = mean_change(48, dictionary.encode_topk(states), dictionary.encode_topk(clean), position, SIZES)
+    found = mean_change(
+        48, dictionary.encode_topk(states), dictionary.encode_topk(clean), position, SIZES
+    )
     dense = dictionary.encode(states) - dictionary.encode(clean)[position]
     for got, part in zip(found, dense.split(SIZES.tolist()), strict=True):
         torch.testing.assert_close(got, part.mean(0), atol=1e-6, rtol=0)
@@ -42,14 +51,21 @@ def test_mean_over_rows_in_one_piece_or_many(rows, step, monkeypatch):
 
 @torch.inference_mode()
 def test_rows_are_added_alike_on_every_device(rows):
-    """The product that stands in for index_add_ where that adds in any order; no such device is needed to run it."""
-    changes, slot = torch.randn(15, 48), torch.repeat_interleave(torch.tensor([2, 3, 6]), torch.tensor([5, 2, 8]))
+    """The product that stands in for index_add_ where that adds in any order; no such device is
+    needed to run it.
+    """
+    changes, slot = (
+        torch.randn(15, 48),
+        torch.repeat_interleave(torch.tensor([2, 3, 6]), torch.tensor([5, 2, 8])),
+    )
     elsewhere, here = torch.zeros(9, 48), torch.zeros(9, 48).index_add_(0, slot, changes)
 
     class Elsewhere(torch.Tensor):
         device = torch.device("meta")
 
-    scircuit.tracing.engine.activation_change._add_rows(elsewhere.as_subclass(Elsewhere), slot, changes)
+    scircuit.tracing.engine.activation_change._add_rows(
+        elsewhere.as_subclass(Elsewhere), slot, changes
+    )
     torch.testing.assert_close(elsewhere, here, atol=1e-5, rtol=0)
 
 
@@ -76,9 +92,14 @@ def test_pass_through_is_the_edited_row_encoded(rows, repeat, rule, monkeypatch)
     monkeypatch.setattr(scircuit.tracing.engine.activation_change, "_ROWS", 4)
     dictionary, clean, position, _ = rows
     dictionary = dictionary if rule == "topk" else without_k(dictionary, rule)
-    clean, position = clean[: 12 if repeat == 2 else None].repeat(1 if repeat == 2 else 2, 1), position.repeat(repeat)
+    clean, position = (
+        clean[: 12 if repeat == 2 else None].repeat(1 if repeat == 2 else 2, 1),
+        position.repeat(repeat),
+    )
     directions = torch.randn(len(SIZES) * repeat, 32, generator=torch.Generator().manual_seed(1))
-    slot = torch.repeat_interleave(torch.arange(len(directions)), torch.from_numpy(np.tile(SIZES, repeat)))
+    slot = torch.repeat_interleave(
+        torch.arange(len(directions)), torch.from_numpy(np.tile(SIZES, repeat))
+    )
     strength = torch.linspace(-2, 2, len(position))
     values, indices = pass_through(dictionary, clean, directions, position, slot, strength)
     found = torch.zeros(len(position), 48).scatter_add_(1, indices, values)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import tiny_cells, tiny_model
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.geneformer import Geneformer
 
@@ -43,9 +43,15 @@ def test_self_check_passes_and_names_what_it_checked(folder):
     lines = load_model(folder, device="cpu").self_check()
     assert all(line.ok for line in lines)
     assert [line.name for line in lines] == [
-        "weights", "layers equal the whole forward", "logits equal the whole forward", "each layer called as a function",
-        "chosen rows equal all rows", "zero edit changes nothing", "attention rows sum to one", "editing a layer changes the next",
-    ]  # fmt: skip
+        "weights",
+        "layers equal the whole forward",
+        "logits equal the whole forward",
+        "each layer called as a function",
+        "chosen rows equal all rows",
+        "zero edit changes nothing",
+        "attention rows sum to one",
+        "editing a layer changes the next",
+    ]
 
 
 def test_self_check_notices_a_wrong_layer(folder):
@@ -65,7 +71,9 @@ def test_edited_and_chosen_rows_equal_the_full_layer(folder):
     states[slot, position] += torch.randn(3, 32, generator=g)
     with torch.inference_mode():
         full = adapter.layer(1, states)
-        torch.testing.assert_close(adapter.layer_edited(1, clean, states, (slot, position)), full, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            adapter.layer_edited(1, clean, states, (slot, position)), full, atol=1e-5, rtol=0
+        )
         rows = torch.tensor([[0, 5], [3, 3], [11, 2]])
         wanted = full[torch.arange(3)[:, None], rows]
         torch.testing.assert_close(adapter.layer_rows(1, states, rows), wanted, atol=1e-5, rtol=0)
@@ -83,7 +91,9 @@ def test_head_splits_into_a_row_part_and_a_linear_part(folder):
     states = torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         mean_of_logits = adapter.logits(states).mean(0)
-        torch.testing.assert_close(adapter.unembed(adapter.head_rows(states).mean(0)), mean_of_logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            adapter.unembed(adapter.head_rows(states).mean(0)), mean_of_logits, atol=1e-5, rtol=0
+        )
 
 
 def test_gene_positions_are_those_of_genes(folder):
@@ -130,7 +140,11 @@ def test_incomplete_weights_are_refused(folder):
 
     weights = load_file(folder / "model.safetensors")
     dropped = "bert.encoder.layer.1.output.dense.weight"
-    save_file({k: v for k, v in weights.items() if k != dropped}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {k: v for k, v in weights.items() if k != dropped},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
     with pytest.raises(UserError, match="lacks 1 weights"):
         load_model(folder, device="cpu")
 
@@ -152,7 +166,14 @@ def test_pickles_load_only_when_they_are_tensors(folder):
         load_model(folder, device="cpu")
 
 
-@pytest.mark.parametrize("error", [ImportError("transformers needs accelerate"), MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("transformers needs accelerate"),
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
 def test_what_is_no_fault_of_the_files_is_not_blamed_on_them(folder, monkeypatch, error):
     import transformers
 
@@ -178,9 +199,14 @@ def test_weights_that_are_no_numbers_are_refused(folder):
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
-    weights["bert.encoder.layer.2.output.dense.weight"][0, :3] = torch.tensor([float("nan"), float("inf"), 1.0])
+    weights["bert.encoder.layer.2.output.dense.weight"][0, :3] = torch.tensor(
+        [float("nan"), float("inf"), 1.0]
+    )
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"2 values of bert\.encoder\.layer\.2\.output\.dense\.weight are NaN or infinite"):
+    with pytest.raises(
+        UserError,
+        match=r"2 values of bert\.encoder\.layer\.2\.output\.dense\.weight are NaN or infinite",
+    ):
         load_model(folder, device="cpu")
 
 
@@ -197,21 +223,33 @@ def test_half_precision_is_cast_and_said(folder, dtype, form):
     else:
         save_file(half, folder / "model.safetensors", {"format": "pt"})
     adapter = load_model(folder, device="cpu")
-    assert adapter.dtype == torch.float32 and all(p.dtype == torch.float32 for p in adapter.parameters())
+    assert adapter.dtype == torch.float32 and all(
+        p.dtype == torch.float32 for p in adapter.parameters()
+    )
     name = "bert.encoder.layer.0.intermediate.dense.weight"
     assert torch.equal(dict(adapter.model.named_parameters())[name], full[name].to(dtype).float())
     lines = {line.name: line for line in adapter.self_check()}
-    assert lines["weights"].found.startswith(f"stored as {str(dtype).removeprefix('torch.')}, cast to float32") and lines["weights"].ok
+    assert (
+        lines["weights"].found.startswith(
+            f"stored as {str(dtype).removeprefix('torch.')}, cast to float32"
+        )
+        and lines["weights"].ok
+    )
     assert all(line.ok for line in lines.values())
 
 
 def test_a_model_of_another_vocabulary_is_refused_when_cells_are_to_be_read(folder):
-    with pytest.raises(UserError, match="the model tiny-model has 60 tokens, the dictionary of geneformer-v2 has 20,275"):
+    with pytest.raises(
+        UserError,
+        match="the model tiny-model has 60 tokens, the dictionary of geneformer-v2 has 20,275",
+    ):
         _ = load_model(folder, device="cpu").vocabulary
 
 
 def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
-    """25,426 tokens of which only pad and mask are no genes, no cls and eos; the published pickles are not here, so ids are made up."""
+    """25,426 tokens of which only pad and mask are no genes, no cls and eos; the published pickles
+    are not here, so ids are made up.
+    """
     from scipy import sparse
 
     from scircuit.tracing.tokenisation.rank import tokenise_matrix
@@ -220,7 +258,9 @@ def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
     model = tiny_model(layers=2, vocabulary=25_426, seed=1)
     model.save_pretrained(tmp_path / "v1", safe_serialization=True)
     adapter = load_model(tmp_path / "v1", device="cpu")
-    with pytest.raises(UserError, match=r"25,426 tokens \(Geneformer V1, whose dictionaries are not shipped here\)"):
+    with pytest.raises(
+        UserError, match=r"25,426 tokens \(Geneformer V1, whose dictionaries are not shipped here\)"
+    ):
         _ = adapter.vocabulary
     known = geneformer_v2()
     genes = list({**known.symbol_to_ensembl, **known.outside}.values())[:25_424][::-1]
@@ -232,14 +272,27 @@ def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
     (tmp_path / "v1" / "gene_median_dictionary.json").write_text(json.dumps(median))
     adapter = load_model(tmp_path / "v1", device="cpu")
     vocabulary = adapter.vocabulary
-    assert (len(vocabulary), vocabulary.cls, vocabulary.eos, vocabulary.framing) == (25_426, None, None, 0)
-    some = [known.symbol_to_ensembl["GATA1"], known.symbol_to_ensembl["CDK1"], known.symbol_to_ensembl["MPO"]]
+    assert (len(vocabulary), vocabulary.cls, vocabulary.eos, vocabulary.framing) == (
+        25_426,
+        None,
+        None,
+        0,
+    )
+    some = [
+        known.symbol_to_ensembl["GATA1"],
+        known.symbol_to_ensembl["CDK1"],
+        known.symbol_to_ensembl["MPO"],
+    ]
     cell = tokenise_matrix(sparse.csr_matrix([[3.0, 0.0, 40.0]]), some, vocabulary, 40)[0]
     order = sorted((some[0], some[2]), key=lambda g: -{some[0]: 3.0, some[2]: 40.0}[g] / median[g])
     assert cell.tolist() == [token[g] for g in order]
-    assert adapter.gene_positions(cell).tolist() == [0, 1] and adapter.gene_tokens(np.array([1, 5, 2])).tolist() == [5, 2]
+    assert adapter.gene_positions(cell).tolist() == [0, 1] and adapter.gene_tokens(
+        np.array([1, 5, 2])
+    ).tolist() == [5, 2]
     assert all(line.ok for line in adapter.self_check())
     del median[genes[5]]
     (tmp_path / "v1" / "gene_median_dictionary.json").write_text(json.dumps(median))
-    with pytest.raises(UserError, match=f"1 of 25,424 genes have no positive median, such as {genes[5]}"):
+    with pytest.raises(
+        UserError, match=f"1 of 25,424 genes have no positive median, such as {genes[5]}"
+    ):
         _ = load_model(tmp_path / "v1", device="cpu").vocabulary

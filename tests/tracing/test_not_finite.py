@@ -1,4 +1,6 @@
-"""A state, code or loss that is NaN or infinite is said wherever it can come up; nothing passes because a comparison with it is false."""
+"""A state, code or loss that is NaN or infinite is said wherever it can come up; nothing passes
+because a comparison with it is false.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 from test_oracle import SOURCE, setup
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import clean_cell
 from scircuit.tracing.engine.numeric_floor import zero_edit
 from scircuit.tracing.engine.tracer import Tracer
@@ -51,7 +53,9 @@ def test_weights_that_are_finite_but_give_no_finite_states_are_refused():
         model.bert.encoder.layer[2].output.dense.weight[3] = 3e38
     adapter = Geneformer(model, "tiny", "0" * 64)
     dictionary = TinyDictionary(1, 32, 48, 4, seed=1)
-    with pytest.raises(UserError, match=r"states of layer 2 are NaN or infinite in a cell of \d+ tokens") as refused:
+    with pytest.raises(
+        UserError, match=r"states of layer 2 are NaN or infinite in a cell of \d+ tokens"
+    ) as refused:
         clean_cell(adapter, {1: dictionary}, tiny_cells(1)[0], (1,))
     assert "--numerics float32" in refused.value.fix
 
@@ -61,7 +65,9 @@ def test_one_row_of_the_last_layer_is_enough():
         rows, value = slice(4, 5), float("inf")
 
     with pytest.raises(UserError, match="states of layer 2"):
-        clean_cell(adapter_of(Last), {1: TinyDictionary(1, 32, 48, 4, seed=1)}, tiny_cells(1)[0], (1,))
+        clean_cell(
+            adapter_of(Last), {1: TinyDictionary(1, 32, 48, 4, seed=1)}, tiny_cells(1)[0], (1,)
+        )
 
 
 def test_no_cell_of_a_trace_is_lost_in_silence():
@@ -69,7 +75,13 @@ def test_no_cell_of_a_trace_is_lost_in_silence():
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight[int(cells[2][3])] = 3e38  # a token of one cell
     with pytest.raises(UserError, match="NaN or infinite"):
-        Tracer(Geneformer(model, "tiny", "0" * 64), dictionaries, tiny_cohort(cells), tracer.config, "trace-test")
+        Tracer(
+            Geneformer(model, "tiny", "0" * 64),
+            dictionaries,
+            tiny_cohort(cells),
+            tracer.config,
+            "trace-test",
+        )
 
 
 class Blind(TinyDictionary):
@@ -106,7 +118,9 @@ def test_a_nan_of_one_cell_is_not_hidden_by_the_others():
 def test_a_loss_that_is_nan_is_not_called_unmeasured(monkeypatch):
     found = Recovered()
     found.add(torch.full((4, 30), torch.nan).double())
-    monkeypatch.setattr("scircuit.tracing.evaluation.loss_recovered.loss_recovered", lambda *_a, **_k: {3: found})
+    monkeypatch.setattr(
+        "scircuit.tracing.evaluation.loss_recovered.loss_recovered", lambda *_a, **_k: {3: found}
+    )
     adapter = SimpleNamespace(vocabulary=SimpleNamespace(mask=1), name="tiny", family="Geneformer")
     [line] = loss_lines(adapter, {}, [], 60, 0)
     assert not line.ok and "NaN" in line.found and line.fix

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.core.config import CellsConfig, UserError
+from scircuit.core.config import CellsConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.expression_files import open_expression
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
@@ -53,7 +54,10 @@ def test_every_storage_form_gives_the_same_cohort(data, tmp_path, form):
 @pytest.mark.parametrize("form", ["csr", "csc", "dense"])
 def test_scattered_rows_are_read_without_the_rest(data, tmp_path, form, monkeypatch):
     matrix = sparse.csr_matrix(data.X)
-    data = anndata.AnnData({"csr": matrix, "csc": sparse.csc_matrix(matrix), "dense": matrix.toarray()}[form], var=data.var)
+    data = anndata.AnnData(
+        {"csr": matrix, "csc": sparse.csc_matrix(matrix), "dense": matrix.toarray()}[form],
+        var=data.var,
+    )
     data.write_h5ad(tmp_path / "cells.h5ad")
     monkeypatch.setattr("scircuit.tracing.cells.expression_files._BLOCK", 3000)
     rows = np.array([0, 1, 7, 8, 9, 31, 49])
@@ -100,7 +104,11 @@ def test_a_pickle_is_refused_and_does_not_run(tmp_path, protocol):
 
 @pytest.mark.parametrize(
     ("name", "word"),
-    [("krumsiek11.txt", "text file"), ("oligodendroglioma_expression_downsampled.counts.matrix.gz", "gzip"), ("pbmc_small.rda", "expected an h5ad")],
+    [
+        ("krumsiek11.txt", "text file"),
+        ("oligodendroglioma_expression_downsampled.counts.matrix.gz", "gzip"),
+        ("pbmc_small.rda", "expected an h5ad"),
+    ],
 )
 def test_other_formats_are_named(shared_data, name, word):
     with pytest.raises(UserError, match=word):

@@ -30,7 +30,10 @@ def applied(matrix, function):
 TRANSFORMS = {
     "CP10k": (lambda c: normalised(c), "no logarithm"),
     "log1p(CP10k)": (lambda c: normalised(c).log1p(), "log1p of normalised"),
-    "log1p of counts": (lambda c: sparse.csr_matrix(c, dtype=np.float32).log1p(), "log1p of normalised"),
+    "log1p of counts": (
+        lambda c: sparse.csr_matrix(c, dtype=np.float32).log1p(),
+        "log1p of normalised",
+    ),
     "log2": (lambda c: applied(normalised(c), lambda x: np.log2(x + 1)), "log2"),
     "log1p(CPM)": (lambda c: normalised(c, 1e6).log1p(), "log1p of normalised"),
 }
@@ -47,7 +50,9 @@ def test_normalised_counts_are_proven_and_inverted_exactly(counts, name):
 
 
 def test_inversion_holds_for_a_subset_of_genes(counts):
-    """Sums over a cell are no longer constant then; ratios within a cell still are ratios of integers."""
+    """Sums over a cell are no longer constant then; ratios within a cell still are ratios of
+    integers.
+    """
     keep = np.flatnonzero(np.asarray((counts > 0).sum(axis=0)).ravel() > 20)[::3]
     values = sparse.csr_matrix(normalised(counts).log1p()[:, keep], dtype=np.float64)
     scale = detect(values)
@@ -74,7 +79,9 @@ def test_double_logarithm_is_refused_by_name(counts):
     assert not scale.usable and "twice" in scale.name and "--layer-key" in scale.fix
 
 
-@pytest.mark.parametrize(("function", "word"), [(np.sqrt, "unknown"), (lambda x: np.log1p(x) ** 1.1, "unknown")])
+@pytest.mark.parametrize(
+    ("function", "word"), [(np.sqrt, "unknown"), (lambda x: np.log1p(x) ** 1.1, "unknown")]
+)
 def test_transforms_that_no_count_explains_are_refused(counts, function, word):
     scale = detect(sparse.csr_matrix(applied(normalised(counts), function), dtype=np.float64))
     assert not scale.usable and word in scale.name

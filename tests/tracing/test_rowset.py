@@ -26,7 +26,9 @@ LENGTH = 26
 def a_cell(model):
     adapter = Geneformer(model, "tiny", "")
     dictionary = TinyDictionary(0, 32, 48, 4, seed=0).to(torch.float64)
-    return adapter, clean_cell(adapter, {0: dictionary}, tiny_cells(1, seed=4, low=24, high=25)[0], range(5))
+    return adapter, clean_cell(
+        adapter, {0: dictionary}, tiny_cells(1, seed=4, low=24, high=25)[0], range(5)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,9 @@ def test_edits_of_a_batch_do_not_see_each_other(cell, more):
     start = 0
     for p, d in zip(positions, deltas, strict=True):
         for t, alone in rowset(cell, [p], [d], more).items():
-            torch.testing.assert_close(together[t][start : start + len(p)], alone, atol=1e-12, rtol=0)
+            torch.testing.assert_close(
+                together[t][start : start + len(p)], alone, atol=1e-12, rtol=0
+            )
         start += len(p)
 
 
@@ -97,7 +101,12 @@ def test_edits_of_a_batch_do_not_see_each_other(cell, more):
 def test_zero_edit_gives_the_clean_states(cell, more):
     positions, deltas = changes(5, 1, 9)
     for t, states in rowset(cell, positions, [0 * d for d in deltas], more).items():
-        torch.testing.assert_close(states, cell[1].states[t][torch.cat(positions)] if t in cell[1].states else states, atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            states,
+            cell[1].states[t][torch.cat(positions)] if t in cell[1].states else states,
+            atol=1e-12,
+            rtol=0,
+        )
 
 
 @torch.inference_mode()
@@ -105,7 +114,10 @@ def test_the_dial_reaches_exact(cell):
     """The mean error falls from frozen to all other positions, where it is rounding."""
     edits = changes(3, 2, 5, seed=2)
     wanted = exact(cell, *edits)
-    error = {m: max(float((rowset(cell, *edits, m)[t] - wanted[t]).abs().mean()) for t in TARGETS) for m in (0, 4, 16, LENGTH - 2, 99)}
+    error = {
+        m: max(float((rowset(cell, *edits, m)[t] - wanted[t]).abs().mean()) for t in TARGETS)
+        for m in (0, 4, 16, LENGTH - 2, 99)
+    }
     assert error[0] > error[4] > error[16] > 1e-6
     assert error[LENGTH - 2] < 1e-12 and error[99] < 1e-12
 
@@ -120,7 +132,9 @@ def test_most_affected_are_those_that_attend_to_what_changes(cell):
     attention = (adapter.heads(query) @ adapter.heads(key).transpose(-1, -2) / 8**0.5).softmax(-1)
     after = adapter.project(1, edited, sets.position)[2]
     start = 0
-    for p, chosen in zip(positions, most_affected(adapter, 1, clean.states[0], edited, sets, 4), strict=True):
+    for p, chosen in zip(
+        positions, most_affected(adapter, 1, clean.states[0], edited, sets, 4), strict=True
+    ):
         score = torch.zeros(LENGTH, dtype=torch.float64)
         for i, a in enumerate(p.tolist()):
             moved = (after[start + i] - value[a]).unflatten(-1, (adapter.n_heads, -1)).norm(dim=-1)
@@ -137,9 +151,14 @@ def test_attention_over_two_sets_of_keys_joins_to_attention_over_both(attention)
     q, k, v = (torch.randn(2, 3, n, 8, generator=g, dtype=torch.float64) for n in (5, 11, 11))
     first = torch.rand(2, 1, 5, 11, generator=g) > 0.5
     first[0, 0, 1], first[1, 0, 2] = True, False  # a query whose keys are all in one of the sets
-    masks = [torch.zeros(2, 1, 5, 11, dtype=torch.float64).masked_fill_(m, -float("inf")) for m in (first, ~first)]
+    masks = [
+        torch.zeros(2, 1, 5, 11, dtype=torch.float64).masked_fill_(m, -float("inf"))
+        for m in (first, ~first)
+    ]
     found = join(*(attention(q, k, v, m) for m in masks))
-    torch.testing.assert_close(found, torch.nn.functional.scaled_dot_product_attention(q, k, v), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        found, torch.nn.functional.scaled_dot_product_attention(q, k, v), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,4 +1,6 @@
-"""Where the memory is short a batch is halved, the result stays, and it is said; where halving cannot help, one message."""
+"""Where the memory is short a batch is halved, the result stays, and it is said; where halving
+cannot help, one message.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_oracle import setup
 
-from scircuit.core.config import UserError
 from scircuit.core.context import EXACT, FROZEN
+from scircuit.core.errors import UserError
 from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.hardware.out_of_memory import halving, memory_suffices, out_of_memory
 from scircuit.tracing.models.adapter import Adapter
@@ -25,7 +27,9 @@ from scircuit.workflows.trace import trace
 SHORT = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
-def short_of_memory(monkeypatch: pytest.MonkeyPatch, method: str, most: int, sizes: list[int]) -> None:
+def short_of_memory(
+    monkeypatch: pytest.MonkeyPatch, method: str, most: int, sizes: list[int]
+) -> None:
     """Let a method of the adapters fail as CUDA does for more than `most` edits or rows."""
     plain = getattr(Adapter, method)
 
@@ -85,7 +89,11 @@ def test_what_was_computed_is_not_computed_twice_and_other_errors_pass():
         return int(items.sum())
 
     notes: list[str] = []
-    assert sum(halving(work, np.arange(7), notes.append)) == 21 and seen == list(range(7)) and len(notes) == 3
+    assert (
+        sum(halving(work, np.arange(7), notes.append)) == 21
+        and seen == list(range(7))
+        and len(notes) == 3
+    )
 
     def broken(_items: np.ndarray) -> int:
         raise RuntimeError("shape mismatch")
@@ -95,21 +103,36 @@ def test_what_was_computed_is_not_computed_twice_and_other_errors_pass():
     assert not out_of_memory(RuntimeError("shape mismatch"))
 
 
-def test_a_run_says_on_the_terminal_and_in_its_findings_that_it_halved(examples, tmp_path, monkeypatch, capsys):
+def test_a_run_says_on_the_terminal_and_in_its_findings_that_it_halved(
+    examples, tmp_path, monkeypatch, capsys
+):
     options = {
-        "model": str(examples / "model"), "dictionaries": str(examples / "dictionaries"), "source_layers": (3,), "n_cells": 4, "mixed": True,
-        "cells": examples / "cells" / "celltypist_sample_559cells.h5ad", "features": tuple(range(12)), "control_features": 2, "max_length": 128,
-        "device": "cpu", "database": False, "quiet": True,
-    }  # fmt: skip
+        "model": str(examples / "model"),
+        "dictionaries": str(examples / "dictionaries"),
+        "source_layers": (3,),
+        "n_cells": 4,
+        "mixed": True,
+        "cells": examples / "cells" / "celltypist_sample_559cells.h5ad",
+        "features": tuple(range(12)),
+        "control_features": 2,
+        "max_length": 128,
+        "device": "cpu",
+        "database": False,
+        "quiet": True,
+    }
     plain = trace(study=tmp_path / "plain", **options)
     short_of_memory(monkeypatch, "layer_rows", 3, [])
     halved = trace(study=tmp_path / "halved", **options)
     note = "the memory was short: a batch of 6 pairs was halved"
-    assert note in halved.findings["notes"] and not any("memory" in n for n in plain.findings["notes"])
+    assert note in halved.findings["notes"] and not any(
+        "memory" in n for n in plain.findings["notes"]
+    )
     assert capsys.readouterr().err.count(note) == 1
     ours, theirs = (r.edges().set_index(["source", "target"]).sort_index() for r in (halved, plain))
     assert len(ours) > 300
-    np.testing.assert_allclose(ours["mean"].reindex(theirs.index).fillna(0), theirs["mean"], atol=2e-6)
+    np.testing.assert_allclose(
+        ours["mean"].reindex(theirs.index).fillna(0), theirs["mean"], atol=2e-6
+    )
     # outside the batches
     short_of_memory(monkeypatch, "layer", 0, [])
     with pytest.raises(UserError, match="the memory does not suffice: CUDA out of memory"):
@@ -145,7 +168,12 @@ print(json.dumps({"notes": sorted(set(tracer.notes)), "gap": float(np.abs(short.
 
 
 def test_a_real_limit_of_the_address_space():
-    found = subprocess.run([sys.executable, "-c", LIMITED, str(Path(__file__).parent)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert found.returncode == 0, found.stderr[-2000:]
     result = json.loads(found.stdout)
     assert "the memory was short: a batch of 32 pairs was halved" in result["notes"]

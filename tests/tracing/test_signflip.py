@@ -1,4 +1,6 @@
-"""Sign-flip p: equal to listing all patterns, exact up to 20 cells, checked beyond, calibrated under the null."""
+"""Sign-flip p: equal to listing all patterns, exact up to 20 cells, checked beyond, calibrated
+under the null.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from reference import brute_force_p
 
-from scircuit.tracing.statistics.effect_statistics import sign_flip
+from scircuit.tracing.statistics import sign_flip
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 
@@ -54,15 +56,26 @@ def test_no_effect_gives_no_p_and_bad_input_is_refused():
 
 
 KINDS = {
-    "normal": lambda rng, k: rng.normal(size=k), "heavy": lambda rng, k: rng.standard_t(2, k), "equal": lambda _, k: np.ones(k), "one or two": lambda rng, k: rng.choice([1.0, 2.0], k),
-    "one or three": lambda rng, k: rng.choice([1.0, 3.0], k), "nearly equal": lambda rng, k: rng.normal(1, 0.1, k),
-    "half large": lambda rng, k: np.r_[rng.normal(10, 0.1, k // 2), rng.uniform(0, 0.3, k - k // 2)],
-}  # fmt: skip
+    "normal": lambda rng, k: rng.normal(size=k),
+    "heavy": lambda rng, k: rng.standard_t(2, k),
+    "equal": lambda _, k: np.ones(k),
+    "one or two": lambda rng, k: rng.choice([1.0, 2.0], k),
+    "one or three": lambda rng, k: rng.choice([1.0, 3.0], k),
+    "nearly equal": lambda rng, k: rng.normal(1, 0.1, k),
+    "half large": lambda rng, k: np.r_[
+        rng.normal(10, 0.1, k // 2), rng.uniform(0, 0.3, k - k // 2)
+    ],
+}
 
 
 def drawn(kind, k, rng, tests):
     """Effects of one kind of size, with signs that agree more or less."""
-    return np.stack([np.abs(KINDS[kind](rng, k)) * np.where(rng.random(k) < rng.uniform(0.5, 0.95), 1, -1) for _ in range(tests)])
+    return np.stack(
+        [
+            np.abs(KINDS[kind](rng, k)) * np.where(rng.random(k) < rng.uniform(0.5, 0.95), 1, -1)
+            for _ in range(tests)
+        ]
+    )
 
 
 @pytest.mark.parametrize("k", [21, 24, 26])
@@ -75,7 +88,9 @@ def test_beyond_the_exact_count_p_is_never_below_it_and_hardly_above(k, kind):
     ratio = found / exact
     counted = asked & (found < 0.12)
     assert counted.sum() >= 0.8 * asked.sum()
-    assert (ratio[counted] >= 1 - 1e-4).all() and (ratio[counted] <= (1.02 if kind in ("normal", "heavy", "equal") else 1.1)).all()
+    assert (ratio[counted] >= 1 - 1e-4).all() and (
+        ratio[counted] <= (1.02 if kind in ("normal", "heavy", "equal") else 1.1)
+    ).all()
     assert (ratio[~counted] >= 0.6).all()  # approximate, and no edge at any threshold in use
 
 
@@ -84,7 +99,9 @@ def test_p_of_whole_numbers_is_that_of_counting_them(k):
     """Subset sums of whole numbers, counted in exact integers."""
     rng, compared = np.random.default_rng(k), 0
     for largest in (1, 2, 5, 40):
-        x = rng.integers(1, largest + 1, (8, k)) * np.where(rng.random((8, k)) < rng.uniform(0.5, 0.5 + 2 / k**0.5, (8, 1)), 1, -1)
+        x = rng.integers(1, largest + 1, (8, k)) * np.where(
+            rng.random((8, k)) < rng.uniform(0.5, 0.5 + 2 / k**0.5, (8, 1)), 1, -1
+        )
         for row, p in zip(x.tolist(), sign_flip_p(x.astype(float)), strict=True):
             gap = (sum(map(abs, row)) - abs(sum(row))) // 2
             counts = [1] + [0] * gap
@@ -129,7 +146,9 @@ def test_many_tests_of_many_cells_have_few_distinct_p_and_none_is_smaller_than_i
     digits = np.round(p / 10.0 ** (np.floor(np.log10(p)) - 3))
     np.testing.assert_allclose(p, digits * 10.0 ** (np.floor(np.log10(p)) - 3), rtol=1e-9)
     few = sign_flip_p(effects[:, :18])
-    assert len(np.unique(np.round(few * 2**17))) == len(np.unique(few))  # exact ones are left as they are
+    assert len(np.unique(np.round(few * 2**17))) == len(
+        np.unique(few)
+    )  # exact ones are left as they are
     np.testing.assert_array_less(_unrounded(effects) * (1 - 1e-8), p)
 
 
@@ -137,14 +156,25 @@ def test_many_tests_of_many_cells_have_few_distinct_p_and_none_is_smaller_than_i
 @pytest.mark.parametrize("kind", ["normal", "heavy", "cauchy", "one large"])
 def test_listing_fewer_signs_changes_no_approximation_that_matters(k, kind):
     rng = np.random.default_rng(k)
-    x = {"normal": rng.normal(size=(400, k)), "heavy": rng.standard_t(3, (400, k)), "cauchy": rng.standard_cauchy((400, k)), "one large": rng.normal(size=(400, k))}[kind]
+    x = {
+        "normal": rng.normal(size=(400, k)),
+        "heavy": rng.standard_t(3, (400, k)),
+        "cauchy": rng.standard_cauchy((400, k)),
+        "one large": rng.normal(size=(400, k)),
+    }[kind]
     if kind == "one large":
         x[:, 0] *= 20
     x = x + rng.uniform(0, 4 / k**0.5, (400, 1))
     a, s = np.sort(np.abs(x), axis=1), np.abs(x.sum(1))
-    all_listed, listed, found = sign_flip._edgeworth(a, s, 10), sign_flip._to_list(a, s), np.empty(400)
+    all_listed, listed, found = (
+        sign_flip._edgeworth(a, s, 10),
+        sign_flip._to_list(a, s),
+        np.empty(400),
+    )
     for size in np.unique(listed):
-        found[listed == size] = sign_flip._edgeworth(a[listed == size], s[listed == size], int(size))
+        found[listed == size] = sign_flip._edgeworth(
+            a[listed == size], s[listed == size], int(size)
+        )
     asked = (all_listed > 0.05) & (all_listed < 0.5)
     assert asked.sum() > 40
     np.testing.assert_allclose(found[asked], all_listed[asked], rtol=0.01)

@@ -1,4 +1,6 @@
-"""Null p values from residuals: they know the skewness of the effects, do not depend on blocks, and leave true means out."""
+"""Null p values from residuals: they know the skewness of the effects, do not depend on blocks, and
+leave true means out.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def test_null_follows_the_true_rate_of_small_p(kind):
     null = null_draws(live_tests(noise(kind, (4, 20, 3000), rng)), KEYS, draws=8000)
     for level in (0.05, 0.01, 0.001):
         rate = (true <= level).mean()
-        # never below the true rate by more than sampling allows, and above it by no more than the docstring says
+        # never below the true rate by more than sampling allows, and above it by no more than the
+        # docstring says
         error = 4 * np.sqrt(rate / 32_000 + rate / 60_000)
         assert share(null, level) > rate - error - 0.1 * rate
         assert share(null, level) < 2.5 * rate + error

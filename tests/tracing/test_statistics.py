@@ -7,7 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from scircuit.tracing.statistics.effect_statistics import edge_statistics, effect_statistics
+from scircuit.tracing.statistics import effect_statistics
+from scircuit.tracing.statistics.effect_statistics import edge_statistics
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 
@@ -51,7 +52,9 @@ def test_halves_need_sign_and_p_in_each():
     against = strong.copy()
     against[1::2] = -0.5
     assert one(against).halves(np.array([0]))[0] == 1
-    few = np.concatenate([np.ones(11), [0.0]])  # five cells with an effect in the odd half cannot reach p <= 0.05, whatever they are
+    few = np.concatenate(
+        [np.ones(11), [0.0]]
+    )  # five cells with an effect in the odd half cannot reach p <= 0.05, whatever they are
     assert one(few).halves(np.array([0]))[0] is np.ma.masked
     assert one(np.ones(12)).halves(np.array([0]))[0] == 2
 
@@ -83,7 +86,17 @@ def plain(effects, active, floors):
     rows = np.ascontiguousarray(x.transpose(0, 2, 1)[source, target])
     mean = rows.sum(1) / n[source]
     sd = np.sqrt((((rows - mean[:, None]) * active[source]) ** 2).sum(1) / (n[source] - 1))
-    return source, target, n[source], (rows > 0).sum(1), (rows < 0).sum(1), mean, sd, mean / np.maximum(sd, 1e-10), sign_flip_p(rows)
+    return (
+        source,
+        target,
+        n[source],
+        (rows > 0).sum(1),
+        (rows < 0).sum(1),
+        mean,
+        sd,
+        mean / np.maximum(sd, 1e-10),
+        sign_flip_p(rows),
+    )
 
 
 @pytest.fixture
@@ -115,7 +128,9 @@ def test_memory_does_not_grow_with_the_sources():
     for sources in (10, 30):
         tracemalloc.start()
         t = edge_statistics(effects[:sources], active[:sources], floors)
-        sizes.append(tracemalloc.get_traced_memory()[1] - 2 * sum(column.nbytes for column in t[:9]))  # a result and its parts
+        sizes.append(
+            tracemalloc.get_traced_memory()[1] - 2 * sum(column.nbytes for column in t[:9])
+        )  # a result and its parts
         tracemalloc.stop()
     assert sizes[1] < 1.2 * sizes[0] and sizes[1] < 60e6
 

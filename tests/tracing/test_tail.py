@@ -1,4 +1,6 @@
-"""The tail alone: batches do not leak, layers in between are edited where asked, sums do not depend on how they are cut."""
+"""The tail alone: batches do not leak, layers in between are edited where asked, sums do not depend
+on how they are cut.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,18 @@ from scircuit.tracing.models.geneformer import Geneformer
 def cell():
     adapter = Geneformer(tiny_model(layers=5), "tiny", "")
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t) for t in (1, 2, 4)}
-    return adapter, dictionaries, clean_cell(adapter, dictionaries, tiny_cells(1, seed=1)[0], (1, 2, 4))
+    return (
+        adapter,
+        dictionaries,
+        clean_cell(adapter, dictionaries, tiny_cells(1, seed=1)[0], (1, 2, 4)),
+    )
 
 
 def changes(*sizes: int):
     g = torch.Generator().manual_seed(0)
-    return [torch.randperm(12, generator=g)[:n].sort().values + 1 for n in sizes], [torch.randn(n, 32, generator=g) for n in sizes]
+    return [torch.randperm(12, generator=g)[:n].sort().values + 1 for n in sizes], [
+        torch.randn(n, 32, generator=g) for n in sizes
+    ]
 
 
 @torch.inference_mode()
@@ -37,7 +45,9 @@ def test_each_edit_of_a_batch_is_as_if_alone(cell):
     start = 0
     for p, d in zip(positions, deltas, strict=True):
         for t, states in run_tail(adapter, clean.states[1], make_edits([p], [d]), 1, (2, 4)):
-            torch.testing.assert_close(together[t][start : start + len(p)], states, atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                together[t][start : start + len(p)], states, atol=1e-5, rtol=0
+            )
         start += len(p)
 
 
@@ -61,7 +71,11 @@ def test_further_edits_act_before_the_layer_is_read(cell):
     positions, deltas = changes(2, 3)
     edits = make_edits(positions, deltas)
     plain = dict(run_tail(adapter, clean.states[1], edits, 1, (2, 3, 4)))
-    moved = dict(run_tail(adapter, clean.states[1], edits, 1, (2, 3, 4), {3: lambda x: x + 1, 4: lambda x: 2 * x}))
+    moved = dict(
+        run_tail(
+            adapter, clean.states[1], edits, 1, (2, 3, 4), {3: lambda x: x + 1, 4: lambda x: 2 * x}
+        )
+    )
     torch.testing.assert_close(moved[2], plain[2])
     torch.testing.assert_close(moved[3], plain[3] + 1, atol=1e-5, rtol=0)
     assert float((moved[4] / 2 - plain[4]).abs().max()) > 1e-3

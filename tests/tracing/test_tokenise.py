@@ -11,41 +11,57 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scircuit.core.config import CellsConfig, UserError
+from scircuit.core.config import CellsConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.tokenisation.rank import tokenise, tokenise_matrix
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 DEMO = "celltypist_sample_559cells.h5ad"
 COUNTS = (
-    "10x_pbmc68k_reduced.h5ad", DEMO, "oligodendroglioma_184cells.h5ad", "papalexi2021_thp1_crisprko_subset.h5ad", "pbmc_small.h5ad",
+    "10x_pbmc68k_reduced.h5ad",
+    DEMO,
+    "oligodendroglioma_184cells.h5ad",
+    "papalexi2021_thp1_crisprko_subset.h5ad",
+    "pbmc_small.h5ad",
     "scanpy_test_10x_v3_filtered_feature_bc_matrix.h5",
-)  # fmt: skip
+)
 REFUSED = {
-    "palantir_cd34_markers_pseudotime.h5ad": r"scale: no matrix of the file can be taken back to counts; X: scaled or imputed values",
+    "palantir_cd34_markers_pseudotime.h5ad": (
+        r"scale: no matrix of the file can be taken back to counts; X: scaled or imputed values"
+    ),
     "scvelo_dentategyrus_50obs.h5ad": r"species: mouse or rat: 3 of 13,913 names are human symbols",
 }
 
 
 def plain(names, values, vocabulary, max_length):
-    """One cell by the official recipe, in loops: sum per Ensembl id, x / n_counts * 10,000 / median, rank, cut, frame."""
+    """One cell by the official recipe, in loops: sum per Ensembl id, x / n_counts * 10,000 /
+    median, rank, cut, frame.
+    """
     total = sum(float(v) for v in values)
     counts = {}
     for name, value in zip(names, values, strict=True):
         gene = name if name.startswith("ENSG") else vocabulary.symbol_to_ensembl.get(name)
         if gene in vocabulary.token and value > 0:
             counts[gene] = counts.get(gene, 0.0) + float(value)
-    ranked = sorted((-(x / total * 10_000 / vocabulary.median[gene]), vocabulary.token[gene]) for gene, x in counts.items())
+    ranked = sorted(
+        (-(x / total * 10_000 / vocabulary.median[gene]), vocabulary.token[gene])
+        for gene, x in counts.items()
+    )
     return [2, *(token for _, token in ranked[: max_length - 2]), 3]
 
 
 def raw(path):
-    """Names and counts by the field's own reader, not the one under test; log1p(CP10k) back to counts by its smallest value."""
+    """Names and counts by the field's own reader, not the one under test; log1p(CP10k) back to
+    counts by its smallest value.
+    """
     if path.suffix == ".h5":
         with h5py.File(path) as file:
             group = file["matrix"]
             shape = tuple(group["shape"][:])[::-1]
-            return [n.decode() for n in group["features/id"][:]], sparse.csr_matrix((group["data"][:], group["indices"][:], group["indptr"][:]), shape=shape)
+            return [n.decode() for n in group["features/id"][:]], sparse.csr_matrix(
+                (group["data"][:], group["indices"][:], group["indptr"][:]), shape=shape
+            )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = anndata.read_h5ad(path)
@@ -57,14 +73,19 @@ def raw(path):
 
 
 def test_no_file_of_cells_is_forgotten(shared_data):
-    assert {p.name for p in (shared_data / "cells").iterdir() if p.suffix in (".h5ad", ".h5")} == {*COUNTS, *REFUSED}
+    assert {p.name for p in (shared_data / "cells").iterdir() if p.suffix in (".h5ad", ".h5")} == {
+        *COUNTS,
+        *REFUSED,
+    }
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_file_of_counts_gives_the_official_tokens(shared_data, name):
     """Every cell (500 of the larger files), at a length that cuts and at the model's own."""
     path, vocabulary = shared_data / "cells" / name, geneformer_v2()
-    cohort = load_cohort(CellsConfig(cells=path, n_cells=500, min_tokens=1, min_mapped=0.4), vocabulary, 4096)
+    cohort = load_cohort(
+        CellsConfig(cells=path, n_cells=500, min_tokens=1, min_mapped=0.4), vocabulary, 4096
+    )
     short = tokenise_matrix(cohort.counts, cohort.genes, vocabulary, 34, cohort.totals)
     names, matrix = raw(path)
     names = np.array(names, dtype=object)
@@ -78,16 +99,26 @@ def test_every_file_of_counts_gives_the_official_tokens(shared_data, name):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_human_counts_is_refused_with_the_reason(shared_data, name):
     with pytest.raises(UserError, match=REFUSED[name]):
-        load_cohort(CellsConfig(cells=shared_data / "cells" / name, n_cells=20, min_tokens=1, min_mapped=0.0), geneformer_v2(), 4096)
+        load_cohort(
+            CellsConfig(
+                cells=shared_data / "cells" / name, n_cells=20, min_tokens=1, min_mapped=0.0
+            ),
+            geneformer_v2(),
+            4096,
+        )
 
 
 def test_truncation_occurs_in_the_data_above(shared_data):
-    cohort = load_cohort(CellsConfig(cells=shared_data / "cells" / DEMO, n_cells=40), geneformer_v2(), 258)
+    cohort = load_cohort(
+        CellsConfig(cells=shared_data / "cells" / DEMO, n_cells=40), geneformer_v2(), 258
+    )
     assert (np.diff(cohort.counts.indptr) > 256).all()
 
 
 def test_ties_are_resolved_as_by_the_plain_implementation(shared_data):
-    """Real counts on the genes that share a median: with those, and only those, a cell of whole counts has ties."""
+    """Real counts on the genes that share a median: with those, and only those, a cell of whole
+    counts has ties.
+    """
     vocabulary = geneformer_v2()
     medians, times = np.unique(list(vocabulary.median.values()), return_counts=True)
     shared = set(medians[times > 1])
@@ -121,17 +152,29 @@ def test_order_does_not_depend_on_depth_or_on_other_genes():
     counts = np.random.default_rng(0).integers(1, 50, 40)
     expected = tokenise(counts, genes, vocabulary, 100).tolist()
     assert tokenise(counts * 7, genes, vocabulary, 100).tolist() == expected
-    assert tokenise(np.append(counts, 10_000), [*genes, "not in the vocabulary"], vocabulary, 100).tolist() == expected
+    assert (
+        tokenise(
+            np.append(counts, 10_000), [*genes, "not in the vocabulary"], vocabulary, 100
+        ).tolist()
+        == expected
+    )
 
 
 def test_no_logarithm_is_taken():
-    """log1p before the division by the median, as an earlier study did, orders these two genes the other way."""
+    """log1p before the division by the median, as an earlier study did, orders these two genes the
+    other way.
+    """
     vocabulary = geneformer_v2()
-    low, high = sorted(vocabulary.gene_of_token[4:3000], key=lambda g: vocabulary.median[g])[:: 2995]
+    low, high = sorted(vocabulary.gene_of_token[4:3000], key=lambda g: vocabulary.median[g])[::2995]
     counts = np.array([1.0, 1.5 * vocabulary.median[high] / vocabulary.median[low]])
     y = np.log1p(counts / counts.sum() * 1e4)
     assert y[0] / vocabulary.median[low] > y[1] / vocabulary.median[high]
-    assert tokenise(counts, [low, high], vocabulary, 10).tolist() == [2, vocabulary.token[high], vocabulary.token[low], 3]
+    assert tokenise(counts, [low, high], vocabulary, 10).tolist() == [
+        2,
+        vocabulary.token[high],
+        vocabulary.token[low],
+        3,
+    ]
 
 
 def test_a_model_without_cls_and_eos_reads_genes_alone():

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.core.config import TrainConfig, UserError
+from scircuit.core.config import TrainConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing.cells.held_out import check_unseen, held_out, unseen
 from scircuit.tracing.clean_pass.activations import RowStream, cell_rows
 from scircuit.tracing.dictionaries import load_dictionaries
@@ -26,13 +27,24 @@ WIDTH, CAUSES, ACTIVE = 32, 48, 3
 
 
 class SparseWorld:
-    """States that are a few of 48 known directions, scaled: what a dictionary should find. Token ids seed the draw."""
+    """States that are a few of 48 known directions, scaled: what a dictionary should find. Token
+    ids seed the draw.
+    """
 
-    name, sha256, n_layers, width, max_length, device = "world", "0" * 64, 2, WIDTH, 66, torch.device("cpu")
+    name, sha256, n_layers, width, max_length, device = (
+        "world",
+        "0" * 64,
+        2,
+        WIDTH,
+        66,
+        torch.device("cpu"),
+    )
 
     def __init__(self):
         g = torch.Generator().manual_seed(0)
-        self.directions = torch.nn.functional.normalize(torch.randn(CAUSES, WIDTH, generator=g), dim=1)
+        self.directions = torch.nn.functional.normalize(
+            torch.randn(CAUSES, WIDTH, generator=g), dim=1
+        )
         self.offset = torch.randn(WIDTH, generator=g) * 5
 
     def embed(self, tokens):
@@ -53,18 +65,38 @@ class SparseWorld:
 
 def cohort(cells=80, length=66):
     tokens = [np.array([2, *range(i + 10, i + 8 + length), 3]) for i in range(cells)]
-    return SimpleNamespace(tokens=tokens, barcodes=tuple(f"cell{i}" for i in range(cells)), file=Path("world.h5ad"), sha256="1" * 64, filters=())
+    return SimpleNamespace(
+        tokens=tokens,
+        barcodes=tuple(f"cell{i}" for i in range(cells)),
+        file=Path("world.h5ad"),
+        sha256="1" * 64,
+        filters=(),
+    )
 
 
 def config(out, **options):
-    return TrainConfig(model="", cells=Path("world.h5ad"), out=out, **{"expansion": 2, "k": ACTIVE, "epochs": 20, "batch_rows": 256, "learning_rate": 3e-3, **options})
+    return TrainConfig(
+        model="",
+        cells=Path("world.h5ad"),
+        out=out,
+        **{
+            "expansion": 2,
+            "k": ACTIVE,
+            "epochs": 20,
+            "batch_rows": 256,
+            "learning_rate": 3e-3,
+            **options,
+        },
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("dictionaries")
     steps = []
-    reports = train_dictionaries(SparseWorld(), cohort(), config(out), lambda *call: steps.append(call))
+    reports = train_dictionaries(
+        SparseWorld(), cohort(), config(out), lambda *call: steps.append(call)
+    )
     return reports, out, steps
 
 
@@ -72,8 +104,15 @@ def test_known_directions_are_recovered(trained):
     found = load_dictionaries(trained[1])
     world = SparseWorld()
     for dictionary in found.values():
-        nearest = (world.directions @ dictionary.columns(torch.arange(dictionary.n_features)).T).max(dim=1).values
-        random = torch.nn.functional.normalize(torch.randn(dictionary.n_features, WIDTH, generator=torch.Generator().manual_seed(1)), dim=1)
+        nearest = (
+            (world.directions @ dictionary.columns(torch.arange(dictionary.n_features)).T)
+            .max(dim=1)
+            .values
+        )
+        random = torch.nn.functional.normalize(
+            torch.randn(dictionary.n_features, WIDTH, generator=torch.Generator().manual_seed(1)),
+            dim=1,
+        )
         assert (nearest > 0.95).float().mean() > 0.85
         assert ((world.directions @ random.T).max(dim=1).values < 0.95).all()
 
@@ -93,7 +132,9 @@ def test_reported_numbers_are_those_of_the_saved_files(trained):
     measured = evaluate(SparseWorld(), load_dictionaries(out), cells)
     metrics = json.loads((out / "metrics.json").read_text())
     for report, written in zip(reports, metrics["layers"], strict=True):
-        assert measured[report.layer]["variance_explained"] == pytest.approx(report.variance_explained, abs=1e-6)
+        assert measured[report.layer]["variance_explained"] == pytest.approx(
+            report.variance_explained, abs=1e-6
+        )
         assert written["variance_explained"] == report.variance_explained
     assert metrics["held_out"] == [b for b, h in zip(cohort().barcodes, held, strict=True) if h]
 
@@ -103,18 +144,33 @@ def test_a_layer_trained_later_joins_those_of_the_folder(tmp_path):
     second = train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(0,), epochs=2))
     layers = json.loads((tmp_path / "metrics.json").read_text())["layers"]
     assert [entry["layer"] for entry in layers] == [0, 1]
-    assert [entry["variance_explained"] for entry in layers] == [second[0].variance_explained, first[0].variance_explained]
-    assert [entry["training"] for entry in layers] == [load_dictionaries(tmp_path)[layer].provenance["training"] for layer in (0, 1)]
+    assert [entry["variance_explained"] for entry in layers] == [
+        second[0].variance_explained,
+        first[0].variance_explained,
+    ]
+    assert [entry["training"] for entry in layers] == [
+        load_dictionaries(tmp_path)[layer].provenance["training"] for layer in (0, 1)
+    ]
     assert layers[0]["training"] != layers[1]["training"]
     shutil.rmtree(tmp_path / "layer01")
     train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(0,), epochs=2))
-    assert [entry["layer"] for entry in json.loads((tmp_path / "metrics.json").read_text())["layers"]] == [0], "what is gone is not listed"
+    assert [
+        entry["layer"] for entry in json.loads((tmp_path / "metrics.json").read_text())["layers"]
+    ] == [0], "what is gone is not listed"
 
 
 def test_columns_have_unit_norm_and_provenance_is_kept(trained):
     for dictionary in load_dictionaries(trained[1]).values():
         assert dictionary.decoder_norm == "columns"
-        assert {"cells_sha256", "model_sha256", "seed", "held_out", "trained_on", "variance_explained", "dead_share"} <= set(dictionary.provenance)
+        assert {
+            "cells_sha256",
+            "model_sha256",
+            "seed",
+            "held_out",
+            "trained_on",
+            "variance_explained",
+            "dead_share",
+        } <= set(dictionary.provenance)
         assert "72 cells of world.h5ad, 4608 positions" in dictionary.provenance["trained_on"]
 
 
@@ -127,7 +183,9 @@ def test_progress_counts_every_step(trained):
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     for name in ("a", "b"):
-        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / name, epochs=2, layers=(1,)))
+        train_dictionaries(
+            SparseWorld(), cohort(20), config(tmp_path / name, epochs=2, layers=(1,))
+        )
     a, b = (load_dictionaries(tmp_path / n)[1] for n in ("a", "b"))
     assert a.sha256 == b.sha256
 
@@ -160,7 +218,11 @@ def test_a_stream_goes_on_from_where_it_stood(stop, monkeypatch):
 
 def held_rows():
     """Rows in all tensors [N, d] that are alive."""
-    return sum(len(t) for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter) and t.ndim == 2 and t.shape[1] == WIDTH)
+    return sum(
+        len(t)
+        for t in gc.get_objects()
+        if type(t) in (torch.Tensor, torch.nn.Parameter) and t.ndim == 2 and t.shape[1] == WIDTH
+    )
 
 
 def test_the_rows_held_are_those_of_the_buffer_however_many_the_cells(tmp_path, monkeypatch):
@@ -174,9 +236,15 @@ def test_the_rows_held_are_those_of_the_buffer_however_many_the_cells(tmp_path, 
             if done % 8 == 1:
                 most.append(held_rows() - before)
 
-        train_dictionaries(SparseWorld(), cohort(cells), config(tmp_path / str(cells), epochs=1, layers=(1,), batch_rows=64), look)
+        train_dictionaries(
+            SparseWorld(),
+            cohort(cells),
+            config(tmp_path / str(cells), epochs=1, layers=(1,), batch_rows=64),
+            look,
+        )
         peak[cells] = max(most)
-    # Buffer, one cell and one batch; a batch in work; weights, gradients and Adam's averages of 64 latents, moments and the like.
+    # Buffer, one cell and one batch; a batch in work; weights, gradients and Adam's averages of 64
+    # latents, moments and the like.
     assert peak[160] < 600 + 64 + 64 + 64 + 10 * 64 + 200 < 144 * 64 / 5
     assert abs(peak[160] - peak[40]) < 100
 
@@ -198,15 +266,27 @@ def killed_at(step, epoch=12):
 @pytest.mark.parametrize("steps", [(1,), (5,), (6, 7, 20), (35,), (36,)])
 def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, steps):
     monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 500)
-    monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)  # a checkpoint at each pause
+    monkeypatch.setattr(
+        "scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0
+    )  # a checkpoint at each pause
     options = {"epochs": 3, "batch_rows": 100}
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
     reached = []
     for step in steps:
         with pytest.raises(Killed):
-            train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), killed_at(step))
-        assert list((tmp_path / "cut").glob("layer*")) == [] and len(list((tmp_path / "cut" / ".training").iterdir())) == 1
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), lambda done, _total, _note: reached.append(done))
+            train_dictionaries(
+                SparseWorld(), cohort(20), config(tmp_path / "cut", **options), killed_at(step)
+            )
+        assert (
+            list((tmp_path / "cut").glob("layer*")) == []
+            and len(list((tmp_path / "cut" / ".training").iterdir())) == 1
+        )
+    train_dictionaries(
+        SparseWorld(),
+        cohort(20),
+        config(tmp_path / "cut", **options),
+        lambda done, _total, _note: reached.append(done),
+    )
     assert min(reached) >= 12 + steps[-1]  # it went on; it did not begin anew
     whole, cut = (load_dictionaries(tmp_path / name) for name in ("whole", "cut"))
     assert [d.sha256 for d in whole.values()] == [d.sha256 for d in cut.values()]
@@ -217,14 +297,20 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, st
 def test_other_memory_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)
     options = {"epochs": 3, "batch_rows": 100}
-    for number, layers in enumerate([(), (0,)]):  # both in one group; and another training in the same folder
+    for number, layers in enumerate(
+        [(), (0,)]
+    ):  # both in one group; and another training in the same folder
         more = {"layers": layers, "seed": number}
         with pytest.raises(Killed):
-            train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options, **more), killed_at(5))
+            train_dictionaries(
+                SparseWorld(), cohort(20), config(tmp_path / "cut", **options, **more), killed_at(5)
+            )
     assert len(list((tmp_path / "cut" / ".training").iterdir())) == 2
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options, memory="1k"))
     [other] = (tmp_path / "cut" / ".training").iterdir()
-    assert checkpoint.facts_of(other / "checkpoint.safetensors")["layers"] == [0], "that of the other training stays"
+    assert checkpoint.facts_of(other / "checkpoint.safetensors")["layers"] == [0], (
+        "that of the other training stays"
+    )
     assert checkpoint.facts_of(tmp_path / "none") == {}
 
 
@@ -241,8 +327,14 @@ def test_a_survey_that_is_killed_goes_on_too(tmp_path, monkeypatch):
         train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", epochs=1), progress)
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", epochs=1), progress)
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", epochs=1))
-    assert sum(note.endswith("cell 3 of 18") for note in seen) == 1 and sum(note.endswith("cell 7 of 18") for note in seen) == 2
-    assert load_dictionaries(tmp_path / "cut")[1].sha256 == load_dictionaries(tmp_path / "whole")[1].sha256
+    assert (
+        sum(note.endswith("cell 3 of 18") for note in seen) == 1
+        and sum(note.endswith("cell 7 of 18") for note in seen) == 2
+    )
+    assert (
+        load_dictionaries(tmp_path / "cut")[1].sha256
+        == load_dictionaries(tmp_path / "whole")[1].sha256
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -258,16 +350,29 @@ def test_a_signal_leaves_a_checkpoint(tmp_path, number):
         train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), progress)
     assert signal.getsignal(signal.SIGTERM) is before
     reached = []
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), lambda done, _total, _note: reached.append(done))
+    train_dictionaries(
+        SparseWorld(),
+        cohort(20),
+        config(tmp_path / "cut", **options),
+        lambda done, _total, _note: reached.append(done),
+    )
     assert reached[0] == 12 + 12
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
-    assert load_dictionaries(tmp_path / "cut")[1].sha256 == load_dictionaries(tmp_path / "whole")[1].sha256
+    assert (
+        load_dictionaries(tmp_path / "cut")[1].sha256
+        == load_dictionaries(tmp_path / "whole")[1].sha256
+    )
 
 
 def test_layers_give_the_same_weights_alone_and_together(tmp_path):
     calls = []
     train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "together", epochs=1))
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "apart", epochs=1, memory="1k"), lambda *call: calls.append(call))
+    train_dictionaries(
+        SparseWorld(),
+        cohort(20),
+        config(tmp_path / "apart", epochs=1, memory="1k"),
+        lambda *call: calls.append(call),
+    )
     together, apart = (load_dictionaries(tmp_path / name) for name in ("together", "apart"))
     assert [d.sha256 for d in together.values()] == [d.sha256 for d in apart.values()]
     assert {note for _, _, note in calls if "survey" not in note} == {"layer 0", "layer 1"}
@@ -277,9 +382,15 @@ def test_layers_give_the_same_weights_alone_and_together(tmp_path):
 def test_a_finished_training_is_not_done_again_and_another_is_not_overwritten(tmp_path):
     first = train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=1, layers=(1,)))
     calls = []
-    again = train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=1), lambda *call: calls.append(call))
-    assert again[1] == first[0] and {note for _, _, note in calls if "survey" not in note} == {"layer 0"}
-    with pytest.raises(UserError, match=r"layer00 holds a dictionary of another training .18 cells of world"):
+    again = train_dictionaries(
+        SparseWorld(), cohort(20), config(tmp_path, epochs=1), lambda *call: calls.append(call)
+    )
+    assert again[1] == first[0] and {note for _, _, note in calls if "survey" not in note} == {
+        "layer 0"
+    }
+    with pytest.raises(
+        UserError, match=r"layer00 holds a dictionary of another training .18 cells of world"
+    ):
         train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=2))
 
 
@@ -288,17 +399,29 @@ def test_firing_rates_on_held_out_cells_are_kept(trained):
     world = SparseWorld()
     held = held_out(cohort().barcodes, 0.1, 0)
     for layer, dictionary in load_dictionaries(out).items():
-        z = dictionary.encode(torch.cat([cell_rows(world, t, (layer,))[layer] for t, h in zip(cohort().tokens, held, strict=True) if h]))
+        z = dictionary.encode(
+            torch.cat(
+                [
+                    cell_rows(world, t, (layer,))[layer]
+                    for t, h in zip(cohort().tokens, held, strict=True)
+                    if h
+                ]
+            )
+        )
         catalogue = dictionary.catalogue
         assert catalogue is not None
-        np.testing.assert_allclose(catalogue.activation_freq, (z > 0).double().mean(0).numpy(), atol=1e-12)
+        np.testing.assert_allclose(
+            catalogue.activation_freq, (z > 0).double().mean(0).numpy(), atol=1e-12
+        )
         np.testing.assert_allclose(catalogue.mean_activation, z.double().mean(0).numpy(), rtol=1e-5)
         assert catalogue.is_dead.mean() == reports[layer].dead_share
 
 
 def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match=r"training of layer 0 diverged(.|\n)*--learning-rate"):
-        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path, epochs=2, learning_rate=1e30))
+        train_dictionaries(
+            SparseWorld(), cohort(20), config(tmp_path, epochs=2, learning_rate=1e30)
+        )
     assert not (tmp_path / ".training").exists()
 
 
@@ -316,9 +439,13 @@ def test_the_split_is_by_barcode():
     names = tuple(f"c{i}" for i in range(200))
     mask = held_out(names, 0.1, 0)
     shuffled = tuple(reversed(names))
-    assert {n for n, h in zip(names, mask, strict=True) if h} == {n for n, h in zip(shuffled, held_out(shuffled, 0.1, 0), strict=True) if h}
+    assert {n for n, h in zip(names, mask, strict=True) if h} == {
+        n for n, h in zip(shuffled, held_out(shuffled, 0.1, 0), strict=True) if h
+    }
     assert mask.sum() == 20 and not np.array_equal(mask, held_out(names, 0.1, 1))
-    with pytest.raises(UserError, match=r"held-out share 0.1 of 3 cells leaves 3 to train on and 0"):
+    with pytest.raises(
+        UserError, match=r"held-out share 0.1 of 3 cells leaves 3 to train on and 0"
+    ):
         held_out(names[:3], 0.1, 0)
 
 
@@ -336,13 +463,23 @@ def test_impossible_settings_are_refused(tmp_path):
 def test_cells_seen_in_training_are_counted(trained):
     provenance = load_dictionaries(trained[1])[0].provenance
     assert check_unseen(provenance, cohort()).found == "72 of 80"
-    assert provenance["trained_cells"] == [b for b in cohort().barcodes if b not in provenance["held_out"]]
+    assert provenance["trained_cells"] == [
+        b for b in cohort().barcodes if b not in provenance["held_out"]
+    ]
     few = SimpleNamespace(sha256="1" * 64, barcodes=tuple(provenance["held_out"][:5]))
     assert check_unseen(provenance, few).found == "0 of 5"
     other = SimpleNamespace(sha256="2" * 64, barcodes=("a", "b"))
-    assert check_unseen(provenance, other).found == "none: it was trained on another file (world.h5ad)"
-    part = SimpleNamespace(sha256="2" * 64, barcodes=(*provenance["trained_cells"][:2], *provenance["held_out"][:2], "a"))
-    assert check_unseen(provenance, part).found == "2 of 5 bear the name of one: it was trained on another file (world.h5ad)"
+    assert (
+        check_unseen(provenance, other).found == "none: it was trained on another file (world.h5ad)"
+    )
+    part = SimpleNamespace(
+        sha256="2" * 64,
+        barcodes=(*provenance["trained_cells"][:2], *provenance["held_out"][:2], "a"),
+    )
+    assert (
+        check_unseen(provenance, part).found
+        == "2 of 5 bear the name of one: it was trained on another file (world.h5ad)"
+    )
     assert "does not say" in check_unseen({}, cohort()).found
 
 
@@ -353,10 +490,20 @@ def test_a_training_on_some_cells_of_a_file_saw_only_those(tmp_path):
     rest = cohort(80)
     assert check_unseen(provenance, rest).found == "36 of 80"
     disjoint = SimpleNamespace(sha256="1" * 64, barcodes=rest.barcodes[40:])
-    assert check_unseen(provenance, disjoint).found == "0 of 40" and unseen(provenance, disjoint) == set(disjoint.barcodes)
-    older = {k: v for k, v in provenance.items() if k != "trained_cells"}  # as earlier trainings left it
-    assert check_unseen(older, rest).found == "at most 36 of 80" and check_unseen(older, disjoint).found == "at most 36 of 40"
+    assert check_unseen(provenance, disjoint).found == "0 of 40" and unseen(
+        provenance, disjoint
+    ) == set(disjoint.barcodes)
+    older = {
+        k: v for k, v in provenance.items() if k != "trained_cells"
+    }  # as earlier trainings left it
+    assert (
+        check_unseen(older, rest).found == "at most 36 of 80"
+        and check_unseen(older, disjoint).found == "at most 36 of 40"
+    )
     assert unseen(older, rest) == set(provenance["held_out"])
     elsewhere = SimpleNamespace(sha256="2" * 64, barcodes=rest.barcodes)
-    assert check_unseen(older, elsewhere).found == "not known: it was trained on another file (world.h5ad), and does not list its cells"
+    assert (
+        check_unseen(older, elsewhere).found
+        == "not known: it was trained on another file (world.h5ad), and does not list its cells"
+    )
     assert unseen(older, elsewhere) == set() and unseen({}, rest) == set()

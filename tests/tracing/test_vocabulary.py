@@ -14,7 +14,11 @@ from scircuit.tracing.tokenisation.vocabulary.derive_vocabulary import derive
 @pytest.fixture(scope="module")
 def published(shared_data):
     def read(name):
-        return json.loads(gzip.decompress((shared_data / "vocabulary" / f"geneformer_gc104M_{name}.json.gz").read_bytes()))
+        return json.loads(
+            gzip.decompress(
+                (shared_data / "vocabulary" / f"geneformer_gc104M_{name}.json.gz").read_bytes()
+            )
+        )
 
     return {name: read(name) for name in ("token_dictionary", "gene_median", "symbol_to_ensembl")}
 
@@ -36,18 +40,29 @@ def test_known_genes():
     assert len(vocabulary) == 20_275
     assert vocabulary.token["ENSG00000102145"] == 2618
     assert vocabulary.symbol("ENSG00000102145") == "GATA1"
-    assert vocabulary.gene_of_token[vocabulary.token["ENSG00000170312"]] == vocabulary.symbol_to_ensembl["CDK1"]
+    assert (
+        vocabulary.gene_of_token[vocabulary.token["ENSG00000170312"]]
+        == vocabulary.symbol_to_ensembl["CDK1"]
+    )
     assert vocabulary.symbol("ENSG99999999999") == "ENSG99999999999"
 
 
 def test_specials_are_no_genes():
     vocabulary = geneformer_v2()
-    assert [vocabulary.token[s] for s in SPECIALS] == [vocabulary.pad, vocabulary.mask, vocabulary.cls, vocabulary.eos] == [0, 1, 2, 3]
+    assert (
+        [vocabulary.token[s] for s in SPECIALS]
+        == [vocabulary.pad, vocabulary.mask, vocabulary.cls, vocabulary.eos]
+        == [0, 1, 2, 3]
+    )
     assert all(vocabulary.gene_of_token[i] == "" for i in vocabulary.specials)
 
 
 def test_derivation_gives_the_packaged_content(shared_data):
     from importlib import resources
 
-    packaged = resources.files("scircuit.tracing.tokenisation.vocabulary").joinpath("geneformer_v2.json.gz").read_bytes()
+    packaged = (
+        resources.files("scircuit.tracing.tokenisation.vocabulary")
+        .joinpath("geneformer_v2.json.gz")
+        .read_bytes()
+    )
     assert gzip.decompress(derive(shared_data / "vocabulary")) == gzip.decompress(packaged)

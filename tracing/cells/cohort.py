@@ -1,7 +1,8 @@
 """Cells of a file to a cohort: every input check, then counts, genes and tokens.
 
-What earlier studies got wrong silently is refused or shown here: which cells (filters, composition, mixtures), which identifiers (Ensembl or symbols,
-how many map), which scale (counts, or proven to come from counts), which species, and how many tokens each cell gives.
+What earlier studies got wrong silently is refused or shown here: which cells (filters, composition,
+mixtures), which identifiers (Ensembl or symbols, how many map), which scale (counts, or proven to
+come from counts), which species, and how many tokens each cell gives.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
+from scircuit.core.files import sha256_file
 from scircuit.core.preflight import CheckLine, require
-from scircuit.core.study import sha256_file
-from scircuit.tracing.cells.cohort import filters, scale, species
+from scircuit.tracing.cells import filters, scale, species
 from scircuit.tracing.cells.expression_files import Expression, Matrix, open_expression
 from scircuit.tracing.cells.identifiers import Identifiers, identify, merge
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
@@ -28,7 +29,9 @@ from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SAMPLE = 64  # cells from which the scale of a matrix is told; every cell is then checked against it
+_SAMPLE = (
+    64  # cells from which the scale of a matrix is told; every cell is then checked against it
+)
 _COUNT_LAYERS = ("layers/counts", "layers/raw_counts", "layers/raw", "layers/count")
 
 
@@ -41,7 +44,8 @@ class Cohort:
     file, sha256
         Where they come from.
     counts
-        Counts, [cells, genes], float32; genes of the vocabulary only, columns of the same gene summed.
+        Counts, [cells, genes], float32; genes of the vocabulary only, columns of the same gene
+        summed.
     genes
         Ensembl id of each column.
     row_ids, barcodes
@@ -57,7 +61,8 @@ class Cohort:
     totals
         Sum of each cell over all genes of the file, [cells].
     tokens
-        Each cell as the model reads it: token ids, or token ids with values (`scircuit.tracing.tokenisation.binning.CELL`), specials included.
+        Each cell as the model reads it: token ids, or token ids with values
+        (`scircuit.tracing.tokenisation.binning.CELL`), specials included.
     framing
         Specials in each cell.
     report
@@ -100,21 +105,37 @@ class Cohort:
         from scircuit.core.schema import conform
 
         row = {
-            "id": self.id, "name": f"{self.file.stem} ({len(self.row_ids)} cells)", "file": self.file.name, "sha256": self.sha256,
-            "cells": len(self.row_ids), "filters": "; ".join(self.filters), "composition": json.dumps(self.composition, sort_keys=True),
-            "scale": self.scale, "mapped_share": self.mapped_share, "tokens_median": float(np.median(self.gene_tokens)),
+            "id": self.id,
+            "name": f"{self.file.stem} ({len(self.row_ids)} cells)",
+            "file": self.file.name,
+            "sha256": self.sha256,
+            "cells": len(self.row_ids),
+            "filters": "; ".join(self.filters),
+            "composition": json.dumps(self.composition, sort_keys=True),
+            "scale": self.scale,
+            "mapped_share": self.mapped_share,
+            "tokens_median": float(np.median(self.gene_tokens)),
             "species": self.species,
-        }  # fmt: skip
+        }
         return conform("Cohort", pa.table({k: [v] for k, v in row.items()}))
 
     def manifest(self) -> dict[str, Any]:
         """What a run's manifest keeps, as plain values."""
         return {
-            "id": self.id, "file": self.file.name, "sha256": self.sha256, "filters": list(self.filters), "composition": self.composition,
-            "scale": self.scale, "species": self.species, "mapped_share": self.mapped_share, "genes_mapped": len(self.genes),
-            "row_ids": [int(r) for r in self.row_ids], "barcodes": list(self.barcodes), "tokens": [int(n) for n in self.gene_tokens],
+            "id": self.id,
+            "file": self.file.name,
+            "sha256": self.sha256,
+            "filters": list(self.filters),
+            "composition": self.composition,
+            "scale": self.scale,
+            "species": self.species,
+            "mapped_share": self.mapped_share,
+            "genes_mapped": len(self.genes),
+            "row_ids": [int(r) for r in self.row_ids],
+            "barcodes": list(self.barcodes),
+            "tokens": [int(n) for n in self.gene_tokens],
             "report": [str(line) for line in self.report],
-        }  # fmt: skip
+        }
 
 
 def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
@@ -141,29 +162,62 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     path = Path(config.cells)
     length = input_length(getattr(config, "max_length", 0), max_length, vocabulary.framing)
     with open_expression(path) as expression:
-        lines = [CheckLine("file", True, f"{path.name}: {expression.format}, {len(expression.obs):,} cells", "h5ad or 10x h5")]
+        lines = [
+            CheckLine(
+                "file",
+                True,
+                f"{path.name}: {expression.format}, {len(expression.obs):,} cells",
+                "h5ad or 10x h5",
+            )
+        ]
         passing = filters.select(expression.obs, config.where)
         obs = expression.obs.iloc[passing]
-        lines += [_filter_line(expression, passing, config.where), require(_barcodes(obs)),
-                  require(filters.check_mixed(obs, config.where, getattr(config, "mixed", False)))]  # fmt: skip
+        lines += [
+            _filter_line(expression, passing, config.where),
+            require(_barcodes(obs)),
+            require(filters.check_mixed(obs, config.where, getattr(config, "mixed", False))),
+        ]
         seed, n_cells = getattr(config, "seed", 0), getattr(config, "n_cells", 0)
         order = np.random.default_rng(seed).permutation(passing)
-        matrix, found, why = _choose(expression, np.sort(order[:_SAMPLE]), getattr(config, "layer_key", ""))
-        lines.append(CheckLine("counts", True, f"{matrix.name}, {matrix.shape[1]:,} genes{why}", "raw counts"))
+        matrix, found, why = _choose(
+            expression, np.sort(order[:_SAMPLE]), getattr(config, "layer_key", "")
+        )
+        lines.append(
+            CheckLine(
+                "counts", True, f"{matrix.name}, {matrix.shape[1]:,} genes{why}", "raw counts"
+            )
+        )
         rows, values, empty = _draw(matrix, order, n_cells)
     found = _check_values(matrix, values, found)
     lines.append(CheckLine("scale", True, str(found), "raw counts, or proven to come from counts"))
     chosen = "all of them" if not n_cells else f"drawn at random with seed {seed}"
-    lines.append(CheckLine("cells", True, f"{len(rows):,} of {len(passing):,} cells, {chosen}; {empty:,} without counts left out", "at least 1"))
+    lines.append(
+        CheckLine(
+            "cells",
+            True,
+            f"{len(rows):,} of {len(passing):,} cells, {chosen}; {empty:,} without counts left out",
+            "at least 1",
+        )
+    )
 
     identifiers = identify(matrix.var, vocabulary)
     which = _species(identifiers, vocabulary, expression.genome)
-    lines += [CheckLine("identifiers", True, identifiers.sentence(), "Ensembl ids or symbols the model knows"), require(which[1]), _duplicates(identifiers)]
+    lines += [
+        CheckLine(
+            "identifiers", True, identifiers.sentence(), "Ensembl ids or symbols the model knows"
+        ),
+        require(which[1]),
+        _duplicates(identifiers),
+    ]
     counts = scale.to_counts(values, found)
     expressed = counts.getnnz(axis=0) > 0
     has_token = np.array([bool(g) for g in identifiers.genes])
     share = float((expressed & has_token).sum() / max(1, expressed.sum()))
-    lines.append(require(_mapped_line(share, expressed, identifiers, counts, getattr(config, "min_mapped", 0.8))))
+    lines.append(
+        require(
+            _mapped_line(share, expressed, identifiers, counts, getattr(config, "min_mapped", 0.8))
+        )
+    )
 
     totals = np.asarray(counts.sum(axis=1)).ravel()
     merged, genes = merge(counts, identifiers.genes)
@@ -172,9 +226,23 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     shown = filters.composition(expression.obs.iloc[rows], config.where)
     kept = expression.obs.iloc[rows][[c for c in expression.obs.columns if str(c) in shown]]
     return Cohort(
-        path, sha256_file(path), sparse.csr_matrix(merged, dtype=np.float32), genes, rows, tuple(str(b) for b in expression.obs.index[rows]), kept,
-        tuple(config.where), shown, str(found), which[0], share, totals, tokens, vocabulary.framing, tuple(lines),
-    )  # fmt: skip
+        path,
+        sha256_file(path),
+        sparse.csr_matrix(merged, dtype=np.float32),
+        genes,
+        rows,
+        tuple(str(b) for b in expression.obs.index[rows]),
+        kept,
+        tuple(config.where),
+        shown,
+        str(found),
+        which[0],
+        share,
+        totals,
+        tokens,
+        vocabulary.framing,
+        tuple(lines),
+    )
 
 
 def input_length(asked: int, limit: int, framing: int) -> int:
@@ -186,42 +254,75 @@ def input_length(asked: int, limit: int, framing: int) -> int:
         If more than the limit was asked for, or no place for a gene would be left.
     """
     if asked > limit:
-        raise UserError(f"--max-length {asked} exceeds the limit of {limit} tokens", f"give at most {limit}, or 0 for the limit")
+        raise UserError(
+            f"--max-length {asked} exceeds the limit of {limit} tokens",
+            f"give at most {limit}, or 0 for the limit",
+        )
     if asked and asked <= framing:
-        raise UserError(f"--max-length {asked} leaves no place for a gene beside {framing} specials", f"give at least {framing + 1}, or 0 for the model's limit")
+        raise UserError(
+            f"--max-length {asked} leaves no place for a gene beside {framing} specials",
+            f"give at least {framing + 1}, or 0 for the model's limit",
+        )
     return asked or limit
 
 
 def _filter_line(expression: Expression, passing: np.ndarray, where: Any) -> CheckLine:
     composition = filters.composition(expression.obs.iloc[passing], where)
-    shown = "; ".join(f"{c}: " + ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8]) for c, counts in composition.items())
+    shown = "; ".join(
+        f"{c}: " + ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8])
+        for c, counts in composition.items()
+    )
     used = f"{' and '.join(where)}: " if where else "none given: "
-    return CheckLine("filters", True, f"{used}{len(passing):,} of {len(expression.obs):,} cells" + (f" ({shown})" if shown else ""), "at least 1 cell")
+    return CheckLine(
+        "filters",
+        True,
+        f"{used}{len(passing):,} of {len(expression.obs):,} cells"
+        + (f" ({shown})" if shown else ""),
+        "at least 1 cell",
+    )
 
 
 def _barcodes(obs: pd.DataFrame) -> CheckLine:
     again = obs.index[obs.index.duplicated()].unique()
-    found = f"{len(obs):,} different" if not len(again) else f"{len(again):,} names occur more than once, such as {', '.join(map(str, again[:3]))}"
+    found = (
+        f"{len(obs):,} different"
+        if not len(again)
+        else f"{len(again):,} names occur more than once, such as {', '.join(map(str, again[:3]))}"
+    )
     return CheckLine(
-        "barcodes", not len(again), found, "each cell once, or results cannot be traced back to cells",
+        "barcodes",
+        not len(again),
+        found,
+        "each cell once, or results cannot be traced back to cells",
         "remove the copies, or if they are different cells: adata.obs_names_make_unique()",
-    )  # fmt: skip
+    )
 
 
-def _choose(expression: Expression, sample: np.ndarray, key: str) -> tuple[Matrix, scale.Scale, str]:
-    """The matrix to use: the named layer, else counts wherever they are, else values proven to come from counts."""
+def _choose(
+    expression: Expression, sample: np.ndarray, key: str
+) -> tuple[Matrix, scale.Scale, str]:
+    """The matrix to use: the named layer, else counts wherever they are, else values proven to come
+    from counts.
+    """
     available = expression.matrices
     if key:
         name = next((n for n in (key, f"layers/{key}", f"{key}/X") if n in available), None)
         if name is None:
-            raise UserError(f"layer {key!r} does not exist; the file has {', '.join(available) or 'no matrix'}", "choose one of these with --layer-key")
+            raise UserError(
+                f"layer {key!r} does not exist; the file has {', '.join(available) or 'no matrix'}",
+                "choose one of these with --layer-key",
+            )
         found = scale.detect(available[name].rows(sample))
         if not found.usable:
             raise UserError(f"scale of {name}: {found}; expected raw counts", found.fix)
         return available[name], found, " (named by --layer-key)"
     order = [n for n in (*_COUNT_LAYERS, "X", "raw/X") if n in available]
     if not order:
-        raise UserError(f"the file has no X, raw/X or layers/counts; it has {', '.join(available) or 'no matrix'}", "name the layer with --layer-key")
+        raise UserError(
+            "the file has no X, raw/X or layers/counts; it has"
+            f" {', '.join(available) or 'no matrix'}",
+            "name the layer with --layer-key",
+        )
     tried: dict[str, scale.Scale] = {}
     for name in order:
         tried[name] = scale.detect(available[name].rows(sample))
@@ -234,14 +335,17 @@ def _choose(expression: Expression, sample: np.ndarray, key: str) -> tuple[Matri
         listed = "; ".join(f"{n}: {s}" for n, s in tried.items())
         more = [n for n in available if n not in tried]
         raise UserError(
-            f"scale: no matrix of the file can be taken back to counts; {listed}; expected raw counts, or CP10k or log1p(CP10k) of them"
+            f"scale: no matrix of the file can be taken back to counts; {listed}; expected raw"
+            " counts, or CP10k or log1p(CP10k) of them"
             + (f" (not looked at: {', '.join(more)})" if more else ""),
             next(iter(tried.values())).fix,
         )
     return available[best], tried[best], f" ({others})" if others else ""
 
 
-def _draw(matrix: Matrix, order: np.ndarray, n_cells: int) -> tuple[np.ndarray, sparse.csr_matrix, int]:
+def _draw(
+    matrix: Matrix, order: np.ndarray, n_cells: int
+) -> tuple[np.ndarray, sparse.csr_matrix, int]:
     """The first cells of a random order that have counts, in file order, how many were passed over."""
     wanted = min(n_cells or len(order), len(order))
     taken, empty, at = np.empty(0, dtype=np.int64), 0, 0
@@ -256,7 +360,10 @@ def _draw(matrix: Matrix, order: np.ndarray, n_cells: int) -> tuple[np.ndarray, 
         taken = np.concatenate([taken, rows[full]])
         parts.append(sparse.csr_matrix(values[full]))
     if not len(taken):
-        raise UserError(f"none of {len(order):,} cells has a count in {matrix.name}", "choose another layer with --layer-key, or other cells")
+        raise UserError(
+            f"none of {len(order):,} cells has a count in {matrix.name}",
+            "choose another layer with --layer-key, or other cells",
+        )
     sort = np.argsort(taken)
     together = sparse.csr_matrix(sparse.vstack(parts, format="csr"))
     return taken[sort], sparse.csr_matrix(together[sort]), empty
@@ -269,26 +376,36 @@ def _check_values(matrix: Matrix, values: sparse.csr_matrix, found: scale.Scale)
         raise UserError(f"scale of {matrix.name}: {whole}; expected raw counts", whole.fix)
     if whole.name != found.name:
         raise UserError(
-            f"scale of {matrix.name}: {found.name} in a sample of {_SAMPLE} cells, but {whole.name} over all: {whole.evidence}; expected one scale",
+            f"scale of {matrix.name}: {found.name} in a sample of {_SAMPLE} cells, but {whole.name}"
+            f" over all: {whole.evidence}; expected one scale",
             "cells of different processing were put together: use files of raw counts",
         )
     bad = scale.misfits(values, whole)
     if len(bad):
         raise UserError(
-            f"scale of {matrix.name}: {whole.name}, but {len(bad):,} of {len(values.indptr) - 1:,} cells do not fit it (the first is cell {bad[0]})",
+            f"scale of {matrix.name}: {whole.name}, but {len(bad):,} of {len(values.indptr) - 1:,}"
+            f" cells do not fit it (the first is cell {bad[0]})",
             "these cells were processed differently: leave them out, or give raw counts",
         )
     return whole
 
 
-def _species(identifiers: Identifiers, vocabulary: Vocabulary, genome: str) -> tuple[str, CheckLine]:
+def _species(
+    identifiers: Identifiers, vocabulary: Vocabulary, genome: str
+) -> tuple[str, CheckLine]:
     found = species.detect(identifiers, vocabulary)
     text = f"{found.name}: {found.evidence}" + (f"; genome {genome}" if genome else "")
     line = CheckLine(
-        "species", found.human, text, "human genes, as the model was trained on",
-        "use human cells, or map genes to human orthologues first and say so" if found.name != "unknown"
-        else "put Ensembl ids or human gene symbols into var_names or a column of var",
-    )  # fmt: skip
+        "species",
+        found.human,
+        text,
+        "human genes, as the model was trained on",
+        (
+            "use human cells, or map genes to human orthologues first and say so"
+            if found.name != "unknown"
+            else "put Ensembl ids or human gene symbols into var_names or a column of var"
+        ),
+    )
     return found.name, line
 
 
@@ -297,31 +414,68 @@ def _duplicates(identifiers: Identifiers) -> CheckLine:
     if not again:
         return CheckLine("duplicate genes", True, "none", "each gene once")
     columns = sum(again.values())
-    return CheckLine("duplicate genes", True, f"{columns:,} columns of {len(again):,} genes summed, such as {', '.join(list(again)[:3])}", "each gene once")
+    return CheckLine(
+        "duplicate genes",
+        True,
+        f"{columns:,} columns of {len(again):,} genes summed, such as {', '.join(list(again)[:3])}",
+        "each gene once",
+    )
 
 
-def _mapped_line(share: float, expressed: np.ndarray, identifiers: Identifiers, counts: sparse.csr_matrix, least: float) -> CheckLine:
+def _mapped_line(
+    share: float,
+    expressed: np.ndarray,
+    identifiers: Identifiers,
+    counts: sparse.csr_matrix,
+    least: float,
+) -> CheckLine:
     total = np.asarray(counts.sum(axis=0)).ravel()
-    lost = [i for i in np.argsort(-total, kind="stable") if expressed[i] and not identifiers.genes[i]]
+    lost = [
+        i for i in np.argsort(-total, kind="stable") if expressed[i] and not identifiers.genes[i]
+    ]
     weight = total[[i for i in range(len(total)) if identifiers.genes[i]]].sum() / total.sum()
-    text = f"{share:.1%} of {int(expressed.sum()):,} expressed genes have a token ({weight:.1%} of counts)"
+    text = (
+        f"{share:.1%} of {int(expressed.sum()):,} expressed genes have a token ({weight:.1%} of"
+        " counts)"
+    )
     if lost:
         text += f"; lost most: {', '.join(identifiers.names[i] for i in lost[:4])}"
     return CheckLine(
-        "mapped", share >= least, text, f"at least {least:.0%}",
-        "check that the gene names are current human symbols or Ensembl ids; to go on knowingly, lower --min-mapped",
-    )  # fmt: skip
+        "mapped",
+        share >= least,
+        text,
+        f"at least {least:.0%}",
+        "check that the gene names are current human symbols or Ensembl ids; to go on knowingly,"
+        " lower --min-mapped",
+    )
 
 
-def _token_lines(merged: sparse.csr_matrix, tokens: list[np.ndarray], length: int, vocabulary: Vocabulary, least: int) -> list[CheckLine]:
+def _token_lines(
+    merged: sparse.csr_matrix,
+    tokens: list[np.ndarray],
+    length: int,
+    vocabulary: Vocabulary,
+    least: int,
+) -> list[CheckLine]:
     known, room = np.diff(merged.indptr), length - vocabulary.framing
     n = np.array([len(t) - vocabulary.framing for t in tokens])
     line = CheckLine(
-        "tokens", float(np.median(n)) >= least and n.min() > 0,
-        f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median / most), {int((n == 0).sum()):,} cells without any",
+        "tokens",
+        float(np.median(n)) >= least and n.min() > 0,
+        f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median /"
+        f" most), {int((n == 0).sum()):,} cells without any",
         f"a median of at least {least}, and no cell without tokens",
-        "use cells with more detected genes or a file with all genes; to go on knowingly, lower --min-tokens",
-    )  # fmt: skip
+        "use cells with more detected genes or a file with all genes; to go on knowingly, lower"
+        " --min-tokens",
+    )
     cut = int((known > n).sum())
     kept = ", of which that many are drawn at random" if vocabulary.bins else ""
-    return [require(line), CheckLine("truncated", True, f"{cut:,} of {len(n):,} cells ({cut / len(n):.0%}) have more genes than {room:,}{kept}", "shown")]
+    return [
+        require(line),
+        CheckLine(
+            "truncated",
+            True,
+            f"{cut:,} of {len(n):,} cells ({cut / len(n):.0%}) have more genes than {room:,}{kept}",
+            "shown",
+        ),
+    ]

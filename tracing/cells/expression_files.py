@@ -1,6 +1,7 @@
 """Expression files without loading them whole: h5ad (CSR, CSC, dense) and 10x h5, rows on demand.
 
-Nothing but HDF5 is opened. A pickle, a truncated file or another format is refused by its first bytes, with what it is.
+Nothing but HDF5 is opened. A pickle, a truncated file or another format is refused by its first
+bytes, with what it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _BLOCK = 4_000_000  # numbers read at once
@@ -36,7 +37,9 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Expression:
-    """What an expression file offers: cell annotations and matrices (``X``, ``raw/X``, ``layers/NAME``)."""
+    """What an expression file offers: cell annotations and matrices (``X``, ``raw/X``,
+    ``layers/NAME``).
+    """
 
     path: Path
     format: str
@@ -69,14 +72,20 @@ def kind_of(path: Path) -> str:
 
 
 def _is_pickle(head: bytes) -> bool:
-    """Whether bytes start like a pickle of protocol 0 or 1: opcodes that parse and import or build something."""
+    """Whether bytes start like a pickle of protocol 0 or 1: opcodes that parse and import or build
+    something.
+    """
     seen = set()
     try:
         for opcode, _, _ in pickletools.genops(head):
             seen.add(opcode.name)
     except Exception:
         pass  # a cut-off head ends in an error; what was parsed before it decides
-    return bool(seen & {"GLOBAL", "REDUCE", "INST", "BUILD"}) or {"MARK", "DICT"} <= seen or {"EMPTY_DICT", "SETITEMS"} <= seen
+    return (
+        bool(seen & {"GLOBAL", "REDUCE", "INST", "BUILD"})
+        or {"MARK", "DICT"} <= seen
+        or {"EMPTY_DICT", "SETITEMS"} <= seen
+    )
 
 
 @contextmanager
@@ -90,15 +99,25 @@ def open_expression(path: Path) -> Iterator[Expression]:
     """
     path = Path(path)
     if not path.exists():
-        near = ", ".join(sorted(p.name for p in path.parent.glob("*.h5*"))[:5]) if path.parent.is_dir() else ""
-        raise UserError(f"cells: {path} does not exist", f"check the path{f'; the folder holds {near}' if near else ''}")
+        near = (
+            ", ".join(sorted(p.name for p in path.parent.glob("*.h5*"))[:5])
+            if path.parent.is_dir()
+            else ""
+        )
+        raise UserError(
+            f"cells: {path} does not exist",
+            f"check the path{f'; the folder holds {near}' if near else ''}",
+        )
     if path.is_dir():
-        raise UserError(f"cells: {path} is a folder; expected an h5ad or 10x h5 file", "give the file itself")
+        raise UserError(
+            f"cells: {path} is a folder; expected an h5ad or 10x h5 file", "give the file itself"
+        )
     kind = kind_of(path)
     if kind != "hdf5":
         raise UserError(
             f"cells: {path.name} is {kind}; expected an h5ad (AnnData) or a 10x h5 file",
-            "write the cells with adata.write_h5ad('cells.h5ad'), raw counts in X or in layers['counts']",
+            "write the cells with adata.write_h5ad('cells.h5ad'), raw counts in X or in"
+            " layers['counts']",
         )
     try:
         with h5py.File(path, "r") as file:
@@ -107,7 +126,8 @@ def open_expression(path: Path) -> Iterator[Expression]:
         size = path.stat().st_size
         what = "truncated" if "truncated" in str(error) else "damaged"
         raise UserError(
-            f"cells: {path.name} is {what}: HDF5 cannot read it ({str(error).splitlines()[0][:200]}); it has {size:,} bytes here",
+            f"cells: {path.name} is {what}: HDF5 cannot read it"
+            f" ({str(error).splitlines()[0][:200]}); it has {size:,} bytes here",
             "copy or download the file again and compare its size and checksum with the source",
         ) from error
 
@@ -122,8 +142,10 @@ def _expression(path: Path, file: Any) -> Expression:
         if "barcodes" in _keys(file[name]) and "gene_names" in _keys(file[name]):
             return _tenx(path, file[name], genome=str(name))
     raise UserError(
-        f"cells: {path.name} is HDF5 but neither h5ad nor 10x: it holds {', '.join(list(file)[:8]) or 'nothing'}",
-        "an h5ad holds obs, var and X; a 10x file holds matrix/barcodes. Convert it with anndata and write_h5ad",
+        f"cells: {path.name} is HDF5 but neither h5ad nor 10x: it holds"
+        f" {', '.join(list(file)[:8]) or 'nothing'}",
+        "an h5ad holds obs, var and X; a 10x file holds matrix/barcodes. Convert it with anndata"
+        " and write_h5ad",
     )
 
 
@@ -137,7 +159,9 @@ def _h5ad(path: Path, file: Any) -> Expression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         obs, var = _frame(read_elem(file["obs"])), _frame(read_elem(file["var"]))
-        raw_var = _frame(read_elem(file["raw/var"])) if "raw" in file and "var" in file["raw"] else None
+        raw_var = (
+            _frame(read_elem(file["raw/var"])) if "raw" in file and "var" in file["raw"] else None
+        )
     matrices = {}
     if "X" in file:
         matrices["X"] = _matrix("X", file["X"], var)
@@ -148,8 +172,8 @@ def _h5ad(path: Path, file: Any) -> Expression:
     for matrix in matrices.values():
         if matrix.shape != (len(obs), len(matrix.var)):
             raise UserError(
-                f"cells: {path.name}: {matrix.name} is {matrix.shape[0]} x {matrix.shape[1]}, but there are {len(obs)} cells in obs and "
-                f"{len(matrix.var)} genes in var",
+                f"cells: {path.name}: {matrix.name} is {matrix.shape[0]} x {matrix.shape[1]}, but"
+                f" there are {len(obs)} cells in obs and {len(matrix.var)} genes in var",
                 "the file is inconsistent: write it again from its source",
             )
     return Expression(path, "h5ad", obs, matrices)
@@ -157,7 +181,10 @@ def _h5ad(path: Path, file: Any) -> Expression:
 
 def _frame(element: Any) -> pd.DataFrame:
     if not isinstance(element, pd.DataFrame):
-        raise UserError(f"cells: obs or var is a {type(element).__name__}; expected a table", "write the file again with anndata")
+        raise UserError(
+            f"cells: obs or var is a {type(element).__name__}; expected a table",
+            "write the file again with anndata",
+        )
     return element
 
 
@@ -170,20 +197,29 @@ def _legacy(path: Path) -> Expression:
         data: Any = anndata.read_h5ad(path)
 
     def held(name: str, values: Any, var: pd.DataFrame) -> Matrix:
-        return Matrix(name, values.shape, var, lambda rows: sparse.csr_matrix(values[rows], dtype=np.float64))
+        return Matrix(
+            name, values.shape, var, lambda rows: sparse.csr_matrix(values[rows], dtype=np.float64)
+        )
 
     matrices = {"X": held("X", data.X, data.var)}
-    matrices |= {f"layers/{name}": held(f"layers/{name}", values, data.var) for name, values in data.layers.items()}
+    matrices |= {
+        f"layers/{name}": held(f"layers/{name}", values, data.var)
+        for name, values in data.layers.items()
+    }
     if data.raw is not None:
         matrices["raw/X"] = held("raw/X", data.raw.X, data.raw.var)
     return Expression(path, "h5ad", data.obs, matrices)
 
 
 def _tenx(path: Path, group: Any, genome: str = "") -> Expression:
-    """Cell Ranger's feature-barcode matrix: columns are cells, so its CSC is the CSR of cells x genes."""
+    """Cell Ranger's feature-barcode matrix: columns are cells, so its CSC is the CSR of cells x
+    genes.
+    """
 
     def text(name: str) -> np.ndarray:
-        return np.array([v.decode() if isinstance(v, bytes) else str(v) for v in group[name][:]], dtype=object)
+        return np.array(
+            [v.decode() if isinstance(v, bytes) else str(v) for v in group[name][:]], dtype=object
+        )
 
     if "features" in group:
         var = pd.DataFrame({"gene_ids": text("features/id")}, index=text("features/name"))
@@ -195,25 +231,43 @@ def _tenx(path: Path, group: Any, genome: str = "") -> Expression:
         var = pd.DataFrame({"gene_ids": text("genes")}, index=text("gene_names"))
     obs = pd.DataFrame(index=text("barcodes"))
     whole = Matrix("X", (len(obs), len(var)), var, lambda rows: _csr_rows(group, rows, len(var)))
-    keep = np.flatnonzero(var["feature_type"] == "Gene Expression") if "feature_type" in var else np.arange(len(var))
+    keep = (
+        np.flatnonzero(var["feature_type"] == "Gene Expression")
+        if "feature_type" in var
+        else np.arange(len(var))
+    )
     if len(keep) < len(var):
         whole = Matrix(
-            "X", (len(obs), len(keep)), var.iloc[keep], lambda rows: sparse.csr_matrix(_csr_rows(group, rows, len(var))[:, keep])
+            "X",
+            (len(obs), len(keep)),
+            var.iloc[keep],
+            lambda rows: sparse.csr_matrix(_csr_rows(group, rows, len(var))[:, keep]),
         )
     return Expression(path, "10x h5", obs, {"X": whole}, genome)
 
 
 def _matrix(name: str, node: Any, var: pd.DataFrame) -> Matrix:
     if isinstance(node, h5py.Dataset):
-        return Matrix(name, (int(node.shape[0]), int(node.shape[1])), var, lambda rows: _dense_rows(node, rows))
+        return Matrix(
+            name,
+            (int(node.shape[0]), int(node.shape[1])),
+            var,
+            lambda rows: _dense_rows(node, rows),
+        )
     kind = node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", ""))
     shape = tuple(int(n) for n in node.attrs.get("shape", node.attrs.get("h5sparse_shape", ())))
     if kind not in ("csr_matrix", "csc_matrix", "csr", "csc") or len(shape) != 2:
-        raise UserError(f"cells: {name} has encoding {kind!r}; expected csr_matrix, csc_matrix or a dense array", "write the file anew")
+        raise UserError(
+            f"cells: {name} has encoding {kind!r}; expected csr_matrix, csc_matrix or a dense"
+            " array",
+            "write the file anew",
+        )
     n_cells, n_genes = shape
     if kind.startswith("csr"):
         return Matrix(name, (n_cells, n_genes), var, lambda rows: _csr_rows(node, rows, n_genes))
-    return Matrix(name, (n_cells, n_genes), var, lambda rows: _csc_rows(node, rows, (n_cells, n_genes)))
+    return Matrix(
+        name, (n_cells, n_genes), var, lambda rows: _csc_rows(node, rows, (n_cells, n_genes))
+    )
 
 
 def _runs(rows: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
@@ -250,7 +304,9 @@ def _csc_rows(node: Any, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr
     for run in _runs(np.arange(shape[1]), np.diff(indptr)):
         source = slice(int(indptr[run.start]), int(indptr[run.stop]))
         row = position[node["indices"][source]]
-        column = np.repeat(np.arange(run.start, run.stop), np.diff(indptr[run.start : run.stop + 1]))
+        column = np.repeat(
+            np.arange(run.start, run.stop), np.diff(indptr[run.start : run.stop + 1])
+        )
         keep = row >= 0
         parts.append((node["data"][source][keep].astype(np.float64), row[keep], column[keep]))
     if not parts:
@@ -262,7 +318,13 @@ def _csc_rows(node: Any, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr
 def _dense_rows(node: Any, rows: np.ndarray) -> sparse.csr_matrix:
     width = node.shape[1]
     blocks = [
-        sparse.csr_matrix(node[int(rows[run.start]) : int(rows[run.stop - 1]) + 1].astype(np.float64))
+        sparse.csr_matrix(
+            node[int(rows[run.start]) : int(rows[run.stop - 1]) + 1].astype(np.float64)
+        )
         for run in _runs(rows, np.full(len(rows), width))
     ]
-    return sparse.csr_matrix(sparse.vstack(blocks, format="csr")) if blocks else sparse.csr_matrix((0, width))
+    return (
+        sparse.csr_matrix(sparse.vstack(blocks, format="csr"))
+        if blocks
+        else sparse.csr_matrix((0, width))
+    )

@@ -1,7 +1,8 @@
-"""Which cells: obs filters ``COLUMN=VALUE[,VALUE...]`` that all must hold, and the composition they give.
+"""Which cells: obs filters ``COLUMN=VALUE[,VALUE...]`` that all must hold, and the composition they
+give.
 
-A population that mixes cell lines or species is refused unless it is declared, because one graph over several populations describes
-none of them.
+A population that mixes cell lines or species is refused unless it is declared, because one graph
+over several populations describes none of them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,37 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 
 # Columns whose values must not be mixed by accident, and columns worth showing.
-_EXCLUSIVE = ("cell_line", "cellline", "cell_line_name", "species", "organism", "organism_ontology_term_id")
-_SHOWN = ("cell_type", "celltype", "cell_types", "bulk_labels", "tissue", "tissue_general", "tissue_in_publication", "disease",
-          "perturbation", "condition", "treatment", "batch", "donor", "donor_id", "sample", "assay", "sex")  # fmt: skip
+_EXCLUSIVE = (
+    "cell_line",
+    "cellline",
+    "cell_line_name",
+    "species",
+    "organism",
+    "organism_ontology_term_id",
+)
+_SHOWN = (
+    "cell_type",
+    "celltype",
+    "cell_types",
+    "bulk_labels",
+    "tissue",
+    "tissue_general",
+    "tissue_in_publication",
+    "disease",
+    "perturbation",
+    "condition",
+    "treatment",
+    "batch",
+    "donor",
+    "donor_id",
+    "sample",
+    "assay",
+    "sex",
+)
 _MOST = 30
 
 
@@ -33,7 +58,9 @@ def parse(text: str) -> tuple[str, tuple[str, ...]]:
     column, sign, values = text.partition("=")
     accepted = tuple(v.strip() for v in values.split(",") if v.strip())
     if not sign or not column.strip() or not accepted:
-        raise UserError(f"filter {text!r} is not COLUMN=VALUE[,VALUE...]", "write it as --where cell_line=K562")
+        raise UserError(
+            f"filter {text!r} is not COLUMN=VALUE[,VALUE...]", "write it as --where cell_line=K562"
+        )
     return column.strip(), accepted
 
 
@@ -63,7 +90,8 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
                 has = ", ".join(f"{v} ({n:,})" for v, n in list(counts.items())[:_MOST])
                 more = f" and {len(counts) - _MOST:,} more" if len(counts) > _MOST else ""
                 raise UserError(
-                    f"filter {text!r}: no cell has {column} = {value!r}; {column} holds {has}{more}",
+                    f"filter {text!r}: no cell has {column} = {value!r}; {column} holds"
+                    f" {has}{more}",
                     f"did you mean {near[0]!r}?" if near else "choose one of these values",
                 )
         keep &= np.isin(values.astype(str), accepted)
@@ -84,7 +112,9 @@ def _text(values: pd.Series) -> np.ndarray:
             return "NA"
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
-    codes, distinct = pd.factorize(np.asarray(values.astype(object), dtype=object), use_na_sentinel=False)
+    codes, distinct = pd.factorize(
+        np.asarray(values.astype(object), dtype=object), use_na_sentinel=False
+    )
     return np.array([written(v) for v in distinct], dtype=object)[codes]
 
 
@@ -119,13 +149,28 @@ def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLi
     for column in looked_at:
         counts = _counts(_text(pd.Series(obs[column])))
         if len(counts) > 1:
-            listed = ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8]) + (", ..." if len(counts) > 8 else "")
+            listed = ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8]) + (
+                ", ..." if len(counts) > 8 else ""
+            )
             if mixed or column in named:
-                return CheckLine("population", True, f"mixed, as declared: {column}: {listed}", "one population, or declared")
+                return CheckLine(
+                    "population",
+                    True,
+                    f"mixed, as declared: {column}: {listed}",
+                    "one population, or declared",
+                )
             return CheckLine(
-                "population", False, f"the {len(obs):,} chosen cells mix {len(counts)} values of obs[{str(column)!r}]: {listed}",
+                "population",
+                False,
+                f"the {len(obs):,} chosen cells mix {len(counts)} values of obs[{str(column)!r}]:"
+                f" {listed}",
                 "one population: effects averaged over several describe none of them",
-                f"choose with --where {column}={next(iter(counts))}, or declare the mixture with --mixed",
-            )  # fmt: skip
-    found = f"one value each in {', '.join(map(str, looked_at))}" if looked_at else "obs names no cell line or species, so a mixture would not show"
+                f"choose with --where {column}={next(iter(counts))}, or declare the mixture with"
+                " --mixed",
+            )
+    found = (
+        f"one value each in {', '.join(map(str, looked_at))}"
+        if looked_at
+        else "obs names no cell line or species, so a mixture would not show"
+    )
     return CheckLine("population", True, found, "one population, or declared")

@@ -1,8 +1,10 @@
-"""Which column of `var` names the genes, and what each name maps to: Ensembl ids first, symbols through the vocabulary.
+"""Which column of `var` names the genes, and what each name maps to: Ensembl ids first, symbols
+through the vocabulary.
 
-An Ensembl id counts with its version removed (``ENSG00000102145.12`` is ``ENSG00000102145``). A symbol maps only if the vocabulary knows it;
-a name is *outside* when it is a known human gene without a token, *made unique* when only its stem is known (``TBCE-1``; which of
-the copies is meant cannot be told, so it is left out), else *unknown*. Columns of the same gene are summed.
+An Ensembl id counts with its version removed (``ENSG00000102145.12`` is ``ENSG00000102145``). A
+symbol maps only if the vocabulary knows it; a name is *outside* when it is a known human gene
+without a token, *made unique* when only its stem is known (``TBCE-1``; which of the copies is meant
+cannot be told, so it is left out), else *unknown*. Columns of the same gene are summed.
 """
 
 from __future__ import annotations
@@ -19,8 +21,19 @@ from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 _HUMAN = re.compile(r"(ENSG\d{11})(\.\d+)?(_PAR_Y)?")
 _ANY = re.compile(r"ENS([A-Z]*)G\d{11}(\.\d+)?(_PAR_Y)?")
-_PREFERRED = ("ensembl_id", "ensembl", "gene_ids", "gene_id", "feature_id", "ensembl_gene_id", "feature_name", "gene_symbol",
-              "gene_symbols", "gene_name", "symbol")  # fmt: skip
+_PREFERRED = (
+    "ensembl_id",
+    "ensembl",
+    "gene_ids",
+    "gene_id",
+    "feature_id",
+    "ensembl_gene_id",
+    "feature_name",
+    "gene_symbol",
+    "gene_symbols",
+    "gene_name",
+    "symbol",
+)
 
 
 @dataclass(frozen=True)
@@ -60,9 +73,15 @@ class Identifiers:
     def sentence(self) -> str:
         """What was found, with counts."""
         parts = [f"{self.count('mapped'):,} have a token"]
-        parts += [f"{self.count(s):,} {text}" for s, text in (
-            ("outside", "are known genes without a token"), ("made unique", "are ambiguous copies made unique"),
-            ("unknown", "are unknown")) if self.count(s)]  # fmt: skip
+        parts += [
+            f"{self.count(s):,} {text}"
+            for s, text in (
+                ("outside", "are known genes without a token"),
+                ("made unique", "are ambiguous copies made unique"),
+                ("unknown", "are unknown"),
+            )
+            if self.count(s)
+        ]
         return f"{self.kind} in {self.column}: of {len(self.names):,}, {', '.join(parts)}"
 
 
@@ -79,8 +98,9 @@ def ensembl_prefixes(names: Sequence[str]) -> dict[str, int]:
 def identify(var: pd.DataFrame, vocabulary: Vocabulary) -> Identifiers:
     """Choose the column of `var` that maps most genes, Ensembl ids before symbols.
 
-    Ensembl ids are taken if any column consists of them to at least a half, even when a column of symbols would map more:
-    symbols are renamed over the years, ids are not. A model whose own names are symbols takes whichever column maps most.
+    Ensembl ids are taken if any column consists of them to at least a half, even when a column of
+    symbols would map more: symbols are renamed over the years, ids are not. A model whose own names
+    are symbols takes whichever column maps most.
     """
     candidates = [("var index", [str(v) for v in var.index])]
     for column in (*(c for c in _PREFERRED if c in var), *(c for c in var if c not in _PREFERRED)):
@@ -122,15 +142,21 @@ def _symbol(name: str, vocabulary: Vocabulary) -> tuple[str, str]:
     return "", "made unique" if stem != name and stem in vocabulary.symbol_to_ensembl else "unknown"
 
 
-def merge(counts: sparse.csr_matrix, genes: Sequence[str]) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
-    """Keep the columns that have a gene and sum those of the same gene; genes in order of first appearance."""
+def merge(
+    counts: sparse.csr_matrix, genes: Sequence[str]
+) -> tuple[sparse.csr_matrix, tuple[str, ...]]:
+    """Keep the columns that have a gene and sum those of the same gene; genes in order of first
+    appearance.
+    """
     column_of: dict[str, int] = {}
     for gene in genes:
         if gene:
             column_of.setdefault(gene, len(column_of))
     kept = [i for i, gene in enumerate(genes) if gene]
     target = [column_of[genes[i]] for i in kept]
-    collapse = sparse.csr_matrix((np.ones(len(kept)), (kept, target)), shape=(len(genes), len(column_of)))
+    collapse = sparse.csr_matrix(
+        (np.ones(len(kept)), (kept, target)), shape=(len(genes), len(column_of))
+    )
     merged = sparse.csr_matrix(counts @ collapse)
     merged.sort_indices()
     return merged, tuple(column_of)

@@ -1,13 +1,16 @@
 """On which scale expression values are, with proof, and the counts they stand for.
 
-If values are f(c n_i), with n_i the integer counts of a cell and one constant c per cell, then for the right inverse of f
+If values are f(c n_i), with n_i the integer counts of a cell and one constant c per cell, then for
+the right inverse of f
 
     f^-1(x_i) / min_j f^-1(x_j) = n_i / n_min
 
-is a ratio of integers, within the error that storage allows (float32, or values rounded to some decimals). This holds for genes
-dropped after normalisation too, where the sum over a cell is no longer constant. f is tried as identity (CP10k), log1p, log2(x + 1)
-and log1p twice; a scale is *proven* when at least 90 % of the informative values fit, and then every single cell must fit it (`misfits`). Doubly
-logged data are refused, as are negative (scaled) values and anything that cannot be proven.
+is a ratio of integers, within the error that storage allows (float32, or values rounded to some
+decimals). This holds for genes dropped after normalisation too, where the sum over a cell is no
+longer constant. f is tried as identity (CP10k), log1p, log2(x + 1) and log1p twice; a scale is
+*proven* when at least 90 % of the informative values fit, and then every single cell must fit it
+(`misfits`). Doubly logged data are refused, as are negative (scaled) values and anything that
+cannot be proven.
 """
 
 from __future__ import annotations
@@ -28,7 +31,11 @@ Inverse = Callable[[np.ndarray], np.ndarray]
 _SCALES: tuple[tuple[str, Inverse, Inverse], ...] = (
     ("normalised counts (no logarithm)", lambda x: x, np.ones_like),
     ("log1p of normalised counts", np.expm1, np.exp),
-    ("log2(x + 1) of normalised counts", lambda x: np.exp2(x) - 1, lambda x: np.exp2(x) * np.log(2)),
+    (
+        "log2(x + 1) of normalised counts",
+        lambda x: np.exp2(x) - 1,
+        lambda x: np.exp2(x) * np.log(2),
+    ),
     ("log1p taken twice", lambda x: np.expm1(np.expm1(x)), lambda x: np.exp(np.expm1(x) + x)),
 )
 
@@ -76,20 +83,41 @@ def detect(values: sparse.csr_matrix) -> Scale:
     bad = int((~np.isfinite(data)).sum())
     if bad:
         cells = len(np.unique(_row_of(values)[~np.isfinite(data)]))
-        return Scale("not finite", False, f"{bad:,} values in {cells:,} cells are NaN or infinite", fix=_FIX)
+        return Scale(
+            "not finite", False, f"{bad:,} values in {cells:,} cells are NaN or infinite", fix=_FIX
+        )
     negative = int((data < 0).sum())
     if negative:
-        evidence = f"{negative:,} of {len(data):,} stored values are negative, down to {data.min():.3g}"
-        return Scale("scaled or imputed values", False, evidence, fix=f"scaling cannot be undone: {_FIX}")
+        evidence = (
+            f"{negative:,} of {len(data):,} stored values are negative, down to {data.min():.3g}"
+        )
+        return Scale(
+            "scaled or imputed values", False, evidence, fix=f"scaling cannot be undone: {_FIX}"
+        )
     data = data[data > 0]
     if not len(data):
-        return Scale("empty", False, f"no value above 0 in {len(values.indptr) - 1:,} cells", fix="choose cells that have counts")
+        return Scale(
+            "empty",
+            False,
+            f"no value above 0 in {len(values.indptr) - 1:,} cells",
+            fix="choose cells that have counts",
+        )
     off = np.abs(data - np.rint(data))
     if off.max() == 0:
-        return Scale("raw counts", True, f"all {len(data):,} values are whole numbers up to {data.max():,.0f}", counts=True)
+        return Scale(
+            "raw counts",
+            True,
+            f"all {len(data):,} values are whole numbers up to {data.max():,.0f}",
+            counts=True,
+        )
     if (off < 1e-3).mean() > 0.999:
         share = (off < 1e-3).mean()
-        return Scale("raw counts", True, f"{share:.2%} of {len(data):,} values within 0.001 of whole numbers; rounded", counts=True)
+        return Scale(
+            "raw counts",
+            True,
+            f"{share:.2%} of {len(data):,} values within 0.001 of whole numbers; rounded",
+            counts=True,
+        )
     return _proven(values) or _unproven(values)
 
 
@@ -101,7 +129,10 @@ def _proven(values: sparse.csr_matrix) -> Scale | None:
             _, fit, informative, luck = _ratios(x, inverse, slope, _quantum(values.data))
             checked, fitting, chance = checked + informative, fitting + fit, chance + luck
         if checked >= 50 and fitting / checked >= _PROVEN and chance / checked < 0.3:
-            evidence = f"{fitting:,} of {checked:,} ratios to the smallest value of the cell are integers, {chance:,.0f} by chance"
+            evidence = (
+                f"{fitting:,} of {checked:,} ratios to the smallest value of the cell are integers,"
+                f" {chance:,.0f} by chance"
+            )
             if name == "log1p taken twice":
                 fix = f"the file was log-transformed twice; undo it at its source. {_FIX}"
                 return Scale(name, False, evidence, fix=fix)
@@ -112,18 +143,26 @@ def _proven(values: sparse.csr_matrix) -> Scale | None:
 def _unproven(values: sparse.csr_matrix) -> Scale:
     data = values.data[values.data > 0]
     sums = np.asarray(values.sum(axis=1)).ravel()
-    numbers = f"{len(data):,} values from {data.min():.3g} to {data.max():.4g}, sums per cell from {sums.min():,.0f} to {sums.max():,.0f}"
+    numbers = (
+        f"{len(data):,} values from {data.min():.3g} to {data.max():.4g}, sums per cell from"
+        f" {sums.min():,.0f} to {sums.max():,.0f}"
+    )
     if data.max() > _LOG_LIMIT:
-        evidence = f"{numbers}: too large for a logarithm; the order of genes needs no whole numbers, but lengths of genes may be in it"
+        evidence = (
+            f"{numbers}: too large for a logarithm; the order of genes needs no whole numbers, but"
+            " lengths of genes may be in it"
+        )
         return Scale("expected counts (not whole numbers)", True, evidence)
     evidence = f"{numbers}; no logarithm of counts gives them, so counts cannot be recovered"
     return Scale("unknown scale", False, evidence, fix=_FIX)
 
 
 def to_counts(values: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
-    """Counts of every cell: whole numbers where the scale is proven, the values themselves for expected counts.
+    """Counts of every cell: whole numbers where the scale is proven, the values themselves for
+    expected counts.
 
-    In a cell with too few values to show its smallest count, that count is taken as 1; the order of genes is the same.
+    In a cell with too few values to show its smallest count, that count is taken as 1; the order of
+    genes is the same.
     """
     result = values.copy()
     if scale.counts:
@@ -157,8 +196,12 @@ def misfits(values: sparse.csr_matrix, scale: Scale) -> np.ndarray:
     return np.array(bad, dtype=np.int64)
 
 
-def _ratios(x: np.ndarray, inverse: Inverse, slope: Inverse, quantum: float) -> tuple[float, int, int, float]:
-    """Unit of a cell, how many ratios are integers, how many could have missed, and how many would hit by chance."""
+def _ratios(
+    x: np.ndarray, inverse: Inverse, slope: Inverse, quantum: float
+) -> tuple[float, int, int, float]:
+    """Unit of a cell, how many ratios are integers, how many could have missed, and how many would
+    hit by chance.
+    """
     if not len(x):
         return 1.0, 0, 0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -174,7 +217,12 @@ def _ratios(x: np.ndarray, inverse: Inverse, slope: Inverse, quantum: float) -> 
         informative = (ratio > multiple * 1.01) & (tolerance < _INFORMATIVE)
         fit = int((np.abs(ratio - np.rint(ratio)) <= tolerance)[informative].sum())
         count = int(informative.sum())
-        outcome = (float(y[smallest] / multiple), fit, count, float(2 * tolerance[informative].sum()))
+        outcome = (
+            float(y[smallest] / multiple),
+            fit,
+            count,
+            float(2 * tolerance[informative].sum()),
+        )
         if count and fit >= _FIT * count:
             return outcome
         if multiple == 1:
@@ -192,7 +240,9 @@ def _quantum(data: np.ndarray) -> float:
 
 
 def _cells(values: sparse.csr_matrix) -> list[np.ndarray]:
-    rows = [values.data[values.indptr[i] : values.indptr[i + 1]] for i in range(len(values.indptr) - 1)]
+    rows = [
+        values.data[values.indptr[i] : values.indptr[i + 1]] for i in range(len(values.indptr) - 1)
+    ]
     return [row[row > 0] for row in rows]
 
 

@@ -1,7 +1,8 @@
 """Which species the genes belong to, from the form of their names.
 
-Ensembl ids carry it (``ENSMUSG`` is mouse). Symbols of mouse and rat are written ``Gapdh`` where human ones are ``GAPDH``: names that map
-to human genes only after upper-casing are the sign of a rodent.
+Ensembl ids carry it (``ENSMUSG`` is mouse). Symbols of mouse and rat are written ``Gapdh`` where
+human ones are ``GAPDH``: names that map to human genes only after upper-casing are the sign of a
+rodent.
 """
 
 from __future__ import annotations
@@ -11,8 +12,19 @@ from dataclasses import dataclass
 from scircuit.tracing.cells.identifiers import Identifiers, ensembl_prefixes
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
-_INFIX = {"": "human", "MUS": "mouse", "RNO": "rat", "DAR": "zebrafish", "MMU": "macaque", "SSC": "pig", "GAL": "chicken",
-          "PTR": "chimpanzee", "MFA": "crab-eating macaque", "CAF": "dog", "BTA": "cow"}  # fmt: skip
+_INFIX = {
+    "": "human",
+    "MUS": "mouse",
+    "RNO": "rat",
+    "DAR": "zebrafish",
+    "MMU": "macaque",
+    "SSC": "pig",
+    "GAL": "chicken",
+    "PTR": "chimpanzee",
+    "MFA": "crab-eating macaque",
+    "CAF": "dog",
+    "BTA": "cow",
+}
 
 
 @dataclass(frozen=True)
@@ -36,14 +48,26 @@ def detect(identifiers: Identifiers, vocabulary: Vocabulary) -> Species:
         infix = max(prefixes, key=prefixes.__getitem__)
         name = _INFIX.get(infix, f"Ensembl prefix ENS{infix}G")
         return Species(name, f"{prefixes[infix]:,} of {total:,} ids start with ENS{infix}G")
-    known = [n for n in identifiers.names if n in vocabulary.symbol_to_ensembl or n in vocabulary.outside]
+    known = [
+        n for n in identifiers.names if n in vocabulary.symbol_to_ensembl or n in vocabulary.outside
+    ]
     raised = [
-        n for n in identifiers.names
-        if n not in vocabulary.symbol_to_ensembl and n != n.upper() and n.upper() in vocabulary.symbol_to_ensembl
-    ]  # fmt: skip
+        n
+        for n in identifiers.names
+        if n not in vocabulary.symbol_to_ensembl
+        and n != n.upper()
+        and n.upper() in vocabulary.symbol_to_ensembl
+    ]
     if len(raised) > len(known):
-        return Species("mouse or rat", f"{len(known):,} of {total:,} names are human symbols as written, {len(raised):,} only in upper "
-                       f"case (such as {', '.join(raised[:3])})")  # fmt: skip
+        return Species(
+            "mouse or rat",
+            f"{len(known):,} of {total:,} names are human symbols as written, {len(raised):,} only"
+            f" in upper case (such as {', '.join(raised[:3])})",
+        )
     if 2 * len(known) >= total > 0 or identifiers.count("mapped"):
         return Species("human", f"{len(known):,} of {total:,} names are human symbols")
-    return Species("unknown", f"none of {total:,} names is a human symbol (the first: {', '.join(identifiers.names[:3])})")
+    return Species(
+        "unknown",
+        f"none of {total:,} names is a human symbol (the first:"
+        f" {', '.join(identifiers.names[:3])})",
+    )

@@ -1,8 +1,10 @@
-"""Rows of activations for training and evaluating dictionaries: streamed cell by cell, all chosen layers from one forward pass.
+"""Rows of activations for training and evaluating dictionaries: streamed cell by cell, all chosen
+layers from one forward pass.
 
-Only gene positions count. Rows of many cells are shuffled together in a buffer, so that one step of the optimiser does not see one cell alone. At most
-`BUFFER_ROWS` rows, one cell and one batch are held for each layer, whatever the number of cells. The stream knows where it stands and
-can go on from there: the same batches come, whether it was interrupted or not.
+Only gene positions count. Rows of many cells are shuffled together in a buffer, so that one step of
+the optimiser does not see one cell alone. At most `BUFFER_ROWS` rows, one cell and one batch are
+held for each layer, whatever the number of cells. The stream knows where it stands and can go on
+from there: the same batches come, whether it was interrupted or not.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ BUFFER_ROWS = 32_768
 
 @torch.no_grad()
 def cell_rows(adapter: Any, cell: np.ndarray, layers: Sequence[int]) -> dict[int, Tensor]:
-    """Outputs of the layers at the gene positions of one cell, [genes, d] each; nothing after the last of them is computed."""
+    """Outputs of the layers at the gene positions of one cell, [genes, d] each; nothing after the
+    last of them is computed.
+    """
     genes, state, rows = adapter.gene_positions(cell), adapter.embed(cell)[None], {}
     for layer in range(max(layers) + 1):
         state = adapter.layer(layer, state)
@@ -29,7 +33,8 @@ def cell_rows(adapter: Any, cell: np.ndarray, layers: Sequence[int]) -> dict[int
 
 
 class RowStream:
-    """Shuffled batches of rows, epoch after epoch; every layer's batch has the same (cell, position) pairs.
+    """Shuffled batches of rows, epoch after epoch; every layer's batch has the same (cell,
+    position) pairs.
 
     Parameters
     ----------
@@ -41,12 +46,25 @@ class RowStream:
         Seed of the order of cells and rows.
     """
 
-    def __init__(self, adapter: Any, cells: Sequence[np.ndarray], layers: Sequence[int], batch_rows: int, seed: int) -> None:
-        self.adapter, self.cells, self.layers, self.batch_rows = adapter, cells, tuple(layers), batch_rows
+    def __init__(
+        self,
+        adapter: Any,
+        cells: Sequence[np.ndarray],
+        layers: Sequence[int],
+        batch_rows: int,
+        seed: int,
+    ) -> None:
+        self.adapter, self.cells, self.layers, self.batch_rows = (
+            adapter,
+            cells,
+            tuple(layers),
+            batch_rows,
+        )
         self.genes = [len(adapter.gene_positions(cell)) for cell in cells]
         self.rows = sum(self.genes)
         self._generator = torch.Generator().manual_seed(seed)
-        # Where it stands: the epoch, the first cell of the buffer at hand, and the batches taken from it.
+        # Where it stands: the epoch, the first cell of the buffer at hand, and the batches taken
+        # from it.
         self.epoch, self._cell, self._batch = 0, 0, 0
         self._at_epoch = self._at_buffer = self._generator.get_state()
         self._rest: dict[int, Tensor] = {}
@@ -57,8 +75,12 @@ class RowStream:
         """Most rows held for a layer."""
         return min(self.rows, BUFFER_ROWS + max(self.genes) + self.batch_rows)
 
-    def batches(self, epochs: int, pause: Callable[[], None] = lambda: None) -> Iterator[dict[int, Tensor]]:
-        """Batches [rows, d] by layer up to the end of the last epoch; `pause` is called between cells."""
+    def batches(
+        self, epochs: int, pause: Callable[[], None] = lambda: None
+    ) -> Iterator[dict[int, Tensor]]:
+        """Batches [rows, d] by layer up to the end of the last epoch; `pause` is called between
+        cells.
+        """
         while self.epoch < epochs:
             self._generator.set_state(self._at_epoch)
             order = torch.randperm(len(self.cells), generator=self._generator).tolist()
@@ -71,7 +93,11 @@ class RowStream:
                 whole = size if after == len(order) else size - size % self.batch_rows
                 for number in range(self._batch, -(-whole // self.batch_rows)):
                     self._batch = number + 1
-                    yield self._take(shuffled[number * self.batch_rows : min((number + 1) * self.batch_rows, whole)])
+                    yield self._take(
+                        shuffled[
+                            number * self.batch_rows : min((number + 1) * self.batch_rows, whole)
+                        ]
+                    )
                 self._rest = self._take(shuffled[whole:]) if whole < size else {}
                 self._cell, self._batch, self._at_buffer = after, 0, self._generator.get_state()
             self.epoch, self._cell, self._at_epoch = self.epoch + 1, 0, self._generator.get_state()
@@ -83,7 +109,10 @@ class RowStream:
         """Fill the buffer from the cell at hand on; gives the rows in it and the cell after."""
         if not self._buffer:
             shape, device = (self.capacity, self.adapter.width), self.adapter.device
-            self._buffer = {layer: torch.empty(shape, dtype=torch.float32, device=device) for layer in self.layers}
+            self._buffer = {
+                layer: torch.empty(shape, dtype=torch.float32, device=device)
+                for layer in self.layers
+            }
         size = len(next(iter(self._rest.values()))) if self._rest else 0
         for layer, rows in self._rest.items():
             self._buffer[layer][:size] = rows
@@ -98,15 +127,23 @@ class RowStream:
     def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         """Where the stream stands after the batch last taken: tensors and numbers."""
         tensors = {f"stream.rest.{layer}": rows for layer, rows in self._rest.items()}
-        tensors |= {"stream.at_epoch": self._at_epoch.clone(), "stream.at_buffer": self._at_buffer.clone()}
+        tensors |= {
+            "stream.at_epoch": self._at_epoch.clone(),
+            "stream.at_buffer": self._at_buffer.clone(),
+        }
         return tensors, {"epoch": self.epoch, "cell": self._cell, "batch": self._batch}
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> None:
         """Go on from where `state` was taken."""
         self.epoch, self._cell, self._batch = numbers["epoch"], numbers["cell"], numbers["batch"]
-        self._at_epoch, self._at_buffer = tensors["stream.at_epoch"].cpu(), tensors["stream.at_buffer"].cpu()
+        self._at_epoch, self._at_buffer = (
+            tensors["stream.at_epoch"].cpu(),
+            tensors["stream.at_buffer"].cpu(),
+        )
         rest = {layer: tensors.get(f"stream.rest.{layer}") for layer in self.layers}
-        self._rest = {layer: rows.to(self.adapter.device) for layer, rows in rest.items() if rows is not None}
+        self._rest = {
+            layer: rows.to(self.adapter.device) for layer, rows in rest.items() if rows is not None
+        }
 
 
 class Moments:

@@ -1,9 +1,11 @@
-"""The clean pass, once per cell and shared by all source layers: states, sparse codes, and an inverted index feature -> (positions, values).
+"""The clean pass, once per cell and shared by all source layers: states, sparse codes, and an
+inverted index feature -> (positions, values).
 
-For layer l with dictionary D_l: ``(values, indices) = D_l.encode_topk(h_l)``. A feature is active at a gene position when its value
-there is above zero; in legacy runs also when it is among the k largest with value zero. Codes stay sparse: k values of 4 bytes and k
-indices of 8 a row, and as much again in the index, which at k = 32 of 4,608 is 24 times less memory than dense ones.
-States beyond their share of the memory lie in a temporary folder.
+For layer l with dictionary D_l: ``(values, indices) = D_l.encode_topk(h_l)``. A feature is active
+at a gene position when its value there is above zero; in legacy runs also when it is among the k
+largest with value zero. Codes stay sparse: k values of 4 bytes and k indices of 8 a row, and as
+much again in the index, which at k = 32 of 4,608 is 24 times less memory than dense ones. States
+beyond their share of the memory lie in a temporary folder.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.parallel import run_jobs
 from scircuit.tracing.hardware.precision import numerics
 
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 
 class Firing(NamedTuple):
-    """Inverted index of one layer in one cell: feature f fires at ``positions[start[f]:start[f + 1]]``, ascending."""
+    """Inverted index of one layer in one cell: feature f fires at ``positions[start[f]:start[f +
+    1]]``, ascending.
+    """
 
     start: np.ndarray  # [F + 1]
     positions: Tensor  # [N]
@@ -41,9 +45,14 @@ class Firing(NamedTuple):
         return self.positions[part], self.values[part]
 
     def above(self) -> np.ndarray:
-        """Positions where each feature is above zero, [F]; where members of the top k count, it can fire without being so."""
+        """Positions where each feature is above zero, [F]; where members of the top k count, it can
+        fire without being so.
+        """
         size = np.diff(self.start)
-        return np.bincount(np.repeat(np.arange(len(size)), size)[self.values.cpu().numpy() > 0], minlength=len(size))
+        return np.bincount(
+            np.repeat(np.arange(len(size)), size)[self.values.cpu().numpy() > 0],
+            minlength=len(size),
+        )
 
 
 @dataclass(frozen=True)
@@ -74,13 +83,16 @@ class StoredStates(Mapping[int, Tensor]):
         try:
             folder.mkdir()
             for layer, state in states.items():
-                content = io.BytesIO()  # np.save does not notice when the last block of a file finds no room
+                content = (
+                    io.BytesIO()
+                )  # np.save does not notice when the last block of a file finds no room
                 np.save(content, state.cpu().numpy())
                 (folder / f"{layer}.npy").write_bytes(content.getbuffer())
         except OSError as error:
             raise UserError(
                 f"clean states cannot be written into {folder.parent}: {error.strerror or error}",
-                "free room there, set TMPDIR to a folder with room, or let more of them stay in memory with --memory",
+                "free room there, set TMPDIR to a folder with room, or let more of them stay in"
+                " memory with --memory",
             ) from error
 
     def __getitem__(self, layer: int) -> Tensor:
@@ -107,7 +119,8 @@ class CleanCells(Sequence[CleanCell]):
     kept
         Layers whose states are kept.
     budget
-        Bytes of states that stay in memory; the rest is written to a temporary folder, which goes with this object.
+        Bytes of states that stay in memory; the rest is written to a temporary folder, which goes
+        with this object.
     members
         Count a feature as active wherever it is among the k largest, even with value zero (legacy).
     jobs
@@ -115,20 +128,41 @@ class CleanCells(Sequence[CleanCell]):
     """
 
     def __init__(
-        self, adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], kept: Iterable[int], budget: int,
-        members: bool = False, jobs: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        adapter: Adapter,
+        dictionaries: Mapping[int, Any],
+        cells: Sequence[np.ndarray],
+        kept: Iterable[int],
+        budget: int,
+        members: bool = False,
+        jobs: int = 0,
+    ) -> None:
         kept = tuple(kept)
-        size = np.cumsum([len(tokens) for tokens in cells]) * len(kept) * adapter.width * torch.finfo(adapter.dtype).bits // 8
-        self._folder = tempfile.TemporaryDirectory(prefix="scircuit-states-") if (size > budget).any() else None
+        size = (
+            np.cumsum([len(tokens) for tokens in cells])
+            * len(kept)
+            * adapter.width
+            * torch.finfo(adapter.dtype).bits
+            // 8
+        )
+        self._folder = (
+            tempfile.TemporaryDirectory(prefix="scircuit-states-")
+            if (size > budget).any()
+            else None
+        )
 
         def job(i: int) -> CleanCell:
             cell = clean_cell(adapter, dictionaries, cells[i], kept, members)
             if self._folder is None or size[i] <= budget:
                 return cell
-            return replace(cell, states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device))
+            return replace(
+                cell,
+                states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device),
+            )
 
-        self._cells = list(run_jobs([partial(job, i) for i in range(len(cells))], adapter.device, jobs))
+        self._cells = list(
+            run_jobs([partial(job, i) for i in range(len(cells))], adapter.device, jobs)
+        )
 
     @property
     def on_disk(self) -> int:
@@ -144,26 +178,41 @@ class CleanCells(Sequence[CleanCell]):
 
 @torch.inference_mode()
 def clean_cell(
-    adapter: Adapter, dictionaries: Mapping[int, Any], tokens: np.ndarray, kept: Iterable[int], members: bool = False
+    adapter: Adapter,
+    dictionaries: Mapping[int, Any],
+    tokens: np.ndarray,
+    kept: Iterable[int],
+    members: bool = False,
 ) -> CleanCell:
-    """Clean pass of one cell, with codes at the layers of `dictionaries` and states at the layers `kept`.
+    """Clean pass of one cell, with codes at the layers of `dictionaries` and states at the layers
+    `kept`.
 
     Raises
     ------
     UserError
-        If a state is not finite: no feature would be above zero there, and the cell would count as one without any.
+        If a state is not finite: no feature would be above zero there, and the cell would count as
+        one without any.
     """
     with numerics(adapter):
         states = [state.to(adapter.dtype) for state in adapter.clean_states(tokens)]
-    broken = next((layer for layer, state in enumerate(states) if not bool(torch.isfinite(state).all())), None)
+    broken = next(
+        (layer for layer, state in enumerate(states) if not bool(torch.isfinite(state).all())), None
+    )
     if broken is not None:
         raise UserError(
-            f"the states of layer {broken} are NaN or infinite in a cell of {len(tokens)} tokens, although all weights are finite",
-            "compare the model's files with their source (a weight may be damaged and yet a number), or try --device cpu and --numerics float32",
+            f"the states of layer {broken} are NaN or infinite in a cell of {len(tokens)} tokens,"
+            " although all weights are finite",
+            "compare the model's files with their source (a weight may be damaged and yet a"
+            " number), or try --device cpu and --numerics float32",
         )
     genes = adapter.gene_positions(tokens)
-    codes: dict[int, tuple[Tensor, Tensor]] = {layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()}
-    firing = {layer: _invert(*codes[layer], genes, dictionary.n_features, members) for layer, dictionary in dictionaries.items()}
+    codes: dict[int, tuple[Tensor, Tensor]] = {
+        layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()
+    }
+    firing = {
+        layer: _invert(*codes[layer], genes, dictionary.n_features, members)
+        for layer, dictionary in dictionaries.items()
+    }
     return CleanCell(len(tokens), genes, {layer: states[layer] for layer in kept}, codes, firing)
 
 
@@ -173,15 +222,29 @@ def summarise(cells: Sequence[CleanCell], layer: int) -> LayerSummary:
     total = np.zeros(counts.shape[1])
     for cell, n in zip(cells, counts, strict=True):
         feature = np.repeat(np.arange(len(n)), n)
-        total += np.bincount(feature, weights=cell.firing[layer].values.cpu().numpy().astype(np.float64), minlength=len(n))
+        total += np.bincount(
+            feature,
+            weights=cell.firing[layer].values.cpu().numpy().astype(np.float64),
+            minlength=len(n),
+        )
     positions = counts.sum(0)
     genes = sum(len(c.genes) for c in cells)
-    return LayerSummary(positions, (counts > 0).sum(0), total / np.maximum(positions, 1), positions / max(genes, 1))
+    return LayerSummary(
+        positions, (counts > 0).sum(0), total / np.maximum(positions, 1), positions / max(genes, 1)
+    )
 
 
-def _invert(values: Tensor, indices: Tensor, genes: Tensor, n_features: int, members: bool) -> Firing:
+def _invert(
+    values: Tensor, indices: Tensor, genes: Tensor, n_features: int, members: bool
+) -> Firing:
     v, i = values[genes], indices[genes]
-    row, column = (torch.ones_like(v, dtype=torch.bool) if members else v > 0).nonzero(as_tuple=True)
-    feature, order = torch.sort(i[row, column], stable=True)  # rows ascend, so positions ascend within a feature
+    row, column = (torch.ones_like(v, dtype=torch.bool) if members else v > 0).nonzero(
+        as_tuple=True
+    )
+    feature, order = torch.sort(
+        i[row, column], stable=True
+    )  # rows ascend, so positions ascend within a feature
     counts = torch.bincount(feature, minlength=n_features).cpu().numpy()
-    return Firing(np.concatenate([[0], np.cumsum(counts)]), genes[row[order]], v[row[order], column[order]])
+    return Firing(
+        np.concatenate([[0], np.cumsum(counts)]), genes[row[order]], v[row[order], column[order]]
+    )

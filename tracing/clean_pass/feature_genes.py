@@ -2,7 +2,8 @@
 
     mean_activation(f, g) = sum of z_f over firings on gene g / fire_count(f, g)
 
-Cells stream one by one; what is kept is one pair of numbers for each (feature, gene) that occurs, and if asked for the sum of z_f over each cell.
+Cells stream one by one; what is kept is one pair of numbers for each (feature, gene) that occurs,
+and if asked for the sum of z_f over each cell.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellActivity:
-    """How active each feature is in each cell: one entry a (cell, feature) that fires, ordered by cell and layer.
+    """How active each feature is in each cell: one entry a (cell, feature) that fires, ordered by
+    cell and layer.
 
     Attributes
     ----------
@@ -49,8 +51,9 @@ class Catalogue:
     Attributes
     ----------
     table
-        One row for each (feature, gene) with a firing: layer, index, gene (Ensembl id), mean_activation (dictionary units),
-        fire_count (positions); ordered by layer, index, falling mean activation.
+        One row for each (feature, gene) with a firing: layer, index, gene (Ensembl id),
+        mean_activation (dictionary units), fire_count (positions); ordered by layer, index, falling
+        mean activation.
     detection
         Gene -> share of cells in whose input it is.
     firing_rate
@@ -70,7 +73,9 @@ class Catalogue:
 
 
 class _Tally:
-    """Sum and count for each (feature, token) of one layer; merged now and then so that memory stays with distinct pairs."""
+    """Sum and count for each (feature, token) of one layer; merged now and then so that memory
+    stays with distinct pairs.
+    """
 
     def __init__(self, n_features: int, n_tokens: int) -> None:
         self.shape = (n_features, n_tokens)
@@ -90,13 +95,20 @@ class _Tally:
             return
         features, tokens, values = (np.concatenate(p) for p in zip(*self.parts, strict=True))
         self.total = self.total + sparse.csr_matrix((values, (features, tokens)), shape=self.shape)
-        self.count = self.count + sparse.csr_matrix((np.ones(len(values), np.int64), (features, tokens)), shape=self.shape)
+        self.count = self.count + sparse.csr_matrix(
+            (np.ones(len(values), np.int64), (features, tokens)), shape=self.shape
+        )
         self.parts, self.waiting = [], 0
 
 
 @torch.inference_mode()
 def build_catalogue(
-    adapter: Any, dictionaries: Mapping[int, Any], cohort: Any, *, by_cell: bool = False, progress: Callable[[int, int], None] | None = None
+    adapter: Any,
+    dictionaries: Mapping[int, Any],
+    cohort: Any,
+    *,
+    by_cell: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Catalogue:
     """Clean pass over every cell of a cohort, counted by feature and gene.
 
@@ -119,7 +131,11 @@ def build_catalogue(
     import pyarrow as pa
 
     if not cohort.tokens or not dictionaries:
-        raise UserError(f"a catalogue of {len(cohort.tokens)} cells and {len(dictionaries)} dictionaries is empty", "give at least one of each")
+        raise UserError(
+            f"a catalogue of {len(cohort.tokens)} cells and {len(dictionaries)} dictionaries is"
+            " empty",
+            "give at least one of each",
+        )
     gene_of = adapter.vocabulary.gene_of_token
     tallies = {layer: _Tally(d.n_features, len(gene_of)) for layer, d in dictionaries.items()}
     for layer in dictionaries:
@@ -142,7 +158,9 @@ def build_catalogue(
             if by_cell:
                 total = np.bincount(index[row, column], weights=value[row, column])
                 fired = np.flatnonzero(total)
-                sums.append((done - 1, layer, fired.astype(np.int32), total[fired].astype(np.float32)))
+                sums.append(
+                    (done - 1, layer, fired.astype(np.int32), total[fired].astype(np.float32))
+                )
         if progress is not None:
             progress(done, len(cohort.tokens))
 
@@ -155,16 +173,33 @@ def build_catalogue(
         rate[layer] = np.asarray(tally.count.sum(axis=1)).ravel() / max(positions, 1)
         mean = np.asarray(total[count.row, count.col]).ravel() / count.data
         order = np.lexsort((count.col, -mean, count.row))
-        tables.append(pa.table({
-            "layer": np.full(len(order), layer, np.int64), "index": count.row[order].astype(np.int64),
-            "gene": pa.array(names[count.col[order]], pa.string()), "mean_activation": mean[order], "fire_count": count.data[order],
-        }))  # fmt: skip
+        tables.append(
+            pa.table(
+                {
+                    "layer": np.full(len(order), layer, np.int64),
+                    "index": count.row[order].astype(np.int64),
+                    "gene": pa.array(names[count.col[order]], pa.string()),
+                    "mean_activation": mean[order],
+                    "fire_count": count.data[order],
+                }
+            )
+        )
     detection = {str(names[t]): float(seen[t]) / len(cohort.tokens) for t in np.flatnonzero(seen)}
     activity = _activity(sums, length) if by_cell else None
-    return Catalogue(pa.concat_tables(tables), detection, rate, len(cohort.tokens), positions, activity)
+    return Catalogue(
+        pa.concat_tables(tables), detection, rate, len(cohort.tokens), positions, activity
+    )
 
 
-def _activity(sums: list[tuple[int, int, np.ndarray, np.ndarray]], length: np.ndarray) -> CellActivity:
+def _activity(
+    sums: list[tuple[int, int, np.ndarray, np.ndarray]], length: np.ndarray
+) -> CellActivity:
     count = [len(index) for _, _, index, _ in sums]
     cell, layer = (np.repeat(np.array([s[i] for s in sums], dtype=np.int32), count) for i in (0, 1))
-    return CellActivity(cell, layer, np.concatenate([s[2] for s in sums]), np.concatenate([s[3] for s in sums]), length)
+    return CellActivity(
+        cell,
+        layer,
+        np.concatenate([s[2] for s in sums]),
+        np.concatenate([s[3] for s in sums]),
+        length,
+    )

@@ -1,11 +1,14 @@
-"""The audit of a run that is not exact: a random sample of its sources is traced exactly as well, and at two, four times the rows.
+"""The audit of a run that is not exact: a random sample of its sources is traced exactly as well,
+and at two, four times the rows.
 
-For each pair of layers: with ``E`` the edges of the exact context and ``F`` those of the other, under one rule and one p threshold,
+For each pair of layers: with ``E`` the edges of the exact context and ``F`` those of the other,
+under one rule and one p threshold,
 
     precision = |E and F| / |F|,    recall = |E and F| / |E|,    correlation of d over tests that are live in both.
 
-The total effect (exact) and the local effect (frozen) are two quantities. ``cross_share = sum |mean_exact - mean| / sum |mean_exact|`` is
-the part of the total effect that travels through other positions: a finding about the model, not only an error.
+The total effect (exact) and the local effect (frozen) are two quantities. ``cross_share = sum
+|mean_exact - mean| / sum |mean_exact|`` is the part of the total effect that travels through other
+positions: a finding about the model, not only an error.
 """
 
 from __future__ import annotations
@@ -58,8 +61,11 @@ class Found(NamedTuple):
     legacy: np.ndarray
 
 
-def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, further: bool = True) -> list[Agreement]:
-    """Agreement with exact of the tracer's context and of two and four times its rows; nothing for exact runs.
+def run_audit(
+    tracer: Tracer, rule: Rule, progress: Progress | None = None, further: bool = True
+) -> list[Agreement]:
+    """Agreement with exact of the tracer's context and of two and four times its rows; nothing for
+    exact runs.
 
     Parameters
     ----------
@@ -75,21 +81,47 @@ def run_audit(tracer: Tracer, rule: Rule, progress: Progress | None = None, furt
     sample = audit_sample(tracer)
     total, done, parts = tracer.pairs_of(sample) * len(_contexts(tracer, further)), 0, []
     for features in parts_of(tracer, sample):
-        parts.append(audit_part(tracer, features, rule, further, lambda now, _t, _e, before=done: progress(before + now, total, 0) if progress else None))
+        parts.append(
+            audit_part(
+                tracer,
+                features,
+                rule,
+                further,
+                lambda now, _t, _e, before=done: (
+                    progress(before + now, total, 0) if progress else None
+                ),
+            )
+        )
         done += tracer.pairs_of(features) * len(_contexts(tracer, further))
     return agreements(tracer, parts)
 
 
 def audit_sample(tracer: Tracer) -> np.ndarray:
-    """Sources that are audited, ascending: none in exact runs, and none that are traced exactly anyway."""
+    """Sources that are audited, ascending: none in exact runs, and none that are traced exactly
+    anyway.
+    """
     if tracer.context == EXACT:
         return np.zeros(0, np.int64)
     pool = np.setdiff1d(tracer.sources, tracer.exact_sources)
     size = min(len(pool), max(LEAST, int(np.ceil(tracer.config.audit * len(tracer.sources)))))
-    return np.sort(np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(pool, size, replace=False)) if size else pool
+    return (
+        np.sort(
+            np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(
+                pool, size, replace=False
+            )
+        )
+        if size
+        else pool
+    )
 
 
-def audit_part(tracer: Tracer, features: np.ndarray, rule: Rule, further: bool = True, progress: Progress | None = None) -> dict[int, Found]:
+def audit_part(
+    tracer: Tracer,
+    features: np.ndarray,
+    rule: Rule,
+    further: bool = True,
+    progress: Progress | None = None,
+) -> dict[int, Found]:
     """Effects of some audited sources in each context; arguments as in `run_audit`."""
     contexts, pairs = _contexts(tracer, further), tracer.pairs_of(features)
     found = {}
@@ -107,9 +139,21 @@ def agreements(tracer: Tracer, parts: Sequence[Mapping[int, Found]]) -> list[Agr
     """Agreement of each context with exact, for each measured layer, over all parts."""
     if not parts:
         return []
-    found = {context: Found(*(np.concatenate(tables) for tables in zip(*(part[context] for part in parts), strict=True))) for context in parts[0]}
+    found = {
+        context: Found(
+            *(
+                np.concatenate(tables)
+                for tables in zip(*(part[context] for part in parts), strict=True)
+            )
+        )
+        for context in parts[0]
+    }
     exact = found.pop(EXACT)
-    return [_compare(tracer, t, context, len(exact.mean), table, exact) for t in tracer.targets for context, table in found.items()]
+    return [
+        _compare(tracer, t, context, len(exact.mean), table, exact)
+        for t in tracer.targets
+        for context, table in found.items()
+    ]
 
 
 def _contexts(tracer: Tracer, further: bool) -> list[int]:
@@ -118,37 +162,55 @@ def _contexts(tracer: Tracer, further: bool) -> list[int]:
     return [tracer.context, *(steps if further else ()), EXACT]
 
 
-def _tables(tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress) -> Found:
-    tables = Found(*(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool)))
+def _tables(
+    tracer: Tracer, features: np.ndarray, context: int, rule: Rule, progress: Progress
+) -> Found:
+    tables = Found(
+        *(np.zeros((len(features), tracer.n_targets), kind) for kind in (float, float, bool, bool))
+    )
     effects = tracer.effects(features, context=context, progress=progress)
     judged = condition(tracer, effects.effects, effects.active, rule)
     tests = judged.tests
-    for table, value in zip(tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True):
+    for table, value in zip(
+        tables, (tests.mean, tests.d, judged.calibrated, judged.legacy), strict=True
+    ):
         table[tests.source, tests.target] = value
     return tables
 
 
-def _compare(tracer: Tracer, target: int, context: int, size: int, found: Found, exact: Found) -> Agreement:
+def _compare(
+    tracer: Tracer, target: int, context: int, size: int, found: Found, exact: Found
+) -> Agreement:
     at = tracer.columns(target)
     ours, theirs = (Found(*(table[:, at] for table in f)) for f in (found, exact))
     live = (ours.d != 0) & (theirs.d != 0)
     varied = live.sum() > 2 and ours.d[live].std() > 0 and theirs.d[live].std() > 0
     total = np.abs(theirs.mean).sum()
     return Agreement(
-        tracer.layer, target, context_name(context), size, int(ours.calibrated.sum()), int(theirs.calibrated.sum()),
-        *_overlap(ours.calibrated, theirs.calibrated), *_overlap(ours.legacy, theirs.legacy),
+        tracer.layer,
+        target,
+        context_name(context),
+        size,
+        int(ours.calibrated.sum()),
+        int(theirs.calibrated.sum()),
+        *_overlap(ours.calibrated, theirs.calibrated),
+        *_overlap(ours.legacy, theirs.legacy),
         float(np.corrcoef(ours.d[live], theirs.d[live])[0, 1]) if varied else None,
         float(np.abs(theirs.mean - ours.mean).sum() / total) if total else None,
-    )  # fmt: skip
+    )
 
 
 def _overlap(found: np.ndarray, wanted: np.ndarray) -> tuple[float | None, float | None]:
     both = int((found & wanted).sum())
-    return (both / int(found.sum()) if found.any() else None), (both / int(wanted.sum()) if wanted.any() else None)
+    return (both / int(found.sum()) if found.any() else None), (
+        both / int(wanted.sum()) if wanted.any() else None
+    )
 
 
 def audit_tables(run: str, agreements: list[Agreement]) -> dict[str, pa.Table]:
-    """The audit as ``Control`` records: `edges` are those of the context, `control_edges` those of exact."""
+    """The audit as ``Control`` records: `edges` are those of the context, `control_edges` those of
+    exact.
+    """
     import pyarrow as pa
 
     if not agreements:
@@ -156,11 +218,35 @@ def audit_tables(run: str, agreements: list[Agreement]) -> dict[str, pa.Table]:
     rows: list[dict[str, Any]] = []
     for a in agreements:
         pair = f"L{a.source_layer:02d}-L{a.target_layer:02d}"
-        known = {k: v for k, v in asdict(a).items() if k in ("source_layer", "target_layer", "sources", "edges", "context", "precision", "recall", "cross_share")}
-        rows.append(known | {
-            "id": f"{run}/control/context/{a.context}/{pair}", "name": f"context {a.context} {pair}", "control": "context",
-            "control_edges": a.exact_edges, "agreement": a.correlation, "run": run,
-        })  # fmt: skip
+        known = {
+            k: v
+            for k, v in asdict(a).items()
+            if k
+            in (
+                "source_layer",
+                "target_layer",
+                "sources",
+                "edges",
+                "context",
+                "precision",
+                "recall",
+                "cross_share",
+            )
+        }
+        rows.append(
+            known
+            | {
+                "id": f"{run}/control/context/{a.context}/{pair}",
+                "name": f"context {a.context} {pair}",
+                "control": "context",
+                "control_edges": a.exact_edges,
+                "agreement": a.correlation,
+                "run": run,
+            }
+        )
     table = pa.Table.from_pylist(rows)
     link = pa.table({"source": table.column("id"), "target": [run] * len(rows)})
-    return {"Control": conform("Control", table), "Control-FROM-Run": conform("Control-FROM-Run", link)}
+    return {
+        "Control": conform("Control", table),
+        "Control-FROM-Run": conform("Control-FROM-Run", link),
+    }

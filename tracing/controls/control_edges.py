@@ -1,7 +1,8 @@
-"""Edges of the controls, with the statistics of real edges, and how they compare with the edges of the same sources.
+"""Edges of the controls, with the statistics of real edges, and how they compare with the edges of
+the same sources.
 
-For a source i, a target j and a control c let m_ij be the mean effect of the source and m'_ij that of the control (0 where it has none). Over the
-edges of the sampled sources,
+For a source i, a target j and a control c let m_ij be the mean effect of the source and m'_ij that
+of the control (0 where it has none). Over the edges of the sampled sources,
 
     relative_size = median |m'_ij| / |m_ij| ,     larger_share = share of edges with |m_ij| > |m'_ij| .
 """
@@ -28,7 +29,9 @@ Q = 0.05
 
 
 class Rule(NamedTuple):
-    """What an edge is in a run: the q of a p in the family of the real run, and the floors of the calibrated rule."""
+    """What an edge is in a run: the q of a p in the family of the real run, and the floors of the
+    calibrated rule.
+    """
 
     family: QTable
     min_support: int = MIN_CELLS
@@ -63,9 +66,16 @@ def condition(tracer: Tracer, effects: np.ndarray, active: np.ndarray, rule: Rul
 
 
 def without_effects(tracer: Tracer, c: Condition, edges: np.ndarray) -> Condition:
-    """What is needed of a condition once its effects are gone: tests that are stored or counted, and those beside the `edges` of the sources."""
+    """What is needed of a condition once its effects are gone: tests that are stored or counted,
+    and those beside the `edges` of the sources.
+    """
     tests = c.tests
-    chosen = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | c.calibrated | np.isin(tests.pairs(tracer.n_targets), edges))
+    chosen = np.flatnonzero(
+        (tests.p <= tracer.config.gate_p)
+        | c.legacy
+        | c.calibrated
+        | np.isin(tests.pairs(tracer.n_targets), edges)
+    )
     few = Tests(*(column[chosen] for column in tests[:-1]), given=_NOTHING)
     return Condition(few, c.calibrated[chosen], c.legacy[chosen], c.largest)
 
@@ -81,23 +91,50 @@ def edges_of(real: Condition, targets: int) -> np.ndarray:
 def joined(parts: Sequence[Condition], sources: Sequence[int]) -> Condition:
     """One condition of the parts of a sample, of which part i has ``sources[i]`` sources."""
     start = np.cumsum([0, *sources[:-1]])
-    moved = [c.tests._replace(source=c.tests.source + first) for c, first in zip(parts, start, strict=True)]
-    tests = Tests(*(np.concatenate(columns) for columns in zip(*(t[:-1] for t in moved), strict=True)), given=_NOTHING)
+    moved = [
+        c.tests._replace(source=c.tests.source + first)
+        for c, first in zip(parts, start, strict=True)
+    ]
+    tests = Tests(
+        *(np.concatenate(columns) for columns in zip(*(t[:-1] for t in moved), strict=True)),
+        given=_NOTHING,
+    )
     largest = {t: max(c.largest[t] for c in parts) for t in parts[0].largest}
-    return Condition(tests, np.concatenate([c.calibrated for c in parts]), np.concatenate([c.legacy for c in parts]), largest)
+    return Condition(
+        tests,
+        np.concatenate([c.calibrated for c in parts]),
+        np.concatenate([c.legacy for c in parts]),
+        largest,
+    )
 
 
-def compare(real: Condition, control: Condition, columns: slice, targets: int) -> dict[str, float | None]:
+def compare(
+    real: Condition, control: Condition, columns: slice, targets: int
+) -> dict[str, float | None]:
     """``relative_size`` and ``larger_share`` of one control over the edges into one layer."""
     edges = real.calibrated & real.within(columns)
     if not edges.any():
         return {"relative_size": None, "larger_share": None}
-    own, other = np.abs(real.tests.mean[edges]), np.abs(_mean_at(control.tests, real.tests.pairs(targets)[edges], targets))
-    return {"relative_size": float(np.median(other / own)), "larger_share": float((own > other).mean())}
+    own, other = (
+        np.abs(real.tests.mean[edges]),
+        np.abs(_mean_at(control.tests, real.tests.pairs(targets)[edges], targets)),
+    )
+    return {
+        "relative_size": float(np.median(other / own)),
+        "larger_share": float((own > other).mean()),
+    }
 
 
-def edge_table(tracer: Tracer, features: np.ndarray, real: Condition, controls: Mapping[str, Condition], rule: Rule) -> pa.Table:
-    """Records of the tests of all controls that pass the run's gate, and of those beside an edge of the source itself."""
+def edge_table(
+    tracer: Tracer,
+    features: np.ndarray,
+    real: Condition,
+    controls: Mapping[str, Condition],
+    rule: Rule,
+) -> pa.Table:
+    """Records of the tests of all controls that pass the run's gate, and of those beside an edge of
+    the source itself.
+    """
     import pyarrow as pa
 
     targets = tracer.n_targets
@@ -106,12 +143,23 @@ def edge_table(tracer: Tracer, features: np.ndarray, real: Condition, controls: 
     tables = []
     for name, c in controls.items():
         tests = c.tests
-        stored = np.flatnonzero((tests.p <= tracer.config.gate_p) | c.legacy | np.isin(tests.pairs(targets), edges))
+        stored = np.flatnonzero(
+            (tests.p <= tracer.config.gate_p) | c.legacy | np.isin(tests.pairs(targets), edges)
+        )
         columns = {
-            "source": sources[tests.source[stored]], "target": tracer.target_names[tests.target[stored]], "run": [tracer.run] * len(stored),
-            "control": [name] * len(stored), "n": tests.n[stored], "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],
-            "mean": tests.mean[stored], "sd": tests.sd[stored], "d": tests.d[stored], "p": tests.p[stored], "q": rule.family.of(tests.p[stored]),
-        }  # fmt: skip
+            "source": sources[tests.source[stored]],
+            "target": tracer.target_names[tests.target[stored]],
+            "run": [tracer.run] * len(stored),
+            "control": [name] * len(stored),
+            "n": tests.n[stored],
+            "n_pos": tests.n_pos[stored],
+            "n_neg": tests.n_neg[stored],
+            "mean": tests.mean[stored],
+            "sd": tests.sd[stored],
+            "d": tests.d[stored],
+            "p": tests.p[stored],
+            "q": rule.family.of(tests.p[stored]),
+        }
         tables.append(conform(KIND, pa.table({k: pa.array(v) for k, v in columns.items()})))
     return pa.concat_tables(tables)
 

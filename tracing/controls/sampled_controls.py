@@ -1,4 +1,5 @@
-"""Runs that could refute the edges, on a sample of sources, under the same rule and the same family of tests as the real run.
+"""Runs that could refute the edges, on a sample of sources, under the same rule and the same family
+of tests as the real run.
 
 zero_edit         nothing is removed: any effect above the numeric floor is an artefact of the computation
 random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per source, fixed across cells and positions
@@ -6,7 +7,8 @@ feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's
 passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: what is seen with no block computing
 split_half        do effects found in one half of the cells hold in the other (`scircuit.tracing.controls.split_half`); the edges of either half are half_even and half_odd
 
-The sample is taken in parts whose effects fit the plan's share of the memory; of each part only the tests that are stored or counted stay.
+The sample is taken in parts whose effects fit the plan's share of the memory; of each part only the
+tests that are stored or counted stay.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class ControlResult:
 
 
 class Part(NamedTuple):
-    """Some sources of the sample: their edges, those of their controls, and what needs their effects."""
+    """Some sources of the sample: their edges, those of their controls, and what needs their
+    effects.
+    """
 
     real: Condition
     controls: dict[str, Condition]
@@ -80,7 +84,9 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
     parts, finished, edges = [], 0, 0
     for features in control_sample(tracer):
 
-        def report(done: int, _total: int, _edges: int, before: int = finished, found: int = edges) -> None:
+        def report(
+            done: int, _total: int, _edges: int, before: int = finished, found: int = edges
+        ) -> None:
             if progress:
                 progress(before + done, total, found)
 
@@ -93,7 +99,11 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
 def control_sample(tracer: Tracer) -> list[np.ndarray]:
     """The sample of sources, ascending, in parts that are a job each."""
     rng = np.random.default_rng([tracer.config.seed, tracer.layer])
-    features = np.sort(rng.choice(tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False))
+    features = np.sort(
+        rng.choice(
+            tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False
+        )
+    )
     return parts_of(tracer, features, _ARRAYS)
 
 
@@ -102,15 +112,26 @@ def control_result(tracer: Tracer, parts: Sequence[Part], rule: Rule) -> Control
     groups = control_sample(tracer)
     features, sizes = np.concatenate(groups), [len(group) for group in groups]
     real = joined([part.real for part in parts], sizes)
-    controls = {name: joined([part.controls[name] for part in parts], sizes) for name in parts[0].controls}
+    controls = {
+        name: joined([part.controls[name] for part in parts], sizes) for name in parts[0].controls
+    }
     halves = Replication.joined([part.halves for part in parts])
-    means = np.concatenate([part.means[0] for part in parts]), np.concatenate([part.means[1] for part in parts])
+    means = (
+        np.concatenate([part.means[0] for part in parts]),
+        np.concatenate([part.means[1] for part in parts]),
+    )
     tables = _nodes(tracer, features, means, halves, real, controls)
     tables[KIND] = edge_table(tracer, features, real, controls, rule)
-    return ControlResult(tables, _numbers(tracer, features, halves, real, controls) | {"zero_edit_above_floor": sum(part.above for part in parts)})
+    return ControlResult(
+        tables,
+        _numbers(tracer, features, halves, real, controls)
+        | {"zero_edit_above_floor": sum(part.above for part in parts)},
+    )
 
 
-def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Progress | None = None) -> Part:
+def control_part(
+    tracer: Tracer, features: np.ndarray, rule: Rule, progress: Progress | None = None
+) -> Part:
     """Every control for some sources of the sample; arguments as in `run_controls`."""
     total = 4 * tracer.pairs_of(features)
     own = _own(tracer, features)
@@ -140,8 +161,16 @@ def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Pro
         controls[name] = without_effects(tracer, condition(tracer, values, active, rule), edges)
 
     add("passthrough", found.passed, found.active)
-    split = {name: condition(tracer, found.effects, found.active & half, rule) for name, half in (("half_even", even), ("half_odd", ~even))}
-    halves = replication(split["half_even"].tests, split["half_odd"].tests, len(features), [tracer.columns(t) for t in tracer.targets])
+    split = {
+        name: condition(tracer, found.effects, found.active & half, rule)
+        for name, half in (("half_even", even), ("half_odd", ~even))
+    }
+    halves = replication(
+        split["half_even"].tests,
+        split["half_odd"].tests,
+        len(features),
+        [tracer.columns(t) for t in tracer.targets],
+    )
     controls |= {name: without_effects(tracer, c, edges) for name, c in split.items()}
     del split
     real = without_effects(tracer, real, edges)
@@ -159,46 +188,91 @@ def control_part(tracer: Tracer, features: np.ndarray, rule: Rule, progress: Pro
 
 
 def _own(tracer: Tracer, features: np.ndarray) -> Tensor:
-    return tracer.dictionaries[tracer.layer].columns(torch.as_tensor(features, device=tracer.adapter.device))
+    return tracer.dictionaries[tracer.layer].columns(
+        torch.as_tensor(features, device=tracer.adapter.device)
+    )
 
 
 def _other_shapes(tracer: Tracer, features: np.ndarray, zero: Condition) -> None:
     """Largest zero edit in batches of other sizes too: their arithmetic may differ."""
-    few, nothing = features[:_OTHER_SHAPES], torch.zeros_like(_own(tracer, features[:_OTHER_SHAPES]))
+    few, nothing = (
+        features[:_OTHER_SHAPES],
+        torch.zeros_like(_own(tracer, features[:_OTHER_SHAPES])),
+    )
     for pairs in {1, max(1, tracer.plan.pairs // 2)} - {tracer.plan.pairs}:
         found = tracer.effects(few, nothing, batch=pairs)
         for t in tracer.targets:
-            zero.largest[t] = max(zero.largest[t], float(np.abs(found.effects[:, :, tracer.columns(t)]).max()))
+            zero.largest[t] = max(
+                zero.largest[t], float(np.abs(found.effects[:, :, tracer.columns(t)]).max())
+            )
 
 
 def _nodes(
-    tracer: Tracer, features: np.ndarray, means: tuple[np.ndarray, np.ndarray], halves: Replication, real: Condition, controls: dict[str, Condition]
+    tracer: Tracer,
+    features: np.ndarray,
+    means: tuple[np.ndarray, np.ndarray],
+    halves: Replication,
+    real: Condition,
+    controls: dict[str, Condition],
 ) -> dict[str, pa.Table]:
-    """A ``Control`` for every kind and layer pair, their provenance, and the degrees of the sampled sources."""
+    """A ``Control`` for every kind and layer pair, their provenance, and the degrees of the sampled
+    sources.
+    """
     import pyarrow as pa
 
     rows = []
-    for t, found, held in zip(tracer.targets, halves.found.tolist(), halves.held.tolist(), strict=True):
+    for t, found, held in zip(
+        tracer.targets, halves.found.tolist(), halves.held.tolist(), strict=True
+    ):
         columns = tracer.columns(t)
         edges = real.calibrated & real.within(columns)
         base = {
-            "source_layer": tracer.layer, "target_layer": t, "sources": len(features), "edges": int(edges.sum()),
-            "edges_legacy": int((real.legacy & real.within(columns)).sum()), "run": tracer.run,
-        }  # fmt: skip
+            "source_layer": tracer.layer,
+            "target_layer": t,
+            "sources": len(features),
+            "edges": int(edges.sum()),
+            "edges_legacy": int((real.legacy & real.within(columns)).sum()),
+            "run": tracer.run,
+        }
         for kind in ("zero_edit", "random_direction", "feature_swap", "passthrough"):
             c = controls[kind]
             inside = c.within(columns)
-            rows.append(base | _named(tracer, kind, t) | compare(real, c, columns, tracer.n_targets) | {
-                "control_edges": int((c.calibrated & inside).sum()), "control_edges_legacy": int((c.legacy & inside).sum()),
-                "max_abs_effect": c.largest[t], "agreement": _correlation(means, columns) if kind == "passthrough" else None,
-            })  # fmt: skip
-        rows.append(base | _named(tracer, "split_half", t) | {"found": found, "agreement": held / found if found else None})
-    columns = {key: [row.get(key) for row in rows] for key in dict.fromkeys(k for row in rows for k in row)}
-    degrees = {name: controls[kind].degrees(len(features)).astype(float) for name, kind in (("random_degree", "random_direction"), ("swap_degree", "feature_swap"))}
+            rows.append(
+                base
+                | _named(tracer, kind, t)
+                | compare(real, c, columns, tracer.n_targets)
+                | {
+                    "control_edges": int((c.calibrated & inside).sum()),
+                    "control_edges_legacy": int((c.legacy & inside).sum()),
+                    "max_abs_effect": c.largest[t],
+                    "agreement": _correlation(means, columns) if kind == "passthrough" else None,
+                }
+            )
+        rows.append(
+            base
+            | _named(tracer, "split_half", t)
+            | {
+                "found": found,
+                "agreement": held / found if found else None,
+            }
+        )
+    columns = {
+        key: [row.get(key) for row in rows] for key in dict.fromkeys(k for row in rows for k in row)
+    }
+    degrees = {
+        name: controls[kind].degrees(len(features)).astype(float)
+        for name, kind in (("random_degree", "random_direction"), ("swap_degree", "feature_swap"))
+    }
     return {
         "Control": conform("Control", pa.table(columns)),
-        "Control-FROM-Run": conform("Control-FROM-Run", pa.table({"source": columns["id"], "target": [tracer.run] * len(rows)})),
-        "Feature": conform("Feature", pa.table({"id": [str(tracer.address(tracer.layer, f)) for f in features], **degrees})),
+        "Control-FROM-Run": conform(
+            "Control-FROM-Run",
+            pa.table({"source": columns["id"], "target": [tracer.run] * len(rows)}),
+        ),
+        "Feature": conform(
+            "Feature",
+            pa.table({"id": [str(tracer.address(tracer.layer, f)) for f in features], **degrees}),
+        ),
     }
 
 
@@ -208,21 +282,44 @@ def _named(tracer: Tracer, kind: str, target: int) -> dict[str, str]:
 
 
 def _correlation(means: tuple[np.ndarray, np.ndarray], columns: slice) -> float | None:
-    """Correlation of mean effect and mean pass-through over the (source, target) pairs where either is not zero."""
+    """Correlation of mean effect and mean pass-through over the (source, target) pairs where either
+    is not zero.
+    """
     x, y = (m[:, columns] for m in means)
     some = (x != 0) | (y != 0)
     usable = some.sum() > 2 and x[some].std() > 0 and y[some].std() > 0
     return float(np.corrcoef(x[some], y[some])[0, 1]) if usable else None
 
 
-def _numbers(tracer: Tracer, features: np.ndarray, halves: Replication, real: Condition, controls: dict[str, Condition]) -> dict[str, Any]:
+def _numbers(
+    tracer: Tracer,
+    features: np.ndarray,
+    halves: Replication,
+    real: Condition,
+    controls: dict[str, Condition],
+) -> dict[str, Any]:
     size = len(features)
-    own, random, swap = (c.degrees(size) for c in (real, controls["random_direction"], controls["feature_swap"]))
+    own, random, swap = (
+        c.degrees(size) for c in (real, controls["random_direction"], controls["feature_swap"])
+    )
     found, held = int(halves.found.sum()), int(halves.held.sum())
-    raw, adjusted = hub_replication(halves.even, halves.odd, tracer.ablation.counts[features].sum(1))
+    raw, adjusted = hub_replication(
+        halves.even, halves.odd, tracer.ablation.counts[features].sum(1)
+    )
     return {
-        "sources": size, "zero_edit_max": max(controls["zero_edit"].largest.values()), "zero_edit_floor": float(tracer.floors.max()),
-        "edges": int(own.sum()), "random_edges": int(random.sum()), "swap_edges": int(swap.sum()), "sources_above_random": int((own > random).sum()),
-        "half_found": found, "half_held": held, "half_agreement": held / found if found else None, "half_chance": CHANCE,
-        "half_even_effects": int(halves.even.sum()), "half_odd_effects": int(halves.odd.sum()), "half_degree_rho": raw, "half_residual_rho": adjusted,
-    }  # fmt: skip
+        "sources": size,
+        "zero_edit_max": max(controls["zero_edit"].largest.values()),
+        "zero_edit_floor": float(tracer.floors.max()),
+        "edges": int(own.sum()),
+        "random_edges": int(random.sum()),
+        "swap_edges": int(swap.sum()),
+        "sources_above_random": int((own > random).sum()),
+        "half_found": found,
+        "half_held": held,
+        "half_agreement": held / found if found else None,
+        "half_chance": CHANCE,
+        "half_even_effects": int(halves.even.sum()),
+        "half_odd_effects": int(halves.odd.sum()),
+        "half_degree_rho": raw,
+        "half_residual_rho": adjusted,
+    }

@@ -1,13 +1,14 @@
 """Do effects that are found in one half of the cells hold in the other.
 
-An edge is chosen on all cells, so that its halves agree with it is no test of it: of effects that are nothing but chance and reach p <= 0.0023
-in 20 cells, 45 % have the same sign and p <= 0.05 in both halves. Here one half (even or odd cells) chooses and the other tests:
+An edge is chosen on all cells, so that its halves agree with it is no test of it: of effects that
+are nothing but chance and reach p <= 0.0023 in 20 cells, 45 % have the same sign and p <= 0.05 in
+both halves. Here one half (even or odd cells) chooses and the other tests:
 
     found   p <= 0.01 in one half, with 6 cells or more that have an effect in the other (with fewer, no p is below 0.05)
     held    same sign and p <= 0.05 in the other
 
-Effects that are nothing hold in 2.5 % of the cases at most. Either half chooses once. Hubs are compared in the same way: out-degrees are
-counts of p <= 0.01 in either half.
+Effects that are nothing hold in 2.5 % of the cases at most. Either half chooses once. Hubs are
+compared in the same way: out-degrees are counts of p <= 0.01 in either half.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Replication(NamedTuple):
     def joined(cls, parts: list[Replication]) -> Replication:
         """Of the sources of all parts, in order."""
         found, held, even, odd = zip(*parts, strict=True)
-        return cls(np.sum(found, axis=0), np.sum(held, axis=0), np.concatenate(even), np.concatenate(odd))
+        return cls(
+            np.sum(found, axis=0), np.sum(held, axis=0), np.concatenate(even), np.concatenate(odd)
+        )
 
 
 def replication(even: Tests, odd: Tests, sources: int, columns: list[slice]) -> Replication:
@@ -50,7 +53,9 @@ def replication(even: Tests, odd: Tests, sources: int, columns: list[slice]) -> 
         Targets of each layer.
     """
     targets = columns[-1].stop
-    _, here, there = np.intersect1d(even.pairs(targets), odd.pairs(targets), assume_unique=True, return_indices=True)
+    _, here, there = np.intersect1d(
+        even.pairs(targets), odd.pairs(targets), assume_unique=True, return_indices=True
+    )
     target = even.target[here]
     same = np.sign(even.mean[here]) == np.sign(odd.mean[there])
     found, held = np.zeros(len(columns), np.int64), np.zeros(len(columns), np.int64)
@@ -65,11 +70,15 @@ def replication(even: Tests, odd: Tests, sources: int, columns: list[slice]) -> 
     return Replication(found, held, *degrees)
 
 
-def hub_replication(even: np.ndarray, odd: np.ndarray, positions: np.ndarray) -> tuple[float | None, float | None]:
-    """Spearman correlation between halves of the cells of out-degree, and of out-degree beyond what the firing rate gives.
+def hub_replication(
+    even: np.ndarray, odd: np.ndarray, positions: np.ndarray
+) -> tuple[float | None, float | None]:
+    """Spearman correlation between halves of the cells of out-degree, and of out-degree beyond what
+    the firing rate gives.
 
-    A hub that is chosen and measured on the same cells is too good (winner's curse); its rank in cells that did not choose it is not. The
-    expectation is a line of log(degree + 1) on log(positions) in each half. None where a half has one degree only.
+    A hub that is chosen and measured on the same cells is too good (winner's curse); its rank in
+    cells that did not choose it is not. The expectation is a line of log(degree + 1) on
+    log(positions) in each half. None where a half has one degree only.
     """
     from scipy.stats import spearmanr
 

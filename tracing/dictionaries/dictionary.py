@@ -8,9 +8,11 @@ With the mean m that it subtracts,
     z = ReLU(a) where a > threshold, 0 elsewhere                  jumprelu, batchtopk
     x^ = W_dec z + b_dec + m
 
-A feature is active in a row where z > 0. The direction of feature f is the column W_dec[:, f]; `decoder_norm` says whether columns have
-unit norm (``columns``), or, as in the published dictionaries, rows (``rows``), which leaves columns of any length. BatchTopK takes the
-largest codes of a whole batch in training, which is no function of a row; what is computed is its stored threshold.
+A feature is active in a row where z > 0. The direction of feature f is the column W_dec[:, f];
+`decoder_norm` says whether columns have unit norm (``columns``), or, as in the published
+dictionaries, rows (``rows``), which leaves columns of any length. BatchTopK takes the largest codes
+of a whole batch in training, which is no function of a row; what is computed is its stored
+threshold.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
 
 RULES = ("topk", "batchtopk", "relu", "jumprelu")
@@ -62,14 +64,34 @@ class Dictionary:
     """
 
     def __init__(
-        self, layer: int, encoder: Tensor, encoder_bias: Tensor, decoder: Tensor, decoder_bias: Tensor, mean: Tensor, *,
-        rule: str = "topk", k: int = 0, threshold: Tensor | None = None, provenance: Mapping[str, Any] | None = None,
+        self,
+        layer: int,
+        encoder: Tensor,
+        encoder_bias: Tensor,
+        decoder: Tensor,
+        decoder_bias: Tensor,
+        mean: Tensor,
+        *,
+        rule: str = "topk",
+        k: int = 0,
+        threshold: Tensor | None = None,
+        provenance: Mapping[str, Any] | None = None,
         catalogue: Callable[[int], FeatureCatalogue | None] | None = None,
-    ) -> None:  # fmt: skip
-        tensors = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "decoder_bias": decoder_bias, "mean": mean}
+    ) -> None:
+        tensors = {
+            "encoder": encoder,
+            "encoder_bias": encoder_bias,
+            "decoder": decoder,
+            "decoder_bias": decoder_bias,
+            "mean": mean,
+        }
         if threshold is not None:
-            tensors["threshold"] = threshold.expand(len(encoder)) if threshold.numel() == 1 else threshold
-        self.tensors = {name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()}
+            tensors["threshold"] = (
+                threshold.expand(len(encoder)) if threshold.numel() == 1 else threshold
+            )
+        self.tensors = {
+            name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()
+        }
         self.layer, self.rule = layer, rule
         self.provenance: dict[str, Any] = dict(provenance or {})
         self._read_catalogue = catalogue
@@ -84,33 +106,56 @@ class Dictionary:
         where = f"dictionary of layer {self.layer}"
         shape = tuple(self.tensors["encoder"].shape)
         if len(shape) != 2:
-            raise UserError(f"{where}: the encoder has shape {shape}; expected [features, width]", "give the weights of one dictionary")
+            raise UserError(
+                f"{where}: the encoder has shape {shape}; expected [features, width]",
+                "give the weights of one dictionary",
+            )
         n, width = shape
-        expected = {"encoder": (n, width), "encoder_bias": (n,), "decoder": (n, width), "decoder_bias": (width,), "mean": (width,), "threshold": (n,)}
+        expected = {
+            "encoder": (n, width),
+            "encoder_bias": (n,),
+            "decoder": (n, width),
+            "decoder_bias": (width,),
+            "mean": (width,),
+            "threshold": (n,),
+        }
         for name, tensor in self.tensors.items():
             if tuple(tensor.shape) != expected[name]:
                 raise UserError(
-                    f"{where}: {name} has shape {tuple(tensor.shape)}; expected {expected[name]} for {n} features of width {width}",
+                    f"{where}: {name} has shape {tuple(tensor.shape)}; expected {expected[name]}"
+                    f" for {n} features of width {width}",
                     "the files of one dictionary must be of one training run and layer",
                 )
             bad = int((~torch.isfinite(tensor)).sum())
             if bad:
-                raise UserError(f"{where}: {bad:,} of {tensor.numel():,} values of {name} are NaN or infinite", "train it again or download it again")
+                raise UserError(
+                    f"{where}: {bad:,} of {tensor.numel():,} values of {name} are NaN or infinite",
+                    "train it again or download it again",
+                )
         if self.rule not in RULES:
-            raise UserError(f"{where}: unknown sparsity rule {self.rule!r}", f"known rules: {', '.join(RULES)}")
+            raise UserError(
+                f"{where}: unknown sparsity rule {self.rule!r}", f"known rules: {', '.join(RULES)}"
+            )
         if self.rule == "topk" and not 0 < k <= n:
-            raise UserError(f"{where}: k = {k} of {n} features", "k must be between 1 and the number of features")
+            raise UserError(
+                f"{where}: k = {k} of {n} features",
+                "k must be between 1 and the number of features",
+            )
         threshold = self.tensors.get("threshold")
         if self.rule == "jumprelu" and threshold is None:
-            raise UserError(f"{where}: jumprelu without a threshold", "give the threshold of every feature")
+            raise UserError(
+                f"{where}: jumprelu without a threshold", "give the threshold of every feature"
+            )
         if self.rule == "batchtopk" and (threshold is None or bool((threshold < 0).any())):
             raise UserError(
-                f"{where}: BatchTopK without a stored threshold; expected one, since the largest codes of a batch are no function of a row",
+                f"{where}: BatchTopK without a stored threshold; expected one, since the largest"
+                " codes of a batch are no function of a row",
                 "train it past the step where its threshold is estimated",
             )
 
     def _prepare(self) -> None:
-        # The mean is folded into the bias: W (x - m) + b = W x + (b - W m), one pass over the rows instead of two.
+        # The mean is folded into the bias: W (x - m) + b = W x + (b - W m), one pass over the rows
+        # instead of two.
         t = self.tensors
         self._encoder, self._decoder = t["encoder"], t["decoder"]
         # On the CPU, because not every device has double precision.
@@ -135,11 +180,13 @@ class Dictionary:
         return torch.nn.functional.linear(x, self._encoder, self._bias)
 
     def encode_topk(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Sparse codes of rows [N, d]: values [N, k], falling, and feature indices [N, k]; value 0 where the ReLU cut.
+        """Sparse codes of rows [N, d]: values [N, k], falling, and feature indices [N, k]; value 0
+        where the ReLU cut.
 
-        Of equal pre-activations at the k-th place, which is kept is torch's choice, the same for the same input and device.
-        Rules without a k return as many entries as the row with most active features has: all active ones are there, and which
-        features fill the other rows at value 0 means nothing.
+        Of equal pre-activations at the k-th place, which is kept is torch's choice, the same for
+        the same input and device. Rules without a k return as many entries as the row with most
+        active features has: all active ones are there, and which features fill the other rows at
+        value 0 means nothing.
         """
         return self.select(self.pre_activations(x))
 
@@ -157,7 +204,9 @@ class Dictionary:
         """Dense codes of rows [N, d]: [N, F]."""
         if self.rule == "topk":
             values, indices = self.encode_topk(x)
-            return torch.zeros(len(x), self.n_features, dtype=values.dtype, device=values.device).scatter_(1, indices, values)
+            return torch.zeros(
+                len(x), self.n_features, dtype=values.dtype, device=values.device
+            ).scatter_(1, indices, values)
         return self._cut(self.pre_activations(x))
 
     def _cut(self, a: Tensor) -> Tensor:
@@ -179,7 +228,10 @@ class Dictionary:
 
     def __repr__(self) -> str:
         rule = f"{self.rule}, k={self.k}" if self.rule == "topk" else self.rule
-        return f"Dictionary(layer={self.layer}, {self.n_features} features of width {self.width}, {rule})"
+        return (
+            f"Dictionary(layer={self.layer}, {self.n_features} features of width {self.width},"
+            f" {rule})"
+        )
 
 
 def _norm(decoder: Tensor) -> str:

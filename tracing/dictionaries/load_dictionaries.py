@@ -6,34 +6,49 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.formats import dictionary_learning, native, published, saelens, sparsify
+from scircuit.tracing.dictionaries.formats import (
+    dictionary_learning,
+    native,
+    published,
+    saelens,
+    sparsify,
+)
 
 _FORMATS: tuple[Any, ...] = (native, saelens, sparsify, dictionary_learning, published)
 
 
-def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -> dict[int, Dictionary]:
+def load_dictionaries(
+    folder: Path | str, layers: Iterable[int] | None = None
+) -> dict[int, Dictionary]:
     """Dictionaries of a folder by layer, ascending.
 
     Parameters
     ----------
     folder
-        Holds one sub-folder per layer, in the project's own, the published, the SAELens, the sparsify or the dictionary_learning layout
-        (there also one level deeper); or is itself one.
+        Holds one sub-folder per layer, in the project's own, the published, the SAELens, the
+        sparsify or the dictionary_learning layout (there also one level deeper); or is itself one.
     layers
         Wanted layers; all by default.
 
     Raises
     ------
     UserError
-        If there is none, a wanted layer is missing, two read the same layer, widths differ, or a file is unsafe or damaged.
+        If there is none, a wanted layer is missing, two read the same layer, widths differ, or a
+        file is unsafe or damaged.
     """
     folder = Path(folder)
     if folder.is_file():
-        raise UserError(f"dictionaries: {folder} is a file; expected a folder with one sub-folder per layer", "give the folder that holds it")
+        raise UserError(
+            f"dictionaries: {folder} is a file; expected a folder with one sub-folder per layer",
+            "give the folder that holds it",
+        )
     if not folder.is_dir():
-        raise UserError(f"dictionaries: {folder} does not exist", "give the folder that holds layer00, layer01, ...")
+        raise UserError(
+            f"dictionaries: {folder} does not exist",
+            "give the folder that holds layer00, layer01, ...",
+        )
     found: dict[int, Dictionary] = {}
     places: dict[int, Path] = {}
     for place, reader in _places(folder):
@@ -41,7 +56,8 @@ def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -
         layer = dictionary.layer
         if layer in found:
             raise UserError(
-                f"dictionaries: {folder} holds two of layer {layer}: {places[layer].relative_to(folder)} and {place.relative_to(folder)}",
+                f"dictionaries: {folder} holds two of layer {layer}:"
+                f" {places[layer].relative_to(folder)} and {place.relative_to(folder)}",
                 "keep one dictionary a layer in the folder",
             )
         found[layer], places[layer] = dictionary, place
@@ -49,31 +65,42 @@ def load_dictionaries(folder: Path | str, layers: Iterable[int] | None = None) -
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
         raise UserError(
             f"dictionaries: {folder} holds none that can be read; it holds {held}",
-            "expected layerLL/dictionary.safetensors with config.json, layerLL_x4_k32/sae_final.pt with activation_mean.npy, or SAELens, "
-            "sparsify or dictionary_learning folders; train some with: scircuit train",
+            "expected layerLL/dictionary.safetensors with config.json, layerLL_x4_k32/sae_final.pt"
+            " with activation_mean.npy, or SAELens, sparsify or dictionary_learning folders; train"
+            " some with: scircuit train",
         )
     missing = sorted(set(layers or ()) - set(found))
     if missing:
         raise UserError(
-            f"dictionaries: {folder} has no layer {', '.join(map(str, missing))}; it has {', '.join(map(str, sorted(found)))}",
+            f"dictionaries: {folder} has no layer {', '.join(map(str, missing))}; it has"
+            f" {', '.join(map(str, sorted(found)))}",
             f"choose other layers, or train them: scircuit train --layers {missing[0]}",
         )
     wanted = sorted(found if layers is None else set(layers))
     widths = {found[layer].width for layer in wanted}
     if len(widths) > 1:
         each = ", ".join(f"layer {layer}: {found[layer].width}" for layer in wanted)
-        raise UserError(f"dictionaries: {folder} mixes widths ({each})", "all dictionaries of a set must read the same model")
+        raise UserError(
+            f"dictionaries: {folder} mixes widths ({each})",
+            "all dictionaries of a set must read the same model",
+        )
     return {layer: found[layer] for layer in wanted}
 
 
 def _places(folder: Path) -> Iterator[tuple[Path, Any]]:
-    """Folders that hold a dictionary and the format of each: the folder itself, those in it, and those in such as hold none themselves."""
+    """Folders that hold a dictionary and the format of each: the folder itself, those in it, and
+    those in such as hold none themselves.
+    """
     for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
         reader = _format(place)
         if reader is not None:
             yield place, reader
         elif place != folder:
-            yield from ((p, f) for p in sorted(place.iterdir()) if p.is_dir() and (f := _format(p)) is not None)
+            yield from (
+                (p, f)
+                for p in sorted(place.iterdir())
+                if p.is_dir() and (f := _format(p)) is not None
+            )
 
 
 def _format(place: Path) -> Any:

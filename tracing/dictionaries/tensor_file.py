@@ -1,6 +1,7 @@
 """Write tensors as a safetensors file, whole or not at all, with the system's own errors.
 
-The library reports a full disk as an error of its own kind, with the system's error number in the text alone.
+The library reports a full disk as an error of its own kind, with the system's error number in the
+text alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scircuit.core.study import atomic_path
+from scircuit.core.files import atomic_path
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write named tensors.
 
     Raises
@@ -27,7 +30,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     with atomic_path(path) as temporary:
         try:
-            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, dict(metadata) if metadata else None)
+            save_file(
+                {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+                temporary,
+                dict(metadata) if metadata else None,
+            )
         except SafetensorError as error:
             number = re.search(r"\(os error (\d+)\)", str(error))
             if number is None:

@@ -2,8 +2,9 @@
 
     activation_freq(f) = positions where z_f > 0 / positions        mean_activation(f) = sum of z_f / positions
 
-Two sources: the published ``feature_catalog.json`` and ``feature_annotations.json`` beside a checkpoint, and ``catalogue.safetensors``,
-which the project's trainer writes from its held-out cells. Read when first asked for: the published JSON is large.
+Two sources: the published ``feature_catalog.json`` and ``feature_annotations.json`` beside a
+checkpoint, and ``catalogue.safetensors``, which the project's trainer writes from its held-out
+cells. Read when first asked for: the published JSON is large.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.formats.safe_files import need, read_json, read_tensors
 
 OWN_FILE = "catalogue.safetensors"
@@ -36,9 +37,11 @@ class FeatureCatalogue:
     mean_activation
         Mean activation over all positions, silent ones included (dictionary units), [F].
     top_genes
-        Feature -> gene symbols, falling mean activation over firings; empty where none were published.
+        Feature -> gene symbols, falling mean activation over firings; empty where none were
+        published.
     annotations
-        Feature -> annotations as published, in their order (``ontology``, ``term`` and what comes with them).
+        Feature -> annotations as published, in their order (``ontology``, ``term`` and what comes
+        with them).
     source
         File it was read from.
     """
@@ -47,16 +50,22 @@ class FeatureCatalogue:
     is_dead: np.ndarray
     mean_activation: np.ndarray
     top_genes: Mapping[int, tuple[str, ...]] = field(default_factory=dict, repr=False)
-    annotations: Mapping[int, tuple[Mapping[str, Any], ...]] = field(default_factory=dict, repr=False)
+    annotations: Mapping[int, tuple[Mapping[str, Any], ...]] = field(
+        default_factory=dict, repr=False
+    )
     source: str = ""
 
     def label(self, feature: int) -> str:
-        """Name by the published rule: the first GO, KEGG or Reactome term in list order, else the first term of any kind, else ``unannotated``.
+        """Name by the published rule: the first GO, KEGG or Reactome term in list order, else the
+        first term of any kind, else ``unannotated``.
 
         List order is not the order of significance (exhaustive layer-5 map, public code).
         """
         listed = self.annotations.get(feature, ())
-        first = next((a for a in listed if a.get("ontology") in _TERM_ONTOLOGIES), listed[0] if listed else None)
+        first = next(
+            (a for a in listed if a.get("ontology") in _TERM_ONTOLOGIES),
+            listed[0] if listed else None,
+        )
         return str(first.get("term", UNANNOTATED)) if first else UNANNOTATED
 
 
@@ -73,26 +82,40 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
         return None
     entries = read_json(path).get("features")
     if not isinstance(entries, list):
-        raise UserError(f"{path} has no list 'features'", "copy it again from where the checkpoint comes from")
+        raise UserError(
+            f"{path} has no list 'features'", "copy it again from where the checkpoint comes from"
+        )
     try:
         number = np.array([int(e["feature_idx"]) for e in entries], dtype=np.int64)
         values = {
             "activation_freq": np.array([e["activation_freq"] for e in entries], dtype=np.float64),
             "is_dead": np.array([e["is_dead"] for e in entries], dtype=bool),
-            "mean_activation": np.array([e.get("mean_activation", np.nan) for e in entries], dtype=np.float64),
+            "mean_activation": np.array(
+                [e.get("mean_activation", np.nan) for e in entries], dtype=np.float64
+            ),
         }
-        genes = {int(e["feature_idx"]): tuple(str(g["gene_name"]) for g in e.get("top_genes", ())) for e in entries}
+        genes = {
+            int(e["feature_idx"]): tuple(str(g["gene_name"]) for g in e.get("top_genes", ()))
+            for e in entries
+        }
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: an entry has no usable {error}", "expected feature_idx, is_dead and activation_freq for every feature") from error
+        raise UserError(
+            f"{path}: an entry has no usable {error}",
+            "expected feature_idx, is_dead and activation_freq for every feature",
+        ) from error
     if not np.array_equal(np.sort(number), np.arange(n_features)):
         raise UserError(
-            f"{path} lists {len(np.unique(number)):,} features; the checkpoint beside it has {n_features:,}",
+            f"{path} lists {len(np.unique(number)):,} features; the checkpoint beside it has"
+            f" {n_features:,}",
             "catalogue and checkpoint are of different dictionaries: copy both again",
         )
     order = np.argsort(number)
     return FeatureCatalogue(
-        **{name: array[order] for name, array in values.items()}, top_genes=genes, annotations=_annotations(folder), source=str(path)
-    )  # fmt: skip
+        **{name: array[order] for name, array in values.items()},
+        top_genes=genes,
+        annotations=_annotations(folder),
+        source=str(path),
+    )
 
 
 def _annotations(folder: Path) -> dict[int, tuple[Mapping[str, Any], ...]]:
@@ -101,7 +124,10 @@ def _annotations(folder: Path) -> dict[int, tuple[Mapping[str, Any], ...]]:
         return {}
     found = read_json(path).get("feature_annotations")
     if not isinstance(found, dict):
-        raise UserError(f"{path} has no object 'feature_annotations'", "copy it again from where the checkpoint comes from")
+        raise UserError(
+            f"{path} has no object 'feature_annotations'",
+            "copy it again from where the checkpoint comes from",
+        )
     return {int(feature): tuple(listed) for feature, listed in found.items()}
 
 
@@ -116,9 +142,18 @@ def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
     path = folder / OWN_FILE
     if not path.exists():
         return None
-    frequency, mean = (t.numpy() for t in need(read_tensors(path), ("activation_freq", "mean_activation"), path, "project's own"))
+    frequency, mean = (
+        t.numpy()
+        for t in need(
+            read_tensors(path), ("activation_freq", "mean_activation"), path, "project's own"
+        )
+    )
     if frequency.shape != (n_features,) or mean.shape != (n_features,):
-        raise UserError(f"{path} lists {frequency.size:,} features; the dictionary beside it has {n_features:,}", "delete the file, or train again")
+        raise UserError(
+            f"{path} lists {frequency.size:,} features; the dictionary beside it has"
+            f" {n_features:,}",
+            "delete the file, or train again",
+        )
     return FeatureCatalogue(frequency, frequency == 0, mean, source=str(path))
 
 
@@ -130,5 +165,7 @@ def write_own(folder: Path, activation_freq: np.ndarray, mean_activation: np.nda
 
     path = folder / OWN_FILE
     values = {"activation_freq": activation_freq, "mean_activation": mean_activation}
-    write_tensors(path, {name: torch.from_numpy(value.astype(np.float64)) for name, value in values.items()})
+    write_tensors(
+        path, {name: torch.from_numpy(value.astype(np.float64)) for name, value in values.items()}
+    )
     return path

@@ -1,8 +1,10 @@
-"""From states to effects: the mean, over the rows an edit is read at, of the change of each target's activation.
+"""From states to effects: the mean, over the rows an edit is read at, of the change of each
+target's activation.
 
     effect(f, t) = 1/|A| sum over p in A of [ z'_t(p) - z_t(p) ]
 
-Changes are taken row by row before they are summed, so that a target that does not move at a row adds exactly nothing.
+Changes are taken row by row before they are summed, so that a target that does not move at a row
+adds exactly nothing.
 """
 
 from __future__ import annotations
@@ -14,19 +16,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_ROWS = 1024  # rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
+_ROWS = (
+    1024  # rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
+)
 
 
-def code_change(n_features: int, after: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]) -> Tensor:
+def code_change(
+    n_features: int, after: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]
+) -> Tensor:
     """Change from sparse codes (values, indices) [N, k] to others: dense [N, F]."""
     values, indices = after
     change = torch.zeros(len(values), n_features, dtype=values.dtype, device=values.device)
-    change.scatter_add_(1, indices, values)  # added, not set: entries beyond the active ones may repeat an index at value 0
+    change.scatter_add_(
+        1, indices, values
+    )  # added, not set: entries beyond the active ones may repeat an index at value 0
     return change.scatter_add_(1, before[1], -before[0])
 
 
 def mean_change(
-    n_features: int, after: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], position: Tensor, sizes: np.ndarray
+    n_features: int,
+    after: tuple[Tensor, Tensor],
+    codes: tuple[Tensor, Tensor],
+    position: Tensor,
+    sizes: np.ndarray,
 ) -> Tensor:
     """Per-edit effect.
 
@@ -54,13 +66,17 @@ def mean_change(
     for start in range(0, len(slot), _ROWS):
         part = slice(start, start + _ROWS)
         at = position[part]
-        change = code_change(n_features, (values[part], after[1][part]), (codes[0][at], codes[1][at]))
+        change = code_change(
+            n_features, (values[part], after[1][part]), (codes[0][at], codes[1][at])
+        )
         _add_rows(result, slot[part], change)
     return result / torch.from_numpy(sizes).to(result)[:, None]
 
 
 def _add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
-    """Add rows [N, F] to ``result[slot]``, in an order that depends on nothing else; `slot` ascends."""
+    """Add rows [N, F] to ``result[slot]``, in an order that depends on nothing else; `slot`
+    ascends.
+    """
     if result.device.type == "cpu":
         result.index_add_(0, slot, rows)
         return
@@ -69,11 +85,19 @@ def _add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
     result[low : low + which.shape[1]] += which.T @ rows
 
 
-def pass_through(dictionary: Any, clean: Tensor, directions: Tensor, position: Tensor, slot: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of edited but otherwise clean rows: ``encode(h_t(p) + strength(p) W)`` with one direction W an edit.
+def pass_through(
+    dictionary: Any,
+    clean: Tensor,
+    directions: Tensor,
+    position: Tensor,
+    slot: Tensor,
+    strength: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Codes of edited but otherwise clean rows: ``encode(h_t(p) + strength(p) W)`` with one
+    direction W an edit.
 
-    Pre-activations are affine in the row, those of the clean row plus ``strength(p) W_enc W``; with more rows than positions that is
-    cheaper than to encode every edited row.
+    Pre-activations are affine in the row, those of the clean row plus ``strength(p) W_enc W``; with
+    more rows than positions that is cheaper than to encode every edited row.
 
     Parameters
     ----------
@@ -93,11 +117,22 @@ def pass_through(dictionary: Any, clean: Tensor, directions: Tensor, position: T
     if len(position) < len(clean):
         return dictionary.encode_topk(clean[position] + strength[:, None] * directions[slot])
     before = dictionary.pre_activations(clean)  # [S, F]
-    echo = dictionary.pre_activations(directions) - dictionary.pre_activations(torch.zeros_like(directions[:1]))  # [B, F]
+    echo = dictionary.pre_activations(directions) - dictionary.pre_activations(
+        torch.zeros_like(directions[:1])
+    )  # [B, F]
     parts = []
     for start in range(0, len(position), _ROWS):
         part = slice(start, start + _ROWS)
-        parts.append(dictionary.select(before[position[part]].addcmul_(echo[slot[part]], strength[part, None])))
-    widest = max(v.shape[1] for v, _ in parts)  # rules without a k return as many entries as a part needs
-    values, indices = (torch.cat([functional.pad(x, (0, widest - x.shape[1])) for x in xs]) for xs in zip(*parts, strict=True))
+        parts.append(
+            dictionary.select(
+                before[position[part]].addcmul_(echo[slot[part]], strength[part, None])
+            )
+        )
+    widest = max(
+        v.shape[1] for v, _ in parts
+    )  # rules without a k return as many entries as a part needs
+    values, indices = (
+        torch.cat([functional.pad(x, (0, widest - x.shape[1])) for x in xs])
+        for xs in zip(*parts, strict=True)
+    )
     return values, indices

@@ -1,7 +1,10 @@
-"""Ablate features of one layer in clean cells, and read their effect on every target: per-cell effects, before any statistics.
+"""Ablate features of one layer in clean cells, and read their effect on every target: per-cell
+effects, before any statistics.
 
-Removing feature f from a cell changes the source state by ``-z_f(p) W_dec[:, f]`` at the positions A where f is active. The exact tail or a row set
-(`scircuit.tracing.engine.exact_context`, `scircuit.tracing.engine.frozen_context`) gives the edited states, and the effect on target t is ``mean over A of z'_t(p) - z_t(p)``.
+Removing feature f from a cell changes the source state by ``-z_f(p) W_dec[:, f]`` at the positions
+A where f is active. The exact tail or a row set (`scircuit.tracing.engine.exact_context`,
+`scircuit.tracing.engine.frozen_context`) gives the edited states, and the effect on target t is
+``mean over A of z'_t(p) - z_t(p)``.
 """
 
 from __future__ import annotations
@@ -37,11 +40,19 @@ class Effects(NamedTuple):
     passthrough: np.ndarray  # [sources, targets] float64, summed over cells
     active: np.ndarray  # [sources, cells]
     positions: np.ndarray  # [sources], summed over cells
-    passed: np.ndarray | None = None  # [sources, cells, targets] pass-through of each cell, where it was asked for
+    passed: np.ndarray | None = (
+        None  # [sources, cells, targets] pass-through of each cell, where it was asked for
+    )
 
 
 def edited_states(
-    adapter: Adapter, cell: CleanCell, positions: Sequence[Tensor], deltas: Sequence[Tensor], layer: int, targets: Sequence[int], context: int
+    adapter: Adapter,
+    cell: CleanCell,
+    positions: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    layer: int,
+    targets: Sequence[int],
+    context: int,
 ) -> Iterator[tuple[int, Tensor]]:
     """Target layers and their states [N, d] at the edited rows, edit after edit, in a context."""
     if context == EXACT:
@@ -69,16 +80,26 @@ class Ablation:
     """
 
     def __init__(
-        self, adapter: Adapter, dictionaries: Mapping[int, Any], cells: Sequence[CleanCell], layer: int, targets: Sequence[int], plan: Plan,
+        self,
+        adapter: Adapter,
+        dictionaries: Mapping[int, Any],
+        cells: Sequence[CleanCell],
+        layer: int,
+        targets: Sequence[int],
+        plan: Plan,
         note: Callable[[str], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.adapter, self.dictionaries, self.cells = adapter, dictionaries, cells
         self.layer, self.targets, self.plan, self.note = layer, tuple(targets), plan, note
         sizes = [dictionaries[t].n_features for t in self.targets]
         self.offsets = dict(zip(self.targets, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.n_targets = sum(sizes)
-        self.counts = np.stack([np.diff(c.firing[layer].start) for c in cells], 1)  # [F, cells] active positions
-        self._above = np.stack([c.firing[layer].above() > 0 for c in cells], 1)  # else active by rank alone: nothing to remove
+        self.counts = np.stack(
+            [np.diff(c.firing[layer].start) for c in cells], 1
+        )  # [F, cells] active positions
+        self._above = np.stack(
+            [c.firing[layer].above() > 0 for c in cells], 1
+        )  # else active by rank alone: nothing to remove
 
     def columns(self, target: int) -> slice:
         """Where a measured layer's targets are among all targets."""
@@ -86,9 +107,14 @@ class Ablation:
         return slice(start, start + self.dictionaries[target].n_features)
 
     def effects(
-        self, features: np.ndarray, context: int, directions: Tensor | None = None, progress: Progress | None = None, pairs: int = 0,
+        self,
+        features: np.ndarray,
+        context: int,
+        directions: Tensor | None = None,
+        progress: Progress | None = None,
+        pairs: int = 0,
         keep_passthrough: bool = False,
-    ) -> Effects:  # fmt: skip
+    ) -> Effects:
         """Effects and pass-through of removing ``z_f`` along each feature's direction.
 
         Parameters
@@ -108,7 +134,11 @@ class Ablation:
         """
         device, dtype = self.adapter.device, self.adapter.dtype
         features = np.asarray(features)
-        removed = self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device)) if directions is None else directions
+        removed = (
+            self.dictionaries[self.layer].columns(torch.as_tensor(features, device=device))
+            if directions is None
+            else directions
+        )
         shape = (len(features), len(self.cells), self.n_targets)
         effect = torch.zeros(shape, dtype=dtype, device=device)
         passed = torch.zeros(shape, dtype=dtype, device=device) if keep_passthrough else None
@@ -116,7 +146,9 @@ class Ablation:
         counts = self.counts[features]
         jobs, slots = [], []
         for c in range(len(self.cells)):
-            for chosen in self._batches(counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs):
+            for chosen in self._batches(
+                counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs
+            ):
                 jobs.append(partial(self._batch, c, features, chosen, removed, context, effect))
                 slots.append((c, chosen))
         done, total = 0, int((counts > 0).sum())
@@ -135,12 +167,23 @@ class Ablation:
         active = np.flatnonzero(counts)
         if context == EXACT:
             return [active[i : i + pairs] for i in range(0, len(active), pairs)]
-        # cut where the running sum passes a multiple of the rows of a batch: a batch exceeds them by less than its first edit
+        # cut where the running sum passes a multiple of the rows of a batch: a batch exceeds them
+        # by less than its first edit
         batch = np.cumsum(counts[active] + context) // self.plan.rows
         return np.split(active, np.flatnonzero(np.diff(batch)) + 1) if len(active) else []
 
-    def _batch(self, c: int, features: np.ndarray, slots: np.ndarray, directions: Tensor, context: int, effect: Tensor) -> Tensor:
-        """Write the effects of one batch into ``effect[slots, c]``; give its pass-through [slots, T]."""
+    def _batch(
+        self,
+        c: int,
+        features: np.ndarray,
+        slots: np.ndarray,
+        directions: Tensor,
+        context: int,
+        effect: Tensor,
+    ) -> Tensor:
+        """Write the effects of one batch into ``effect[slots, c]``; give its pass-through [slots,
+        T].
+        """
         cell = self.cells[c]
         firing = cell.firing[self.layer]
 
@@ -152,10 +195,16 @@ class Ablation:
             slot = torch.as_tensor(np.repeat(np.arange(len(part)), sizes), device=effect.device)
             wanted = directions[at]
             deltas = (strength[:, None] * wanted[slot]).split(sizes.tolist())
-            through = torch.zeros(len(part), self.n_targets, dtype=effect.dtype, device=effect.device)
-            for t, states in edited_states(self.adapter, cell, [p for p, _ in rows], deltas, self.layer, self.targets, context):
+            through = torch.zeros(
+                len(part), self.n_targets, dtype=effect.dtype, device=effect.device
+            )
+            for t, states in edited_states(
+                self.adapter, cell, [p for p, _ in rows], deltas, self.layer, self.targets, context
+            ):
                 dictionary, codes = self.dictionaries[t], cell.codes[t]
-                measured = partial(mean_change, dictionary.n_features, codes=codes, position=position, sizes=sizes)
+                measured = partial(
+                    mean_change, dictionary.n_features, codes=codes, position=position, sizes=sizes
+                )
                 effect[at, c, self.columns(t)] = measured(dictionary.encode_topk(states))
                 unmoved = pass_through(dictionary, cell.states[t], wanted, position, slot, strength)
                 through[:, self.columns(t)] = measured(unmoved)

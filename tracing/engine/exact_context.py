@@ -1,9 +1,11 @@
 """The exact tail: edited states through the layers after the source, read at chosen rows.
 
-For a batch of edits of one cell, ``h'_s = h_s + delta`` on the edited rows, then ``h'_l = layer_l(h'_{l-1})`` for l = s+1 to the last
-measured layer. Nothing is approximated: work is left out only where its result is known or never read. The first layer takes the
-queries, keys and values of unedited rows from the clean cell; the last layer computes queries and feed-forward at the rows that are
-read; dictionaries encode those rows only; edits of one cell have equal length, so a batch needs no padding of the states.
+For a batch of edits of one cell, ``h'_s = h_s + delta`` on the edited rows, then ``h'_l =
+layer_l(h'_{l-1})`` for l = s+1 to the last measured layer. Nothing is approximated: work is left
+out only where its result is known or never read. The first layer takes the queries, keys and values
+of unedited rows from the clean cell; the last layer computes queries and feed-forward at the rows
+that are read; dictionaries encode those rows only; edits of one cell have equal length, so a batch
+needs no padding of the states.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Edits(NamedTuple):
-    """A batch of B edits of one cell. Flat rows: entry i changes and reads ``position[i]`` in slot ``slot[i]``."""
+    """A batch of B edits of one cell. Flat rows: entry i changes and reads ``position[i]`` in slot
+    ``slot[i]``.
+    """
 
     slot: Tensor  # [N]
     position: Tensor  # [N]
@@ -34,7 +38,9 @@ class Edits(NamedTuple):
 
 
 def make_edits(positions: Sequence[Tensor], deltas: Sequence[Tensor]) -> Edits:
-    """Batch edits: for each, the positions [n_i] it reads and the change [n_i, d] it makes there (which may be zero)."""
+    """Batch edits: for each, the positions [n_i] it reads and the change [n_i, d] it makes there
+    (which may be zero).
+    """
     counts = torch.tensor([len(p) for p in positions])
     device, widest = positions[0].device, int(counts.max())
     slot = torch.repeat_interleave(torch.arange(len(counts)), counts)
@@ -69,7 +75,8 @@ def run_tail(
     targets
         0-based layers to read, all later than `source_layer`.
     then
-        Further edits: layer -> function of the states [B, S, d] after that layer (before it is read).
+        Further edits: layer -> function of the states [B, S, d] after that layer (before it is
+        read).
 
     Yields
     ------
@@ -83,7 +90,10 @@ def run_tail(
     """
     wanted, last = set(targets), max(targets)
     if min(targets) <= source_layer:
-        raise ValueError(f"target layer {min(targets)} is not later than source layer {source_layer}; effects go forward only")
+        raise ValueError(
+            f"target layer {min(targets)} is not later than source layer {source_layer}; effects go"
+            " forward only"
+        )
     later = then or {}
     states = clean.expand(edits.size, -1, -1).clone()
     at = (edits.slot, edits.position)
@@ -92,7 +102,11 @@ def run_tail(
         if l == last and l not in later:
             yield l, adapter.layer_rows(l, states, edits.rows)[edits.slot, edits.column]
             return
-        states = adapter.layer_edited(l, clean, states, at) if l == source_layer + 1 else adapter.layer(l, states)
+        states = (
+            adapter.layer_edited(l, clean, states, at)
+            if l == source_layer + 1
+            else adapter.layer(l, states)
+        )
         if l in later:
             states = later[l](states)
         if l in wanted:

@@ -1,15 +1,19 @@
-"""A recomputed row set per edit: those rows react to each other, every other row keeps its clean keys and values.
+"""A recomputed row set per edit: those rows react to each other, every other row keeps its clean
+keys and values.
 
-For one cell and a batch of edits, edit f with its set S_f of rows (the edited rows A_f, and m more when the context is m), layer by layer:
+For one cell and a batch of edits, edit f with its set S_f of rows (the edited rows A_f, and m more
+when the context is m), layer by layer:
 
-    q, k, v = projections of the rows of all sets, in one batch
-    context = softmax([ q . K_clean(positions not in S_f), q . k(rows of S_f) ] / sqrt(e)) . [ V_clean, v ]
+    q, k, v = projections of the rows of all sets, in one batch context = softmax([ q .
+    K_clean(positions not in S_f), q . k(rows of S_f) ] / sqrt(e)) . [ V_clean, v ]
     rows    = the rest of the layer on these rows
 
-S_f = A_f is the frozen context: exact at the first layer after the edit, from the second on without what other positions pass on. S_f = all
-positions is the exact effect. In between, the m positions outside A_f whose clean attention to A_f, weighted by how much the values there change,
-is largest at the first layer join the set. Clean keys take part through one fused attention with the set's own columns masked; rows
-of the same set through small attentions batched by size; the two are joined by their log-sum-exp (`scircuit.tracing.engine.attention`).
+S_f = A_f is the frozen context: exact at the first layer after the edit, from the second on without
+what other positions pass on. S_f = all positions is the exact effect. In between, the m positions
+outside A_f whose clean attention to A_f, weighted by how much the values there change, is largest
+at the first layer join the set. Clean keys take part through one fused attention with the set's own
+columns masked; rows of the same set through small attentions batched by size; the two are joined by
+their log-sum-exp (`scircuit.tracing.engine.attention`).
 """
 
 from __future__ import annotations
@@ -40,28 +44,48 @@ class RowSets(NamedTuple):
     position: Tensor  # [N]
     read: Tensor  # places of the edited rows among all rows, in order
     mask: Tensor  # [1, 1, N, S] 0, and minus infinity at the set's own positions
-    buckets: list[tuple[Tensor, Tensor]]  # sets of like size: places [b, g], padded; which of them are true [b, g]
+    buckets: list[
+        tuple[Tensor, Tensor]
+    ]  # sets of like size: places [b, g], padded; which of them are true [b, g]
 
 
-def row_sets(positions: Sequence[Tensor], more: Sequence[Tensor] | None, length: int, dtype: torch.dtype) -> RowSets:
+def row_sets(
+    positions: Sequence[Tensor], more: Sequence[Tensor] | None, length: int, dtype: torch.dtype
+) -> RowSets:
     """Sets of the given edited positions, each with further positions where `more` is given."""
     device = positions[0].device
     edited = np.array([len(p) for p in positions])
     sizes = edited + (0 if more is None else np.array([len(p) for p in more]))
-    together = positions if more is None else [p for pair in zip(positions, more, strict=True) for p in pair]
+    together = (
+        positions
+        if more is None
+        else [p for pair in zip(positions, more, strict=True) for p in pair]
+    )
     position = torch.cat(list(together))
     start = np.cumsum(sizes) - sizes
     slot = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
     own = torch.zeros(len(sizes), length, dtype=dtype, device=device)
     own[slot, position] = -_INFINITY
-    read = torch.from_numpy(np.concatenate([np.arange(s, s + n) for s, n in zip(start, edited, strict=True)])).to(device)
-    return RowSets(sizes, edited, position, read, own[slot][None, None], _buckets(start, sizes, device))
+    read = torch.from_numpy(
+        np.concatenate([np.arange(s, s + n) for s, n in zip(start, edited, strict=True)])
+    ).to(device)
+    return RowSets(
+        sizes, edited, position, read, own[slot][None, None], _buckets(start, sizes, device)
+    )
 
 
-def _buckets(start: np.ndarray, sizes: np.ndarray, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Sets of like size together: padded to at most 1.5 times their size, in batches of bounded work."""
+def _buckets(
+    start: np.ndarray, sizes: np.ndarray, device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    """Sets of like size together: padded to at most 1.5 times their size, in batches of bounded
+    work.
+    """
     power = 2 ** np.floor(np.log2(sizes)).astype(int)
-    widths = np.where(sizes == power, power, np.where(sizes <= power * 3 // 2, np.maximum(power * 3 // 2, power + 1), 2 * power))
+    widths = np.where(
+        sizes == power,
+        power,
+        np.where(sizes <= power * 3 // 2, np.maximum(power * 3 // 2, power + 1), 2 * power),
+    )
     found = []
     for width in np.unique(widths):
         members = np.flatnonzero(widths == width)
@@ -76,9 +100,14 @@ def _buckets(start: np.ndarray, sizes: np.ndarray, device: torch.device) -> list
 
 
 def run_rowset(
-    adapter: Adapter, states: Mapping[int, Tensor], positions: Sequence[Tensor], deltas: Sequence[Tensor],
-    source_layer: int, targets: Sequence[int], more: int = 0,
-) -> Iterator[tuple[int, Tensor]]:  # fmt: skip
+    adapter: Adapter,
+    states: Mapping[int, Tensor],
+    positions: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    source_layer: int,
+    targets: Sequence[int],
+    more: int = 0,
+) -> Iterator[tuple[int, Tensor]]:
     """Yield, layer by layer, the states of the edited rows.
 
     Parameters
@@ -88,7 +117,8 @@ def run_rowset(
     states
         Clean outputs [S, d] of every layer from `source_layer` to the one before the last target.
     positions, deltas
-        For each edit the positions [n_i] it edits and reads, and the change [n_i, d] of the source layer's output there.
+        For each edit the positions [n_i] it edits and reads, and the change [n_i, d] of the source
+        layer's output there.
     source_layer, targets
         0-based layers: edited, and read.
     more
@@ -110,42 +140,75 @@ def run_rowset(
     places = torch.arange(len(source), device=source.device)
     for l in range(source_layer + 1, max(targets) + 1):  # noqa: E741
         clean = adapter.project_key_value(l, states[l - 1], places)
-        rows = adapter.finish(l, rows, _attend(adapter, adapter.project(l, rows, sets.position), clean, sets))
+        rows = adapter.finish(
+            l, rows, _attend(adapter, adapter.project(l, rows, sets.position), clean, sets)
+        )
         if l in wanted:
             yield l, rows[sets.read] if more else rows
 
 
-def _attend(adapter: Adapter, own: tuple[Tensor, Tensor, Tensor], clean: tuple[Tensor, Tensor], sets: RowSets) -> Tensor:
-    """Attention [N, d] of the rows over clean keys outside their set and the recomputed keys of their set."""
+def _attend(
+    adapter: Adapter,
+    own: tuple[Tensor, Tensor, Tensor],
+    clean: tuple[Tensor, Tensor],
+    sets: RowSets,
+) -> Tensor:
+    """Attention [N, d] of the rows over clean keys outside their set and the recomputed keys of
+    their set.
+    """
     query, (key, value) = own[0], (adapter.heads(x)[None] for x in clean)
     outside, outside_lse = attention_lse(adapter.heads(query)[None], key, value, sets.mask)
-    within = torch.empty(len(query), adapter.n_heads, query.shape[-1] // adapter.n_heads, dtype=adapter.dtype, device=query.device)
+    within = torch.empty(
+        len(query),
+        adapter.n_heads,
+        query.shape[-1] // adapter.n_heads,
+        dtype=adapter.dtype,
+        device=query.device,
+    )
     within_lse = torch.empty(len(query), adapter.n_heads, dtype=adapter.dtype, device=query.device)
     for index, true in sets.buckets:
-        mask = None if bool(true.all()) else torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)[:, None, None]
+        mask = (
+            None
+            if bool(true.all())
+            else torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)[
+                :, None, None
+            ]
+        )
         q, k, v = (adapter.heads(x[index]) for x in own)
         out, lse = attention_lse(q, k, v, mask)
         at = index[true]
         within[at], within_lse[at] = out.transpose(1, 2)[true], lse.transpose(1, 2)[true]
-    return join((outside[0].transpose(0, 1), outside_lse[0].transpose(0, 1)), (within, within_lse)).flatten(1)
+    return join(
+        (outside[0].transpose(0, 1), outside_lse[0].transpose(0, 1)), (within, within_lse)
+    ).flatten(1)
 
 
-def most_affected(adapter: Adapter, layer: int, clean: Tensor, edited: Tensor, sets: RowSets, more: int) -> list[Tensor]:
-    """For each set the `more` positions p outside it with the largest ``sum over heads and a in A of attention(p, a) |v'(a) - v(a)|``.
+def most_affected(
+    adapter: Adapter, layer: int, clean: Tensor, edited: Tensor, sets: RowSets, more: int
+) -> list[Tensor]:
+    """For each set the `more` positions p outside it with the largest ``sum over heads and a in A
+    of attention(p, a) |v'(a) - v(a)|``.
 
-    Attention is the clean one of `layer`, which reads `clean` [S, d]; `edited` [N, d] are the edited rows it reads.
+    Attention is the clean one of `layer`, which reads `clean` [S, d]; `edited` [N, d] are the
+    edited rows it reads.
     """
     places = torch.arange(len(clean), device=clean.device)
     query, key, value = adapter.project(layer, clean, places)
-    lse = attention_lse(adapter.heads(query)[None], adapter.heads(key)[None], adapter.heads(value)[None])[1][0]  # [H, S]
-    change = adapter.heads(adapter.project_key_value(layer, edited, sets.position)[1] - value[sets.position]).norm(dim=-1)  # [H, N]
+    lse = attention_lse(
+        adapter.heads(query)[None], adapter.heads(key)[None], adapter.heads(value)[None]
+    )[1][0]  # [H, S]
+    change = adapter.heads(
+        adapter.project_key_value(layer, edited, sets.position)[1] - value[sets.position]
+    ).norm(dim=-1)  # [H, N]
     query, keys = adapter.heads(query), adapter.heads(key[sets.position])
     slot = torch.from_numpy(np.repeat(np.arange(len(sets.sizes)), sets.sizes)).to(clean.device)
     score = torch.zeros(len(sets.sizes), len(clean), dtype=clean.dtype, device=clean.device)
     step = max(1, _SCORES // (adapter.n_heads * len(clean)))
     for start in range(0, len(slot), step):
         part = slice(start, start + step)
-        attention = (keys[:, part] @ query.transpose(-1, -2) * query.shape[-1] ** -0.5 - lse[:, None]).exp_()  # [H, n, S]
+        attention = (
+            keys[:, part] @ query.transpose(-1, -2) * query.shape[-1] ** -0.5 - lse[:, None]
+        ).exp_()  # [H, n, S]
         weighted = torch.einsum("hns,hn->ns", attention, change[:, part])
         low, high = int(slot[part][0]), int(slot[part][-1]) + 1
         of = torch.nn.functional.one_hot(slot[part] - low, high - low).to(clean.dtype)

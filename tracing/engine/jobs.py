@@ -1,6 +1,8 @@
-"""What a run consists of, as jobs: a function of one source layer's tracer, so that it can be computed here or elsewhere.
+"""What a run consists of, as jobs: a function of one source layer's tracer, so that it can be
+computed here or elsewhere.
 
-A job's result depends on configuration and inputs alone; jobs may therefore be computed in any order, anywhere, and again.
+A job's result depends on configuration and inputs alone; jobs may therefore be computed in any
+order, anywhere, and again.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _LEAST = 4  # sources of a part
 
 
 class Job(NamedTuple):
-    """``work(tracer of the source layer, *arguments, progress=...)``; the function is one of a module, so that its name can travel."""
+    """``work(tracer of the source layer, *arguments, progress=...)``; the function is one of a
+    module, so that its name can travel.
+    """
 
     layer: int
     work: Callable[..., Any]
@@ -34,7 +38,8 @@ class Done(NamedTuple):
 
 
 def parts_of(tracer: Tracer, sample: np.ndarray, arrays: int = 1) -> list[np.ndarray]:
-    """Sample of sources in parts that are a job each: as many as one exact batch holds, and no more than fit the memory.
+    """Sample of sources in parts that are a job each: as many as one exact batch holds, and no more
+    than fit the memory.
 
     Parameters
     ----------

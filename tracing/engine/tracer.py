@@ -1,7 +1,9 @@
-"""Exhaustive tracing: ablate every active feature of one layer on real cells, and measure every later layer.
+"""Exhaustive tracing: ablate every active feature of one layer on real cells, and measure every
+later layer.
 
-A `Tracer` chooses the sources of one layer, arranges them in tiles and work units, and turns per-cell effects (`scircuit.tracing.engine.effects`) into edges. The
-result of a unit depends on nothing but configuration and inputs, so units can be computed in any order, on any machine, once
+A `Tracer` chooses the sources of one layer, arranges them in tiles and work units, and turns
+per-cell effects (`scircuit.tracing.engine.effects`) into edges. The result of a unit depends on
+nothing but configuration and inputs, so units can be computed in any order, on any machine, once
 each. Several source layers are several tracers over the same clean cells (`open_tracers`).
 """
 
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.core.address import Address, dictionary_id, slug
-from scircuit.core.config import TraceConfig, UserError
+from scircuit.core.config import TraceConfig
 from scircuit.core.context import EXACT, context_name, parse_context
+from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
 from scircuit.tracing.clean_pass.clean_pass import CleanCells, LayerSummary, summarise
 from scircuit.tracing.engine.effects import Ablation, Effects, Progress
@@ -40,16 +43,20 @@ if TYPE_CHECKING:
     from scircuit.tracing.controls.sampled_controls import ControlResult
     from scircuit.tracing.models.adapter import Adapter
 
-EXACT_SHARE = 0.5  # a source whose row set is this share of a cell is traced exactly: that costs at most twice as much
+# a source whose row set is this share of a cell is traced exactly: that costs at most twice as much
+EXACT_SHARE = 0.5
 LEAST_CELLS = 2  # a test needs a mean over cells
-_CODE = 24  # bytes of one entry of the sparse codes and of the inverted index: value and int64 place in each
+# bytes of one entry of the sparse codes and of the inverted index: value and int64 place in each
+_CODE = 24
 _ACTIVE = 64  # active features a row that dictionaries without a k are taken to have
 _STATISTICS = 2**24  # effects whose statistics are computed at once
 
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What one work unit found; edges are gated, the p values are those of every live test, `null` is drawn for those that can be called."""
+    """What one work unit found; edges are gated, the p values are those of every live test, `null`
+    is drawn for those that can be called.
+    """
 
     name: str
     edges: pa.Table
@@ -69,8 +76,11 @@ class Clean:
     plan: Plan
 
 
-def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig) -> Clean:
-    """Clean pass at every source and target layer, and at the layers between where the context needs their states.
+def clean_pass(
+    adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig
+) -> Clean:
+    """Clean pass at every source and target layer, and at the layers between where the context
+    needs their states.
 
     Raises
     ------
@@ -80,21 +90,41 @@ def clean_pass(adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, c
     if len(cohort.tokens) < LEAST_CELLS:
         found = "one cell" if len(cohort.tokens) else "no cells"
         raise UserError(
-            f"the cohort has {found}; an effect is tested over at least {LEAST_CELLS}, and a calibrated edge needs {MIN_CELLS}",
+            f"the cohort has {found}; an effect is tested over at least {LEAST_CELLS}, and a"
+            f" calibrated edge needs {MIN_CELLS}",
             "raise --n-cells, or loosen the filters given with --where",
         )
-    layers = sorted({*config.source_layers, *(t for s in config.source_layers for t in targets_of(config, dictionaries, s))})
-    kept = layers if parse_context(config.context) == EXACT else list(range(layers[0], layers[-1] + 1))
+    layers = sorted(
+        {
+            *config.source_layers,
+            *(t for s in config.source_layers for t in targets_of(config, dictionaries, s)),
+        }
+    )
+    kept = (
+        layers if parse_context(config.context) == EXACT else list(range(layers[0], layers[-1] + 1))
+    )
     length = max(len(t) for t in cohort.tokens)
     codes = sum(len(t) for t in cohort.tokens) * _CODE
-    held = sum(codes * (dictionaries[t].k or _ACTIVE) + 2 * 4 * dictionaries[t].n_features * adapter.width for t in layers)
+    held = sum(
+        codes * (dictionaries[t].k or _ACTIVE) + 2 * 4 * dictionaries[t].n_features * adapter.width
+        for t in layers
+    )
     if parse_context(config.context) > 0:
         held += SCORES_BYTES
     if config.memory:
         return_freed_memory()
-    plan = make_plan(adapter, length, held=held, memory=config.memory, pairs=config.batch_pairs, rows=config.batch_rows)
+    plan = make_plan(
+        adapter,
+        length,
+        held=held,
+        memory=config.memory,
+        pairs=config.batch_pairs,
+        rows=config.batch_rows,
+    )
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
-    return Clean(CleanCells(adapter, used, cohort.tokens, kept, plan.states, config.legacy, plan.jobs), plan)
+    return Clean(
+        CleanCells(adapter, used, cohort.tokens, kept, plan.states, config.legacy, plan.jobs), plan
+    )
 
 
 def open_tracers(
@@ -104,7 +134,10 @@ def open_tracers(
     check_layers(adapter, dictionaries, config)
     adapter = with_numerics(adapter, config.numerics)
     clean = clean_pass(adapter, dictionaries, cohort, config)
-    return {s: Tracer(adapter, dictionaries, cohort, config, run, s, clean) for s in sorted(config.source_layers)}
+    return {
+        s: Tracer(adapter, dictionaries, cohort, config, run, s, clean)
+        for s in sorted(config.source_layers)
+    }
 
 
 class Tracer:
@@ -134,9 +167,15 @@ class Tracer:
     """
 
     def __init__(
-        self, adapter: Adapter, dictionaries: Mapping[int, Any], cohort: Any, config: TraceConfig, run: str, layer: int | None = None,
+        self,
+        adapter: Adapter,
+        dictionaries: Mapping[int, Any],
+        cohort: Any,
+        config: TraceConfig,
+        run: str,
+        layer: int | None = None,
         clean: Clean | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.adapter, self.cohort, self.config, self.run = adapter, cohort, config, run
         if clean is None:
             check_layers(adapter, dictionaries, config)
@@ -150,8 +189,19 @@ class Tracer:
         self.set_name = slug(config.dictionary_name or Path(config.dictionaries).name)
         self.notes: list[str] = []
         if len(self.cells) < MIN_CELLS:
-            self.notes.append(f"{len(self.cells)} cells: effects are stored with their counts, but no edge can be calibrated with fewer than {MIN_CELLS}")
-        self.ablation = Ablation(adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan, self.notes.append)
+            self.notes.append(
+                f"{len(self.cells)} cells: effects are stored with their counts, but no edge can be"
+                f" calibrated with fewer than {MIN_CELLS}"
+            )
+        self.ablation = Ablation(
+            adapter,
+            self.dictionaries,
+            self.cells,
+            self.layer,
+            self.targets,
+            self.plan,
+            self.notes.append,
+        )
         self.n_targets, self.columns = self.ablation.n_targets, self.ablation.columns
         self._sources = self._choose_sources()
         self._units = self._arrange()
@@ -190,7 +240,9 @@ class Tracer:
 
     @cached_property
     def exact_sources(self) -> np.ndarray:
-        """Sources traced exactly: all of them, or in other contexts those whose row set is a large share of the cells."""
+        """Sources traced exactly: all of them, or in other contexts those whose row set is a large
+        share of the cells.
+        """
         if self.context == EXACT:
             return self._sources
         counts = self.ablation.counts[self._sources]
@@ -204,10 +256,22 @@ class Tracer:
 
     @cached_property
     def zero_edit(self) -> dict[int, float]:
-        """Largest effect of editing nothing, per measured layer; see `scircuit.tracing.engine.numeric_floor`."""
+        """Largest effect of editing nothing, per measured layer; see
+        `scircuit.tracing.engine.numeric_floor`.
+        """
         contexts = {self.context} | ({EXACT} if len(self.exact_sources) else set())
         found = [
-            zero_edit(self.adapter, self.dictionaries, self.cells, self.layer, self.targets, self.plan.pairs, c, self.plan.jobs, self.notes.append)
+            zero_edit(
+                self.adapter,
+                self.dictionaries,
+                self.cells,
+                self.layer,
+                self.targets,
+                self.plan.pairs,
+                c,
+                self.plan.jobs,
+                self.notes.append,
+            )
             for c in sorted(contexts)
         ]
         return {t: max(f[t] for f in found) for t in self.targets}
@@ -243,35 +307,68 @@ class Tracer:
         import pyarrow as pa
 
         if name not in self._units:
-            raise ValueError(f"no work unit {name!r}; this run has {len(self._units)}: {', '.join(self.units[:3])} ...")
+            raise ValueError(
+                f"no work unit {name!r}; this run has {len(self._units)}:"
+                f" {', '.join(self.units[:3])} ..."
+            )
         total = self.pairs_of(self.features_of(name))
         tables, p, null, pairs, edges = [], [], [], 0, 0
         for tile in self.tiles_of(name):
             before, so_far = pairs, edges
-            found = self.effects(tile, progress=lambda done, _t, _e: progress(before + done, total, so_far) if progress else None)  # noqa: B023
+            found = self.effects(
+                tile,
+                progress=lambda done, _t, _e: (
+                    progress(before + done, total, so_far)  # noqa: B023 - called in this round
+                    if progress
+                    else None
+                ),
+            )
             pairs += int(found.active.sum())
             step = max(1, _STATISTICS // found.effects[0].size)
             for start in range(0, len(tile), step):
                 part = slice(start, start + step)
                 tests = edge_statistics(found.effects[part], found.active[part], self.floors)
-                other = near_edges(tests.d) if self.config.legacy else legacy_rule(tests.d, tests.n, tests.n_pos)
+                other = (
+                    near_edges(tests.d)
+                    if self.config.legacy
+                    else legacy_rule(tests.d, tests.n, tests.n_pos)
+                )
                 stored = np.flatnonzero((tests.p <= self.config.gate_p) | other)
-                tables.append(self._edges(tile[part], found.passthrough[part], found.positions[part], tests, stored))
+                tables.append(
+                    self._edges(
+                        tile[part], found.passthrough[part], found.positions[part], tests, stored
+                    )
+                )
                 p.append(tests.p)
-                null.append(null_draws(tests, [(self.config.seed, self.layer, int(f)) for f in tile[part]]))
+                null.append(
+                    null_draws(tests, [(self.config.seed, self.layer, int(f)) for f in tile[part]])
+                )
                 edges += len(stored)
         if progress:
             progress(total, total, edges)
         p_values, p_counts = np.unique(np.concatenate(p), return_counts=True)
         return UnitResult(
-            name, pa.concat_tables(tables), p_values, p_counts, Null.joined(null), int(p_counts.sum()), pairs, max(self.zero_edit.values())
+            name,
+            pa.concat_tables(tables),
+            p_values,
+            p_counts,
+            Null.joined(null),
+            int(p_counts.sum()),
+            pairs,
+            max(self.zero_edit.values()),
         )
 
     def effects(
-        self, features: np.ndarray, directions: Tensor | None = None, progress: Progress | None = None, batch: int = 0,
-        keep_passthrough: bool = False, context: int | None = None,
-    ) -> Effects:  # fmt: skip
-        """Per-cell effects of removing ``z_f`` along each feature's direction; see `scircuit.tracing.engine.effects.Ablation.effects`.
+        self,
+        features: np.ndarray,
+        directions: Tensor | None = None,
+        progress: Progress | None = None,
+        batch: int = 0,
+        keep_passthrough: bool = False,
+        context: int | None = None,
+    ) -> Effects:
+        """Per-cell effects of removing ``z_f`` along each feature's direction; see
+        `scircuit.tracing.engine.effects.Ablation.effects`.
 
         Parameters
         ----------
@@ -299,18 +396,27 @@ class Tracer:
             if len(at) == 0:
                 continue
             chosen = None if directions is None else directions[at]
-            found = self.ablation.effects(features[at], kind, chosen, report, batch, keep_passthrough)
+            found = self.ablation.effects(
+                features[at], kind, chosen, report, batch, keep_passthrough
+            )
             done[0] += int(found.active.sum())
             if len(at) == len(features):
                 return found
             parts.append((at, found))
         back = np.argsort(np.concatenate([at for at, _ in parts]))
         both = [found for _, found in parts]
-        passed = np.concatenate([f.passed for f in both if f.passed is not None])[back] if keep_passthrough else None
+        passed = (
+            np.concatenate([f.passed for f in both if f.passed is not None])[back]
+            if keep_passthrough
+            else None
+        )
         return Effects(
-            np.concatenate([f.effects for f in both])[back], np.concatenate([f.passthrough for f in both])[back],
-            np.concatenate([f.active for f in both])[back], np.concatenate([f.positions for f in both])[back], passed,
-        )  # fmt: skip
+            np.concatenate([f.effects for f in both])[back],
+            np.concatenate([f.passthrough for f in both])[back],
+            np.concatenate([f.active for f in both])[back],
+            np.concatenate([f.positions for f in both])[back],
+            passed,
+        )
 
     def records(self) -> dict[str, pa.Table]:
         """Model, dictionaries, their features and cohort of this run, as tables by kind."""
@@ -319,7 +425,8 @@ class Tracer:
         return describe([self])
 
     def run_controls(self, rule: Rule, progress: Progress | None = None) -> ControlResult:
-        """Runs that could refute the edges, on a sample of sources; see `scircuit.tracing.controls.sampled_controls`.
+        """Runs that could refute the edges, on a sample of sources; see
+        `scircuit.tracing.controls.sampled_controls`.
 
         Parameters
         ----------
@@ -334,18 +441,24 @@ class Tracer:
 
     def _choose_sources(self) -> np.ndarray:
         counts, dictionary = self.ablation.counts, self.dictionaries[self.layer]
-        every = legacy_sources(dictionary) if self.config.legacy else np.arange(dictionary.n_features)
-        chosen = np.array(sorted(set(self.config.features)), np.int64) if self.config.features else every
+        every = (
+            legacy_sources(dictionary) if self.config.legacy else np.arange(dictionary.n_features)
+        )
+        chosen = (
+            np.array(sorted(set(self.config.features)), np.int64) if self.config.features else every
+        )
         outside = chosen[(chosen < 0) | (chosen >= dictionary.n_features)]
         if len(outside):
             raise UserError(
-                f"feature {outside[0]} is not in the dictionary of layer {self.layer}, which has 0 to {dictionary.n_features - 1}",
+                f"feature {outside[0]} is not in the dictionary of layer {self.layer}, which has 0"
+                f" to {dictionary.n_features - 1}",
                 "correct --features",
             )
         testable = chosen[(counts[chosen] > 0).sum(1) >= 2]
         if not len(testable):
             raise UserError(
-                f"none of {len(chosen)} features of layer {self.layer} is active in two or more of {len(self.cells)} cells",
+                f"none of {len(chosen)} features of layer {self.layer} is active in two or more of"
+                f" {len(self.cells)} cells",
                 "trace more cells, other features, or dictionaries trained on this model",
             )
         return testable[np.lexsort((testable, counts[testable].sum(1)))]
@@ -355,9 +468,14 @@ class Tracer:
         positions = self.ablation.counts.sum(1)
         exact = np.isin(self._sources, self.exact_sources)
         tiles = []
-        for context, chosen in ((self.context, self._sources[~exact]), (EXACT, self._sources[exact])):
+        for context, chosen in (
+            (self.context, self._sources[~exact]),
+            (EXACT, self._sources[exact]),
+        ):
             if len(chosen):
-                tiles += make_tiles(chosen, positions[chosen], len(self.cells), self.n_targets, context, self.plan)
+                tiles += make_tiles(
+                    chosen, positions[chosen], len(self.cells), self.n_targets, context, self.plan
+                )
         units: list[list[np.ndarray]] = [[]]
         for tile in tiles:
             if sum(map(len, units[-1])) >= self.config.unit_features:
@@ -366,19 +484,35 @@ class Tracer:
         return {f"L{self.layer:02d}-{i:04d}": unit for i, unit in enumerate(units)}
 
     def _edges(
-        self, features: np.ndarray, passthrough: np.ndarray, positions: np.ndarray, tests: Tests, stored: np.ndarray
+        self,
+        features: np.ndarray,
+        passthrough: np.ndarray,
+        positions: np.ndarray,
+        tests: Tests,
+        stored: np.ndarray,
     ) -> pa.Table:
         import pyarrow as pa
 
         source, target = tests.source[stored], tests.target[stored]
         n = tests.n[stored]
         columns = {
-            "source": self._names(self.layer)[np.asarray(features)[source]], "target": self.target_names[target],
-            "run": [self.run] * len(stored), "n": n, "n_pos": tests.n_pos[stored], "n_neg": tests.n_neg[stored],
-            "mean": tests.mean[stored], "sd": tests.sd[stored], "d": tests.d[stored], "p": tests.p[stored],
-            "passthrough": passthrough[source, target] / n, "positions": positions[source], "halves": tests.halves(stored),
-        }  # fmt: skip
-        return conform("Feature-AFFECTS-Feature", pa.table({k: pa.array(v) for k, v in columns.items()}))
+            "source": self._names(self.layer)[np.asarray(features)[source]],
+            "target": self.target_names[target],
+            "run": [self.run] * len(stored),
+            "n": n,
+            "n_pos": tests.n_pos[stored],
+            "n_neg": tests.n_neg[stored],
+            "mean": tests.mean[stored],
+            "sd": tests.sd[stored],
+            "d": tests.d[stored],
+            "p": tests.p[stored],
+            "passthrough": passthrough[source, target] / n,
+            "positions": positions[source],
+            "halves": tests.halves(stored),
+        }
+        return conform(
+            "Feature-AFFECTS-Feature", pa.table({k: pa.array(v) for k, v in columns.items()})
+        )
 
     @cached_property
     def target_names(self) -> np.ndarray:
@@ -387,4 +521,6 @@ class Tracer:
 
     def _names(self, layer: int) -> np.ndarray:
         start = f"{dictionary_id(self.model_name, self.set_name, layer)}/F"
-        return np.array([f"{start}{i:04d}" for i in range(self.dictionaries[layer].n_features)], dtype=object)
+        return np.array(
+            [f"{start}{i:04d}" for i in range(self.dictionaries[layer].n_features)], dtype=object
+        )

@@ -1,1 +1,3 @@
-"""Do dictionaries describe the model: variance explained, loss recovered, layer match, rotated null."""
+"""Do dictionaries describe the model: variance explained, loss recovered, layer match, rotated
+null.
+"""

@@ -1,9 +1,11 @@
 """Do these dictionaries describe this model on these cells: lines of the preflight.
 
-A dictionary of another model, of another layer or of other cells fails at one of: the model hash it names, variance explained and loss
-recovered (`scircuit.tracing.evaluation.loss_recovered`) beside those of its null (`scircuit.tracing.evaluation.rotated_null`), whether another layer's dictionary explains its layer better, and firing
-rates beside those where it was made. And the zero edit: the tracer's own code with nothing to remove must find nothing. Measures share a
-time limit; what it left out is said.
+A dictionary of another model, of another layer or of other cells fails at one of: the model hash it
+names, variance explained and loss recovered (`scircuit.tracing.evaluation.loss_recovered`) beside
+those of its null (`scircuit.tracing.evaluation.rotated_null`), whether another layer's dictionary
+explains its layer better, and firing rates beside those where it was made. And the zero edit: the
+tracer's own code with nothing to remove must find nothing. Measures share a time limit; what it
+left out is said.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.cells.held_out import check_unseen, unseen
 from scircuit.tracing.engine.layers import ranges
@@ -24,15 +26,22 @@ if TYPE_CHECKING:
 
 CELLS = 20
 NOT_MEASURED = "not measured"  # how the finding of a line begins that says nothing for or against
-# Any k directions explain and recover something. Beside each dictionary stands its null (`scircuit.tracing.evaluation.rotated_null`); it must gain this share of what the
-# null leaves. Those of the demo gain 0.6 of the variance and half of the loss, one of another model nothing.
+# Any k directions explain and recover something. Beside each dictionary stands its null
+# (`scircuit.tracing.evaluation.rotated_null`); it must gain this share of what the null leaves.
+# Those of the demo gain 0.6 of the variance and half of the loss, one of another model nothing.
 LEAST_GAIN = 0.25
-# Standard errors below what is needed at which a loss says no. On 20 cells that they never saw, the demo's own dictionaries lie between
-# +0.17 and -0.12 +- 0.04 nats (six layers, three draws of the cells), the lowest 2.8 errors below, so that fewer errors say nothing.
+# Standard errors below what is needed at which a loss says no. On 20 cells that they never saw, the
+# demo's own dictionaries lie between +0.17 and -0.12 +- 0.04 nats (six layers, three draws of the
+# cells), the lowest 2.8 errors below, so that fewer errors say nothing.
 ERRORS = 4.0
-# On 20 cells of their own kind the demo's dictionaries give 0.71 to 0.89, on the opposite layer 0.2; rare features are noisy, so not 1.
-LEAST_RANK_CORRELATION, LEAST_FIRINGS = 0.5, 100  # the latter a feature, on average: with fewer the order of the rates is noise
-# Active features a row beside the catalogue's: another scale of the states moves this, the kind of cells hardly.
+# On 20 cells of their own kind the demo's dictionaries give 0.71 to 0.89, on the opposite layer
+# 0.2; rare features are noisy, so not 1.
+LEAST_RANK_CORRELATION, LEAST_FIRINGS = (
+    0.5,
+    100,
+)  # the latter a feature, on average: with fewer the order of the rates is noise
+# Active features a row beside the catalogue's: another scale of the states moves this, the kind of
+# cells hardly.
 MOST_RATIO = 2.0
 # Edits of nothing, relative to the largest activation: float32 through tens of layers.
 ROUNDING = 1e-4
@@ -40,37 +49,74 @@ _MODEL_FIX = "use dictionaries trained on this model and on cells like these"
 
 
 def identity_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -> list[CheckLine]:
-    """Layers and width fit, the model is the one they name, and which of the cells (where there are any) they were trained on."""
+    """Layers and width fit, the model is the one they name, and which of the cells (where there are
+    any) they were trained on.
+    """
     outside = [layer for layer in dictionaries if not 0 <= layer < adapter.n_layers]
     widths = sorted({d.width for d in dictionaries.values()})
     kinds = "; ".join(sorted({_kind(d) for d in dictionaries.values()}))
     fits = CheckLine(
-        "dictionaries", not outside and widths == [adapter.width],
+        "dictionaries",
+        not outside and widths == [adapter.width],
         f"layers {ranges(dictionaries)}; width {', '.join(map(str, widths))}; {kinds}",
-        f"layers among 0..{adapter.n_layers - 1}, width {adapter.width}", "give the dictionaries that were trained on this model",
-    )  # fmt: skip
-    return [fits, *(trained_lines(adapter, dictionaries, cohort) if cohort is not None else [model_line(adapter, dictionaries)])]
+        f"layers among 0..{adapter.n_layers - 1}, width {adapter.width}",
+        "give the dictionaries that were trained on this model",
+    )
+    return [
+        fits,
+        *(
+            trained_lines(adapter, dictionaries, cohort)
+            if cohort is not None
+            else [model_line(adapter, dictionaries)]
+        ),
+    ]
 
 
 def trained_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -> list[CheckLine]:
     """On which model the dictionaries were trained, and on which of these cells."""
-    return [model_line(adapter, dictionaries), *dict.fromkeys(check_unseen(d.provenance, cohort) for d in dictionaries.values())]
+    return [
+        model_line(adapter, dictionaries),
+        *dict.fromkeys(check_unseen(d.provenance, cohort) for d in dictionaries.values()),
+    ]
 
 
-def cells_for_quality(dictionaries: Mapping[int, Any], cohort: Any) -> tuple[list[np.ndarray], CheckLine]:
-    """Cells on which quality is measured: those that no dictionary saw, if there are `CELLS` of them or more, else all; and which they are."""
-    new = set(cohort.barcodes).intersection(*(unseen(d.provenance, cohort) for d in dictionaries.values()))
-    cells = [tokens for barcode, tokens in zip(cohort.barcodes, cohort.tokens, strict=True) if barcode in new]
+def cells_for_quality(
+    dictionaries: Mapping[int, Any], cohort: Any
+) -> tuple[list[np.ndarray], CheckLine]:
+    """Cells on which quality is measured: those that no dictionary saw, if there are `CELLS` of
+    them or more, else all; and which they are.
+    """
+    new = set(cohort.barcodes).intersection(
+        *(unseen(d.provenance, cohort) for d in dictionaries.values())
+    )
+    cells = [
+        tokens
+        for barcode, tokens in zip(cohort.barcodes, cohort.tokens, strict=True)
+        if barcode in new
+    ]
     name, expected = "cells of the measures", "cells that no dictionary was trained on"
     if len(cells) >= CELLS:
-        return cells, CheckLine(name, True, f"drawn from {len(cells):,} cells that no dictionary was trained on", expected)
+        return cells, CheckLine(
+            name,
+            True,
+            f"drawn from {len(cells):,} cells that no dictionary was trained on",
+            expected,
+        )
     few = f"of only {len(cells):,}" if cells else "of none"
-    return list(cohort.tokens), CheckLine(name, True, f"drawn from all {len(cohort.tokens):,}, seen in training or not: {few} is it known that they were not", expected)
+    return list(cohort.tokens), CheckLine(
+        name,
+        True,
+        f"drawn from all {len(cohort.tokens):,}, seen in training or not: {few} is it known that"
+        " they were not",
+        expected,
+    )
 
 
 def _kind(dictionary: Any) -> str:
     rule = f"{dictionary.rule} {dictionary.k}" if dictionary.rule == "topk" else dictionary.rule
-    norm = {"columns": "directions of unit length", "rows": "decoder rows of unit length"}.get(dictionary.decoder_norm, "directions of any length")
+    norm = {"columns": "directions of unit length", "rows": "decoder rows of unit length"}.get(
+        dictionary.decoder_norm, "directions of any length"
+    )
     return f"{dictionary.n_features:,} features, {rule}, {norm}"
 
 
@@ -80,22 +126,42 @@ def model_line(adapter: Any, dictionaries: Mapping[int, Any]) -> CheckLine:
     other = {layer: sha for layer, sha in stated.items() if sha and sha != adapter.sha256}
     unknown = [layer for layer, sha in stated.items() if not sha]
     if other:
-        found = f"layers {ranges(other)} were trained on a model with hash {next(iter(other.values()))[:12]}"
+        found = (
+            f"layers {ranges(other)} were trained on a model with hash"
+            f" {next(iter(other.values()))[:12]}"
+        )
     else:
-        silent = f"{NOT_MEASURED}: the dictionaries of layers {ranges(unknown)} do not name its hash"
+        silent = (
+            f"{NOT_MEASURED}: the dictionaries of layers {ranges(unknown)} do not name its hash"
+        )
         found = silent if unknown else f"the one they name ({adapter.sha256[:12]})"
-    return CheckLine("model of the dictionaries", not other, found, f"{adapter.name} with hash {adapter.sha256[:12]}", _MODEL_FIX)
+    return CheckLine(
+        "model of the dictionaries",
+        not other,
+        found,
+        f"{adapter.name} with hash {adapter.sha256[:12]}",
+        _MODEL_FIX,
+    )
 
 
-def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray], seconds: float, seed: int = 0) -> Iterator[CheckLine]:
-    """Reconstruction, layers in place, firing rates, loss recovered and zero edit, each as soon as it is known.
+def fidelity_lines(
+    adapter: Any,
+    dictionaries: Mapping[int, Any],
+    cells: Sequence[np.ndarray],
+    seconds: float,
+    seed: int = 0,
+) -> Iterator[CheckLine]:
+    """Reconstruction, layers in place, firing rates, loss recovered and zero edit, each as soon as
+    it is known.
 
     Parameters
     ----------
     adapter, dictionaries, cells
-        Model, dictionaries that fit it, and cells; up to `CELLS` of them, drawn with the seed, are used.
+        Model, dictionaries that fit it, and cells; up to `CELLS` of them, drawn with the seed, are
+        used.
     seconds
-        About how long it may take; a third each for reconstruction and loss, the zero edit takes one cell.
+        About how long it may take; a third each for reconstruction and loss, the zero edit takes
+        one cell.
     seed
         Seed of the choice of cells and of the masks.
     """
@@ -103,15 +169,24 @@ def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     from scircuit.tracing.evaluation.quality import evaluate
     from scircuit.tracing.evaluation.rotated_null import Turned, explained, rebuilt
 
-    # Drawn over the whole file, which may be sorted: where the time ends early, the cells used are still a fair part.
+    # Drawn over the whole file, which may be sorted: where the time ends early, the cells used are
+    # still a fair part.
     sample = [cells[i] for i in np.random.default_rng(seed).permutation(len(cells))[:CELLS]]
     used: list[np.ndarray] = []
     quality = evaluate(adapter, dictionaries, _within(sample, seconds / 3, used))
     rows = sample_rows(adapter, tuple(quality), used)
-    nulls = {layer: Turned(dictionaries[layer], found["mean"], seed) for layer, found in quality.items()}
+    nulls = {
+        layer: Turned(dictionaries[layer], found["mean"], seed) for layer, found in quality.items()
+    }
     for layer, found in sorted(quality.items()):
         x, d = rows[layer], dictionaries[layer]
-        yield _reconstruction(layer, found, explained(x, rebuilt(d, x)), explained(x, nulls[layer].rebuilt(x)), len(used))
+        yield _reconstruction(
+            layer,
+            found,
+            explained(x, rebuilt(d, x)),
+            explained(x, nulls[layer].rebuilt(x)),
+            len(used),
+        )
     if len(dictionaries) > 1:
         yield place_line(dictionaries, rows)
     for layer, found in sorted(quality.items()):
@@ -122,7 +197,9 @@ def fidelity_lines(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     yield zero_edit_line(adapter, dictionaries, used[:1])
 
 
-def _within(cells: Sequence[np.ndarray], seconds: float, used: list[np.ndarray]) -> Iterator[np.ndarray]:
+def _within(
+    cells: Sequence[np.ndarray], seconds: float, used: list[np.ndarray]
+) -> Iterator[np.ndarray]:
     end = time.monotonic() + seconds
     for cell in cells:
         if used and time.monotonic() > end:
@@ -135,19 +212,32 @@ def _needed(null: float) -> float:
     return null + LEAST_GAIN * (1 - null)
 
 
-def _reconstruction(layer: int, found: Mapping[str, Any], own: float, null: float, cells: int) -> CheckLine:
-    """Variance explained by the dictionary and by its null, `own` and `null`, are those of the same rows, a sample of all."""
+def _reconstruction(
+    layer: int, found: Mapping[str, Any], own: float, null: float, cells: int
+) -> CheckLine:
+    """Variance explained by the dictionary and by its null, `own` and `null`, are those of the same
+    rows, a sample of all.
+    """
     needed = _needed(null)
     return CheckLine(
-        f"layer {layer} reconstruction", bool(own > needed),
-        f"{found['variance_explained']:.1%} of the variance (on a sample {own:.1%}, {null:.0%} with directions turned at random), {found['l0']:.1f} active features a row, "
-        f"{found['dead_share']:.0%} of features silent on {cells} of these cells",
-        f"more than {needed:.0%} on the sample", _MODEL_FIX,
-    )  # fmt: skip
+        f"layer {layer} reconstruction",
+        bool(own > needed),
+        f"{found['variance_explained']:.1%} of the variance (on a sample {own:.1%}, {null:.0%} with"
+        f" directions turned at random), {found['l0']:.1f} active features a row,"
+        f" {found['dead_share']:.0%} of features silent on {cells} of these cells",
+        f"more than {needed:.0%} on the sample",
+        _MODEL_FIX,
+    )
 
 
 def _firing(layer: int, dictionary: Any, found: Mapping[str, Any]) -> CheckLine | None:
-    name, expected = f"layer {layer} firing rates", f"a rank correlation of at least {LEAST_RANK_CORRELATION}, a total within a factor of {MOST_RATIO:g}"
+    name, expected = (
+        f"layer {layer} firing rates",
+        (
+            f"a rank correlation of at least {LEAST_RANK_CORRELATION}, a total within a factor of"
+            f" {MOST_RATIO:g}"
+        ),
+    )
     try:
         catalogue = dictionary.catalogue
     except UserError as error:
@@ -157,10 +247,22 @@ def _firing(layer: int, dictionary: Any, found: Mapping[str, Any]) -> CheckLine 
     here, there = found["activation_freq"], catalogue.activation_freq
     firings = found["rows_held_out"] * found["l0"] / dictionary.n_features
     if firings < LEAST_FIRINGS:
-        return CheckLine(name, True, f"{NOT_MEASURED}: {firings:.0f} firings a feature on these cells, fewer than {LEAST_FIRINGS}", expected)
+        return CheckLine(
+            name,
+            True,
+            f"{NOT_MEASURED}: {firings:.0f} firings a feature on these cells, fewer than"
+            f" {LEAST_FIRINGS}",
+            expected,
+        )
     correlation, ratio = rank_correlation(here, there), float(here.sum() / max(there.sum(), 1e-12))
     ok = correlation >= LEAST_RANK_CORRELATION and 1 / MOST_RATIO <= ratio <= MOST_RATIO
-    return CheckLine(name, ok, f"rank correlation {correlation:.2f} with its own catalogue, {ratio:.2f} times its total", expected, _MODEL_FIX)
+    return CheckLine(
+        name,
+        ok,
+        f"rank correlation {correlation:.2f} with its own catalogue, {ratio:.2f} times its total",
+        expected,
+        _MODEL_FIX,
+    )
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -173,21 +275,37 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def loss_lines(
-    adapter: Any, nulls: Mapping[int, Turned], cells: Sequence[np.ndarray], seconds: float, seed: int
+    adapter: Any,
+    nulls: Mapping[int, Turned],
+    cells: Sequence[np.ndarray],
+    seconds: float,
+    seed: int,
 ) -> Iterator[CheckLine]:
-    """Loss recovered of each layer; a loss that so few masked genes cannot place says so, since how many there are depends on the machine."""
+    """Loss recovered of each layer; a loss that so few masked genes cannot place says so, since how
+    many there are depends on the machine.
+    """
     from scircuit.tracing.evaluation.loss_recovered import loss_recovered
 
     if adapter.vocabulary.mask is None or adapter.vocabulary.mask < 0:
-        yield CheckLine("loss recovered", True, f"{NOT_MEASURED}: {adapter.name} ({adapter.family}) masks no tokens", "a masked-token head")
+        yield CheckLine(
+            "loss recovered",
+            True,
+            f"{NOT_MEASURED}: {adapter.name} ({adapter.family}) masks no tokens",
+            "a masked-token head",
+        )
         return
     try:
         found = loss_recovered(adapter, nulls, cells, seed=seed, seconds=seconds)
     except UserError as error:
-        yield CheckLine("loss recovered", True, f"{NOT_MEASURED}: {error.problem}", "a masked-token head")
+        yield CheckLine(
+            "loss recovered", True, f"{NOT_MEASURED}: {error.problem}", "a masked-token head"
+        )
         return
     for layer, r in found.items():
-        losses = f"loss {r.clean:.2f} clean, {r.rebuilt:.2f} rebuilt, {r.ablated:.2f} with the mean state ({r.tokens:,} masked genes)"
+        losses = (
+            f"loss {r.clean:.2f} clean, {r.rebuilt:.2f} rebuilt, {r.ablated:.2f} with the mean"
+            f" state ({r.tokens:,} masked genes)"
+        )
         needed = _needed(max(r.null_share, 0.0))
         recovered = f"{r.share:.0%} ({r.null_share:.0%} with directions turned at random): {losses}"
         spare, error = r.margin(LEAST_GAIN)
@@ -198,22 +316,46 @@ def loss_lines(
         elif not r.measurable:
             recovered = f"{NOT_MEASURED}: the model does not lose by the mean state: {losses}"
         elif spare < 0 and not failed:
-            recovered = f"{NOT_MEASURED}: {r.share:.0%} is not told from the {needed:.0%} that are needed on {r.cells} cell{'s' * (r.cells > 1)}: {losses}"
-        yield CheckLine(f"layer {layer} loss recovered", not failed, recovered, f"at least {needed:.0%}", _MODEL_FIX)
+            recovered = (
+                f"{NOT_MEASURED}: {r.share:.0%} is not told from the {needed:.0%} that are needed"
+                f" on {r.cells} cell{'s' * (r.cells > 1)}: {losses}"
+            )
+        yield CheckLine(
+            f"layer {layer} loss recovered",
+            not failed,
+            recovered,
+            f"at least {needed:.0%}",
+            _MODEL_FIX,
+        )
     left = sorted(set(nulls) - set(found))
     if left:
-        yield CheckLine("loss recovered", True, f"{NOT_MEASURED} for layers {ranges(left)}: the time was over", "all layers", "give more --seconds")
+        yield CheckLine(
+            "loss recovered",
+            True,
+            f"{NOT_MEASURED} for layers {ranges(left)}: the time was over",
+            "all layers",
+            "give more --seconds",
+        )
 
 
-def zero_edit_line(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray]) -> CheckLine:
-    """Largest change of an active code, relative to the largest activation, when the tracer removes nothing."""
+def zero_edit_line(
+    adapter: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray]
+) -> CheckLine:
+    """Largest change of an active code, relative to the largest activation, when the tracer removes
+    nothing.
+    """
     from scircuit.tracing.clean_pass.clean_pass import clean_cell
     from scircuit.tracing.engine.numeric_floor import zero_edit
 
     name, expected = "zero edit", f"at most {ROUNDING:.0e} of the largest activation"
     source, *targets = sorted(dictionaries)
     if not targets:
-        return CheckLine(name, True, f"{NOT_MEASURED}: layer {source} is the only one with a dictionary", expected)
+        return CheckLine(
+            name,
+            True,
+            f"{NOT_MEASURED}: layer {source} is the only one with a dictionary",
+            expected,
+        )
     try:
         clean = [clean_cell(adapter, dictionaries, cell, (source, *targets)) for cell in cells]
         worst = zero_edit(adapter, dictionaries, clean, source, targets, 2)
@@ -222,6 +364,10 @@ def zero_edit_line(adapter: Any, dictionaries: Mapping[int, Any], cells: Sequenc
     share = {t: w / max(float(c.codes[t][0].max()) for c in clean) for t, w in worst.items()}
     top = max(share, key=share.__getitem__)
     return CheckLine(
-        name, share[top] <= ROUNDING, f"removing nothing at layer {source} moves codes by at most {share[top]:.0e} of the largest (layer {top})",
-        expected, "report the model and the device; try --device cpu",
-    )  # fmt: skip
+        name,
+        share[top] <= ROUNDING,
+        f"removing nothing at layer {source} moves codes by at most {share[top]:.0e} of the largest"
+        f" (layer {top})",
+        expected,
+        "report the model and the device; try --device cpu",
+    )

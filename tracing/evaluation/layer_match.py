@@ -1,10 +1,12 @@
-"""Does every dictionary lie at its own layer: each explains the states of its layer, and those of the others.
+"""Does every dictionary lie at its own layer: each explains the states of its layer, and those of
+the others.
 
     E[l, m] = variance of the states of layer l that the dictionary of layer m explains
 
-Neighbours read much the same, and a good dictionary may explain a layer better than that layer's own, poorer one: then a row of E has its largest
-entry elsewhere, which is worth a line and no more. But how good a dictionary is cancels in a sum over an order of all of them: where another order
-than the one given explains more of all layers together, dictionaries lie in each other's places.
+Neighbours read much the same, and a good dictionary may explain a layer better than that layer's
+own, poorer one: then a row of E has its largest entry elsewhere, which is worth a line and no more.
+But how good a dictionary is cancels in a sum over an order of all of them: where another order than
+the one given explains more of all layers together, dictionaries lie in each other's places.
 """
 
 from __future__ import annotations
@@ -16,20 +18,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.clean_pass.activations import cell_rows
 from scircuit.tracing.engine.layers import ranges
 from scircuit.tracing.evaluation.rotated_null import explained
 
 CELLS, ROWS = 2, 256  # for a check
-FEW_ROWS = 96  # for a trace, of one cell: the table is to cost next to nothing, and two neighbours of the demo swapped lose .024 to .033 each on so few
-MARGIN = 0.01  # how much more of a layer another dictionary may explain: neighbours read much the same, so this is small
+# for a trace, of one cell: the table is to cost next to nothing, and two neighbours of the demo
+# swapped lose .024 to .033 each on so few
+FEW_ROWS = 96
+# how much more of a layer another dictionary may explain: neighbours read much the same, so this is
+# small
+MARGIN = 0.01
 _FIX = "folders or layer numbers may be mixed up: check them"
 
 
-def sample_rows(adapter: Any, layers: Sequence[int], cells: Sequence[np.ndarray], rows: int = ROWS) -> dict[int, Tensor]:
-    """About so many rows of each layer, [rows, d], evenly spaced over the gene positions of the first cells."""
+def sample_rows(
+    adapter: Any, layers: Sequence[int], cells: Sequence[np.ndarray], rows: int = ROWS
+) -> dict[int, Tensor]:
+    """About so many rows of each layer, [rows, d], evenly spaced over the gene positions of the
+    first cells.
+    """
     parts = [cell_rows(adapter, cell, layers) for cell in cells[:CELLS]]
     whole = {layer: torch.cat([part[layer] for part in parts]) for layer in layers}
     return {layer: x[:: max(1, len(x) // rows)] for layer, x in whole.items()}
@@ -39,7 +49,9 @@ def sample_rows(adapter: Any, layers: Sequence[int], cells: Sequence[np.ndarray]
 def table_of(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> np.ndarray:
     """E, [layers of the rows, dictionaries], both ascending."""
     of = [dictionaries[layer] for layer in sorted(dictionaries)]
-    return np.array([[explained(x, d.decode(d.encode(x))) for d in of] for _, x in sorted(rows.items())])
+    return np.array(
+        [[explained(x, d.decode(d.encode(x))) for d in of] for _, x in sorted(rows.items())]
+    )
 
 
 def place_line(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> CheckLine:
@@ -50,16 +62,24 @@ def place_line(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> C
     if len(lost):
         worst = max(lost, key=lambda i: table[i].max() - own[i])
         found = (
-            f"layers {ranges(layers[i] for i in lost)} are explained better by another; layer {layers[worst]}: {own[worst]:.1%} by its own, "
-            f"{table[worst].max():.1%} by that of layer {layers[best[worst]]}"
+            f"layers {ranges(layers[i] for i in lost)} are explained better by another; layer"
+            f" {layers[worst]}: {own[worst]:.1%} by its own, {table[worst].max():.1%} by that of"
+            f" layer {layers[best[worst]]}"
         )
     else:
         found = "no layer is explained better by another's dictionary"
-    return CheckLine("layers in their places", not len(lost), found, f"none explained better by another's, by more than {MARGIN:.0%}", _FIX)
+    return CheckLine(
+        "layers in their places",
+        not len(lost),
+        found,
+        f"none explained better by another's, by more than {MARGIN:.0%}",
+        _FIX,
+    )
 
 
 def require_places(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> None:
-    """Refuse dictionaries of which another order explains more; what explains nothing counts as nothing.
+    """Refuse dictionaries of which another order explains more; what explains nothing counts as
+    nothing.
 
     Raises
     ------
@@ -74,7 +94,8 @@ def require_places(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) 
     given, other = np.diag(table)[moved], table[moved, order[moved]]
     if other.sum() - given.sum() > MARGIN * len(moved):
         raise UserError(
-            f"the dictionaries of layers {ranges(layers[i] for i in moved)} lie in each other's places: as given they explain "
-            f"{', '.join(f'{x:.1%}' for x in given)} of these layers, in another order {', '.join(f'{x:.1%}' for x in other)}",
+            f"the dictionaries of layers {ranges(layers[i] for i in moved)} lie in each other's"
+            f" places: as given they explain {', '.join(f'{x:.1%}' for x in given)} of these"
+            f" layers, in another order {', '.join(f'{x:.1%}' for x in other)}",
             _FIX,
         )

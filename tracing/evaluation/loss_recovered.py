@@ -1,12 +1,15 @@
 """Loss recovered: how much of what a layer does for the model's own task its dictionary keeps.
 
-A fixed share of the genes of a cell is masked, and the state of one layer is replaced at every gene position, masked ones included:
+A fixed share of the genes of a cell is masked, and the state of one layer is replaced at every gene
+position, masked ones included:
 
     loss recovered = (CE_mean - CE_dictionary) / (CE_mean - CE_clean)
 
-with the cross-entropy of the masked genes for the clean state, for its reconstruction, and for the mean state everywhere. 1 is a perfect
-dictionary, 0 one as good as none; beside it stands that of the dictionary's null (`scircuit.tracing.evaluation.rotated_null`), for any k directions recover something. States of masked positions are not what dictionaries are trained on, so this is a strict measure.
-Only functions of the adapter are used: embed, layer, logits.
+with the cross-entropy of the masked genes for the clean state, for its reconstruction, and for the
+mean state everywhere. 1 is a perfect dictionary, 0 one as good as none; beside it stands that of
+the dictionary's null (`scircuit.tracing.evaluation.rotated_null`), for any k directions recover
+something. States of masked positions are not what dictionaries are trained on, so this is a strict
+measure. Only functions of the adapter are used: embed, layer, logits.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ class Recovered:
         self._parts: list[Tensor] = []
 
     def add(self, losses: Tensor) -> None:
-        """Take in the losses of the masked genes of one cell: clean, rebuilt, rebuilt by the null, mean state; [4, M]."""
+        """Take in the losses of the masked genes of one cell: clean, rebuilt, rebuilt by the null,
+        mean state; [4, M].
+        """
         self._parts.append(losses)
         self.cells += 1
 
@@ -74,15 +79,24 @@ class Recovered:
         return (self.ablated - float(self.losses[2].mean())) / (self.ablated - self.clean)
 
     def margin(self, least: float) -> tuple[float, float]:
-        """How far the loss lies below the most that is allowed, and the standard error of that; in nats a masked gene.
+        """How far the loss lies below the most that is allowed, and the standard error of that; in
+        nats a masked gene.
 
-        A dictionary must gain the share `least` of what its null leaves, CE_dictionary <= CE_null - least (CE_null - CE_clean), with the mean
-        state for the null where that is better. The cell is the unit, since the genes of a cell are lost together; below `LEAST_CELLS` the
-        error is infinite.
+        A dictionary must gain the share `least` of what its null leaves, CE_dictionary <= CE_null -
+        least (CE_null - CE_clean), with the mean state for the null where that is better. The cell
+        is the unit, since the genes of a cell are lost together; below `LEAST_CELLS` the error is
+        infinite.
         """
         other = 2 if self.losses[2].mean() < self.losses[3].mean() else 3
-        spare = torch.stack([(part[other] - least * (part[other] - part[0]) - part[1]).mean() for part in self._parts])
-        return float(spare.mean()), float(spare.std()) / self.cells**0.5 if self.cells >= LEAST_CELLS else float("inf")
+        spare = torch.stack(
+            [
+                (part[other] - least * (part[other] - part[0]) - part[1]).mean()
+                for part in self._parts
+            ]
+        )
+        return float(spare.mean()), (
+            float(spare.std()) / self.cells**0.5 if self.cells >= LEAST_CELLS else float("inf")
+        )
 
     @property
     def measurable(self) -> bool:
@@ -92,10 +106,16 @@ class Recovered:
 
 
 def mask_genes(adapter: Any, cell: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A cell with a share of its genes masked, and their positions, ascending; the same for the same cell and seed."""
+    """A cell with a share of its genes masked, and their positions, ascending; the same for the
+    same cell and seed.
+    """
     genes = adapter.gene_positions(cell).cpu().numpy()
     number = max(1, round(MASKED_SHARE * len(genes)))
-    chosen = np.sort(np.random.default_rng([seed, len(cell), *adapter.gene_tokens(cell)[:8]]).choice(genes, number, replace=False))
+    chosen = np.sort(
+        np.random.default_rng([seed, len(cell), *adapter.gene_tokens(cell)[:8]]).choice(
+            genes, number, replace=False
+        )
+    )
     masked = cell.copy()
     masked[chosen] = adapter.vocabulary.mask
     return masked, chosen
@@ -103,8 +123,13 @@ def mask_genes(adapter: Any, cell: np.ndarray, seed: int) -> tuple[np.ndarray, n
 
 @torch.inference_mode()
 def loss_recovered(
-    adapter: Any, nulls: Mapping[int, Turned], cells: Sequence[np.ndarray], *, seed: int = 0, seconds: float = float("inf")
-) -> dict[int, Recovered]:  # fmt: skip
+    adapter: Any,
+    nulls: Mapping[int, Turned],
+    cells: Sequence[np.ndarray],
+    *,
+    seed: int = 0,
+    seconds: float = float("inf"),
+) -> dict[int, Recovered]:
     """Loss recovered of each layer.
 
     Parameters
@@ -112,7 +137,8 @@ def loss_recovered(
     adapter
         Model with a token head.
     nulls
-        By layer the null of its dictionary, which holds the dictionary and the mean state at gene positions.
+        By layer the null of its dictionary, which holds the dictionary and the mean state at gene
+        positions.
     cells
         Cells, token ids each.
     seed
@@ -132,14 +158,25 @@ def loss_recovered(
             if found and time.monotonic() > end:
                 return dict(sorted(found.items()))
             rows, null = states[layer][genes], nulls[layer]
-            instead = torch.stack([rebuilt(null.dictionary, rows), null.rebuilt(rows), null.centre.to(rows).expand_as(rows)])
-            losses = [_cross_entropy(adapter, last, at, truth) for last in _replaced(adapter, states[layer], genes, instead, layer)]
+            instead = torch.stack(
+                [
+                    rebuilt(null.dictionary, rows),
+                    null.rebuilt(rows),
+                    null.centre.to(rows).expand_as(rows),
+                ]
+            )
+            losses = [
+                _cross_entropy(adapter, last, at, truth)
+                for last in _replaced(adapter, states[layer], genes, instead, layer)
+            ]
             found.setdefault(layer, Recovered()).add(torch.stack([clean, *losses]))
     return dict(sorted(found.items()))
 
 
 def _replaced(adapter: Any, state: Tensor, genes: Tensor, instead: Tensor, layer: int) -> Tensor:
-    """Last states [B, S, d] when the rows `genes` of a layer's state [S, d] are those of `instead` [B, G, d]."""
+    """Last states [B, S, d] when the rows `genes` of a layer's state [S, d] are those of `instead`
+    [B, G, d].
+    """
     states = state.expand(len(instead), -1, -1).clone()
     states[:, genes] = instead
     for l in range(layer + 1, adapter.n_layers):  # noqa: E741
@@ -148,11 +185,17 @@ def _replaced(adapter: Any, state: Tensor, genes: Tensor, instead: Tensor, layer
 
 
 def _cross_entropy(adapter: Any, state: Tensor, at: Tensor, truth: Tensor) -> Tensor:
-    return functional.cross_entropy(adapter.logits(state[at]).float(), truth, reduction="none").cpu().double()
+    return (
+        functional.cross_entropy(adapter.logits(state[at]).float(), truth, reduction="none")
+        .cpu()
+        .double()
+    )
 
 
 def _spread(layers: Sequence[int]) -> list[int]:
-    """Layers in an order in which any beginning is spread over them: last, first, middle, quarters ..."""
+    """Layers in an order in which any beginning is spread over them: last, first, middle, quarters
+    ...
+    """
     order, step = [layers[-1]], len(layers)
     while len(order) < len(layers):
         order += [layer for layer in layers[::step] if layer not in order]

@@ -1,4 +1,5 @@
-"""How good dictionaries are on given cells: variance explained beside a PCA of equal size, silent features, firing rates.
+"""How good dictionaries are on given cells: variance explained beside a PCA of equal size, silent
+features, firing rates.
 
     variance explained = 1 - sum |x - x^|^2 / sum |x - mean|^2        L0 = active features a row
 
@@ -20,7 +21,10 @@ from scircuit.tracing.dictionaries import Dictionary
 
 @torch.no_grad()
 def evaluate(
-    adapter: Any, dictionaries: Mapping[int, Dictionary], cells: Iterable[np.ndarray], components: Mapping[int, tuple[Tensor, Tensor]] | None = None
+    adapter: Any,
+    dictionaries: Mapping[int, Dictionary],
+    cells: Iterable[np.ndarray],
+    components: Mapping[int, tuple[Tensor, Tensor]] | None = None,
 ) -> dict[int, dict[str, Any]]:
     """Quality of dictionaries on cells, cell by cell.
 
@@ -37,18 +41,31 @@ def evaluate(
     mean_activation over all rows, [F], mean of the rows, [d], and with components pca_variance_explained.
     """
     layers = tuple(sorted(dictionaries))
-    error, pca_error, square, rows = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0), 0
+    error, pca_error, square, rows = (
+        dict.fromkeys(layers, 0.0),
+        dict.fromkeys(layers, 0.0),
+        dict.fromkeys(layers, 0.0),
+        0,
+    )
     # Sums are kept in double precision, on the CPU because not every device has it.
     total = {layer: torch.zeros(adapter.width, dtype=torch.float64) for layer in layers}
-    fired = {layer: torch.zeros(dictionaries[layer].n_features, dtype=torch.float64) for layer in layers}
+    fired = {
+        layer: torch.zeros(dictionaries[layer].n_features, dtype=torch.float64) for layer in layers
+    }
     sums = {layer: torch.zeros_like(f) for layer, f in fired.items()}
     for dictionary in dictionaries.values():
         dictionary.to(adapter.device)
     for cell in cells:
         for layer, x in cell_rows(adapter, cell, layers).items():
             values, indices = dictionaries[layer].encode_topk(x)
-            error[layer] += float((x - dictionaries[layer].decode_topk(values, indices)).pow(2).sum())
-            exact, z, which = x.cpu().double(), values.cpu().double().flatten(), indices.cpu().flatten()
+            error[layer] += float(
+                (x - dictionaries[layer].decode_topk(values, indices)).pow(2).sum()
+            )
+            exact, z, which = (
+                x.cpu().double(),
+                values.cpu().double().flatten(),
+                indices.cpu().flatten(),
+            )
             total[layer] += exact.sum(0)
             square[layer] += float(exact.pow(2).sum())
             sums[layer].index_add_(0, which, z)
@@ -56,17 +73,22 @@ def evaluate(
             if components is not None:
                 mean, directions = (t.to(x.device) for t in components[layer])
                 centred = x - mean
-                pca_error[layer] += float((centred - centred @ directions.T @ directions).pow(2).sum())
+                pca_error[layer] += float(
+                    (centred - centred @ directions.T @ directions).pow(2).sum()
+                )
         rows += len(adapter.gene_positions(cell))
     result = {}
     for layer in layers:
         variance = square[layer] - float(total[layer].pow(2).sum()) / rows
         result[layer] = {
-            "variance_explained": 1 - error[layer] / variance, "dead_share": float((fired[layer] == 0).double().mean()),
-            "l0": float(fired[layer].sum()) / rows, "rows_held_out": rows,
-            "activation_freq": (fired[layer] / rows).numpy(), "mean_activation": (sums[layer] / rows).numpy(),
+            "variance_explained": 1 - error[layer] / variance,
+            "dead_share": float((fired[layer] == 0).double().mean()),
+            "l0": float(fired[layer].sum()) / rows,
+            "rows_held_out": rows,
+            "activation_freq": (fired[layer] / rows).numpy(),
+            "mean_activation": (sums[layer] / rows).numpy(),
             "mean": (total[layer] / rows).numpy(),
-        }  # fmt: skip
+        }
         if components is not None:
             result[layer]["pca_variance_explained"] = 1 - pca_error[layer] / variance
     return result

@@ -2,8 +2,9 @@
 
     x^ = c + Q^T (D(c + Q (x - c)) - c)
 
-with the dictionary's reconstruction D and a fixed random rotation Q. Sparsity, lengths and angles between directions are kept; only what they point at is lost. Any k of many
-directions explain something, so a measure of a dictionary means little but beside that of its null.
+with the dictionary's reconstruction D and a fixed random rotation Q. Sparsity, lengths and angles
+between directions are kept; only what they point at is lost. Any k of many directions explain
+something, so a measure of a dictionary means little but beside that of its null.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Turned:
     def __init__(self, dictionary: Any, centre: np.ndarray, seed: int) -> None:
         width = len(centre)
         self.dictionary = dictionary
-        self.turn = torch.linalg.qr(torch.randn(width, width, generator=torch.Generator().manual_seed(seed)))[0]
+        self.turn = torch.linalg.qr(
+            torch.randn(width, width, generator=torch.Generator().manual_seed(seed))
+        )[0]
         self.centre = torch.as_tensor(centre, dtype=torch.float32)
 
     def rebuilt(self, x: Tensor) -> Tensor:

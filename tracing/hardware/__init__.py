@@ -1,1 +1,3 @@
-"""What depends on the machine: number formats, threads, memory plans, and what happens when memory runs out."""
+"""What depends on the machine: number formats, threads, memory plans, and what happens when memory
+runs out.
+"""

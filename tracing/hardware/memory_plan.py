@@ -1,11 +1,14 @@
 """What is computed at once: tiles of sources, and how the memory is shared out.
 
-A tile is a fixed list of source features. All that is batched is batched inside a tile, cell by cell, so the result of a source depends on its
-tile and on nothing else: not on work units (whole tiles), interruptions, or where it was computed. Exact tiles hold sources of like
-frequency, so that few rows are padded; tiles of the other contexts hold rare and frequent ones alike, so that each fills its batches.
+A tile is a fixed list of source features. All that is batched is batched inside a tile, cell by
+cell, so the result of a source depends on its tile and on nothing else: not on work units (whole
+tiles), interruptions, or where it was computed. Exact tiles hold sources of like frequency, so that
+few rows are padded; tiles of the other contexts hold rare and frequent ones alike, so that each
+fills its batches.
 
-The memory that a run holds is shared among: clean states (beyond their share they lie in a temporary file), one batch for each job at
-a time, and the effects of one tile. None of the three grows with the number of features.
+The memory that a run holds is shared among: clean states (beyond their share they lie in a
+temporary file), one batch for each job at a time, and the effects of one tile. None of the three
+grows with the number of features.
 """
 
 from __future__ import annotations
@@ -18,17 +21,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scircuit.core.config import UserError
 from scircuit.core.context import EXACT
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-# Bytes of clean states, of one batch of pairs, of one batch of rows, of the effects of a tile, where no cap is given. Fixed, and not
-# what happens to be free or how many cores there are: batches are part of the arithmetic.
-_DEFAULT = {"cpu": (3 * 2**29, 2**28, 2**30, 2**30), "mps": (4 * 2**30, 2**31, 2**31, 2**30), "cuda": (8 * 2**30, 2**33, 2**33, 2**32)}
-_RUNTIME = 5 * 2**28  # interpreter, libraries, input file; 1.0 GB measured with a CUDA build of PyTorch, without a database
+# Bytes of clean states, of one batch of pairs, of one batch of rows, of the effects of a tile,
+# where no cap is given. Fixed, and not what happens to be free or how many cores there are: batches
+# are part of the arithmetic.
+_DEFAULT = {
+    "cpu": (3 * 2**29, 2**28, 2**30, 2**30),
+    "mps": (4 * 2**30, 2**31, 2**31, 2**30),
+    "cuda": (8 * 2**30, 2**33, 2**33, 2**32),
+}
+_RUNTIME = (
+    5 * 2**28
+)  # interpreter, libraries, input file; 1.0 GB measured with a CUDA build of PyTorch, without a database
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,9 @@ class Plan:
     jobs: int = 0
 
     def tile(self, n_cells: int, n_targets: int) -> int:
-        """Most sources whose effects (float32 a cell, and a float64 sum of the pass-through) are held at once."""
+        """Most sources whose effects (float32 a cell, and a float64 sum of the pass-through) are
+        held at once.
+        """
         return max(1, self.effects // (n_targets * (4 * n_cells + 8)))
 
 
@@ -68,13 +80,25 @@ def parse_bytes(text: str) -> int:
     UserError
         If it is not a size.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", str(text).lower()) if text else None
+    found = (
+        re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", str(text).lower())
+        if text
+        else None
+    )
     if text and not found:
         raise UserError(f"memory {text!r} is not a size", "write it like 8g or 512m")
     return int(float(found[1]) * _UNITS[found[2]]) if found else 0
 
 
-def make_plan(adapter: Adapter, length: int, *, held: int = 0, memory: str = "", pairs: int = 16, rows: int = 8192) -> Plan:
+def make_plan(
+    adapter: Adapter,
+    length: int,
+    *,
+    held: int = 0,
+    memory: str = "",
+    pairs: int = 16,
+    rows: int = 8192,
+) -> Plan:
     """Sizes for cells of up to `length` positions, below the cap where one is given.
 
     Parameters
@@ -84,7 +108,8 @@ def make_plan(adapter: Adapter, length: int, *, held: int = 0, memory: str = "",
     length
         Longest cell.
     held
-        Bytes that stay in memory beside the model: dictionaries, codes and index of the clean cells.
+        Bytes that stay in memory beside the model: dictionaries, codes and index of the clean
+        cells.
     memory
         Cap on what the process holds, such as ``8g``; empty: the device's default.
     pairs, rows
@@ -105,18 +130,26 @@ def make_plan(adapter: Adapter, length: int, *, held: int = 0, memory: str = "",
         free = cap - weights - held - _RUNTIME
         if free < 8 * pair:
             raise UserError(
-                f"memory {memory} leaves {max(free, 0) / 2**30:.2f} GB beside the model ({weights / 2**30:.2f} GB), dictionaries and codes "
-                f"({held / 2**30:.2f} GB) and the runtime; one pair of {length} positions needs {8 * pair / 2**30:.2f} GB",
+                f"memory {memory} leaves {max(free, 0) / 2**30:.2f} GB beside the model"
+                f" ({weights / 2**30:.2f} GB), dictionaries and codes ({held / 2**30:.2f} GB) and"
+                f" the runtime; one pair of {length} positions needs {8 * pair / 2**30:.2f} GB",
                 "raise --memory, or shorten the cells with --max-length",
             )
         states, effects, share = free // 4, free // 4, free // 2
         paired, rowed = min(paired, share), min(rowed, share)
         jobs = max(1, share // max(paired, rowed))
-    return Plan(states, max(1, min(pairs, paired // pair)), max(1, min(rows, rowed // row)), effects, jobs)
+    return Plan(
+        states, max(1, min(pairs, paired // pair)), max(1, min(rows, rowed // row)), effects, jobs
+    )
 
 
 def make_tiles(
-    features: Sequence[int] | np.ndarray, positions: np.ndarray, n_cells: int, n_targets: int, context: int, plan: Plan
+    features: Sequence[int] | np.ndarray,
+    positions: np.ndarray,
+    n_cells: int,
+    n_targets: int,
+    context: int,
+    plan: Plan,
 ) -> list[np.ndarray]:
     """Tiles of `features` in a context.
 

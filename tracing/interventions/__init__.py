@@ -1,7 +1,9 @@
-"""Interventions beyond single ablations: joint ablation of pairs, and steering. Both give tables of declared kinds.
+"""Interventions beyond single ablations: joint ablation of pairs, and steering. Both give tables of
+declared kinds.
 
-`ablate_pairs` asks whether two features act together otherwise than apart (`scircuit.tracing.interventions.joint_ablation`); `steer` multiplies a
-feature's activation and reads gene logits (`scircuit.tracing.interventions.steering`).
+`ablate_pairs` asks whether two features act together otherwise than apart
+(`scircuit.tracing.interventions.joint_ablation`); `steer` multiplies a feature's activation and
+reads gene logits (`scircuit.tracing.interventions.steering`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What joint ablation and steering share: reading addresses, tests over cells, q within a family, and tables by kind."""
+"""What joint ablation and steering share: reading addresses, tests over cells, q within a family,
+and tables by kind.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.core.address import Address, parse
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.core.schema import arrow_schema, conform
 from scircuit.tracing.statistics.q_values import q_table
 
@@ -16,13 +18,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read_addresses(addresses: Sequence[Address | str], dictionaries: Mapping[int, Any], least: int) -> list[Address]:
+def read_addresses(
+    addresses: Sequence[Address | str], dictionaries: Mapping[int, Any], least: int
+) -> list[Address]:
     """Parse addresses, drop repeats, and check them against the dictionaries.
 
     Raises
     ------
     UserError
-        If one is malformed, of another dictionary set, or not in the dictionaries; or if fewer than `least` remain.
+        If one is malformed, of another dictionary set, or not in the dictionaries; or if fewer than
+        `least` remain.
     """
     found: list[Address] = []
     for given in addresses:
@@ -30,20 +35,34 @@ def read_addresses(addresses: Sequence[Address | str], dictionaries: Mapping[int
             address = given if isinstance(given, Address) else parse(given)
         except ValueError as error:
             raise UserError(str(error), "copy addresses from a query or from the report") from error
-        if address.layer not in dictionaries or not 0 <= address.index < dictionaries[address.layer].n_features:
+        if (
+            address.layer not in dictionaries
+            or not 0 <= address.index < dictionaries[address.layer].n_features
+        ):
             layers = ", ".join(str(t) for t in sorted(dictionaries))
-            raise UserError(f"{address} is not in the dictionaries, which cover layers {layers}", "use addresses of this run")
+            raise UserError(
+                f"{address} is not in the dictionaries, which cover layers {layers}",
+                "use addresses of this run",
+            )
         if found and (address.model, address.dictionary) != (found[0].model, found[0].dictionary):
-            raise UserError(f"{address} and {found[0]} are of different models or dictionaries", "change features of one set at a time")
+            raise UserError(
+                f"{address} and {found[0]} are of different models or dictionaries",
+                "change features of one set at a time",
+            )
         if address not in found:
             found.append(address)
     if len(found) < least:
-        raise UserError(f"{len(found)} feature(s) given, at least {least} needed", "give addresses such as model/set/L05/F0898")
+        raise UserError(
+            f"{len(found)} feature(s) given, at least {least} needed",
+            "give addresses such as model/set/L05/F0898",
+        )
     return found
 
 
 def interval(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean over cells (first axis) and its 95 % t interval; the interval is NaN for fewer than two cells."""
+    """Mean over cells (first axis) and its 95 % t interval; the interval is NaN for fewer than two
+    cells.
+    """
     from scipy.special import stdtrit
 
     n, mean = len(x), x.mean(0)

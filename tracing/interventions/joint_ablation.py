@@ -1,13 +1,15 @@
 r"""Joint ablation of pairs of features, and whether the joint effect is the sum of the single ones.
 
-Per cell, with P the union of the positions where A or B is active in the clean pass, every condition is read at the same P:
+Per cell, with P the union of the positions where A or B is active in the clean pass, every
+condition is read at the same P:
 
     J = effect(A and B) - effect(A) - effect(B)          the interaction contrast, on raw effects
 
-J is tested against 0 over cells by sign flips, with Benjamini-Hochberg over all pairs and targets of the run. Where B lies later
-than A, it is ablated on the already changed stream, with the activation it has there. Beside it stands the published ratio
-``|d_AB| / (|d_A| + |d_B|)`` of standardised effects, which for exactly additive independent effects is near 1 / sqrt(2), not 1; its null is
-the same ratio with each cell's joint effect replaced by the sum of its single ones.
+J is tested against 0 over cells by sign flips, with Benjamini-Hochberg over all pairs and targets
+of the run. Where B lies later than A, it is ablated on the already changed stream, with the
+activation it has there. Beside it stands the published ratio ``|d_AB| / (|d_A| + |d_B|)`` of
+standardised effects, which for exactly additive independent effects is near 1 / sqrt(2), not 1; its
+null is the same ratio with each cell's joint effect replaced by the sum of its single ones.
 """
 
 from __future__ import annotations
@@ -23,13 +25,18 @@ import torch
 from torch import Tensor
 
 from scircuit.core.address import Address
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import CleanCell, clean_cell
 from scircuit.tracing.engine.activation_change import mean_change
 from scircuit.tracing.engine.exact_context import make_edits, run_tail
 from scircuit.tracing.engine.numeric_floor import floors_of, zero_edit
 from scircuit.tracing.hardware.parallel import run_jobs
-from scircuit.tracing.interventions.intervention_tables import interval, q_of, read_addresses, tables_of
+from scircuit.tracing.interventions.intervention_tables import (
+    interval,
+    q_of,
+    read_addresses,
+    tables_of,
+)
 from scircuit.tracing.statistics.q_values import legacy_rule
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
@@ -71,10 +78,24 @@ def contrast(effects: np.ndarray, floor: float) -> Contrast:
     mean, low, high = interval(j)
     p = sign_flip_p(j.T) if j.shape[0] >= 2 else np.full(j.shape[1], np.nan)
     d = [_standardised(c) for c in (*x, x[0] + x[1])]
-    passing = np.any([legacy_rule(c, np.array(x.shape[1]), (v > 0).sum(0)) for c, v in zip(d[:3], x, strict=True)], axis=0)
+    passing = np.any(
+        [
+            legacy_rule(c, np.array(x.shape[1]), (v > 0).sum(0))
+            for c, v in zip(d[:3], x, strict=True)
+        ],
+        axis=0,
+    )
     single = np.abs(d[0]) + np.abs(d[1])
     ratios = [np.where(single > 0.01, np.abs(c) / np.maximum(single, 1e-300), 1.0) for c in d[2:]]
-    return Contrast(x.shape[1], x[2].mean(0), mean, low, high, p, *(np.where(passing, r, np.nan) for r in ratios))
+    return Contrast(
+        x.shape[1],
+        x[2].mean(0),
+        mean,
+        low,
+        high,
+        p,
+        *(np.where(passing, r, np.nan) for r in ratios),
+    )
 
 
 def ablate_pairs(
@@ -108,7 +129,8 @@ def ablate_pairs(
     Returns
     -------
     dict
-        Tables of kinds Intervention, Feature-PART_OF-Intervention, Intervention-SHIFTED-Feature, Feature, Intervention-FROM-Run.
+        Tables of kinds Intervention, Feature-PART_OF-Intervention, Intervention-SHIFTED-Feature,
+        Feature, Intervention-FROM-Run.
 
     Raises
     ------
@@ -120,15 +142,24 @@ def ablate_pairs(
     layers = sorted(targets) or [max(dictionaries)]
     if layers[0] <= deepest or not set(layers) <= set(dictionaries):
         raise UserError(
-            f"cannot read layers {', '.join(map(str, layers))} for features up to layer {deepest}; there are dictionaries of layers "
-            f"{', '.join(str(t) for t in sorted(dictionaries))}",
+            f"cannot read layers {', '.join(map(str, layers))} for features up to layer {deepest};"
+            f" there are dictionaries of layers {', '.join(str(t) for t in sorted(dictionaries))}",
             "choose features of earlier layers, or train a later dictionary",
         )
     sources = sorted({f.layer for f in features})
     used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in (*sources, *layers)}
-    cells = list(run_jobs([partial(clean_cell, adapter, used, tokens, used) for tokens in cohort.tokens], adapter.device))
-    floors = floors_of(zero_edit(adapter, used, cells, sources[0], layers, _CONDITIONS), cells, adapter.dtype)
-    pairs = [tuple(sorted(pair, key=lambda f: (f.layer, f.index))) for pair in combinations(features, 2)]
+    cells = list(
+        run_jobs(
+            [partial(clean_cell, adapter, used, tokens, used) for tokens in cohort.tokens],
+            adapter.device,
+        )
+    )
+    floors = floors_of(
+        zero_edit(adapter, used, cells, sources[0], layers, _CONDITIONS), cells, adapter.dtype
+    )
+    pairs = [
+        tuple(sorted(pair, key=lambda f: (f.layer, f.index))) for pair in combinations(features, 2)
+    ]
     found: dict[tuple[Address, Address, int], Contrast] = {}
     for done, (a, b) in enumerate(pairs):
         jobs = [partial(_cell_effects, adapter, used, cell, a, b, layers) for cell in cells]
@@ -138,28 +169,47 @@ def ablate_pairs(
         if progress:
             progress(done + 1, len(pairs), sum(int((c.p <= 0.05).sum()) for c in found.values()))
     if not found:
-        raise UserError("none of the features is active in any cell", "choose features that fire in these cells")
+        raise UserError(
+            "none of the features is active in any cell", "choose features that fire in these cells"
+        )
     family = q_of(np.concatenate([c.p for c in found.values()]))
     sizes = np.cumsum([len(c.p) for c in found.values()])[:-1]
     return _tables(features, found, np.split(family, sizes), run, q)
 
 
 def _cell_effects(
-    adapter: Adapter, dictionaries: Mapping[int, Any], cell: CleanCell, a: Address, b: Address, targets: Sequence[int]
+    adapter: Adapter,
+    dictionaries: Mapping[int, Any],
+    cell: CleanCell,
+    a: Address,
+    b: Address,
+    targets: Sequence[int],
 ) -> dict[int, np.ndarray] | None:
-    """Effects [3, T] of A, B and both in one cell, read at the union of their positions; None where neither is active."""
+    """Effects [3, T] of A, B and both in one cell, read at the union of their positions; None where
+    neither is active.
+    """
     edits = {f: _dense_edit(dictionaries, cell, f) for f in (a, b)}
     where = torch.unique(torch.cat([edits[f][0] for f in (a, b)]))
     if len(where) == 0:
         return None
     delta = {f: edits[f][1][where] for f in (a, b)}
 
-    def effects(changes: list[Tensor], source: int, then: Mapping[int, Callable[[Tensor], Tensor]] | None = None) -> dict[int, Tensor]:
+    def effects(
+        changes: list[Tensor],
+        source: int,
+        then: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
+    ) -> dict[int, Tensor]:
         batch = make_edits([where] * len(changes), changes)
         tail = run_tail(adapter, cell.states[source], batch, source, targets, then)
         sizes = np.full(len(changes), len(where))
         return {
-            t: mean_change(dictionaries[t].n_features, dictionaries[t].encode_topk(states), cell.codes[t], batch.position, sizes)
+            t: mean_change(
+                dictionaries[t].n_features,
+                dictionaries[t].encode_topk(states),
+                cell.codes[t],
+                batch.position,
+                sizes,
+            )
             for t, states in tail
         }
 
@@ -179,10 +229,14 @@ def _cell_effects(
     return {t: torch.stack([first[t][0], second[t][0], first[t][1]]).cpu().numpy() for t in targets}
 
 
-def _dense_edit(dictionaries: Mapping[int, Any], cell: CleanCell, feature: Address) -> tuple[Tensor, Tensor]:
+def _dense_edit(
+    dictionaries: Mapping[int, Any], cell: CleanCell, feature: Address
+) -> tuple[Tensor, Tensor]:
     """Active positions of a feature, and its removal ``-z W`` on all rows [S, d]."""
     positions, values = cell.firing[feature.layer].rows(feature.index)
-    column = dictionaries[feature.layer].columns(torch.tensor([feature.index], device=values.device))[0]
+    column = dictionaries[feature.layer].columns(
+        torch.tensor([feature.index], device=values.device)
+    )[0]
     delta = torch.zeros_like(cell.states[feature.layer])
     delta[positions] = -values[:, None] * column
     return positions, delta
@@ -200,39 +254,78 @@ def _median(x: np.ndarray) -> float:
 
 
 def _tables(
-    features: list[Address], found: Mapping[tuple[Address, Address, int], Contrast], qs: list[np.ndarray], run: str, threshold: float
+    features: list[Address],
+    found: Mapping[tuple[Address, Address, int], Contrast],
+    qs: list[np.ndarray],
+    run: str,
+    threshold: float,
 ) -> dict[str, pa.Table]:
-    rows: dict[str, list[dict[str, Any]]] = {k: [] for k in (
-        "Intervention", "Feature-PART_OF-Intervention", "Intervention-SHIFTED-Feature", "Feature", "Intervention-FROM-Run")}  # fmt: skip
+    rows: dict[str, list[dict[str, Any]]] = {
+        k: []
+        for k in (
+            "Intervention",
+            "Feature-PART_OF-Intervention",
+            "Intervention-SHIFTED-Feature",
+            "Feature",
+            "Intervention-FROM-Run",
+        )
+    }
     partners: dict[Address, dict[Address, int]] = defaultdict(lambda: defaultdict(int))
     ratios: dict[Address, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     for ((a, b, t), c), q in zip(found.items(), qs, strict=True):
         tag = "+".join(f.short.replace("/", "") for f in (a, b))
         key = f"{run}/ablate/{tag}/L{t:02d}"
         significant = np.flatnonzero(q <= threshold)
-        rows["Intervention"].append({
-            "id": key, "name": f"{a.short} + {b.short}", "verb": "ablate", "order": 2, "coefficient": 0.0, "target_layer": t,
-            "cells": c.cells, "tested": int((~np.isnan(c.p)).sum()), "significant": len(significant),
-            "ratio": _median(c.ratio), "ratio_null": _median(c.ratio_null), "run": run,
-        })  # fmt: skip
+        rows["Intervention"].append(
+            {
+                "id": key,
+                "name": f"{a.short} + {b.short}",
+                "verb": "ablate",
+                "order": 2,
+                "coefficient": 0.0,
+                "target_layer": t,
+                "cells": c.cells,
+                "tested": int((~np.isnan(c.p)).sum()),
+                "significant": len(significant),
+                "ratio": _median(c.ratio),
+                "ratio_null": _median(c.ratio_null),
+                "run": run,
+            }
+        )
         rows["Intervention-FROM-Run"].append({"source": key, "target": run})
         for role, f, other in (("A", a, b), ("B", b, a)):
-            rows["Feature-PART_OF-Intervention"].append({"source": str(f), "target": key, "run": run, "role": role, "coefficient": 0.0})
+            rows["Feature-PART_OF-Intervention"].append(
+                {"source": str(f), "target": key, "run": run, "role": role, "coefficient": 0.0}
+            )
             partners[f][other] += len(significant)
             ratios[f].append((c.ratio, c.ratio_null))
         for i in np.flatnonzero(c.p <= STORE_P):
-            rows["Intervention-SHIFTED-Feature"].append({
-                "source": key, "target": str(a._replace(layer=t, index=int(i))), "run": run, "dose": -1.0, "effect": c.joint[i],
-                "interaction": c.interaction[i], "low": c.low[i], "high": c.high[i], "p": c.p[i], "q": q[i],
-            })  # fmt: skip
+            rows["Intervention-SHIFTED-Feature"].append(
+                {
+                    "source": key,
+                    "target": str(a._replace(layer=t, index=int(i))),
+                    "run": run,
+                    "dose": -1.0,
+                    "effect": c.joint[i],
+                    "interaction": c.interaction[i],
+                    "low": c.low[i],
+                    "high": c.high[i],
+                    "p": c.p[i],
+                    "q": q[i],
+                }
+            )
     for f in features:
         if f not in partners:
             continue
         best = max(partners[f], key=lambda other: partners[f][other])
-        rows["Feature"].append({
-            "id": str(f), "ablation_partners": len(partners[f]),
-            "ablation_redundancy": _median(np.concatenate([r for r, _ in ratios[f]])),
-            "ablation_null": _median(np.concatenate([n for _, n in ratios[f]])),
-            "strongest_partner": str(best) if partners[f][best] else None, "interactions": sum(partners[f].values()),
-        })  # fmt: skip
+        rows["Feature"].append(
+            {
+                "id": str(f),
+                "ablation_partners": len(partners[f]),
+                "ablation_redundancy": _median(np.concatenate([r for r, _ in ratios[f]])),
+                "ablation_null": _median(np.concatenate([n for _, n in ratios[f]])),
+                "strongest_partner": str(best) if partners[f][best] else None,
+                "interactions": sum(partners[f].values()),
+            }
+        )
     return tables_of(rows)

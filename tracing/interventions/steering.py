@@ -1,11 +1,15 @@
-r"""Steering: multiply a feature's activation where it fires, and read the change of the model's gene logits.
+r"""Steering: multiply a feature's activation where it fires, and read the change of the model's
+gene logits.
 
-The edit for coefficient alpha adds ``(alpha - 1) z_f(p) W_dec[:, f]`` at the active positions; alpha = 0 is ablation, 1 no change, and
-``alpha - 1`` is the dose. Logits are averaged over the cell's gene positions: the projection to the vocabulary is linear, so the mean is
-taken before it, ``mean_p U r(p) = U mean_p r(p)``. Per cell the slope through the origin is ``sum(dose y) / sum(dose^2)``.
+The edit for coefficient alpha adds ``(alpha - 1) z_f(p) W_dec[:, f]`` at the active positions;
+alpha = 0 is ablation, 1 no change, and ``alpha - 1`` is the dose. Logits are averaged over the
+cell's gene positions: the projection to the vocabulary is linear, so the mean is taken before it,
+``mean_p U r(p) = U mean_p r(p)``. Per cell the slope through the origin is ``sum(dose y) /
+sum(dose^2)``.
 
-Readout of a cell, fixed by its clean pass and hence not chosen by its result: mean logit change of the genes at the feature's
-active positions, minus that of the cell's other genes. Control: the same edit along a random direction of equal norm.
+Readout of a cell, fixed by its clean pass and hence not chosen by its result: mean logit change of
+the genes at the feature's active positions, minus that of the cell's other genes. Control: the same
+edit along a random direction of equal norm.
 """
 
 from __future__ import annotations
@@ -19,12 +23,17 @@ import torch
 from torch import Tensor
 
 from scircuit.core.address import Address
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import CleanCell, clean_cell
 from scircuit.tracing.engine.exact_context import make_edits, run_tail
 from scircuit.tracing.hardware.memory_plan import make_plan
 from scircuit.tracing.hardware.parallel import run_jobs
-from scircuit.tracing.interventions.intervention_tables import interval, q_of, read_addresses, tables_of
+from scircuit.tracing.interventions.intervention_tables import (
+    interval,
+    q_of,
+    read_addresses,
+    tables_of,
+)
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 if TYPE_CHECKING:
@@ -80,17 +89,22 @@ def steer(
     Returns
     -------
     dict
-        Tables of kinds Intervention, Feature-PART_OF-Intervention, Intervention-SHIFTED-Gene, Gene, Feature, Intervention-FROM-Run.
+        Tables of kinds Intervention, Feature-PART_OF-Intervention, Intervention-SHIFTED-Gene, Gene,
+        Feature, Intervention-FROM-Run.
 
     Raises
     ------
     UserError
-        If addresses do not fit the dictionaries, no coefficient changes anything, or a feature fires in no cell.
+        If addresses do not fit the dictionaries, no coefficient changes anything, or a feature
+        fires in no cell.
     """
     features = read_addresses(addresses, dictionaries, 1)
     grid = sorted({float(c) for c in coefficients} - {1.0})
     if not grid or not np.isfinite(grid).all():
-        raise UserError(f"coefficients {tuple(coefficients)} change nothing or are not finite", "give factors such as 0 2 3 5")
+        raise UserError(
+            f"coefficients {tuple(coefficients)} change nothing or are not finite",
+            "give factors such as 0 2 3 5",
+        )
     doses = np.array(grid) - 1
     genes = np.unique(np.concatenate([adapter_genes(adapter, tokens) for tokens in cohort.tokens]))
     layers = sorted({f.layer for f in features})
@@ -100,19 +114,34 @@ def steer(
 
     def one_cell(tokens: np.ndarray) -> list[Any]:
         cell = clean_cell(adapter, used, tokens, layers)
-        return [_steer_cell(adapter, used, cell, np.asarray(tokens), f, doses, genes, seed) for f in features]
+        return [
+            _steer_cell(adapter, used, cell, np.asarray(tokens), f, doses, genes, seed)
+            for f in features
+        ]
 
     for found in run_jobs([partial(one_cell, tokens) for tokens in cohort.tokens], adapter.device):
         for f, one in zip(features, found, strict=True):
             if one is not None:
                 kept[f].append(one)
-    rows: dict[str, list[dict[str, Any]]] = {k: [] for k in (
-        "Intervention", "Feature-PART_OF-Intervention", "Intervention-SHIFTED-Gene", "Gene", "Feature", "Intervention-FROM-Run")}  # fmt: skip
+    rows: dict[str, list[dict[str, Any]]] = {
+        k: []
+        for k in (
+            "Intervention",
+            "Feature-PART_OF-Intervention",
+            "Intervention-SHIFTED-Gene",
+            "Gene",
+            "Feature",
+            "Intervention-FROM-Run",
+        )
+    }
     names = _gene_names(adapter, genes)
     count = 0
     for done, f in enumerate(features):
         if not kept[f]:
-            raise UserError(f"{f} fires in none of {len(cohort.tokens)} cells", "steer features that fire in these cells")
+            raise UserError(
+                f"{f} fires in none of {len(cohort.tokens)} cells",
+                "steer features that fire in these cells",
+            )
         steered = Steered(*(np.stack(part) for part in zip(*kept[f], strict=True)))
         count += _describe(rows, f, steered, grid, names, last, run)
         if progress:
@@ -129,18 +158,30 @@ def adapter_genes(adapter: Adapter, tokens: np.ndarray) -> np.ndarray:
 
 
 def _steer_cell(
-    adapter: Adapter, dictionaries: Mapping[int, Any], cell: CleanCell, tokens: np.ndarray, feature: Address, doses: np.ndarray,
-    genes: np.ndarray, seed: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # fmt: skip
-    """Mean logit changes [doses, genes], readout [doses] and control [doses] of one feature in one cell."""
+    adapter: Adapter,
+    dictionaries: Mapping[int, Any],
+    cell: CleanCell,
+    tokens: np.ndarray,
+    feature: Address,
+    doses: np.ndarray,
+    genes: np.ndarray,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Mean logit changes [doses, genes], readout [doses] and control [doses] of one feature in one
+    cell.
+    """
     positions, values = cell.firing[feature.layer].rows(feature.index)
     if len(positions) == 0:
         return None
-    own = dictionaries[feature.layer].columns(torch.tensor([feature.index], device=adapter.device))[0]
+    own = dictionaries[feature.layer].columns(torch.tensor([feature.index], device=adapter.device))[
+        0
+    ]
     drawn = np.random.default_rng([seed, feature.layer, feature.index]).normal(size=len(own))
     random = torch.as_tensor(drawn, dtype=own.dtype, device=own.device)
     random *= own.norm() / random.norm()
-    scaled = [float(dose) * values[:, None] * direction for direction in (own, random) for dose in doses]
+    scaled = [
+        float(dose) * values[:, None] * direction for direction in (own, random) for dose in doses
+    ]
     zero = torch.zeros_like(scaled[0])
     heads = torch.cat(list(_mean_heads(adapter, cell, feature.layer, positions, [zero, *scaled])))
     changes = adapter.unembed(heads[1:]) - adapter.unembed(heads[:1])
@@ -160,7 +201,9 @@ def _mean_heads(
     for start in range(0, len(deltas), size):
         changes = []
         for delta in deltas[start : start + size]:
-            whole = torch.zeros(len(cell.genes), adapter.width, dtype=delta.dtype, device=delta.device)
+            whole = torch.zeros(
+                len(cell.genes), adapter.width, dtype=delta.dtype, device=delta.device
+            )
             whole[at] = delta
             changes.append(whole)
         edits = make_edits([cell.genes] * len(changes), changes)
@@ -172,7 +215,9 @@ def _mean_heads(
 
 
 def _readout(changes: np.ndarray, fires: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """Mean change of the genes the feature fires on, minus that of the cell's other genes (0 where it fires on all)."""
+    """Mean change of the genes the feature fires on, minus that of the cell's other genes (0 where
+    it fires on all).
+    """
     rest = here & ~fires
     return changes[:, fires].mean(1) - (changes[:, rest].mean(1) if rest.any() else 0.0)
 
@@ -180,50 +225,99 @@ def _readout(changes: np.ndarray, fires: np.ndarray, here: np.ndarray) -> np.nda
 def _gene_names(adapter: Adapter, genes: np.ndarray) -> list[tuple[str, str]]:
     """Gene id and symbol of each token."""
     vocabulary = adapter.vocabulary
-    ids = [str(vocabulary.gene_of_token[int(t)]) if t < len(vocabulary.gene_of_token) else "" for t in genes]
+    ids = [
+        str(vocabulary.gene_of_token[int(t)]) if t < len(vocabulary.gene_of_token) else ""
+        for t in genes
+    ]
     missing = [int(t) for t, g in zip(genes, ids, strict=True) if not g]
     if missing:
         raise UserError(
-            f"token {missing[0]} is a gene for the model but has no name in the vocabulary ({len(missing)} such tokens)",
+            f"token {missing[0]} is a gene for the model but has no name in the vocabulary"
+            f" ({len(missing)} such tokens)",
             "use the vocabulary the model was trained with",
         )
     return [(g, vocabulary.symbol(g)) for g in ids]
 
 
-def _describe(rows: dict[str, list[dict[str, Any]]], feature: Address, steered: Steered, grid: list[float], names: list[tuple[str, str]],
-              last: int, run: str) -> int:  # fmt: skip
+def _describe(
+    rows: dict[str, list[dict[str, Any]]],
+    feature: Address,
+    steered: Steered,
+    grid: list[float],
+    names: list[tuple[str, str]],
+    last: int,
+    run: str,
+) -> int:
     """Add the records of one feature; returns the significant genes over all coefficients."""
     doses = np.array(grid) - 1
     found = 0
     for i, (coefficient, dose) in enumerate(zip(grid, doses, strict=True)):
         key = f"{run}/steer/{feature.short.replace('/', '')}@{coefficient:g}"
         mean, low, high = interval(steered.logits[:, i])
-        p = sign_flip_p(steered.logits[:, i].T) if len(steered.logits) > 1 else np.full(len(mean), np.nan)
+        p = (
+            sign_flip_p(steered.logits[:, i].T)
+            if len(steered.logits) > 1
+            else np.full(len(mean), np.nan)
+        )
         q = q_of(p)
         effect, effect_low, effect_high = interval(steered.readout[:, i])
         many = len(steered.readout) > 1
         found += int((q <= Q).sum())
-        rows["Intervention"].append({
-            "id": key, "name": f"{feature.short} x {coefficient:g}", "verb": "steer", "order": 1, "coefficient": coefficient,
-            "target_layer": last, "cells": len(steered.readout), "tested": int((~np.isnan(p)).sum()), "significant": int((q <= Q).sum()),
-            "effect": effect, "effect_low": effect_low, "effect_high": effect_high,
-            "p": sign_flip_p(steered.readout[None, :, i])[0] if many else None, "control": steered.control[:, i].mean(), "run": run,
-        })  # fmt: skip
+        rows["Intervention"].append(
+            {
+                "id": key,
+                "name": f"{feature.short} x {coefficient:g}",
+                "verb": "steer",
+                "order": 1,
+                "coefficient": coefficient,
+                "target_layer": last,
+                "cells": len(steered.readout),
+                "tested": int((~np.isnan(p)).sum()),
+                "significant": int((q <= Q).sum()),
+                "effect": effect,
+                "effect_low": effect_low,
+                "effect_high": effect_high,
+                "p": sign_flip_p(steered.readout[None, :, i])[0] if many else None,
+                "control": steered.control[:, i].mean(),
+                "run": run,
+            }
+        )
         rows["Intervention-FROM-Run"].append({"source": key, "target": run})
         rows["Feature-PART_OF-Intervention"].append(
-            {"source": str(feature), "target": key, "run": run, "role": "steered", "coefficient": coefficient}
+            {
+                "source": str(feature),
+                "target": key,
+                "run": run,
+                "role": "steered",
+                "coefficient": coefficient,
+            }
         )
         order = np.argsort(mean, kind="stable")
         for g in dict.fromkeys([*order[::-1][:TOP_GENES], *order[:TOP_GENES]]):
-            rows["Intervention-SHIFTED-Gene"].append({
-                "source": key, "target": names[g][0], "run": run, "dose": dose, "effect": mean[g], "low": low[g], "high": high[g],
-                "p": p[g], "q": q[g],
-            })  # fmt: skip
+            rows["Intervention-SHIFTED-Gene"].append(
+                {
+                    "source": key,
+                    "target": names[g][0],
+                    "run": run,
+                    "dose": dose,
+                    "effect": mean[g],
+                    "low": low[g],
+                    "high": high[g],
+                    "p": p[g],
+                    "q": q[g],
+                }
+            )
     slope, control = slopes(steered.readout, doses), slopes(steered.control, doses)
     by_gene = slopes(steered.logits, doses).mean(0)
     top = np.argsort(-by_gene, kind="stable")[:TOP_GENES]
-    rows["Feature"].append({
-        "id": str(feature), "steering_slope": slope.mean(), "steering_p": sign_flip_p(slope[None])[0] if len(slope) > 1 else None,
-        "steering_gene": names[top[0]][1], "steering_top_genes": [names[g][1] for g in top], "steering_control": control.mean(),
-    })  # fmt: skip
+    rows["Feature"].append(
+        {
+            "id": str(feature),
+            "steering_slope": slope.mean(),
+            "steering_p": sign_flip_p(slope[None])[0] if len(slope) > 1 else None,
+            "steering_gene": names[top[0]][1],
+            "steering_top_genes": [names[g][1] for g in top],
+            "steering_control": control.mean(),
+        }
+    )
     return found

@@ -1,8 +1,10 @@
 """Which features the published layer-5 map ablated, and what its edge rule does whatever the data.
 
-Sources: features whose catalogue says ``activation_freq >= 0.001``; the catalogue was counted on the cells the dictionary was trained on.
-Active: index among the k largest pre-activations at a gene position, even if the ReLU made the value 0; one such position makes a cell count.
-Edge: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, both strict (`scircuit.tracing.statistics.q_values.legacy_rule`); no edge below two cells.
+Sources: features whose catalogue says ``activation_freq >= 0.001``; the catalogue was counted on
+the cells the dictionary was trained on. Active: index among the k largest pre-activations at a gene
+position, even if the ReLU made the value 0; one such position makes a cell count. Edge: |d| > 0.5
+and max(n_pos, n - n_pos) / n > 0.7, both strict
+(`scircuit.tracing.statistics.q_values.legacy_rule`); no edge below two cells.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ _DRAWS = 100_000
 
 
 def legacy_sources(dictionary: Any) -> np.ndarray:
-    """Features of a source dictionary that the published code would ablate; all of them where no catalogue is beside the dictionary."""
+    """Features of a source dictionary that the published code would ablate; all of them where no
+    catalogue is beside the dictionary.
+    """
     catalogue = getattr(dictionary, "catalogue", None)
     if catalogue is None:
         return np.arange(dictionary.n_features)
@@ -36,39 +40,61 @@ def near_edges(d: np.ndarray) -> np.ndarray:
 
 @cache
 def noise_rate(n: int) -> float:
-    """Share of pure noise (normal, mean 0, n cells) that the edge rule calls an edge, by simulation."""
+    """Share of pure noise (normal, mean 0, n cells) that the edge rule calls an edge, by
+    simulation.
+    """
     x = np.random.default_rng(0).standard_normal((_DRAWS, n))
     d = x.mean(1) / x.std(1, ddof=1)
     return float(legacy_rule(d, np.full(_DRAWS, n), (x > 0).sum(1)).mean())
 
 
 def passing_support(n: int) -> tuple[list[int], list[int]]:
-    """In how many of n cells an equal effect must occur (zero elsewhere) to be an edge: when it is positive, and when negative."""
+    """In how many of n cells an equal effect must occur (zero elsewhere) to be an edge: when it is
+    positive, and when negative.
+    """
     k = np.arange(1, n + 1)
     x = (np.arange(n) < k[:, None]).astype(float)
     d = x.mean(1) / np.maximum(x.std(1, ddof=1), 1e-10)
-    positive, negative = legacy_rule(d, np.full(n, n), k), legacy_rule(-d, np.full(n, n), np.zeros(n, int))
+    positive, negative = (
+        legacy_rule(d, np.full(n, n), k),
+        legacy_rule(-d, np.full(n, n), np.zeros(n, int)),
+    )
     return k[positive].tolist(), k[negative].tolist()
 
 
 def faults_of_rule(n_cells: int) -> list[CheckLine]:
-    """What the statistics and the edge rule do at this number of cells, before anything is computed."""
+    """What the statistics and the edge rule do at this number of cells, before anything is
+    computed.
+    """
     if n_cells < 2:
-        return [fault("edge rule", False, "at least 6 cells with an effect", f"{n_cells} cell: no edge is possible")]
+        return [
+            fault(
+                "edge rule",
+                False,
+                "at least 6 cells with an effect",
+                f"{n_cells} cell: no edge is possible",
+            )
+        ]
     positive, negative = passing_support(n_cells)
     few = min(n_cells, 4)
     return [
         fault(
-            "consistency", positive == negative, "signs counted among the cells that have an effect",
-            f"zeros count as not positive: of {n_cells} cells, a steady positive effect is an edge when it occurs in {_spans(positive)} of them,",
+            "consistency",
+            positive == negative,
+            "signs counted among the cells that have an effect",
+            f"zeros count as not positive: of {n_cells} cells, a steady positive effect is an edge"
+            f" when it occurs in {_spans(positive)} of them,",
             f"a negative one in {_spans(negative)}",
         ),
         fault(
-            "edge rule", False, "q over all live tests, at least 6 cells, numeric floor",
-            f"no null and no q: {noise_rate(n_cells):.2%} of pure noise passes at {n_cells} cells, {noise_rate(few):.0%} at {few};",
+            "edge rule",
+            False,
+            "q over all live tests, at least 6 cells, numeric floor",
+            f"no null and no q: {noise_rate(n_cells):.2%} of pure noise passes at {n_cells} cells,"
+            f" {noise_rate(few):.0%} at {few};",
             "no floor on the size of an effect",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _spans(numbers: list[int]) -> str:

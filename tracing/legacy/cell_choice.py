@@ -4,7 +4,8 @@
     draw      np.random.seed(42); np.random.choice(controls, 2000, replace=False), only if there are more; sorted by row
     traced    the first n of the sorted draw
 
-Source: the public code of the map (exhaustive_feature_tracing.py). It has no fallback: with fewer controls it takes them all.
+Source: the public code of the map (exhaustive_feature_tracing.py). It has no fallback: with fewer
+controls it takes them all.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from scircuit.core.config import UserError
-from scircuit.tracing.cells.cohort import filters
+from scircuit.core.errors import UserError
+from scircuit.tracing.cells import filters
 from scircuit.tracing.cells.expression_files import kind_of
 
 CONTROLS = ("non-targeting", "Non-targeting", "non_targeting")
@@ -48,7 +49,10 @@ def open_published(path: Path) -> Iterator[Any]:
     """
     if not path.is_file() or kind_of(path) != "hdf5":
         found = kind_of(path) if path.is_file() else "not a file"
-        raise UserError(f"cells: {path} is {found}; expected an h5ad file of the published layout", "give the file itself")
+        raise UserError(
+            f"cells: {path} is {found}; expected an h5ad file of the published layout",
+            "give the file itself",
+        )
     with h5py.File(path, "r") as file:
         x: Any = file.get("X")
         faults = [f"no {name}" for name in ("obs/gene", "var/gene_name_index") if name not in file]
@@ -56,14 +60,17 @@ def open_published(path: Path) -> Iterator[Any]:
             faults.append("no dense X")
         if faults:
             raise UserError(
-                f"cells: {path.name} has {', '.join(faults)}; legacy mode reads dense X, obs/gene and var/gene_name_index, as published",
+                f"cells: {path.name} has {', '.join(faults)}; legacy mode reads dense X, obs/gene"
+                " and var/gene_name_index, as published",
                 "trace this file without --legacy",
             )
         yield file
 
 
 def read_column(file: Any, name: str, missing: str | None = None) -> np.ndarray:
-    """A column such as ``obs/gene``; without `missing` as the published code reads it: a missing category (code -1) becomes the last one."""
+    """A column such as ``obs/gene``; without `missing` as the published code reads it: a missing
+    category (code -1) becomes the last one.
+    """
     node: Any = file[name]
     if isinstance(node, h5py.Dataset):
         return _text(node[:])
@@ -73,7 +80,9 @@ def read_column(file: Any, name: str, missing: str | None = None) -> np.ndarray:
 
 
 def draw(controls: np.ndarray) -> np.ndarray:
-    """2,000 of the controls by the published seed, sorted; all of them, in file order, when there are no more."""
+    """2,000 of the controls by the published seed, sorted; all of them, in file order, when there
+    are no more.
+    """
     if len(controls) <= DRAWN:
         return controls
     # RandomState(42) is the generator that np.random.seed(42) sets; the global one is left alone.
@@ -92,15 +101,25 @@ def choose(file: Any, n_cells: int) -> Choice:
     controls = np.flatnonzero(np.isin(labels, CONTROLS))
     if not len(controls):
         names, counts = np.unique(labels, return_counts=True)
-        most = ", ".join(f"{names[i]} {counts[i]:,}" for i in np.argsort(-counts, kind="stable")[:5])
+        most = ", ".join(
+            f"{names[i]} {counts[i]:,}" for i in np.argsort(-counts, kind="stable")[:5]
+        )
         raise UserError(
-            f"obs/gene has no {' or '.join(CONTROLS)}; it holds {most}", "give a perturbation screen with non-targeting controls"
+            f"obs/gene has no {' or '.join(CONTROLS)}; it holds {most}",
+            "give a perturbation screen with non-targeting controls",
         )
     drawn = draw(controls)
     node: Any = file["obs/gene"]
     missing = 0 if isinstance(node, h5py.Dataset) else int((node["codes"][:] < 0).sum())
-    readable = [n for n in filters.describing(file["obs"]) if isinstance(file["obs"][n], h5py.Dataset) or "categories" in file["obs"][n]]
-    obs = pd.DataFrame({n: read_column(file, f"obs/{n}", missing="NA") for n in readable}, index=pd.RangeIndex(len(labels)))
+    readable = [
+        n
+        for n in filters.describing(file["obs"])
+        if isinstance(file["obs"][n], h5py.Dataset) or "categories" in file["obs"][n]
+    ]
+    obs = pd.DataFrame(
+        {n: read_column(file, f"obs/{n}", missing="NA") for n in readable},
+        index=pd.RangeIndex(len(labels)),
+    )
     return Choice(len(labels), controls, drawn, drawn[:n_cells] if n_cells else drawn, obs, missing)
 
 

@@ -1,6 +1,8 @@
-"""What is wrong with the published choice and tokenisation of cells, in the numbers of the cells at hand.
+"""What is wrong with the published choice and tokenisation of cells, in the numbers of the cells at
+hand.
 
-Each line is ok where the choice does no harm to these cells; the expectation is what `scircuit trace` does without ``legacy``.
+Each line is ok where the choice does no harm to these cells; the expectation is what `scircuit
+trace` does without ``legacy``.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from scircuit.core.preflight import CheckLine
-from scircuit.tracing.cells.cohort import filters
+from scircuit.tracing.cells import filters
 from scircuit.tracing.cells.identifiers import merge
 from scircuit.tracing.cells.scale import Scale
 from scircuit.tracing.legacy.cell_choice import DRAWN, SEED, Choice
@@ -34,14 +36,19 @@ def faults_of_choice(choice: Choice) -> list[CheckLine]:
     """Population and place in the file of the cells that were taken."""
     lines = [_population(choice), _draw(choice)]
     if choice.missing:
-        found = f"{choice.missing:,} cells without a value of obs/gene were read as its last category"
+        found = (
+            f"{choice.missing:,} cells without a value of obs/gene were read as its last category"
+        )
         lines.append(fault("labels", False, "such cells left out", found))
     return lines
 
 
 def _population(choice: Choice) -> CheckLine:
     controls = choice.obs.iloc[choice.controls]
-    traced, all_of_them = filters.composition(choice.obs.iloc[choice.rows], ()), filters.composition(controls, ())
+    traced, all_of_them = (
+        filters.composition(choice.obs.iloc[choice.rows], ()),
+        filters.composition(controls, ()),
+    )
     found = [f"obs/gene alone chose {len(choice.controls):,} controls of {choice.total:,} cells;"]
     for column in list(all_of_them)[:3]:
         found.append(f"{column} of the {len(choice.rows):,} traced: {_counts(traced[column])},")
@@ -50,7 +57,9 @@ def _population(choice: Choice) -> CheckLine:
         found.append("obs names no cell line, so a mixture would not show")
     found[-1] = found[-1].rstrip(";")
     one = filters.check_mixed(controls, (), False).ok
-    return fault("population", one, "one population by explicit filters, or a declared mixture", *found)
+    return fault(
+        "population", one, "one population by explicit filters, or a declared mixture", *found
+    )
 
 
 def _draw(choice: Choice) -> CheckLine:
@@ -61,12 +70,21 @@ def _draw(choice: Choice) -> CheckLine:
     if n == len(choice.drawn):
         return fault("draw", True, "every cell, or cells drawn at random", f"{drawn}, all traced")
     share = f"the first {(last + 1) / choice.total:.2%} of the file"
-    found = f"{drawn}, sorted, the first {n:,} traced: rows {first:,} to {last:,} of {choice.total:,}, {share}"
+    found = (
+        f"{drawn}, sorted, the first {n:,} traced: rows {first:,} to {last:,} of {choice.total:,},"
+        f" {share}"
+    )
     return fault("draw", False, "cells drawn at random", found)
 
 
 def faults_of_tokens(
-    values: np.ndarray, v: np.ndarray, known: Columns, scale: Scale, tokens: Sequence[np.ndarray], vocabulary: Vocabulary, length: int
+    values: np.ndarray,
+    v: np.ndarray,
+    known: Columns,
+    scale: Scale,
+    tokens: Sequence[np.ndarray],
+    vocabulary: Vocabulary,
+    length: int,
 ) -> list[CheckLine]:
     """What the order of genes owes to the logarithms, to equal values and to repeated genes.
 
@@ -84,28 +102,45 @@ def faults_of_tokens(
     mapped = values[:, known.column].astype(np.float64)
     linear = mapped if scale.name in _LINEAR else _LOGARITHMS.get(scale.name, np.expm1)(mapped)
     ties, repeated = [_ties(cell) for cell in v], [len(t) - len(np.unique(t)) for t in tokens]
-    n, cut = np.array([len(t) - 2 for t in tokens]), sum((cell >= 0).sum() > length - 2 for cell in v)
+    n, cut = (
+        np.array([len(t) - 2 for t in tokens]),
+        sum((cell >= 0).sum() > length - 2 for cell in v),
+    )
     again = len(known.token) - len(np.unique(known.token))
     return [
         _logarithms(linear, v, known, scale, tokens, vocabulary, length),
         fault(
-            "ties", not any(ties), "equal values in the order of token ids",
-            f"{sum(ties):,} gene tokens of {int(n.sum()):,} share their value with the one before, in {np.count_nonzero(ties)} of {len(n)} cells;",
+            "ties",
+            not any(ties),
+            "equal values in the order of token ids",
+            f"{sum(ties):,} gene tokens of {int(n.sum()):,} share their value with the one before,"
+            f" in {np.count_nonzero(ties)} of {len(n)} cells;",
             "this platform's sort decided their order",
         ),
         fault(
-            "duplicates", not any(repeated), "columns of the same gene summed",
+            "duplicates",
+            not any(repeated),
+            "columns of the same gene summed",
             f"{again:,} columns repeat a gene, {sum(repeated):,} tokens repeat one in their cell",
         ),
         fault(
-            "tokens", True, "shown",
-            f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median / most), {cut:,} cells cut",
+            "tokens",
+            True,
+            "shown",
+            f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median"
+            f" / most), {cut:,} cells cut",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _logarithms(
-    linear: np.ndarray, v: np.ndarray, known: Columns, scale: Scale, tokens: Sequence[np.ndarray], vocabulary: Vocabulary, length: int
+    linear: np.ndarray,
+    v: np.ndarray,
+    known: Columns,
+    scale: Scale,
+    tokens: Sequence[np.ndarray],
+    vocabulary: Vocabulary,
+    length: int,
 ) -> CheckLine:
     from scipy.stats import spearmanr
 
@@ -119,13 +154,26 @@ def _logarithms(
             agreement: Any = spearmanr(cell[order], ours[order])
             rho.append(float(agreement[0]))
             top = min(_TOP, len(order) // 2)
-            overlap.append(len(np.intersect1d(order[:top], order[np.argsort(-cell[order], kind="stable")[:top]])) / top)
+            overlap.append(
+                len(
+                    np.intersect1d(
+                        order[:top], order[np.argsort(-cell[order], kind="stable")[:top]]
+                    )
+                )
+                / top
+            )
     again = "" if scale.name in _LINEAR else "again "
-    taken = ", taken as log1p of normalised counts" if again and scale.name not in _LOGARITHMS else ""
+    taken = (
+        ", taken as log1p of normalised counts" if again and scale.name not in _LOGARITHMS else ""
+    )
     found = [f"X is {scale.name}{taken}, and is logged {again}before the division by the median:"]
-    found.append(f"{other:,} of {len(tokens):,} cells get other tokens or another order than officially")
+    found.append(
+        f"{other:,} of {len(tokens):,} cells get other tokens or another order than officially"
+    )
     if rho:
-        shared = f"{min(overlap):.0%} to {max(overlap):.0%} of the first {_TOP} genes (or half) shared"
+        shared = (
+            f"{min(overlap):.0%} to {max(overlap):.0%} of the first {_TOP} genes (or half) shared"
+        )
         found.append(f"(Spearman {min(rho):.3f} to {max(rho):.3f}, {shared})")
     return fault("scale", not other, "CP10k of counts / median, no logarithm", *found)
 
@@ -137,4 +185,6 @@ def _ties(v: np.ndarray) -> int:
 
 def _counts(counts: dict[str, int]) -> str:
     listed = list(counts.items())
-    return ", ".join(f"{value} {n:,}" for value, n in listed[:6]) + (", ..." if len(listed) > 6 else "")
+    return ", ".join(f"{value} {n:,}" for value, n in listed[:6]) + (
+        ", ..." if len(listed) > 6 else ""
+    )

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.core.preflight import CheckLine
-from scircuit.tracing.legacy.activity_rule import NEAR, SOURCE_FREQUENCY, faults_of_rule, legacy_sources
+from scircuit.tracing.legacy.activity_rule import (
+    NEAR,
+    SOURCE_FREQUENCY,
+    faults_of_rule,
+    legacy_sources,
+)
 from scircuit.tracing.legacy.fault_line import fault
 from scircuit.tracing.legacy.sign_flip_null import LegacyNull, legacy_null
 from scircuit.tracing.legacy.ties import FILE
@@ -21,14 +26,19 @@ LEAST_CELLS = 6  # fewer cells with an effect cannot reach p 0.05 by sign flips
 
 
 def faults_before(tracer: Any) -> list[CheckLine]:
-    """What can be said of a legacy run after its clean pass and before any ablation (`scircuit.tracing.engine.tracer.Tracer`)."""
+    """What can be said of a legacy run after its clean pass and before any ablation
+    (`scircuit.tracing.engine.tracer.Tracer`).
+    """
     firing = [cell.firing[tracer.layer] for cell in tracer.cells]
     choice = fault_of_sources(firing, tracer.dictionaries[tracer.layer], tracer.config.features)
     return [*faults_of_rule(len(tracer.cells)), fault_of_activity(firing, tracer.sources), choice]
 
 
-def faults_after(tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated: np.ndarray) -> list[CheckLine]:
-    """What can be said when it is complete; the published null is drawn for a random sample of ``control_features`` sources.
+def faults_after(
+    tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated: np.ndarray
+) -> list[CheckLine]:
+    """What can be said when it is complete; the published null is drawn for a random sample of
+    ``control_features`` sources.
 
     Parameters
     ----------
@@ -40,7 +50,12 @@ def faults_after(tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated:
     size, seed = min(tracer.config.control_features, len(tracer.sources)), tracer.config.seed
     sample = np.sort(np.random.default_rng(seed).choice(tracer.sources, size, replace=False))
     found = tracer.effects(sample)
-    return faults_of_edges(edges, zero_edit_max, calibrated, legacy_null(found.effects, found.active, sample, seed=seed))
+    return faults_of_edges(
+        edges,
+        zero_edit_max,
+        calibrated,
+        legacy_null(found.effects, found.active, sample, seed=seed),
+    )
 
 
 def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
@@ -49,7 +64,9 @@ def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
     Parameters
     ----------
     firing
-        Inverted index of the source layer of each cell (`scircuit.tracing.clean_pass.clean_pass.Firing`), members of the top k with value 0 included.
+        Inverted index of the source layer of each cell
+        (`scircuit.tracing.clean_pass.clean_pass.Firing`), members of the top k with value 0
+        included.
     sources
         Features that will be ablated.
     """
@@ -58,14 +75,18 @@ def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
     silent, counted = int((member - above).sum()), int(member.sum())
     empty_pairs, pairs = int(((member > 0) & (above == 0)).sum()), int((member > 0).sum())
     return fault(
-        "activity", not silent, "active where the value is above 0",
-        f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,} (feature, cell) pairs nothing is removed,",
+        "activity",
+        not silent,
+        "active where the value is above 0",
+        f"{silent:,} of {counted:,} active positions have value 0; in {empty_pairs:,} of {pairs:,}"
+        " (feature, cell) pairs nothing is removed,",
         "and the cell counts with effects of exactly 0",
-    )  # fmt: skip
+    )
 
 
 def fault_of_sources(firing: Sequence[Any], dictionary: Any, named: Sequence[int]) -> CheckLine:
-    """Which features the published code takes for sources, and which of them these cells would not, and the reverse.
+    """Which features the published code takes for sources, and which of them these cells would not,
+    and the reverse.
 
     Parameters
     ----------
@@ -78,30 +99,50 @@ def fault_of_sources(firing: Sequence[Any], dictionary: Any, named: Sequence[int
     """
     instead = "features active in at least 2 of these cells"
     known, chosen = getattr(dictionary, "catalogue", None) is not None, legacy_sources(dictionary)
-    rule = f"activation_freq of the dictionary's catalogue, not these cells, chooses {len(chosen):,} of {dictionary.n_features:,} features"
+    rule = (
+        f"activation_freq of the dictionary's catalogue, not these cells, chooses {len(chosen):,}"
+        f" of {dictionary.n_features:,} features"
+    )
     if not known:
-        rule = f"the dictionary has no catalogue to choose by; all {dictionary.n_features:,} features are taken"
+        rule = (
+            f"the dictionary has no catalogue to choose by; all {dictionary.n_features:,} features"
+            " are taken"
+        )
     if named:
-        return fault("sources", True, instead, f"{len(set(named)):,} named with --features; without it, {rule}")
+        return fault(
+            "sources",
+            True,
+            instead,
+            f"{len(set(named)):,} named with --features; without it, {rule}",
+        )
     if not known:
         return fault("sources", True, instead, rule)
     fires = (np.stack([cell.above() for cell in firing]) > 0).sum(0) >= 2
     idle, left_out = int((~fires[chosen]).sum()), int(fires.sum() - fires[chosen].sum())
     return fault(
-        "sources", not left_out, instead, f"{rule}: {idle:,} of them fire in fewer",
-        f"than 2 cells here, and {left_out:,} others fire in more but are left out (below {SOURCE_FREQUENCY})",
-    )  # fmt: skip
+        "sources",
+        not left_out,
+        instead,
+        f"{rule}: {idle:,} of them fire in fewer",
+        f"than 2 cells here, and {left_out:,} others fire in more but are left out (below"
+        f" {SOURCE_FREQUENCY})",
+    )
 
 
 def faults_of_edges(
-    edges: pa.Table, zero_edit_max: float = 0.0, calibrated: np.ndarray | None = None, null: LegacyNull | None = None
+    edges: pa.Table,
+    zero_edit_max: float = 0.0,
+    calibrated: np.ndarray | None = None,
+    null: LegacyNull | None = None,
 ) -> list[CheckLine]:
     """What the published edge rule did to the tests of a run.
 
     Parameters
     ----------
     edges
-        Tests of kind Feature-AFFECTS-Feature; those of `scircuit.tracing.legacy.activity_rule.near_edges` must be among them for the counts to be complete.
+        Tests of kind Feature-AFFECTS-Feature; those of
+        `scircuit.tracing.legacy.activity_rule.near_edges` must be among them for the counts to be
+        complete.
     zero_edit_max
         Largest effect of editing nothing.
     calibrated
@@ -109,39 +150,74 @@ def faults_of_edges(
     null
         The published sign-flip null on a sample of sources.
     """
-    n, n_pos, n_neg, d, mean = (edges.column(name).to_numpy(zero_copy_only=False) for name in ("n", "n_pos", "n_neg", "d", "mean"))
+    n, n_pos, n_neg, d, mean = (
+        edges.column(name).to_numpy(zero_copy_only=False)
+        for name in ("n", "n_pos", "n_neg", "d", "mean")
+    )
     edge = legacy_rule(d, n, n_pos)
     with np.errstate(invalid="ignore", divide="ignore"):
-        symmetric = (n >= 2) & (np.abs(d) > 0.5) & (np.maximum(n_pos, n_neg) / (n_pos + n_neg) > 0.7)
+        symmetric = (
+            (n >= 2) & (np.abs(d) > 0.5) & (np.maximum(n_pos, n_neg) / (n_pos + n_neg) > 0.7)
+        )
     negated = legacy_rule(-d, n, n_neg)
     few, noise = edge & (n_pos + n_neg < LEAST_CELLS), edge & (np.abs(mean) <= zero_edit_max)
     tied = np.abs(np.abs(d) - 0.5) <= NEAR
     total = f"{edge.sum():,}"
     lines = [
         fault(
-            "signs", bool((edge == symmetric).all()), "the same edges for negated effects",
-            f"{(edge & (d < 0)).sum():,} of {total} edges are negative; with all effects negated there are {negated.sum():,} edges;",
-            f"counting signs among effects that are not 0, {(edge & ~symmetric).sum():,} edges go and {(symmetric & ~edge).sum():,} come,",
+            "signs",
+            bool((edge == symmetric).all()),
+            "the same edges for negated effects",
+            f"{(edge & (d < 0)).sum():,} of {total} edges are negative; with all effects negated"
+            f" there are {negated.sum():,} edges;",
+            f"counting signs among effects that are not 0, {(edge & ~symmetric).sum():,} edges go"
+            f" and {(symmetric & ~edge).sum():,} come,",
             f"{(symmetric & (d > 0)).sum():,} of {symmetric.sum():,} positive",
         ),
         fault(
-            "support", not few.any(), "none",
-            f"{few.sum():,} of {total} edges have an effect in fewer than {LEAST_CELLS} cells, where no sign-flip p reaches 0.05",
+            "support",
+            not few.any(),
+            "none",
+            f"{few.sum():,} of {total} edges have an effect in fewer than {LEAST_CELLS} cells,"
+            " where no sign-flip p reaches 0.05",
         ),
-        fault("floor", not noise.any(), "none", f"{noise.sum():,} edges have a mean effect up to that of editing nothing ({zero_edit_max:.1e})"),
-        fault("rounding", not tied.any(), "none", f"{tied.sum():,} tests have |d| within {NEAR} of 0.5, where rounding decides (listed in the run's {FILE})"),
-    ]  # fmt: skip
+        fault(
+            "floor",
+            not noise.any(),
+            "none",
+            f"{noise.sum():,} edges have a mean effect up to that of editing nothing"
+            f" ({zero_edit_max:.1e})",
+        ),
+        fault(
+            "rounding",
+            not tied.any(),
+            "none",
+            f"{tied.sum():,} tests have |d| within {NEAR} of 0.5, where rounding decides (listed in"
+            f" the run's {FILE})",
+        ),
+    ]
     if calibrated is not None:
         both = edge & calibrated
-        lines.append(fault("edges", bool((both == edge).all()), "all", f"{both.sum():,} of {total} are edges by the calibrated rule too"))
+        lines.append(
+            fault(
+                "edges",
+                bool((both == edge).all()),
+                "all",
+                f"{both.sum():,} of {total} are edges by the calibrated rule too",
+            )
+        )
     if null is not None:
         tests, kept = null.surviving()
         lines.append(
             fault(
-                "null", null.fdr <= 0.05, "at most 5%; published 3.64%",
-                f"FDR {null.fdr:.2%} on {len(null.features)} sources by the published sign-flip null",
+                "null",
+                null.fdr <= 0.05,
+                "at most 5%; published 3.64%",
+                f"FDR {null.fdr:.2%} on {len(null.features)} sources by the published sign-flip"
+                " null",
                 f"({null.expected.sum():,.1f} expected for {null.observed.sum():,} edges);",
-                f"{tests:,} of {null.tests.sum():,} live tests and {kept.sum():,} edges survive q 0.05",
+                f"{tests:,} of {null.tests.sum():,} live tests and {kept.sum():,} edges survive q"
+                " 0.05",
             )
-        )  # fmt: skip
+        )
     return lines

@@ -4,8 +4,9 @@
     v = y / median of the gene       for y > 0 and genes whose symbol has a token; medians are of CP10k without a logarithm
     tokens = 2, those of the genes by falling v, at most L - 2 of them, 3
 
-The order is that of numpy's default sort, which is not stable: which of two equal v comes first depends on the platform. Columns of the
-same gene give a token each. `scircuit.tracing.tokenisation.rank` is the official rule.
+The order is that of numpy's default sort, which is not stable: which of two equal v comes first
+depends on the platform. Columns of the same gene give a token each.
+`scircuit.tracing.tokenisation.rank` is the official rule.
 """
 
 from __future__ import annotations
@@ -29,16 +30,24 @@ class Columns(NamedTuple):
 
 def known_columns(symbols: Sequence[str], vocabulary: Vocabulary) -> Columns:
     """Look symbols up: symbol -> Ensembl id -> token; nothing but an exact match counts."""
-    found = [(i, vocabulary.symbol_to_ensembl[s]) for i, s in enumerate(symbols) if s in vocabulary.symbol_to_ensembl]
+    found = [
+        (i, vocabulary.symbol_to_ensembl[s])
+        for i, s in enumerate(symbols)
+        if s in vocabulary.symbol_to_ensembl
+    ]
     genes = tuple(gene for _, gene in found)
     return Columns(
-        np.array([i for i, _ in found], dtype=np.int64), genes, np.array([vocabulary.token[g] for g in genes], dtype=np.int64),
+        np.array([i for i, _ in found], dtype=np.int64),
+        genes,
+        np.array([vocabulary.token[g] for g in genes], dtype=np.int64),
         np.array([vocabulary.median.get(g, 1.0) for g in genes], dtype=np.float64),
-    )  # fmt: skip
+    )
 
 
 def rank_values(values: np.ndarray, known: Columns) -> np.ndarray:
-    """Rank value v [cells, known columns] of stored values [cells, genes of the file] float32; -1 where a gene is not expressed."""
+    """Rank value v [cells, known columns] of stored values [cells, genes of the file] float32; -1
+    where a gene is not expressed.
+    """
     total = values.sum(axis=1, keepdims=True)
     total[total == 0] = 1
     y = np.log1p(values / total * 1e4)[:, known.column]

@@ -1,7 +1,8 @@
-"""Model adapters, one module per family; `load_model` looks at what a folder holds and picks the family.
+"""Model adapters, one module per family; `load_model` looks at what a folder holds and picks the
+family.
 
-An adapter is the only place that knows a model's architecture: embedding, one layer given states, logits, gene positions.
-`docs/adapters.md` shows how to add one.
+An adapter is the only place that knows a model's architecture: embedding, one layer given states,
+logits, gene positions. `docs/adapters.md` shows how to add one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
@@ -38,7 +39,10 @@ def _load_geneformer(folder: Path, device: str, name: str) -> Adapter:
 
 
 def _is_scgpt(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("args.json", "best_model.pt")) and not (folder / "config.json").exists()
+    return (
+        any((folder / name).is_file() for name in ("args.json", "best_model.pt"))
+        and not (folder / "config.json").exists()
+    )
 
 
 def _load_scgpt(folder: Path, device: str, name: str) -> Adapter:
@@ -48,7 +52,12 @@ def _load_scgpt(folder: Path, device: str, name: str) -> Adapter:
 
 
 _families: list[Family] = [
-    Family("Geneformer", "config.json with model_type 'bert' and model.safetensors", _is_bert, _load_geneformer),
+    Family(
+        "Geneformer",
+        "config.json with model_type 'bert' and model.safetensors",
+        _is_bert,
+        _load_geneformer,
+    ),
     Family("scGPT", "args.json, vocab.json and best_model.pt", _is_scgpt, _load_scgpt),
 ]
 
@@ -58,7 +67,12 @@ def families() -> tuple[Family, ...]:
     return tuple(_families)
 
 
-def register_family(name: str, holds: str, recognises: Callable[[Path], bool], load: Callable[[Path, str, str], Adapter]) -> None:
+def register_family(
+    name: str,
+    holds: str,
+    recognises: Callable[[Path], bool],
+    load: Callable[[Path, str, str], Adapter],
+) -> None:
     """Add a family, before those that are there; one of the same name is replaced.
 
     Parameters
@@ -72,7 +86,10 @@ def register_family(name: str, holds: str, recognises: Callable[[Path], bool], l
     load
         From folder, device and name to an adapter.
     """
-    _families[:] = [Family(name, holds, recognises, load), *(f for f in _families if f.name != name)]
+    _families[:] = [
+        Family(name, holds, recognises, load),
+        *(f for f in _families if f.name != name),
+    ]
 
 
 def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapter:
@@ -90,7 +107,8 @@ def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapte
     Raises
     ------
     UserError
-        If the folder, its configuration or its weights are missing, unsafe, not finite or of an unknown family.
+        If the folder, its configuration or its weights are missing, unsafe, not finite or of an
+        unknown family.
     """
     from scircuit.tracing.models.huggingface import model_type
 
@@ -104,5 +122,12 @@ def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapte
     kind = model_type(folder)
     if kind is None:
         inside = sorted(p.name for p in folder.iterdir())[:8]
-        raise UserError(f"{folder} has no config.json or args.json (it holds: {', '.join(inside) or 'nothing'})", f"give a folder of {supported}")
-    raise UserError(f"{folder} holds a model of type {kind or 'unknown'!r}; supported: {supported}", "see docs/adapters.md for how to add a family")
+        raise UserError(
+            f"{folder} has no config.json or args.json (it holds:"
+            f" {', '.join(inside) or 'nothing'})",
+            f"give a folder of {supported}",
+        )
+    raise UserError(
+        f"{folder} holds a model of type {kind or 'unknown'!r}; supported: {supported}",
+        "see docs/adapters.md for how to add a family",
+    )

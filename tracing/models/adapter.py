@@ -1,8 +1,10 @@
-"""What every model family offers the tracer: states in, states out, layer by layer, as plain functions of tensors.
+"""What every model family offers the tracer: states in, states out, layer by layer, as plain
+functions of tensors.
 
-``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(cell)``; ``h_l`` is the output of 0-based encoder layer l. No hooks: an edit is
-a changed state handed to the next layer. A family states what one row does (`project`, `finish`); attention between rows is computed
-here, in one place: every row sees every other, with no mask.
+``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(cell)``; ``h_l`` is the output of 0-based encoder
+layer l. No hooks: an edit is a changed state handed to the next layer. A family states what one row
+does (`project`, `finish`); attention between rows is computed here, in one place: every row sees
+every other, with no mask.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,18 +36,26 @@ def choose_device(device: str) -> torch.device:
     UserError
         If the named device is unknown or absent.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device == "auto":
         device = next(d for d in ("cuda", "mps", "cpu") if there[d])
     kind = device.split(":")[0]
     if not there.get(kind, False):
         found = ", ".join(d for d, ok in there.items() if ok)
-        raise UserError(f"device {device!r} is not available; this machine has: {found}", "use --device auto")
+        raise UserError(
+            f"device {device!r} is not available; this machine has: {found}", "use --device auto"
+        )
     return torch.device(device)
 
 
 class Whole(NamedTuple):
-    """A forward pass that does not go through the adapter's layers: what the adapter must agree with."""
+    """A forward pass that does not go through the adapter's layers: what the adapter must agree
+    with.
+    """
 
     layers: list[Tensor]  # outputs of encoder layers 0 to L-1, [S, d] each
     logits: Tensor | None  # [S, V]; None where the model has no token head
@@ -54,8 +64,9 @@ class Whole(NamedTuple):
 class Adapter(ABC):
     """One loaded model.
 
-    A cell is a one-dimensional array as `scircuit.tracing.cells.cohort.Cohort.tokens` holds it: token ids, or where the model reads values
-    beside them, a structured array with the fields ``token`` and ``value``.
+    A cell is a one-dimensional array as `scircuit.tracing.cells.cohort.Cohort.tokens` holds it:
+    token ids, or where the model reads values beside them, a structured array with the fields
+    ``token`` and ``value``.
 
     Attributes
     ----------
@@ -64,7 +75,8 @@ class Adapter(ABC):
     model
         Module that holds the weights.
     n_layers, width, ffn, n_heads, max_length, n_tokens
-        Encoder layers, hidden width d, feed-forward width, heads, longest input, size of the vocabulary.
+        Encoder layers, hidden width d, feed-forward width, heads, longest input, size of the
+        vocabulary.
     sha256
         Hash of the weight files.
     stored
@@ -99,22 +111,32 @@ class Adapter(ABC):
         """Input of layer 0 for one cell [S]: [S, d]; `token_ids` gives its checked ids."""
 
     @abstractmethod
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] that stand at `positions` [...].
+    def project(
+        self, layer: int, states: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] that
+        stand at `positions` [...].
 
-        Row by row: what one row gives depends on no other row. Rotary models turn queries and keys by `positions`; others ignore it.
+        Row by row: what one row gives depends on no other row. Rotary models turn queries and keys
+        by `positions`; others ignore it.
         """
 
     @abstractmethod
     def finish(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
-        """Output of a layer [..., d] from its input `states` and what attention gave, `context`, row by row."""
+        """Output of a layer [..., d] from its input `states` and what attention gave, `context`,
+        row by row.
+        """
 
     @abstractmethod
     def whole_forward(self, cell: np.ndarray) -> Whole:
-        """States and logits of one cell by another path than this adapter's layers: the library's own modules, say."""
+        """States and logits of one cell by another path than this adapter's layers: the library's
+        own modules, say.
+        """
 
     def head_rows(self, states: Tensor) -> Tensor:  # noqa: ARG002
-        """Nonlinear part of the prediction head on states [N, d]: [N, d], to which `unembed` is linear."""
+        """Nonlinear part of the prediction head on states [N, d]: [N, d], to which `unembed` is
+        linear.
+        """
         self.no_token_head()
 
     def unembed(self, rows: Tensor) -> Tensor:  # noqa: ARG002
@@ -130,15 +152,19 @@ class Adapter(ABC):
             Always.
         """
         raise UserError(
-            f"{self.name} ({self.family}) has no token head: it gives no logits over genes to read a change from",
-            "trace it, or ablate pairs; steering reads gene logits and needs a masked-token model such as Geneformer",
+            f"{self.name} ({self.family}) has no token head: it gives no logits over genes to read"
+            " a change from",
+            "trace it, or ablate pairs; steering reads gene logits and needs a masked-token model"
+            " such as Geneformer",
         )
 
     def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:
         """Queries alone; families override it where that is cheaper."""
         return self.project(layer, states, positions)[0]
 
-    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def project_key_value(
+        self, layer: int, states: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values alone; families override it where that is cheaper."""
         return self.project(layer, states, positions)[1:]
 
@@ -147,8 +173,12 @@ class Adapter(ABC):
         return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """``softmax(q k^T / sqrt(d / H)) v`` per head, for [B, R, d] queries over [B, S, d] keys and values: [B, R, d]."""
-        context = functional.scaled_dot_product_attention(self.heads(query), self.heads(key), self.heads(value))
+        """``softmax(q k^T / sqrt(d / H)) v`` per head, for [B, R, d] queries over [B, S, d] keys
+        and values: [B, R, d].
+        """
+        context = functional.scaled_dot_product_attention(
+            self.heads(query), self.heads(key), self.heads(value)
+        )
         return context.transpose(1, 2).flatten(2)
 
     def layer(self, layer: int, states: Tensor) -> Tensor:
@@ -159,20 +189,28 @@ class Adapter(ABC):
     def layer_rows(self, layer: int, states: Tensor, rows: Tensor) -> Tensor:
         """Output of one layer at `rows` [B, R] of states [B, S, d]: [B, R, d].
 
-        Keys and values are computed for all rows, everything else for `rows` only; the result is exact.
+        Keys and values are computed for all rows, everything else for `rows` only; the result is
+        exact.
         """
         key, value = self.project_key_value(layer, states, self._places(states))
         chosen = states.gather(1, rows[..., None].expand(-1, -1, self.width))
-        return self.finish(layer, chosen, self.attend(self.project_query(layer, chosen, rows), key, value))
+        return self.finish(
+            layer, chosen, self.attend(self.project_query(layer, chosen, rows), key, value)
+        )
 
-    def layer_edited(self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]) -> Tensor:
-        """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows ``edited = (slot [N], position [N])``.
+    def layer_edited(
+        self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows
+        ``edited = (slot [N], position [N])``.
 
         Queries, keys and values of unedited rows are those of `clean`, computed once.
         """
         changed = self.project(layer, states[edited], edited[1])
         parts = []
-        for of_clean, of_edited in zip(self.project(layer, clean, self._places(clean)), changed, strict=True):
+        for of_clean, of_edited in zip(
+            self.project(layer, clean, self._places(clean)), changed, strict=True
+        ):
             part = of_clean.expand(len(states), -1, -1).clone()
             part[edited] = of_edited
             parts.append(part)
@@ -235,7 +273,9 @@ class Adapter(ABC):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The genes the model knows and how it reads a cell; that of Geneformer V2 unless a family says otherwise."""
+        """The genes the model knows and how it reads a cell; that of Geneformer V2 unless a family
+        says otherwise.
+        """
         from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
         return geneformer_v2()
@@ -250,7 +290,9 @@ class Adapter(ABC):
         return np.random.default_rng(0).permutation(genes)[: min(length, self.max_length)]
 
     def self_check(self) -> list[CheckLine]:
-        """Whether this adapter computes what the model computes, line by line; see `scircuit.tracing.models.self_check`."""
+        """Whether this adapter computes what the model computes, line by line; see
+        `scircuit.tracing.models.self_check`.
+        """
         from scircuit.tracing.models.self_check import self_check
 
         return self_check(self)
@@ -262,10 +304,16 @@ class Adapter(ABC):
         from scircuit.core.schema import conform
 
         row = {
-            "id": self.name, "name": self.name, "family": self.family, "layers": self.n_layers, "width": self.width,
-            "positions": self.max_length, "vocabulary": self.n_tokens, "sha256": self.sha256,
+            "id": self.name,
+            "name": self.name,
+            "family": self.family,
+            "layers": self.n_layers,
+            "width": self.width,
+            "positions": self.max_length,
+            "vocabulary": self.n_tokens,
+            "sha256": self.sha256,
             **{k: self.losses.get(k) for k in ("mlm_loss", "unigram_loss")},
-        }  # fmt: skip
+        }
         return conform("Model", pa.Table.from_pylist([row]))
 
 

@@ -1,10 +1,12 @@
-"""Geneformer: a BERT encoder (`scircuit.tracing.models.postnorm`), computed from the layers' own weights.
+"""Geneformer: a BERT encoder (`scircuit.tracing.models.postnorm`), computed from the layers' own
+weights.
 
-Query, key and value weights are stacked into one matrix; the Hugging Face modules keep views of it, so nothing is stored twice and
-`self_check` compares against their own forward.
+Query, key and value weights are stacked into one matrix; the Hugging Face modules keep views of it,
+so nothing is stored twice and `self_check` compares against their own forward.
 
-V2 models have 20,275 tokens and read ``<cls> genes <eos>``; V1 models (Genecorpus-30M) have 25,426 tokens, of which only
-``<pad>`` and ``<mask>`` are no genes, and read up to 2,048 genes with nothing around them.
+V2 models have 20,275 tokens and read ``<cls> genes <eos>``; V1 models (Genecorpus-30M) have 25,426
+tokens, of which only ``<pad>`` and ``<mask>`` are no genes, and read up to 2,048 genes with nothing
+around them.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.models.huggingface import HuggingFaceAdapter
 from scircuit.tracing.models.postnorm import Layer, PostNorm
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
@@ -34,12 +36,19 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
     attention = "sdpa"
     folder: Path | None = None
 
-    def __init__(self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu"
+    ) -> None:
         kind = getattr(model.config, "position_embedding_type", "absolute")
         if kind != "absolute":
-            raise UserError(f"model {name} has position_embedding_type={kind!r}; Geneformer has 'absolute'", "give a Geneformer folder")
+            raise UserError(
+                f"model {name} has position_embedding_type={kind!r}; Geneformer has 'absolute'",
+                "give a Geneformer folder",
+            )
         super().__init__(model, name, sha256, device)
-        self.special = (0, 1) if self.n_tokens == V1_TOKENS else (0, 1, 2, 3)  # pad, mask; V2 adds cls and eos
+        self.special = (
+            (0, 1) if self.n_tokens == V1_TOKENS else (0, 1, 2, 3)
+        )  # pad, mask; V2 adds cls and eos
         self.layers = [_fuse(module) for module in self.blocks]
 
     @classmethod
@@ -61,11 +70,17 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
         own = read_vocabulary(self.folder) if self.folder else None
         found = own or geneformer_v2()
         if len(found) != self.n_tokens:
-            v1 = " (Geneformer V1, whose dictionaries are not shipped here)" if self.n_tokens == V1_TOKENS else ""
+            v1 = (
+                " (Geneformer V1, whose dictionaries are not shipped here)"
+                if self.n_tokens == V1_TOKENS
+                else ""
+            )
             raise UserError(
-                f"the model {self.name} has {self.n_tokens:,} tokens{v1}, the dictionary of {found.name} has {len(found):,}",
-                "put the model's own dictionaries beside its config.json as token_dictionary.json and gene_median_dictionary.json "
-                "(Ensembl id -> token, Ensembl id -> median): the two pickles of the geneformer package, written as JSON numbers",
+                f"the model {self.name} has {self.n_tokens:,} tokens{v1}, the dictionary of"
+                f" {found.name} has {len(found):,}",
+                "put the model's own dictionaries beside its config.json as token_dictionary.json"
+                " and gene_median_dictionary.json (Ensembl id -> token, Ensembl id -> median): the"
+                " two pickles of the geneformer package, written as JSON numbers",
             )
         return found
 
@@ -101,4 +116,13 @@ def _fuse(module: Any) -> Layer:
     act = feed.intermediate_act_fn
     if type(act).__name__ in ("ReLU", "ReLUActivation"):
         act = torch.relu_  # in place: a tenth of the time on a CPU
-    return Layer(weight, bias, out.dense, out.LayerNorm, feed.dense, act, module.output.dense, module.output.LayerNorm)
+    return Layer(
+        weight,
+        bias,
+        out.dense,
+        out.LayerNorm,
+        feed.dense,
+        act,
+        module.output.dense,
+        module.output.LayerNorm,
+    )

@@ -1,6 +1,8 @@
-"""Encoders of the transformers library: loading with every check, and the library's own forward pass to compare with.
+"""Encoders of the transformers library: loading with every check, and the library's own forward
+pass to compare with.
 
-A family of this kind names its class, its encoder layers and the arithmetic of one row; `docs/adapters.md` shows one whole.
+A family of this kind names its class, its encoder layers and the arithmetic of one row;
+`docs/adapters.md` shows one whole.
 """
 
 from __future__ import annotations
@@ -17,13 +19,23 @@ import torch
 from torch import Tensor
 
 from scircuit.core.address import slug
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
-from scircuit.tracing.models.weight_files import read_tensors, require_finite, sha256_files, stored_precision
+from scircuit.tracing.models.weight_files import (
+    read_tensors,
+    require_finite,
+    sha256_files,
+    stored_precision,
+)
 
 # What the interface cannot express: every row must see every other, each head with its own keys.
-_EXPECTED = {"is_decoder": False, "add_cross_attention": False, "sliding_window": None, "is_causal": False}
+_EXPECTED = {
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "sliding_window": None,
+    "is_causal": False,
+}
 
 
 class HuggingFaceAdapter(Adapter):
@@ -41,22 +53,39 @@ class HuggingFaceAdapter(Adapter):
     model_class: str
     attention: str = "eager"
 
-    def __init__(self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu"
+    ) -> None:
         config = model.config
         for option, value in _EXPECTED.items():
             if getattr(config, option, value) != value:
                 raise UserError(
-                    f"model {name} has {option}={getattr(config, option)!r}; tracing needs {value!r}: every position must see every other",
+                    f"model {name} has {option}={getattr(config, option)!r}; tracing needs"
+                    f" {value!r}: every position must see every other",
                     "give a bidirectional encoder",
                 )
-        if getattr(config, "num_key_value_heads", config.num_attention_heads) != config.num_attention_heads:
-            raise UserError(f"model {name} shares keys between heads, which the tracer cannot express yet", "give a model with one key per head")
+        if (
+            getattr(config, "num_key_value_heads", config.num_attention_heads)
+            != config.num_attention_heads
+        ):
+            raise UserError(
+                f"model {name} shares keys between heads, which the tracer cannot express yet",
+                "give a model with one key per head",
+            )
         self.name, self.sha256 = name, sha256
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         self.dtype = next(model.parameters()).dtype
-        self.n_layers, self.width, self.n_heads = config.num_hidden_layers, config.hidden_size, config.num_attention_heads
-        self.ffn, self.max_length, self.n_tokens = config.intermediate_size, config.max_position_embeddings, config.vocab_size
+        self.n_layers, self.width, self.n_heads = (
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.num_attention_heads,
+        )
+        self.ffn, self.max_length, self.n_tokens = (
+            config.intermediate_size,
+            config.max_position_embeddings,
+            config.vocab_size,
+        )
 
     @property
     @abstractmethod
@@ -65,7 +94,8 @@ class HuggingFaceAdapter(Adapter):
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto", name: str = "") -> Self:
-        """Load a folder in Hugging Face layout; safetensors, or a ``.bin`` that holds nothing but tensors. Computes in float32.
+        """Load a folder in Hugging Face layout; safetensors, or a ``.bin`` that holds nothing but
+        tensors. Computes in float32.
 
         Raises
         ------
@@ -77,18 +107,25 @@ class HuggingFaceAdapter(Adapter):
         if not safe:
             files = sorted(folder.glob("pytorch_model*.bin"))
             if not files:
-                raise UserError(f"{folder} has no model.safetensors", "download the model again, with its weights")
+                raise UserError(
+                    f"{folder} has no model.safetensors",
+                    "download the model again, with its weights",
+                )
             for file in files:
                 read_tensors(file, "meta")
         where = choose_device(device)
         model, missing = cls._read(folder, safe)
         if missing:
             raise UserError(
-                f"{folder} lacks {len(missing)} weights of a {cls.model_class}, such as {missing[0]}",
-                "give the masked-LM checkpoint itself, not a fine-tuned classifier or a partial download",
+                f"{folder} lacks {len(missing)} weights of a {cls.model_class}, such as"
+                f" {missing[0]}",
+                "give the masked-LM checkpoint itself, not a fine-tuned classifier or a partial"
+                " download",
             )
         require_finite(model.named_parameters(), folder)
-        adapter = cls(model.float(), slug(name or folder.resolve().name), sha256_files(files), where)
+        adapter = cls(
+            model.float(), slug(name or folder.resolve().name), sha256_files(files), where
+        )
         adapter.stored = stored_precision(files)
         adapter.losses = _stated_losses(folder)
         return adapter
@@ -105,14 +142,21 @@ class HuggingFaceAdapter(Adapter):
             logging.disable_progress_bar()
         try:
             model, info = getattr(transformers, cls.model_class).from_pretrained(
-                folder, local_files_only=True, use_safetensors=safe, output_loading_info=True, attn_implementation=cls.attention
+                folder,
+                local_files_only=True,
+                use_safetensors=safe,
+                output_loading_info=True,
+                attn_implementation=cls.attention,
             )
         except ImportError:  # a library that is missing or too old, and no fault of the files
             raise
         except Exception as error:
             if out_of_memory(error):
                 raise
-            raise UserError(f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {error})", "download it again") from error
+            raise UserError(
+                f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {error})",
+                "download it again",
+            ) from error
         finally:
             logging.set_verbosity(verbosity)
         return model, sorted(info["missing_keys"])
@@ -121,7 +165,10 @@ class HuggingFaceAdapter(Adapter):
     def whole_forward(self, cell: np.ndarray) -> Whole:
         """The library's own forward pass, its layers' outputs caught by hooks."""
         caught: list[Tensor] = []
-        handles = [block.register_forward_hook(lambda _m, _i, output: caught.append(first(output)[0])) for block in self.blocks]
+        handles = [
+            block.register_forward_hook(lambda _m, _i, output: caught.append(first(output)[0]))
+            for block in self.blocks
+        ]
         try:
             ids = self.token_ids(cell)[None]
             logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
@@ -150,7 +197,9 @@ def model_type(folder: Path) -> str | None:
     try:
         return str(json.loads(config.read_text()).get("model_type", ""))
     except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(f"{config} is not a JSON object ({error})", "download the model again") from error
+        raise UserError(
+            f"{config} is not a JSON object ({error})", "download the model again"
+        ) from error
 
 
 def first(output: Any) -> Tensor:

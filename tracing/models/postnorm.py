@@ -1,7 +1,8 @@
-"""The layer of BERT, which Geneformer and scGPT share: attention and feed-forward, each followed by a residual and a LayerNorm.
+"""The layer of BERT, which Geneformer and scGPT share: attention and feed-forward, each followed by
+a residual and a LayerNorm.
 
-On states x: q, k, v affine in x, by one product with their stacked weights; ``y = LN(x + W_o a + b_o)`` with a what attention gave;
-``h = LN(y + W_2 act(W_1 y + b_1) + b_2)``.
+On states x: q, k, v affine in x, by one product with their stacked weights; ``y = LN(x + W_o a +
+b_o)`` with a what attention gave; ``h = LN(y + W_2 act(W_1 y + b_1) + b_2)``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ class PostNorm(Adapter):
 
     layers: list[Layer]
 
-    def project(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG002
+    def project(
+        self,
+        layer: int,
+        states: Tensor,
+        positions: Tensor,  # noqa: ARG002 - of the interface
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by one product."""
         w = self.layers[layer]
         query, key, value = functional.linear(states, w.qkv, w.qkv_bias).split(self.width, dim=-1)
@@ -43,7 +49,12 @@ class PostNorm(Adapter):
         w, d = self.layers[layer], self.width
         return functional.linear(states, w.qkv[:d], w.qkv_bias[:d])
 
-    def project_key_value(self, layer: int, states: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def project_key_value(
+        self,
+        layer: int,
+        states: Tensor,
+        positions: Tensor,  # noqa: ARG002 - of the interface
+    ) -> tuple[Tensor, Tensor]:
         """Keys and values alone."""
         w, d = self.layers[layer], self.width
         key, value = functional.linear(states, w.qkv[d:], w.qkv_bias[d:]).split(d, dim=-1)

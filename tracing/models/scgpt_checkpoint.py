@@ -1,7 +1,9 @@
-"""Files of an scGPT checkpoint: ``args.json`` and the weights of ``best_model.pt``, every name accounted for.
+"""Files of an scGPT checkpoint: ``args.json`` and the weights of ``best_model.pt``, every name
+accounted for.
 
-The published code loads with ``strict=False``, so a weight that is missing or has another name goes unnoticed and stays random. Here
-each weight must be there in its shape; names that are neither needed nor known to be heads of other tasks are refused.
+The published code loads with ``strict=False``, so a weight that is missing or has another name goes
+unnoticed and stays random. Here each weight must be there in its shape; names that are neither
+needed nor known to be heads of other tasks are refused.
 """
 
 from __future__ import annotations
@@ -14,15 +16,24 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.models.weight_files import read_tensors, require_finite
 
-# Heads of other tasks, which do not touch the states: cell class, expression from the cell embedding, the mark of genes to be
-# generated, and the batch discriminator. They may be absent and are not read.
+# Heads of other tasks, which do not touch the states: cell class, expression from the cell
+# embedding, the mark of genes to be generated, and the batch discriminator. They may be absent and
+# are not read.
 UNUSED = ("cls_decoder.", "mvc_decoder.", "flag_encoder.", "grad_reverse_discriminator.")
 # FlashAttention's names of what PyTorch calls in_proj; the newer wrapper puts `_impl` in between.
-_RENAMED = ((r"self_attn\.(_impl\.)?Wqkv\.", "self_attn.in_proj_"), (r"self_attn\._impl\.out_proj\.", "self_attn.out_proj."))
-_NEEDED = {"input_emb_style": "continuous", "input_style": "binned", "pre_norm": False, "explicit_zero_prob": False}
+_RENAMED = (
+    (r"self_attn\.(_impl\.)?Wqkv\.", "self_attn.in_proj_"),
+    (r"self_attn\._impl\.out_proj\.", "self_attn.out_proj."),
+)
+_NEEDED = {
+    "input_emb_style": "continuous",
+    "input_style": "binned",
+    "pre_norm": False,
+    "explicit_zero_prob": False,
+}
 
 
 class Arguments(NamedTuple):
@@ -47,20 +58,34 @@ def read_arguments(folder: Path) -> Arguments:
     """
     file = folder / "args.json"
     if not file.is_file():
-        raise UserError(f"{folder} has no args.json", "give the whole checkpoint folder: args.json, vocab.json, best_model.pt")
+        raise UserError(
+            f"{folder} has no args.json",
+            "give the whole checkpoint folder: args.json, vocab.json, best_model.pt",
+        )
     try:
         stated = dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
         raise UserError(f"{file} is not a JSON object ({error})", "download it again") from error
     lacking = [name for name in Arguments._fields if not isinstance(stated.get(name), int | float)]
     if lacking:
-        raise UserError(f"{file} lacks {', '.join(lacking)}", "give the args.json that came with the checkpoint")
+        raise UserError(
+            f"{file} lacks {', '.join(lacking)}", "give the args.json that came with the checkpoint"
+        )
     if stated["embsize"] % stated["nheads"]:
-        raise UserError(f"{file}: {stated['nheads']} heads do not divide a width of {stated['embsize']}", "give the args.json that came with the checkpoint")
+        raise UserError(
+            f"{file}: {stated['nheads']} heads do not divide a width of {stated['embsize']}",
+            "give the args.json that came with the checkpoint",
+        )
     for name, value in _NEEDED.items():
         if stated.get(name, value) != value:
-            raise UserError(f"{file} has {name}={stated[name]!r}; only {value!r} can be computed here", "give the published whole-human checkpoint or one like it")
-    return Arguments(*(int(stated[name]) for name in Arguments._fields[:-1]), pad_value=float(stated["pad_value"]))
+            raise UserError(
+                f"{file} has {name}={stated[name]!r}; only {value!r} can be computed here",
+                "give the published whole-human checkpoint or one like it",
+            )
+    return Arguments(
+        *(int(stated[name]) for name in Arguments._fields[:-1]),
+        pad_value=float(stated["pad_value"]),
+    )
 
 
 def read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -80,7 +105,10 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[
     """
     file = folder / "best_model.pt"
     if not file.is_file():
-        raise UserError(f"{folder} has no best_model.pt", "give the whole checkpoint folder: args.json, vocab.json, best_model.pt")
+        raise UserError(
+            f"{folder} has no best_model.pt",
+            "give the whole checkpoint folder: args.json, vocab.json, best_model.pt",
+        )
     found: dict[str, Tensor] = {}
     for name, value in read_tensors(file).items():
         for pattern, plain in _RENAMED:
@@ -89,12 +117,26 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[
             found[name] = value
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or unknown:
-        parts = [f"{verb} {len(names)} weights ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-                 for verb, names in (("lacks", missing), ("has unknown", unknown)) if names]  # fmt: skip
-        raise UserError(f"{file} {' and '.join(parts)}", "give a checkpoint of the published TransformerModel whose args.json fits it")
+        parts = [
+            f"{verb} {len(names)} weights"
+            f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for verb, names in (("lacks", missing), ("has unknown", unknown))
+            if names
+        ]
+        raise UserError(
+            f"{file} {' and '.join(parts)}",
+            "give a checkpoint of the published TransformerModel whose args.json fits it",
+        )
     for name, shape in expected.items():
         if tuple(found[name].shape) != shape:
-            what = "vocab.json and the gene embedding are of different sizes" if name == "encoder.embedding.weight" else "args.json does not fit it"
-            raise UserError(f"{file}: {name} is {list(found[name].shape)}; expected {list(shape)}: {what}", "give the three files of one checkpoint")
+            what = (
+                "vocab.json and the gene embedding are of different sizes"
+                if name == "encoder.embedding.weight"
+                else "args.json does not fit it"
+            )
+            raise UserError(
+                f"{file}: {name} is {list(found[name].shape)}; expected {list(shape)}: {what}",
+                "give the three files of one checkpoint",
+            )
     require_finite(found.items(), file)
     return found

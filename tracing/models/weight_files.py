@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
-from scircuit.core.study import sha256_file
+from scircuit.core.errors import UserError
+from scircuit.core.files import sha256_file
 
 
 def sha256_files(files: list[Path]) -> str:
@@ -31,21 +31,40 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
         content = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:
         raise UserError(
-            f"{file} is not a checkpoint of tensors alone, and loading it could run code ({type(error).__name__})",
-            "where you trust it, load it yourself and save its state_dict() again: torch.save or safetensors",
+            f"{file} is not a checkpoint of tensors alone, and loading it could run code"
+            f" ({type(error).__name__})",
+            "where you trust it, load it yourself and save its state_dict() again: torch.save or"
+            " safetensors",
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        found = f"a mapping with keys such as {', '.join(map(str, list(content)[:3]))}" if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{file} holds {found}; expected a mapping of names to tensors", "save the model's state_dict() alone")
+    if not isinstance(content, dict) or not all(
+        isinstance(value, Tensor) for value in content.values()
+    ):
+        found = (
+            f"a mapping with keys such as {', '.join(map(str, list(content)[:3]))}"
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
+        raise UserError(
+            f"{file} holds {found}; expected a mapping of names to tensors",
+            "save the model's state_dict() alone",
+        )
     return content
 
 
-_SAFETENSORS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_SAFETENSORS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
 
 
 def precision(dtypes: Iterable[torch.dtype]) -> str:
     """Names of the floating-point types among `dtypes`, such as ``float16``."""
-    return " and ".join(sorted({str(d).removeprefix("torch.") for d in dtypes if d.is_floating_point})) or "none"
+    return (
+        " and ".join(sorted({str(d).removeprefix("torch.") for d in dtypes if d.is_floating_point}))
+        or "none"
+    )
 
 
 def stored_precision(files: Iterable[Path]) -> str:
@@ -71,10 +90,16 @@ def require_finite(named: Iterable[tuple[str, Tensor]], where: Path | str) -> No
     UserError
         The first tensor with NaN or infinity, and how many of its entries are.
     """
-    bad = [(name, int((~torch.isfinite(value)).sum())) for name, value in named if not bool(torch.isfinite(value).all())]
+    bad = [
+        (name, int((~torch.isfinite(value)).sum()))
+        for name, value in named
+        if not bool(torch.isfinite(value).all())
+    ]
     if bad:
         more = f", and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
         raise UserError(
-            f"{where}: {bad[0][1]:,} values of {bad[0][0]} are NaN or infinite{more}; every state after them would be",
-            "download the model again and compare its checksum, or use an earlier checkpoint of the training",
+            f"{where}: {bad[0][1]:,} values of {bad[0][0]} are NaN or infinite{more}; every state"
+            " after them would be",
+            "download the model again and compare its checksum, or use an earlier checkpoint of the"
+            " training",
         )

@@ -1,1 +1,3 @@
-"""From per-cell effects to edge statistics: sign-flip p, q over all live tests, and the null that allows for skewness."""
+"""From per-cell effects to edge statistics: sign-flip p, q over all live tests, and the null that
+allows for skewness.
+"""

@@ -1,11 +1,13 @@
 """Edge statistics over cells.
 
-For one source and one target with effects x_c in the n cells where the source is active, after effects at or below the numeric
-floor are set to zero: n_pos and n_neg count the signs, ``mean = sum(x) / n``, ``sd`` uses n - 1, ``d = mean / max(sd, 1e-10)``, p is
-the two-sided sign-flip p. A test is *live* when n >= 2 and at least one effect is not zero.
+For one source and one target with effects x_c in the n cells where the source is active, after
+effects at or below the numeric floor are set to zero: n_pos and n_neg count the signs, ``mean =
+sum(x) / n``, ``sd`` uses n - 1, ``d = mean / max(sd, 1e-10)``, p is the two-sided sign-flip p. A
+test is *live* when n >= 2 and at least one effect is not zero.
 
-Sources are taken a few at a time and very many targets in parts, so the memory used does not grow with the number of
-tests; every test is computed from its own row alone, so the parts do not change a bit of the result.
+Sources are taken a few at a time and very many targets in parts, so the memory used does not grow
+with the number of tests; every test is computed from its own row alone, so the parts do not change
+a bit of the result.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Tests(NamedTuple):
     sd: np.ndarray
     d: np.ndarray
     p: np.ndarray
-    given: tuple[np.ndarray, np.ndarray, np.ndarray]  # effects, active and floors as they were given
+    given: tuple[
+        np.ndarray, np.ndarray, np.ndarray
+    ]  # effects, active and floors as they were given
 
     @property
     def cells(self) -> np.ndarray:
@@ -48,16 +52,20 @@ class Tests(NamedTuple):
         return self.source * targets + self.target
 
     def rows(self, chosen: np.ndarray) -> np.ndarray:
-        """[len(chosen), C] effects of the chosen tests: zero at or below the floor and where the source is not active."""
+        """[len(chosen), C] effects of the chosen tests: zero at or below the floor and where the
+        source is not active.
+        """
         effects, active, floors = self.given
         source, target = self.source[chosen], self.target[chosen]
         x = effects[source, :, target].astype(np.float64)
         return np.where(active[source] & (np.abs(x) > floors[target, None]), x, 0.0)
 
     def halves(self, chosen: np.ndarray) -> np.ma.MaskedArray:
-        """In how many halves of the cells (even and odd) the chosen tests (positions or mask) keep the sign of the mean with p <= 0.05.
+        """In how many halves of the cells (even and odd) the chosen tests (positions or mask) keep
+        the sign of the mean with p <= 0.05.
 
-        Masked where a half has fewer than `HALF_CELLS` cells with an effect: no test can tell there.
+        Masked where a half has fewer than `HALF_CELLS` cells with an effect: no test can tell
+        there.
         """
         chosen = np.arange(len(self.p))[chosen]
         found, testable = np.zeros(len(chosen), np.int64), np.ones(len(chosen), bool)
@@ -69,7 +77,11 @@ class Tests(NamedTuple):
                 testable[at] &= np.count_nonzero(half, axis=1) >= HALF_CELLS
                 if half.shape[1]:
                     with np.errstate(invalid="ignore"):
-                        found[at] += (np.sign(half.sum(1)) == sign) & (sign != 0) & (sign_flip_p(half) <= HALF_P)
+                        found[at] += (
+                            (np.sign(half.sum(1)) == sign)
+                            & (sign != 0)
+                            & (sign_flip_p(half) <= HALF_P)
+                        )
         return np.ma.masked_array(found, ~testable)
 
 
@@ -79,7 +91,8 @@ def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray)
     Parameters
     ----------
     effects
-        [S, C, T] effect of S sources on T targets in C cells; ignored where the source is not active.
+        [S, C, T] effect of S sources on T targets in C cells; ignored where the source is not
+        active.
     active
         [S, C] whether the source is active in the cell.
     floors
@@ -98,7 +111,9 @@ def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray)
 
 
 def _blocks(shape: tuple[int, ...], active: np.ndarray) -> Iterator[tuple[np.ndarray, slice]]:
-    """Sources active in at least two cells, a few at a time, or one at a time with its targets in parts."""
+    """Sources active in at least two cells, a few at a time, or one at a time with its targets in
+    parts.
+    """
     _, cells, targets = shape
     testable = np.flatnonzero(active.sum(1) >= 2)
     sources, width = max(1, _AT_ONCE // max(cells * targets, 1)), max(1, _AT_ONCE // max(cells, 1))
@@ -107,7 +122,9 @@ def _blocks(shape: tuple[int, ...], active: np.ndarray) -> Iterator[tuple[np.nda
             yield testable[i : i + sources], slice(start, start + width)
 
 
-def _part(effects: np.ndarray, active: np.ndarray, floors: np.ndarray, sources: np.ndarray, targets: slice) -> tuple[np.ndarray, ...]:
+def _part(
+    effects: np.ndarray, active: np.ndarray, floors: np.ndarray, sources: np.ndarray, targets: slice
+) -> tuple[np.ndarray, ...]:
     """Columns of `Tests` for one block, in their order."""
     x = effects[sources, :, targets]
     if not np.isfinite(x[active[sources]]).all():
@@ -120,4 +137,14 @@ def _part(effects: np.ndarray, active: np.ndarray, floors: np.ndarray, sources: 
     mean = rows.sum(1) / n
     sd = np.sqrt((((rows - mean[:, None]) * counted) ** 2).sum(1) / (n - 1))
     positive, negative = (rows > 0).sum(1), (rows < 0).sum(1)
-    return sources[source], target + targets.start, n, positive, negative, mean, sd, mean / np.maximum(sd, 1e-10), sign_flip_p(rows)
+    return (
+        sources[source],
+        target + targets.start,
+        n,
+        positive,
+        negative,
+        mean,
+        sd,
+        mean / np.maximum(sd, 1e-10),
+        sign_flip_p(rows),
+    )

@@ -1,7 +1,9 @@
-"""The family of tests of a run, gathered unit by unit: distinct p values with their counts, and null p values with their weights.
+"""The family of tests of a run, gathered unit by unit: distinct p values with their counts, and
+null p values with their weights.
 
-Up to 20 cells p is a multiple of 2^-19, beyond that it has four digits, so distinct values are few however many tests there are; they are put together
-whenever many have come in, and a run of any size needs little memory for them.
+Up to 20 cells p is a multiple of 2^-19, beyond that it has four digits, so distinct values are few
+however many tests there are; they are put together whenever many have come in, and a run of any
+size needs little memory for them.
 """
 
 from __future__ import annotations
@@ -17,11 +19,17 @@ _MANY = 2**21  # values held before they are put together
 
 
 class Family:
-    """Live tests of a run; the order in which units come changes nothing (null weights are multiples of 1/256, and add up exactly)."""
+    """Live tests of a run; the order in which units come changes nothing (null weights are
+    multiples of 1/256, and add up exactly).
+    """
 
     def __init__(self) -> None:
         self.tests = 0
-        self._p, self._counts, self._null = [np.zeros(0)], [np.zeros(0, np.int64)], [Null.joined([])]
+        self._p, self._counts, self._null = (
+            [np.zeros(0)],
+            [np.zeros(0, np.int64)],
+            [Null.joined([])],
+        )
 
     def add(self, p: np.ndarray, counts: np.ndarray, null: Null) -> None:
         """Take in one unit: distinct p values, how often each occurred, and its null draws."""

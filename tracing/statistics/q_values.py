@@ -1,17 +1,19 @@
 r"""Edge rules, and q values over all live tests although only gated ones are stored.
 
-With m live tests, R(p) of them with p at most p, and the null p values N of the m6 tests that can be called, drawn from the run
-itself (`scircuit.tracing.statistics.skewness`),
+With m live tests, R(p) of them with p at most p, and the null p values N of the m6 tests that can
+be called, drawn from the run itself (`scircuit.tracing.statistics.skewness`),
 
     q(p) = min over p' >= p of  max( m p', pi0 #{N <= p'} ) / R(p') ,     pi0 = min(1, #{tests of the m6 with p > 1/2} / #{N > 1/2}) .
 
-The first term is Benjamini-Hochberg (1995): with symmetric effects the expected share of false edges is at most q when the tests are independent or
-positively dependent. The second (Storey's estimate with an empirical null) only ever raises q, where effects are skewed. Targets of
-one source share its cells, so false edges come in clumps: the bound is on the mean over runs, a single source can have more.
-``method="by"`` bounds it under any dependence (Benjamini and Yekutieli 2001: m times sum of 1/i).
+The first term is Benjamini-Hochberg (1995): with symmetric effects the expected share of false
+edges is at most q when the tests are independent or positively dependent. The second (Storey's
+estimate with an empirical null) only ever raises q, where effects are skewed. Targets of one source
+share its cells, so false edges come in clumps: the bound is on the mean over runs, a single source
+can have more. ``method="by"`` bounds it under any dependence (Benjamini and Yekutieli 2001: m times
+sum of 1/i).
 
-Sign-flip p values are few and discrete, so each work unit hands over its distinct p values with their counts and the whole family is
-ranked from those.
+Sign-flip p values are few and discrete, so each work unit hands over its distinct p values with
+their counts and the whole family is ranked from those.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 MIN_EFFECT = 0.001
 """Least absolute mean effect as a share of the target's mean activation where it fires: one position in a thousand losing the target."""
 
-TEST = f"two-sided sign flips over the cells with an effect, whatever their number; fewer than {MIN_CELLS} such cells are never called"
+TEST = (
+    "two-sided sign flips over the cells with an effect, whatever their number; fewer than"
+    f" {MIN_CELLS} such cells are never called"
+)
 """Which test gives p, as the record of a run says it."""
 
 Arrays = np.ndarray | Sequence[np.ndarray]
@@ -47,7 +52,9 @@ class QTable(NamedTuple):
         return float(passing[-1]) if len(passing) else 0.0
 
     def of(self, p: np.ndarray) -> np.ndarray:
-        """Give the q that a test with this p would have in the family: ``of(p) <= q0`` exactly when ``p <= threshold(q0)``."""
+        """Give the q that a test with this p would have in the family: ``of(p) <= q0`` exactly when
+        ``p <= threshold(q0)``.
+        """
         return np.append(self.q, 1.0)[np.searchsorted(self.p, p)]
 
 
@@ -111,7 +118,9 @@ def with_q(edges: pa.Table, table: QTable) -> pa.Table:
     at = np.searchsorted(table.p, p)
     inside = np.minimum(at, max(len(table.p) - 1, 0))
     if len(p) and (len(table.p) == 0 or not (table.p[inside] == p).all()):
-        raise ValueError("an edge's p is not among the p values of the family; rank the units of the same run")
+        raise ValueError(
+            "an edge's p is not among the p values of the family; rank the units of the same run"
+        )
     q = pa.array(table.q[inside] if len(p) else np.zeros(0), pa.float64())
     if "q" in edges.column_names:
         return edges.set_column(edges.column_names.index("q"), "q", q)
@@ -119,9 +128,12 @@ def with_q(edges: pa.Table, table: QTable) -> pa.Table:
 
 
 def calibrated(
-    edges: pa.Table, q: float = 0.05, min_support: int = MIN_CELLS, min_effect: float = MIN_EFFECT,
+    edges: pa.Table,
+    q: float = 0.05,
+    min_support: int = MIN_CELLS,
+    min_effect: float = MIN_EFFECT,
     scale: Mapping[str, float] | None = None,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Mask of edges by the calibrated rule.
 
     Parameters
@@ -133,12 +145,14 @@ def calibrated(
     min_support
         Least cells with an effect.
     min_effect
-        Least |mean| as a share of the target's mean activation where it fires. A target that never fires in the clean cells has no such
-        scale and passes; so do all where `scale` is not given.
+        Least |mean| as a share of the target's mean activation where it fires. A target that never
+        fires in the clean cells has no such scale and passes; so do all where `scale` is not given.
     scale
         Address of a feature -> its mean activation (`scale_of`).
     """
-    kept = (_column(edges, "q") <= q) & (_column(edges, "n_pos") + _column(edges, "n_neg") >= min_support)
+    kept = (_column(edges, "q") <= q) & (
+        _column(edges, "n_pos") + _column(edges, "n_neg") >= min_support
+    )
     if scale is not None and min_effect > 0:
         size = np.array([scale.get(t) or 0.0 for t in edges.column("target").to_pylist()])
         kept &= np.abs(_column(edges, "mean")) >= min_effect * size
@@ -147,7 +161,11 @@ def calibrated(
 
 def scale_of(features: pa.Table) -> dict[str, float]:
     """Mean activation of every feature that fires in the clean cells, by address."""
-    rows = zip(features.column("id").to_pylist(), features.column("mean_activation").to_pylist(), strict=True)
+    rows = zip(
+        features.column("id").to_pylist(),
+        features.column("mean_activation").to_pylist(),
+        strict=True,
+    )
     return {address: value for address, value in rows if value}
 
 
@@ -157,7 +175,9 @@ def legacy(edges: pa.Table) -> np.ndarray:
 
 
 def legacy_rule(d: np.ndarray, n: np.ndarray, n_pos: np.ndarray) -> np.ndarray:
-    """|d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, where zeros count as not positive (asymmetric; for replication only)."""
+    """|d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, where zeros count as not positive (asymmetric;
+    for replication only).
+    """
     n = np.asarray(n)
     share = np.maximum(n_pos, n - n_pos) / np.maximum(n, 1)
     return (n >= 2) & (np.abs(d) > 0.5) & (share > 0.7)
@@ -167,9 +187,15 @@ def _ranked(values: Arrays, counts: Arrays) -> tuple[np.ndarray, np.ndarray]:
     """Distinct p values ascending, and how often each occurred in all units."""
     p, times = _joined(values, np.float64), _joined(counts, np.int64)
     if p.shape != times.shape:
-        raise ValueError(f"{p.size} p values but {times.size} counts; give the distinct p values and how often each occurred")
+        raise ValueError(
+            f"{p.size} p values but {times.size} counts; give the distinct p values and how often"
+            " each occurred"
+        )
     if p.size and not ((p >= 0) & (p <= 1)).all():
-        raise ValueError("p values must lie in [0, 1]; found NaN or values outside. Leave tests without a p out of the family")
+        raise ValueError(
+            "p values must lie in [0, 1]; found NaN or values outside. Leave tests without a p out"
+            " of the family"
+        )
     distinct, inverse = np.unique(p, return_inverse=True)
     return distinct, np.bincount(inverse, weights=times, minlength=len(distinct))
 

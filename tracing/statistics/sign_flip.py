@@ -1,23 +1,30 @@
-r"""Two-sided sign-flip p of a mean over cells: how often a random assignment of signs gives a sum at least as extreme.
+r"""Two-sided sign-flip p of a mean over cells: how often a random assignment of signs gives a sum
+at least as extreme.
 
-With a_i the absolute non-zero effects, k of them, and s the observed absolute sum, a pattern of signs that makes the cells of a
-subset M negative has sum ``sum(a) - 2 sum_M(a)``, so
+With a_i the absolute non-zero effects, k of them, and s the observed absolute sum, a pattern of
+signs that makes the cells of a subset M negative has sum ``sum(a) - 2 sum_M(a)``, so
 
     p = 2 #{ M : sum_M(a) <= g } / 2^k ,     g = (sum(a) - s) / 2 .
 
-Only the j elements with ``a_i <= g`` can be in M. Up to `EXACT` of them the count is exact, by meeting in the middle: all
-subset sums of either half, and the number of pairs with ``u + v <= g`` from one sort. p is then a multiple of 2^-(k-1).
+Only the j elements with ``a_i <= g`` can be in M. Up to `EXACT` of them the count is exact, by
+meeting in the middle: all subset sums of either half, and the number of pairs with ``u + v <= g``
+from one sort. p is then a multiple of 2^-(k-1).
 
-Beyond, subsets are counted on a grid of `steps` = 4096 steps of size ``g / steps``, one element at a time:
+Beyond, subsets are counted on a grid of `steps` = 4096 steps of size ``g / steps``, one element at
+a time:
 
     c_0 = [1, 0, ...] ,   c_i(v) = c_{i-1}(v) + c_{i-1}(v - b_i) ,   p = 2 sum_{v <= steps + e} c_k(v) / 2^k ,
 
-with elements b_i rounded so that each partial sum is within half a step of the true one. Rounding errors of a subset then cancel like those of random
-rounding, with variance ``v = sum f_i (1 - f_i) / 4`` over the fractions f_i; the margin ``e = 4 sqrt(v)`` keeps p from falling below the exact count, whatever
-lattice the sizes lie on. That is done where p may matter, by an approximation: the signs of up to ten of the largest effects are listed exactly and the
-sum of the others is taken as normal with its fourth cumulant (Edgeworth). As few are listed as keep the next terms of the others' expansion,
-``He_5(z) k_6 / 720 + He_7(z) k_4^2 / 1152``, below half a percent of p: ten where a few large effects decide, none in many like cells. Above 0.15 that
-value stands. With more than 20 non-zero cells p is rounded up to four digits, so that the distinct p values of a run stay few, however many tests it has.
+with elements b_i rounded so that each partial sum is within half a step of the true one. Rounding
+errors of a subset then cancel like those of random rounding, with variance ``v = sum f_i (1 - f_i)
+/ 4`` over the fractions f_i; the margin ``e = 4 sqrt(v)`` keeps p from falling below the exact
+count, whatever lattice the sizes lie on. That is done where p may matter, by an approximation: the
+signs of up to ten of the largest effects are listed exactly and the sum of the others is taken as
+normal with its fourth cumulant (Edgeworth). As few are listed as keep the next terms of the others'
+expansion, ``He_5(z) k_6 / 720 + He_7(z) k_4^2 / 1152``, below half a percent of p: ten where a few
+large effects decide, none in many like cells. Above 0.15 that value stands. With more than 20
+non-zero cells p is rounded up to four digits, so that the distinct p values of a run stay few,
+however many tests it has.
 """
 
 from __future__ import annotations
@@ -60,7 +67,10 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
     """
     x = np.asarray(effects, np.float64)
     if x.ndim != 2 or not np.isfinite(x).all():
-        raise ValueError(f"effects must be a finite matrix [tests, cells]; found shape {x.shape}. Check the states for NaN")
+        raise ValueError(
+            f"effects must be a finite matrix [tests, cells]; found shape {x.shape}. Check the"
+            " states for NaN"
+        )
     a = np.sort(np.abs(x), axis=1)
     total = a.sum(1)
     gap = (total - np.abs(x.sum(1))) / 2 + _TIE * total
@@ -84,10 +94,14 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
             p[rows] = _approximate(a[rows], np.abs(x[rows].sum(1)), gap[rows])
             return
         small = np.take_along_axis(a[rows], first[rows, None] + np.arange(size), axis=1)
-        p[rows] = np.minimum(1.0, np.ldexp(_subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows]))
+        p[rows] = np.minimum(
+            1.0, np.ldexp(_subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows])
+        )
 
     if len(jobs) > 4:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
+        with ThreadPoolExecutor(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ) as pool:
             list(pool.map(work, jobs))
     else:
         for job in jobs:
@@ -118,8 +132,9 @@ def _patterns(size: int) -> np.ndarray:
 def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
     """Number of subsets of each row of `a` whose sum is at most `limit`.
 
-    All ``v`` (subset sums of one half) and all ``limit - u`` (of the other) are sorted together. The lowest bit of each number's
-    significand says which half it came from, so one sort gives, for every ``limit - u``, how many ``v`` lie below it.
+    All ``v`` (subset sums of one half) and all ``limit - u`` (of the other) are sorted together.
+    The lowest bit of each number's significand says which half it came from, so one sort gives, for
+    every ``limit - u``, how many ``v`` lie below it.
     """
     half = a.shape[1] // 2
     u, v = a[:, :half] @ _patterns(half), a[:, half:] @ _patterns(a.shape[1] - half)
@@ -134,7 +149,9 @@ def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
 
 
 def _approximate(a: np.ndarray, s: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order: counted where it is small, else an approximation."""
+    """P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order: counted where it is
+    small, else an approximation.
+    """
     p = np.empty(len(a))
     listed = _to_list(a, s)
     for size in np.unique(listed):
@@ -153,16 +170,22 @@ def _on_grid(a: np.ndarray, gap: float) -> float:
     top = _STEPS + int(np.ceil(_MARGIN * np.sqrt((part * (1 - part)).sum() / 4)))
     count, reached = np.zeros(top + 1), 0
     count[0] = 1.0
-    for number, v in enumerate(np.diff(np.floor(np.cumsum(small) + 0.5), prepend=0).astype(np.int64).tolist(), 1):
+    for number, v in enumerate(
+        np.diff(np.floor(np.cumsum(small) + 0.5), prepend=0).astype(np.int64).tolist(), 1
+    ):
         reached = min(reached + v, top)
         count[v : reached + 1] += count[: reached + 1 - v]
         if number % _RESCALE == 0:
             count = np.ldexp(count, -_RESCALE)
-    return float(min(1.0, 2 * np.ldexp(count.sum(), -(len(small) % _RESCALE) - (len(size) - len(small)))))
+    return float(
+        min(1.0, 2 * np.ldexp(count.sum(), -(len(small) % _RESCALE) - (len(size) - len(small))))
+    )
 
 
 def _edgeworth(a: np.ndarray, s: np.ndarray, listed: int) -> np.ndarray:
-    """Mean over all signs of the `listed` largest of the tail of the others' sum: normal, with its fourth cumulant."""
+    """Mean over all signs of the `listed` largest of the tail of the others' sum: normal, with its
+    fourth cumulant.
+    """
     from scipy.special import ndtr
 
     large, rest = a[:, a.shape[1] - listed :], a[:, : a.shape[1] - listed]
@@ -184,7 +207,9 @@ def _to_list(a: np.ndarray, s: np.ndarray) -> np.ndarray:
         z = s / np.sqrt(variance)
         fifth, seventh = (np.interp(z, _GRID, bound) for bound in _hermite_bounds())
         fourth, sixth = 2 * (rest**2).sum(1) / variance**2, 16 * (rest**3).sum(1) / variance**3
-        ahead = (z + 0.8) * (fifth * sixth / 720 + seventh * fourth**2 / 1152)  # density / tail of a normal is below z + 0.8
+        ahead = (z + 0.8) * (
+            fifth * sixth / 720 + seventh * fourth**2 / 1152
+        )  # density / tail of a normal is below z + 0.8
         listed[ahead <= _NEXT_TERMS] = size
     return listed
 

@@ -1,1 +1,3 @@
-"""Cells to the tokens that a model reads: by rank (Geneformer) or by bins (scGPT), and the vocabularies."""
+"""Cells to the tokens that a model reads: by rank (Geneformer) or by bins (scGPT), and the
+vocabularies.
+"""

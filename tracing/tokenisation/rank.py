@@ -1,13 +1,16 @@
-"""Cells to token sequences, as Geneformer does it officially; `scircuit.tracing.tokenisation.binning` has scGPT's way.
+"""Cells to token sequences, as Geneformer does it officially;
+`scircuit.tracing.tokenisation.binning` has scGPT's way.
 
 For a cell with counts x over all genes of the file, gene g ranks by
 
     v_g = x_g / sum(x) * 10,000 / median_g
 
-with no logarithm. Genes outside the vocabulary and genes with x_g = 0 are dropped, the rest is ordered by falling v, cut to
-``max_length - 2`` and put between ``<cls>`` and ``<eos>`` (V1 models have neither: cut to ``max_length``). Equal v are ordered by token id, so the sequence does not depend on
-the sort routine; the official tokeniser leaves them to an unstable sort. The total cancels in the order within a cell: a
-file that holds a subset of the genes gives the same order over those genes.
+with no logarithm. Genes outside the vocabulary and genes with x_g = 0 are dropped, the rest is
+ordered by falling v, cut to ``max_length - 2`` and put between ``<cls>`` and ``<eos>`` (V1 models
+have neither: cut to ``max_length``). Equal v are ordered by token id, so the sequence does not
+depend on the sort routine; the official tokeniser leaves them to an unstable sort. The total
+cancels in the order within a cell: a file that holds a subset of the genes gives the same order
+over those genes.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.tokenisation.binning import binned_cell
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ TARGET_SUM = 10_000.0
 
 @dataclass(frozen=True)
 class GeneIndex:
-    """Token and median of each column of a count matrix; columns outside the vocabulary have token -1."""
+    """Token and median of each column of a count matrix; columns outside the vocabulary have token
+    -1.
+    """
 
     token: np.ndarray
     median: np.ndarray
@@ -51,14 +56,20 @@ class GeneIndex:
             values, counts = np.unique(known, return_counts=True)
             again = [str(vocabulary.gene_of_token[t]) for t in values[counts > 1][:5].tolist()]
             raise UserError(
-                f"{(counts > 1).sum()} genes are in more than one column, such as {', '.join(again)}; expected each gene once",
+                f"{(counts > 1).sum()} genes are in more than one column, such as"
+                f" {', '.join(again)}; expected each gene once",
                 "sum the columns of the same Ensembl id before tokenising (load_cohort does)",
             )
         return cls(token, np.array([vocabulary.median.get(gene, np.nan) for gene in genes]))
 
 
 def rank(
-    columns: np.ndarray, counts: np.ndarray, index: GeneIndex, total: float, vocabulary: Vocabulary, max_length: int
+    columns: np.ndarray,
+    counts: np.ndarray,
+    index: GeneIndex,
+    total: float,
+    vocabulary: Vocabulary,
+    max_length: int,
 ) -> np.ndarray:
     """Token sequence of one cell given its non-zero columns.
 
@@ -90,7 +101,9 @@ def rank(
     return np.concatenate((before, token[order], after)).astype(np.int64)
 
 
-def tokenise(counts_row: np.ndarray, genes: Sequence[str], vocabulary: Vocabulary, max_length: int) -> np.ndarray:
+def tokenise(
+    counts_row: np.ndarray, genes: Sequence[str], vocabulary: Vocabulary, max_length: int
+) -> np.ndarray:
     """Token sequence of one cell.
 
     Parameters
@@ -110,7 +123,14 @@ def tokenise(counts_row: np.ndarray, genes: Sequence[str], vocabulary: Vocabular
     """
     row = np.asarray(counts_row).ravel()
     columns = np.flatnonzero(row)
-    return rank(columns, row[columns], GeneIndex.of(genes, vocabulary), float(row.sum(dtype=np.float64)), vocabulary, max_length)
+    return rank(
+        columns,
+        row[columns],
+        GeneIndex.of(genes, vocabulary),
+        float(row.sum(dtype=np.float64)),
+        vocabulary,
+        max_length,
+    )
 
 
 def tokenise_matrix(
@@ -135,9 +155,11 @@ def tokenise_matrix(
     max_length
         Longest sequence, specials included.
     totals
-        Sum of each cell, when columns outside the vocabulary were dropped, [cells]; ranking alone needs them.
+        Sum of each cell, when columns outside the vocabulary were dropped, [cells]; ranking alone
+        needs them.
     rows, seed
-        Row of each cell in its file, [cells], and seed of the study: they fix the random draws of binning.
+        Row of each cell in its file, [cells], and seed of the study: they fix the random draws of
+        binning.
     """
     index = GeneIndex.of(genes, vocabulary)
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel() if totals is None else totals
@@ -148,7 +170,15 @@ def tokenise_matrix(
         if vocabulary.bins:
             keep = (index.token[columns] >= 0) & (values > 0)
             key = (seed, i if rows is None else int(rows[i]))
-            sequences.append(binned_cell(index.token[columns][keep], values[keep].astype(np.float64), vocabulary, max_length, key))
+            sequences.append(
+                binned_cell(
+                    index.token[columns][keep],
+                    values[keep].astype(np.float64),
+                    vocabulary,
+                    max_length,
+                    key,
+                )
+            )
         else:
             sequences.append(rank(columns, values, index, totals[i], vocabulary, max_length))
     return sequences

@@ -1,4 +1,6 @@
-"""Keep long work across interruptions: one file of tensors and numbers, whole or not at all, and signals that wait for a safe moment."""
+"""Keep long work across interruptions: one file of tensors and numbers, whole or not at all, and
+signals that wait for a safe moment.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.tensor_file import write_tensors
 
 
@@ -35,13 +37,21 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118 - no mapping
+            tensors = {
+                name: file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118 - the file is no dict
+            }
+            return tensors, json.loads(file.metadata()["facts"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"checkpoint {path} is damaged: {error}", "delete it: the training then begins anew") from error
+        raise UserError(
+            f"checkpoint {path} is damaged: {error}", "delete it: the training then begins anew"
+        ) from error
 
 
 def facts_of(path: Path) -> dict[str, Any]:
-    """The facts of a file that `save` wrote, without its tensors; empty where there are none to read."""
+    """The facts of a file that `save` wrote, without its tensors; empty where there are none to
+    read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return json.loads(file.metadata()["facts"])
@@ -50,7 +60,9 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 class Interruption:
-    """While it is entered, the first Ctrl-C or SIGTERM only is kept in `asked`; a second one interrupts at once."""
+    """While it is entered, the first Ctrl-C or SIGTERM only is kept in `asked`; a second one
+    interrupts at once.
+    """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
@@ -67,7 +79,12 @@ class Interruption:
             raise KeyboardInterrupt(self.asked)
         self.asked = signal.Signals(number)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for number, handler in self._before.items():
             with contextlib.suppress(ValueError):
                 signal.signal(number, handler)

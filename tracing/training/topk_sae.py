@@ -4,9 +4,10 @@ With rows x centred by the training mean m and scaled to unit mean square,
 
     loss = |x - x^|^2 / |x|^2  +  1/32 |e - e^|^2 / |e|^2
 
-where x^ uses the k largest latents and e^ reconstructs the residual e = x - x^ from the largest of the latents that have not fired
-lately (Gao et al., Scaling and evaluating sparse autoencoders, 2024), which keeps latents from dying. Decoder columns have unit norm
-throughout; the encoder starts as their transpose, and the columns start at training rows.
+where x^ uses the k largest latents and e^ reconstructs the residual e = x - x^ from the largest of
+the latents that have not fired lately (Gao et al., Scaling and evaluating sparse autoencoders,
+2024), which keeps latents from dying. Decoder columns have unit norm throughout; the encoder starts
+as their transpose, and the columns start at training rows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scircuit.core.config import TrainConfig, UserError
+from scircuit.core.config import TrainConfig
+from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.activations import Moments
 from scircuit.tracing.dictionaries import Dictionary
 
@@ -47,25 +49,35 @@ class Learner:
         self.mean = moments.mean.float().to(device)
         self.unit = float(moments.covariance.trace() / width) ** 0.5
         columns = (rows - self.mean) / self.unit
-        columns = columns + 0.05 * columns.std() * torch.randn(columns.shape, generator=torch.Generator().manual_seed(config.seed)).to(device)
+        columns = columns + 0.05 * columns.std() * torch.randn(
+            columns.shape, generator=torch.Generator().manual_seed(config.seed)
+        ).to(device)
         self.decoder = functional.normalize(columns, dim=1).requires_grad_(True)
         self.encoder = self.decoder.detach().clone().requires_grad_(True)
         self.encoder_bias = torch.zeros(len(rows), device=device, requires_grad=True)
         self.decoder_bias = torch.zeros(width, device=device, requires_grad=True)
         parameters = [getattr(self, name) for name in _PARAMETERS]
-        self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8)
-        self.silent = torch.zeros(len(rows), dtype=torch.long, device=device)  # rows since a latent last fired
+        self.optimiser = torch.optim.Adam(
+            parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8
+        )
+        self.silent = torch.zeros(
+            len(rows), dtype=torch.long, device=device
+        )  # rows since a latent last fired
         self._fit_encoder_length((rows - self.mean) / self.unit)
 
     @torch.no_grad()
     def _fit_encoder_length(self, x: Tensor) -> None:
-        """Scale the encoder so that the first reconstruction is as long as it should be: columns that overlap would overshoot."""
+        """Scale the encoder so that the first reconstruction is as long as it should be: columns
+        that overlap would overshoot.
+        """
         values, indices = functional.linear(x, self.encoder).topk(self.k, dim=1)
         guess = self._decode(values.relu(), indices)
         self.encoder *= (x * guess).sum() / guess.pow(2).sum()
 
     def step(self, rows: Tensor, rate: float, patience: int) -> None:
-        """One step on rows [N, d] at a learning rate; latents silent for more than `patience` rows learn from the residual."""
+        """One step on rows [N, d] at a learning rate; latents silent for more than `patience` rows
+        learn from the residual.
+        """
         x = (rows - self.mean) / self.unit
         a = functional.linear(x, self.encoder, self.encoder_bias)
         values, indices = a.topk(self.k, dim=1)
@@ -80,7 +92,12 @@ class Learner:
         if number:
             spare, which = a.masked_fill(~dead, float("-inf")).topk(number, dim=1)
             error = residual.detach()
-            loss = loss + _AUXILIARY * (error - self._decode(spare.relu(), which, bias=False)).pow(2).sum() / error.pow(2).sum()
+            loss = (
+                loss
+                + _AUXILIARY
+                * (error - self._decode(spare.relu(), which, bias=False)).pow(2).sum()
+                / error.pow(2).sum()
+            )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
@@ -94,15 +111,26 @@ class Learner:
             self.decoder.copy_(functional.normalize(self.decoder, dim=1))
 
     def _decode(self, values: Tensor, indices: Tensor, bias: bool = True) -> Tensor:
-        dense = torch.zeros(len(values), len(self.decoder), device=values.device).scatter(1, indices, values)
+        dense = torch.zeros(len(values), len(self.decoder), device=values.device).scatter(
+            1, indices, values
+        )
         return dense @ self.decoder + (self.decoder_bias if bias else 0.0)
 
     def dictionary(self, provenance: dict[str, Any]) -> Dictionary:
-        """The result in the units of the activations; columns keep unit norm, so biases carry the scale."""
+        """The result in the units of the activations; columns keep unit norm, so biases carry the
+        scale.
+        """
         return Dictionary(
-            self.layer, self.encoder, self.encoder_bias * self.unit, self.decoder, self.decoder_bias * self.unit, self.mean,
-            rule="topk", k=self.k, provenance=provenance,
-        )  # fmt: skip
+            self.layer,
+            self.encoder,
+            self.encoder_bias * self.unit,
+            self.decoder,
+            self.decoder_bias * self.unit,
+            self.mean,
+            rule="topk",
+            k=self.k,
+            provenance=provenance,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Everything that later steps depend on, by names that begin with the layer.
@@ -114,7 +142,10 @@ class Learner:
         """
         found = {name: getattr(self, name).detach() for name in _PARAMETERS}
         if not all(bool(t.isfinite().all()) for t in found.values()):
-            raise UserError(f"training of layer {self.layer} diverged: weights are NaN or infinite", "train with a smaller --learning-rate")
+            raise UserError(
+                f"training of layer {self.layer} diverged: weights are NaN or infinite",
+                "train with a smaller --learning-rate",
+            )
         for name in _PARAMETERS:
             for key, value in self.optimiser.state[getattr(self, name)].items():
                 found[f"{name}.{key}"] = value
@@ -127,7 +158,12 @@ class Learner:
         for name in _PARAMETERS:
             parameter, prefix = getattr(self, name), f"{self.layer}.{name}."
             parameter.copy_(tensors[prefix[:-1]])
-            kept = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+            kept = {
+                key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)
+            }
             if kept:
                 # Adam keeps its step count on the CPU, and its averages beside the parameter.
-                self.optimiser.state[parameter] = {key: t.clone() if key == "step" else t.to(parameter.device, copy=True) for key, t in kept.items()}
+                self.optimiser.state[parameter] = {
+                    key: t.clone() if key == "step" else t.to(parameter.device, copy=True)
+                    for key, t in kept.items()
+                }

@@ -1,14 +1,18 @@
-"""Train a TopK sparse autoencoder at each layer, on streamed activations, and measure it on held-out cells.
+"""Train a TopK sparse autoencoder at each layer, on streamed activations, and measure it on
+held-out cells.
 
-One pass over the training cells gives mean, scale and starting columns of each layer (the survey), `epochs` more train
-(`scircuit.tracing.training.topk_sae`). Layers that fit the memory together share these passes; which layers share them changes nothing in the result.
-Quality is measured on cells the training never saw: variance explained beside a PCA with as many active numbers a row (k components), dead share, and L0.
+One pass over the training cells gives mean, scale and starting columns of each layer (the survey),
+`epochs` more train (`scircuit.tracing.training.topk_sae`). Layers that fit the memory together
+share these passes; which layers share them changes nothing in the result. Quality is measured on
+cells the training never saw: variance explained beside a PCA with as many active numbers a row (k
+components), dead share, and L0.
 
-A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for weights, gradients and Adam's averages, ``2 F d`` for the
-starting rows and ``4 batch F`` for a step. Besides, the states of one cell at one layer at a time.
+A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for
+weights, gradients and Adam's averages, ``2 F d`` for the starting rows and ``4 batch F`` for a
+step. Besides, the states of one cell at one layer at a time.
 
-The state is written now and then and when interrupted; the same options go on from there to the same weights. A layer whose
-dictionary is there already is not trained again.
+The state is written now and then and when interrupted; the same options go on from there to the
+same weights. A layer whose dictionary is there already is not trained again.
 """
 
 from __future__ import annotations
@@ -26,8 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.core.config import TrainConfig, UserError
-from scircuit.core.study import canonical_json, write_json
+from scircuit.core.config import TrainConfig
+from scircuit.core.errors import UserError
+from scircuit.core.files import canonical_json, write_json
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.clean_pass import activations
 from scircuit.tracing.clean_pass.activations import Moments, RowStream, cell_rows
@@ -40,7 +45,8 @@ from scircuit.tracing.training.topk_sae import Learner
 
 CHECKPOINT_SECONDS = 120.0
 _WARMUP, _DECAY = 0.05, 0.3  # shares of the steps at the start and at the end
-_FORMAT = 1  # of what the weights depend on beside the options; a checkpoint of another is not gone on from
+# of what the weights depend on beside the options; a checkpoint of another is not gone on from
+_FORMAT = 1
 _RESULT = ("expansion", "k", "epochs", "batch_rows", "learning_rate", "held_out", "seed")
 _MEASURED = ("variance_explained", "pca_variance_explained", "dead_share", "l0", "rows_held_out")
 
@@ -77,17 +83,22 @@ class TrainReport:
     rows_held_out: int
 
 
-def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress: Report | None = None) -> list[TrainReport]:
-    """Train, evaluate and write one dictionary per layer; go on where the same training was interrupted.
+def train_dictionaries(
+    adapter: Any, cohort: Any, config: TrainConfig, progress: Report | None = None
+) -> list[TrainReport]:
+    """Train, evaluate and write one dictionary per layer; go on where the same training was
+    interrupted.
 
     Parameters
     ----------
     adapter
         Model (`scircuit.tracing.models`).
     cohort
-        Cells (`scircuit.tracing.cells.cohort.Cohort`); a share is held out by barcode (`scircuit.tracing.cells.held_out`).
+        Cells (`scircuit.tracing.cells.cohort.Cohort`); a share is held out by barcode
+        (`scircuit.tracing.cells.held_out`).
     config
-        Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder, memory.
+        Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder,
+        memory.
     progress
         Called with (steps done, steps, note); the survey counts as many steps as an epoch.
 
@@ -99,8 +110,8 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
     Raises
     ------
     UserError
-        If a layer does not exist, k exceeds the number of latents, there are too few cells or rows, the folder holds a
-        dictionary of another training, or the training diverges.
+        If a layer does not exist, k exceeds the number of latents, there are too few cells or rows,
+        the folder holds a dictionary of another training, or the training diverges.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the state is on disk; its argument is the signal.
     """
@@ -111,25 +122,44 @@ def train_dictionaries(adapter: Any, cohort: Any, config: TrainConfig, progress:
     each = (1 + config.epochs) * job.steps
     with checkpoint.Interruption() as stop:
         for number, group in enumerate(groups):
+
             def say(done: int, note: str, number: int = number) -> None:
                 if progress is not None:
                     progress(number * each + done, len(groups) * each, note)
 
             todo = tuple(layer for layer in group if layer not in reports)
-            path = Path(config.out) / ".training" / _hash([job.id, group]) / "checkpoint.safetensors"
-            reports |= {report.layer: report for report in _Group(job, todo, path, stop, say).train()}
+            path = (
+                Path(config.out) / ".training" / _hash([job.id, group]) / "checkpoint.safetensors"
+            )
+            reports |= {
+                report.layer: report for report in _Group(job, todo, path, stop, say).train()
+            }
     _remove_outdated(Path(config.out) / ".training", job.id, set(reports))
     ordered = [reports[layer] for layer in job.layers]
-    measured = {r.layer: {**{k: v for k, v in asdict(r).items() if k != "path"}, "training": job.id} for r in ordered}
-    write_json(Path(config.out) / "metrics.json", {
-        "layers": [entry for _, entry in sorted((_other_layers(Path(config.out)) | measured).items())], "seconds": round(time.perf_counter() - started, 1),
-        "expansion": config.expansion, "k": config.k, **job.provenance, "torch": torch.__version__,
-    })  # fmt: skip
+    measured = {
+        r.layer: {**{k: v for k, v in asdict(r).items() if k != "path"}, "training": job.id}
+        for r in ordered
+    }
+    write_json(
+        Path(config.out) / "metrics.json",
+        {
+            "layers": [
+                entry for _, entry in sorted((_other_layers(Path(config.out)) | measured).items())
+            ],
+            "seconds": round(time.perf_counter() - started, 1),
+            "expansion": config.expansion,
+            "k": config.k,
+            **job.provenance,
+            "torch": torch.__version__,
+        },
+    )
     return ordered
 
 
 def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
-    """Remove checkpoints of a training whose layers are finished: with another memory they were trained in other groups, from the start."""
+    """Remove checkpoints of a training whose layers are finished: with another memory they were
+    trained in other groups, from the start.
+    """
     for place in folder.glob("*"):
         facts = checkpoint.facts_of(place / "checkpoint.safetensors")
         if facts.get("training") == training and set(facts["layers"]) <= finished:
@@ -139,30 +169,50 @@ def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
 
 
 def _other_layers(out: Path) -> dict[int, dict[str, Any]]:
-    """What an earlier training wrote into ``metrics.json`` of layers that are still there; nothing where that cannot be read."""
+    """What an earlier training wrote into ``metrics.json`` of layers that are still there; nothing
+    where that cannot be read.
+    """
     try:
         entries = json.loads((out / "metrics.json").read_text())["layers"]
-        return {entry["layer"]: entry for entry in entries if (out / f"layer{entry['layer']:02d}" / "config.json").exists()}
+        return {
+            entry["layer"]: entry
+            for entry in entries
+            if (out / f"layer{entry['layer']:02d}" / "config.json").exists()
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 class _Job:
-    """What is to be trained: checked options, the split of the cells, and the identity of the result."""
+    """What is to be trained: checked options, the split of the cells, and the identity of the
+    result.
+    """
 
     def __init__(self, adapter: Any, cohort: Any, config: TrainConfig) -> None:
         self.adapter, self.config = adapter, config
         self.layers = tuple(dict.fromkeys(config.layers)) or tuple(range(adapter.n_layers))
         outside = [layer for layer in self.layers if not 0 <= layer < adapter.n_layers]
         if outside:
-            raise UserError(f"layers {outside} do not exist: the model has layers 0 to {adapter.n_layers - 1}", "choose existing layers")
+            raise UserError(
+                f"layers {outside} do not exist: the model has layers 0 to {adapter.n_layers - 1}",
+                "choose existing layers",
+            )
         self.latents = config.expansion * adapter.width
         if not 0 < config.k <= self.latents:
-            raise UserError(f"k = {config.k} of {self.latents} latents", "choose k between 1 and expansion x width")
-        if config.epochs < 1 or config.batch_rows < 1 or not 0 < config.learning_rate < float("inf"):
             raise UserError(
-                f"{config.epochs} epochs of batches of {config.batch_rows} rows at learning rate {config.learning_rate}", "give positive numbers"
-            )  # fmt: skip
+                f"k = {config.k} of {self.latents} latents",
+                "choose k between 1 and expansion x width",
+            )
+        if (
+            config.epochs < 1
+            or config.batch_rows < 1
+            or not 0 < config.learning_rate < float("inf")
+        ):
+            raise UserError(
+                f"{config.epochs} epochs of batches of {config.batch_rows} rows at learning rate"
+                f" {config.learning_rate}",
+                "give positive numbers",
+            )
         test = held_out(cohort.barcodes, config.held_out, config.seed)
         self.train_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if not h]
         self.test_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if h]
@@ -171,21 +221,45 @@ class _Job:
         self.steps = -(-self.rows // config.batch_rows)  # of one epoch
         if self.rows < self.latents:
             raise UserError(
-                f"{self.rows:,} gene positions in {len(genes)} cells for {self.latents:,} latents", "give more cells or a smaller expansion"
-            )  # fmt: skip
+                f"{self.rows:,} gene positions in {len(genes)} cells for {self.latents:,} latents",
+                "give more cells or a smaller expansion",
+            )
         options = {name: getattr(config, name) for name in _RESULT}
-        self.id = _hash({
-            "format": _FORMAT, "buffer": activations.BUFFER_ROWS, **options, "model": adapter.sha256, "cells": cohort.sha256,
-            "barcodes": list(cohort.barcodes), "input": hashlib.sha256(b"".join(np.ascontiguousarray(t).tobytes() for t in cohort.tokens)).hexdigest(),
-        })  # fmt: skip
+        self.id = _hash(
+            {
+                "format": _FORMAT,
+                "buffer": activations.BUFFER_ROWS,
+                **options,
+                "model": adapter.sha256,
+                "cells": cohort.sha256,
+                "barcodes": list(cohort.barcodes),
+                "input": (
+                    hashlib.sha256(
+                        b"".join(np.ascontiguousarray(t).tobytes() for t in cohort.tokens)
+                    ).hexdigest()
+                ),
+            }
+        )
         self.provenance: dict[str, Any] = {
-            "cells_file": cohort.file.name, "cells_sha256": cohort.sha256, "filters": list(cohort.filters), "cells": len(self.train_cells),
+            "cells_file": cohort.file.name,
+            "cells_sha256": cohort.sha256,
+            "filters": list(cohort.filters),
+            "cells": len(self.train_cells),
             "trained_cells": [b for b, h in zip(cohort.barcodes, test, strict=True) if not h],
-            "held_out": [b for b, h in zip(cohort.barcodes, test, strict=True) if h], "rows": self.rows, "model": adapter.name,
-            "model_sha256": adapter.sha256, "seed": config.seed, "epochs": config.epochs, "batch_rows": config.batch_rows,
-            "learning_rate": config.learning_rate, "training": self.id,
-            "trained_on": f"{len(self.train_cells)} cells of {cohort.file.name}, {self.rows} positions, {config.epochs} epochs, seed {config.seed}",
-        }  # fmt: skip
+            "held_out": [b for b, h in zip(cohort.barcodes, test, strict=True) if h],
+            "rows": self.rows,
+            "model": adapter.name,
+            "model_sha256": adapter.sha256,
+            "seed": config.seed,
+            "epochs": config.epochs,
+            "batch_rows": config.batch_rows,
+            "learning_rate": config.learning_rate,
+            "training": self.id,
+            "trained_on": (
+                f"{len(self.train_cells)} cells of {cohort.file.name}, {self.rows} positions,"
+                f" {config.epochs} epochs, seed {config.seed}"
+            ),
+        }
 
     def finished(self, layer: int) -> TrainReport | None:
         """Report of a layer that this very training has made already.
@@ -200,8 +274,14 @@ class _Job:
             return None
         known = load_dictionaries(place)[layer].provenance
         if known.get("training") != self.id:
-            raise UserError(f"{place} holds a dictionary of another training ({known.get('trained_on', 'not stated')})", "give another --out, or delete it")
-        return TrainReport(layer, place, rows=self.rows, **{name: known[name] for name in _MEASURED})
+            raise UserError(
+                f"{place} holds a dictionary of another training"
+                f" ({known.get('trained_on', 'not stated')})",
+                "give another --out, or delete it",
+            )
+        return TrainReport(
+            layer, place, rows=self.rows, **{name: known[name] for name in _MEASURED}
+        )
 
     def groups(self) -> Iterator[tuple[int, ...]]:
         """Layers that are trained together: as many as the memory holds, at least one."""
@@ -218,18 +298,29 @@ def _hash(content: Any) -> str:
 
 
 class _Group:
-    """Layers that are trained in the same passes: those of the checkpoint at `path`, or where there is none, `layers`."""
+    """Layers that are trained in the same passes: those of the checkpoint at `path`, or where there
+    is none, `layers`.
+    """
 
     def __init__(
-        self, job: _Job, layers: tuple[int, ...], path: Path, stop: checkpoint.Interruption, say: Callable[[int, str], None]
-    ) -> None:  # fmt: skip
+        self,
+        job: _Job,
+        layers: tuple[int, ...],
+        path: Path,
+        stop: checkpoint.Interruption,
+        say: Callable[[int, str], None],
+    ) -> None:
         kept = checkpoint.load(path)
         layers = tuple(kept[1]["layers"]) if kept else layers
         self.job, self.layers, self.path, self.stop, self.say = job, layers, path, stop, say
-        self.note = f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}..{layers[-1]}"
+        self.note = (
+            f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}..{layers[-1]}"
+        )
         self.moments = {layer: Moments(job.adapter.width) for layer in layers}
         self.first: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-        self.stream = RowStream(job.adapter, job.train_cells, layers, job.config.batch_rows, job.config.seed)
+        self.stream = RowStream(
+            job.adapter, job.train_cells, layers, job.config.batch_rows, job.config.seed
+        )
         self.learners: list[Learner] = []
         self.surveyed = self.done = 0
         self.saved = time.monotonic()
@@ -245,15 +336,25 @@ class _Group:
         steps = config.epochs * self.job.steps
         with torch.enable_grad():
             for batch in self.stream.batches(config.epochs, self._pause):
-                rate = config.learning_rate * min(1.0, (self.done + 1) / (_WARMUP * steps), max(0.0, steps - self.done) / (_DECAY * steps))
+                rate = config.learning_rate * min(
+                    1.0,
+                    (self.done + 1) / (_WARMUP * steps),
+                    max(0.0, steps - self.done) / (_DECAY * steps),
+                )
                 for learner in self.learners:
-                    learner.step(batch[learner.layer], rate, patience=min(self.job.rows, 100 * config.batch_rows))
+                    learner.step(
+                        batch[learner.layer],
+                        rate,
+                        patience=min(self.job.rows, 100 * config.batch_rows),
+                    )
                 self.done += 1
                 self.say(self.job.steps + self.done, self.note)
                 self._pause()
         self._save()
         reports = self._write()
-        shutil.rmtree(self.path.parent)  # with whatever a killed process was writing, under names that the safetensors library chooses
+        shutil.rmtree(
+            self.path.parent
+        )  # with whatever a killed process was writing, under names that the safetensors library chooses
         return reports
 
     def _survey(self) -> None:
@@ -261,10 +362,15 @@ class _Group:
         cells, latents = self.job.train_cells, self.job.latents
         for number in range(self.surveyed, len(cells)):
             self._pause()
-            self.say(self.job.steps * number // len(cells), f"survey of {self.note}: cell {number + 1} of {len(cells)}")
+            self.say(
+                self.job.steps * number // len(cells),
+                f"survey of {self.note}: cell {number + 1} of {len(cells)}",
+            )
             for layer, rows in cell_rows(self.job.adapter, cells[number], self.layers).items():
                 self.moments[layer].add(rows)
-                share = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.job.config.seed))[: -(-2 * latents // len(cells))]
+                share = torch.randperm(
+                    len(rows), generator=torch.Generator().manual_seed(self.job.config.seed)
+                )[: -(-2 * latents // len(cells))]
                 self.first[layer].append(rows[share.to(rows.device)])
             self.surveyed = number + 1
 
@@ -273,8 +379,12 @@ class _Group:
         latents, seed = self.job.latents, self.job.config.seed
         for layer in self.layers:
             pool = torch.cat(self.first.pop(layer))
-            chosen = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed + layer)).repeat(-(-latents // len(pool)))[:latents]
-            self.learners.append(Learner(layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config))
+            chosen = torch.randperm(
+                len(pool), generator=torch.Generator().manual_seed(seed + layer)
+            ).repeat(-(-latents // len(pool)))[:latents]
+            self.learners.append(
+                Learner(layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config)
+            )
 
     def _pause(self) -> None:
         """Between two steps or cells: keep the state if it is time, stop if asked."""
@@ -293,7 +403,14 @@ class _Group:
         for learner in self.learners:
             tensors |= learner.state()
         rest, place = self.stream.state()
-        facts = {"training": self.job.id, "layers": self.layers, "surveyed": self.surveyed, "rows": self.moments[self.layers[0]].rows, "done": self.done, "stream": place}
+        facts = {
+            "training": self.job.id,
+            "layers": self.layers,
+            "surveyed": self.surveyed,
+            "rows": self.moments[self.layers[0]].rows,
+            "done": self.done,
+            "stream": place,
+        }
         checkpoint.save(self.path, tensors | rest, facts)
         self.saved = time.monotonic()
 
@@ -301,7 +418,11 @@ class _Group:
         self.surveyed, self.done = facts["surveyed"], facts["done"]
         device = self.job.adapter.device
         for layer, moments in self.moments.items():
-            moments.rows, moments.sum, moments.product = facts["rows"], tensors[f"{layer}.sum"], tensors[f"{layer}.product"]
+            moments.rows, moments.sum, moments.product = (
+                facts["rows"],
+                tensors[f"{layer}.sum"],
+                tensors[f"{layer}.product"],
+            )
             if f"{layer}.first" in tensors:
                 self.first[layer] = [tensors[f"{layer}.first"].to(device)]
         if any(name.endswith(".encoder") for name in tensors):
@@ -315,7 +436,9 @@ class _Group:
 
     def _write(self) -> list[TrainReport]:
         config, job = self.job.config, self.job
-        dictionaries = {learner.layer: learner.dictionary(dict(job.provenance)) for learner in self.learners}
+        dictionaries = {
+            learner.layer: learner.dictionary(dict(job.provenance)) for learner in self.learners
+        }
         components = {layer: self.moments[layer].components(config.k) for layer in self.layers}
         quality = evaluate(job.adapter, dictionaries, job.test_cells, components)
         reports = []

@@ -1,1 +1,3 @@
-"""Gene-set files that may be redistributed; licences and releases are in the notice beside each of them."""
+"""Gene-set files that may be redistributed; licences and releases are in the notice beside each of
+them.
+"""

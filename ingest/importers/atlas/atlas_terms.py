@@ -1,8 +1,11 @@
-"""Terms of an atlas: the node behind each annotation text, and the term library reconstructed from published odds ratios.
+"""Terms of an atlas: the node behind each annotation text, and the term library reconstructed from
+published odds ratios.
 
-An annotation names its term by text: ``Cholesterol Biosynthetic Process (GO:0006695)``, ``Cell Cycle, Mitotic R-HSA-69278``, ``Ribosome``.
-The gene sets behind it were cut to a small universe first, so these terms have libraries of their own (``GO_BP-atlas``) and meet the
-full terms by accession alone. The library file gives their size in the pipeline and the members that occurred in an overlap.
+An annotation names its term by text: ``Cholesterol Biosynthetic Process (GO:0006695)``, ``Cell
+Cycle, Mitotic R-HSA-69278``, ``Ribosome``. The gene sets behind it were cut to a small universe
+first, so these terms have libraries of their own (``GO_BP-atlas``) and meet the full terms by
+accession alone. The library file gives their size in the pipeline and the members that occurred in
+an overlap.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scircuit.core.config import UserError
-from scircuit.ingest.importers.atlas.atlas_source import json_fields as js
+from scircuit.core.errors import UserError
+from scircuit.ingest.importers.atlas import json_fields as js
 
 LIBRARIES = {"GO_BP": "GO_BP-atlas", "KEGG": "KEGG-atlas", "Reactome": "Reactome-atlas"}
 TF_ONTOLOGY, TF_TEXT, TF_LIBRARY = "TRRUST_TF_enrichment", "transcription_factors", "TRRUST-atlas"
@@ -50,7 +53,10 @@ def term(ontology: str, text: str) -> Term:
         return Term(TF_LIBRARY, TF_TEXT, "transcription factors")
     if ontology not in LIBRARIES:
         known = ", ".join([*LIBRARIES, TF_ONTOLOGY, *EDGES])
-        raise UserError(f"unknown ontology {ontology!r} of the term {text!r}; an atlas has {known}", "check the annotation files")
+        raise UserError(
+            f"unknown ontology {ontology!r} of the term {text!r}; an atlas has {known}",
+            "check the annotation files",
+        )
     match = _ACCESSION.fullmatch(text) if ontology != "KEGG" else None
     if match:
         return Term(LIBRARIES[ontology], match["go"] or match["reactome"], match["name"])
@@ -71,7 +77,9 @@ def caption(label: str) -> str:
 
 
 class Library(NamedTuple):
-    """The reconstructed library: size and seen members of each term, and background genes of each layer by width of the atlas' family."""
+    """The reconstructed library: size and seen members of each term, and background genes of each
+    layer by width of the atlas' family.
+    """
 
     file: str
     sha256: str
@@ -87,7 +95,8 @@ NO_LIBRARY = Library("", "", {}, {})
 
 
 def read_library(path: Path) -> Library:
-    """Read ``term_library.json``: ``{"backgrounds": {atlas: {layer: n}}, "terms": {"GO_BP|text": {size_in_pipeline, genes_seen}}}``.
+    """Read ``term_library.json``: ``{"backgrounds": {atlas: {layer: n}}, "terms": {"GO_BP|text":
+    {size_in_pipeline, genes_seen}}}``.
 
     Raises
     ------
@@ -96,7 +105,9 @@ def read_library(path: Path) -> Library:
     """
     document = js.read(path)
     where = f"{path.name} term"
-    terms_by_text: dict[str, Any] = js.field(js.typed(document.value, js.OBJECT, path.name), "terms", js.OBJECT, path.name)
+    terms_by_text: dict[str, Any] = js.field(
+        js.typed(document.value, js.OBJECT, path.name), "terms", js.OBJECT, path.name
+    )
     sizes = js.column(list(terms_by_text.values()), "size_in_pipeline", js.WHOLE, where)
     seen = js.column(list(terms_by_text.values()), "genes_seen", js.LIST, where)
     found: dict[Term, tuple[int, list[str]]] = {}
@@ -104,23 +115,36 @@ def read_library(path: Path) -> Library:
     for key, size, genes in zip(terms_by_text, sizes, seen, strict=True):
         ontology, bar, text = key.partition("|")
         if not bar or set(map(type, genes)) - {str}:
-            raise UserError(f"{path.name}: {key[:60]!r} should be 'ontology|term' with a list of gene symbols", "use the reconstructed library as it is")
+            raise UserError(
+                f"{path.name}: {key[:60]!r} should be 'ontology|term' with a list of gene symbols",
+                "use the reconstructed library as it is",
+            )
         if len(set(genes)) < len(genes) or len(genes) > size:
-            raise UserError(f"{path.name}: {key[:60]!r} lists {len(genes)} genes ({len(set(genes))} distinct) of a set of {size}", "use the library as it is")
+            raise UserError(
+                f"{path.name}: {key[:60]!r} lists {len(genes)} genes ({len(set(genes))} distinct)"
+                f" of a set of {size}",
+                "use the library as it is",
+            )
         one = term(ontology, text)
         if one.id in texts:
-            raise UserError(f"{path.name}: {texts[one.id]!r} and {key!r} are both {one.id}", "keep one of them")
+            raise UserError(
+                f"{path.name}: {texts[one.id]!r} and {key!r} are both {one.id}", "keep one of them"
+            )
         texts[one.id] = key
         found[one] = (size, genes)
     backgrounds = document.value.get("backgrounds", {})
-    return Library(document.name, document.sha256, found, backgrounds if isinstance(backgrounds, dict) else {})
+    return Library(
+        document.name, document.sha256, found, backgrounds if isinstance(backgrounds, dict) else {}
+    )
 
 
 def library_path(folder: Path, given: Path | None) -> Path | None:
     """Term library to read: the given one, else that in the folder, else that beside it."""
     if given is not None:
         if not Path(given).is_file():
-            raise UserError(f"there is no term library {given}", "leave --terms out to import without one")
+            raise UserError(
+                f"there is no term library {given}", "leave --terms out to import without one"
+            )
         return Path(given)
     for place in (folder, folder.parent):
         if found := js.find(place, LIBRARY_FILE):

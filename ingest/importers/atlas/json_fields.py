@@ -1,7 +1,9 @@
-"""Reads the JSON files of an atlas: plain or gzipped, with bare ``Infinity`` and ``NaN``, and checked field by field.
+"""Reads the JSON files of an atlas: plain or gzipped, with bare ``Infinity`` and ``NaN``, and
+checked field by field.
 
-Some published files hold ``Infinity``, which is not JSON: strict parsers reject the whole file. Here such values are read and
-counted. A file that is damaged or has other fields than it should is refused with its name and the first record that does not fit.
+Some published files hold ``Infinity``, which is not JSON: strict parsers reject the whole file.
+Here such values are read and counted. A file that is damaged or has other fields than it should is
+refused with its name and the first record that does not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 _FIX = "copy the atlas' files again; if they were edited, restore the published ones"
 _NUMBERED = re.compile(rb'"\d+"\s*:\s*\{')
@@ -25,7 +27,9 @@ TEXT, FLAG, WHOLE, NUMBER, LIST, OBJECT = (str,), (bool,), (int,), (int, float),
 
 
 class Document(NamedTuple):
-    """A file as read: its value, the hash of its uncompressed bytes, and how many values are no JSON numbers."""
+    """A file as read: its value, the hash of its uncompressed bytes, and how many values are no
+    JSON numbers.
+    """
 
     name: str
     value: Any
@@ -35,7 +39,8 @@ class Document(NamedTuple):
 
 
 def find(folder: Path, names: re.Pattern[str]) -> dict[str, Path]:
-    """Files of a folder by their name without ``.gz``; where a file is there both plain and gzipped, they must be equal.
+    """Files of a folder by their name without ``.gz``; where a file is there both plain and
+    gzipped, they must be equal.
 
     Raises
     ------
@@ -45,14 +50,20 @@ def find(folder: Path, names: re.Pattern[str]) -> dict[str, Path]:
     try:
         paths = sorted(p for p in Path(folder).iterdir() if p.is_file())
     except OSError as error:
-        raise UserError(f"cannot read the folder {folder}: {error.strerror or error}", "give the folder that holds the atlas' JSON files") from None
+        raise UserError(
+            f"cannot read the folder {folder}: {error.strerror or error}",
+            "give the folder that holds the atlas' JSON files",
+        ) from None
     found: dict[str, Path] = {}
     for path in paths:
         name = path.name.removesuffix(".gz")
         if not names.fullmatch(name):
             continue
         if name in found and content(found[name]) != content(path):
-            raise UserError(f"{found[name].name} and {path.name} are both in {folder} and differ", "delete the one that is not the published file")
+            raise UserError(
+                f"{found[name].name} and {path.name} are both in {folder} and differ",
+                "delete the one that is not the published file",
+            )
         found.setdefault(name, path)
     return found
 
@@ -70,9 +81,14 @@ def content(path: Path) -> bytes:
         if raw[:2] == b"\x1f\x8b":
             raw = gzip.decompress(raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path} is a damaged gzip file ({error})", "copy it again: it is probably cut short") from None
+        raise UserError(
+            f"{path} is a damaged gzip file ({error})", "copy it again: it is probably cut short"
+        ) from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}", "check that the file is there and readable") from None
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}",
+            "check that the file is there and readable",
+        ) from None
     if not raw.strip():
         raise UserError(f"{path} is empty", _FIX)
     return raw
@@ -99,11 +115,19 @@ def read(path: Path) -> Document:
             json.loads(raw, object_pairs_hook=lambda pairs: _once(path, pairs))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}", _FIX) from None
-    return Document(path.name.removesuffix(".gz"), value, hashlib.sha256(raw).hexdigest(), odd["Infinity"] + odd["-Infinity"], odd["NaN"])
+    return Document(
+        path.name.removesuffix(".gz"),
+        value,
+        hashlib.sha256(raw).hexdigest(),
+        odd["Infinity"] + odd["-Infinity"],
+        odd["NaN"],
+    )
 
 
 def _numbered(value: Any) -> int:
-    """Objects under a numeric key, at the depths where an atlas has them: fewer than the text shows means that a key occurs twice."""
+    """Objects under a numeric key, at the depths where an atlas has them: fewer than the text shows
+    means that a key occurs twice.
+    """
     if not isinstance(value, dict):
         return 0
     inner = [value, *(v for v in value.values() if isinstance(v, dict))]
@@ -144,14 +168,20 @@ def column(rows: Sequence[Any], key: str, types: tuple[type, ...], where: str) -
         found = row.get(key, "nothing") if isinstance(row, dict) else row
         if not isinstance(row, dict) or key not in row or type(found) not in types:
             expected = " or ".join(t.__name__ for t in types)
-            raise UserError(f"{where} {number}: {key!r} should be {expected}, found {str(found)[:60]!r}", _FIX)
+            raise UserError(
+                f"{where} {number}: {key!r} should be {expected}, found {str(found)[:60]!r}", _FIX
+            )
     raise AssertionError("unreachable: a record that does not fit is named above")
 
 
 def typed(value: Any, types: tuple[type, ...], where: str) -> Any:
     """`value`, if it has one of the types; else a UserError that says what was expected."""
     if type(value) not in types:
-        raise UserError(f"{where} should be {' or '.join(t.__name__ for t in types)}, found {type(value).__name__}", _FIX)
+        raise UserError(
+            f"{where} should be {' or '.join(t.__name__ for t in types)}, found"
+            f" {type(value).__name__}",
+            _FIX,
+        )
     return value
 
 
@@ -167,7 +197,9 @@ def indices(keys: Iterable[Any], size: int, where: str) -> list[int]:
     for key in keys:
         number = int(key) if type(key) is str and key.isascii() and key.isdigit() else key
         if type(number) is not int or not 0 <= number < size:
-            raise UserError(f"{where}: {str(key)[:40]!r} is not an index from 0 to {size - 1}", _FIX)
+            raise UserError(
+                f"{where}: {str(key)[:40]!r} is not an index from 0 to {size - 1}", _FIX
+            )
         found.append(number)
     if len(set(found)) < len(found):
         twice = Counter(found).most_common(1)[0][0]

@@ -1,4 +1,6 @@
-"""The columns of one layer of an atlas as Arrow tables: whole columns at once, ids and genes looked up once for each distinct one."""
+"""The columns of one layer of an atlas as Arrow tables: whole columns at once, ids and genes looked
+up once for each distinct one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def layer_tables(found: Layer, atlas: Atlas, gene_of: Callable[[list[str]], pa.Array], symbol_of: Mapping[str, str], more: Mapping[str, Mapping[int, Any]]) -> dict[str, pa.Table]:
+def layer_tables(
+    found: Layer,
+    atlas: Atlas,
+    gene_of: Callable[[list[str]], pa.Array],
+    symbol_of: Mapping[str, str],
+    more: Mapping[str, Mapping[int, Any]],
+) -> dict[str, pa.Table]:
     """Arrow tables of a layer.
 
     Parameters
@@ -33,7 +41,12 @@ def layer_tables(found: Layer, atlas: Atlas, gene_of: Callable[[list[str]], pa.A
 
     ids = pa.array(found.ids(atlas))
     result = {"Feature": _feature_table(found, atlas, more)}
-    result["Feature-OF-Dictionary"] = pa.table({"source": result["Feature"].column("id"), "target": pa.repeat(atlas.dictionary_id(found.layer), len(found.index))})
+    result["Feature-OF-Dictionary"] = pa.table(
+        {
+            "source": result["Feature"].column("id"),
+            "target": pa.repeat(atlas.dictionary_id(found.layer), len(found.index)),
+        }
+    )
     for kind, columns in found.tables.items():
         schema = arrow_schema(kind, [c for c in columns if c not in ("owner", "target")])
         rows = len(columns["owner"])
@@ -43,15 +56,23 @@ def layer_tables(found: Layer, atlas: Atlas, gene_of: Callable[[list[str]], pa.A
                 arrays.append(ids.take(pa.array(columns["owner"])))
                 continue
             if part.name == "target":
-                arrays.append(gene_of(columns["target"].tolist()) if kind == "Feature-LOADS_ON-Gene" else pa.array(columns["target"], pa.string()))
+                arrays.append(
+                    gene_of(columns["target"].tolist())
+                    if kind == "Feature-LOADS_ON-Gene"
+                    else pa.array(columns["target"], pa.string())
+                )
                 continue
             value = columns[part.name]
             if isinstance(value, str):
                 arrays.append(pa.repeat(value, rows))
             elif part.name == "genes":
-                arrays.append(pa.array([[symbol_of.get(g, g) for g in one] for one in value], part.type))
+                arrays.append(
+                    pa.array([[symbol_of.get(g, g) for g in one] for one in value], part.type)
+                )
             elif part.name == "odds_infinite":
-                arrays.append(pa.array(value, pa.bool_(), mask=~value))  # said where it holds: most have an odds ratio
+                arrays.append(
+                    pa.array(value, pa.bool_(), mask=~value)
+                )  # said where it holds: most have an odds ratio
             else:
                 arrays.append(_array(value, part.type))
         result[kind] = pa.table(arrays, schema=schema)
@@ -76,12 +97,18 @@ def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, A
     addresses = [Address(atlas.model, atlas.dictionary, found.layer, i) for i in found.index]
     captions = found.feature.get("caption", [""] * atlas.width)
     columns: dict[str, Any] = {
-        "id": [str(a) for a in addresses], "name": [f"{a.short} {caption(captions[a.index])}".rstrip() for a in addresses],
-        "model": [atlas.model] * len(at), "dictionary": [dictionary] * len(at), "layer": np.full(len(at), found.layer), "index": at,
-    }  # fmt: skip
+        "id": [str(a) for a in addresses],
+        "name": [f"{a.short} {caption(captions[a.index])}".rstrip() for a in addresses],
+        "model": [atlas.model] * len(at),
+        "dictionary": [dictionary] * len(at),
+        "layer": np.full(len(at), found.layer),
+        "index": at,
+    }
     for name, values in found.feature.items():
         if name != "caption":
-            columns[name] = values[at] if isinstance(values, np.ndarray) else [values[i] for i in found.index]
+            columns[name] = (
+                values[at] if isinstance(values, np.ndarray) else [values[i] for i in found.index]
+            )
     for name, known in more.items():
         columns[name] = [known.get(i) for i in found.index]
     genes = found.tables.get("Feature-LOADS_ON-Gene")
@@ -91,6 +118,8 @@ def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, A
             lists.setdefault(owner, []).append(gene)
         columns["top_genes"] = [lists.get(i) for i in found.index]
     if found.module is not None:
-        columns["module"] = [f"{dictionary}/M{m:02d}" if m >= 0 else None for m in found.module.tolist()]
+        columns["module"] = [
+            f"{dictionary}/M{m:02d}" if m >= 0 else None for m in found.module.tolist()
+        ]
     schema = arrow_schema("Feature", [c for c in columns if c != "id"])
     return pa.table([_array(columns[f.name], f.type) for f in schema], schema=schema)

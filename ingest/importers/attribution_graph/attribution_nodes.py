@@ -1,8 +1,10 @@
-"""An attribution graph of one input as arrays: which nodes are features, and what flows between them.
+"""An attribution graph of one input as arrays: which nodes are features, and what flows between
+them.
 
-A node is a feature at one position. The graph database holds features, so the effects of all pairs of positions of two features are summed, and counted.
-Reconstruction errors, token embeddings and logits are no features and become no nodes: how many there are, and how much of the effect on features
-comes from each sort, is kept as a finding, because it bounds what the features explain.
+A node is a feature at one position. The graph database holds features, so the effects of all pairs
+of positions of two features are summed, and counted. Reconstruction errors, token embeddings and
+logits are no features and become no nodes: how many there are, and how much of the effect on
+features comes from each sort, is kept as a finding, because it bounds what the features explain.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 SORTS = ("feature", "error", "embedding", "logit")
 
@@ -29,7 +31,8 @@ class AttributionGraph:
     model, dictionary
         Names as the file states them, as they may stand in an address; empty where it does not.
     layer, index, position, part
-        Of each feature node, int64; `part` is 0 for the main dictionary and 1 for attention features, which are numbered on their own.
+        Of each feature node, int64; `part` is 0 for the main dictionary and 1 for attention
+        features, which are numbered on their own.
     source, target, weight
         Links between feature nodes: positions in the arrays above, and direct effects.
     labels
@@ -66,7 +69,8 @@ class AttributionGraph:
 
 
 def check(graph: AttributionGraph, where: str) -> None:
-    """Refuse a graph without features or links, with a feature twice at one position, or with effects that go backwards or are not finite.
+    """Refuse a graph without features or links, with a feature twice at one position, or with
+    effects that go backwards or are not finite.
 
     Raises
     ------
@@ -76,35 +80,68 @@ def check(graph: AttributionGraph, where: str) -> None:
     if not len(graph.layer):
         raise UserError(f"{where} has no feature node", "check that it is the right file")
     if not len(graph.weight):
-        raise UserError(f"{where} has no link between two features", "cut the graph less strongly, or check that it is the right file")
+        raise UserError(
+            f"{where} has no link between two features",
+            "cut the graph less strongly, or check that it is the right file",
+        )
     low = (graph.layer < 0) | (graph.index < 0)
     if low.any():
         at = int(np.flatnonzero(low)[0])
-        raise UserError(f"{where}: layer {graph.layer[at]}, feature {graph.index[at]} is no address", "check that it is the right file")
+        raise UserError(
+            f"{where}: layer {graph.layer[at]}, feature {graph.index[at]} is no address",
+            "check that it is the right file",
+        )
     keys = np.stack([graph.part, graph.layer, graph.index, graph.position])
     unique, counts = np.unique(keys, axis=1, return_counts=True)
     if (counts > 1).any():
         _, layer, index, position = unique[:, counts > 1][:, 0]
-        raise UserError(f"{where}: feature {index} of layer {layer} is there twice at position {position} ({int((counts > 1).sum())} are)", "export the graph again")
+        raise UserError(
+            f"{where}: feature {index} of layer {layer} is there twice at position {position}"
+            f" ({int((counts > 1).sum())} are)",
+            "export the graph again",
+        )
     bad = ~np.isfinite(graph.weight)
     if bad.any():
-        raise UserError(f"{where}: {int(bad.sum()):,} of {len(bad):,} weights are not finite", "compute the graph again")
+        raise UserError(
+            f"{where}: {int(bad.sum()):,} of {len(bad):,} weights are not finite",
+            "compute the graph again",
+        )
     first, second = graph.layer[graph.source], graph.layer[graph.target]
-    mixed = graph.part[graph.source] != graph.part[graph.target]  # attention and MLP features of one layer can follow each other
+    mixed = (
+        graph.part[graph.source] != graph.part[graph.target]
+    )  # attention and MLP features of one layer can follow each other
     backwards = (second < first) | ((second == first) & ~mixed)
     if backwards.any():
         at = int(np.flatnonzero(backwards)[0])
-        shown = f"L{first[at]} F{graph.index[graph.source[at]]} -> L{second[at]} F{graph.index[graph.target[at]]}"
-        raise UserError(f"{where}: {int(backwards.sum()):,} of {len(backwards):,} links do not lead to a later layer, the first is {shown}", "source and target may be exchanged")
+        shown = (
+            f"L{first[at]} F{graph.index[graph.source[at]]} -> L{second[at]}"
+            f" F{graph.index[graph.target[at]]}"
+        )
+        raise UserError(
+            f"{where}: {int(backwards.sum()):,} of {len(backwards):,} links do not lead to a later"
+            f" layer, the first is {shown}",
+            "source and target may be exchanged",
+        )
     pairs, counts = np.unique(np.stack([graph.source, graph.target]), axis=1, return_counts=True)
     if pairs.shape[1] != len(graph.weight):
-        raise UserError(f"{where}: {int((counts > 1).sum()):,} links are there more than once", "export the graph again")
+        raise UserError(
+            f"{where}: {int((counts > 1).sum()):,} links are there more than once",
+            "export the graph again",
+        )
 
 
-def summed(graph: AttributionGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct features [3, k] (part, layer, index), and per linked pair of them: source, target, summed weight, pairs of positions."""
-    features, at = np.unique(np.stack([graph.part, graph.layer, graph.index]), axis=1, return_inverse=True)
+def summed(
+    graph: AttributionGraph,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct features [3, k] (part, layer, index), and per linked pair of them: source, target,
+    summed weight, pairs of positions.
+    """
+    features, at = np.unique(
+        np.stack([graph.part, graph.layer, graph.index]), axis=1, return_inverse=True
+    )
     at = at.ravel()
-    pairs, of = np.unique(np.stack([at[graph.source], at[graph.target]]), axis=1, return_inverse=True)
+    pairs, of = np.unique(
+        np.stack([at[graph.source], at[graph.target]]), axis=1, return_inverse=True
+    )
     weight = np.bincount(of.ravel(), weights=graph.weight, minlength=pairs.shape[1])
     return features, pairs[0], pairs[1], weight, np.bincount(of.ravel(), minlength=pairs.shape[1])

@@ -1,7 +1,10 @@
-"""``scircuit import graph``: an attribution graph of circuit-tracer (``.pt`` or JSON) or Neuronpedia (JSON) as features and ``ATTRIBUTES_TO``.
+"""``scircuit import graph``: an attribution graph of circuit-tracer (``.pt`` or JSON) or
+Neuronpedia (JSON) as features and ``ATTRIBUTES_TO``.
 
-One relationship a pair of features: the direct effects of all pairs of positions, summed, and how many there were. Errors, tokens and logits are no
-features (`scircuit.ingest.importers.attribution_graph.attribution_nodes`). A graph is of one input: it has no cells, no p values and no controls.
+One relationship a pair of features: the direct effects of all pairs of positions, summed, and how
+many there were. Errors, tokens and logits are no features
+(`scircuit.ingest.importers.attribution_graph.attribution_nodes`). A graph is of one input: it has
+no cells, no p values and no controls.
 """
 
 from __future__ import annotations
@@ -13,9 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.core.address import Address
-from scircuit.core.config import ImportGraphConfig, UserError
+from scircuit.core.config import ImportGraphConfig
+from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
-from scircuit.ingest.importers.attribution_graph.attribution_nodes import AttributionGraph, check, summed
+from scircuit.ingest.importers.attribution_graph.attribution_nodes import (
+    AttributionGraph,
+    check,
+    summed,
+)
 from scircuit.ingest.importers.attribution_graph.torch_format import read_graph_pt
 from scircuit.ingest.importers.attribution_graph.viewer_json import read_graph_json
 from scircuit.ingest.importers.feature_nodes import Key, feature_tables, uses
@@ -34,7 +42,8 @@ def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # n
     Raises
     ------
     UserError
-        If the file is of another format, damaged or could run code, its model or dictionary is not known, or it contradicts itself.
+        If the file is of another format, damaged or could run code, its model or dictionary is not
+        known, or it contradicts itself.
     """
     path = Path(config.path)
     if not path.is_file():
@@ -42,24 +51,56 @@ def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # n
     graph = read_graph_pt(path) if path.suffix == ".pt" else read_graph_json(path)
     check(graph, path.name)
     model, dictionary = config.model_name or graph.model, config.dictionary_name or graph.dictionary
-    for name, option, what in ((model, "--model-name", "model"), (dictionary, "--dictionary-name", "dictionary set")):
+    for name, option, what in (
+        (model, "--model-name", "model"),
+        (dictionary, "--dictionary-name", "dictionary set"),
+    ):
         if not name:
-            raise UserError(f"{path.name} does not say the name of its {what} (scan {graph.findings.get('scan')!r})", f"give {option}")
+            raise UserError(
+                f"{path.name} does not say the name of its {what} (scan"
+                f" {graph.findings.get('scan')!r})",
+                f"give {option}",
+            )
     check_names(model, dictionary)
     tables = _tables(graph, model, dictionary)
     edges = tables["Feature-ATTRIBUTES_TO-Feature"]
-    shares = {sort: value / max(sum(graph.incoming.values()), 1e-300) for sort, value in graph.incoming.items()}
-    others = ", ".join(f"{n:,} {sort} nodes" for sort, n in graph.nodes.items() if sort != "feature")
+    shares = {
+        sort: value / max(sum(graph.incoming.values()), 1e-300)
+        for sort, value in graph.incoming.items()
+    }
+    others = ", ".join(
+        f"{n:,} {sort} nodes" for sort, n in graph.nodes.items() if sort != "feature"
+    )
     return Source(
-        format="attribution-graph", name=f"{model}/{dictionary} {graph.title}", files=hashes([path], path.parent), units={"graph": lambda: tables},
-        uses=uses(tables), origin=path.name, lacks=(*_LACKS, *(("all_edges",) if graph.cut else ())), rule=graph.rule, notes=graph.notes,
-        findings={**graph.findings, "nodes": dict(graph.nodes), "share_of_effect_on_features": shares, "edges": edges.num_rows, "features": tables["Feature"].num_rows},
+        format="attribution-graph",
+        name=f"{model}/{dictionary} {graph.title}",
+        files=hashes([path], path.parent),
+        units={"graph": lambda: tables},
+        uses=uses(tables),
+        origin=path.name,
+        lacks=(*_LACKS, *(("all_edges",) if graph.cut else ())),
+        rule=graph.rule,
+        notes=graph.notes,
+        findings={
+            **graph.findings,
+            "nodes": dict(graph.nodes),
+            "share_of_effect_on_features": shares,
+            "edges": edges.num_rows,
+            "features": tables["Feature"].num_rows,
+        },
         sentences=(
-            f"{edges.num_rows:,} attributions between {tables['Feature'].num_rows:,} features ({graph.nodes['feature']:,} at single positions, {len(graph.weight):,} links)",
-            f"of the effect on features (sum of |weight|) {shares['feature']:.1%} comes from features, {shares['error']:.1%} from reconstruction errors, "
-            f"{shares['embedding']:.1%} from tokens; {others} are no features and were counted only",
+            (
+                f"{edges.num_rows:,} attributions between {tables['Feature'].num_rows:,} features"
+                f" ({graph.nodes['feature']:,} at single positions, {len(graph.weight):,} links)"
+            ),
+            (
+                f"of the effect on features (sum of |weight|) {shares['feature']:.1%} comes from"
+                f" features, {shares['error']:.1%} from reconstruction errors,"
+                f" {shares['embedding']:.1%} from tokens; {others} are no features and were counted"
+                " only"
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _tables(graph: AttributionGraph, model: str, dictionary: str) -> dict[str, pa.Table]:
@@ -69,17 +110,35 @@ def _tables(graph: AttributionGraph, model: str, dictionary: str) -> dict[str, p
     sets = (dictionary, f"{dictionary}-attention")
     labels: dict[tuple[int, int, int], str] = {}
     for node, label in graph.labels.items():
-        labels.setdefault((int(graph.part[node]), int(graph.layer[node]), int(graph.index[node])), label)
+        labels.setdefault(
+            (int(graph.part[node]), int(graph.layer[node]), int(graph.index[node])), label
+        )
     parts = []
     for part, name in enumerate(sets):
         rows: dict[Key, dict[str, Any]] = {
-            (int(t), int(i)): {"published_label": labels.get((part, int(t), int(i)))} for p, t, i in features.T if p == part
+            (int(t), int(i)): {"published_label": labels.get((part, int(t), int(i)))}
+            for p, t, i in features.T
+            if p == part
         }
         if rows:
             parts.append(feature_tables(model, name, rows))
-    tables = {k: pa.concat_tables([p[k] for p in parts], promote_options="default") for k in parts[0]}
+    tables = {
+        k: pa.concat_tables([p[k] for p in parts], promote_options="default") for k in parts[0]
+    }
     tables["Model"] = parts[0]["Model"]
-    printed = np.array([str(Address(model, sets[p], int(t), int(i))) for p, t, i in features.T], dtype=object)
+    printed = np.array(
+        [str(Address(model, sets[p], int(t), int(i))) for p, t, i in features.T], dtype=object
+    )
     kind = "Feature-ATTRIBUTES_TO-Feature"
-    tables[kind] = conform(kind, pa.table({"source": printed[source].tolist(), "target": printed[target].tolist(), "weight": weight, "count": count.astype(np.int64)}))
+    tables[kind] = conform(
+        kind,
+        pa.table(
+            {
+                "source": printed[source].tolist(),
+                "target": printed[target].tolist(),
+                "weight": weight,
+                "count": count.astype(np.int64),
+            }
+        ),
+    )
     return tables

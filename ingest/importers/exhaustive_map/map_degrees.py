@@ -1,10 +1,13 @@
-r"""Degrees and calibration of the published exhaustive map of layer 5: what its summaries, not its edges, say of each feature.
+r"""Degrees and calibration of the published exhaustive map of layer 5: what its summaries, not its
+edges, say of each feature.
 
-Published degrees count targets with |d| > 0.5 and consistency > 0.7 (the legacy rule). The calibrated ones count those that also have
+Published degrees count targets with |d| > 0.5 and consistency > 0.7 (the legacy rule). The
+calibrated ones count those that also have
 |g| > 0.5 after Hedges' correction and pass Benjamini-Hochberg at 0.05 over the live tests of the same 600 features. The published residual
 of a hub is log10((edges + 1) / (expected + 1)) against a quadratic of log10 firing rate; it is stored in natural logarithms, as own runs do.
 
-Degrees of the first tracing (double precision) count before those of the second, which went through half precision.
+Degrees of the first tracing (double precision) count before those of the second, which went through
+half precision.
 """
 
 from __future__ import annotations
@@ -16,16 +19,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.importers.feature_nodes import Key
 from scircuit.ingest.importers.strict_files import fields, items, number, read_json, whole
 
 LAYER = 5  # the calibration files do not name their layer; the study traced this one
 FILES = (
-    "exhaustive_tracing/exhaustive_summary.json", "revision/P1_calibration/edges_raw.json", "revision/P1_calibration/edges_fdr.json",
-    "revision/P1_calibration/per_feature.json", "revision/P1_calibration/summary.json", "revision/P1_calibration/threshold_sweep.json",
-    "revision/P4_tail/tail_fit_raw.json", "revision/P5_annotation/annotation_enrichment_raw.json",
-)  # fmt: skip
+    "exhaustive_tracing/exhaustive_summary.json",
+    "revision/P1_calibration/edges_raw.json",
+    "revision/P1_calibration/edges_fdr.json",
+    "revision/P1_calibration/per_feature.json",
+    "revision/P1_calibration/summary.json",
+    "revision/P1_calibration/threshold_sweep.json",
+    "revision/P4_tail/tail_fit_raw.json",
+    "revision/P5_annotation/annotation_enrichment_raw.json",
+)
 _HALF_PRECISION = 2  # largest change of a degree through half precision, as published
 
 
@@ -41,7 +49,8 @@ class Degrees:
 
 
 def read_degrees(present: Mapping[str, Path]) -> Degrees:
-    """Degrees, hub ranks, calibration, tail and annotation tests from those of `FILES` that are there.
+    """Degrees, hub ranks, calibration, tail and annotation tests from those of `FILES` that are
+    there.
 
     Raises
     ------
@@ -63,14 +72,36 @@ def read_degrees(present: Mapping[str, Path]) -> Degrees:
 
 
 def _summary(found: Degrees, path: Path) -> int:
-    data = fields(read_json(path), ("source_layer", "n_features_traced", "total_edges", "max_edges", "n_zero_edge_features", "top_20_hubs"), path.name)
-    layer, total, sources = (whole(data[k], f"{path.name}: {k}") for k in ("source_layer", "total_edges", "n_features_traced"))
-    hubs = [fields(h, ("feature_idx", "total_edges"), f"{path.name}: a hub") for h in items(data["top_20_hubs"], f"{path.name}: top_20_hubs")]
+    data = fields(
+        read_json(path),
+        (
+            "source_layer",
+            "n_features_traced",
+            "total_edges",
+            "max_edges",
+            "n_zero_edge_features",
+            "top_20_hubs",
+        ),
+        path.name,
+    )
+    layer, total, sources = (
+        whole(data[k], f"{path.name}: {k}")
+        for k in ("source_layer", "total_edges", "n_features_traced")
+    )
+    hubs = [
+        fields(h, ("feature_idx", "total_edges"), f"{path.name}: a hub")
+        for h in items(data["top_20_hubs"], f"{path.name}: top_20_hubs")
+    ]
     degrees = [whole(h["total_edges"], f"{path.name}: total_edges") for h in hubs]
     largest = whole(data["max_edges"], f"{path.name}: max_edges")
     if degrees != sorted(degrees, reverse=True) or (degrees and degrees[0] != largest):
-        raise UserError(f"{path.name}: the hubs are not in descending order from {largest:,} edges", "fetch the file again")
-    labels: dict[str, str] = {}  # a finding only: the atlas of the same features labels them by another order of the same terms
+        raise UserError(
+            f"{path.name}: the hubs are not in descending order from {largest:,} edges",
+            "fetch the file again",
+        )
+    labels: dict[
+        str, str
+    ] = {}  # a finding only: the atlas of the same features labels them by another order of the same terms
     for rank, (hub, degree) in enumerate(zip(hubs, degrees, strict=True), start=1):
         row = found.features[layer, whole(hub["feature_idx"], f"{path.name}: feature_idx")]
         row |= {"out_degree_legacy": degree, "degree_rank": rank}
@@ -79,11 +110,18 @@ def _summary(found: Degrees, path: Path) -> int:
         labels[str(hub["feature_idx"])] = str(hub.get("label", ""))
     zero = whole(data["n_zero_edge_features"], f"{path.name}: n_zero_edge_features")
     found.findings |= {
-        "source_layers": [layer], "sources": sources, "edges_legacy": total, "mean_degree": total / sources if sources else None,
-        "median_degree": number(data.get("median_edges_per_feature", 0.0), f"{path.name}: median"), "max_degree": largest, "sources_without_edge": zero, "hub_labels": labels,
-    }  # fmt: skip
+        "source_layers": [layer],
+        "sources": sources,
+        "edges_legacy": total,
+        "mean_degree": total / sources if sources else None,
+        "median_degree": number(data.get("median_edges_per_feature", 0.0), f"{path.name}: median"),
+        "max_degree": largest,
+        "sources_without_edge": zero,
+        "hub_labels": labels,
+    }
     found.sentences.append(
-        f"{total:,} edges of {sources:,} features of layer {layer} by the published rule: mean {total / max(sources, 1):.1f}, largest {largest:,}, {zero} features without any"
+        f"{total:,} edges of {sources:,} features of layer {layer} by the published rule: mean"
+        f" {total / max(sources, 1):.1f}, largest {largest:,}, {zero} features without any"
     )
     return layer
 
@@ -92,25 +130,56 @@ def _per_feature(path: Path) -> dict[int, Any]:
     data = fields(read_json(path), (), path.name)
     wrong = [k for k in data if not k.isdecimal()]
     if wrong:
-        raise UserError(f"{path.name} has the key {wrong[0]!r}, expected feature indices", "check that it is the right file")
+        raise UserError(
+            f"{path.name} has the key {wrong[0]!r}, expected feature indices",
+            "check that it is the right file",
+        )
     return {int(k): v for k, v in data.items()}
 
 
 def _calibration(found: Degrees, layer: int, present: Mapping[str, Path]) -> None:
-    raw_path, fdr_path, null_path, summary_path, sweep_path = (present.get(name) for name in FILES[1:6])
-    raw = {i: whole(v, f"edges_raw.json: {i}") for i, v in _per_feature(raw_path).items()} if raw_path else {}
-    kept = {i: whole(v, f"edges_fdr.json: {i}") for i, v in _per_feature(fdr_path).items()} if fdr_path else {}
+    raw_path, fdr_path, null_path, summary_path, sweep_path = (
+        present.get(name) for name in FILES[1:6]
+    )
+    raw = (
+        {i: whole(v, f"edges_raw.json: {i}") for i, v in _per_feature(raw_path).items()}
+        if raw_path
+        else {}
+    )
+    kept = (
+        {i: whole(v, f"edges_fdr.json: {i}") for i, v in _per_feature(fdr_path).items()}
+        if fdr_path
+        else {}
+    )
     nulls = _per_feature(null_path) if null_path else {}
     _retraced(found, layer, raw)
     for index, degree in kept.items():
         if index in raw and degree > raw[index]:
-            raise UserError(f"edges_fdr.json: feature {index} has {degree} calibrated of {raw[index]} edges", "the files are of different runs: fetch both again")
+            raise UserError(
+                f"edges_fdr.json: feature {index} has {degree} calibrated of {raw[index]} edges",
+                "the files are of different runs: fetch both again",
+            )
         found.features[layer, index]["out_degree"] = degree
     if kept:
         found.findings |= {"calibrated_sources": len(kept), "edges_calibrated": sum(kept.values())}
-    observed = {i: whole(fields(v, ("observed_edges", "expected_null_edges"), f"per_feature.json: {i}")["observed_edges"], "observed_edges") for i, v in nulls.items()}
-    expected = math.fsum(number(v["expected_null_edges"], f"per_feature.json: {i}: expected_null_edges") for i, v in nulls.items())
-    _agree("observed edges of per_feature.json and edges_raw.json", {i: n for i, n in observed.items() if i in raw}, {i: raw[i] for i in observed if i in raw})
+    observed = {
+        i: whole(
+            fields(v, ("observed_edges", "expected_null_edges"), f"per_feature.json: {i}")[
+                "observed_edges"
+            ],
+            "observed_edges",
+        )
+        for i, v in nulls.items()
+    }
+    expected = math.fsum(
+        number(v["expected_null_edges"], f"per_feature.json: {i}: expected_null_edges")
+        for i, v in nulls.items()
+    )
+    _agree(
+        "observed edges of per_feature.json and edges_raw.json",
+        {i: n for i, n in observed.items() if i in raw},
+        {i: raw[i] for i in observed if i in raw},
+    )
     if kept and nulls:
         _agree("features of edges_fdr.json and per_feature.json", sorted(kept), sorted(nulls))
     if summary_path:
@@ -118,9 +187,20 @@ def _calibration(found: Degrees, layer: int, present: Mapping[str, Path]) -> Non
     if observed:
         _control(found, layer, kept, sum(observed.values()), expected, len(observed))
     if sweep_path:
-        rows = [fields(r, ("d_threshold", "consistency_threshold", "total_edges", "implied_fdr"), "threshold_sweep.json") for r in items(read_json(sweep_path), sweep_path.name)]
+        rows = [
+            fields(
+                r,
+                ("d_threshold", "consistency_threshold", "total_edges", "implied_fdr"),
+                "threshold_sweep.json",
+            )
+            for r in items(read_json(sweep_path), sweep_path.name)
+        ]
         found.findings["threshold_sweep"] = [
-            {k: number(r[k], f"threshold_sweep.json: {k}") for k in ("d_threshold", "consistency_threshold", "total_edges", "implied_fdr")} for r in rows
+            {
+                k: number(r[k], f"threshold_sweep.json: {k}")
+                for k in ("d_threshold", "consistency_threshold", "total_edges", "implied_fdr")
+            }
+            for r in rows
         ]
 
 
@@ -132,28 +212,61 @@ def _retraced(found: Degrees, layer: int, raw: Mapping[int, int]) -> None:
         known = row.setdefault("out_degree_legacy", degree)
         if abs(known - degree) > _HALF_PRECISION:
             raise UserError(
-                f"feature {index} of layer {layer} has {known:,} edges in exhaustive_summary.json and {degree:,} in edges_raw.json",
+                f"feature {index} of layer {layer} has {known:,} edges in exhaustive_summary.json"
+                f" and {degree:,} in edges_raw.json",
                 "the files are of different runs: fetch both again",
             )
         differ += known != degree
     if differ:
-        found.notes.append(f"{differ} features have another degree in the second tracing, by at most {_HALF_PRECISION}: that of the first was kept (half precision)")
+        found.notes.append(
+            f"{differ} features have another degree in the second tracing, by at most"
+            f" {_HALF_PRECISION}: that of the first was kept (half precision)"
+        )
     if raw:
         found.findings["degrees_given"] = len(raw)
 
 
-def _calibration_summary(found: Degrees, path: Path, raw: Mapping[int, int], kept: Mapping[int, int], observed: Mapping[int, int], expected: float) -> None:
+def _calibration_summary(
+    found: Degrees,
+    path: Path,
+    raw: Mapping[int, int],
+    kept: Mapping[int, int],
+    observed: Mapping[int, int],
+    expected: float,
+) -> None:
     data = fields(read_json(path), ("total_edges_raw", "permutation"), path.name)
-    p = fields(data["permutation"], ("observed_edges_subset", "expected_null_edges_subset", "effect_size_edges_surviving_bh"), f"{path.name}: permutation")
+    p = fields(
+        data["permutation"],
+        ("observed_edges_subset", "expected_null_edges_subset", "effect_size_edges_surviving_bh"),
+        f"{path.name}: permutation",
+    )
     pairs = [("total_edges_raw", data["total_edges_raw"], found.findings.get("edges_legacy"))]
     if raw:
-        pairs.append(("total_edges_raw_retraced_subset", data.get("total_edges_raw_retraced_subset"), sum(raw.values())))
+        pairs.append(
+            (
+                "total_edges_raw_retraced_subset",
+                data.get("total_edges_raw_retraced_subset"),
+                sum(raw.values()),
+            )
+        )
     if kept:
-        pairs.append(("effect_size_edges_surviving_bh", p["effect_size_edges_surviving_bh"], sum(kept.values())))
+        pairs.append(
+            (
+                "effect_size_edges_surviving_bh",
+                p["effect_size_edges_surviving_bh"],
+                sum(kept.values()),
+            )
+        )
     if observed:
         pairs.append(("observed_edges_subset", p["observed_edges_subset"], sum(observed.values())))
-        if not math.isclose(number(p["expected_null_edges_subset"], path.name), expected, rel_tol=1e-9):
-            raise UserError(f"{path.name} expects {p['expected_null_edges_subset']:,} null edges, per_feature.json sums to {expected:,}", "fetch both files again")
+        if not math.isclose(
+            number(p["expected_null_edges_subset"], path.name), expected, rel_tol=1e-9
+        ):
+            raise UserError(
+                f"{path.name} expects {p['expected_null_edges_subset']:,} null edges,"
+                f" per_feature.json sums to {expected:,}",
+                "fetch both files again",
+            )
     for name, stated, summed in pairs:
         if stated is not None and summed is not None:
             _agree(f"{name} of {path.name} and the sum of the single features", stated, summed)
@@ -162,29 +275,66 @@ def _calibration_summary(found: Degrees, path: Path, raw: Mapping[int, int], kep
         found.findings["live_tests"] = whole(p["bh_total_tests"], f"{path.name}: bh_total_tests")
     if "estimated_total_edges_fdr_all_features" in p:
         found.notes.append(
-            f"{p['estimated_total_edges_fdr_all_features']:,} calibrated edges of all features are an extrapolation from {len(kept) or p.get('n_features')}: kept as a finding only"
+            f"{p['estimated_total_edges_fdr_all_features']:,} calibrated edges of all features are"
+            f" an extrapolation from {len(kept) or p.get('n_features')}: kept as a finding only"
         )
 
 
-def _control(found: Degrees, layer: int, kept: Mapping[int, int], observed: int, expected: float, sources: int) -> None:
-    """The sign-flip null as a control: edges that the published rule finds when the signs of the cells' effects are drawn at random."""
-    found.controls.append({
-        "name": f"sign flips L{layer:02d}", "control": "sign_flip", "source_layer": layer, "sources": sources, "edges": sum(kept.values()) or None,
-        "edges_legacy": observed, "control_edges_legacy": round(expected),
-    })  # fmt: skip
-    found.findings |= {"null_sources": sources, "null_observed": observed, "null_expected": expected, "false_discovery_rate": expected / observed if observed else None}
+def _control(
+    found: Degrees,
+    layer: int,
+    kept: Mapping[int, int],
+    observed: int,
+    expected: float,
+    sources: int,
+) -> None:
+    """The sign-flip null as a control: edges that the published rule finds when the signs of the
+    cells' effects are drawn at random.
+    """
+    found.controls.append(
+        {
+            "name": f"sign flips L{layer:02d}",
+            "control": "sign_flip",
+            "source_layer": layer,
+            "sources": sources,
+            "edges": sum(kept.values()) or None,
+            "edges_legacy": observed,
+            "control_edges_legacy": round(expected),
+        }
+    )
+    found.findings |= {
+        "null_sources": sources,
+        "null_observed": observed,
+        "null_expected": expected,
+        "false_discovery_rate": expected / observed if observed else None,
+    }
     said = f"; {sum(kept.values()):,} are calibrated as published" if kept else ""
-    found.sentences.append(f"of {observed:,} published edges of {sources} features, random signs give {expected:,.1f} ({expected / max(observed, 1):.1%}){said}")
+    found.sentences.append(
+        f"of {observed:,} published edges of {sources} features, random signs give {expected:,.1f}"
+        f" ({expected / max(observed, 1):.1%}){said}"
+    )
 
 
 def _tail(found: Degrees, path: Path) -> None:
     data = fields(read_json(path), ("n", "powerlaw", "comparisons"), path.name)
     law = fields(data["powerlaw"], ("alpha", "xmin", "n_tail", "ks"), f"{path.name}: powerlaw")
-    favoured = {name: c.get("favored") for name, c in fields(data["comparisons"], (), f"{path.name}: comparisons").items()}
-    found.findings["tail"] = {k: number(law[k], f"{path.name}: {k}") for k in ("alpha", "xmin", "n_tail", "ks", "gof_p") if k in law} | {"favoured": favoured}
-    told = "power law and alternatives not told apart" if set(favoured.values()) == {"inconclusive"} else f"favoured: {', '.join(sorted({str(v) for v in favoured.values()}))}"
+    favoured = {
+        name: c.get("favored")
+        for name, c in fields(data["comparisons"], (), f"{path.name}: comparisons").items()
+    }
+    found.findings["tail"] = {
+        k: number(law[k], f"{path.name}: {k}")
+        for k in ("alpha", "xmin", "n_tail", "ks", "gof_p")
+        if k in law
+    } | {"favoured": favoured}
+    told = (
+        "power law and alternatives not told apart"
+        if set(favoured.values()) == {"inconclusive"}
+        else f"favoured: {', '.join(sorted({str(v) for v in favoured.values()}))}"
+    )
     found.sentences.append(
-        f"tail of the published degrees: {whole(law['n_tail'], 'n_tail')} features from {whole(law['xmin'], 'xmin')} edges on, exponent {law['alpha']:.2f}; {told}"
+        f"tail of the published degrees: {whole(law['n_tail'], 'n_tail')} features from"
+        f" {whole(law['xmin'], 'xmin')} edges on, exponent {law['alpha']:.2f}; {told}"
     )
 
 
@@ -194,26 +344,56 @@ def _annotation(found: Degrees, path: Path) -> None:
         part = fields(part, ("layer", "n_features", "fisher", "frequency"), path.name)
         name = str(part["layer"])
         if not name.removeprefix("L").isdecimal():
-            raise UserError(f"{path.name} names the layer {name!r}, expected one such as L5", "check that it is the right file")
+            raise UserError(
+                f"{path.name} names the layer {name!r}, expected one such as L5",
+                "check that it is the right file",
+            )
         layer = int(name.removeprefix("L"))
-        tests[name] = {"features": part["n_features"], "fisher": part["fisher"], "matched": part.get("freq_matched", [])}
-        for rank, hub in enumerate(items(part["frequency"].get("residual_hub_top20", []), f"{path.name}: residual_hub_top20"), start=1):
-            _residual_hub(found.features[layer, whole(hub["feature_idx"], f"{path.name}: feature_idx")], hub, rank, f"{path.name}, {name}")
+        tests[name] = {
+            "features": part["n_features"],
+            "fisher": part["fisher"],
+            "matched": part.get("freq_matched", []),
+        }
+        for rank, hub in enumerate(
+            items(
+                part["frequency"].get("residual_hub_top20", []), f"{path.name}: residual_hub_top20"
+            ),
+            start=1,
+        ):
+            _residual_hub(
+                found.features[layer, whole(hub["feature_idx"], f"{path.name}: feature_idx")],
+                hub,
+                rank,
+                f"{path.name}, {name}",
+            )
     found.findings["bias"] = tests
 
 
 def _residual_hub(row: dict[str, Any], hub: Any, rank: int, where: str) -> None:
     hub = fields(hub, ("edges", "activation_freq", "residual_degree"), where)
-    edges, residual = whole(hub["edges"], f"{where}: edges"), number(hub["residual_degree"], f"{where}: residual_degree")
+    edges, residual = (
+        whole(hub["edges"], f"{where}: edges"),
+        number(hub["residual_degree"], f"{where}: residual_degree"),
+    )
     if abs(row.get("out_degree_legacy", edges) - edges) > _HALF_PRECISION:
-        raise UserError(f"{where}: feature {hub['feature_idx']} has {edges:,} edges, other files say {row['out_degree_legacy']:,}", "fetch the files again")
+        raise UserError(
+            f"{where}: feature {hub['feature_idx']} has {edges:,} edges, other files say"
+            f" {row['out_degree_legacy']:,}",
+            "fetch the files again",
+        )
     row |= {
-        "out_degree_legacy": edges, "firing_rate": number(hub["activation_freq"], f"{where}: activation_freq"), "hub_rank": rank,
-        "residual_degree": residual * math.log(10), "expected_degree": (edges + 1) / 10**residual - 1,
-    }  # fmt: skip
+        "out_degree_legacy": edges,
+        "firing_rate": number(hub["activation_freq"], f"{where}: activation_freq"),
+        "hub_rank": rank,
+        "residual_degree": residual * math.log(10),
+        "expected_degree": (edges + 1) / 10**residual - 1,
+    }
 
 
 def _agree(what: str, one: Any, other: Any) -> None:
     if one != other:
         shown = f"{one:,} and {other:,}" if isinstance(one, (int, float)) else "not the same"
-        raise UserError(f"{what}: {shown}", "the files are of different runs, or one is damaged: fetch them again")
+        raise UserError(
+            f"{what}: {shown}",
+            "the files are of different runs, or one is damaged: fetch them again",
+        )

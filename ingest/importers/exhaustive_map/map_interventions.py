@@ -1,9 +1,12 @@
-r"""Triplet ablations and steering of the published map as interventions, with what its files give and nothing else.
+r"""Triplet ablations and steering of the published map as interventions, with what its files give
+and nothing else.
 
-Ablations: `ratio` is the published median over targets of |d_joint| / sum |d_single|; independent, exactly additive effects of k features give
-1 / sqrt(k), not 1, and the files hold no cells from which the null could be computed. Steering: `effect` is the mean change of the published state
-shift over the steered cells, [cos(z', late) - cos(z', early)] - [cos(z, late) - cos(z, early)], z the mean logits of a cell. Its 95 % t interval follows
-from the published mean, spread and number of cells; p values and controls were not published.
+Ablations: `ratio` is the published median over targets of |d_joint| / sum |d_single|; independent,
+exactly additive effects of k features give 1 / sqrt(k), not 1, and the files hold no cells from
+which the null could be computed. Steering: `effect` is the mean change of the published state shift
+over the steered cells, [cos(z', late) - cos(z', early)] - [cos(z, late) - cos(z, early)], z the
+mean logits of a cell. Its 95 % t interval follows from the published mean, spread and number of
+cells; p values and controls were not published.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from scircuit.core.address import Address
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.ingest.importers.feature_nodes import Key
 from scircuit.ingest.importers.strict_files import fields, items, number, read_json, whole
 
@@ -38,7 +41,9 @@ class Interventions:
     notes: list[str] = field(default_factory=list)
 
 
-def read_triplets(found: Interventions, model: str, dictionary: str, files: Iterable[Path], summary: Path | None) -> None:
+def read_triplets(
+    found: Interventions, model: str, dictionary: str, files: Iterable[Path], summary: Path | None
+) -> None:
     """Each triplet as one joint ablation of three features and three of two.
 
     Raises
@@ -52,10 +57,17 @@ def read_triplets(found: Interventions, model: str, dictionary: str, files: Iter
         parts[str(fields(data, ("triplet_id",), path.name)["triplet_id"])] = data
     if summary:
         stated = fields(read_json(summary), ("per_triplet_results",), summary.name)
-        listed = {str(fields(t, ("triplet_id",), summary.name)["triplet_id"]): t for t in items(stated["per_triplet_results"], summary.name)}
+        listed = {
+            str(fields(t, ("triplet_id",), summary.name)["triplet_id"]): t
+            for t in items(stated["per_triplet_results"], summary.name)
+        }
         wrong = [name for name in parts if listed.get(name) != parts[name]]
         if wrong:
-            raise UserError(f"{summary.parent.name}: triplet {wrong[0]} differs from {summary.name} ({len(wrong)} do)", "the files are of different runs: fetch them again")
+            raise UserError(
+                f"{summary.parent.name}: triplet {wrong[0]} differs from {summary.name}"
+                f" ({len(wrong)} do)",
+                "the files are of different runs: fetch them again",
+            )
         parts = listed
     partners: dict[Key, set[Key]] = defaultdict(set)
     ratios: dict[str, list[float]] = defaultdict(list)
@@ -66,43 +78,98 @@ def read_triplets(found: Interventions, model: str, dictionary: str, files: Iter
         found.features[key]["ablation_partners"] = len(others)
     if ratios:
         medians = {kind: statistics.median(values) for kind, values in sorted(ratios.items())}
-        found.findings["triplets"] = {"number": len(parts), "ratio": medians, "ratio_if_additive_and_independent": 1 / math.sqrt(3)}
+        found.findings["triplets"] = {
+            "number": len(parts),
+            "ratio": medians,
+            "ratio_if_additive_and_independent": 1 / math.sqrt(3),
+        }
         said = ", ".join(f"{kind.replace('_', ' ')} {value:.3f}" for kind, value in medians.items())
         found.sentences.append(
-            f"{len(parts)} joint ablations of three features: median |joint| / sum |single| {said}; effects that add up exactly and independently give {1 / math.sqrt(3):.3f}"
+            f"{len(parts)} joint ablations of three features: median |joint| / sum |single| {said};"
+            f" effects that add up exactly and independently give {1 / math.sqrt(3):.3f}"
         )
-        found.notes.append("interaction contrasts need effects per cell, which were not published: joint ablations carry ratios and no q")
+        found.notes.append(
+            "interaction contrasts need effects per cell, which were not published: joint ablations"
+            " carry ratios and no q"
+        )
 
 
-def _triplet(found: Interventions, model: str, dictionary: str, name: str, data: Any, partners: dict[Key, set[Key]]) -> tuple[str, float]:
-    wanted = ("feature_A", "feature_B", "feature_C", "target_layer", "n_active", "n_significant", "pairwise_ratios", "threeway_ratio", "triplet_type")
+def _triplet(
+    found: Interventions,
+    model: str,
+    dictionary: str,
+    name: str,
+    data: Any,
+    partners: dict[Key, set[Key]],
+) -> tuple[str, float]:
+    wanted = (
+        "feature_A",
+        "feature_B",
+        "feature_C",
+        "target_layer",
+        "n_active",
+        "n_significant",
+        "pairwise_ratios",
+        "threeway_ratio",
+        "triplet_type",
+    )
     data = fields(data, wanted, f"triplet {name}")
     members: dict[str, Address] = {}
     for role in "ABC":
         given = fields(data[f"feature_{role}"], ("layer", "idx"), f"triplet {name}: {role}")
-        key = (whole(given["layer"], f"triplet {name}: layer"), whole(given["idx"], f"triplet {name}: idx"))
+        key = (
+            whole(given["layer"], f"triplet {name}: layer"),
+            whole(given["idx"], f"triplet {name}: idx"),
+        )
         members[role] = Address(model, dictionary, *key)
-    target, tested = whole(data["target_layer"], f"triplet {name}: target_layer"), whole(data["n_significant"]["any"], f"triplet {name}: n_significant")
+    target, tested = (
+        whole(data["target_layer"], f"triplet {name}: target_layer"),
+        whole(data["n_significant"]["any"], f"triplet {name}: n_significant"),
+    )
     if target <= max(a.layer for a in members.values()):
-        raise UserError(f"triplet {name} reads layer {target}, which is not later than its features", "check that it is the right file")
+        raise UserError(
+            f"triplet {name} reads layer {target}, which is not later than its features",
+            "check that it is the right file",
+        )
     whole_tag = "+".join(a.short.replace("/", "") for a in members.values())
     for roles in _CONDITIONS:
         chosen = [members[r] for r in roles]
         ratio = data["threeway_ratio"] if roles == "ABC" else data["pairwise_ratios"][roles]
-        key = f"{model}/{dictionary}/ablate/{whole_tag}/L{target:02d}" + ("" if roles == "ABC" else f"/{roles}")
-        found.rows["Intervention"].append({
-            "id": key, "name": " + ".join(a.short for a in chosen), "verb": "ablate", "order": len(roles), "coefficient": 0.0, "target_layer": target,
-            "cells": whole(data["n_active"][roles], f"triplet {name}: n_active"), "tested": tested,
-            "ratio": number(ratio, f"triplet {name}: ratio {roles}"),
-        })  # fmt: skip
+        key = f"{model}/{dictionary}/ablate/{whole_tag}/L{target:02d}" + (
+            "" if roles == "ABC" else f"/{roles}"
+        )
+        found.rows["Intervention"].append(
+            {
+                "id": key,
+                "name": " + ".join(a.short for a in chosen),
+                "verb": "ablate",
+                "order": len(roles),
+                "coefficient": 0.0,
+                "target_layer": target,
+                "cells": whole(data["n_active"][roles], f"triplet {name}: n_active"),
+                "tested": tested,
+                "ratio": number(ratio, f"triplet {name}: ratio {roles}"),
+            }
+        )
         for role, address in zip(roles, chosen, strict=True):
-            found.rows["Feature-PART_OF-Intervention"].append({"source": str(address), "target": key, "role": role, "coefficient": 0.0})
-            partners[address.layer, address.index].update((a.layer, a.index) for a in chosen if a != address)
-    return str(data["triplet_type"]), number(data["threeway_ratio"], f"triplet {name}: threeway_ratio")
+            found.rows["Feature-PART_OF-Intervention"].append(
+                {"source": str(address), "target": key, "role": role, "coefficient": 0.0}
+            )
+            partners[address.layer, address.index].update(
+                (a.layer, a.index) for a in chosen if a != address
+            )
+    return str(data["triplet_type"]), number(
+        data["threeway_ratio"], f"triplet {name}: threeway_ratio"
+    )
 
 
 def read_steering(
-    found: Interventions, model: str, dictionary: str, files: Iterable[Path], summary: Path | None, gene_ids: Mapping[str, str]
+    found: Interventions,
+    model: str,
+    dictionary: str,
+    files: Iterable[Path],
+    summary: Path | None,
+    gene_ids: Mapping[str, str],
 ) -> None:
     """Each steered feature and coefficient as an intervention, with the genes it moves most.
 
@@ -114,34 +181,68 @@ def read_steering(
     parts: dict[Key, Any] = {}
     for path in files:
         data = fields(read_json(path), ("feature_idx", "layer", "alpha_results"), path.name)
-        parts[whole(data["layer"], f"{path.name}: layer"), whole(data["feature_idx"], f"{path.name}: feature_idx")] = data
+        parts[
+            whole(data["layer"], f"{path.name}: layer"),
+            whole(data["feature_idx"], f"{path.name}: feature_idx"),
+        ] = data
     if summary:
-        listed = [fields(f, ("feature_idx", "layer", "alpha_results"), summary.name) for f in items(fields(read_json(summary), ("features",), summary.name)["features"], summary.name)]
-        stated = {(whole(f["layer"], "layer"), whole(f["feature_idx"], "feature_idx")): f for f in listed}
-        wrong = [k for k in parts if k not in stated or stated[k]["alpha_results"] != parts[k]["alpha_results"]]
+        listed = [
+            fields(f, ("feature_idx", "layer", "alpha_results"), summary.name)
+            for f in items(
+                fields(read_json(summary), ("features",), summary.name)["features"], summary.name
+            )
+        ]
+        stated = {
+            (whole(f["layer"], "layer"), whole(f["feature_idx"], "feature_idx")): f for f in listed
+        }
+        wrong = [
+            k
+            for k in parts
+            if k not in stated or stated[k]["alpha_results"] != parts[k]["alpha_results"]
+        ]
         if wrong:
-            raise UserError(f"{summary.parent.name}: feature {wrong[0][1]} of layer {wrong[0][0]} differs from {summary.name}", "the files are of different runs: fetch them again")
+            raise UserError(
+                f"{summary.parent.name}: feature {wrong[0][1]} of layer {wrong[0][0]} differs from"
+                f" {summary.name}",
+                "the files are of different runs: fetch them again",
+            )
         parts = {**stated, **parts}
     moved: dict[float, list[float]] = defaultdict(list)
     for (layer, index), data in sorted(parts.items()):
         found.features.setdefault((layer, index), {})
-        for text, result in fields(data["alpha_results"], (), f"steering of L{layer} F{index}").items():
+        for text, result in fields(
+            data["alpha_results"], (), f"steering of L{layer} F{index}"
+        ).items():
             coefficient = _coefficient(text, f"steering of L{layer} F{index}")
-            moved[coefficient].append(_condition(found, Address(model, dictionary, layer, index), coefficient, result, gene_ids))
+            moved[coefficient].append(
+                _condition(
+                    found, Address(model, dictionary, layer, index), coefficient, result, gene_ids
+                )
+            )
     if not parts:
         return
     found.findings["steering"] = {
-        "features": len(parts), "coefficients": sorted(moved), "readout": READOUT,
-        "share_of_features_with_rising_shift": {f"{a:g}": sum(v > 0 for v in values) / len(values) for a, values in sorted(moved.items())},
-    }  # fmt: skip
+        "features": len(parts),
+        "coefficients": sorted(moved),
+        "readout": READOUT,
+        "share_of_features_with_rising_shift": {
+            f"{a:g}": sum(v > 0 for v in values) / len(values)
+            for a, values in sorted(moved.items())
+        },
+    }
     strongest = max(moved)
     found.sentences.append(
-        f"{len(parts)} features steered at coefficients {', '.join(f'{a:g}' for a in sorted(moved))}: the state shift rises for "
-        f"{sum(v > 0 for v in moved[strongest])} of {len(moved[strongest])} at {strongest:g}; no control was published"
+        f"{len(parts)} features steered at coefficients"
+        f" {', '.join(f'{a:g}' for a in sorted(moved))}: the state shift rises for"
+        f" {sum(v > 0 for v in moved[strongest])} of {len(moved[strongest])} at {strongest:g}; no"
+        " control was published"
     )
     unknown = sum(g.startswith("symbol:") for g in found.genes)
     if unknown:
-        found.notes.append(f"{unknown} of {len(found.genes)} moved genes have no Ensembl id here: kept by their symbols")
+        found.notes.append(
+            f"{unknown} of {len(found.genes)} moved genes have no Ensembl id here: kept by their"
+            " symbols"
+        )
 
 
 def _coefficient(text: str, where: str) -> float:
@@ -150,39 +251,82 @@ def _coefficient(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{where} has the coefficient {text!r}, expected a number", "check that it is the right file")
+        raise UserError(
+            f"{where} has the coefficient {text!r}, expected a number",
+            "check that it is the right file",
+        )
     return value
 
 
-def _condition(found: Interventions, address: Address, coefficient: float, result: Any, gene_ids: Mapping[str, str]) -> float:
+def _condition(
+    found: Interventions,
+    address: Address,
+    coefficient: float,
+    result: Any,
+    gene_ids: Mapping[str, str],
+) -> float:
     from scipy.special import stdtrit
 
     where = f"steering of {address.short} x {coefficient:g}"
-    result = fields(result, ("n_cells_steered", "mean_state_shift", "std_state_shift", "top_upregulated", "top_downregulated"), where)
-    cells, effect = whole(result["n_cells_steered"], f"{where}: cells"), number(result["mean_state_shift"], f"{where}: mean_state_shift")
+    result = fields(
+        result,
+        (
+            "n_cells_steered",
+            "mean_state_shift",
+            "std_state_shift",
+            "top_upregulated",
+            "top_downregulated",
+        ),
+        where,
+    )
+    cells, effect = (
+        whole(result["n_cells_steered"], f"{where}: cells"),
+        number(result["mean_state_shift"], f"{where}: mean_state_shift"),
+    )
     spread = number(result["std_state_shift"], f"{where}: std_state_shift")
-    half = float(stdtrit(cells - 1, 0.975)) * spread / math.sqrt(cells - 1) if cells > 1 else None  # spread divides by n, hence n - 1 here
+    half = (
+        float(stdtrit(cells - 1, 0.975)) * spread / math.sqrt(cells - 1) if cells > 1 else None
+    )  # spread divides by n, hence n - 1 here
     key = f"{address.model}/{address.dictionary}/steer/{address.short.replace('/', '')}@{coefficient:g}"
-    found.rows["Intervention"].append({
-        "id": key, "name": f"{address.short} x {coefficient:g}", "verb": "steer", "order": 1, "coefficient": coefficient, "target_layer": _LAST_LAYER,
-        "cells": cells, "effect": effect, "effect_low": effect - half if half is not None else None,
-        "effect_high": effect + half if half is not None else None, "readout": READOUT,
-    })  # fmt: skip
-    found.rows["Feature-PART_OF-Intervention"].append({"source": str(address), "target": key, "role": "steered", "coefficient": coefficient})
+    found.rows["Intervention"].append(
+        {
+            "id": key,
+            "name": f"{address.short} x {coefficient:g}",
+            "verb": "steer",
+            "order": 1,
+            "coefficient": coefficient,
+            "target_layer": _LAST_LAYER,
+            "cells": cells,
+            "effect": effect,
+            "effect_low": effect - half if half is not None else None,
+            "effect_high": effect + half if half is not None else None,
+            "readout": READOUT,
+        }
+    )
+    found.rows["Feature-PART_OF-Intervention"].append(
+        {"source": str(address), "target": key, "role": "steered", "coefficient": coefficient}
+    )
     seen: set[str] = set()
     for listed in ("top_upregulated", "top_downregulated"):
         for gene in items(result[listed], f"{where}: {listed}"):
             gene = fields(gene, ("gene", "delta"), f"{where}: {listed}")
             symbol = str(gene["gene"])
-            ensembl = symbol if symbol.startswith("ENSG") else gene_ids.get(symbol, f"symbol:{symbol}")
+            ensembl = (
+                symbol if symbol.startswith("ENSG") else gene_ids.get(symbol, f"symbol:{symbol}")
+            )
             if ensembl in seen:
                 found.notes.append(f"{where}: gene {symbol} is listed twice; the first was kept")
                 continue
             seen.add(ensembl)
             found.genes[ensembl] = symbol
-            found.rows["Intervention-SHIFTED-Gene"].append({
-                "source": key, "target": ensembl, "dose": coefficient - 1, "effect": number(gene["delta"], f"{where}: {symbol}"),
-            })  # fmt: skip
+            found.rows["Intervention-SHIFTED-Gene"].append(
+                {
+                    "source": key,
+                    "target": ensembl,
+                    "dose": coefficient - 1,
+                    "effect": number(gene["delta"], f"{where}: {symbol}"),
+                }
+            )
     return effect
 
 
@@ -202,8 +346,23 @@ def read_signatures(found: Interventions, path: Path) -> None:
         with np.load(path, allow_pickle=False) as data:
             early, late = data["early"], data["late"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path.name} cannot be read as two signatures (early, late): {error}", "fetch it again") from error
-    if early.shape != late.shape or early.ndim != 1 or not (np.isfinite(early).all() and np.isfinite(late).all()):
-        raise UserError(f"{path.name}: early {early.shape} and late {late.shape}, expected two finite vectors of one length", "fetch it again")
+        raise UserError(
+            f"{path.name} cannot be read as two signatures (early, late): {error}", "fetch it again"
+        ) from error
+    if (
+        early.shape != late.shape
+        or early.ndim != 1
+        or not (np.isfinite(early).all() and np.isfinite(late).all())
+    ):
+        raise UserError(
+            f"{path.name}: early {early.shape} and late {late.shape}, expected two finite vectors"
+            " of one length",
+            "fetch it again",
+        )
     norms = [float(np.linalg.norm(v)) for v in (early, late)]
-    found.findings["state_signatures"] = {"length": len(early), "norm_early": norms[0], "norm_late": norms[1], "cosine": float(early @ late / (norms[0] * norms[1]))}
+    found.findings["state_signatures"] = {
+        "length": len(early),
+        "norm_early": norms[0],
+        "norm_late": norms[1],
+        "cosine": float(early @ late / (norms[0] * norms[1])),
+    }

@@ -1,8 +1,11 @@
-"""``scircuit import map``: the result files of the published exhaustive map of layer 5, as the nodes and properties that own runs write.
+"""``scircuit import map``: the result files of the published exhaustive map of layer 5, as the
+nodes and properties that own runs write.
 
-Degrees, hub ranks and calibration become Feature properties and a Control (`scircuit.ingest.importers.exhaustive_map.map_degrees`), triplet ablations and steering
-become Interventions (`scircuit.ingest.importers.exhaustive_map.map_interventions`). The files hold no edge: the study kept the 50 strongest of each source and layer in
-files that were not published, so what needs edges is refused. Any part may be missing; what is there is checked against the rest.
+Degrees, hub ranks and calibration become Feature properties and a Control
+(`scircuit.ingest.importers.exhaustive_map.map_degrees`), triplet ablations and steering become
+Interventions (`scircuit.ingest.importers.exhaustive_map.map_interventions`). The files hold no
+edge: the study kept the 50 strongest of each source and layer in files that were not published, so
+what needs edges is refused. Any part may be missing; what is there is checked against the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.core.config import ImportMapConfig, UserError
+from scircuit.core.config import ImportMapConfig
+from scircuit.core.errors import UserError
 from scircuit.ingest.importers.exhaustive_map.map_degrees import FILES, Degrees, read_degrees
 from scircuit.ingest.importers.exhaustive_map.map_interventions import (
     Interventions,
@@ -28,8 +32,9 @@ if TYPE_CHECKING:
 
 CAP = 50
 RULE = (
-    "published: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, cells without effect counted as negative; "
-    "calibrated as published: also |g| > 0.5 and Benjamini-Hochberg 0.05 of 500 sign flips"
+    "published: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, cells without effect counted as"
+    " negative; calibrated as published: also |g| > 0.5 and Benjamini-Hochberg 0.05 of 500 sign"
+    " flips"
 )
 _TRIPLETS, _STEERING = "higher_order_ablation", "trajectory_steering"
 
@@ -55,7 +60,15 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
     single = {name: root / name for name in FILES if (root / name).is_file()}
     triplets = sorted((root / _TRIPLETS).glob("triplet_*.json"))
     steered = sorted((root / _STEERING).glob("steering_*.json"))
-    rest = {name: path for name in (f"{_TRIPLETS}/summary.json", f"{_STEERING}/summary.json", f"{_STEERING}/state_signatures.npz") if (path := root / name).is_file()}
+    rest = {
+        name: path
+        for name in (
+            f"{_TRIPLETS}/summary.json",
+            f"{_STEERING}/summary.json",
+            f"{_STEERING}/state_signatures.npz",
+        )
+        if (path := root / name).is_file()
+    }
     used = [*single.values(), *triplets, *steered, *rest.values()]
     degrees, done = read_degrees(single), Interventions()
     read_triplets(done, model, dictionary, triplets, rest.get(f"{_TRIPLETS}/summary.json"))
@@ -64,11 +77,23 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
         read_signatures(done, signatures)
     tables = _tables(model, dictionary, degrees, done)
     return Source(
-        format="exhaustive-map", name=f"{model}/{dictionary}", files=hashes(used, root), units={"map": lambda: tables}, uses=uses(tables),
-        origin="Biodyn-AI/sae-biological-map, result files", lacks=("edges", "all_edges", "counts", "sd", "p", "cells", "symmetric_rule"), cap=CAP, rule=RULE,
-        findings={**degrees.findings, **done.findings, "records": {kind: t.num_rows for kind, t in tables.items()}},
-        sentences=(*degrees.sentences, *done.sentences), notes=(*degrees.notes, *done.notes, *_absent(root, single, triplets, steered, used)),
-    )  # fmt: skip
+        format="exhaustive-map",
+        name=f"{model}/{dictionary}",
+        files=hashes(used, root),
+        units={"map": lambda: tables},
+        uses=uses(tables),
+        origin="Biodyn-AI/sae-biological-map, result files",
+        lacks=("edges", "all_edges", "counts", "sd", "p", "cells", "symmetric_rule"),
+        cap=CAP,
+        rule=RULE,
+        findings={
+            **degrees.findings,
+            **done.findings,
+            "records": {kind: t.num_rows for kind, t in tables.items()},
+        },
+        sentences=(*degrees.sentences, *done.sentences),
+        notes=(*degrees.notes, *done.notes, *_absent(root, single, triplets, steered, used)),
+    )
 
 
 def _root(path: Path) -> Path:
@@ -77,31 +102,73 @@ def _root(path: Path) -> Path:
     for root in (path, path / "results"):
         if any((root / f).is_dir() for f in folders):
             return root
-    what = "is no folder" if not path.is_dir() else f"holds none of the folders {', '.join(folders)}"
-    raise UserError(f"{path} {what}", "give the folder of the map's result files (results/ of the published repository)")
+    what = (
+        "is no folder" if not path.is_dir() else f"holds none of the folders {', '.join(folders)}"
+    )
+    raise UserError(
+        f"{path} {what}",
+        "give the folder of the map's result files (results/ of the published repository)",
+    )
 
 
-def _absent(root: Path, single: Mapping[str, Path], triplets: list[Path], steered: list[Path], used: list[Path]) -> list[str]:
+def _absent(
+    root: Path,
+    single: Mapping[str, Path],
+    triplets: list[Path],
+    steered: list[Path],
+    used: list[Path],
+) -> list[str]:
     """What is missing, and what was found but not read."""
     notes = [f"{name} is missing: what it says is left out" for name in FILES if name not in single]
-    notes += [f"{folder}: no files, left out" for folder, found in ((_TRIPLETS, triplets), (_STEERING, steered)) if not found]
+    notes += [
+        f"{folder}: no files, left out"
+        for folder, found in ((_TRIPLETS, triplets), (_STEERING, steered))
+        if not found
+    ]
     traces = list(root.glob("exhaustive_tracing/feature_*.json"))
     if traces:
-        notes.append(f"exhaustive_tracing holds {len(traces)} traced features: their edges come with scircuit import edges {root / 'exhaustive_tracing'}")
-    unread = sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file() and p not in {*used, *traces} and not p.name.startswith("."))
+        notes.append(
+            f"exhaustive_tracing holds {len(traces)} traced features: their edges come with"
+            f" scircuit import edges {root / 'exhaustive_tracing'}"
+        )
+    unread = sorted(
+        str(p.relative_to(root))
+        for p in root.rglob("*")
+        if p.is_file() and p not in {*used, *traces} and not p.name.startswith(".")
+    )
     if unread:
-        notes.append(f"{len(unread)} other file{' was' if len(unread) == 1 else 's were'} not read: {', '.join(unread[:3])}{' ...' if len(unread) > 3 else ''}")
+        notes.append(
+            f"{len(unread)} other file{' was' if len(unread) == 1 else 's were'} not read:"
+            f" {', '.join(unread[:3])}{' ...' if len(unread) > 3 else ''}"
+        )
     return notes
 
 
-def _tables(model: str, dictionary: str, degrees: Degrees, done: Interventions) -> dict[str, pa.Table]:
+def _tables(
+    model: str, dictionary: str, degrees: Degrees, done: Interventions
+) -> dict[str, pa.Table]:
     features: dict[Key, dict[str, Any]] = {k: dict(v) for k, v in degrees.features.items()}
     for key, more in done.features.items():
         features[key] = {**more, **features.get(key, {})}
     if not features:
-        raise UserError("the result files describe no feature", "check that the folder holds the map's result files")
+        raise UserError(
+            "the result files describe no feature",
+            "check that the folder holds the map's result files",
+        )
     tables = feature_tables(model, dictionary, features)
-    tables["Gene"] = table("Gene", [{"id": g, "name": s, "symbol": None if s.startswith("ENSG") else s} for g, s in sorted(done.genes.items())])
-    tables["Control"] = table("Control", [{"id": f"{model}/{dictionary}/L{c['source_layer']:02d}/{c['control']}", **c} for c in degrees.controls])
+    tables["Gene"] = table(
+        "Gene",
+        [
+            {"id": g, "name": s, "symbol": None if s.startswith("ENSG") else s}
+            for g, s in sorted(done.genes.items())
+        ],
+    )
+    tables["Control"] = table(
+        "Control",
+        [
+            {"id": f"{model}/{dictionary}/L{c['source_layer']:02d}/{c['control']}", **c}
+            for c in degrees.controls
+        ],
+    )
     tables |= {kind: table(kind, rows) for kind, rows in done.rows.items()}
     return tables

@@ -1,4 +1,5 @@
-"""dictionary_learning: ``ae.pt`` (a state dict) and ``config.json``, whose ``trainer.dict_class`` says what is computed.
+"""dictionary_learning: ``ae.pt`` (a state dict) and ``config.json``, whose ``trainer.dict_class``
+says what is computed.
 
     AutoEncoder                f = ReLU(W (x - b) + c)                          x^ = D f + b, f and D then scaled to unit columns
     AutoEncoderNew             f = ReLU(W x + c)                                x^ = D f + b
@@ -7,8 +8,9 @@
     BatchTopKSAE, Matryoshka.. f = ReLU(W (x - b) + c) where above a threshold  x^ = D f + b
     JumpReluAutoEncoder        f = ReLU(W x + c) where above each threshold     x^ = D f + b
 
-The gated form is the jump of a = e^r u + m at the threshold m - e^r g, since u + g > 0 says a > m - e^r g. In training BatchTopK takes
-the largest codes of a whole batch, which is no function of a row; its stored threshold is what the library itself uses afterwards.
+The gated form is the jump of a = e^r u + m at the threshold m - e^r g, since u + g > 0 says a > m -
+e^r g. In training BatchTopK takes the largest codes of a whole batch, which is no function of a
+row; its stored threshold is what the library itself uses afterwards.
 """
 
 from __future__ import annotations
@@ -19,9 +21,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.formats.safe_files import layer_of, need, read_checkpoint, read_json, whole_number
+from scircuit.tracing.dictionaries.formats.safe_files import (
+    layer_of,
+    need,
+    read_checkpoint,
+    read_json,
+    whole_number,
+)
 
 _LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 _PLAIN = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -38,41 +46,60 @@ def read(folder: Path) -> Dictionary:
     Raises
     ------
     UserError
-        If the checkpoint is unsafe, its class is none of those above, it has no threshold, or it does not read a layer's output.
+        If the checkpoint is unsafe, its class is none of those above, it has no threshold, or it
+        does not read a layer's output.
     """
     config, path = read_json(folder / "config.json"), folder / "ae.pt"
     trainer = config.get("trainer")
     if not isinstance(trainer, dict):
-        raise UserError(f"{folder / 'config.json'} has no object 'trainer'", "give the dictionary_learning layout")
+        raise UserError(
+            f"{folder / 'config.json'} has no object 'trainer'",
+            "give the dictionary_learning layout",
+        )
     kind = trainer.get("dict_class")
     if kind not in _READERS:
         raise UserError(f"{folder} has dict_class {kind!r}", f"supported: {', '.join(_READERS)}")
     layer = _layer(folder, config, trainer)
     state = read_checkpoint(path)
     return Dictionary(
-        layer, **_READERS[kind](state, trainer, path),
-        provenance={"trained_on": f"activations of {trainer.get('lm_name', 'a model not stated')}", "format": f"dictionary_learning {kind}"},
-    )  # fmt: skip
+        layer,
+        **_READERS[kind](state, trainer, path),
+        provenance={
+            "trained_on": f"activations of {trainer.get('lm_name', 'a model not stated')}",
+            "format": f"dictionary_learning {kind}",
+        },
+    )
 
 
 def _layer(folder: Path, config: dict[str, Any], trainer: dict[str, Any]) -> int:
     flow = (config.get("buffer") or {}).get("io", "out")
     if flow != "out":
-        raise UserError(f"{folder} reads {flow!r} of its module; expected 'out', a layer's output", "give dictionaries of layer outputs")
+        raise UserError(
+            f"{folder} reads {flow!r} of its module; expected 'out', a layer's output",
+            "give dictionaries of layer outputs",
+        )
     named = str(trainer.get("submodule_name") or "")
     stated = trainer.get("layer")
-    place = f"{named} layer_{stated}" if isinstance(stated, int) else f"{folder.parent.name} {folder.name}"
+    place = (
+        f"{named} layer_{stated}"
+        if isinstance(stated, int)
+        else f"{folder.parent.name} {folder.name}"
+    )
     return layer_of(place, folder)
 
 
 def _auto(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
     encoder, bias, decoder, mean = need(state, (*_LINEAR, "bias"), path, "dictionary_learning")
     norms = decoder.norm(dim=0)
-    return _weights(encoder * norms[:, None], bias * norms, (decoder / norms).T, mean=mean) | {"rule": "relu"}
+    return _weights(encoder * norms[:, None], bias * norms, (decoder / norms).T, mean=mean) | {
+        "rule": "relu"
+    }
 
 
 def _auto_new(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
-    encoder, bias, decoder, offset = need(state, (*_LINEAR, "decoder.bias"), path, "dictionary_learning")
+    encoder, bias, decoder, offset = need(
+        state, (*_LINEAR, "decoder.bias"), path, "dictionary_learning"
+    )
     return _weights(encoder, bias, decoder.T, offset=offset) | {"rule": "relu"}
 
 
@@ -80,45 +107,82 @@ def _gated(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[
     names = ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias")
     encoder, decoder, mean, rate, gate, magnitude = need(state, names, path, "dictionary_learning")
     threshold = magnitude - rate.exp() * gate
-    return _weights(rate.exp()[:, None] * encoder, magnitude, decoder.T, mean=mean) | {"rule": "jumprelu", "threshold": threshold}
+    return _weights(rate.exp()[:, None] * encoder, magnitude, decoder.T, mean=mean) | {
+        "rule": "jumprelu",
+        "threshold": threshold,
+    }
 
 
 def _topk(state: dict[str, Any], trainer: dict[str, Any], path: Path) -> dict[str, Any]:
     encoder, bias, decoder, mean = need(state, (*_LINEAR, "b_dec"), path, "dictionary_learning")
-    return _weights(encoder, bias, decoder.T, mean=mean) | {"rule": "topk", "k": _k(state, trainer, path)}
+    return _weights(encoder, bias, decoder.T, mean=mean) | {
+        "rule": "topk",
+        "k": _k(state, trainer, path),
+    }
 
 
 def _batch_topk(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
     encoder, bias, decoder, mean = need(state, (*_LINEAR, "b_dec"), path, "dictionary_learning")
-    return _weights(encoder, bias, decoder.T, mean=mean) | {"rule": "batchtopk", "threshold": state.get("threshold")}
+    return _weights(encoder, bias, decoder.T, mean=mean) | {
+        "rule": "batchtopk",
+        "threshold": state.get("threshold"),
+    }
 
 
 def _matryoshka(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
     encoder, bias, decoder, mean = need(state, _PLAIN, path, "dictionary_learning")
-    return _weights(encoder.T, bias, decoder, mean=mean) | {"rule": "batchtopk", "threshold": state.get("threshold")}
+    return _weights(encoder.T, bias, decoder, mean=mean) | {
+        "rule": "batchtopk",
+        "threshold": state.get("threshold"),
+    }
 
 
 def _jump(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
-    encoder, bias, decoder, offset, threshold = need(state, (*_PLAIN, "threshold"), path, "dictionary_learning")
-    return _weights(encoder.T, bias, decoder, offset=offset) | {"rule": "jumprelu", "threshold": threshold}
+    encoder, bias, decoder, offset, threshold = need(
+        state, (*_PLAIN, "threshold"), path, "dictionary_learning"
+    )
+    return _weights(encoder.T, bias, decoder, offset=offset) | {
+        "rule": "jumprelu",
+        "threshold": threshold,
+    }
 
 
-def _weights(encoder: Tensor, bias: Tensor, decoder: Tensor, *, mean: Tensor | None = None, offset: Tensor | None = None) -> dict[str, Any]:
+def _weights(
+    encoder: Tensor,
+    bias: Tensor,
+    decoder: Tensor,
+    *,
+    mean: Tensor | None = None,
+    offset: Tensor | None = None,
+) -> dict[str, Any]:
     zero = torch.zeros(encoder.shape[1])
     return {
-        "encoder": encoder, "encoder_bias": bias, "decoder": decoder,
-        "decoder_bias": zero if offset is None else offset, "mean": zero if mean is None else mean,
-    }  # fmt: skip
+        "encoder": encoder,
+        "encoder_bias": bias,
+        "decoder": decoder,
+        "decoder_bias": zero if offset is None else offset,
+        "mean": zero if mean is None else mean,
+    }
 
 
 def _k(state: dict[str, Any], trainer: dict[str, Any], path: Path) -> int:
-    stated = [whole_number(v, "k", path) for v in (state.get("k"), trainer.get("k")) if v is not None]
+    stated = [
+        whole_number(v, "k", path) for v in (state.get("k"), trainer.get("k")) if v is not None
+    ]
     if len(set(stated)) != 1:
-        raise UserError(f"{path}: k is {' and '.join(map(str, stated)) or 'not stated'}", "checkpoint and config.json must be of one training run")
+        raise UserError(
+            f"{path}: k is {' and '.join(map(str, stated)) or 'not stated'}",
+            "checkpoint and config.json must be of one training run",
+        )
     return stated[0]
 
 
 _READERS = {
-    "AutoEncoder": _auto, "AutoEncoderNew": _auto_new, "GatedAutoEncoder": _gated, "AutoEncoderTopK": _topk, "BatchTopKSAE": _batch_topk,
-    "MatryoshkaBatchTopKSAE": _matryoshka, "JumpReluAutoEncoder": _jump,
-}  # fmt: skip
+    "AutoEncoder": _auto,
+    "AutoEncoderNew": _auto_new,
+    "GatedAutoEncoder": _gated,
+    "AutoEncoderTopK": _topk,
+    "BatchTopKSAE": _batch_topk,
+    "MatryoshkaBatchTopKSAE": _matryoshka,
+    "JumpReluAutoEncoder": _jump,
+}

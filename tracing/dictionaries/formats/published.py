@@ -1,8 +1,11 @@
-"""The published Geneformer dictionaries: ``layerLL_x4_k32/`` with a PyTorch checkpoint and ``activation_mean.npy``.
+"""The published Geneformer dictionaries: ``layerLL_x4_k32/`` with a PyTorch checkpoint and
+``activation_mean.npy``.
 
-The checkpoint holds ``model_state_dict`` (``W_enc.weight`` [F, d], ``W_enc.bias`` [F], ``W_dec.weight`` [d, F], ``W_dec.bias`` [d]), ``d_model``, ``n_features`` and
-``k``. It was trained with rows of W_dec normalised over the features, so directions are not unit vectors. The checkpoint is a pickle: only
-tensors and plain values are read from it; one that asks for anything else is refused before it runs.
+The checkpoint holds ``model_state_dict`` (``W_enc.weight`` [F, d], ``W_enc.bias`` [F],
+``W_dec.weight`` [d, F], ``W_dec.bias`` [d]), ``d_model``, ``n_features`` and ``k``. It was trained
+with rows of W_dec normalised over the features, so directions are not unit vectors. The checkpoint
+is a pickle: only tensors and plain values are read from it; one that asks for anything else is
+refused before it runs.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import need, read_checkpoint, whole_number
 from scircuit.tracing.dictionaries.training_statistics import read_published
@@ -28,7 +31,10 @@ def recognises(folder: Path) -> bool:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("*.pt"), *folder.glob("*.pth")], key=lambda p: (p.name != "sae_final.pt", p.name))
+    return sorted(
+        [*folder.glob("*.pt"), *folder.glob("*.pth")],
+        key=lambda p: (p.name != "sae_final.pt", p.name),
+    )
 
 
 def read(folder: Path) -> Dictionary:
@@ -49,15 +55,34 @@ def read(folder: Path) -> Dictionary:
     width = encoder.shape[-1]
     mean_path = folder / "activation_mean.npy"
     if not mean_path.exists():
-        raise UserError(f"{folder} lacks activation_mean.npy, which the dictionary subtracts", "copy it from where the checkpoint comes from")
+        raise UserError(
+            f"{folder} lacks activation_mean.npy, which the dictionary subtracts",
+            "copy it from where the checkpoint comes from",
+        )
     try:
         mean = torch.from_numpy(np.load(mean_path, allow_pickle=False).astype(np.float32))
     except ValueError as error:
-        raise UserError(f"{mean_path} is not a plain array ({error})", "copy it again; arrays of objects are not read") from error
+        raise UserError(
+            f"{mean_path} is not a plain array ({error})",
+            "copy it again; arrays of objects are not read",
+        ) from error
     if mean.shape != (width,):
-        raise UserError(f"{mean_path} has shape {tuple(mean.shape)}; expected ({width},)", "use the mean of the same layer and model")
+        raise UserError(
+            f"{mean_path} has shape {tuple(mean.shape)}; expected ({width},)",
+            "use the mean of the same layer and model",
+        )
     return Dictionary(
-        layer, encoder, bias, decoder.T, decoder_bias, mean, rule="topk", k=k,
-        provenance={"trained_on": "published checkpoint, cells not stated in the file", "file": path.name},
+        layer,
+        encoder,
+        bias,
+        decoder.T,
+        decoder_bias,
+        mean,
+        rule="topk",
+        k=k,
+        provenance={
+            "trained_on": "published checkpoint, cells not stated in the file",
+            "file": path.name,
+        },
         catalogue=partial(read_published, folder),
-    )  # fmt: skip
+    )

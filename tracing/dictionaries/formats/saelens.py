@@ -1,14 +1,16 @@
-"""SAELens: ``cfg.json`` and ``sae_weights.safetensors`` (W_enc [d, F], b_enc, W_dec [F, d], b_dec, and what the architecture adds).
+"""SAELens: ``cfg.json`` and ``sae_weights.safetensors`` (W_enc [d, F], b_enc, W_dec [F, d], b_dec,
+and what the architecture adds).
 
     standard    f = ReLU(W_enc^T (x - b) + b_enc)                            x^ = W_dec^T f + b_dec
     topk        f = the k largest
     jumprelu    f where above each threshold; BatchTopK and matryoshka training end as this, with one threshold for all
     gated       f = ReLU(e^r u + b_mag) where u + b_gate > 0, the jump at b_mag - e^r b_gate
 
-with b = b_dec where ``apply_b_dec_to_input``, else 0. Before version 6 the place is ``hook_point``, the activation ``activation_fn_str``
-with its k in ``activation_fn_kwargs``, and a fine-tuned factor on the codes may lie beside the weights. ``rescale_acts_by_decoder_norm``
-is folded into the weights, which leaves the function as it is. A normalisation of each row by itself is not linear in the decoder, so an ablation
-would not be the removal of a direction: refused.
+with b = b_dec where ``apply_b_dec_to_input``, else 0. Before version 6 the place is ``hook_point``,
+the activation ``activation_fn_str`` with its k in ``activation_fn_kwargs``, and a fine-tuned factor
+on the codes may lie beside the weights. ``rescale_acts_by_decoder_norm`` is folded into the
+weights, which leaves the function as it is. A normalisation of each row by itself is not linear in
+the decoder, so an ablation would not be the removal of a direction: refused.
 """
 
 from __future__ import annotations
@@ -21,19 +23,35 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.formats.safe_files import layer_of, need, read_json, read_tensors, whole_number
+from scircuit.tracing.dictionaries.formats.safe_files import (
+    layer_of,
+    need,
+    read_json,
+    read_tensors,
+    whole_number,
+)
 from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
 
 _RULES = {
-    "standard": "relu", "topk": "topk", "jumprelu": "jumprelu", "gated": "jumprelu", "batchtopk": "batchtopk", "matryoshka_batchtopk": "batchtopk",
-}  # fmt: skip
+    "standard": "relu",
+    "topk": "topk",
+    "jumprelu": "jumprelu",
+    "gated": "jumprelu",
+    "batchtopk": "batchtopk",
+    "matryoshka_batchtopk": "batchtopk",
+}
 _NORMALISED = {
-    "expected_average_only_in": "was trained on scaled activations, and the scale is not in its weights",
-    "constant_norm_rescale": "scales each row by its own length", "layer_norm": "normalises each row by itself",
-    "covariance_whitening": "was trained on whitened activations, and the whitening is not in its weights",
-}  # fmt: skip
+    "expected_average_only_in": (
+        "was trained on scaled activations, and the scale is not in its weights"
+    ),
+    "constant_norm_rescale": "scales each row by its own length",
+    "layer_norm": "normalises each row by itself",
+    "covariance_whitening": (
+        "was trained on whitened activations, and the whitening is not in its weights"
+    ),
+}
 
 
 def recognises(folder: Path) -> bool:
@@ -47,7 +65,8 @@ def read(folder: Path) -> Dictionary:
     Raises
     ------
     UserError
-        If files are damaged, the architecture or a normalisation is not one computed here, or it does not read a layer's output.
+        If files are damaged, the architecture or a normalisation is not one computed here, or it
+        does not read a layer's output.
     """
     config, path = read_json(folder / "cfg.json"), folder / "sae_weights.safetensors"
     architecture = _architecture(config, folder)
@@ -65,15 +84,24 @@ def read(folder: Path) -> Dictionary:
         threshold = weights.get("topk_threshold", threshold)
     decoder = decoder * _factor(config, weights, folder)
     if config.get("rescale_acts_by_decoder_norm"):
-        # The library ranks a * |column| and decodes along unit columns: the same function with the norms in the encoder.
+        # The library ranks a * |column| and decodes along unit columns: the same function with the
+        # norms in the encoder.
         norms = decoder.norm(dim=1)
         encoder, bias, decoder = encoder * norms[:, None], bias * norms, decoder / norms[:, None]
     centred, zero = bool(config.get("apply_b_dec_to_input", True)), torch.zeros_like(b_dec)
     return Dictionary(
-        layer, encoder, bias, decoder, zero if centred else b_dec, b_dec if centred else zero,
-        rule=rule, k=_k(config, path) if rule == "topk" else 0, threshold=threshold, provenance=_provenance(config, architecture),
+        layer,
+        encoder,
+        bias,
+        decoder,
+        zero if centred else b_dec,
+        b_dec if centred else zero,
+        rule=rule,
+        k=_k(config, path) if rule == "topk" else 0,
+        threshold=threshold,
+        provenance=_provenance(config, architecture),
         catalogue=partial(_catalogue, folder),
-    )  # fmt: skip
+    )
 
 
 def _architecture(config: dict[str, Any], folder: Path) -> str:
@@ -84,18 +112,30 @@ def _architecture(config: dict[str, Any], folder: Path) -> str:
     elif activation != "relu":
         raise UserError(f"{folder} has the activation {activation!r}", "supported: relu, topk")
     if architecture not in _RULES:
-        raise UserError(f"{folder} has architecture {architecture!r}", f"supported: {', '.join(_RULES)}")
+        raise UserError(
+            f"{folder} has architecture {architecture!r}", f"supported: {', '.join(_RULES)}"
+        )
     normalised = config.get("normalize_activations") or "none"
     normalised = "expected_average_only_in" if normalised is True else str(normalised)
     if normalised != "none":
         why = _NORMALISED.get(normalised, "normalises its input in a way not known here")
-        raise UserError(f"{folder} has normalize_activations = {normalised!r}: it {why}", "fold the normalisation into the weights with SAELens first")
+        raise UserError(
+            f"{folder} has normalize_activations = {normalised!r}: it {why}",
+            "fold the normalisation into the weights with SAELens first",
+        )
     return architecture
 
 
 def _layer(folder: Path, config: dict[str, Any]) -> int:
     metadata = config.get("metadata") or {}
-    place = next((str(p) for p in (config.get("hook_name"), metadata.get("hook_name"), config.get("hook_point")) if p), "")
+    place = next(
+        (
+            str(p)
+            for p in (config.get("hook_name"), metadata.get("hook_name"), config.get("hook_point"))
+            if p
+        ),
+        "",
+    )
     stated = config.get("hook_layer", metadata.get("hook_layer", config.get("hook_point_layer")))
     if config.get("reshape_activations", "none") not in ("none", None):
         place = "hook_z"
@@ -114,18 +154,27 @@ def _factor(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) ->
     if factor is None or bool((factor == 1).all()):
         return torch.ones(1)
     if not config.get("finetuning_scaling_factor"):
-        raise UserError(f"{folder} has a scaling factor that cfg.json does not mention", "weights and cfg.json must be of one training run")
+        raise UserError(
+            f"{folder} has a scaling factor that cfg.json does not mention",
+            "weights and cfg.json must be of one training run",
+        )
     return factor[:, None]
 
 
 def _k(config: dict[str, Any], path: Path) -> int:
-    return whole_number(config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k"), "k", path)
+    return whole_number(
+        config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k"), "k", path
+    )
 
 
 def _provenance(config: dict[str, Any], architecture: str) -> dict[str, Any]:
     metadata = config.get("metadata") or {}
     known = {**metadata, **config}
-    return {"trained_on": str(known.get("dataset_path") or "not stated"), "format": f"SAELens {architecture}", "model": str(known.get("model_name") or "")}
+    return {
+        "trained_on": str(known.get("dataset_path") or "not stated"),
+        "format": f"SAELens {architecture}",
+        "model": str(known.get("model_name") or ""),
+    }
 
 
 def _catalogue(folder: Path, n_features: int) -> FeatureCatalogue | None:
@@ -135,7 +184,11 @@ def _catalogue(folder: Path, n_features: int) -> FeatureCatalogue | None:
         return None
     logarithm = read_tensors(path).get("sparsity", torch.zeros(0)).double().numpy()
     if logarithm.shape != (n_features,):
-        raise UserError(f"{path} lists {logarithm.size:,} features; the dictionary beside it has {n_features:,}", "copy both again")
+        raise UserError(
+            f"{path} lists {logarithm.size:,} features; the dictionary beside it has"
+            f" {n_features:,}",
+            "copy both again",
+        )
     rate = np.maximum(10**logarithm - 1e-10, 0.0)
     rate[rate < 1e-12] = 0.0
     return FeatureCatalogue(rate, rate == 0, np.full(n_features, np.nan), source=str(path))

@@ -1,6 +1,7 @@
 """Read the files of a dictionary: JSON, safetensors, and checkpoints of tensors; never code.
 
-Also the two things that formats state in names rather than in fields: which layer is read, and at which place of it.
+Also the two things that formats state in names rather than in fields: which layer is read, and at
+which place of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 
 _LAYER = r"(?<![a-z])(?:blocks?|layers?|h)[._]?(\d+)"
 
@@ -33,7 +34,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: {error}", "copy it again from its source") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; expected an object", "copy it again from its source")
+        raise UserError(
+            f"{path} holds a {type(content).__name__}; expected an object",
+            "copy it again from its source",
+        )
     return content
 
 
@@ -48,7 +52,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged or no safetensors file: {error}", "copy it again from its source") from error
+        raise UserError(
+            f"{path} is damaged or no safetensors file: {error}", "copy it again from its source"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -64,11 +70,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{path} is not a checkpoint of tensors and plain values ({first[:160]}); it was not loaded, because a pickle can run code",
-            "save the state dict alone with torch.save(model.state_dict(), path), or as safetensors",
+            f"{path} is not a checkpoint of tensors and plain values ({first[:160]}); it was not"
+            " loaded, because a pickle can run code",
+            "save the state dict alone with torch.save(model.state_dict(), path), or as"
+            " safetensors",
         ) from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; expected a dict of tensors", "save the state dict")
+        raise UserError(
+            f"{path} holds a {type(content).__name__}; expected a dict of tensors",
+            "save the state dict",
+        )
     return content
 
 
@@ -82,7 +93,10 @@ def need(found: dict[str, Any], names: tuple[str, ...], path: Path, layout: str)
     """
     missing = [name for name in names if name not in found]
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, found)) or 'nothing'}", f"give the {layout} layout")
+        raise UserError(
+            f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, found)) or 'nothing'}",
+            f"give the {layout} layout",
+        )
     return [found[name] for name in names]
 
 
@@ -99,25 +113,41 @@ def whole_number(value: Any, what: str, path: Path) -> int:
             return int(value)
     except (TypeError, ValueError):
         pass
-    raise UserError(f"{path}: {what} is {value!r}; expected a whole number", "copy the file again from its source")
+    raise UserError(
+        f"{path}: {what} is {value!r}; expected a whole number",
+        "copy the file again from its source",
+    )
 
 
 def layer_of(place: str, folder: Path) -> int:
     """0-based layer whose output a dictionary reads, from the name of its place in the model.
 
-    ``blocks.5.hook_resid_post``, ``layers.5`` and ``encoder.layer.5`` are the output of layer 5; ``blocks.5.hook_resid_pre`` is that of layer 4.
+    ``blocks.5.hook_resid_post``, ``layers.5`` and ``encoder.layer.5`` are the output of layer 5;
+    ``blocks.5.hook_resid_pre`` is that of layer 4.
 
     Raises
     ------
     UserError
-        If no layer is named, or the place is inside a layer (attention, feed-forward) or before the first.
+        If no layer is named, or the place is inside a layer (attention, feed-forward) or before the
+        first.
     """
     numbers = re.findall(_LAYER, place)
     if not numbers:
-        raise UserError(f"{folder}: which layer it reads is not stated in its configuration or its name", "name the folder layer05 or alike")
-    if re.search(r"mlp|attn|attention|hook_z|ln\d|_mid|intermediate|\.dense$", place):  # output.dense: before residual and norm
-        raise UserError(f"{folder} reads {place!r}; expected the output of a layer (residual stream)", "give dictionaries of layer outputs")
+        raise UserError(
+            f"{folder}: which layer it reads is not stated in its configuration or its name",
+            "name the folder layer05 or alike",
+        )
+    if re.search(
+        r"mlp|attn|attention|hook_z|ln\d|_mid|intermediate|\.dense$", place
+    ):  # output.dense: before residual and norm
+        raise UserError(
+            f"{folder} reads {place!r}; expected the output of a layer (residual stream)",
+            "give dictionaries of layer outputs",
+        )
     layer = int(numbers[-1]) - ("resid_pre" in place)
     if layer < 0:
-        raise UserError(f"{folder} reads {place!r}, the embedding; expected the output of a layer", "give dictionaries of layer outputs")
+        raise UserError(
+            f"{folder} reads {place!r}, the embedding; expected the output of a layer",
+            "give dictionaries of layer outputs",
+        )
     return layer

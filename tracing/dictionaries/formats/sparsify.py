@@ -1,4 +1,5 @@
-"""EleutherAI sparsify: ``layers.5/cfg.json`` and ``layers.5/sae.safetensors`` (encoder.weight [F, d], encoder.bias, W_dec [F, d], b_dec).
+"""EleutherAI sparsify: ``layers.5/cfg.json`` and ``layers.5/sae.safetensors`` (encoder.weight [F,
+d], encoder.bias, W_dec [F, d], b_dec).
 
     f = the k largest of ReLU(W (x - b_dec) + c)        x^ = W_dec^T f + b_dec
 
@@ -11,9 +12,15 @@ from pathlib import Path
 
 import torch
 
-from scircuit.core.config import UserError
+from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.formats.safe_files import layer_of, need, read_json, read_tensors, whole_number
+from scircuit.tracing.dictionaries.formats.safe_files import (
+    layer_of,
+    need,
+    read_json,
+    read_tensors,
+    whole_number,
+)
 
 
 def recognises(folder: Path) -> bool:
@@ -27,17 +34,32 @@ def read(folder: Path) -> Dictionary:
     Raises
     ------
     UserError
-        If files are damaged, it is a transcoder, it has another rule than TopK, or the layer cannot be told from the folder's name.
+        If files are damaged, it is a transcoder, it has another rule than TopK, or the layer cannot
+        be told from the folder's name.
     """
     config, path = read_json(folder / "cfg.json"), folder / "sae.safetensors"
     if config.get("transcode") or config.get("skip_connection"):
-        raise UserError(f"{folder} is a transcoder; expected a sparse autoencoder", "give an autoencoder of the layer's output")
+        raise UserError(
+            f"{folder} is a transcoder; expected a sparse autoencoder",
+            "give an autoencoder of the layer's output",
+        )
     rule = "signed" if config.get("signed") else config.get("activation", "topk")
     if rule != "topk":
-        raise UserError(f"{folder} has activation {rule!r}; expected 'topk'", "give a TopK dictionary")
+        raise UserError(
+            f"{folder} has activation {rule!r}; expected 'topk'", "give a TopK dictionary"
+        )
     layer = layer_of(folder.name, folder)
-    encoder, bias, decoder, mean = need(read_tensors(path), ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), path, "sparsify")
+    encoder, bias, decoder, mean = need(
+        read_tensors(path), ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), path, "sparsify"
+    )
     return Dictionary(
-        layer, encoder, bias, decoder, torch.zeros_like(mean), mean, rule="topk", k=whole_number(config.get("k"), "k", folder / "cfg.json"),
+        layer,
+        encoder,
+        bias,
+        decoder,
+        torch.zeros_like(mean),
+        mean,
+        rule="topk",
+        k=whole_number(config.get("k"), "k", folder / "cfg.json"),
         provenance={"trained_on": "not stated in the file", "format": "sparsify"},
-    )  # fmt: skip
+    )

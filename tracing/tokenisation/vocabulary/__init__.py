@@ -1,9 +1,11 @@
 """The genes a model knows: token id, median and symbol of each Ensembl id.
 
-A vocabulary is plain JSON in the package, never a pickle. Geneformer V2 has 20,275 tokens: ``<pad>`` 0, ``<mask>`` 1,
-``<cls>`` 2, ``<eos>`` 3, then 20,271 genes in the order of their Ensembl ids; each gene has the median of its non-zero
-CP10k expression over the pre-training corpus, by which tokenisation divides (`scircuit.tracing.tokenisation.rank`). Other vocabularies are read from
-a model's folder: `scircuit.tracing.tokenisation.vocabulary.folder_vocabulary`, `scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary`.
+A vocabulary is plain JSON in the package, never a pickle. Geneformer V2 has 20,275 tokens:
+``<pad>`` 0, ``<mask>`` 1, ``<cls>`` 2, ``<eos>`` 3, then 20,271 genes in the order of their Ensembl
+ids; each gene has the median of its non-zero CP10k expression over the pre-training corpus, by
+which tokenisation divides (`scircuit.tracing.tokenisation.rank`). Other vocabularies are read from
+a model's folder: `scircuit.tracing.tokenisation.vocabulary.folder_vocabulary`,
+`scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ SPECIALS = ("<pad>", "<mask>", "<cls>", "<eos>")
 
 
 class Bins(NamedTuple):
-    """How a model that reads values beside genes bins them (`scircuit.tracing.tokenisation.binning`)."""
+    """How a model that reads values beside genes bins them
+    (`scircuit.tracing.tokenisation.binning`).
+    """
 
     number: int  # bin 0 is for zeros, so values fall into 1 to number - 1
     cls_value: float  # what the model was trained to see at <cls>
@@ -30,23 +34,28 @@ class Bins(NamedTuple):
 class Vocabulary:
     """Tokens, medians and symbols of one model, and which of the two ways it reads a cell.
 
-    Without `bins` a cell is its genes in the order of their rank (`scircuit.tracing.tokenisation.rank`); with `bins` it is its genes with the
-    bin of their expression beside them (`scircuit.tracing.tokenisation.binning`).
+    Without `bins` a cell is its genes in the order of their rank
+    (`scircuit.tracing.tokenisation.rank`); with `bins` it is its genes with the bin of their
+    expression beside them (`scircuit.tracing.tokenisation.binning`).
 
     Attributes
     ----------
     name
         Name of the vocabulary, such as ``geneformer-v2``.
     token
-        Gene or special -> token id. A gene is an Ensembl id, or the model's own name where it has none.
+        Gene or special -> token id. A gene is an Ensembl id, or the model's own name where it has
+        none.
     median
-        Ensembl id -> median of non-zero CP10k expression in the pre-training corpus; empty with `bins`.
+        Ensembl id -> median of non-zero CP10k expression in the pre-training corpus; empty with
+        `bins`.
     symbol_to_ensembl
         Gene symbol -> gene, for the genes that have a token.
     outside
-        Gene symbol -> Ensembl id, for human genes that the model has no token for (mostly non-coding).
+        Gene symbol -> Ensembl id, for human genes that the model has no token for (mostly
+        non-coding).
     pad, mask, cls, eos
-        Ids of the special tokens; None for a model without ``<cls>`` or ``<eos>``, mask -1 for one that masks values instead.
+        Ids of the special tokens; None for a model without ``<cls>`` or ``<eos>``, mask -1 for one
+        that masks values instead.
     gene_of_token
         Gene of each token id; empty for specials.
     bins
@@ -76,7 +85,9 @@ class Vocabulary:
 
     @property
     def framing(self) -> int:
-        """Special tokens around the genes of a cell: ``<cls>`` before and ``<eos>`` after, where the model has them."""
+        """Special tokens around the genes of a cell: ``<cls>`` before and ``<eos>`` after, where
+        the model has them.
+        """
         return (self.cls is not None) + (self.eos is not None)
 
     def symbol(self, gene: str) -> str:
@@ -94,7 +105,11 @@ def geneformer_v2() -> Vocabulary:
 
     Source: `geneformer_v2.NOTICE.md` beside the data.
     """
-    with resources.files("scircuit.tracing.tokenisation.vocabulary").joinpath("geneformer_v2.json.gz").open("rb") as file:
+    with (
+        resources.files("scircuit.tracing.tokenisation.vocabulary")
+        .joinpath("geneformer_v2.json.gz")
+        .open("rb") as file
+    ):
         data = json.loads(gzip.decompress(file.read()))
     genes = [_ensembl(number) for number in data["ensembl"]]
     symbols: list[str] = data["symbol"]

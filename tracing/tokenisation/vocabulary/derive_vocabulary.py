@@ -1,8 +1,9 @@
 """Derive the packaged vocabulary from the three published dictionaries, converted to plain JSON.
 
-``python -m scircuit.tracing.tokenisation.vocabulary.derive_vocabulary FOLDER`` reads token, median and symbol dictionaries (``geneformer_gc104M_*.json.gz``) and
-writes ``geneformer_v2.json.gz``: Ensembl numbers in token order, symbol and median of each, and the symbols of human genes
-without a token. The same input gives the same bytes.
+``python -m scircuit.tracing.tokenisation.vocabulary.derive_vocabulary FOLDER`` reads token, median
+and symbol dictionaries (``geneformer_gc104M_*.json.gz``) and writes ``geneformer_v2.json.gz``:
+Ensembl numbers in token order, symbol and median of each, and the symbols of human genes without a
+token. The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -25,12 +26,20 @@ def derive(folder: Path) -> bytes:
     """
 
     def read(name: str) -> dict:
-        return json.loads(gzip.decompress((folder / f"geneformer_gc104M_{name}.json.gz").read_bytes()))
+        return json.loads(
+            gzip.decompress((folder / f"geneformer_gc104M_{name}.json.gz").read_bytes())
+        )
 
-    token, median, ensembl_of = read("token_dictionary"), read("gene_median"), read("symbol_to_ensembl")
+    token, median, ensembl_of = (
+        read("token_dictionary"),
+        read("gene_median"),
+        read("symbol_to_ensembl"),
+    )
     order = sorted(token, key=token.__getitem__)
     if tuple(order[:4]) != SPECIALS or [token[t] for t in order] != list(range(len(order))):
-        raise ValueError(f"token ids are not contiguous from {SPECIALS}: found {order[:4]}, {len(order)} tokens")
+        raise ValueError(
+            f"token ids are not contiguous from {SPECIALS}: found {order[:4]}, {len(order)} tokens"
+        )
     genes = order[len(SPECIALS) :]
     symbol_of = {gene: symbol for symbol, gene in ensembl_of.items() if gene in token}
     lacking = [g for g in genes if g not in symbol_of or g not in median]
@@ -41,7 +50,9 @@ def derive(folder: Path) -> bytes:
         "ensembl": [int(g.removeprefix("ENSG")) for g in genes],
         "symbol": [symbol_of[g] for g in genes],
         "median": [median[g] for g in genes],
-        "outside": {s: int(g.removeprefix("ENSG")) for s, g in sorted(ensembl_of.items()) if g not in token},
+        "outside": {
+            s: int(g.removeprefix("ENSG")) for s, g in sorted(ensembl_of.items()) if g not in token
+        },
     }
     return gzip.compress(json.dumps(data, separators=(",", ":")).encode(), compresslevel=9, mtime=0)
 

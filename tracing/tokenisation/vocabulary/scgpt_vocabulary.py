@@ -1,8 +1,10 @@
-"""Vocabulary of an scGPT checkpoint, from its own ``vocab.json``: gene symbols and specials to token ids.
+"""Vocabulary of an scGPT checkpoint, from its own ``vocab.json``: gene symbols and specials to
+token ids.
 
-Nothing is shipped, because every checkpoint comes with its vocabulary and they differ (60,697 tokens for whole-human). Symbols become
-Ensembl ids by Geneformer V2's table, so that genes of different models meet in one graph; a symbol outside that table, mostly
-a clone name of a non-coding gene, stays as it is.
+Nothing is shipped, because every checkpoint comes with its vocabulary and they differ (60,697
+tokens for whole-human). Symbols become Ensembl ids by Geneformer V2's table, so that genes of
+different models meet in one graph; a symbol outside that table, mostly a clone name of a non-coding
+gene, stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ SPECIALS = ("<pad>", "<cls>", "<eoc>")
 def scgpt_vocabulary(folder: Path, bins: Bins) -> Vocabulary:
     """Vocabulary of a checkpoint folder.
 
-    Specials that ``vocab.json`` lacks are appended, as the published code does before it builds the model.
+    Specials that ``vocab.json`` lacks are appended, as the published code does before it builds the
+    model.
 
     Raises
     ------
@@ -46,8 +49,11 @@ def from_tokens(names: list[str], bins: Bins, name: str) -> Vocabulary:
         median={},
         symbol_to_ensembl=of_symbol,
         outside={symbol: gene for symbol, gene in table.items() if gene not in token},
-        pad=token["<pad>"], mask=-1, cls=token["<cls>"], eos=None,
+        pad=token["<pad>"],
+        mask=-1,
+        cls=token["<cls>"],
+        eos=None,
         gene_of_token=tuple(genes),
         symbols={gene: symbol for symbol, gene in of_symbol.items()},
         bins=bins,
-    )  # fmt: skip
+    )

@@ -1,0 +1,29 @@
+"""The error that a user can mend, and what counts as a full disk."""
+
+from __future__ import annotations
+
+import errno
+
+
+class UserError(ValueError):
+    """Something the user can mend: what was found and expected, and what to do about it.
+
+    Parameters
+    ----------
+    problem
+        What was found and what was expected, with numbers.
+    fix
+        What to do; shown after the problem.
+    """
+
+    def __init__(self, problem: str, fix: str = "") -> None:
+        super().__init__(f"{problem}\n  fix: {fix}" if fix else problem)
+        self.problem = problem
+        self.fix = fix
+
+
+def disk_full(error: OSError) -> bool:
+    """Whether it was room that a write lacked: on the disk, in the quota, or in what one file may
+    hold.
+    """
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
