@@ -1,20 +1,21 @@
-"""Asks the graph: a catalogue question by name, or read-only Cypher of one's own, as a pandas
-DataFrame.
+"""Asks the graph a catalogue question by name, or runs your own read-only Cypher; the answer is a
+pandas DataFrame.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, LiteralString, cast
 
 from scircuit.core.address import parse
 from scircuit.core.errors import UserError
 from scircuit.queries.catalogue import find
-from scircuit.queries.query_header import Query
+from scircuit.queries.query_header import Query, Value
 from scircuit.queries.query_parameters import complete
 
 if TYPE_CHECKING:
+    import neo4j
     import pandas as pd
 
     from scircuit.ingest.graph.connection import Connection
@@ -36,7 +37,7 @@ _PLAN_ASKED = re.compile(r"\s*(EXPLAIN|PROFILE)\b", re.IGNORECASE)
 _ENDING = "MATCH (f:Feature) WHERE f.id ENDS WITH $ending RETURN f.id AS id ORDER BY id LIMIT 20"
 
 
-def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def check(name: str, parameters: Mapping[str, object]) -> dict[str, Value]:
     """Check a question and its parameters without a database; return all parameters, defaults
     included.
 
@@ -49,9 +50,10 @@ def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     question = find(name)
     values = complete(question, parameters)
     for p in question.parameters:
-        if p.type == "feature" and values[p.name] and not _SHORT.fullmatch(values[p.name]):
+        address = _text(values, p.name)
+        if p.type == "feature" and address and not _SHORT.fullmatch(address):
             try:
-                parse(values[p.name])
+                parse(address)
             except ValueError as error:
                 raise UserError(
                     f"query {name!r}: parameter {p.name}: {error}",
@@ -60,7 +62,7 @@ def check(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFrame:
+def query(connection: Connection, name: str, /, **parameters: object) -> pd.DataFrame:
     """Answer a catalogue question.
 
     Parameters
@@ -82,8 +84,8 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     Raises
     ------
     UserError
-        If the name or a parameter does not fit, names a run or feature that the graph does not
-        hold, or asks an imported run for what its source does not give.
+        If the name or a parameter does not fit, if it names a run or feature that is not in the
+        graph, or if it asks for statistics that an imported run does not have.
 
     Examples
     --------
@@ -91,10 +93,11 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
     """
     question = find(name)
     values = _resolve(connection, question, check(name, parameters))
-    if annotation := values["run"] if name == "compare_annotation" else values.get("annotation"):
+    run = _text(values, "run")
+    if annotation := run if name == "compare_annotation" else _text(values, "annotation"):
         _check_annotation(connection, annotation)
-    if "min_support" in values and values.get("run"):
-        _refuse_gaps(connection, values["run"], {"p", "counts", "mean"})
+    if "min_support" in values and run:
+        _refuse_gaps(connection, run, {"p", "counts", "mean"})
     answer = connection.frame(question.cypher, **values)
     if answer.empty:
         _explain_nothing(connection, question, values)
@@ -102,17 +105,17 @@ def query(connection: Connection, name: str, /, **parameters: Any) -> pd.DataFra
 
 
 def cypher(
-    connection: Connection, text: str, /, *, write: bool = False, **parameters: Any
+    connection: Connection, text: str, /, *, write: bool = False, **parameters: object
 ) -> pd.DataFrame:
-    """Run Cypher of one's own; parameters are sent beside the text, never formatted into it.
+    """Run your own Cypher; parameters are sent beside the text, never formatted into it.
 
     Parameters
     ----------
     connection
         An open connection to the graph.
     text
-        Cypher that reads. The server's plan is asked first, and whatever would change the graph all
-        the same is rolled back.
+        Cypher that reads. A statement that the server plans as a write is not run, and any change
+        that happens all the same is rolled back.
     write
         Allow the text to change the graph.
 
@@ -121,14 +124,15 @@ def cypher(
     UserError
         If the text would change the graph and `write` is false, or the database refuses it.
     """
+    statement = cast("LiteralString", text)  # a user's own text: this is its purpose
 
-    def work(tx: Any) -> pd.DataFrame:
+    def work(tx: neo4j.ManagedTransaction) -> pd.DataFrame:
         planned = _PLAN_ASKED.match(text) or tx.run(
-            "EXPLAIN " + text, parameters
+            "EXPLAIN " + statement, parameters
         ).consume().query_type in ("r", "s", None)
         if not (write or planned):
             raise _refused()
-        result = tx.run(text, parameters)
+        result = tx.run(statement, parameters)
         frame = result.to_df()
         changed = result.consume().counters
         if not write and (changed.contains_updates or changed.contains_system_updates):
@@ -141,21 +145,27 @@ def cypher(
 def _refused() -> UserError:
     return UserError(
         "this statement would change the graph; nothing was changed",
-        "ask with MATCH ... RETURN, or pass write=True if you mean it",
+        "write it as MATCH ... RETURN, or pass write=True to change the graph",
     )
 
 
-def _resolve(connection: Connection, question: Query, values: dict[str, Any]) -> dict[str, Any]:
+def _text(values: Mapping[str, Value], name: str) -> str:
+    """A parameter that holds a text; empty where the question does not take it."""
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _resolve(connection: Connection, question: Query, values: dict[str, Value]) -> dict[str, Value]:
     """Complete short feature names to addresses."""
     for p in question.parameters:
-        short = values[p.name]
+        short = _text(values, p.name)
         if p.type != "feature" or not short or not _SHORT.fullmatch(short):
             continue
         found = [row["id"] for row in connection.run(_ENDING, ending="/" + short)]
         if len(found) != 1:
             what = "no feature" if not found else f"{len(found)} features"
             raise UserError(
-                f"{what} of the graph end in {short!r}",
+                f"{what} in the graph with an address that ends in {short!r}",
                 f"give the whole address: {', '.join(found[:5]) or 'see top_hubs'}",
             )
         values = {**values, p.name: found[0]}
@@ -163,38 +173,39 @@ def _resolve(connection: Connection, question: Query, values: dict[str, Any]) ->
 
 
 def _refuse_gaps(connection: Connection, run: str, needed: set[str]) -> None:
-    """Refuse the calibrated rule on imported edges that lack what it is made of."""
+    """Refuse to apply the calibrated rule to imported edges without the statistics it needs."""
     for row in connection.run(_GAPS, run=run):
         missing = sorted(needed & set(row["lacks"]))
         if missing:
             raise UserError(
-                f"run {run} was imported from a source ({row['format']}) that does not give:"
-                f" {', '.join(missing)}; edges cannot be chosen by q and support there",
-                "ask 'imported_edges' for what it gives, 'imported_runs' for what it lacks",
+                f"run {run} was imported from files ({row['format']}) that do not give:"
+                f" {', '.join(missing)}; the calibrated rule needs them to choose edges",
+                "use the query 'imported_edges' for its edges as published, and 'imported_runs' for"
+                " the list of what is missing",
             )
 
 
 def _check_annotation(connection: Connection, run: str) -> None:
-    """Refuse a name that is no run with gene lists or terms; its answers would only look empty."""
+    """Refuse a name that is no run with gene lists or terms: the answers would just be empty."""
     known = [row["id"] for row in connection.run(_ANNOTATED)]
     if run not in known:
         raise UserError(
-            f"the graph holds no annotate run or import {run!r}",
-            f"annotation is one of: {', '.join(known) or 'none'}",
+            f"there is no annotate run or import {run!r} in the graph",
+            f"set annotation to one of: {', '.join(known) or 'none'}",
         )
 
 
-def _explain_nothing(connection: Connection, question: Query, values: dict[str, Any]) -> None:
-    """Tell an empty answer from a question about something that the graph does not hold."""
+def _explain_nothing(connection: Connection, question: Query, values: dict[str, Value]) -> None:
+    """Tell an empty answer from a question about a run or feature that is not in the graph."""
     for p in question.parameters:
-        value = values[p.name]
+        value = _text(values, p.name)
         if (
             p.type == "feature"
             and value
             and not connection.run("MATCH (f:Feature {id: $id}) RETURN f.id AS id", id=value)
         ):
             raise UserError(
-                f"the graph holds no feature {value!r} ({p.name})",
+                f"there is no feature {value!r} ({p.name}) in the graph",
                 "copy an address from the answer of 'top_hubs' or 'most_active'",
             )
         if p.type == "run":
@@ -205,14 +216,16 @@ def _explain_nothing(connection: Connection, question: Query, values: dict[str, 
                 and value not in {r["id"] for r in runs}
                 and not connection.run("MATCH (r:Run {id: $id}) RETURN r.id AS id", id=value)
             ):
-                raise UserError(f"the graph holds no run {value!r}", f"its runs are: {listed}")
+                raise UserError(
+                    f"there is no run {value!r} in the graph", f"runs in the graph: {listed}"
+                )
             if value:
                 _refuse_gaps(connection, value, {"p", "counts", "mean", "all_edges", "edges"})
             if not value and not any(
                 r["verb"] == "trace" and r["status"] == "complete" for r in runs
             ):
                 raise UserError(
-                    f"the graph holds no complete trace run; its runs are: {listed}",
-                    "trace and load one (scircuit trace), or give run=... of one that was"
-                    " interrupted",
+                    f"there is no complete trace run in the graph; its runs are: {listed}",
+                    "run scircuit trace, which loads its result, or name an interrupted run with"
+                    " run=...",
                 )

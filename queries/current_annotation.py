@@ -1,13 +1,13 @@
-"""Which run's gene lists, terms and cell types of a feature hold, where several annotate runs or
-imports have written some.
+"""Which run's gene lists, terms and cell types of a feature are used, where several annotate runs
+or imports have written some.
 
 A question that reads them has the line ``// current: ...`` in its Cypher and the parameter
-``annotation``. The line is replaced by a subquery that gives the list ``current`` of texts
-"dictionary run": of each dictionary its newest complete annotate run (or that of ``$annotation``)
-with the run that it annotates, whose gene lists it used where that is an imported atlas; where
-nothing is annotated, the imports. A run holds for whole dictionaries: a feature that it could not
-list has no genes, rather than those of an older run. "dictionary cells run" names the newest of
-these runs that tested cell types.
+``annotation``. A subquery is put after that line; it gives the list ``current`` of texts
+"dictionary run". For each dictionary they name its newest complete annotate run (or that of
+``$annotation``) and the run that it annotates, whose gene lists it used if that is an imported
+atlas; for a dictionary that is not annotated, they name its imports. A run is used for whole
+dictionaries: a feature that it could not list has no genes, rather than those of an older run.
+"dictionary cells run" names the newest of these runs that tested cell types.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ CALL () {
   WHERE own.status = 'complete' OR own.id = $annotation
   WITH d.id AS dictionary, base, own ORDER BY coalesce(own.started, '') DESC, own.id DESC
   WHERE $annotation IN ['', base.id, coalesce(own.id, '')]
-  WITH dictionary, collect([base.id, own.id]) AS runs, head(collect(CASE WHEN own.findings CONTAINS '"cell_types"' THEN own.id END)) AS cells
+  WITH dictionary, collect([base.id, own.id]) AS runs,
+    head(collect(CASE WHEN own.findings CONTAINS '"cell_types"' THEN own.id END)) AS cells
   UNWIND CASE WHEN runs[0][1] IS NULL THEN runs ELSE runs[..1] END AS pair
-  UNWIND [dictionary + ' ' + pair[0], dictionary + ' ' + pair[1], dictionary + ' cells ' + cells] AS text
+  UNWIND [
+    dictionary + ' ' + pair[0], dictionary + ' ' + pair[1], dictionary + ' cells ' + cells
+  ] AS text
   RETURN collect(DISTINCT text) AS current
 }
 """.strip()
 
 
 def expanded(lines: list[str]) -> list[str]:
-    """Lines of a statement with the subquery in the place of its mark."""
+    """Lines of a statement with the subquery after its mark."""
     return [
         part
         for line in lines

@@ -3,31 +3,37 @@ and returns.
 
 ::
 
-    // name: top_hubs                                    one word, the name of the file
-    // title: Hubs, adjusted for firing rate             caption in the Browser
-    // folder: Hubs                                      folder in the Browser
-    // question: Which features ...?                     the question it answers
-    // shape: table                                      or graph (returns paths)
-    // param limit: int = 20 (1..1000) -- most rows      name: type = default (range) e.g. example -- meaning
-    // column feature: address                           one line for each returned column, in order
-    // budget: 5 * $limit                                most rows: a number, $parameter, or number * $parameter
-    // note: ...                                         any number of lines
+    // name: top_hubs                          one word, the name of the file
+    // title: Hubs, adjusted for firing rate   caption in the Browser
+    // folder: Hubs                            folder in the Browser
+    // question: Which features ...?           the question it answers
+    // shape: table                            or graph (returns paths)
+    // param limit: int = 20 (1..1000) -- ...  name: type = default (range) e.g. example -- meaning
+    // column feature: address                 one line for each returned column, in order
+    // budget: 5 * $limit                      maximum number of rows: a number, $parameter, or
+                                               number * $parameter
+    // note: ...                               any number of lines
 
-A line ``// current: ...`` in the statement is completed by `scircuit.queries.current_annotation`.
+A line ``// current: ...`` in the statement is completed by `scircuit.queries.current_annotation`,
+and ``rule.calibrated(r)`` is written out by `scircuit.queries.rule_macros`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from scircuit.queries.current_annotation import expanded
+from scircuit.queries.rule_macros import with_rules
 
 ParameterType = Literal["str", "int", "float", "list[str]", "run", "feature"]
 PARAMETER_TYPES: tuple[ParameterType, ...] = ("str", "int", "float", "list[str]", "run", "feature")
 SHAPES = ("table", "graph")
+Value = str | int | float | list[str]
+"""What a parameter may hold."""
 
 _PARAM = re.compile(
     r"(?P<name>[a-z_]+): (?P<type>[a-z\[\]]+)(?: = (?P<default>.+?))??"
@@ -39,15 +45,15 @@ _BUDGET = re.compile(r"(?:(\d+) \* )?(?:(\d+)|\$([a-z_]+))")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: ``run`` and ``feature`` are texts that name a run and a feature, empty for the
-    query's own choice.
+    """One parameter. ``run`` and ``feature`` are texts that name a run or a feature; empty, the
+    query chooses one.
     """
 
     name: str
     type: ParameterType
     doc: str
-    default: Any = None
-    example: Any = None
+    default: Value | None = None
+    example: Value | None = None
     low: float | None = None
     high: float | None = None
 
@@ -57,8 +63,8 @@ class Parameter:
         return self.default is None
 
     @property
-    def shown(self) -> Any:
-        """The value used where nobody is asked: the default, else the example."""
+    def shown(self) -> Value | None:
+        """The value used in saved queries: the default, or the example if there is none."""
         return self.example if self.required else self.default
 
 
@@ -85,13 +91,16 @@ class Query:
     notes: tuple[str, ...]
     cypher: str
 
-    def rows_allowed(self, values: dict[str, Any]) -> int:
-        """Most rows the query may return with these parameter values."""
+    def rows_allowed(self, values: Mapping[str, Value]) -> int:
+        """Maximum number of rows that the query may return with these parameter values."""
         match = _BUDGET.fullmatch(self.budget)
         if match is None:
             raise ValueError(f"{self.name}: budget {self.budget!r}")
         factor, number, parameter = match.groups()
-        return int(factor or 1) * int(number or values[parameter])
+        rows = number or values[parameter]
+        if isinstance(rows, list):
+            raise ValueError(f"{self.name}: budget {self.budget!r} is a list")
+        return int(factor or 1) * int(rows)
 
 
 def _number(text: str | None) -> float | None:
@@ -162,7 +171,7 @@ def parse(text: str, where: str) -> Query:
         raise ValueError(
             f"{where}: the header lacks {', '.join([*missing, *([] if columns else ['column'])])}"
         )
-    cypher = "\n".join(expanded(lines[body:])).strip()
+    cypher = with_rules("\n".join(expanded(lines[body:])).strip())
     declared, used = {p.name for p in parameters}, set(re.findall(r"\$(\w+)", cypher))
     if declared != used:
         raise ValueError(

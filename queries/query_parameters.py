@@ -5,11 +5,10 @@ defaults.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from scircuit.core.errors import UserError
-from scircuit.queries.query_header import Parameter, Query
+from scircuit.queries.query_header import Parameter, Query, Value
 
 _EXPECTED = {
     "str": "a text",
@@ -21,7 +20,7 @@ _EXPECTED = {
 }
 
 
-def _wrong(query: Query, parameter: Parameter, value: Any, expected: str) -> UserError:
+def _wrong(query: Query, parameter: Parameter, value: object, expected: str) -> UserError:
     return UserError(
         f"query {query.name!r}: parameter {parameter.name}={value!r} ({type(value).__name__});"
         f" expected {expected}",
@@ -29,7 +28,7 @@ def _wrong(query: Query, parameter: Parameter, value: Any, expected: str) -> Use
     )
 
 
-def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
+def _coerce(query: Query, parameter: Parameter, value: object) -> Value:
     """Value of the declared type: numpy scalars, whole floats and comma-separated lists are
     understood.
     """
@@ -40,7 +39,7 @@ def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
     if parameter.type == "list[str]":
         if isinstance(value, str):
             value = [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, Mapping) or not hasattr(value, "__iter__"):
+        if isinstance(value, Mapping) or not isinstance(value, Iterable):
             raise _wrong(query, parameter, value, expected)
         values = list(value)
         if not values or not all(isinstance(v, str) for v in values):
@@ -51,7 +50,7 @@ def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
         if (
             isinstance(value, bool)
             or not isinstance(value, (int, float))
-            or (whole and value != int(value))
+            or (whole and not float(value).is_integer())
         ):
             raise _wrong(query, parameter, value, expected)
         low, high = parameter.low, parameter.high
@@ -69,7 +68,7 @@ def _coerce(query: Query, parameter: Parameter, value: Any) -> Any:
     return value
 
 
-def complete(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
+def complete(query: Query, given: Mapping[str, object]) -> dict[str, Value]:
     """All parameters of the query: the given ones checked, the others by default.
 
     Raises
@@ -98,9 +97,12 @@ def complete(query: Query, given: Mapping[str, Any]) -> dict[str, Any]:
         example = next(p for p in query.parameters if p.name == missing[0]).example
         raise UserError(
             f"query {query.name!r} needs the parameter {', '.join(missing)}",
-            f"give it, such as {missing[0]}={example!r}. It takes {takes}",
+            f"add it, such as {missing[0]}={example!r}. It takes {takes}",
         )
-    return {
-        name: _coerce(query, p, given[name]) if name in given else p.default
-        for name, p in declared.items()
-    }
+    values: dict[str, Value] = {}
+    for name, p in declared.items():
+        if name in given:
+            values[name] = _coerce(query, p, given[name])
+        elif p.default is not None:
+            values[name] = p.default
+    return values

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 GUIDE = "scircuit/guide.html"
 # Browser command (without its colon) to run after connecting; {http} stands for the server's HTTP
@@ -19,7 +18,7 @@ GUIDE = "scircuit/guide.html"
 POST_CONNECT = "guide {http}/browser/" + GUIDE
 # An edge that the query did not return must not appear beside those it did; nothing is reported to
 # anybody.
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, bool | int | str] = {
     "autoComplete": False,
     "allowCrashReports": False,
     "allowUserStats": False,
@@ -28,7 +27,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def payload() -> dict[str, Any]:
+def payload() -> dict[str, object]:
     """What the script writes, with the hash by which it knows whether it has done so already."""
     from scircuit.queries.browser.favourites import documents, folders
     from scircuit.queries.browser.style import style

@@ -1,5 +1,4 @@
-"""The Browser's guide: the words, the best questions with runnable queries, and where each control
-is.
+"""The Browser's guide: terms, the best questions as queries to run, and where to find each control.
 
 A page in the classic Browser's guide format: ``<slide>`` elements, and ``<pre class="pre-scroll
 code runnable">`` blocks that a click puts into the editor.
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scircuit.core import glossary
 from scircuit.queries.browser.literal import filled
 from scircuit.queries.browser.style import style
 from scircuit.queries.catalogue import load_catalogue
@@ -16,36 +16,48 @@ from scircuit.queries.catalogue import load_catalogue
 BEST = {
     "Hubs": ("top_hubs", "hubs_without_annotation"),
     "One feature": ("feature_circuit", "feature_annotation"),
-    "What is known of a feature": ("knowledge_graph", "feature_knowledge"),
-    "Published and own": ("compare_annotation", "counterparts"),
+    "Everything about a feature": ("knowledge_graph", "feature_knowledge"),
+    "Published and own annotation": ("compare_annotation", "counterparts"),
     "Paths": ("strongest_paths", "term_circuit"),
     "Edges you can trust": ("strict_edges", "sign_by_layer"),
     "Regulation and interventions": ("trrust_share", "interactions"),
 }
 CONTROLS = (
-    ("the effect is not numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
-    ("the edge is about this feature", "random_direction and feature_swap: control_edges / edges"),
-    ("the blocks compute it", "passthrough on every edge: the edit re-encoded without any block"),
+    ("the effect is larger than numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
     (
-        "the edge holds in other cells",
+        "the edge is specific to this feature",
+        "random_direction and feature_swap: control_edges / edges",
+    ),
+    (
+        "the model's blocks compute the effect",
+        "passthrough on every edge: the edit re-encoded without any block",
+    ),
+    (
+        "the edge replicates in other cells",
         "split_half in the controls: found in one half of the cells, tested in the other",
     ),
     (
-        "the hub is more than a busy feature",
+        "the hub has more edges than its firing rate explains",
         "expected_degree, random_degree and swap_degree beside out_degree",
     ),
     (
-        "the annotation beats chance",
+        "the annotation is better than chance",
         "Run.null_annotation_rate beside annotation_rate; q_calibrated on every own term",
     ),
     (
         "a published term is better than chance",
-        "q_calibrated beside q_published; empty where it did not pass",
+        "q_calibrated beside q_published; empty where the term did not pass",
     ),
-    ("a counterpart is one", "p and q of SAME_GENES: random lists of genes as common as these"),
-    ("a knock-down moves the feature", "control_firings and degenerate on RESPONDS_TO"),
-    ("joint ablations interact", "ratio_null: exactly additive effects on the same cells"),
-    ("steering moves these genes", "steering_control: a random direction of equal norm"),
+    (
+        "a counterpart shares more genes than expected",
+        "p and q of SAME_GENES, against random lists of equally frequent genes",
+    ),
+    ("a knock-down changes the feature", "control_firings and degenerate on RESPONDS_TO"),
+    (
+        "joint ablations are not additive",
+        "ratio_null: the ratio for exactly additive effects on the same cells",
+    ),
+    ("steering changes these genes", "steering_control: a random direction of equal norm"),
     ("edges follow known regulation", "expected_share and agree_expected beside the shares"),
 )
 COLOURS = (
@@ -82,8 +94,8 @@ def guide() -> str:
         shown = "picture" if query.graph else "table"
         return markupsafe.Markup(
             '<p style="margin-top:14px"><b>{question}</b> <small>({shown})</small></p>'
-            '<figure><pre class="pre-scroll code runnable"'
-            ' style="max-height:96px;overflow:auto;font-size:11px;line-height:1.35">{text}</pre></figure>'
+            '<figure><pre class="pre-scroll code runnable" style="max-height:96px;'
+            'overflow:auto;font-size:11px;line-height:1.35">{text}</pre></figure>'
         ).format(question=query.question, shown=shown, text=text)
 
     template = environment.from_string(
@@ -93,4 +105,14 @@ def guide() -> str:
         (label, rules[f"node.{label}"]["color"], rules[f"node.{label}"]["text-color-internal"])
         for label in COLOURS
     ]
-    return template.render(ask=ask, slides=BEST.items(), controls=CONTROLS, colours=colours) + "\n"
+    return (
+        template.render(
+            ask=ask,
+            slides=BEST.items(),
+            controls=CONTROLS,
+            colours=colours,
+            terms=glossary.TERMS,
+            glossary=glossary.PAGE,
+        )
+        + "\n"
+    )

@@ -9,14 +9,13 @@ the text.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from scircuit.queries.query_header import Query
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """Cypher literal of a text, number, truth value or list of these.
 
     Raises

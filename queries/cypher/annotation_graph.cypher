@@ -3,16 +3,16 @@
 // folder: Features
 // question: Which genes and terms is this feature about?
 // shape: graph
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
-// param q: float = 0.05 (0..1) -- largest calibrated q of the term, or its adjusted p as published
-// param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the feature has any, else published
-// param genes: int = 20 (1..100) -- genes drawn
-// param terms: int = 8 (1..40) -- terms drawn
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature with the best hub rank, or the one with most published terms if none is ranked
+// param q: float = 0.05 (0..1) -- maximum calibrated q of an own term, or adjusted p of a published one
+// param origin: str = "" e.g. "published" -- own or published annotations; empty: own if the feature has any, otherwise published
+// param genes: int = 20 (1..100) -- maximum number of genes drawn
+// param terms: int = 8 (1..40) -- maximum number of terms drawn
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // column path: the path drawn
 // budget: 290
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f

@@ -1,37 +1,37 @@
 // name: cell_type_features
 // title: Features of a cell type
 // folder: Knowledge
-// question: Which features fire more in this cell type, and are not found to in that one?
+// question: Which features fire more in one cell type and not in another?
 // shape: table
-// param cell_type: str e.g. "T cell" -- text in the name of the cell type
-// param tissue: str = "" e.g. "lung" -- and in a tissue with this text, whatever the cell type there; empty: any
-// param not_cell_type: str = "" e.g. "epithelial" -- leave out features found to fire more in a cell type with this text; empty: no such condition
-// param not_tissue: str = "" e.g. "kidney" -- leave out features found to fire more in a tissue with this text; empty: no such condition
-// param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
-// param q: float = 0.05 (0..1) -- largest q
-// param rare: int = 0 (0..1) -- 1: show features that fire at fewer than 100 positions as well
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 30 (1..100000) -- most rows
+// param cell_type: str e.g. "T cell" -- part of the cell type's name
+// param tissue: str = "" e.g. "lung" -- also require higher activity in a tissue whose name contains this text, in any cell type there; empty: any tissue
+// param not_cell_type: str = "" e.g. "epithelial" -- exclude features found to fire more in a cell type whose name contains this text; empty: exclude none
+// param not_tissue: str = "" e.g. "kidney" -- exclude features found to fire more in a tissue whose name contains this text; empty: exclude none
+// param model: str = "" e.g. "scgpt-whole-human" -- name of the model; empty: all
+// param q: float = 0.05 (0..1) -- maximum q
+// param rare: int = 0 (0..1) -- 1: include features that fire at fewer than 100 positions
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column feature: address
 // column name: caption
-// column model: model
+// column model: name of the model
 // column layer: 0-based layer
-// column cell_types: the cell types
-// column q: smallest q among them
-// column odds_ratio: odds ratio of that one; empty where infinite or not tested so
-// column difference: difference of mean activation of that one, where it was tested so
-// column cells: cells of that one
-// column donors: donors that the test counts; 0: cells were counted
+// column cell_types: cell types in which it fires more, smallest q first
+// column q: smallest q among these cell types
+// column odds_ratio: odds ratio in that cell type; empty where infinite, or where another test was used
+// column difference: difference of mean activation in that cell type, where that was the test
+// column cells: number of cells of that cell type
+// column donors: donors counted by the test; 0: it counted cells
 // column origin: own or published
-// column label: best term
-// column published_label: as published
+// column label: label: the best term
+// column published_label: label as published
 // column top_genes: its first five genes
 // budget: $limit
-// note: Cell types and tissues were tested one by one: `tissue` asks for two separate findings, not for cells of that type in that tissue.
-// note: What is left out was found there, at the same q. A feature that stays may fire there as well: too weakly for the test, or the cell type was not tested.
-// note: Published tests count cells of few donors as independent: their q is too small.
+// note: Cell types and tissues were tested separately: `tissue` asks for two separate findings, not for cells of that type in that tissue.
+// note: Features are excluded if they were found there at the same q. The others may fire there too: too weakly for the test, or the cell type was not tested.
+// note: Published tests count cells of few donors as independent, so their q is too small.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 CALL () {
   MATCH (c:CellType|Tissue)
   RETURN collect(CASE WHEN c:CellType AND toLower(c.name) CONTAINS toLower($cell_type) THEN c END) AS types,

@@ -1,35 +1,35 @@
 // name: compare_annotation
 // title: Published and calibrated
 // folder: Knowledge
-// question: How much of the published annotation is better than matched random lists, and what does it miss?
+// question: How many published annotations are better than matched random gene lists, and which terms were not published?
 // shape: table
-// param run: str = "" e.g. "annotate-0123456789" -- annotate run; empty: the newest complete one of each trace run and imported atlas, and what is published only
-// param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
-// param q: float = 0.05 (0..1) -- largest calibrated q of an own term
-// column run: annotate run that the row is about; empty: the dictionary is published and was not annotated
-// column model: model
-// column set: set of the dictionary
+// param run: str = "" e.g. "annotate-0123456789" -- id of an annotate run; empty: the newest complete one of each trace run and imported atlas, and dictionaries that have published annotations only
+// param model: str = "" e.g. "scgpt-whole-human" -- name of the model; empty: all
+// param q: float = 0.05 (0..1) -- maximum calibrated q of an own term
+// column run: annotate run of the row; empty: the dictionary has published annotations only
+// column model: name of the model
+// column set: dictionary set
 // column layer: 0-based layer
-// column library: gene-set library; any: a feature counts once
+// column library: gene-set library; any: all libraries together, each feature counted once
 // column features: features of the layer that fire
-// column tested: of these, with genes that the run could test; the others count as not annotated. Empty where a later run has replaced what the features say
+// column tested: of these, features with genes that the run could test; the others count as not annotated. Empty where a later run has replaced these values
 // column published: features with a published term
 // column published_rate: published / features
-// column calibrated: features with a term at calibrated q; 0 where nothing survived, empty where the run did not test the library or left the layer out, as are all that follow from it
+// column calibrated: features with a term at calibrated q; 0 where none passed. Empty, like the columns derived from it, where the run did not test the library or the layer
 // column calibrated_rate: calibrated / features
-// column null_rate: share of matched random lists that the run's threshold annotates, all libraries and layers together
-// column published_terms: published pairs of feature and term
-// column comparable_terms: of these, in libraries that the run tested
-// column surviving_terms: of these, at calibrated q as well
+// column null_rate: share of matched random gene lists that the run's threshold annotates, all libraries and layers together
+// column published_terms: published feature-term pairs
+// column comparable_terms: of the published, terms in libraries that the run tested
+// column surviving_terms: of the comparable, terms that also pass at calibrated q
 // column survival: surviving_terms / comparable_terms
-// column calibrated_terms: own pairs at calibrated q
-// column unpublished_terms: of these, not published
+// column calibrated_terms: own feature-term pairs at calibrated q
+// column unpublished_terms: of the calibrated, terms that are not published
 // budget: 2000
-// note: A row for every layer that the run annotates and every library that it tested or that is published, so that sums over layers leave none out.
-// note: `published` counts terms; features whose only published entry is an untested count of gene pairs are in the published rate of the report, not here.
-// note: Published TRRUST entries count transcription factors among the genes, own ones are target sets: they are not compared.
-// note: Terms meet by accession within GO_BP, KEGG, Reactome and TRRUST, whatever the release; the gene sets differ, for the published ones were cut to the genes of their pipeline.
-// note: `null_rate` belongs to `calibrated_rate`. The null of the published rule is in the report and in the findings of the annotate run.
+// note: There is a row for every layer that the run annotates and every library that is tested or published, so that sums over layers are complete.
+// note: `published` counts features with a tested term. The published rate in the report also counts features whose only entry is an untested number of gene pairs.
+// note: Published TRRUST entries count transcription factors among the genes, and own ones test target sets, so the two are not compared.
+// note: Terms are matched by accession within GO_BP, KEGG, Reactome and TRRUST, across releases. Their gene sets differ: the published ones were restricted to the genes of their pipeline.
+// note: `null_rate` is the null of `calibrated_rate`. The null of the published rule is in the report and in the findings of the annotate run.
 
 WITH $run AS wanted
 CALL (wanted) {

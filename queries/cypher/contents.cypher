@@ -1,11 +1,11 @@
 // name: contents
-// title: What the graph holds
+// title: Contents of the graph
 // folder: Start here
 // question: How many nodes and relationships of each kind are there?
 // shape: table
 // column what: node or relationship
-// column kind: label, or source, type and target
-// column count: how many
+// column kind: node label, or start, type and end of the relationship
+// column count: number of them
 // budget: 200
 
 CALL () {

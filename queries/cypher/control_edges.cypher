@@ -1,29 +1,29 @@
 // name: control_edges
 // title: Edges beside controls
 // folder: Runs and controls
-// question: Which edges of this source also appear for its controls?
+// question: Which edges of this feature do its controls have as well?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
-// param feature: feature = "" -- address of a sampled source, or its last two parts; empty: the strongest hub of the sample
-// param q: float = 0.05 (0..1) -- largest q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param limit: int = 30 (1..100000) -- most rows
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param feature: feature = "" -- address of a sampled source feature, or its last two parts; empty: the strongest hub of the sample
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column feature: the source
 // column target: address
 // column target_name: caption
-// column effect: support: ablating the source lowers the target; suppress: raises it
-// column mean: mean effect of the source, dictionary units of the target
+// column effect: support: ablating the source lowers the target; suppress: ablating it raises the target
+// column mean: mean effect of the source, in dictionary units of the target
 // column d: mean / sd
 // column q: q of the edge
-// column random_mean: mean effect of a random direction of equal norm in its place; 0: none
-// column swap_mean: mean effect of another feature's direction; 0: none
-// column passthrough_mean: mean effect without any block computing; 0: none
-// column specificity: |mean| / the larger |mean| of random direction and swap; empty where neither has an effect
-// column appears_in: controls that have the edge by the same rule, with either sign
+// column random_mean: mean effect of removing a random direction of equal norm instead; 0: none
+// column swap_mean: mean effect of removing another feature's direction instead; 0: none
+// column passthrough_mean: mean effect of the edit re-encoded without any block computing; 0: none
+// column specificity: |mean| / the larger |mean| of random direction and feature swap; empty where neither has an effect
+// column appears_in: controls for which the same rule finds the edge, with either sign
 // budget: $limit
-// note: Controls are run for a sample of sources (`control_features`); other sources give no rows.
-// note: Beside every edge of a sampled source all controls that have any effect on the target are stored, significant or not.
+// note: Controls are run for a sample of the source features (`control_features`); other features give no rows.
+// note: For every edge of a sampled feature, all controls with any effect on the target are stored, significant or not.
 
 WITH $run AS wanted, $feature AS address
 MATCH (run:Run)
@@ -38,13 +38,13 @@ CALL (run, address) {
 }
 WITH run, f WHERE EXISTS { (f)-[:CONTROL_AFFECTS {run: run.id}]->() }
 MATCH (f)-[r:AFFECTS]->(t:Feature)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+WHERE r.run = run.id AND rule.calibrated(r)
 OPTIONAL MATCH (f)-[c:CONTROL_AFFECTS]->(t)
 WHERE c.run = run.id AND c.control IN ['random_direction', 'feature_swap', 'passthrough', 'zero_edit']
 WITH f, t, r, sum(CASE c.control WHEN 'random_direction' THEN c.mean ELSE 0.0 END) AS random_mean,
   sum(CASE c.control WHEN 'feature_swap' THEN c.mean ELSE 0.0 END) AS swap_mean,
   sum(CASE c.control WHEN 'passthrough' THEN c.mean ELSE 0.0 END) AS passthrough_mean,
-  collect(CASE WHEN c.q <= $q AND c.n_pos + c.n_neg >= $min_support AND abs(c.mean) >= $min_effect * coalesce(endNode(c).mean_activation, 0.0) THEN c.control END) AS found
+  collect(CASE WHEN rule.calibrated(c) THEN c.control END) AS found
 ORDER BY abs(r.d) DESC, t.id LIMIT $limit
 UNWIND CASE WHEN size(found) = 0 THEN [null] ELSE found END AS control
 WITH f, t, r, random_mean, swap_mean, passthrough_mean, control ORDER BY control

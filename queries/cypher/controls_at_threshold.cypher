@@ -1,23 +1,23 @@
 // name: controls_at_threshold
 // title: Controls at a threshold
 // folder: Runs and controls
-// question: How many edges do the sampled sources and each of their controls make, at a threshold of my choice?
+// question: How many edges do the sampled features and each of their controls have at a chosen threshold?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
-// param q: float = 0.05 (0..1) -- largest q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// column control: random_direction, feature_swap, passthrough, zero_edit; half_even, half_odd: the sources themselves in every other cell
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// column control: random_direction, feature_swap, passthrough or zero_edit; half_even and half_odd: the source features themselves in every other cell
 // column source_layer: layer of the edit
 // column target_layer: layer measured
-// column sources: sampled sources
-// column edges: edges of these sources
+// column sources: sampled source features
+// column edges: edges of these source features
 // column control_edges: edges of the control by the same rule
 // column ratio: control_edges / edges
-// column shared: edges whose source and target have an edge of the control too
-// column shared_sign: of these, with the same sign
+// column shared: edges that the control has as well
+// column shared_sign: of the shared, with the same sign
 // budget: 1000
-// note: Exact up to the p at which tests are stored (`gate_p`). A zero edit without rows has no effect above the numeric floor.
+// note: Counts are exact up to the p at which tests are stored (`gate_p`). A zero edit without rows has no effect above the numeric floor.
 
 WITH $run AS wanted
 MATCH (run:Run)
@@ -32,15 +32,15 @@ UNWIND target_layers AS target_layer
 CALL (run, sampled, target_layer) {
   UNWIND sampled AS s
   MATCH (s)-[r:AFFECTS]->(t:Feature {layer: target_layer})
-  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  WHERE r.run = run.id AND rule.calibrated(r)
   RETURN count(r) AS edges
 }
 CALL (run, sampled, target_layer) {
   UNWIND sampled AS s
   MATCH (s)-[c:CONTROL_AFFECTS]->(t:Feature {layer: target_layer}) WHERE c.run = run.id
-  WITH run, s, c, t, c.q <= $q AND c.n_pos + c.n_neg >= $min_support AND abs(c.mean) >= $min_effect * coalesce(endNode(c).mean_activation, 0.0) AS edge
+  WITH run, s, c, t, rule.calibrated(c) AS edge
   OPTIONAL MATCH (s)-[r:AFFECTS]->(t)
-  WHERE edge AND r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  WHERE edge AND r.run = run.id AND rule.calibrated(r)
   RETURN c.control AS control, count(CASE WHEN edge THEN 1 END) AS control_edges, count(r) AS shared,
     count(CASE WHEN r.mean * c.mean > 0 THEN 1 END) AS shared_sign
 }

@@ -4,28 +4,28 @@
 // question: Which features of another model fire on the same genes as this one?
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the feature with the closest counterpart
-// param model: str = "" e.g. "scgpt-whole-human" -- the other model; empty: any
-// param q: float = 0.01 (0..1) -- largest q of the overlap
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 20 (1..100000) -- most rows
+// param model: str = "" e.g. "scgpt-whole-human" -- name of the other model; empty: any
+// param q: float = 0.01 (0..1) -- maximum q of the overlap
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 20 (1..100000) -- maximum number of rows
 // column feature: address
 // column counterpart: address
 // column name: caption
-// column model: its model
+// column model: name of its model
 // column layer: 0-based layer
 // column overlap: weighted Jaccard overlap of the two lists of top genes
 // column shared: shared top genes
-// column p: share of matched random lists that overlap as much
+// column p: share of matched random gene lists that overlap at least as much
 // column q: Benjamini-Hochberg q
-// column genes: shared genes, those that rank high in both first
+// column genes: shared genes, highest combined rank first
 // column cell_types: cell types in which both fire more
-// column terms: terms of both, own or published, joined by accession
-// column label: its best term
-// column published_label: as published
+// column terms: terms that both have, own or published, matched by accession
+// column label: label: its best term
+// column published_label: label as published
 // budget: $limit
-// note: `scircuit match` writes these relationships. The same genes are no proof of the same role: look at `cell_types` and `terms`.
+// note: These relationships are written by `scircuit match`. Sharing genes does not prove the same role: compare `cell_types` and `terms`.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $feature AS address, $model AS wanted
 CALL (address, wanted) {
   MATCH (f:Feature {id: address}) RETURN f

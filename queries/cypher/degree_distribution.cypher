@@ -3,17 +3,17 @@
 // folder: Hubs
 // question: How are the out-degrees distributed?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// column layer: layer of the sources
-// column degree_from: least degree of the bin
-// column degree_to: largest degree of the bin
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// column layer: layer of the source features
+// column degree_from: smallest degree in the bin
+// column degree_to: largest degree in the bin
 // column features: traced features in the bin
 // column share_at_least: share of traced features with degree_from or more edges
 // budget: 500
-// note: Bins double: 0, 1, 2-3, 4-7, ... Whether the tail is a power law is answered, with its alternatives, in the report.
+// note: Bins double: 0, 1, 2-3, 4-7, ... The report compares a power law with its alternatives.
 
 WITH $run AS wanted
 MATCH (run:Run)
@@ -21,7 +21,7 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature) WHERE f.traced
 WITH f, COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id } AS stored,
-  COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0) } AS degree
+  COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.calibrated(r) } AS degree
 WITH f.dictionary AS dictionary, f.layer AS layer, sum(stored) AS total, collect(degree) AS degrees
 WHERE total > 0
 UNWIND degrees AS degree

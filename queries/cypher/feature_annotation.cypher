@@ -1,26 +1,26 @@
 // name: feature_annotation
 // title: Annotation of a feature
 // folder: Features
-// question: What is this feature about: genes, terms with q, regulators?
+// question: Which genes, terms and regulators describe this feature?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
-// param q: float = 0.05 (0..1) -- largest calibrated q of own terms, and q of cell types; published ones are shown as published
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 20 (1..1000) -- most rows
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature with the best hub rank, or the one with most published terms if none is ranked
+// param q: float = 0.05 (0..1) -- maximum calibrated q of own terms, and q of cell types; published terms are listed with their published value
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 20 (1..1000) -- maximum number of rows
 // column feature: address
 // column kind: gene, term, regulator, module or cell type
 // column rank: order within its kind
 // column name: symbol or name
 // column library: gene-set library
 // column q: Benjamini-Hochberg q; of a published term its adjusted p
-// column q_calibrated: own q against random lists matched to the feature
+// column q_calibrated: own q against random gene lists matched to the feature
 // column origin: own or published
 // column odds_ratio: odds ratio
 // column overlap: genes shared with the term
 // column detail: shared genes; for a gene: firings and mean activation
 // budget: 5 * $limit
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f

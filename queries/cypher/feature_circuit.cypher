@@ -1,14 +1,14 @@
 // name: feature_circuit
 // title: Neighbourhood, drawn
 // folder: Features
-// question: What feeds this feature, and what does it drive?
+// question: Which features drive this one, and which does it drive?
 // shape: graph
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param edges: int = 15 (1..140) -- strongest edges in, and as many out
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param edges: int = 15 (1..140) -- number of strongest incoming edges, and of outgoing edges
 // column path: the path drawn
 // budget: 280
 
@@ -25,11 +25,11 @@ CALL (run, address) {
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)
-  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  WHERE r.run = run.id AND rule.calibrated(r)
   RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
   UNION ALL
   MATCH path = (:Feature)-[r:AFFECTS]->(f)
-  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  WHERE r.run = run.id AND rule.calibrated(r)
   RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
 }
 RETURN path

@@ -3,30 +3,30 @@
 // folder: Features
 // question: Which features change when this one is ablated?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param limit: int = 30 (1..100000) -- most rows
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column feature: the ablated feature
 // column target: address
 // column target_name: caption
 // column target_layer: 0-based layer
-// column target_label: best term
-// column effect: support: ablating the source lowers the target; suppress: raises it
-// column mean: mean effect over n cells, dictionary units of the target
+// column target_label: label: the best term
+// column effect: support: ablating the source lowers the target; suppress: ablating it raises the target
+// column mean: mean effect over n cells, in dictionary units of the target
 // column sd: standard deviation of the effect
 // column d: mean / sd
 // column hedges_g: d (1 - 3 / (4 n - 5)), unbiased for few cells
-// column q: Benjamini-Hochberg q over all live tests of the run
+// column q: q over all live tests of the run
 // column n: cells in which the source is active
 // column n_pos: cells whose target rises
 // column n_neg: cells whose target falls
-// column n_zero: cells without an effect above the numeric floor
+// column n_zero: cells with an effect below the numeric floor
 // column consistency: share of the larger sign among non-zero cells
 // column passthrough: control: effect when the edit is re-encoded without any block computing
-// column halves: halves of the cells (0 to 2) with the same sign and p <= 0.05; empty where a half has fewer than 6 cells with an effect
+// column halves: number of halves of the cells (0, 1 or 2) with the same sign and p <= 0.05; empty where a half has fewer than 6 cells with an effect
 // budget: $limit
 
 WITH $run AS wanted, $feature AS address
@@ -41,7 +41,7 @@ CALL (run, address) {
   RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 1
 }
 MATCH (f)-[r:AFFECTS]->(t:Feature)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+WHERE r.run = run.id AND rule.calibrated(r)
 RETURN f.id AS feature, t.id AS target, t.name AS target_name, t.layer AS target_layer, coalesce(t.label, '') AS target_label,
   CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect, r.mean AS mean, r.sd AS sd, r.d AS d,
   CASE WHEN r.n > 2 THEN r.d * (1 - 3.0 / (4 * r.n - 5)) END AS hedges_g, r.q AS q,

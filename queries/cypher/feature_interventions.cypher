@@ -4,22 +4,22 @@
 // question: What did joint ablation and steering of this feature show?
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the feature with most interventions
-// param limit: int = 50 (1..100000) -- most rows
+// param limit: int = 50 (1..100000) -- maximum number of rows
 // column feature: address
 // column intervention: id of the intervention
 // column name: caption
 // column verb: ablate or steer
 // column role: its role
 // column coefficient: factor on its activation; 0 is ablation
-// column partners: features changed with it
-// column cells: cells
-// column tested: targets tested
-// column significant: targets at the q of the run
+// column partners: features changed together with it
+// column cells: number of cells
+// column tested: number of targets tested
+// column significant: targets significant at the run's q
 // column ratio: median |joint| / sum |single|
 // column ratio_null: control: the same ratio for exactly additive effects on the same cells
 // column effect: mean change of the readout
-// column effect_low: 95 % interval, lower
-// column effect_high: 95 % interval, upper
+// column effect_low: 95 % confidence interval, lower bound
+// column effect_high: 95 % confidence interval, upper bound
 // column p: p of the readout
 // column control: control: the same readout for a random direction of equal norm
 // budget: $limit

@@ -1,34 +1,34 @@
 // name: feature_knowledge
 // title: All about a feature
 // folder: Knowledge
-// question: What is known of this feature: genes, terms beside the published ones, regulators, cell types, counterparts and circuit?
+// question: What is known about this feature: genes, own and published terms, regulators, cell types, counterparts and circuit?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
-// param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect, for edges that have counts
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires, where both are known
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 8 (1..1000) -- most rows of a kind, of regulators for each library
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature with the best hub rank, or the one with most published terms if none is ranked
+// param q: float = 0.05 (0..1) -- maximum q of own terms, cell types, and edges that have a q
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect, for edges that have counts
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires, for edges where both are known
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 8 (1..1000) -- maximum number of rows of each kind; for regulators, of each library
 // column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to, intervention
 // column name: symbol, name or caption
 // column measure: what `value` measures
-// column value: the measure
-// column q_calibrated: own q against random lists matched to the feature
+// column value: value of the measure
+// column q_calibrated: own q against random gene lists matched to the feature
 // column q_published: adjusted p as published
 // column q: own Benjamini-Hochberg q
 // column overlap: shared genes, or cells
 // column origin: own, published, both or imported
-// column detail: shared genes and whatever else belongs to the row
+// column detail: shared genes and other details of the row
 // column library: gene-set library
-// column item: key of what is named
+// column item: key of the item in the graph
 // column run: run that wrote it
 // column feature: address
 // budget: 28 * $limit
-// note: Genes and own terms are those of one run; labels and shares of transcription factors are shown where that run wrote them last.
-// note: Terms of published annotations and own ones meet by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
-// note: Edges are those of every complete run, newest first where two hold the same edge; imported ones show whatever their source gives.
+// note: Genes and own terms come from one run; labels and shares of transcription factors are listed only if that run wrote them last.
+// note: Published and own terms are matched by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
+// note: Edges come from all complete runs; if several have the same edge, the newest is used. Imported edges are listed with the statistics that were published.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f
@@ -131,8 +131,7 @@ CALL (f, current) {
   RETURN 12 AS block, 'module' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
   MATCH (f)-[r:AFFECTS|ATTRIBUTES_TO]-(g:Feature)
-  WHERE (r.q IS NULL OR r.q <= $q) AND coalesce(r.n_pos + r.n_neg, $min_support) >= $min_support
-    AND (r.mean IS NULL OR endNode(r).mean_activation IS NULL OR r.weight IS NOT NULL OR abs(r.mean) >= $min_effect * endNode(r).mean_activation)
+  WHERE r.weight IS NOT NULL OR rule.calibrated_where_given(r)
   MATCH (run:Run {id: r.run}) WHERE run.status = 'complete'
   WITH f, g, r, run ORDER BY run.started DESC
   WITH f, g, startNode(r) = f AS out, type(r) AS type, head(collect({r: r, method: run.method})) AS newest

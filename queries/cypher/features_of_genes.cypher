@@ -3,30 +3,30 @@
 // folder: Features
 // question: Which features are about these genes?
 // shape: table
-// param genes: list[str] e.g. ["CD3D", "CD3E", "IL7R", "LCK"] -- gene symbols; lower case is understood
-// param top: int = 20 (1..100000) -- a gene counts when it is among the feature's first so many
-// param min_hits: int = 1 (1..1000) -- least genes of the list
-// param cell_type: str = "" e.g. "erythroid" -- only features that fire more in a cell type with this text in its name; empty: no such condition
-// param model: str = "" e.g. "scgpt-whole-human" -- model; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 20 (1..100000) -- most rows
+// param genes: list[str] e.g. ["CD3D", "CD3E", "IL7R", "LCK"] -- gene symbols, in upper or lower case
+// param top: int = 20 (1..100000) -- number of top genes of each feature to use
+// param min_hits: int = 1 (1..1000) -- minimum number of genes of the list
+// param cell_type: str = "" e.g. "erythroid" -- only features that fire more in a cell type whose name contains this text; empty: all features
+// param model: str = "" e.g. "scgpt-whole-human" -- name of the model; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 20 (1..100000) -- maximum number of rows
 // column feature: address
 // column name: caption
 // column layer: 0-based layer
-// column hits: genes of the list among its top genes
-// column genes: those genes, best first
-// column weight: sum over those genes of 1 / log2(1 + rank): high ranks count more
-// column best_rank: rank of the best one
-// column listed: genes of the list known to the graph
-// column of: top genes of the feature up to $top
-// column label: best term
-// column published_label: as published
-// column hub_rank: rank by residual degree
+// column hits: number of genes of the list among its top genes
+// column genes: these genes, highest rank first
+// column weight: sum over these genes of 1 / log2(1 + rank), so that high ranks count more
+// column best_rank: rank of the best of these genes
+// column listed: number of genes of the list that are in the graph
+// column of: number of top genes of the feature, at most $top
+// column label: label: the best term
+// column published_label: label as published
+// column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
 // budget: $limit
-// note: Ordered by hits, then weight. The chance of so many hits is `scipy.stats.hypergeom.sf(hits - 1, background, listed, of)`, with the number of genes that
-// note: the model sees as background; correct it for the number of features. No test is better than the ranking of the genes that it starts from.
+// note: Rows are ordered by hits, then weight. The p value of so many hits is `scipy.stats.hypergeom.sf(hits - 1, background, listed, of)`, with `background` the
+// note: number of genes that the model sees; correct it for the number of features. The test can be no better than the gene ranking it starts from.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, [x IN $genes | trim(x)] + [x IN $genes | toUpper(trim(x))] AS symbols
 WITH current, symbols, COUNT { MATCH (g:Gene) WHERE g.symbol IN symbols } AS listed
 CALL (current, symbols) {

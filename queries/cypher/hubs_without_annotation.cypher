@@ -1,20 +1,20 @@
 // name: hubs_without_annotation
-// title: Hubs without a name
+// title: Hubs without a term
 // folder: Hubs
-// question: Which strong hubs have no name in any gene-set library?
+// question: Which strong hubs have no term in any gene-set library?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
-// param limit: int = 20 (1..100000) -- most rows
-// column hub_rank: rank by residual degree
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param limit: int = 20 (1..100000) -- maximum number of rows
+// column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
 // column feature: address
 // column name: caption
-// column out_degree: calibrated edges out
+// column out_degree: outgoing edges by the calibrated rule
 // column expected_degree: out-degree expected from the firing rate
 // column firing_rate: share of gene positions where it fires
-// column annotatable_genes: top genes that occur in any term: few means that it could hardly be named
-// column top_genes: its genes
-// column best_tf: most enriched TRRUST regulator, whatever its q
-// column best_tf_q: its q
+// column annotatable_genes: number of its top genes that occur in any term; with few of them no term can be found
+// column top_genes: its top genes
+// column best_tf: most enriched TRRUST regulator, significant or not
+// column best_tf_q: q of best_tf
 // budget: $limit
 
 WITH $run AS wanted

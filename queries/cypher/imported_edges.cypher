@@ -1,30 +1,30 @@
 // name: imported_edges
 // title: Imported edges
 // folder: Edges
-// question: Which are the strongest edges of a published study, with what it gives of each?
+// question: Which are the strongest edges of a published study, with the published statistics?
 // shape: table
-// param run: str = "" e.g. "import-0123456789" -- imported run; empty: the newest with edges
+// param run: str = "" e.g. "import-0123456789" -- id of an imported run; empty: the newest with edges
 // param source_layer: int = -1 (-1..999) -- 0-based layer of the source; -1: all
 // param target_layer: int = -1 (-1..999) -- 0-based layer of the target; -1: all
-// param limit: int = 30 (1..100000) -- most rows
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column source: address
 // column source_name: caption
 // column target: address
 // column target_name: caption
-// column effect: support or suppress; empty where the sign is not an ablation's
-// column d: mean / sd, as given
-// column mean: mean effect, as given
-// column weight: attribution weight, as given
-// column consistency: sign consistency, as given
-// column n: cells; empty: not given
+// column effect: support or suppress; empty where the effect is not that of an ablation
+// column d: mean / sd, as published
+// column mean: mean effect, as published
+// column weight: attribution weight, as published
+// column consistency: sign consistency, as published
+// column n: number of cells; empty: not given
 // column n_pos: cells whose target rises; empty: not given
 // column n_neg: cells whose target falls; empty: not given
 // column p: p; empty: not given
 // column q: q; empty: not given
-// column cap: most edges kept of each source feature and layer; 0: all
-// column lacks: what the source does not give
+// column cap: maximum number of edges that the study kept for each source feature and layer; 0: all were kept
+// column lacks: what the published files do not give
 // budget: $limit
-// note: Empty is unknown, never zero. A capped source cannot say how many edges a feature has.
+// note: An empty value is unknown, not zero. Where a study kept a limited number of edges, the degree of a feature is unknown.
 
 WITH $run AS wanted
 MATCH (run:Run)

@@ -1,19 +1,19 @@
 // name: imported_runs
 // title: What was imported
 // folder: Runs and controls
-// question: Which published results are in the graph, and what do they not say?
+// question: Which published results are in the graph, and what is missing from them?
 // shape: table
-// param limit: int = 50 (1..100000) -- most rows
+// param limit: int = 50 (1..100000) -- maximum number of rows
 // column run: id
 // column name: caption
 // column format: format of the files
-// column origin: where they come from, as far as they say
-// column started: UTC
+// column origin: where the files come from, as far as they state it
+// column started: start time, UTC
 // column edges: edges between features
-// column cap: most edges kept of each source feature and layer; 0: all
-// column rule: rule by which it chose its edges
-// column lacks: what it does not give: comparisons that need it are refused
-// column annotated_by: annotate runs computed from it
+// column cap: maximum number of edges that the study kept for each source feature and layer; 0: all were kept
+// column rule: rule by which the study chose its edges
+// column lacks: what the published files do not give; comparisons that need it are refused
+// column annotated_by: annotate runs that used it
 // budget: $limit
 
 MATCH (run:Run)

@@ -1,19 +1,19 @@
 // name: interactions
 // title: Joint ablations
 // folder: Interventions
-// question: Which features respond to a joint ablation otherwise than to the sum of the single ones?
+// question: Which features respond to a joint ablation differently from the sum of the single ablations?
 // shape: table
 // param intervention: str = "" -- id of an intervention; empty: all joint ablations
-// param q: float = 0.05 (0..1) -- largest q of the contrast
-// param limit: int = 30 (1..100000) -- most rows
+// param q: float = 0.05 (0..1) -- maximum q of the interaction
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column intervention: id of the intervention
 // column features: features ablated together
 // column target: address
 // column target_name: caption
 // column effect: mean joint effect
 // column interaction: joint effect minus the sum of the single ones
-// column low: 95 % interval, lower
-// column high: 95 % interval, upper
+// column low: 95 % confidence interval, lower bound
+// column high: 95 % confidence interval, upper bound
 // column q: q of the contrast
 // column ratio: median |joint| / sum |single| of the intervention
 // column ratio_null: control: the same ratio for exactly additive effects

@@ -1,11 +1,11 @@
 // name: intervention_graph
 // title: Interventions, drawn
 // folder: Interventions
-// question: Which features were changed together, and what moved?
+// question: Which features were changed together, and what changed in response?
 // shape: graph
-// param interventions: int = 6 (1..20) -- interventions drawn, most significant targets first
-// param targets: int = 8 (1..10) -- largest shifts of each
-// param q: float = 0.05 (0..1) -- largest q of a shift
+// param interventions: int = 6 (1..20) -- maximum number of interventions drawn, those with most significant targets first
+// param targets: int = 8 (1..10) -- number of largest shifts drawn for each intervention
+// param q: float = 0.05 (0..1) -- maximum q of a shift
 // column path: the path drawn
 // budget: 260
 

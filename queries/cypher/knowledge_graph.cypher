@@ -1,16 +1,16 @@
 // name: knowledge_graph
 // title: All about it, drawn
 // folder: Knowledge
-// question: What does all that is known of this feature look like?
+// question: What is known about this feature, as a picture?
 // shape: graph
-// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature of best hub rank, else the one with most published terms
-// param q: float = 0.05 (0..1) -- largest q of own terms, of cell types and of edges where they have one
-// param each: int = 6 (1..20) -- most neighbours of a kind
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param feature: feature = "" -- address, or its last two parts; empty: the annotated feature with the best hub rank, or the one with most published terms if none is ranked
+// param q: float = 0.05 (0..1) -- maximum q of own terms, cell types, and edges that have a q
+// param each: int = 6 (1..20) -- maximum number of neighbours of each kind
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // column path: the path drawn
 // budget: 290
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f

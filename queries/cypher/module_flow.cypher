@@ -1,25 +1,25 @@
 // name: module_flow
 // title: Module to module
 // folder: Knowledge
-// question: Which modules feed which modules of later layers, more than chance?
+// question: Which modules are linked to which modules of later layers more often than by chance?
 // shape: table
-// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
-// param min_links: int = 5 (1..100000) -- least links between two modules
-// param limit: int = 30 (1..100000) -- most rows
+// param model: str = "" e.g. "geneformer-v2-316m" -- name of the model; empty: all
+// param min_links: int = 5 (1..100000) -- minimum number of links between two modules
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column source: module
 // column source_name: caption
-// column source_terms: commonest terms of its features
+// column source_terms: most frequent terms among its features
 // column target: module
 // column target_name: caption
-// column target_terms: commonest terms of its features
+// column target_terms: most frequent terms among its features
 // column source_layer: 0-based layer
 // column target_layer: 0-based layer
 // column links: pairs of features that co-occur, one in each module
-// column expected: links if targets were drawn regardless of the source's module, from the same pair of layers
+// column expected: expected number of links if the source's module did not matter, for the same pair of layers
 // column ratio: links / expected
 // column mean_pmi: mean pointwise mutual information of the links
 // budget: $limit
-// note: Links are CO_OCCURS relationships. A source that was cut to its strongest few says little of what it does not show.
+// note: Links are CO_OCCURS relationships. Where the published list was cut to the strongest links of each feature, weaker links are missing.
 
 MATCH (m:Module)<-[:MEMBER_OF]-(a:Feature)-[h:CO_OCCURS]->(b:Feature)-[:MEMBER_OF]->(n:Module)
 WHERE $model IN ['', a.model] AND a.model = b.model AND m.method = n.method

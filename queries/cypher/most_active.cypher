@@ -1,20 +1,20 @@
 // name: most_active
 // title: Most active features
 // folder: Hubs
-// question: Which features fire most, and does that explain their degree?
+// question: Which features fire most, and does their firing rate explain their degree?
 // shape: table
 // param layer: int = -1 (-1..999) -- 0-based layer; -1: all
-// param limit: int = 20 (1..100000) -- most rows
+// param limit: int = 20 (1..100000) -- maximum number of rows
 // column feature: address
 // column name: caption
 // column layer: 0-based layer
 // column firing_rate: share of gene positions where it fires
 // column cells_active: cells with an active position
-// column mean_activation: mean over active positions
-// column out_degree: calibrated edges out
+// column mean_activation: mean activation over active positions
+// column out_degree: outgoing edges by the calibrated rule
 // column expected_degree: out-degree expected from the firing rate
-// column hub_rank: rank by residual degree
-// column label: best term
+// column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
+// column label: label: the best term
 // budget: $limit
 
 MATCH (f:Feature)

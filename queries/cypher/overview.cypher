@@ -3,15 +3,15 @@
 // folder: Start here
 // question: What does the map look like around its strongest hubs?
 // shape: graph
-// param run: run = "" -- trace run; empty: the newest complete one
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param hubs: int = 6 (1..20) -- hubs drawn
-// param edges: int = 8 (1..14) -- strongest edges of each hub
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param hubs: int = 6 (1..20) -- maximum number of hubs drawn
+// param edges: int = 8 (1..14) -- number of strongest edges of each hub
 // column path: the path drawn
 // budget: 280
-// note: Hubs are ranked for their firing rate when `scircuit analyse` has run, else by stored edges.
+// note: Hubs are ranked by residual degree if `scircuit analyse` has run, otherwise by their number of stored edges.
 
 WITH $run AS wanted
 MATCH (run:Run)
@@ -23,7 +23,7 @@ CALL (run) {
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)
-  WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  WHERE r.run = run.id AND rule.calibrated(r)
   RETURN path, r ORDER BY abs(r.d) DESC LIMIT $edges
 }
 RETURN path

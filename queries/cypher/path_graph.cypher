@@ -1,16 +1,16 @@
 // name: path_graph
 // title: Feature to feature, drawn
 // folder: Paths
-// question: By which way does one feature reach another?
+// question: Through which features does one feature affect another?
 // shape: graph
-// param run: run = "" -- trace run; empty: the edges of every complete trace run, so that paths can pass through several layers
+// param run: run = "" -- id of a trace run; empty: edges of all complete trace runs, so that paths can pass through several layers
 // param source: feature = "" -- address; empty: the strongest hub of the run
-// param target: feature = "" -- address; empty: the feature of the last layer that the source affects most
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param beam: int = 40 (1..500) -- strongest edges followed from each end for three-step paths
-// param limit: int = 25 (1..140) -- paths drawn
+// param target: feature = "" -- address; empty: the feature in the last layer on which the source has the strongest effect
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param beam: int = 40 (1..500) -- number of strongest edges followed from each end for three-step paths
+// param limit: int = 25 (1..140) -- maximum number of paths drawn
 // column path: the path drawn
 // budget: 140
 
@@ -29,7 +29,7 @@ CALL (run, f, goal) {
   MATCH (t:Feature {id: goal}) RETURN t
   UNION
   WITH run, f, goal WHERE goal = ''
-  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
   RETURN t ORDER BY t.layer DESC, abs(r.d) DESC, t.id LIMIT 1
 }
 CALL (run, wanted) {
@@ -41,21 +41,21 @@ CALL (run, wanted) {
 }
 WITH f AS source, t AS target, runs
 CALL (source, target, runs) {
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r)
   RETURN path
   UNION
-  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0) AND s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
+  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r) AND s.run IN runs AND rule.calibrated(s)
   RETURN path
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.calibrated(r)
     RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
   }
   CALL (target, runs) {
-    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND t.q <= $q AND t.n_pos + t.n_neg >= $min_support AND abs(t.mean) >= $min_effect * coalesce(endNode(t).mean_activation, 0.0)
+    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND rule.calibrated(t)
     RETURN t, k ORDER BY abs(t.d) DESC LIMIT $beam
   }
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND rule.calibrated(s)
   RETURN path
 }
 WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d

@@ -1,18 +1,18 @@
 // name: programme_graph
 // title: Programme, drawn
 // folder: Knowledge
-// question: How does a programme pass from layer to layer?
+// question: How does a gene programme continue from layer to layer?
 // shape: graph
-// param term: str = "" e.g. "T cell activation" -- text in the name of the term, or its accession; empty: the term with most features that are linked across layers
-// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
-// param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
-// param features: int = 40 (1..100) -- features of smallest q
-// param links: int = 3 (1..5) -- strongest links of each to later layers
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param term: str = "" e.g. "T cell activation" -- part of the term's name, or its accession; empty: the term with most features that are linked across layers
+// param model: str = "" e.g. "geneformer-v2-316m" -- name of the model; empty: all
+// param q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or q of a published one
+// param features: int = 40 (1..100) -- number of features with the smallest q
+// param links: int = 3 (1..5) -- number of strongest links of each feature to later layers
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // column path: the path drawn
 // budget: 600
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $term AS text, $model AS model
 CALL (text, model, current) {
   MATCH (t:Term) WHERE text <> '' AND (toLower(t.name) CONTAINS toLower(text) OR t.accession = text)

@@ -1,30 +1,30 @@
 // name: programme_through_depth
 // title: A programme in depth
 // folder: Knowledge
-// question: In which layers is a programme represented, and do the same features carry it on?
+// question: In which layers is a gene programme represented, and are its features linked between layers?
 // shape: table
-// param term: str e.g. "T cell activation" -- text in the name of the term, or its accession
-// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
-// param q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or published q
-// param origin: str = "" e.g. "published" -- own or published annotations; empty: own where the model has any of the term, else published
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 100 (1..1000) -- most rows
-// column model: model
+// param term: str e.g. "T cell activation" -- part of the term's name, or its accession
+// param model: str = "" e.g. "geneformer-v2-316m" -- name of the model; empty: all
+// param q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or q of a published one
+// param origin: str = "" e.g. "published" -- own or published annotations; empty: own if the model has any for the term, otherwise published
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 100 (1..1000) -- maximum number of rows
+// column model: name of the model
 // column layer: 0-based layer
-// column origin: own or published: whose annotations
+// column origin: whether the annotations are own or published
 // column features: features of the layer with the term
-// column share: of the features of the layer that fire
-// column best_feature: the one of smallest q
+// column share: features / features of the layer that fire
+// column best_feature: the one with the smallest q
 // column name: its caption
-// column q: its q: calibrated where own
-// column from_earlier: features linked to one of the programme in an earlier layer
-// column to_later: features linked to one of the programme in a later layer
-// column strongest: address of the earlier feature with the strongest link, and of the one it leads to
+// column q: q; calibrated for own terms
+// column from_earlier: features linked to a feature of the programme in an earlier layer
+// column to_later: features linked to a feature of the programme in a later layer
+// column strongest: addresses of the two features with the strongest link, the earlier layer first
 // column link: type and strength of that link
 // budget: $limit
-// note: Links are CO_OCCURS (same positions) and SAME_GENES (same genes, of `scircuit match`). A feature of the same genes in a later layer carries a programme on; it need not compute anything.
+// note: Links are CO_OCCURS (same positions) and SAME_GENES (same genes, from `scircuit match`). A linked feature in a later layer represents the same programme; it need not compute anything.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 MATCH (t:Term) WHERE toLower(t.name) CONTAINS toLower($term) OR t.accession = $term
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
 WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND $origin IN ['', e.origin] AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)

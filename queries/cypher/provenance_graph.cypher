@@ -3,7 +3,7 @@
 // folder: Runs and controls
 // question: Where does this run come from, and what was computed from it?
 // shape: graph
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // column path: the path drawn
 // budget: 200
 

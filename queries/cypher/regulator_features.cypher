@@ -1,31 +1,31 @@
 // name: regulator_features
 // title: Features of a regulator
 // folder: Regulation
-// question: Which features belong to this transcription factor: by its targets, or by itself?
+// question: Which features have this transcription factor, or its targets, among their genes?
 // shape: table
 // param tf: str e.g. "G1" -- symbol of the transcription factor
-// param min_targets: int = 2 (1..1000) -- least targets among a feature's top genes
-// param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
-// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 20 (1..100000) -- most rows
+// param min_targets: int = 2 (1..1000) -- minimum number of targets among a feature's top genes
+// param top: int = 20 (1..1000) -- number of top genes of each feature to use
+// param library: str = "TRRUST" e.g. "collectri" -- regulon library; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 20 (1..100000) -- maximum number of rows
 // column feature: address
 // column name: caption
-// column model: model
+// column model: name of the model
 // column layer: 0-based layer
-// column targets: its targets among the top genes
-// column activation: of these, known as activated
-// column repression: of these, known as repressed
-// column genes: those targets
-// column tf_rank: rank of the factor itself among the top genes; empty: not among them
+// column targets: number of its targets among the top genes
+// column activation: of these, activated by the factor
+// column repression: of these, repressed by the factor
+// column genes: these targets
+// column tf_rank: rank of the factor itself among the top genes; empty if it is not among them
 // column q: Benjamini-Hochberg q of its target set, own
 // column q_calibrated: calibrated q of its target set, own
 // column q_published: published adjusted p of transcription factors among the top genes
-// column label: best term
+// column label: label: the best term
 // budget: $limit
-// note: Counts of targets follow how many targets a factor has: only `q` and `q_calibrated` compare with chance. They are empty where the target set did not pass, or was not tested.
+// note: Factors with many targets have high counts; only `q` and `q_calibrated` compare with chance. They are empty where the target set did not pass or was not tested.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 MATCH (tf:Gene {symbol: $tf})
 CALL (tf, current) {
   CALL (tf, current) {

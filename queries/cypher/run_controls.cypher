@@ -1,23 +1,23 @@
 // name: run_controls
 // title: Controls of a run
 // folder: Runs and controls
-// question: Could a control refute the edges of this run?
+// question: Do the controls of this run support its edges?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // column control: zero_edit, random_direction, feature_swap, passthrough, split_half, or context (an audit against exact)
 // column source_layer: layer of the edit
 // column target_layer: layer measured
-// column sources: source features sampled
-// column edges: edges of these sources, calibrated rule
-// column control_edges: edges of the control, same rule and threshold
-// column ratio: control_edges / edges: near 1 the edges say nothing about the feature
-// column edges_legacy: edges of these sources, legacy rule
-// column control_edges_legacy: edges of the control, legacy rule
+// column sources: sampled source features
+// column edges: edges of these source features by the calibrated rule
+// column control_edges: edges of the control by the same rule and thresholds
+// column ratio: control_edges / edges; near 1 the edges are not specific to the feature
+// column edges_legacy: edges of these source features by the legacy rule
+// column control_edges_legacy: edges of the control by the legacy rule
 // column ratio_legacy: the same ratio by the legacy rule
-// column max_abs_effect: largest effect of the control
-// column found: split_half: effects with p <= 0.01 in one half of the cells that the other half can test
-// column agreement: split_half: share of the found with the same sign and p <= 0.05 in the other half (at most 0.025 by chance); passthrough: correlation with the effect
-// column relative_size: median of |mean of the control| / |mean| over the edges, source by source
+// column max_abs_effect: largest absolute effect of the control
+// column found: split_half: number of effects with p <= 0.01 in one half of the cells that can be tested in the other half
+// column agreement: split_half: share of the effects found in one half that have the same sign and p <= 0.05 in the other (expected by chance: at most 0.025); passthrough: correlation with the effect
+// column relative_size: median over the edges of |mean of the control| / |mean|, within each source
 // column larger_share: share of the edges whose mean effect is larger than that of the control
 // budget: 1000
 

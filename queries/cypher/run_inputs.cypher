@@ -1,12 +1,12 @@
 // name: run_inputs
 // title: What a run was made of
 // folder: Runs and controls
-// question: Which model, dictionaries, cells and settings made this run?
+// question: Which model, dictionaries, cells and settings were used in this run?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // column run: id
 // column kind: setting, model, dictionary, cohort, gene-set library or parent run
-// column name: what
+// column name: name of the item
 // column value: value, or hash of the file
 // budget: 500
 

@@ -1,23 +1,23 @@
 // name: runs
 // title: Runs in the graph
 // folder: Runs and controls
-// question: Which runs does the graph hold?
+// question: Which runs are in the graph?
 // shape: table
-// param verb: str = "" e.g. "trace" -- trace, annotate, analyse, ablate, steer, import, match; empty: all
-// param limit: int = 50 (1..100000) -- most rows
+// param verb: str = "" e.g. "trace" -- command that made the run: trace, annotate, analyse, ablate, steer, import or match; empty: all
+// param limit: int = 50 (1..100000) -- maximum number of rows
 // column run: id
-// column verb: what it did
+// column verb: command that made the run
 // column status: running, complete, interrupted or failed
-// column started: UTC
+// column started: start time, UTC
 // column seconds: wall time
-// column method: exact, frozen or imported
-// column edges: edge records stored
-// column edges_calibrated: by the calibrated rule
-// column edges_legacy: by the legacy rule
-// column live_tests: size of the Benjamini-Hochberg family
-// column zero_edit_max: control: largest effect of the zero edit
+// column method: context of the edit (exact or frozen), or imported
+// column edges: stored edge records
+// column edges_calibrated: edges by the calibrated rule
+// column edges_legacy: edges by the legacy rule
+// column live_tests: number of live tests, over which q is computed
+// column zero_edit_max: control: largest absolute effect of the zero edit
 // column annotation_rate: share of features annotated
-// column null_annotation_rate: control: share of matched random lists annotated
+// column null_annotation_rate: control: share of matched random gene lists that are annotated
 // column parents: runs it was computed from
 // budget: $limit
 

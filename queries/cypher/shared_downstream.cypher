@@ -1,25 +1,25 @@
 // name: shared_downstream
 // title: Shared by two hubs
 // folder: Paths
-// question: Which features do both of these affect, and is that more than chance?
+// question: Which features do both of these affect, and are they more than expected by chance?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // param first: feature = "" -- address; empty: the strongest hub of the run
-// param second: feature = "" -- address; empty: the next strongest
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param limit: int = 30 (1..100000) -- most rows
+// param second: feature = "" -- address; empty: the second strongest hub of the run
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column first: address
 // column second: address
 // column target: address
 // column target_name: caption
-// column first_d: d of the first on the target
-// column second_d: d of the second on the target
-// column same_sign: do both push it the same way
+// column first_d: d of the first feature on the target
+// column second_d: d of the second feature on the target
+// column same_sign: true where both change it in the same direction
 // column weaker_abs_d: the smaller of the two |d|, by which rows are ordered
-// column shared: shared targets in all
-// column expected: shared targets expected if the two chose theirs independently among the live features of those layers
+// column shared: total number of shared targets
+// column expected: shared targets expected if both had their targets at random among the live features of those layers
 // budget: $limit
 
 WITH $run AS wanted, $first AS one, $second AS two
@@ -35,20 +35,20 @@ CALL (run, one, two) {
   RETURN pair[0] AS first, pair[1] AS second
 }
 CALL (run, first) {
-  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
   RETURN count(r) AS first_degree, collect(DISTINCT t.dictionary) AS measured
 }
 CALL (run, second) {
-  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.calibrated(r)
   RETURN count(r) AS second_degree
 }
 CALL (measured) {
   MATCH (t:Feature) WHERE t.dictionary IN measured AND t.alive RETURN count(t) AS live
 }
 CALL (run, first, second) {
-  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
   WITH run, second, t, r.d AS first_d
-  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND rule.calibrated(r)
   RETURN collect({t: t, first_d: first_d, second_d: r.d}) AS rows
 }
 UNWIND rows AS row

@@ -3,13 +3,13 @@
 // folder: Paths
 // question: Which features do both of these affect?
 // shape: graph
-// param run: run = "" -- trace run; empty: the newest complete one
+// param run: run = "" -- id of a trace run; empty: the newest complete one
 // param first: feature = "" -- address; empty: the strongest hub of the run
-// param second: feature = "" -- address; empty: the next strongest
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param targets: int = 25 (1..140) -- shared targets drawn
+// param second: feature = "" -- address; empty: the second strongest hub of the run
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param targets: int = 25 (1..140) -- maximum number of shared targets drawn
 // column path: the path drawn
 // budget: 140
 
@@ -25,9 +25,9 @@ CALL (run, one, two) {
   WITH collect(f) AS pair WHERE size(pair) = 2
   RETURN pair[0] AS first, pair[1] AS second
 }
-MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
 WITH run, first, second, t, r AS one
-MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND rule.calibrated(r)
 WITH first, second, t, one, r AS two
 ORDER BY CASE WHEN abs(one.d) < abs(two.d) THEN abs(one.d) ELSE abs(two.d) END DESC, t.id LIMIT $targets
 MATCH path = (first)-[one]->(t)<-[two]-(second)

@@ -1,30 +1,30 @@
 // name: sign_by_layer
 // title: Sign by layer pair
 // folder: Edges
-// question: What share of edges is support, layer pair by layer pair?
+// question: What share of the edges of each layer pair is support?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
 // column source_layer: 0-based layer
 // column target_layer: 0-based layer
 // column edges: edges by the calibrated rule
-// column support: ablation lowers the target
-// column suppress: ablation raises the target
+// column support: edges where ablation lowers the target
+// column suppress: edges where ablation raises the target
 // column support_share: support / edges
 // column mean_abs_d: mean |d|
 // column strict: edges on which both halves of the cells agree
 // column support_share_strict: support share among these
 // budget: 2000
-// note: The legacy rule counts zeros as negative and biases this share; the calibrated rule does not.
+// note: The legacy rule counts zeros as negative, which biases this share; the calibrated rule does not.
 
 WITH $run AS wanted
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (s:Feature)-[r:AFFECTS]->(t:Feature)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+WHERE r.run = run.id AND rule.calibrated(r)
 WITH s.layer AS source_layer, t.layer AS target_layer, count(r) AS edges,
   count(CASE WHEN r.mean < 0 THEN 1 END) AS support, count(CASE WHEN r.mean > 0 THEN 1 END) AS suppress, avg(abs(r.d)) AS mean_abs_d,
   count(CASE WHEN r.halves = 2 THEN 1 END) AS strict, count(CASE WHEN r.halves = 2 AND r.mean < 0 THEN 1 END) AS support_strict

@@ -3,16 +3,16 @@
 // folder: Interventions
 // question: Which gene logits rise and fall when this feature is steered?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the steered feature of steepest slope
-// param q: float = 0.05 (0..1) -- largest q of the shift
-// param limit: int = 40 (1..100000) -- most rows
+// param feature: feature = "" -- address, or its last two parts; empty: the steered feature with the steepest slope
+// param q: float = 0.05 (0..1) -- maximum q of the shift
+// param limit: int = 40 (1..100000) -- maximum number of rows
 // column feature: address
 // column coefficient: factor on its activation
 // column dose: coefficient - 1
 // column gene: gene token
 // column effect: mean change of its logit
-// column low: 95 % interval, lower
-// column high: 95 % interval, upper
+// column low: 95 % confidence interval, lower bound
+// column high: 95 % confidence interval, upper bound
 // column q: q of the shift
 // column slope: slope of the readout on the dose
 // column slope_control: control: slope for a random direction of equal norm

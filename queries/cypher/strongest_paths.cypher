@@ -1,28 +1,28 @@
 // name: strongest_paths
 // title: Feature to feature
 // folder: Paths
-// question: By which way does one feature reach another?
+// question: Through which features does one feature affect another?
 // shape: table
-// param run: run = "" -- trace run; empty: the edges of every complete trace run, so that paths can pass through several layers
+// param run: run = "" -- id of a trace run; empty: edges of all complete trace runs, so that paths can pass through several layers
 // param source: feature = "" -- address; empty: the strongest hub of the run
-// param target: feature = "" -- address; empty: the feature of the last layer that the source affects most
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param beam: int = 40 (1..500) -- strongest edges followed from each end for three-step paths
-// param limit: int = 20 (1..100000) -- most rows
-// column steps: edges of the path
+// param target: feature = "" -- address; empty: the feature in the last layer on which the source has the strongest effect
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param beam: int = 40 (1..500) -- number of strongest edges followed from each end for three-step paths
+// param limit: int = 20 (1..100000) -- maximum number of rows
+// column steps: number of edges in the path
 // column weakest_abs_d: smallest |d| along the path, by which rows are ordered
-// column effect: product of the signs: support or suppress
-// column features: addresses along the path
-// column names: captions along the path
+// column effect: support or suppress, from the product of the signs
+// column features: addresses of the features along the path
+// column names: captions of the features along the path
 // column d: d of each edge
 // column q: q of each edge
-// column halves: halves of the cells that agree on each edge
+// column halves: number of halves of the cells that agree, for each edge
 // column runs: run of each edge
 // budget: $limit
-// note: Paths of one and two steps are complete; three steps are searched among the $beam strongest edges out of the source and into the target.
-// note: An edge already holds everything that flows between its ends: a longer path is a hypothesis of how, not an addition to it.
+// note: All paths of one and two steps are found; three-step paths are searched among the $beam strongest edges from the source and to the target.
+// note: An edge already contains the total effect between its ends: a longer path is a hypothesis about the mechanism, not an additional effect.
 
 WITH $run AS wanted, $source AS address, $target AS goal
 MATCH (run:Run)
@@ -39,7 +39,7 @@ CALL (run, f, goal) {
   MATCH (t:Feature {id: goal}) RETURN t
   UNION
   WITH run, f, goal WHERE goal = ''
-  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
   RETURN t ORDER BY t.layer DESC, abs(r.d) DESC, t.id LIMIT 1
 }
 CALL (run, wanted) {
@@ -51,21 +51,21 @@ CALL (run, wanted) {
 }
 WITH f AS source, t AS target, runs
 CALL (source, target, runs) {
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r)
   RETURN path
   UNION
-  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0) AND s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
+  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r) AND s.run IN runs AND rule.calibrated(s)
   RETURN path
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.calibrated(r)
     RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
   }
   CALL (target, runs) {
-    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND t.q <= $q AND t.n_pos + t.n_neg >= $min_support AND abs(t.mean) >= $min_effect * coalesce(endNode(t).mean_activation, 0.0)
+    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND rule.calibrated(t)
     RETURN t, k ORDER BY abs(t.d) DESC LIMIT $beam
   }
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND rule.calibrated(s)
   RETURN path
 }
 WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d

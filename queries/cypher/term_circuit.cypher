@@ -3,20 +3,20 @@
 // folder: Paths
 // question: What does the circuit of a GO term or pathway look like?
 // shape: graph
-// param run: run = "" -- trace run; empty: the newest complete one
-// param term: str = "" e.g. "T cell activation" -- text in the name of the term; empty: the term with most features in the run
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param term_q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or its adjusted p as published
-// param origin: str = "own" e.g. "published" -- whose annotations: own or published
-// param features: int = 15 (1..60) -- features of the term, strongest hubs first
-// param edges: int = 5 (1..20) -- strongest edges of each
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param term: str = "" e.g. "T cell activation" -- part of the term's name; empty: the term with most features in the run
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param term_q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or adjusted p of a published one
+// param origin: str = "own" e.g. "published" -- which annotations to use: own or published
+// param features: int = 15 (1..60) -- maximum number of features of the term, strongest hubs first
+// param edges: int = 5 (1..20) -- number of strongest edges of each feature
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // column path: the path drawn
 // budget: 220
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $run AS wanted, $term AS text
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
@@ -43,7 +43,7 @@ CALL (run, t, members, annotations) {
   UNWIND members AS f
   CALL (run, f) {
     MATCH path = (f)-[r:AFFECTS]-(:Feature)
-    WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+    WHERE r.run = run.id AND rule.calibrated(r)
     RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
   }
   RETURN path

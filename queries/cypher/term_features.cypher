@@ -3,24 +3,24 @@
 // folder: Knowledge
 // question: Which features are about this GO term or anything below it?
 // shape: table
-// param term: str e.g. "lymphocyte activation" -- name of the term (its beginning or the whole), or its accession
-// param model: str = "" e.g. "geneformer-v2-316m" -- model; empty: all
-// param q: float = 0.05 (0..1) -- largest calibrated q, or published q
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 30 (1..100000) -- most rows
+// param term: str e.g. "lymphocyte activation" -- name of the term or how it begins, or its accession
+// param model: str = "" e.g. "geneformer-v2-316m" -- name of the model; empty: all
+// param q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or q of a published one
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 30 (1..100000) -- maximum number of rows
 // column feature: address
 // column name: caption
-// column model: model
+// column model: name of the model
 // column layer: 0-based layer
 // column terms: terms found, best first
-// column steps: steps from the term down to the first of them; 0: the term itself
-// column q_calibrated: smallest calibrated q among them, own
-// column q_published: smallest published q among them
-// column below: terms searched: the term and everything below it
+// column steps: steps from the searched term down to the first of these terms; 0: the term itself
+// column q_calibrated: smallest calibrated q of its own annotations among these terms
+// column q_published: smallest published q among these terms
+// column below: number of terms searched: the term and everything below it
 // budget: $limit
-// note: Terms below are known where a GO ontology was given (`scircuit annotate --obo`). Published terms join by accession.
+// note: Terms below the searched term are found if a GO ontology was given (`scircuit annotate --obo`). Published terms are matched by accession.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 MATCH (t:Term) WHERE toLower(t.name) STARTS WITH toLower($term) OR t.accession = $term
 WITH current, t ORDER BY t.accession = $term DESC, size(t.name), t.id
 WITH current, collect(t) AS found

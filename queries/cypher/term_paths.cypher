@@ -1,34 +1,34 @@
 // name: term_paths
 // title: Term to term
 // folder: Paths
-// question: How do the features of one process reach the features of another?
+// question: How do the features of one process affect the features of another?
 // shape: table
-// param run: run = "" -- trace run; empty: the edges of every complete trace run, so that paths can pass through several layers
-// param from_term: str = "" e.g. "T cell activation" -- text in the name of the term; empty: any annotated feature
-// param to_term: str = "" e.g. "translation" -- text in the name of the term; empty: any annotated feature
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param term_q: float = 0.05 (0..1) -- largest calibrated q of the annotation, or its adjusted p as published
-// param origin: str = "own" e.g. "published" -- whose annotations: own or published
-// param features: int = 40 (1..200) -- features of each term, smallest q first
-// param beam: int = 20 (1..100) -- strongest edges followed out of each source for two-step paths
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 20 (1..100000) -- most rows
+// param run: run = "" -- id of a trace run; empty: edges of all complete trace runs, so that paths can pass through several layers
+// param from_term: str = "" e.g. "T cell activation" -- part of the term's name; empty: any annotated feature
+// param to_term: str = "" e.g. "translation" -- part of the term's name; empty: any annotated feature
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param term_q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or adjusted p of a published one
+// param origin: str = "own" e.g. "published" -- which annotations to use: own or published
+// param features: int = 40 (1..200) -- maximum number of features of each term, smallest q first
+// param beam: int = 20 (1..100) -- number of strongest edges followed from each source for two-step paths
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 20 (1..100000) -- maximum number of rows
 // column from_term: term of the source
 // column to_term: term of the target
-// column steps: edges of the path
+// column steps: number of edges in the path
 // column weakest_abs_d: smallest |d| along the path, by which rows are ordered
-// column effect: product of the signs: support or suppress
-// column features: addresses along the path
-// column names: captions along the path
+// column effect: support or suppress, from the product of the signs
+// column features: addresses of the features along the path
+// column names: captions of the features along the path
 // column d: d of each edge
 // column q: q of each edge
-// column halves: halves of the cells that agree on each edge
+// column halves: number of halves of the cells that agree, for each edge
 // budget: $limit
-// note: Direct edges are complete among the chosen features; two-step paths follow the $beam strongest edges out of each source.
+// note: All direct edges between the chosen features are found; two-step paths follow the $beam strongest edges from each source.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $from_term AS wanted_sources, $to_term AS wanted_targets
 CALL (wanted_sources, current) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(term:Term)
@@ -52,16 +52,16 @@ WITH one, one.f AS source, targets, runs
 CALL (source, targets, runs) {
   UNWIND targets AS other
   WITH source, other, other.f AS target, runs
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r)
   RETURN path, other.term AS to_term
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.calibrated(r)
     RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
   }
   UNWIND targets AS other
   WITH source, r, m, other, other.f AS target, runs
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND s.q <= $q AND s.n_pos + s.n_neg >= $min_support AND abs(s.mean) >= $min_effect * coalesce(endNode(s).mean_activation, 0.0)
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND rule.calibrated(s)
   RETURN path, other.term AS to_term
 }
 WITH one.term AS from_term, to_term, path,

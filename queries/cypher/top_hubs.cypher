@@ -1,25 +1,25 @@
 // name: top_hubs
 // title: Hubs for their firing rate
 // folder: Hubs
-// question: Which features affect more features than their firing rate explains?
+// question: Which features affect more features than expected from their firing rate?
 // shape: table
-// param run: run = "" -- trace run, or imported map; empty: the newest complete trace run
-// param limit: int = 20 (1..100000) -- most rows
-// column hub_rank: rank by residual degree, 1 is the strongest hub for its firing rate
-// column degree_rank: rank by raw out-degree, the unadjusted answer
+// param run: run = "" -- id of a trace run or of an imported map; empty: the newest complete trace run
+// param limit: int = 20 (1..100000) -- maximum number of rows
+// column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
+// column degree_rank: rank by raw out-degree, not adjusted for the firing rate
 // column feature: address
 // column name: caption
 // column firing_rate: share of gene positions where it fires
-// column out_degree: calibrated edges out
+// column out_degree: outgoing edges by the calibrated rule
 // column expected_degree: out-degree expected from the firing rate alone
 // column residual_degree: log((out_degree + 1) / (expected_degree + 1))
 // column random_degree: control: edges when a random direction of equal norm is removed (sampled)
 // column swap_degree: control: edges when another feature's direction is removed instead (sampled)
 // column support_share: share of its edges that are support
-// column label: best term, empty when not annotated
+// column label: label: the best term; empty when not annotated
 // column best_tf: most enriched TRRUST regulator
 // budget: $limit
-// note: Needs the findings of `scircuit analyse`; `degrees` counts edges at any threshold without them.
+// note: Needs the findings of `scircuit analyse`. `degrees` counts edges at any threshold and does not need them.
 
 WITH $run AS wanted
 MATCH (run:Run)

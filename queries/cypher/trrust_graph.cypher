@@ -3,18 +3,18 @@
 // folder: Regulation
 // question: Which edges run from the features of a regulator to the features of its target gene?
 // shape: graph
-// param run: run = "" -- trace run; empty: the newest complete one
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
-// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 12 (1..60) -- edges drawn, each with the regulation behind it
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param top: int = 20 (1..1000) -- number of top genes of each feature to use
+// param library: str = "TRRUST" e.g. "collectri" -- regulon library; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 12 (1..60) -- maximum number of edges drawn, each with its regulation
 // column path: the path drawn
 // budget: 120
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $run AS wanted
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
@@ -24,7 +24,7 @@ WHERE tf <> gene AND $library IN ['', g.library]
 MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top AND s.dictionary + ' ' + a.run IN current
 MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top AND t.dictionary + ' ' + b.run IN current
 MATCH (s)-[r:AFFECTS]->(t)
-WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+WHERE r.run = run.id AND rule.calibrated(r)
 WITH s, a, tf, g, gene, b, t, r ORDER BY abs(r.d) DESC, s.id, t.id LIMIT $limit
 UNWIND [1, 2] AS part
 CALL (s, a, tf, g, gene, b, t, r, part) {

@@ -1,28 +1,28 @@
 // name: trrust_share
 // title: TRRUST, beside chance
 // folder: Regulation
-// question: Do edges agree with TRRUST more often than pairs of features drawn at random?
+// question: Do edges agree with known regulation more often than random pairs of features?
 // shape: table
-// param run: run = "" -- trace run; empty: the newest complete one
-// param q: float = 0.05 (0..1) -- largest Benjamini-Hochberg q of the edge
-// param min_support: int = 6 (1..100000) -- least cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- least absolute mean effect, as a share of the mean activation of the target where it fires
-// param top: int = 20 (1..1000) -- a gene counts when it is among the feature's first so many
-// param library: str = "TRRUST" e.g. "collectri" -- library of regulons; empty: all
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
+// param run: run = "" -- id of a trace run; empty: the newest complete one
+// param q: float = 0.05 (0..1) -- maximum q of the edge
+// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param top: int = 20 (1..1000) -- number of top genes of each feature to use
+// param library: str = "TRRUST" e.g. "collectri" -- regulon library; empty: all
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // column edges: edges by the calibrated rule
-// column consistent: edges whose source has a regulator and whose target has its target gene among the top genes
+// column consistent: edges with a regulator among the source's top genes and one of its target genes among the target's top genes
 // column share: consistent / edges
-// column pairs: all pairs of a traced source and a measured target of the run
-// column consistent_pairs: pairs that a regulation links, edge or not
-// column expected_share: consistent_pairs / pairs: the share when edges ignore regulation
+// column pairs: all pairs of a traced source and a measured target in the run
+// column consistent_pairs: pairs whose genes are linked by a regulation, whether or not there is an edge
+// column expected_share: consistent_pairs / pairs: the share expected if edges had nothing to do with regulation
 // column ratio: share / expected_share
-// column signed: consistent edges of a known mode, one for each edge and mode
+// column signed: consistent edges with a known mode, one for each edge and mode
 // column agree_share: share of these with the sign that the mode predicts
 // column agree_expected: share expected if sign and mode were independent
 // budget: 1
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $run AS wanted
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
@@ -38,7 +38,7 @@ CALL (run) {
   RETURN collect({layer: layer, n: n}) AS to_layers
 }
 CALL (run) {
-  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND rule.calibrated(r)
   RETURN count(r) AS edges
 }
 WITH current, run, from_layers, edges, reduce(total = 0, a IN from_layers |
@@ -54,7 +54,7 @@ CALL (run, from_layers, current) {
       RETURN DISTINCT t, g.mode AS mode, null AS mean
       UNION ALL
       MATCH (s)-[r:AFFECTS]->(t:Feature)
-      WHERE r.run = run.id AND r.q <= $q AND r.n_pos + r.n_neg >= $min_support AND abs(r.mean) >= $min_effect * coalesce(endNode(r).mean_activation, 0.0)
+      WHERE r.run = run.id AND rule.calibrated(r)
       RETURN t, null AS mode, r.mean AS mean
     }
     WITH run, t, collect(DISTINCT mode) AS modes, max(mean) AS mean

@@ -1,24 +1,24 @@
 // name: unannotated_neighbours
-// title: What is near the unnamed
+// title: Near an unnamed feature
 // folder: Knowledge
-// question: What are the named neighbours of a feature that has no name?
+// question: Which annotated features are near a feature without annotation?
 // shape: table
-// param feature: feature = "" -- address, or its last two parts; empty: the most active feature without a name that has neighbours
-// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import whose gene lists, terms and cell types count; empty: the newest complete annotate run of each dictionary, else what was imported
-// param limit: int = 10 (1..1000) -- most rows of a kind
+// param feature: feature = "" -- address, or its last two parts; empty: the most active unannotated feature that has neighbours
+// param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
+// param limit: int = 10 (1..1000) -- maximum number of rows of each kind
 // column feature: address
 // column way: top genes, same genes, other model, co-occurs, module, cell type
-// column label: label of the neighbours: own, else as published; or the cell type
-// column origin: own or published: whose label
-// column neighbours: neighbours with this label
-// column of: named neighbours of this kind
-// column nearest: address of the nearest of them
-// column strength: its measure: shared top genes, overlap, pointwise mutual information; q for cell types
+// column label: label of the neighbours, own or otherwise published; or the cell type
+// column origin: whether the label is own or published
+// column neighbours: number of neighbours with this label
+// column of: number of annotated neighbours of this kind
+// column nearest: address of the nearest of these neighbours
+// column strength: strength: shared top genes, overlap or pointwise mutual information; q for cell types
 // budget: 6 * $limit
-// note: A label of neighbours is a hypothesis: a common label is common among any features. Compare `neighbours / of` with how common the label is.
-// note: Neighbours by top genes share at least two of them.
+// note: The label of a neighbour is only a hypothesis, and frequent labels are frequent among any features. Compare `neighbours / of` with the overall frequency of the label.
+// note: Neighbours by top genes share at least two top genes.
 
-// current: of which run the gene lists and terms hold
+// current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
 CALL (address) {
   MATCH (f:Feature {id: address}) RETURN f

@@ -1,7 +1,7 @@
-"""A part of the graph to be written for other tools: its nodes and edges by kind, read table by
-table when a writer asks.
+"""A part of the graph to be exported: its nodes and edges by kind, read table by table when a
+writer asks for them.
 
-Weights: other tools know one number on an edge. It is the mean effect of ``AFFECTS`` (in dictionary
+Weights: other tools take one number on an edge. It is the mean effect of ``AFFECTS`` (in dictionary
 units of the target; ablating the source raises the target where it is above 0), the weight of
 ``ATTRIBUTES_TO``, the overlap of ``SAME_GENES``, the pmi of ``CO_OCCURS`` (bits), and so on as in
 `WEIGHTS`.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from scircuit.core import schema
 from scircuit.core.address import parse
@@ -20,9 +20,9 @@ from scircuit.core.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from scircuit.queries.graph_export.to_graph import Elements
-
 Tables = Callable[[], "Iterator[pa.Table]"]
+Properties = dict[str, object]
+"""Properties of one node or edge, by name."""
 
 WEIGHTS = {
     "AFFECTS": ("mean", "mean effect of ablating the source, dictionary units of the target"),
@@ -34,6 +34,13 @@ WEIGHTS = {
     "RESPONDS_TO": ("effect", "mean change"),
     "SHIFTED": ("effect", "mean effect or change"),
 }
+
+
+class Elements(NamedTuple):
+    """Nodes by key, and edges as (source key, target key, key of the edge, properties)."""
+
+    nodes: dict[str, Properties]
+    edges: list[tuple[str, str, str, Properties]]
 
 
 @dataclass(frozen=True)
@@ -52,14 +59,14 @@ class Part:
     counts
         Rows by label and kind.
     info
-        What a reader must know: the model, the filters, the cells.
+        Context for a reader: the model, the filters, the cells.
     """
 
     name: str
     nodes: Mapping[str, Tables]
     edges: Mapping[str, Tables]
     counts: Mapping[str, int]
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def node_count(self) -> int:
@@ -73,15 +80,13 @@ class Part:
 
 
 def weight_of(kind: str) -> tuple[str, str]:
-    """Property that is the weight of an edge of this kind, and its meaning; empty where there is
-    none.
-    """
+    """Property that is the weight of such an edge, and its meaning; empty if it has none."""
     return WEIGHTS.get(kind.split("-")[1], ("", ""))
 
 
 def clashing_ids(part: Part) -> dict[str, set[str]]:
-    """Ids that an earlier label has as well, by label: tools with one space of ids need another
-    name for those.
+    """Ids that an earlier label has too, by label: they must be renamed for tools in which ids are
+    unique over all labels.
     """
     seen: set[str] = set()
     clashes: dict[str, set[str]] = {}
@@ -99,7 +104,7 @@ def plain_ids(ids: list[str], label: str, clashes: Mapping[str, set[str]]) -> li
 
 
 def part_of_elements(
-    name: str, found: Elements, edge_type: str = "ANSWER", info: Mapping[str, Any] | None = None
+    name: str, found: Elements, edge_type: str = "ANSWER", info: Mapping[str, object] | None = None
 ) -> Part:
     """Make a part of the nodes and edges of an answer.
 
@@ -121,18 +126,18 @@ def part_of_elements(
     if not found.edges:
         raise UserError(
             f"the answer of {name} has {len(found.nodes)} nodes and no edges: nothing to export",
-            "change the parameters, or ask another question",
+            "change the parameters, or use another query",
         )
     label_of = {
         key: str(properties.get("kind") or _guess(key)) for key, properties in found.nodes.items()
     }
-    nodes: dict[str, list[dict[str, Any]]] = {}
+    nodes: dict[str, list[Properties]] = {}
     for key, properties in found.nodes.items():
         row = {k: v for k, v in properties.items() if k not in ("kind", "id") and v is not None}
         nodes.setdefault(label_of[key], []).append(
             {"id": key, **(_of_address(key) if label_of[key] == "Feature" else {}), **row}
         )
-    edges: dict[str, list[dict[str, Any]]] = {}
+    edges: dict[str, list[Properties]] = {}
     for source, target, _, properties in found.edges:
         row = {
             k: v
@@ -160,7 +165,7 @@ def _guess(key: str) -> str:
     return "Feature"
 
 
-def _of_address(key: str) -> dict[str, Any]:
+def _of_address(key: str) -> Properties:
     """What an address says of its feature."""
     try:
         a = parse(key)
@@ -176,15 +181,13 @@ def _of_address(key: str) -> dict[str, Any]:
 
 
 def bare(label: str, ids: list[str]) -> pa.Table:
-    """Nodes of which only the ids are known."""
+    """Nodes with their ids only."""
     rows = [{"id": i, **(_of_address(i) if label == "Feature" else {})} for i in ids]
     return _table(label, rows)
 
 
-def _table(kind: str, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows as a table: of the declared types where the kind and the property are declared, else as
-    the values are.
-    """
+def _table(kind: str, rows: list[Properties]) -> pa.Table:
+    """Rows as a table: columns have their declared types, or those of the values if undeclared."""
     import pyarrow as pa
 
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -203,10 +206,8 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.table(columns)
 
 
-def _plain(value: Any) -> Any:
-    """Value as Arrow takes it: numbers that are not numbers are unknown, dates and the like are
-    text.
-    """
+def _plain(value: object) -> object:
+    """Value as Arrow takes it: NaN becomes null, and dates and the like become text."""
     if isinstance(value, float) and value != value:
         return None
     if value is None or isinstance(value, (str, int, float, bool)):

@@ -10,19 +10,28 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from scircuit.queries.graph_export.graph_part import Part, clashing_ids, plain_ids, weight_of
+from scircuit.queries.graph_export.graph_part import (
+    Part,
+    Properties,
+    Tables,
+    clashing_ids,
+    plain_ids,
+    weight_of,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
-<!-- written by scircuit export -->
-<graphml xmlns="http://graphml.graphdrawing.org/xmlns" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="http://graphml.graphdrawing.org/xmlns http://graphml.graphdrawing.org/xmlns/1.0/graphml.xsd">
-"""
+_NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
+_HEAD = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<!-- written by scircuit export -->\n'
+    f'<graphml xmlns="{_NAMESPACE}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"'
+    f' xsi:schemaLocation="{_NAMESPACE} {_NAMESPACE}/1.0/graphml.xsd">\n'
+)
 
 
 def write_graphml(part: Part, path: Path) -> None:
@@ -89,7 +98,7 @@ def _description(domain: str, name: str, part: Part) -> str:
     return ""
 
 
-def _text(value: Any, kind: str) -> str:
+def _text(value: object, kind: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -101,7 +110,7 @@ def _text(value: Any, kind: str) -> str:
     return escape(_FORBIDDEN.sub(" ", str(value)))
 
 
-def _data(row: dict[str, Any], domain: str, keys: dict[tuple[str, str], tuple[str, str]]) -> str:
+def _data(row: Properties, domain: str, keys: dict[tuple[str, str], tuple[str, str]]) -> str:
     parts = []
     for name, value in row.items():
         if value is None or value in ("", []) or (isinstance(value, float) and value != value):
@@ -114,7 +123,7 @@ def _data(row: dict[str, Any], domain: str, keys: dict[tuple[str, str], tuple[st
 def _nodes(
     out: IO[str],
     label: str,
-    tables: Any,
+    tables: Tables,
     keys: dict[tuple[str, str], tuple[str, str]],
     clashes: dict[str, set[str]],
 ) -> None:
@@ -132,7 +141,7 @@ def _nodes(
 def _edges(
     out: IO[str],
     kind: str,
-    tables: Any,
+    tables: Tables,
     keys: dict[tuple[str, str], tuple[str, str]],
     clashes: dict[str, set[str]],
     number: int,

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scircuit.core import schema as records
 from scircuit.queries.graph_export.graph_part import (
@@ -164,7 +164,7 @@ def _csv_table(kind: str, table: pa.Table, clashes: Mapping[str, set[str]]) -> t
     import pyarrow as pa
 
     replaced = 0
-    columns: dict[str, Any] = {}
+    columns: dict[str, pa.ChunkedArray | pa.Array] = {}
     for name in table.column_names:
         column = table.column(name)
         if pa.types.is_list(column.type):

@@ -1,34 +1,36 @@
-"""Turns the answer of any question, or the part of the graph that an export holds, into a networkx
-or igraph graph.
+"""Turns the answer of a query, or an exported part of the graph, into a networkx or igraph graph.
 
 Accepted are parts (`scircuit.queries.graph_export.graph_part`), answers with paths, nodes or
 relationships in their cells (every graph question), answers with the columns ``source`` and
-``target`` (edge tables), and the graph of a driver's result. Nodes are known by their ``id``
-property, for a feature its address.
+``target`` (edge tables), and the graph of a driver's result. Nodes are identified by their ``id``
+property; for a feature this is its address.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from scircuit.core.errors import UserError
-from scircuit.queries.graph_export.graph_part import Part, clashing_ids, plain_ids, weight_of
+from scircuit.queries.graph_export.graph_part import (
+    Elements,
+    Part,
+    Properties,
+    clashing_ids,
+    plain_ids,
+    weight_of,
+)
 
 if TYPE_CHECKING:
     import igraph
     import networkx
     import pandas as pd
+    from neo4j.graph import Graph, Node, Relationship
+
+    Answer = pd.DataFrame | Graph | Part
 
 
-class Elements(NamedTuple):
-    """Nodes by key, and edges as (source key, target key, key of the edge, properties)."""
-
-    nodes: dict[str, dict[str, Any]]
-    edges: list[tuple[str, str, str, dict[str, Any]]]
-
-
-def _walk(value: Any) -> Iterator[Any]:
+def _walk(value: object) -> Iterator[Node | Relationship]:
     """All nodes and relationships inside a cell: of paths, lists and maps too."""
     from neo4j.graph import Node, Path, Relationship
 
@@ -45,15 +47,15 @@ def _walk(value: Any) -> Iterator[Any]:
             yield from _walk(item)
 
 
-def _key(node: Any) -> str:
+def _key(node: Node) -> str:
     return str(node.get("id", node.element_id))
 
 
-def _of_graph(items: Iterable[Any]) -> Elements:
+def _of_graph(items: Iterable[Node | Relationship]) -> Elements:
     from neo4j.graph import Node
 
-    nodes: dict[str, dict[str, Any]] = {}
-    edges: dict[str, tuple[str, str, str, dict[str, Any]]] = {}
+    nodes: dict[str, Properties] = {}
+    edges: dict[str, tuple[str, str, str, Properties]] = {}
     for item in items:
         if isinstance(item, Node):
             nodes[_key(item)] = {"kind": next(iter(sorted(item.labels)), ""), **dict(item)}
@@ -72,7 +74,7 @@ def _of_graph(items: Iterable[Any]) -> Elements:
 
 
 def _of_table(frame: pd.DataFrame) -> Elements:
-    nodes: dict[str, dict[str, Any]] = {}
+    nodes: dict[str, Properties] = {}
     edges = []
     for number, row in enumerate(frame.to_dict("records")):
         for end in ("source", "target"):
@@ -89,7 +91,7 @@ def _of_table(frame: pd.DataFrame) -> Elements:
 
 def _of_part(part: Part) -> Elements:
     clashes = clashing_ids(part)
-    nodes: dict[str, dict[str, Any]] = {}
+    nodes: dict[str, Properties] = {}
     for label, tables in part.nodes.items():
         for table in tables():
             rows = table.to_pylist()
@@ -97,7 +99,7 @@ def _of_part(part: Part) -> Elements:
                 rows, plain_ids([row["id"] for row in rows], label, clashes), strict=True
             ):
                 nodes[key] = {"kind": label, **_known(row)}
-    edges: list[tuple[str, str, str, dict[str, Any]]] = []
+    edges: list[tuple[str, str, str, Properties]] = []
     for kind, tables in part.edges.items():
         (one, of, other), weight = kind.split("-"), weight_of(kind)[0]
         for table in tables():
@@ -114,11 +116,11 @@ def _of_part(part: Part) -> Elements:
     return Elements(nodes, edges)
 
 
-def _known(row: dict[str, Any]) -> dict[str, Any]:
+def _known(row: Properties) -> Properties:
     return {k: v for k, v in row.items() if v is not None}
 
 
-def elements(answer: Any) -> Elements:
+def elements(answer: Answer) -> Elements:
     """Nodes and edges of an answer, each once.
 
     Parameters
@@ -133,7 +135,9 @@ def elements(answer: Any) -> Elements:
     """
     if isinstance(answer, Part):
         return _of_part(answer)
-    if hasattr(answer, "relationships") and hasattr(answer, "nodes"):
+    from neo4j.graph import Graph
+
+    if isinstance(answer, Graph):
         return _of_graph([*answer.nodes, *answer.relationships])
     found = [item for column in answer.columns for value in answer[column] for item in _walk(value)]
     if found:
@@ -143,14 +147,14 @@ def elements(answer: Any) -> Elements:
     if answer.empty and list(answer.columns) == ["path"]:
         return Elements({}, [])
     raise UserError(
-        f"the answer's columns ({', '.join(map(str, answer.columns))}) hold no paths, nodes or"
-        " relationships, and not both 'source' and 'target'",
-        "ask a graph question (see docs/queries.md), or return paths or the columns source and"
-        " target",
+        f"the answer's columns ({', '.join(map(str, answer.columns))}) contain no paths, nodes"
+        " or relationships, and not both 'source' and 'target'",
+        "use a query that returns paths (see docs/queries.md), or return paths or the columns"
+        " source and target",
     )
 
 
-def to_networkx(answer: Any) -> networkx.MultiDiGraph:
+def to_networkx(answer: Answer) -> networkx.MultiDiGraph:
     """Directed multigraph with the records' properties as attributes; the nodes' ``kind`` is their
     label in the graph, the edges' ``type`` likewise.
     """
@@ -164,7 +168,7 @@ def to_networkx(answer: Any) -> networkx.MultiDiGraph:
     return graph
 
 
-def to_igraph(answer: Any) -> igraph.Graph:
+def to_igraph(answer: Answer) -> igraph.Graph:
     """Directed igraph graph; the vertex attribute ``name`` is the node's key, ``caption`` its name
     in the Browser.
     """

@@ -1,8 +1,8 @@
 """A part of the graph as the JSON that attribution-graph viewers open: circuit-tracer's and
 Neuronpedia's.
 
-Both show features as nodes and one number on each link, for one model and one prompt. Here the
-place of the prompt is taken by the cohort: one position, ``ctx_idx`` 0. A viewer reads a positive
+Both show features as nodes and one number on each link, for one model and one prompt. The cohort
+takes the place of the prompt: one position, ``ctx_idx`` 0. A viewer reads a positive
 weight as "the source raises the target", so for ``AFFECTS`` the weight is what the source gives,
 
     weight = - mean effect of ablating the source    (dictionary units of the target),
@@ -22,10 +22,13 @@ from typing import Any
 
 from scircuit.core.address import Address, parse
 from scircuit.core.errors import UserError
-from scircuit.queries.graph_export.graph_part import Part
+from scircuit.queries.graph_export.graph_part import Part, Properties
+
+Json = dict[str, Any]
+"""An object of the file. `Any`: the viewers' formats nest values of every JSON type."""
 
 CAUSAL = ("AFFECTS", "ATTRIBUTES_TO")
-MOST_NODES, MOST_LINKS = 7_500, 100_000
+MAX_NODES, MAX_LINKS = 7_500, 100_000
 _DESCRIPTION = (
     "Circuit traced by ablation over a cohort of cells, not over one prompt. Link weight: minus the"
     " mean effect of ablating the source, in dictionary units of the target, so that a positive"
@@ -36,7 +39,7 @@ _HOME = "https://github.com/scircuit/scircuit"
 
 def viewer_graph(
     part: Part, slug: str, *, neuronpedia: bool, version: str = ""
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Json, list[str]]:
     """Give the graph as plain values, and what was left out.
 
     Parameters
@@ -68,8 +71,8 @@ def viewer_graph(
             f"{part.name} has no AFFECTS or ATTRIBUTES_TO edges between features (it has: {held})",
             "export a trace run, or use --format graphml or parquet",
         )
-    if count > MOST_LINKS:
-        raise _too_big(part, f"{count:,} links", f"{MOST_LINKS:,}")
+    if count > MAX_LINKS:
+        raise _too_big(part, f"{count:,} links", f"{MAX_LINKS:,}")
     links = [
         _link(row, kind)
         for kind in kinds
@@ -80,12 +83,12 @@ def viewer_graph(
     models = sorted({(a.model, a.dictionary) for a in ends})
     if len(models) > 1:
         raise UserError(
-            f"{part.name} holds features of {len(models)} dictionary sets"
+            f"{part.name} contains features of {len(models)} dictionary sets"
             f" ({', '.join('/'.join(m) for m in models)}); a viewer shows one",
-            "use --format graphml, or --features of one",
+            "use --format graphml, or choose the features of one set with --features",
         )
-    if len(ends) > MOST_NODES:
-        raise _too_big(part, f"{len(ends):,} features", f"{MOST_NODES:,}")
+    if len(ends) > MAX_NODES:
+        raise _too_big(part, f"{len(ends):,} features", f"{MAX_NODES:,}")
     rows = {
         row["id"]: row
         for table in part.nodes["Feature"]()
@@ -106,26 +109,26 @@ def viewer_graph(
         "links": links,
     }
     return graph, (
-        [f"a viewer shows features and causal edges only; left out: {', '.join(left)}"]
+        [f"viewers show only features and causal edges; not exported: {', '.join(left)}"]
         if left
         else []
     )
 
 
-def viewer_json(graph: Mapping[str, Any]) -> str:
-    """Text of the file; numbers that JSON does not have are refused."""
+def viewer_json(graph: Json) -> str:
+    """Text of the file; NaN and infinity, which JSON does not have, are refused."""
     return json.dumps(graph, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _too_big(part: Part, found: str, limit: str) -> UserError:
     return UserError(
         f"{part.name} gives {found}; a viewer shows at most {limit}",
-        "export a part: --features with some addresses, a smaller --q, or a graph question with"
-        " --query",
+        "export less: choose addresses with --features, a smaller --q, or a query that returns"
+        " paths with --query",
     )
 
 
-def _link(row: dict[str, Any], kind: str) -> dict[str, Any]:
+def _link(row: Properties, kind: str) -> Json:
     affects = "-AFFECTS-" in kind
     value = _number(row.get("mean" if affects else "weight"))
     if value is None:
@@ -147,8 +150,8 @@ def _link(row: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
-def _number(value: Any) -> float | int | None:
-    """The value, unless JSON has no such number."""
+def _number(value: object) -> float | int | None:
+    """The value if it is a finite number."""
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
@@ -156,7 +159,8 @@ def _node_id(a: Address) -> str:
     return f"{a.layer}_{a.index}_0"
 
 
-def _node(a: Address, row: Mapping[str, Any]) -> dict[str, Any]:
+def _node(a: Address, row: Properties) -> Json:
+    genes = row.get("top_genes")
     total = a.layer + a.index
     return {
         "node_id": _node_id(a),
@@ -172,7 +176,7 @@ def _node(a: Address, row: Mapping[str, Any]) -> dict[str, Any]:
         "clerp": (
             row.get("label")
             or row.get("published_label")
-            or ", ".join((row.get("top_genes") or [])[:4])
+            or (", ".join(genes[:4]) if isinstance(genes, list) else "")
         ),
         "influence": None,
         "activation": _number(row.get("mean_activation")),
@@ -180,11 +184,12 @@ def _node(a: Address, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _state(ends: set[Address], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _state(ends: set[Address], rows: Mapping[str, Properties]) -> Json:
     """Saved state of the viewer: modules with two or more features here are its supernodes."""
     members: dict[str, list[str]] = {}
     for a in sorted(ends):
-        if module := rows.get(str(a), {}).get("module"):
+        module = rows.get(str(a), {}).get("module")
+        if isinstance(module, str) and module:
             members.setdefault(module, []).append(_node_id(a))
     return {
         "pinnedIds": [],
@@ -197,10 +202,10 @@ def _state(ends: set[Address], rows: Mapping[str, Mapping[str, Any]]) -> dict[st
 
 def _metadata(
     part: Part, slug: str, model: tuple[str, str], neuronpedia: bool, version: str
-) -> dict[str, Any]:
+) -> Json:
     info = part.info
     generator = {"name": "scircuit", "version": version, "url": _HOME}
-    data: dict[str, Any] = {
+    data: Json = {
         "info": {"generator": generator, "description": f"{_DESCRIPTION} Source: {part.name}."},
         "slug": slug,
         "scan": model[0],

@@ -4,7 +4,6 @@ expected answers from.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,13 +12,11 @@ import neo4j
 import pandas as pd
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import small_graph
-
 from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import BrowserSeed, ServerInfo, start, stop
 from scircuit.queries import browser
+from tests.queries import small_graph
+from tests.queries.small_names import NEW, OLD
 
 
 class Study(NamedTuple):
@@ -53,7 +50,7 @@ class Study(NamedTuple):
         """Edges by the calibrated rule, derived columns included."""
         e = self.frames["Feature-AFFECTS-Feature"]
         e = e[self.calibrated(e, q, min_support, min_effect)]
-        e = e[e.run == run] if run else e[e.run.isin([small_graph.OLD, small_graph.NEW])]
+        e = e[e.run == run] if run else e[e.run.isin([OLD, NEW])]
         non_zero = e.n_pos + e.n_neg
         f = self.features
         return e.assign(
@@ -94,7 +91,7 @@ def open_study(
     server: ServerInfo, folder: Path, frames: dict[str, pd.DataFrame], loaded: dict[str, object]
 ) -> Connection:
     """Connection to the server, which holds exactly these frames."""
-    from neo4j_fixtures import empty_graph
+    from tests.support.neo4j_fixtures import empty_graph
 
     connection = Connection.open(Target(server.uri, server.user, server.password))
     edges = len(frames["Feature-AFFECTS-Feature"])

@@ -8,13 +8,13 @@ import re
 
 import numpy as np
 import pytest
-from small_graph import NEW, address
 
 from scircuit.core.errors import UserError
 from scircuit.queries import api
 from scircuit.queries.catalogue import FOLDERS, catalogue_page, load_catalogue
 from scircuit.queries.current_annotation import CURRENT
 from scircuit.queries.query_header import parse
+from tests.queries.small_names import NEW, address
 
 HEADER = """// name: x
 // title: X
@@ -97,6 +97,8 @@ def test_what_annotate_runs_wrote_is_never_read_of_several_at_once():
         ("top_hubs", {"limit": True}, "whole number"),
         ("top_hubs", {"limit": 2.5}, "whole number"),
         ("top_hubs", {"limit": 0}, "from 1 to 100000"),
+        ("top_hubs", {"limit": float("nan")}, "whole number"),
+        ("top_hubs", {"limit": float("inf")}, "whole number"),
         ("degrees", {"q": 1.5}, "from 0 to 1"),
         ("degrees", {"q": float("nan")}, "a number"),
         ("degrees", {"q": "x"}, "a number"),
@@ -132,11 +134,13 @@ class TestOnTheGraph:
         assert short.equals(api.query(study.connection, "feature_drives", feature=address(2, 1)))
 
     def test_what_the_graph_lacks(self, study):
-        with pytest.raises(UserError, match="no feature of the graph end in 'L09/F0001'"):
+        with pytest.raises(
+            UserError, match="no feature in the graph with an address that ends in 'L09/F0001'"
+        ):
             api.query(study.connection, "feature_drives", feature="L09/F0001")
-        with pytest.raises(UserError, match="the graph holds no feature 'm/d/L01/F0001'"):
+        with pytest.raises(UserError, match="there is no feature 'm/d/L01/F0001'"):
             api.query(study.connection, "feature_drives", feature="m/d/L01/F0001")
-        with pytest.raises(UserError, match=f"holds no run 'trace-x'(.|\n)*{NEW} .complete."):
+        with pytest.raises(UserError, match=f"there is no run 'trace-x'(.|\n)*{NEW} .complete."):
             api.query(study.connection, "top_hubs", run="trace-x")
 
     def test_an_empty_answer_has_its_columns(self, study):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from small_graph import NEW, OLD, address
 
 from scircuit.queries.api import query
+from tests.queries.expected import same
+from tests.queries.small_names import NEW, OLD, address
 
 pytestmark = pytest.mark.server
 STATISTICS = [
@@ -25,18 +26,6 @@ STATISTICS = [
     "passthrough",
     "halves",
 ]
-
-
-def same(answer: pd.DataFrame, expected: pd.DataFrame, columns: list[str] | None = None) -> None:
-    assert len(expected), "an empty expectation tests nothing"
-    columns = columns or list(answer.columns)
-    # Rounding of the last digit differs between Java and numpy.
-    pd.testing.assert_frame_equal(
-        answer[columns].reset_index(drop=True),
-        expected[columns].reset_index(drop=True),
-        check_dtype=False,
-        rtol=1e-12,
-    )
 
 
 def legacy(e: pd.DataFrame) -> pd.Series:

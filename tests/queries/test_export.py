@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from small_graph import OLD
 
 from scircuit.core.errors import UserError
 from scircuit.queries.api import query
 from scircuit.queries.graph_export.to_graph import elements, to_igraph, to_networkx
+from tests.queries.small_names import OLD
 
 
 def test_an_edge_table():
@@ -36,7 +36,7 @@ def test_an_edge_table():
 
 
 def test_no_graph():
-    with pytest.raises(UserError, match="hold no paths"):
+    with pytest.raises(UserError, match="contain no paths"):
         to_networkx(pd.DataFrame({"count": [1]}))
     assert len(to_networkx(pd.DataFrame({"path": []}))) == 0
 

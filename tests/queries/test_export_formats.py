@@ -15,7 +15,6 @@ import networkx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from viewer_schemas import CIRCUIT_TRACER, NEURONPEDIA
 
 from scircuit.core.errors import UserError
 from scircuit.queries.graph_export.graph_part import Part, part_of_elements
@@ -23,11 +22,12 @@ from scircuit.queries.graph_export.graphml import write_graphml
 from scircuit.queries.graph_export.table_files import write_biocypher, write_parquet
 from scircuit.queries.graph_export.to_graph import Elements, to_igraph, to_networkx
 from scircuit.queries.graph_export.viewer_files import (
-    MOST_LINKS,
-    MOST_NODES,
+    MAX_LINKS,
+    MAX_NODES,
     viewer_graph,
     viewer_json,
 )
+from tests.support.viewer_schemas import CIRCUIT_TRACER, NEURONPEDIA
 
 A, B, C = (f"m/s/L{layer:02d}/F{index:04d}" for layer, index in ((0, 7), (1, 0), (2, 4321)))
 ODD = [
@@ -306,15 +306,15 @@ def test_attributions_keep_their_weight():
         (lambda: chain(kind="Feature-SAME_GENES-Feature"), "no AFFECTS or ATTRIBUTES_TO edges"),
         (lambda: chain(mean=[None, None]), "has no mean effect"),
         (lambda: chain(target=["m/s/L01/F0003", "other/s/L00/F0001"]), "2 dictionary sets"),
-        (lambda: big_nodes(), f"a viewer shows at most {MOST_NODES:,}"),
+        (lambda: big_nodes(), f"a viewer shows at most {MAX_NODES:,}"),
         (
             lambda: Part(
                 "r",
                 {},
                 {"Feature-AFFECTS-Feature": partial(iter, [])},
-                {"Feature-AFFECTS-Feature": MOST_LINKS + 1},
+                {"Feature-AFFECTS-Feature": MAX_LINKS + 1},
             ),
-            f"at most {MOST_LINKS:,}",
+            f"at most {MAX_LINKS:,}",
         ),
     ],
 )
@@ -324,7 +324,7 @@ def test_what_a_viewer_cannot_show_is_refused(given, message):
 
 
 def big_nodes():
-    ids = [f"m/s/L00/F{i:04d}" for i in range(MOST_NODES)]
+    ids = [f"m/s/L00/F{i:04d}" for i in range(MAX_NODES)]
     table = pa.table(
         {"source": ids, "target": ["m/s/L01/F0000"] * len(ids), "mean": [1.0] * len(ids)}
     )
@@ -381,10 +381,9 @@ def test_answers_become_parts():
 
 @pytest.mark.server
 def test_a_graph_question_in_every_format(study, tmp_path):
-    from small_graph import OLD
-
     from scircuit.queries.api import query
     from scircuit.queries.graph_export.to_graph import elements
+    from tests.queries.small_names import OLD
 
     answer = query(study.connection, "feature_circuit", run=OLD, feature="L01/F0000", edges=140)
     direct = to_networkx(answer)

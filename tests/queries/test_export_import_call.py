@@ -7,12 +7,12 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from test_export_formats import ODD, A, B, C, part
 
 from scircuit.ingest import server
 from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import admin
 from scircuit.queries.graph_export.table_files import write_biocypher
+from tests.queries.test_export_formats import ODD, A, B, C, part
 
 
 @pytest.mark.server

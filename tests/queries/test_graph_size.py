@@ -5,12 +5,13 @@ parameters: at most 300 nodes.
 from __future__ import annotations
 
 import pytest
-import small_graph
-from conftest import open_study
 
 from scircuit.queries.api import query
 from scircuit.queries.catalogue import load_catalogue
 from scircuit.queries.graph_export.to_graph import to_networkx
+from tests.queries import small_graph
+from tests.queries.conftest import open_study
+from tests.queries.small_names import OLD
 
 pytestmark = pytest.mark.server
 GRAPHS = {n: q for n, q in load_catalogue().items() if q.graph}
@@ -24,7 +25,7 @@ def dense(neo4j_server, loaded, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("run", ["", small_graph.OLD])
+@pytest.mark.parametrize("run", ["", OLD])
 def test_at_most_300_nodes(dense, name, run):
     widest = {
         p.name: int(p.high)
@@ -41,7 +42,5 @@ def test_at_most_300_nodes(dense, name, run):
 
 
 def test_the_overview_fills_the_picture(dense):
-    drawn = to_networkx(
-        query(dense, "overview", run=small_graph.OLD, hubs=20, edges=14, min_support=1)
-    )
+    drawn = to_networkx(query(dense, "overview", run=OLD, hubs=20, edges=14, min_support=1))
     assert drawn.number_of_edges() == 280

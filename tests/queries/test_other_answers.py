@@ -1,16 +1,16 @@
-"""Answers about annotation, interventions, runs and contents, against pandas on the same records."""
+"""Answers about annotation, interventions, runs and contents, against pandas."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-import small_graph
-from small_graph import ABLATE, ANNOTATE, ATLAS, NEW, OLD, OTHER, STEER, address
-from test_edge_answers import same
 
 from scircuit.queries.api import query
 from scircuit.queries.graph_export.to_graph import to_networkx
+from tests.queries import small_graph
+from tests.queries.expected import same
+from tests.queries.small_names import ABLATE, ANNOTATE, ATLAS, NEW, OLD, OTHER, STEER, address
 
 pytestmark = pytest.mark.server
 

@@ -10,10 +10,10 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
-from small_graph import NEW, OLD, address
 
 from scircuit.queries.api import query
 from scircuit.queries.graph_export.to_graph import to_networkx
+from tests.queries.small_names import NEW, OLD, address
 
 pytestmark = pytest.mark.server
 
@@ -69,9 +69,12 @@ def test_three_step_paths_are_found(study):
     e = study.edges(NEW)
     start, middle = e.source.iloc[0], e.target.iloc[0]
     extra, end = "toy-model/toy-set/L00/F0000", "toy-model/toy-set/L04/F0000"
-    text = """MATCH (a:Feature {id: $a}), (b:Feature {id: $b}) MERGE (s:Feature {id: $s}) MERGE (t:Feature {id: $t})
-        CREATE (s)-[:AFFECTS {run: $run, d: -99.0, mean: -1.0, q: 0.0, n: 20, n_pos: 0, n_neg: 20}]->(a)
-        CREATE (b)-[:AFFECTS {run: $run, d: -98.0, mean: -1.0, q: 0.0, n: 20, n_pos: 0, n_neg: 20}]->(t)"""
+    text = """
+        MATCH (a:Feature {id: $a}), (b:Feature {id: $b})
+        MERGE (s:Feature {id: $s}) MERGE (t:Feature {id: $t})
+        WITH *, {run: $run, mean: -1.0, q: 0.0, n: 20, n_pos: 0, n_neg: 20} AS values
+        CREATE (s)-[first:AFFECTS {d: -99.0}]->(a), (b)-[last:AFFECTS {d: -98.0}]->(t)
+        SET first += values, last += values"""
     study.connection.run(text, a=start, b=middle, s=extra, t=end, run=NEW)
     try:
         answer = query(study.connection, "strongest_paths", source=extra, target=end)

@@ -132,7 +132,10 @@ def run_script(script: str, storage: dict[str, object]) -> dict[str, object]:
         pytest.skip("node is not installed")
     harness = """
     const [script, kept] = JSON.parse(require('fs').readFileSync(0, 'utf8'));
-    const store = {getItem: k => k in kept ? JSON.stringify(kept[k]) : null, setItem: (k, v) => { kept[k] = JSON.parse(v); }};
+    const store = {
+        getItem: k => k in kept ? JSON.stringify(kept[k]) : null,
+        setItem: (k, v) => { kept[k] = JSON.parse(v); },
+    };
     globalThis.window = {localStorage: store, console};
     require('vm').runInThisContext(script);
     console.log(JSON.stringify(kept));

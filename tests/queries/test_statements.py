@@ -8,6 +8,7 @@ import pytest
 
 from scircuit.queries import api
 from scircuit.queries.catalogue import load_catalogue
+from tests.support.neo4j_driver import explain
 
 pytestmark = pytest.mark.server
 CATALOGUE = load_catalogue()
@@ -23,12 +24,12 @@ def given(name: str) -> dict:
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_planned_without_notifications(study, name):
-    assert study.connection.explain(CATALOGUE[name].cypher, api.check(name, given(name))) == []
+    assert explain(study.connection, CATALOGUE[name].cypher, api.check(name, given(name))) == []
 
 
 def test_a_typo_would_be_noticed(study):
     wrong = CATALOGUE["top_hubs"].cypher.replace("f.hub_rank", "f.hub_rnak")
-    assert study.connection.explain(wrong, api.check("top_hubs", {})), (
+    assert explain(study.connection, wrong, api.check("top_hubs", {})), (
         "a property that no record has must be reported"
     )
 

@@ -1,0 +1,411 @@
+"""Records of the small study: annotation, interventions, and its runs, models and cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tests.queries.small_names import (
+    ABLATE,
+    ANALYSE,
+    ANNOTATE,
+    ATLAS,
+    BROKEN,
+    CELLS,
+    EARLIER,
+    IMPORTED,
+    MATCH,
+    MODEL,
+    NEW,
+    OLD,
+    SET,
+    SIZES,
+    STEER,
+    TERMS,
+    address,
+)
+
+
+def annotation(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.DataFrame]:
+    genes = pd.DataFrame(
+        [
+            {"id": f"ENSG{i:011d}", "name": f"G{i}", "symbol": f"G{i}", "is_tf": i < 8}
+            for i in range(40)
+        ]
+    )
+    terms = pd.DataFrame(
+        [
+            {
+                "id": f"GO:{k}",
+                "name": name,
+                "library": "GO",
+                "accession": f"GO:{k:07d}",
+                "size": 10,
+                "size_in_background": 8,
+            }
+            for k, name in enumerate(TERMS)
+        ]
+    )
+    loads, enriched = [], []
+    for layer, many in sizes.items():
+        for index in range(many):
+            chosen = rng.permutation(40)[:12]
+            for rank, gene in enumerate(chosen, 1):
+                loads.append(
+                    (
+                        address(layer, index),
+                        f"ENSG{gene:011d}",
+                        rank,
+                        float(13 - rank + rng.random()),
+                        int(rng.integers(3, 90)),
+                    )
+                )
+            for term in rng.permutation(6)[: rng.integers(0, 4)]:
+                enriched.append(
+                    (
+                        address(layer, index),
+                        f"GO:{term}",
+                        float(rng.uniform(0, 0.01)),
+                        float(rng.uniform(0, 0.1)),
+                        float(rng.uniform(2, 9)),
+                        ["G1", "G2"],
+                    )
+                )
+    regulates = {
+        (int(a), int(b)): str(rng.choice(["Activation", "Repression", "Unknown"]))
+        for a, b in zip(rng.integers(0, 8, 30), rng.integers(0, 40, 30), strict=True)
+    }
+    return {
+        "Gene": genes,
+        "Term": terms,
+        "GeneSetLibrary": pd.DataFrame(
+            [
+                {
+                    "id": "GO",
+                    "name": "GO",
+                    "file": "go.gmt",
+                    "sha256": "ab" * 32,
+                    "release": "2021",
+                    "licence": "CC BY 4.0",
+                    "terms": 6,
+                    "genes_mapped": 40,
+                    "genes_lost": 0,
+                }
+            ]
+        ),
+        "Feature-LOADS_ON-Gene": (
+            pd.DataFrame(
+                loads, columns=["source", "target", "rank", "mean_activation", "fire_count"]
+            ).assign(run=ANNOTATE)
+        ),
+        "Feature-ENRICHED_FOR-Term": (
+            pd.DataFrame(
+                enriched, columns=["source", "target", "p", "q", "odds_ratio", "genes"]
+            ).assign(run=ANNOTATE, overlap=2, library="GO", test="hypergeometric", origin="own")
+        ),
+        "Gene-MEMBER_OF-Term": pd.DataFrame(
+            [(f"ENSG{g:011d}", f"GO:{t}") for t in range(6) for g in range(t, 40, 6)],
+            columns=["source", "target"],
+        ),
+        "Gene-REGULATES-Gene": pd.DataFrame(
+            [
+                {
+                    "source": f"ENSG{a:011d}",
+                    "target": f"ENSG{b:011d}",
+                    "mode": mode,
+                    "pmids": ["1"],
+                    "library": "TRRUST",
+                }
+                for (a, b), mode in regulates.items()
+            ]
+        ),
+        "Term-MEMBER_OF-GeneSetLibrary": pd.DataFrame(
+            [(f"GO:{t}", "GO") for t in range(6)], columns=["source", "target"]
+        ),
+        "Run-USED-GeneSetLibrary": pd.DataFrame([(ANNOTATE, "GO")], columns=["source", "target"]),
+    }
+
+
+def interventions(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.DataFrame]:
+    nodes, parts, moved, genes = [], [], [], []
+    for k, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)]):
+        key = f"{ABLATE}/{k}"
+        nodes.append(
+            {
+                "id": key,
+                "name": f"ablate {a}+{b}",
+                "verb": "ablate",
+                "order": 2,
+                "coefficient": 0.0,
+                "target_layer": 3,
+                "cells": CELLS,
+                "tested": 14,
+                "significant": int(rng.integers(1, 9)),
+                "ratio": float(rng.uniform(0.6, 1)),
+                "ratio_null": 0.71,
+                "run": ABLATE,
+            }
+        )
+        parts += [(address(2, a), key, "A", 0.0, ABLATE), (address(2, b), key, "B", 0.0, ABLATE)]
+        moved += [
+            (
+                key,
+                address(3, j),
+                float(rng.normal()),
+                float(rng.normal()),
+                -1.0,
+                1.0,
+                0.01,
+                float(rng.uniform(0, 0.1)),
+                ABLATE,
+            )
+            for j in range(sizes[3])
+        ]
+    for k, coefficient in enumerate([2.0, 5.0]):
+        key = f"{STEER}/{k}"
+        nodes.append(
+            {
+                "id": key,
+                "name": f"steer x{coefficient:g}",
+                "verb": "steer",
+                "order": 1,
+                "coefficient": coefficient,
+                "target_layer": 3,
+                "cells": CELLS,
+                "effect": 0.2 * coefficient,
+                "effect_low": 0.1,
+                "effect_high": 2.0,
+                "p": 0.001,
+                "control": 0.01,
+                "run": STEER,
+            }
+        )
+        parts.append((address(2, 0), key, "steered", coefficient, STEER))
+        genes += [
+            (
+                key,
+                f"ENSG{g:011d}",
+                coefficient - 1,
+                float(rng.normal()),
+                -1.0,
+                1.0,
+                0.01,
+                float(rng.uniform(0, 0.1)),
+                STEER,
+            )
+            for g in range(20)
+        ]
+    return {
+        "Intervention": pd.DataFrame(nodes),
+        "Feature-PART_OF-Intervention": pd.DataFrame(
+            parts, columns=["source", "target", "role", "coefficient", "run"]
+        ),
+        "Intervention-SHIFTED-Feature": pd.DataFrame(
+            moved,
+            columns=["source", "target", "effect", "interaction", "low", "high", "p", "q", "run"],
+        ),
+        "Intervention-SHIFTED-Gene": pd.DataFrame(
+            genes, columns=["source", "target", "dose", "effect", "low", "high", "p", "q", "run"]
+        ),
+        "Intervention-FROM-Run": pd.DataFrame(
+            [(n["id"], n["run"]) for n in nodes], columns=["source", "target"]
+        ),
+    }
+
+
+def runs() -> dict[str, pd.DataFrame]:
+    def row(key: str, status: str, started: str, **more) -> dict:
+        verb = key.split("-")[0]
+        return {
+            "id": key,
+            "name": f"{verb} {key[-4:]}",
+            "verb": verb,
+            "status": status,
+            "started": started,
+            "seconds": 1.5,
+            "version": "0.1.0",
+            "config": "{}",
+            "inputs": "{}",
+            "seed": 0,
+            "device": "cpu",
+            "numerics": "float32",
+            "method": "exact",
+            **more,
+        }
+
+    runs = [
+        row(
+            OLD,
+            "complete",
+            "2026-01-01T00:00:00+00:00",
+            live_tests=900,
+            zero_edit_max=1e-7,
+            edges=300,
+            edges_calibrated=100,
+            edges_legacy=120,
+        ),
+        row(NEW, "complete", "2026-01-02T00:00:00+00:00", live_tests=500, zero_edit_max=2e-7),
+        row(BROKEN, "interrupted", "2026-01-03T00:00:00+00:00"),
+        row(
+            ANNOTATE,
+            "complete",
+            "2026-01-04T00:00:00+00:00",
+            annotation_rate=0.5,
+            null_annotation_rate=0.04,
+            findings='{"cell_types":{}}',
+        ),
+        row(
+            EARLIER,
+            "complete",
+            "2026-01-03T18:00:00+00:00",
+            annotation_rate=0.9,
+            null_annotation_rate=0.8,
+            findings='{"cell_types":{}}',
+        ),
+        row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"),
+        row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"),
+        row(
+            ATLAS,
+            "complete",
+            "2026-01-03T12:00:00+00:00",
+            method="imported",
+            format="atlas",
+            origin="a web page",
+            lacks=["p", "edges"],
+            cap=0,
+        ),
+        row(
+            IMPORTED,
+            "complete",
+            "2026-01-03T13:00:00+00:00",
+            method="imported",
+            format="map",
+            lacks=["n", "counts", "p", "all_edges"],
+            cap=50,
+            rule="|d| > 0.5",
+            edges=20,
+        ),
+        row(MATCH, "complete", "2026-01-08T00:00:00+00:00", method=None),
+        row(STEER, "complete", "2026-01-07T00:00:00+00:00"),
+    ]
+    dictionaries = [
+        {
+            "id": f"{MODEL}/{SET}/L{layer:02d}",
+            "name": f"{SET} L{layer:02d}",
+            "model": MODEL,
+            "set": SET,
+            "layer": layer,
+            "features": SIZES[layer],
+            "k": 4,
+            "rule": "topk",
+            "decoder_norm": "columns",
+            "sha256": f"{layer:02d}" * 32,
+        }
+        for layer in (1, 2, 3)
+    ]
+    controls = [
+        {
+            "id": f"{run}/{control}/{s}-{t}",
+            "name": f"{control} L{s:02d} to L{t:02d}",
+            "control": control,
+            "source_layer": s,
+            "target_layer": t,
+            "sources": 5,
+            "edges": 40 + t,
+            "control_edges": k,
+            "edges_legacy": 60,
+            "control_edges_legacy": 2 * k,
+            "max_abs_effect": 0.1 * k,
+            "relative_size": 0.2 * k,
+            "larger_share": 1 - 0.1 * k,
+            "agreement": 0.8 if control == "split_half" else None,
+            "found": 30 if control == "split_half" else None,
+            "run": run,
+        }
+        for run, s, t in ((OLD, 1, 2), (OLD, 1, 3), (NEW, 2, 3))
+        for k, control in enumerate(("zero_edit", "random_direction", "feature_swap", "split_half"))
+    ]
+    used = [
+        (run, d["id"])
+        for run, layers in ((OLD, (1, 2, 3)), (NEW, (2, 3)))
+        for d in dictionaries
+        if d["layer"] in layers
+    ]
+    pair = ["source", "target"]
+    return {
+        "Run": pd.DataFrame(runs),
+        "Dictionary": pd.DataFrame(dictionaries),
+        "Control": pd.DataFrame(controls),
+        "Model": pd.DataFrame(
+            [
+                {
+                    "id": MODEL,
+                    "name": MODEL,
+                    "family": "geneformer",
+                    "layers": 4,
+                    "width": 8,
+                    "positions": 64,
+                    "vocabulary": 100,
+                    "sha256": "cd" * 32,
+                }
+            ]
+        ),
+        "Cohort": pd.DataFrame(
+            [
+                {
+                    "id": "cohort1",
+                    "name": "20 cells of toy.h5ad",
+                    "file": "toy.h5ad",
+                    "sha256": "ef" * 32,
+                    "cells": CELLS,
+                    "filters": "organ=blood",
+                    "composition": "{}",
+                    "scale": "raw counts",
+                    "mapped_share": 0.95,
+                    "tokens_median": 60.0,
+                    "species": "human",
+                }
+            ]
+        ),
+        "Module": pd.DataFrame(
+            [
+                {
+                    "id": "module1",
+                    "name": "module 1",
+                    "layer": 2,
+                    "size": 2,
+                    "method": "leiden",
+                    "run": ANALYSE,
+                }
+            ]
+        ),
+        "CellType": pd.DataFrame([{"id": "T cell", "name": "T cell", "cells": 12}]),
+        "Tissue": pd.DataFrame([{"id": "blood", "name": "blood", "cells": 20}]),
+        "Perturbation": pd.DataFrame([{"id": "KO G1", "name": "KO G1", "gene": "ENSG00000000001"}]),
+        "Control-FROM-Run": pd.DataFrame([(c["id"], c["run"]) for c in controls], columns=pair),
+        "Run-USED-Dictionary": pd.DataFrame(used, columns=pair),
+        "Run-USED-Model": pd.DataFrame([(OLD, MODEL), (NEW, MODEL)], columns=pair),
+        "Run-USED-Cohort": pd.DataFrame([(OLD, "cohort1"), (NEW, "cohort1")], columns=pair),
+        "Run-FROM-Run": pd.DataFrame(
+            [
+                (ANNOTATE, OLD),
+                (ANNOTATE, NEW),
+                (ANNOTATE, ATLAS),
+                (EARLIER, OLD),
+                (EARLIER, ATLAS),
+                (ANALYSE, NEW),
+                (ABLATE, NEW),
+                (STEER, NEW),
+            ],
+            columns=pair,
+        ),
+        "Dictionary-OF-Model": pd.DataFrame([(d["id"], MODEL) for d in dictionaries], columns=pair),
+        "Feature-MEMBER_OF-Module": pd.DataFrame(
+            [(address(2, 0), "module1", ANALYSE), (address(2, 1), "module1", ANALYSE)],
+            columns=[*pair, "run"],
+        ),
+        "Feature-ACTIVE_IN-CellType": pd.DataFrame(
+            [(address(2, 0), "T cell", 0.001, 0.01, 4.0, ANNOTATE)],
+            columns=[*pair, "p", "q", "odds_ratio", "run"],
+        ),
+    }
