@@ -1,1 +1,1 @@
-"""Records into Neo4j: the one connection, statements, loader, streaming and bulk import."""
+"""Records into Neo4j: connection, statements, loader, streaming and bulk import."""

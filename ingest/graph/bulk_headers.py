@@ -1,11 +1,11 @@
-"""Column names by which ``neo4j-admin database import`` knows ids, ends and lists, generated from
+"""Column names that tell ``neo4j-admin database import`` ids, ends and lists, generated from
 `scircuit.core.schema`.
 
 A column of a Parquet file is named as in a CSV header: ``id:ID(Feature)``, ``:START_ID(Feature)``,
-``:END_ID(Term)``. Plain types come from the file; lists travel as text with ``;`` between the
-items, as only strings survive as lists in Parquet on every supported version. The tool stores no
-empty text or list, and streaming does the same. Ids are grouped by label, so two labels may use the
-same id.
+``:END_ID(Term)``. Plain types come from the file; lists are written as text with ``;`` between the
+items, because not every supported version reads other lists from Parquet. The tool stores no empty
+text or list, and streaming does the same. Ids are grouped by label, so two labels can use the same
+id.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def bulk_headers(kind: str, columns: Iterable[str]) -> dict[str, str]:
 
 
 def bulk_table(kind: str, table: pa.Table) -> pa.Table:
-    """Rename and encode a conformed table for the import tool; columns without any value are left
-    out.
+    """Rename and encode a conformed table for the import tool, without its empty columns.
 
     Raises
     ------
@@ -80,8 +79,8 @@ def _joined(kind: str, name: str, items: list[object] | None) -> str | None:
     bad = next((t for t in texts if DELIMITER in t or t != t.strip() or '"' in t or not t), None)
     if bad is not None:
         raise UserError(
-            f"{kind}.{name} holds the item {bad!r}, which the import tool cannot take in a list"
-            f" (empty, quoted, spaced or with {DELIMITER!r})",
+            f"{kind}.{name} has the list item {bad!r}, which the import tool cannot read (it is"
+            f" empty, has quotes or outer spaces, or contains {DELIMITER!r})",
             "load the runs by streaming instead: scircuit load",
         )
     return DELIMITER.join(texts)

@@ -1,8 +1,9 @@
-"""Builds the whole graph anew from runs on disk with Neo4j's import tool: the fastest first load.
+"""Rebuilds the whole graph from runs on disk with Neo4j's import tool: the fastest first load.
 
 The result equals streaming the same runs in the same order: nodes merged by key (later values win,
-null erases nothing, an import replaces nothing that own runs wrote), relationships of a run as they
-are, facts without a run once per key, and the ledger, so that a later load finds nothing missing.
+nulls delete nothing, an import does not replace what own runs wrote), relationships of a run
+unchanged, facts without a run once per key, and the ledger, so that a later load finds everything
+loaded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from scircuit.core import schema
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, now
+from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_headers import DELIMITER, bulk_table
 from scircuit.ingest.graph.chunks import chunks_of
 from scircuit.ingest.graph.loader import load_order, run_properties
@@ -27,10 +29,10 @@ from scircuit.ingest.graph.statements import (
     ANNOTATION_RUN,
     LEDGER_LABEL,
     OWN,
-    bare_caption,
+    annotation_block,
+    caption_without_label,
     carries_run,
-    replaced,
-    says_own,
+    records_own_values,
 )
 from scircuit.ingest.shards.shard_store import read_shard
 
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 
     from scircuit.ingest.server import ImportReport
 
-Rows = dict[Any, dict[str, Any]]
+# A value is a string, a number, a list of them, or, under OWN, a set of property names.
+Row = dict[str, Any]
+Rows = dict[tuple[str, ...], Row]
 
 
 def bulk_import(
@@ -47,8 +51,7 @@ def bulk_import(
 ) -> ImportReport:
     """Replace the graph of a stopped server by the content of these runs.
 
-    Constraints and indexes cannot be imported; opening a run with
-    `scircuit.ingest.graph.stream.load_run` or `scircuit.ingest.graph.loader.prepare` creates them.
+    Constraints and indexes cannot be imported; `scircuit.ingest.graph.loader.prepare` creates them.
 
     Parameters
     ----------
@@ -67,11 +70,9 @@ def bulk_import(
     Raises
     ------
     UserError
-        If a shard is damaged, an edge's end is in none of the runs, the server runs, or the disk is
-        full.
+        If a shard is damaged, an end node of an edge is in none of the runs, the server is running,
+        or the disk is full.
     """
-    from scircuit.ingest import server
-
     began = time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix="scircuit-", dir=_import_folder(Path(home))))
     try:
@@ -79,7 +80,7 @@ def bulk_import(
         report = server.import_full(Path(home), nodes, relationships, threads=threads)
     except OSError as error:
         raise UserError(
-            f"cannot prepare the import in {scratch}: {error}", "free room on that disk"
+            f"cannot prepare the import in {scratch}: {error}", "free space on that disk"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -102,7 +103,7 @@ def _write(
     nodes: dict[str, Rows] = defaultdict(dict)
     facts: dict[str, Rows] = defaultdict(dict)
     edges: dict[str, list[pa.Table]] = defaultdict(list)
-    ledger: list[dict[str, Any]] = []
+    ledger: list[Row] = []
     for folder in folders:
         manifest = Manifest.load(folder)
         _merge(nodes["Run"], [{"id": manifest.run, **run_properties(manifest)}], ("id",))
@@ -156,7 +157,7 @@ def _write(
     return node_files, relationship_files
 
 
-def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> None:
+def _merge(rows: Rows, new: Iterable[Row], keys: tuple[str, ...]) -> None:
     """Add rows by key; values that are not null win over earlier ones."""
     for row in new:
         known = rows.setdefault(tuple(row[k] for k in keys), row)
@@ -165,41 +166,42 @@ def _merge(rows: Rows, new: Iterable[dict[str, Any]], keys: tuple[str, ...]) -> 
 
 
 def _merge_nodes(
-    rows: Rows, kind: str, new: Iterable[dict[str, Any]], columns: list[str], *, imported: bool
+    rows: Rows, kind: str, new: Iterable[Row], columns: list[str], *, imported: bool
 ) -> None:
-    """Add nodes by key, as `scircuit.ingest.graph.statements` says it: captions without a label,
-    whole annotations, and what own runs wrote.
+    """Add nodes by key by the rules of `scircuit.ingest.graph.statements`: captions without a
+    label, whole annotations, and what own runs wrote.
     """
-    marks, bare, block = says_own(kind), bare_caption(kind, columns), replaced(kind, columns)
+    tracks_own = records_own_values(kind)
+    no_label, block = caption_without_label(kind, columns), annotation_block(kind, columns)
     for row in new:
         known = rows.setdefault((row["id"],), {})
         own: frozenset[str] = known.get(OWN, frozenset())
         given = {name: value for name, value in row.items() if value is not None}
-        if bare and given.get("name") and (known.get("name") or "").startswith(given["name"]):
+        if no_label and given.get("name") and (known.get("name") or "").startswith(given["name"]):
             del given["name"]
-        whole = block if given.get(ANNOTATION_RUN) else ()
-        for name in whole:
+        replaced = block if given.get(ANNOTATION_RUN) else ()
+        for name in replaced:
             known.pop(name, None)
-        if marks and imported:
+        if tracks_own and imported:
             given = {name: value for name, value in given.items() if name not in own}
-        elif marks:
+        elif tracks_own:
             given = {
                 name: value for name, value in given.items() if name in own or value not in ("", [])
             }
-            written = {*given, *whole} - {"id", *(("name",) if bare else ())}
+            written = {*given, *replaced} - {"id", *(("name",) if no_label else ())}
             if not written <= own:
                 known[OWN] = own | written
         known.update(given)
 
 
-def _table(kind: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
+def _table(kind: str, rows: Iterable[Row]) -> pa.Table:
     import pyarrow as pa
 
     return pa.Table.from_pylist(list(rows), schema=schema.arrow_schema(kind))
 
 
 def _check_ends(kind: str, table: pa.Table, nodes: dict[str, Rows]) -> None:
-    """Name the ends that no run holds; the tool itself would only count them."""
+    """Name the end nodes that are in no run; the tool itself would only count them."""
     relationship = schema.RELATIONSHIPS[kind]
     for key, label in (("source", relationship.source), ("target", relationship.target)):
         known = nodes.get(label, {})
@@ -208,14 +210,12 @@ def _check_ends(kind: str, table: pa.Table, nodes: dict[str, Rows]) -> None:
             raise UserError(
                 f"{kind}: {len(missing)} {key} ids are nodes of none of the runs:"
                 f" {', '.join(missing[:5])}",
-                "import the runs they come from as well (all runs of the study)",
+                "import the runs that define them as well (all runs of the study)",
             )
 
 
 def _node_file(scratch: Path, kind: str, rows: Rows) -> Path:
-    """File of the nodes of a kind; beside the declared properties it has which of them own runs
-    wrote, in declared order.
-    """
+    """File of the nodes of a kind, with a column that lists the properties that own runs wrote."""
     import pyarrow as pa
 
     declared = [p.name for p in schema.properties_of(kind)]
@@ -248,7 +248,7 @@ def _file(
     return path
 
 
-def _ledger_file(scratch: Path, ledger: list[dict[str, Any]]) -> Path:
+def _ledger_file(scratch: Path, ledger: list[Row]) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

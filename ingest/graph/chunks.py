@@ -1,9 +1,8 @@
-"""Cuts shards into chunks: the rows of one transaction, with the key and the hashes under which the
-ledger knows them.
+"""Cuts shards into chunks: the rows of one transaction, with their key and hashes in the ledger.
 
 ``key = run / shard[first row : last row]``. The key does not depend on the file's hash: filling in
-q gives a new file, but the same chunks. Chunks have a fixed size, for another size would give the
-same rows other keys.
+q gives a new file, but the same chunks. The chunk size is fixed, because another size would change
+the keys.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 
 from scircuit.core import schema
 from scircuit.core.study import ShardEntry
 from scircuit.ingest.graph import statements
-from scircuit.ingest.shards.content_hash import content_hash, late_hash
+from scircuit.ingest.shards.content_hash import content_hash, late_columns_hash
 from scircuit.ingest.shards.shard_store import read_shard, shard_key
 
 CHUNK_ROWS = 10_000
@@ -51,9 +50,7 @@ class Chunk:
 
     @property
     def columns(self) -> list[str]:
-        """Columns with at least one value, keys included: an absent value and a null are the same
-        to the graph.
-        """
+        """Columns with at least one value, keys included: the graph stores no nulls."""
         return [
             name
             for name in self.table.column_names
@@ -61,10 +58,8 @@ class Chunk:
         ]
 
     @cached_property
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Rows as the ingest statement of `columns` expects them: relationships in groups of
-        neighbours with one source.
-        """
+    def rows(self) -> list[tuple[object, ...]]:
+        """Rows in the form of the ingest statement: relationships grouped by source."""
         names = statements.row_columns(self.entry.kind, self.columns)
         rows = list(zip(*(self.table.column(name).to_pylist() for name in names), strict=True))
         if self.entry.kind in schema.NODES:
@@ -98,11 +93,11 @@ def chunks_of(
     """Cut a shard's table."""
     for number, key in enumerate(chunk_keys(run, entry, size)):
         part = table.slice(number * size, size)
-        yield Chunk(key, entry, content_hash(part), late_hash(part), part)
+        yield Chunk(key, entry, content_hash(part), late_columns_hash(part), part)
 
 
-def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Compute the next item in a second thread while the caller works on the current one."""
+def read_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Prepare the next item in a second thread while the caller works on the current one."""
     iterator = iter(items)
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="scircuit-read") as pool:

@@ -1,16 +1,15 @@
-"""The one place that talks Bolt: where the database is, whether it may be used, and how a statement
-is run.
+"""The connection to Neo4j over Bolt: which server, whether it can be used, and how statements run.
 
-A `Connection` is verified once when it is opened: server reachable, password right, version
-supported, database there. Whatever is wrong comes out as a `UserError` that names what was found
-and the fix. Values always travel as parameters.
+A `Connection` is verified once when it is opened: server reachable, password correct, version
+supported, database present. Any problem is a `UserError` that names what was found and the fix.
+Values are always sent as parameters.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
 
@@ -32,17 +31,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
+Row = dict[str, Any]
+"""One row of an answer; its values have the types that the statement returns."""
 
 OLDEST_5 = (5, 26)
 CALENDAR_YEARS = (2025, 2026)
-_AWAY = (ServiceUnavailable, SessionExpired, TransientError, OSError)
+_UNAVAILABLE = (ServiceUnavailable, SessionExpired, TransientError, OSError)
 _OWN_SERVER = (
     "check NEO4J_URI and that the server runs; for the study's own server: scircuit db status"
 )
 
 
 class DatabaseAway(UserError):
-    """The database does not answer now; the same call may work later."""
+    """The database does not answer now; the same call may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Target:
 
 
 def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
-    """Return the user's own server as named by NEO4J_URI, NEO4J_USERNAME, NEO4J_PASSWORD and
-    NEO4J_DATABASE, if any.
+    """Return the user's own server, if named by NEO4J_URI, NEO4J_USERNAME, NEO4J_PASSWORD and
+    NEO4J_DATABASE.
 
     Parameters
     ----------
@@ -77,13 +78,13 @@ def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
     Returns
     -------
     Target or None
-        None when no variable is set: then the study's own server is meant.
+        None when no variable is set: the study's own server is used.
 
     Raises
     ------
     UserError
-        If some are set but NEO4J_URI or NEO4J_PASSWORD is not: half an address must not select
-        another server.
+        If some are set but NEO4J_URI or NEO4J_PASSWORD is not: an incomplete address must not
+        select another server.
     """
     variables = os.environ if environ is None else environ
     names = ("NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD", "NEO4J_DATABASE")
@@ -94,9 +95,9 @@ def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
     missing = [name for name in ("NEO4J_URI", "NEO4J_PASSWORD") if not values[name]]
     if missing:
         raise UserError(
-            f"{', '.join(given)} set, but not {' and '.join(missing)}",
+            f"{', '.join(given)} is set, but not {' and '.join(missing)}",
             "set NEO4J_URI, NEO4J_USERNAME (default neo4j) and NEO4J_PASSWORD together, or none of"
-            " them for the study's own server",
+            " them to use the study's own server",
         )
     return Target(
         values["NEO4J_URI"],
@@ -107,8 +108,7 @@ def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
 
 
 def require_supported(version: str) -> tuple[int, int]:
-    """Return (major, minor) of a supported Neo4j version: 5.26 or newer of line 5, or 2025 and
-    2026.
+    """Return (major, minor) of a supported Neo4j version: 5.26 or newer 5.x, 2025.x or 2026.x.
 
     Raises
     ------
@@ -120,26 +120,13 @@ def require_supported(version: str) -> tuple[int, int]:
     if major in CALENDAR_YEARS or (major == OLDEST_5[0] and minor >= OLDEST_5[1]):
         return major, minor
     raise UserError(
-        f"the server is Neo4j {version or 'of unknown version'}; supported are 5.26 and newer of"
-        " line 5, and 2025.x and 2026.x",
+        f"the server is Neo4j {version or 'of unknown version'}; supported are 5.26 and newer 5.x,"
+        " 2025.x and 2026.x",
         "upgrade the server, or unset NEO4J_URI to use the study's own one (scircuit db start)",
     )
 
 
-def rust_codec_active() -> bool:
-    """Whether the driver packs values with its compiled extension, which fails silently when it
-    cannot load.
-    """
-    try:
-        from neo4j._codec.packstream.v1 import (
-            _rust_pack,
-        )  # pyright: ignore[reportAttributeAccessIssue]
-    except ImportError:
-        return False
-    return _rust_pack is not None
-
-
-def rows_of(tx: neo4j.ManagedTransaction, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
+def rows_of(tx: neo4j.ManagedTransaction, cypher: str, /, **params: object) -> list[Row]:
     """Run one statement inside a transaction and return its rows."""
     return [record.data() for record in tx.run(cast("LiteralString", cypher), params)]
 
@@ -156,17 +143,16 @@ class Connection:
     def open(
         cls, target: Target, *, timeout: float = 10.0, retry_seconds: float = 5.0
     ) -> Connection:
-        """Connect and verify address, password, version and database, asking the server for the
-        password once only.
+        """Connect and verify address, password, version and database, with one login attempt.
 
         Parameters
         ----------
         target
-            Where, and as whom.
+            Address and credentials.
         timeout
             Seconds to wait for the server's answer.
         retry_seconds
-            How long `write` repeats a transaction that failed for a passing reason.
+            How long `write` repeats a transaction after transient failures.
 
         Raises
         ------
@@ -192,8 +178,7 @@ class Connection:
                 f"{target.uri!r} is not a Bolt address: {error}", "write it as bolt://HOST:PORT"
             ) from error
         try:
-            # Unlike a query, this is not repeated: an address where nobody answers is known at
-            # once.
+            # Unlike a query, this is not repeated: an address without a server fails at once.
             driver.verify_connectivity()
             answer = driver.execute_query(
                 "CALL dbms.components() YIELD name, versions WHERE name = 'Neo4j Kernel' RETURN"
@@ -219,7 +204,7 @@ class Connection:
         """Close all sockets; closing twice is harmless."""
         self._driver.close()
 
-    def run(self, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
+    def run(self, cypher: str, /, **params: object) -> list[Row]:
         """Run one statement and return its rows as dictionaries.
 
         Raises
@@ -231,28 +216,18 @@ class Connection:
         """
         return self._ask(cypher, params, lambda result: [record.data() for record in result])
 
-    def frame(self, cypher: str, /, **params: Any) -> pd.DataFrame:
-        """Run one statement and return its rows as a frame, with its columns even when there is no
-        row; errors as `run`.
+    def frame(self, cypher: str, /, **params: object) -> pd.DataFrame:
+        """Run one statement and return its rows as a data frame, which has the columns even without
+        a row; errors as `run`.
         """
         return self._ask(cypher, params, lambda result: result.to_df())
 
-    def fold(
-        self, cypher: str, function: Callable[[Iterable[Sequence[Any]]], T], /, **params: Any
-    ) -> T:
-        """Run one statement and give its rows, one after the other, to a function, without holding
-        all of them; errors as `run`.
-        """
-        return self._ask(
-            cypher, params, lambda result: function(record.values() for record in result)
-        )
-
-    def graph(self, cypher: str, /, **params: Any) -> neo4j.graph.Graph:
-        """Run one statement and return the nodes and relationships in its answer; errors as `run`."""
+    def graph(self, cypher: str, /, **params: object) -> neo4j.graph.Graph:
+        """Run a statement; return the nodes and relationships of its answer; errors as `run`."""
         return self._ask(cypher, params, lambda result: result.graph())
 
     def _ask(
-        self, cypher: str, params: Mapping[str, Any], transform: Callable[[neo4j.Result], T]
+        self, cypher: str, params: Mapping[str, object], transform: Callable[[neo4j.Result], T]
     ) -> T:
         try:
             return self._driver.execute_query(
@@ -264,9 +239,10 @@ class Connection:
         except (Neo4jError, DriverError, OSError) as error:
             raise _explained(error, self.target) from error
 
-    def autocommit(self, cypher: str, /, **params: Any) -> list[dict[str, Any]]:
-        """Run a statement outside a managed transaction, as ``CALL {} IN TRANSACTIONS`` needs;
-        never repeated.
+    def autocommit(self, cypher: str, /, **params: object) -> list[Row]:
+        """Run a statement outside a managed transaction, which ``CALL {} IN TRANSACTIONS`` needs.
+
+        It is never repeated.
         """
         try:
             with self._driver.session(database=self.target.database) as session:
@@ -280,8 +256,7 @@ class Connection:
             raise _explained(error, self.target) from error
 
     def write(self, work: Callable[[neo4j.ManagedTransaction], T]) -> T:
-        """Run `work(tx)` in one transaction, repeated from its start when it fails for a passing
-        reason.
+        """Run `work(tx)` in one transaction, repeated from its start after a transient failure.
 
         `work` may therefore run several times, and even after a commit whose acknowledgement was
         lost: it must be idempotent. An exception raised in it rolls everything back.
@@ -289,7 +264,7 @@ class Connection:
         Raises
         ------
         DatabaseAway
-            If the passing reason did not pass.
+            If the failure persists.
         UserError
             If the server refuses a statement.
         """
@@ -299,38 +274,9 @@ class Connection:
         except (Neo4jError, DriverError, OSError) as error:
             raise _explained(error, self.target) from error
 
-    def explain(self, cypher: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Plan a statement without running it, and return the server's notifications about it.
-
-        Returns
-        -------
-        list of dict
-            ``code`` (GQL status), ``description``, ``severity`` and ``category`` of each; empty is
-            good.
-        """
-        try:
-            with self._driver.session(
-                database=self.target.database, notifications_min_severity="INFORMATION"
-            ) as session:
-                summary = session.run(
-                    neo4j.Query(cast("LiteralString", f"EXPLAIN {cypher}")), dict(params or {})
-                ).consume()
-        except (Neo4jError, DriverError, OSError) as error:
-            raise _explained(error, self.target) from error
-        return [
-            {
-                "code": n.gql_status,
-                "description": n.status_description,
-                "severity": n.raw_severity,
-                "category": n.raw_classification,
-            }
-            for n in summary.gql_status_objects
-            if n.is_notification
-        ]
-
 
 def _explained(error: Exception, target: Target) -> UserError:
-    """Say what an error of the driver means and what to do."""
+    """What an error of the driver means, and what to do."""
     code = getattr(error, "code", None) or ""
     where = f"at {target.uri}"
     if isinstance(error, UserError):
@@ -338,17 +284,17 @@ def _explained(error: Exception, target: Target) -> UserError:
     if "AuthenticationRateLimit" in code:
         return UserError(
             f"the database {where} refuses logins for a while after too many wrong passwords",
-            "wait some seconds, then give the right NEO4J_USERNAME and NEO4J_PASSWORD",
+            "wait some seconds, then give the correct NEO4J_USERNAME and NEO4J_PASSWORD",
         )
     if "CredentialsExpired" in code:
         return UserError(
-            f"the password of user {target.user!r} {where} is expired",
+            f"the password of user {target.user!r} {where} has expired",
             "set a new one in the Neo4j Browser",
         )
     if isinstance(error, AuthError):
         return UserError(
             f"the database {where} refuses user {target.user!r}: wrong user name or password",
-            "give the right NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the"
+            "give the correct NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the"
             " study's own server",
         )
     if "DatabaseNotFound" in code or "DatabaseNotFound" in str(error):
@@ -366,7 +312,7 @@ def _explained(error: Exception, target: Target) -> UserError:
             f"cannot use the server {where}: {error}",
             "only Neo4j 5.26+, 2025.x and 2026.x are supported",
         )
-    if isinstance(error, _AWAY):
+    if isinstance(error, _UNAVAILABLE):
         return DatabaseAway(
             f"no database answers {where} ({type(error).__name__}: {_first_line(error)})",
             _OWN_SERVER,

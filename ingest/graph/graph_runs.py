@@ -1,8 +1,8 @@
-"""Runs in the graph: list them, compare the edges of two, delete one.
+"""Deletes a run from the graph, and compares the edges of two runs.
 
-A deletion takes relationships first, in batches, then the run's own nodes, and its ledger last: as
-long as the ledger stands (marked as being deleted) an interrupted deletion can be repeated, and
-nothing is loaded in between. Features, genes and terms stay.
+A deletion removes relationships first, in batches, then the run's own nodes, and its ledger last:
+while the ledger exists (marked as being deleted) an interrupted deletion can be repeated, and
+nothing is loaded in between. Features, genes and terms are kept.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from scircuit.core import schema
 from scircuit.core.errors import UserError
+from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.statements import LEDGER_LABEL, quoted
 
 if TYPE_CHECKING:
@@ -19,22 +20,6 @@ if TYPE_CHECKING:
     from scircuit.ingest.graph.connection import Connection
 
 BATCH = 10_000
-
-
-def list_runs(connection: Connection) -> pd.DataFrame:
-    """Runs in the graph, oldest first.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``run, verb, status, started, seconds, rows`` (rows loaded, by the ledger).
-    """
-    _ensure_labels(connection)
-    return connection.frame(
-        f"MATCH (r:Run) OPTIONAL MATCH (c:{quoted(LEDGER_LABEL)} {{run: r.id}}) WITH r, sum(c.rows)"
-        " AS rows RETURN r.id AS run, r.verb AS verb, r.status AS status, r.started AS started,"
-        " r.seconds AS seconds, rows ORDER BY started, run"
-    )
 
 
 def delete_run(connection: Connection, run: str) -> dict[str, int]:
@@ -51,8 +36,8 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
     Returns
     -------
     dict
-        Deleted ``relationships``, ``nodes`` and ledger ``chunks``; all 0 when the graph does not
-        know the run. Properties that the run set on features stay until a later run sets them.
+        Deleted ``relationships``, ``nodes`` and ledger ``chunks``; all 0 when the run is not in the
+        graph. Properties that the run set on features remain until a later run sets them.
 
     Raises
     ------
@@ -67,7 +52,7 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
         raise UserError(
             f"runs computed from {run} are in the graph:"
             f" {', '.join(row['id'] for row in children)}",
-            "delete those first",
+            "delete these runs first",
         )
     connection.run(f"MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}}) SET c.deleting = true", run=run)
     relationships = nodes = 0
@@ -98,9 +83,7 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
 
 
 def _batches(connection: Connection, match: str, run: str) -> int:
-    """Delete every ``x`` of a match in transactions of their own; deleting again finds nothing, so
-    repeating is safe.
-    """
+    """Delete every ``x`` of a match in separate transactions; it is safe to repeat."""
     before = connection.run(f"{match} RETURN count(DISTINCT x) AS n", run=run)[0]["n"]
     if before:
         connection.autocommit(
@@ -111,9 +94,7 @@ def _batches(connection: Connection, match: str, run: str) -> int:
 
 
 def _ensure_labels(connection: Connection) -> None:
-    """A graph without any run has no such labels yet, and statements over them would warn."""
-    from scircuit.ingest.graph.loader import prepare
-
+    """Create the labels, which a graph without any run lacks: statements over them would warn."""
     prepare(connection)
 
 
@@ -137,7 +118,7 @@ def compare_runs(connection: Connection, a: str, b: str) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the graph does not hold one of the runs.
+        If one of the runs is not in the graph.
     """
     import pandas as pd
 
@@ -145,8 +126,8 @@ def compare_runs(connection: Connection, a: str, b: str) -> pd.DataFrame:
     for run in (a, b):
         if not connection.run("MATCH (r:Run {id: $run}) RETURN r.id AS id", run=run):
             raise UserError(
-                f"the graph holds no run {run!r}",
-                "load it first (scircuit load), or see: scircuit runs",
+                f"run {run!r} is not in the graph",
+                "load it first (scircuit load), or list the runs: scircuit runs",
             )
         frames.append(
             connection.frame(
@@ -167,16 +148,8 @@ def compare_runs(connection: Connection, a: str, b: str) -> pd.DataFrame:
         merged[f"{end}_layer"] = merged[end].str.split("/").str[2].str[1:].astype(int)
     groups = merged.groupby(["source_layer", "target_layer"])
     rows = [_agreement((int(pair[0]), int(pair[1])), group) for pair, group in groups]  # pyright: ignore[reportIndexIssue]
-    columns = [
-        "source_layer",
-        "target_layer",
-        "edges_a",
-        "edges_b",
-        "both",
-        "jaccard",
-        "same_sign",
-        "correlation",
-    ]
+    ends, counts = ["source_layer", "target_layer"], ["edges_a", "edges_b", "both"]
+    columns = [*ends, *counts, "jaccard", "same_sign", "correlation"]
     return pd.DataFrame(rows, columns=columns)  # pyright: ignore[reportArgumentType]
 
 

@@ -1,9 +1,9 @@
-"""Brings a run's shards into the graph exactly once: rows and their ledger entry are committed in
+"""Loads a run's shards into the graph exactly once: rows and their ledger entry are committed in
 one transaction.
 
-``written(chunk) <=> ledger holds key(chunk)``, so relationships can be created without looking for
-existing ones, whatever was killed and however often it is repeated. Order: nodes, relationships,
-the closing Run record, and last the run's status.
+``written(chunk) <=> the ledger has key(chunk)``, so relationships can be created without a search
+for existing ones, also after a crash and a repeat. Order: nodes, relationships, the closing Run
+record, and last the run's status.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scircuit.core.errors import UserError
 from scircuit.core.files import canonical_json
 from scircuit.core.study import Manifest, ShardEntry, now
 from scircuit.ingest.graph import statements
-from scircuit.ingest.graph.chunks import CHUNK_ROWS, Chunk, chunk_keys, one_ahead, read_chunks
+from scircuit.ingest.graph.chunks import CHUNK_ROWS, Chunk, chunk_keys, read_ahead, read_chunks
 from scircuit.ingest.graph.connection import Connection, DatabaseAway, rows_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class MissingEndpoints(UserError):
-    """Relationships name nodes that the graph does not hold."""
+    """The end nodes of relationships are missing in the graph."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class LoadReport:
     loaded_rows
         Rows written by this call.
     pending_shards
-        Shards on disk that the graph does not hold yet.
+        Shards on disk that are not in the graph yet.
     message
-        One sentence for people; empty when there is nothing to say.
+        One sentence for the user, or empty.
     """
 
     loaded_rows: int
@@ -53,8 +53,8 @@ class LoadReport:
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What the ledger knows of a chunk."""
+class LedgerEntry:
+    """Hashes of a chunk in the graph's ledger."""
 
     content: str
     late: str
@@ -62,9 +62,7 @@ class Loaded:
 
 
 def prepare(connection: Connection) -> None:
-    """Create the constraints and indexes that are missing, wait for them, and make the declared
-    names known.
-    """
+    """Create missing constraints and indexes, wait for them, and register the declared names."""
     present = {row["name"] for row in connection.run("SHOW INDEXES YIELD name RETURN name")}
     missing = [
         text for text in statements.constraints() if text.split(" ")[2].strip("`") not in present
@@ -73,7 +71,7 @@ def prepare(connection: Connection) -> None:
         connection.run(statement)
     if missing:
         connection.run("CALL db.awaitIndexes(300)")
-        for procedure, given in statements.names().items():
+        for procedure, given in statements.declared_names().items():
             connection.run(
                 f"UNWIND $names AS name CALL {procedure}(name) RETURN count(*) AS known",
                 names=given,
@@ -81,9 +79,7 @@ def prepare(connection: Connection) -> None:
 
 
 def load_order(entries: Iterable[ShardEntry]) -> list[ShardEntry]:
-    """Order shards for loading: nodes, relationships, later Run records (they say how the run
-    ended).
-    """
+    """Order shards for loading: nodes, relationships, then later Run records (its final state)."""
     runs_seen = 0
     ranked: list[tuple[int, int, ShardEntry]] = []
     for position, entry in enumerate(entries):
@@ -105,9 +101,9 @@ class Loader:
     folder
         The run's folder.
     chunk_rows
-        Rows of one transaction; a run must be loaded with one value throughout.
+        Rows per transaction; it must be the same for the whole run.
     patience_s
-        How long a database that went away is waited for.
+        How long to wait for a database that stopped answering.
 
     Raises
     ------
@@ -134,11 +130,11 @@ class Loader:
         rows = connection.run(statements.LEDGER_OF_RUN, run=self.run)
         if any(row["deleting"] for row in rows):
             raise UserError(
-                f"a deletion of run {self.run} was interrupted; the graph holds parts of it",
+                f"a deletion of run {self.run} was interrupted; parts of it are still in the graph",
                 f"finish it first: scircuit runs delete {self.run}",
             )
         self.ledger = {
-            row["key"]: Loaded(row["content"], row["late"], row["sha256"]) for row in rows
+            row["key"]: LedgerEntry(row["content"], row["late"], row["sha256"]) for row in rows
         }
         connection.run(
             "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties",
@@ -147,11 +143,11 @@ class Loader:
         )
 
     def pending(self, entries: Iterable[ShardEntry]) -> list[ShardEntry]:
-        """Return the shards with a chunk that the ledger lacks, in load order."""
-        return [entry for entry in load_order(entries) if not self.holds(entry)]
+        """Return the shards with a chunk that is not in the ledger, in load order."""
+        return [entry for entry in load_order(entries) if not self.is_loaded(entry)]
 
-    def holds(self, entry: ShardEntry) -> bool:
-        """Whether the graph holds every row of a shard."""
+    def is_loaded(self, entry: ShardEntry) -> bool:
+        """Whether every row of a shard is in the graph."""
         return all(key in self.ledger for key in chunk_keys(self.run, entry, self.chunk_rows))
 
     def load(
@@ -162,17 +158,17 @@ class Loader:
         on_rows: Callable[[ShardEntry, int], None] | None = None,
         ahead: bool = False,
     ) -> int:
-        """Write what the ledger lacks of the given shards, in the given order.
+        """Write the chunks of the given shards that are not in the ledger, in the given order.
 
         Parameters
         ----------
         entries
             Shards as the manifest lists them.
         stop
-            Asked before each chunk; true ends the load early.
+            Called before each chunk; true ends the load early.
         on_rows
-            Told of every chunk that is now in the graph: its shard and its rows, those found there
-            included.
+            Called with shard and rows of every chunk that is now in the graph, whether it was
+            written now or earlier.
         ahead
             Read and pack the next chunk in a second thread while the server works on the current
             one.
@@ -191,7 +187,7 @@ class Loader:
         """
         rows = 0
         chunks = self._missing_or_changed(entries)
-        for chunk in one_ahead(chunks) if ahead else chunks:
+        for chunk in read_ahead(chunks) if ahead else chunks:
             if stop():
                 break
             known = self.ledger.get(chunk.key)
@@ -208,19 +204,19 @@ class Loader:
             known = [self.ledger.get(key) for key in chunk_keys(self.run, entry, self.chunk_rows)]
             if all(chunk is not None and chunk.sha256 == entry.sha256 for chunk in known):
                 continue
-            self._refuse_other_size(entry)
+            self._check_row_ranges(entry)
             for chunk in read_chunks(self.run, self.folder, entry, self.chunk_rows):
                 if chunk.key not in self.ledger:
                     _ = chunk.rows  # made here, so that it is done ahead
                 yield chunk
 
-    def _refuse_other_size(self, entry: ShardEntry) -> None:
+    def _check_row_ranges(self, entry: ShardEntry) -> None:
         keys = chunk_keys(self.run, entry, self.chunk_rows)
         stem = keys[0].rsplit("[", 1)[0] + "["
         if any(key.startswith(stem) for key in self.ledger.keys() - set(keys)):
             raise UserError(
-                f"shard {entry.name} of run {self.run} is in the graph with other row ranges: it"
-                " has another length now, or was loaded by another version",
+                f"shard {entry.name} of run {self.run} is in the graph with different row ranges:"
+                " its length has changed, or another version loaded it",
                 f"delete the run from the graph (scircuit runs delete {self.run}) and load it"
                 " again",
             )
@@ -254,14 +250,12 @@ class Loader:
                 raise self._missing(tx, chunk, count - written)
             return count
 
-        written = self._patiently(lambda: self.connection.write(work))
-        self.ledger[chunk.key] = Loaded(chunk.content, chunk.late, chunk.entry.sha256)
+        written = self._retry_while_away(lambda: self.connection.write(work))
+        self.ledger[chunk.key] = LedgerEntry(chunk.content, chunk.late, chunk.entry.sha256)
         return written
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a call while the database is away, up to `patience_s`; the ledger makes repeating
-        harmless.
-        """
+    def _retry_while_away(self, call: Callable[[], T]) -> T:
+        """Repeat calls while the database is away, up to `patience_s`; the ledger makes it safe."""
         end = time.monotonic() + self.patience_s
         while True:
             try:
@@ -280,17 +274,17 @@ class Loader:
                 f"{label} {row['id']}"
                 for row in rows_of(tx, statements.missing_cypher(label), ids=ids)
             ]
-        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        missing = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         return MissingEndpoints(
-            f"{chunk.entry.name}: {count} of {chunk.table.num_rows} relationships have an end that"
-            f" the graph lacks: {shown}; nothing of this chunk was written",
-            "load the runs it builds on first: scircuit load",
+            f"{chunk.entry.name}: {count} of {chunk.table.num_rows} relationships have an end node"
+            f" that is not in the graph: {missing}; no row of this chunk was written",
+            "load the runs that this run builds on first: scircuit load",
         )
 
     def conflict(self, chunk: Chunk) -> UserError:
         """Describe a chunk whose values on disk differ from those in the graph."""
         return UserError(
-            f"shard {chunk.entry.name} of run {self.run} is in the graph with other values than on"
+            f"shard {chunk.entry.name} of run {self.run} has different values in the graph and on"
             " disk",
             f"delete the run from the graph (scircuit runs delete {self.run}) and load it again",
         )
@@ -307,7 +301,7 @@ class Loader:
 
 
 def run_properties(manifest: Manifest) -> dict[str, str]:
-    """What the manifest says about a run that has no record of its own in the graph yet."""
+    """Properties of a Run node from the manifest, until the run's own record is loaded."""
     return {
         "name": manifest.run,
         "verb": manifest.verb,
@@ -322,7 +316,7 @@ def run_properties(manifest: Manifest) -> dict[str, str]:
 def load_run(
     connection: Connection, folder: Path, *, progress: Callable[[int, int], None] | None = None
 ) -> LoadReport:
-    """Load every shard of a run that the graph does not hold yet, exactly once.
+    """Load every shard of a run that is not in the graph yet, exactly once.
 
     Parameters
     ----------
@@ -336,15 +330,15 @@ def load_run(
     Raises
     ------
     UserError
-        If a shard is damaged or was loaded with other values; what was loaded before stays, and a
-        repeat goes on there.
+        If a shard is damaged or was loaded with other values; the rows loaded before are kept, and
+        the next call continues there.
     DatabaseAway
-        If the database stops answering; likewise.
+        If the database stops answering; as above.
     """
     manifest = Manifest.load(Path(folder))
     loader = Loader(connection, folder)
     total = sum(entry.rows for entry in manifest.shards)
-    whole = [
+    complete = [
         e
         for e in manifest.shards
         if all(
@@ -352,7 +346,7 @@ def load_run(
             for key in chunk_keys(loader.run, e)
         )
     ]
-    done = sum(entry.rows for entry in whole)
+    done = sum(entry.rows for entry in complete)
 
     def count(_entry: ShardEntry, rows: int) -> None:
         nonlocal done
@@ -362,5 +356,5 @@ def load_run(
 
     rows = loader.load(load_order(manifest.shards), on_rows=count, ahead=True)
     loader.conclude()
-    message = f"{rows:,} rows loaded: the graph holds all of run {manifest.run}" if rows else ""
+    message = f"{rows:,} rows loaded: run {manifest.run} is complete in the graph" if rows else ""
     return LoadReport(rows, 0, message)

@@ -1,8 +1,8 @@
 """Sets q on edges that were streamed before q was known.
 
-q is Benjamini-Hochberg over all live tests of a run, so it exists only when the run has ended; the
-edges are in the graph by then. Each chunk whose late columns differ from what the ledger says is
-set, counted and noted in the ledger in one transaction.
+q is Benjamini-Hochberg over all live tests of a run, so it exists only when the run has ended,
+after the edges were streamed. Each chunk whose late columns differ from the ledger is updated,
+counted and recorded in the ledger in one transaction.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
 from scircuit.ingest.graph import statements
-from scircuit.ingest.graph.chunks import Chunk, chunk_keys, one_ahead, read_chunks
+from scircuit.ingest.graph.chunks import Chunk, chunk_keys, read_ahead, read_chunks
 from scircuit.ingest.graph.connection import rows_of
-from scircuit.ingest.graph.loader import Loaded, Loader
+from scircuit.ingest.graph.loader import LedgerEntry, Loader
 
 if TYPE_CHECKING:
     import neo4j
@@ -30,8 +30,7 @@ EDGES = "Feature-AFFECTS-Feature"
 def apply_q(
     connection: Connection, folder: Path, *, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Bring q of a run's shards to its edges in the graph; edges not loaded yet are left to
-    `load_run`, which loads q with them.
+    """Copy q from a run's shards to its edges in the graph; `load_run` loads other edges with q.
 
     Parameters
     ----------
@@ -45,13 +44,12 @@ def apply_q(
     Returns
     -------
     int
-        Edges set now; 0 when all had their q. Repeating it, or being killed in between, changes
-        nothing.
+        Edges set now; 0 when all had their q. It is safe to repeat after an interruption.
 
     Raises
     ------
     UserError
-        If the graph lacks edges that the ledger says were loaded.
+        If edges that are in the ledger are missing in the graph.
     """
     loader = Loader(connection, folder)
     manifest = Manifest.load(Path(folder))
@@ -70,7 +68,7 @@ def apply_q(
         for entry in stale
         for chunk in read_chunks(loader.run, loader.folder, entry, loader.chunk_rows)
     )
-    for chunk in one_ahead(chunks):
+    for chunk in read_ahead(chunks):
         known = loader.ledger.get(chunk.key)
         if known is None:
             continue
@@ -80,7 +78,7 @@ def apply_q(
     return total
 
 
-def _apply(loader: Loader, chunk: Chunk, known: Loaded) -> int:
+def _apply(loader: Loader, chunk: Chunk, known: LedgerEntry) -> int:
     if known.content != chunk.content:
         raise loader.conflict(chunk)
     by_source: dict[str, dict[str, float]] = defaultdict(dict)
@@ -94,20 +92,20 @@ def _apply(loader: Loader, chunk: Chunk, known: Loaded) -> int:
 
     def work(tx: neo4j.ManagedTransaction) -> int:
         rows_of(
-            tx, statements.LEDGER_LATE, key=chunk.key, late=chunk.late, sha256=chunk.entry.sha256
+            tx, statements.LEDGER_UPDATE, key=chunk.key, late=chunk.late, sha256=chunk.entry.sha256
         )
         if not rows:
             return 0
-        written = rows_of(tx, statements.LATE_Q, rows=rows, run=loader.run)[0]["written"]
+        written = rows_of(tx, statements.SET_Q, rows=rows, run=loader.run)[0]["written"]
         if written != expected:
             raise UserError(
-                f"{chunk.entry.name}: {expected} edges have a q, but the graph holds {written} of"
-                " them; nothing was changed",
+                f"{chunk.entry.name}: {expected} edges have a q, but only {written} of them are in"
+                " the graph; nothing was changed",
                 f"edges were deleted or added by hand: delete run {loader.run} from the graph and"
                 " load it again",
             )
         return written
 
     written = loader.connection.write(work)
-    loader.ledger[chunk.key] = Loaded(chunk.content, chunk.late, chunk.entry.sha256)
+    loader.ledger[chunk.key] = LedgerEntry(chunk.content, chunk.late, chunk.entry.sha256)
     return written

@@ -1,34 +1,34 @@
-"""Everything the graph's schema says to Neo4j, generated from `scircuit.core.schema`: constraints,
-indexes, ingest statements.
+"""What Neo4j is told about the graph, generated from `scircuit.core.schema`: constraints, indexes
+and ingest statements.
 
-Rows travel as lists in the order of `row_columns`, relationships grouped by their source:
-``[source, [[target, ...], ...]]``, so that the server looks a source up once for all its rows.
-Statements are fixed texts over ``$rows`` and ``$run``, one per kind and set of columns, so the
-server plans each once. What is written how:
+Rows are sent as lists in the order of `row_columns`, relationships grouped by their source:
+``[source, [[target, ...], ...]]``, so that the server looks up a source once for all its rows.
+Statements are fixed texts with the parameters ``$rows`` and ``$run``, one per kind and set of
+columns, so that the server plans each one once. How records are written:
 
-* nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings, it
-  erases none);
-* the caption of a feature from a run that knows no labels is its short address: it does not replace
-  one that goes on with a label;
-* an annotation of a feature (a row with ``annotation_run``) takes the place of an earlier one
-  whole, what it has no value for included;
-* an empty text or list is no value: it takes one away that an earlier run wrote (the import tool
+* nodes: ``MERGE`` on the key, then only values that are not null (a later run adds findings and
+  deletes none);
+* a run that knows no labels gives a feature its short address as caption, which does not replace a
+  caption that consists of this address and a label;
+* an annotation of a feature (a row with ``annotation_run``) replaces an earlier annotation as a
+  whole, properties without a new value included;
+* an empty text or list is no value: it removes one that an earlier run wrote (the import tool
   cannot store it either);
-* what a run of one's own wrote is never replaced by an import, whatever came first: ``_own`` names
-  these properties of a node. An empty value of an own run takes away what own runs wrote, and
-  leaves what only imports say. A caption without a label is no value of its own;
-* relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes them exactly
-  once;
-* relationships without ``run`` are facts such as gene -> gene set, shared by all runs: ``MERGE`` on
-  their two ends, and on the properties that are declared as key (each library of regulons keeps its
-  own records).
+* an import never replaces what an own run wrote, whichever came first: ``_own`` on a node lists
+  these properties. An empty value of an own run removes what own runs wrote, and keeps what only
+  imports state. A caption without a label does not count as an own value;
+* relationships that carry ``run``: ``CREATE``, never ``MERGE``; the chunk ledger makes sure that
+  each is created exactly once;
+* relationships without ``run`` are facts that all runs share, such as gene -> gene set: ``MERGE``
+  on their two ends and on the properties declared as key (each library of regulons keeps its own
+  records).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scircuit.core import schema as records
+from scircuit.core import schema
 
 LEDGER_LABEL = "_LoadChunk"
 RUN = "run"
@@ -42,13 +42,11 @@ def quoted(name: str) -> str:
 
 
 def constraints() -> list[str]:
-    """Statements that make every node key unique and index the properties declared as indexed;
-    repeatable.
-    """
+    """Statements for unique node keys and for the indexes of the schema; they can be repeated."""
     statements = [
         f"CREATE CONSTRAINT {quoted(f'{label.lower()}_id')} IF NOT EXISTS FOR (n:{quoted(label)})"
         " REQUIRE n.id IS UNIQUE"
-        for label in records.NODES
+        for label in schema.NODES
     ]
     statements.append(
         f"CREATE CONSTRAINT load_chunk_key IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) REQUIRE"
@@ -57,7 +55,7 @@ def constraints() -> list[str]:
     statements.append(
         f"CREATE INDEX load_chunk_run IF NOT EXISTS FOR (n:{quoted(LEDGER_LABEL)}) ON (n.run)"
     )
-    for label, node in records.NODES.items():
+    for label, node in schema.NODES.items():
         statements += [
             f"CREATE INDEX {quoted(f'{label.lower()}_{p.name}')} IF NOT EXISTS FOR"
             f" (n:{quoted(label)}) ON (n.{quoted(p.name)})"
@@ -67,27 +65,24 @@ def constraints() -> list[str]:
     return statements
 
 
-def names() -> dict[str, list[str]]:
-    """Every declared relationship type and property, under the name of the procedure that makes it
-    known.
+def declared_names() -> dict[str, list[str]]:
+    """Every declared relationship type and property, by the procedure that creates the name.
 
-    A name that no record has used yet is unknown to the server, which warns of every question that
-    asks for it.
+    The server does not know a name that no record has used yet, and warns about every query that
+    uses it.
     """
-    kinds = [*records.NODES, *records.RELATIONSHIPS]
+    kinds = [*schema.NODES, *schema.RELATIONSHIPS]
     return {
-        "db.createRelationshipType": sorted({r.type for r in records.RELATIONSHIPS.values()}),
-        "db.createProperty": sorted(
-            {p.name for kind in kinds for p in records.properties_of(kind)}
-        ),
+        "db.createRelationshipType": sorted({r.type for r in schema.RELATIONSHIPS.values()}),
+        "db.createProperty": sorted({p.name for kind in kinds for p in schema.properties_of(kind)}),
     }
 
 
 def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
     """Columns of one row as it is sent: key first, then the given properties in declared order.
 
-    Relationships come without ``source``, which the group has, and without ``run``, which is the
-    same for all.
+    Relationships are sent without ``source``, which belongs to their group, and without ``run``,
+    which is the same for all.
 
     Raises
     ------
@@ -95,27 +90,26 @@ def row_columns(kind: str, columns: Iterable[str]) -> list[str]:
         If the kind or a column is not declared.
     """
     given = set(columns)
-    schema = records.arrow_schema(kind, given)
-    if kind in records.NODES:
-        return list(schema.names)
-    return [name for name in schema.names if name not in ("source", RUN)]
+    names: list[str] = list(schema.arrow_schema(kind, given).names)
+    if kind in schema.NODES:
+        return names
+    return [name for name in names if name not in ("source", RUN)]
 
 
 def carries_run(kind: str) -> bool:
     """Whether records of this kind belong to one run."""
-    return any(p.name == RUN for p in records.properties_of(kind))
+    return any(p.name == RUN for p in schema.properties_of(kind))
 
 
-def says_own(kind: str) -> bool:
-    """Whether nodes of this kind may be described by several runs, own and imported ones, and so
-    say what own ones wrote.
+def records_own_values(kind: str) -> bool:
+    """Whether several runs, own and imported, can describe nodes of this kind, so that they list
+    which properties own runs wrote.
     """
-    return kind in records.NODES and kind != "Run" and not carries_run(kind)
+    return kind in schema.NODES and kind != "Run" and not carries_run(kind)
 
 
 def ingest_cypher(kind: str, columns: Iterable[str], *, imported: bool = False) -> str:
-    """Statement that writes ``$rows`` of one kind and returns how many rows found their place as
-    ``written``.
+    """Statement that writes ``$rows`` of one kind and returns the number of rows ``written``.
 
     Parameters
     ----------
@@ -124,7 +118,7 @@ def ingest_cypher(kind: str, columns: Iterable[str], *, imported: bool = False) 
     columns
         Property columns of the table; the rows hold `row_columns` of them.
     imported
-        The rows come from an import, which replaces nothing that own runs wrote.
+        The rows come from an import, which does not replace what own runs wrote.
 
     Returns
     -------
@@ -138,17 +132,17 @@ def ingest_cypher(kind: str, columns: Iterable[str], *, imported: bool = False) 
     """
     columns = list(columns)
     names = row_columns(kind, columns)
-    if kind in records.NODES:
+    if kind in schema.NODES:
         return _nodes(kind, names, imported)
-    return _relationships(records.RELATIONSHIPS[kind], names)
+    return _relationships(schema.RELATIONSHIPS[kind], names)
 
 
 def _nodes(label: str, names: list[str], imported: bool) -> str:
     lines = ["UNWIND $rows AS row", f"MERGE (n:{quoted(label)} {{id: row[0]}})"]
-    by = "" if not says_own(label) else "imported" if imported else "own"
+    by = "" if not records_own_values(label) else "imported" if imported else "own"
     if by == "own":
-        lines.append(f"WITH n, row, {_given(label, names)} AS given")
-    if given_up := replaced(label, names):
+        lines.append(f"WITH n, row, {_given_properties(label, names)} AS given")
+    if given_up := annotation_block(label, names):
         earlier = f"coalesce(row[{names.index(ANNOTATION_RUN)}], '') = ''"
         lines.append(
             "SET "
@@ -156,9 +150,9 @@ def _nodes(label: str, names: list[str], imported: bool) -> str:
                 f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up
             )
         )
-    lines += _assigned("n", label, names, by)
+    lines += _set_clause("n", label, names, by)
     if by == "own":
-        declared = [p.name for p in records.properties_of(label)]
+        declared = [p.name for p in schema.properties_of(label)]
         lines.append(
             f"SET n.{OWN} = nullIf([p IN {declared} WHERE p IN coalesce(n.{OWN}, []) OR p IN"
             " given], [])"
@@ -167,15 +161,15 @@ def _nodes(label: str, names: list[str], imported: bool) -> str:
     return "\n".join(lines)
 
 
-def _given(label: str, names: list[str]) -> str:
-    """Expression: the properties that a row says something of."""
+def _given_properties(label: str, names: list[str]) -> str:
+    """Expression: names of the properties that a row has a value for."""
     values = [
         f"['{name}', {_value(label, name, f'row[{i}]')}]"
         for i, name in enumerate(names)
-        if i and not (name == "name" and bare_caption(label, names))
+        if i and not (name == "name" and caption_without_label(label, names))
     ]
     given = f"[p IN [{', '.join(values)}] WHERE p[1] IS NOT NULL | p[0]]"
-    if block := replaced(label, names):
+    if block := annotation_block(label, names):
         given += (
             f" + CASE WHEN coalesce(row[{names.index(ANNOTATION_RUN)}], '') = '' THEN [] ELSE"
             f" {list(block)} END"
@@ -183,7 +177,7 @@ def _given(label: str, names: list[str]) -> str:
     return given
 
 
-def _relationships(relationship: records.RelationshipType, names: list[str]) -> str:
+def _relationships(relationship: schema.RelationshipType, names: list[str]) -> str:
     kind = relationship.kind
     lines = [
         "UNWIND $rows AS sourced",
@@ -204,36 +198,34 @@ def _relationships(relationship: records.RelationshipType, names: list[str]) -> 
         lines.append(
             f"MERGE (a)-[r:{quoted(relationship.type)}{f' {{{key}}}' if key else ''}]->(b)"
         )
-        lines += _assigned("r", kind, names)
+        lines += _set_clause("r", kind, names)
     lines.append("RETURN count(*) AS written")
     return "\n".join(lines)
 
 
-def replaced(kind: str, columns: Iterable[str]) -> tuple[str, ...]:
-    """Properties that a row of this table with an ``annotation_run`` takes away where it has no
-    value for them.
-    """
+def annotation_block(kind: str, columns: Iterable[str]) -> tuple[str, ...]:
+    """Properties that a row with an ``annotation_run`` removes where it has no value for them."""
     if kind != "Feature" or ANNOTATION_RUN not in columns:
         return ()
-    return tuple(p.name for p in records.ANNOTATION_PROPERTIES)
+    return tuple(p.name for p in schema.ANNOTATION_PROPERTIES)
 
 
-def bare_caption(kind: str, columns: Iterable[str]) -> bool:
-    """Whether a table gives features a caption without knowing their labels."""
+def caption_without_label(kind: str, columns: Iterable[str]) -> bool:
+    """Whether a table gives features captions without labels."""
     return kind == "Feature" and not {"label", "published_label"} & set(columns)
 
 
-def _assigned(variable: str, kind: str, names: list[str], by: str = "") -> list[str]:
-    """SET clause that keeps a known value where the row has none; no clause without properties.
+def _set_clause(variable: str, kind: str, names: list[str], by: str = "") -> list[str]:
+    """SET clause that keeps the present value where the row has none; no clause without properties.
 
-    `by` is ``own`` or ``imported`` for nodes that say what own runs wrote.
+    `by` is ``own`` or ``imported`` for nodes that list what own runs wrote.
     """
     parts, own = [], f"coalesce({variable}.{OWN}, [])"
     for i, name in enumerate(names):
-        if name in records.keys_of(kind):
+        if name in schema.keys_of(kind):
             continue
         known, given = f"{variable}.{quoted(name)}", f"row[{i}]"
-        if name == "name" and bare_caption(kind, names):
+        if name == "name" and caption_without_label(kind, names):
             given = (
                 f"CASE WHEN {known} STARTS WITH {given} AND {given} <> '' THEN {known} ELSE"
                 f" {given} END"
@@ -251,8 +243,8 @@ def _assigned(variable: str, kind: str, names: list[str], by: str = "") -> list[
 
 
 def _empty(kind: str, name: str) -> str:
-    """The value of this property's type that is none; empty where the type has no such value."""
-    type_ = next(p.type for p in records.properties_of(kind) if p.name == name)
+    """Empty value of this property's type in Cypher; empty where the type has none."""
+    type_ = next(p.type for p in schema.properties_of(kind) if p.name == name)
     return "''" if type_ == "str" else "[]" if type_.endswith("[]") else ""
 
 
@@ -272,8 +264,8 @@ def missing_cypher(label: str) -> str:
 
 LEDGER_CLAIM = f"""
 MERGE (c:{quoted(LEDGER_LABEL)} {{key: $key}})
-ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content, c.late = nullIf($late, ''), c.sha256 = $sha256,
-              c.at = $at, c.fresh = true
+ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content,
+              c.late = nullIf($late, ''), c.sha256 = $sha256, c.at = $at, c.fresh = true
 WITH c, coalesce(c.fresh, false) AS fresh
 REMOVE c.fresh
 RETURN fresh, c.content AS content
@@ -281,18 +273,20 @@ RETURN fresh, c.content AS content
 
 LEDGER_OF_RUN = f"""
 MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}})
-RETURN c.key AS key, c.content AS content, coalesce(c.late, '') AS late, c.sha256 AS sha256, coalesce(c.deleting, false) AS deleting
+RETURN c.key AS key, c.content AS content, coalesce(c.late, '') AS late, c.sha256 AS sha256,
+       coalesce(c.deleting, false) AS deleting
 """
 
 # One row is one source: [source, {{target: q}}]. Only edges of this run are touched.
-LATE_Q = """
+SET_Q = """
 UNWIND $rows AS row
-MATCH (:Feature {id: row[0]})-[r:AFFECTS]->(t:Feature) WHERE r.run = $run AND row[1][t.id] IS NOT NULL
+MATCH (:Feature {id: row[0]})-[r:AFFECTS]->(t:Feature)
+WHERE r.run = $run AND row[1][t.id] IS NOT NULL
 SET r.q = row[1][t.id]
 RETURN count(*) AS written
 """
 
-LEDGER_LATE = f"""
+LEDGER_UPDATE = f"""
 MATCH (c:{quoted(LEDGER_LABEL)} {{key: $key}})
 WITH c, c.late AS before
 SET c.late = nullIf($late, ''), c.sha256 = $sha256

@@ -1,14 +1,14 @@
-"""Streams shards into the graph while they are made: a bounded queue, one writer thread, and the
-disk as the truth.
+"""Streams shards into the graph while a run writes them: a bounded queue and one writer thread.
 
 ::
 
     tracer -> shard on disk -> submit(): queue has room -> writer thread -> graph
-                                         queue full, or database away -> stays on disk -> caught up from the manifest
+                                         queue full, or database away -> shard stays on disk
+                                         -> loaded later from the manifest
 
-The tracer never waits and never fails because of the database. Whatever is not in the graph is
-found by comparing manifest and ledger: when there is room again, when the database is back, at
-`GraphWriter.finish`, or later by `load_run`.
+The files on disk decide; the tracer never waits and never fails because of the database. Missing
+shards are found by comparing manifest and ledger: when there is room again, when the database is
+back, at `GraphWriter.finish`, or later by `load_run`.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ IDLE_S = 0.2
 
 
 class GraphWriter:
-    """Brings one run's shards into the graph from a thread of its own.
+    """Loads one run's shards into the graph from a separate thread.
 
     Parameters
     ----------
     open_connection
-        Opens a connection; called in the thread, again after each loss.
+        Opens a connection; called in the thread, again after each connection loss.
     folder
-        The run's folder; shards found there that the graph lacks are loaded too.
+        The run's folder; shards found there that are not in the graph are loaded too.
     queue_size
-        Shards that may wait in memory (names only; their rows are read when their turn comes).
+        Maximum number of shards that wait in memory (names only; rows are read when needed).
     on_message
-        Told in plain words when the database goes away, comes back, or refuses something.
+        Called with a sentence when the database goes away, comes back, or refuses something.
     """
 
     def __init__(
@@ -69,13 +69,12 @@ class GraphWriter:
         self._queue: queue.Queue[ShardEntry] = queue.Queue(queue_size)
         self._lock = threading.Lock()
         self._waiting: set[str] = set()
-        # The first thing the thread does is to compare manifest and ledger: an earlier process may
-        # have left shards.
+        # The thread first compares manifest and ledger: an earlier process may have left shards.
         self._behind_manifest = threading.Event()
         self._behind_manifest.set()
         self._finishing = threading.Event()
         self._abandon = threading.Event()
-        # Edges came before the nodes they join: tried again after further nodes, and for the last
+        # Edges that came before their end nodes are tried again after further nodes, and a last
         # time at the end.
         self._deferred = False
         self._rows = 0
@@ -88,19 +87,17 @@ class GraphWriter:
 
     @property
     def behind(self) -> int:
-        """Shards on disk that are known not to be in the graph yet."""
+        """Number of shards on disk that are not in the graph yet."""
         with self._lock:
             return len(self._waiting)
 
     @property
     def edges_loaded(self) -> int:
-        """Edges (AFFECTS) that this writer has brought into the graph."""
+        """Edges (AFFECTS) that this writer has loaded into the graph."""
         return self._edges
 
     def submit(self, entry: ShardEntry) -> None:
-        """Hand over a shard that is on disk and in the manifest; returns at once, whatever the
-        database does.
-        """
+        """Hand over a shard that is on disk and in the manifest; returns at once in any case."""
         with self._lock:
             self._waiting.add(shard_key(entry.name))
         try:
@@ -109,25 +106,25 @@ class GraphWriter:
             self._behind_manifest.set()
 
     def finish(self, timeout: float | None = None) -> LoadReport:
-        """Load what is left and end the thread.
+        """Load the remaining shards and end the thread.
 
         Parameters
         ----------
         timeout
-            Seconds to wait at most; what is not loaded by then stays on disk.
+            Maximum seconds to wait; shards that are not loaded by then stay on disk.
 
         Returns
         -------
         LoadReport
-            Never raises: a database that is away is in the message, with the command that catches
-            up.
+            Never raises: if the database is away, the message says so and names the command that
+            loads the rest.
         """
         self._behind_manifest.set()
         self._finishing.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._abandon.set()
-            # The chunk under way may still be committed; the ledger will know.
+            # The current chunk may still be committed; the ledger then has it.
             self._complaint = self._complaint or f"stopped after {timeout:g} s"
         pending = self.behind
         if pending or self._complaint:
@@ -135,16 +132,15 @@ class GraphWriter:
                 f"{pending} shard{'s' if pending != 1 else ''} wait{'s' if pending == 1 else ''} on"
                 " disk"
             )
-            return LoadReport(
-                self._rows, pending, f"{self._complaint or 'not all is loaded'}: {wait}; {CATCH_UP}"
-            )
+            problem = self._complaint or "not all shards are loaded"
+            return LoadReport(self._rows, pending, f"{problem}: {wait}; {CATCH_UP}")
         return LoadReport(
             self._rows, 0, f"{self._rows:,} rows loaded into the graph" if self._rows else ""
         )
 
     def _work(self) -> None:
-        """Connect, load, and begin again after a loss, until finished; nothing leaves this thread
-        but messages.
+        """Connect and load until finished, again after each connection loss; errors become
+        messages.
         """
         wait = FIRST_WAIT_S
         away_since: float | None = None
@@ -155,8 +151,8 @@ class GraphWriter:
                     loader = Loader(connection, self._folder, patience_s=0)
                     if away_since is not None:
                         self._tell(
-                            f"the database is back after {time.monotonic() - away_since:.0f} s:"
-                            " catching up"
+                            f"the database answers again after {time.monotonic() - away_since:.0f}"
+                            " s: loading the waiting shards"
                         )
                         away_since = None
                         self._complaint = ""
@@ -170,7 +166,7 @@ class GraphWriter:
                     away_since = time.monotonic()
                     self._complaint = error.problem
                     self._tell(
-                        f"{error.problem}: the run goes on, {self.behind} shards wait on disk;"
+                        f"{error.problem}: the run continues, {self.behind} shards wait on disk;"
                         f" {CATCH_UP}"
                     )
                 if last_try:
@@ -178,8 +174,8 @@ class GraphWriter:
                 self._finishing.wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
             except Exception as error:
-                # Wrong password, a refused shard, a fault in this program: none of it may disturb
-                # the run on disk.
+                # Wrong password, a refused shard, a fault in this program: the run on disk
+                # continues in any case.
                 self._note_waiting()
                 self._complaint = (
                     error.problem
@@ -188,8 +184,7 @@ class GraphWriter:
                 )
                 fix = f" ({error.fix})" if isinstance(error, UserError) and error.fix else ""
                 self._tell(
-                    f"{self._complaint}{fix}: nothing more is loaded now, the run goes on;"
-                    f" {CATCH_UP}"
+                    f"{self._complaint}{fix}: loading has stopped, the run continues; {CATCH_UP}"
                 )
                 return
 
@@ -208,8 +203,8 @@ class GraphWriter:
                 return
 
     def _load_from_manifest(self, loader: Loader) -> None:
-        # The manifest names everything that is queued, so the queue is emptied first: one order,
-        # nodes first.
+        # The manifest lists everything that is queued, so the queue is emptied first; nodes come
+        # before relationships.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._queue.get_nowait()
@@ -226,11 +221,9 @@ class GraphWriter:
             self._behind_manifest.set()
 
     def _load(self, loader: Loader, entry: ShardEntry) -> bool:
-        """Load one shard; return whether it was replaced meanwhile, so that the manifest must be
-        read again.
-        """
+        """Load one shard; return whether it was replaced, so that the manifest must be reread."""
         try:
-            if not loader.holds(entry):
+            if not loader.is_loaded(entry):
                 self._rows += loader.load([entry], stop=self._abandon.is_set, on_rows=self._count)
         except MissingEndpoints:
             if self._finishing.is_set():
@@ -241,7 +234,7 @@ class GraphWriter:
                 raise
             self._behind_manifest.set()
             return True
-        if loader.holds(entry):
+        if loader.is_loaded(entry):
             with self._lock:
                 self._waiting.discard(shard_key(entry.name))
         return False
@@ -251,7 +244,7 @@ class GraphWriter:
             self._edges += rows
 
     def _note_waiting(self) -> None:
-        """Count everything the manifest names while no ledger can be asked."""
+        """Count all shards of the manifest as waiting while the ledger cannot be read."""
         if not self._waiting:
             with contextlib.suppress(UserError):
                 names = {shard_key(entry.name) for entry in Manifest.load(self._folder).shards}

@@ -1,8 +1,8 @@
-"""What an import meets in a study: dictionaries of another size, the same edges in another form,
-and values that own runs wrote.
+"""Conflicts of an import with a study: dictionaries of another size, the same edges in another
+format, and values that own runs wrote.
 
-The first two are refused, since features of two dictionaries would share nodes, and every edge
-would be there twice. The third is said: values of own runs stay whatever an import says
+The first two are refused: features of two dictionaries would share nodes, and every edge would
+exist twice. The third is noted: an import does not replace values of own runs
 (`scircuit.ingest.graph.statements`).
 """
 
@@ -23,31 +23,29 @@ if TYPE_CHECKING:
 
 EDGES = "Feature-AFFECTS-Feature"
 _IDENTITY = ("id", "name", "model", "dictionary", "layer", "index")
-_SAME, _NEAR = (
-    0.9,
-    0.02,
-)  # share of the edges, and difference of d relative to 1 + |d|, as half precision and rounded decimals can make
+_SAME_SHARE = 0.9  # edges of both sources with the same d, as a share of the smaller source
+_D_TOLERANCE = 0.02  # relative to 1 + |d|: half precision and rounded decimals
 _OTHER_NAMES = (
-    "they are of different dictionaries: give the import names of its own (--model-name,"
+    "these are different dictionaries: give the import other names (--model-name,"
     " --dictionary-name)"
 )
 
 
-def meet(study: Study, source: Source) -> list[str]:
-    """Notes on what a study already knows of the features of an import.
+def check_conflicts(study: Study, source: Source) -> list[str]:
+    """Refuse an import that contradicts the study; return notes on values that own runs keep.
 
     Parameters
     ----------
     study
-        Its runs on disk are looked at, whether they are in the graph or not.
+        Its runs on disk are compared, whether they are in the graph or not.
     source
-        What is to be imported.
+        The import.
 
     Raises
     ------
     UserError
-        If a known dictionary or model is too small for the import's features, or an import of
-        another format holds the same edges.
+        If a dictionary or model in the study is too small for the import's features, or an import
+        of another format has the same edges.
     """
     others = [
         m
@@ -56,21 +54,21 @@ def meet(study: Study, source: Source) -> list[str]:
         or (m.inputs.get("format"), m.inputs.get("name")) != (source.format, source.name)
     ]
     models = set(source.uses.get("Model", ()))
-    known = {m.run: ShardStore(study.run_folder(m.run)) for m in others}
-    related = [m for m in others if models & set(_column(known[m.run], "Model", "id"))]
+    stores = {m.run: ShardStore(study.run_folder(m.run)) for m in others}
+    related = [m for m in others if models & set(_column(stores[m.run], "Model", "id"))]
     if not related:
         return []
-    mine = _tables(source)
-    features = mine["Feature"].to_pandas()
-    _sizes(features, mine, {m.run: known[m.run] for m in related})
+    imported = _tables(source)
+    features = imported["Feature"].to_pandas()
+    _check_sizes(features, imported, {m.run: stores[m.run] for m in related})
     for manifest in related:
         if manifest.verb == "import":
-            _same_edges(study, manifest, known[manifest.run], mine.get(EDGES))
-    return _own_values(features, {m.run: known[m.run] for m in others if m.verb != "import"})
+            _check_same_edges(study, manifest, stores[manifest.run], imported.get(EDGES))
+    return _note_own_values(features, {m.run: stores[m.run] for m in others if m.verb != "import"})
 
 
 def _tables(source: Source) -> dict[str, pa.Table]:
-    """What the source gives of the kinds that are compared."""
+    """Tables of the source, of the kinds that are compared."""
     import pyarrow as pa
 
     parts: dict[str, list[pa.Table]] = {"Feature": [], "Dictionary": [], "Model": [], EDGES: []}
@@ -93,7 +91,7 @@ def _column(store: ShardStore, kind: str, name: str) -> list[str]:
 def _stated(
     tables: Mapping[str, pa.Table] | ShardStore, kind: str, name: str
 ) -> Iterator[tuple[str, int]]:
-    """Ids and a number that is stated of them."""
+    """Ids with a number that is stated for them."""
     table = tables.tables(kind) if isinstance(tables, ShardStore) else tables.get(kind)
     if table is not None and name in table.column_names:
         yield from (
@@ -114,12 +112,12 @@ def _largest(ids: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def _sizes(
-    features: pd.DataFrame, mine: Mapping[str, pa.Table], known: Mapping[str, ShardStore]
+def _check_sizes(
+    features: pd.DataFrame, imported: Mapping[str, pa.Table], stores: Mapping[str, ShardStore]
 ) -> None:
-    """Refuse features that a dictionary or model of that size does not have, on either side."""
-    highest, stated = _largest(features["id"]), dict(_stated(mine, "Dictionary", "features"))
-    for run, store in known.items():
+    """Refuse features beyond the size of a dictionary or model, in the import or in the study."""
+    highest, stated = _largest(features["id"]), dict(_stated(imported, "Dictionary", "features"))
+    for run, store in stores.items():
         for dictionary, size in _stated(store, "Dictionary", "features"):
             if stated.get(dictionary, size) != size:
                 raise UserError(
@@ -158,10 +156,10 @@ def _sizes(
                 )
 
 
-def _same_edges(
+def _check_same_edges(
     study: Study, manifest: Manifest, store: ShardStore, edges: pa.Table | None
 ) -> None:
-    """Refuse edges that another import holds: the same study in another form."""
+    """Refuse edges that another import already has: the same study in another format."""
     import numpy as np
 
     if edges is None or not store.tables(EDGES).num_rows:
@@ -174,45 +172,42 @@ def _same_edges(
             store.tables(EDGES).select(columns).to_pandas(), on=columns[:2], suffixes=("", "_known")
         )
     )
-    same = int((np.abs(both["d"] - both["d_known"]) <= _NEAR * (1 + np.abs(both["d"]))).sum())
+    close = np.abs(both["d"] - both["d_known"]) <= _D_TOLERANCE * (1 + np.abs(both["d"]))
+    same = int(close.sum())
     fewer = min(edges.num_rows, store.tables(EDGES).num_rows)
-    if same >= _SAME * fewer:
+    if same >= _SAME_SHARE * fewer:
         raise UserError(
-            f"run {manifest.run} ({manifest.inputs.get('format')}) holds {same:,} of these"
-            f" {edges.num_rows:,} edges with the same effects: the same study in another form",
-            "keep the form that says more; to replace the other: scircuit runs delete"
+            f"run {manifest.run} ({manifest.inputs.get('format')}) already has {same:,} of these"
+            f" {edges.num_rows:,} edges with the same effects: the same study in another format",
+            "keep the more detailed format; to replace the other: scircuit runs delete"
             f" {manifest.run} --study {study.root}",
         )
 
 
-def _own_values(features: pd.DataFrame, own: Mapping[str, ShardStore]) -> list[str]:
-    """How many features have values of own runs, and which the import says too."""
+def _note_own_values(features: pd.DataFrame, own: Mapping[str, ShardStore]) -> list[str]:
+    """Number of features with values from own runs, and values that the import gives as well."""
     given = {
         name: set(features.loc[features[name].notna(), "id"])
         for name in features.columns
         if name not in _IDENTITY
     }
     ids = set(features["id"])
-    touched: set[str] = set()
+    described: set[str] = set()
     both: dict[str, set[str]] = {}
     runs: dict[str, None] = {}
     for run, store in own.items():
         table = store.tables("Feature").to_pandas()
         for name in table.columns.difference(_IDENTITY) if len(table) else ():
             if found := set(table.loc[table[name].notna(), "id"]) & ids:
-                touched |= found
+                described |= found
                 runs[run] = None
             if shared := found & given.get(name, set()):
                 both.setdefault(name, set()).update(shared)
-    if not touched:
+    if not described:
         return []
-    also = (
-        ": of these, what the import says of"
-        f" {', '.join(f'{n} ({len(found):,})' for n, found in sorted(both.items()))} is not shown"
-        if both
-        else ""
-    )
+    names = ", ".join(f"{n} ({len(found):,})" for n, found in sorted(both.items()))
+    ignored = f". Ignored values of the import: {names}" if both else ""
     return [
-        f"{len(touched):,} of {len(ids):,} features have values of runs of your own"
-        f" ({', '.join(runs)}), which stay{also}"
+        f"{len(described):,} of {len(ids):,} features already have values from your own runs"
+        f" ({', '.join(runs)}); these are kept{ignored}"
     ]

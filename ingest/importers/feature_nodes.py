@@ -1,28 +1,24 @@
-"""The nodes that imported features hang on: model, dictionaries, and the features themselves, by
-their addresses.
-"""
+"""The nodes of imported features: model, dictionaries, and the features by their addresses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scircuit.core.address import Address, dictionary_id
 from scircuit.core.errors import UserError
-from scircuit.core.schema import conform
+from scircuit.core.schema import arrow_schema, conform
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Key = tuple[int, int]  # layer, index
-_MOST = (999, 9_999_999)  # largest layer and index that an address can print
+_LARGEST = (999, 9_999_999)  # layer and index that an address can have
 
 
-def table(kind: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows as a table of a kind; a property that no row gives is left out."""
+def kind_table(kind: str, rows: Iterable[Mapping[str, object]]) -> pa.Table:
+    """Rows as a table of a kind, without properties that no row has."""
     import pyarrow as pa
-
-    from scircuit.core.schema import arrow_schema
 
     listed = list(rows)
     names: dict[str, None] = {}
@@ -34,7 +30,7 @@ def table(kind: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 def feature_tables(
     model: str,
     dictionary: str,
-    features: Mapping[Key, Mapping[str, Any]],
+    features: Mapping[Key, Mapping[str, object]],
     sizes: Mapping[int, int] | None = None,
 ) -> dict[str, pa.Table]:
     """Model, dictionaries and features as tables by kind.
@@ -54,10 +50,10 @@ def feature_tables(
         If a layer or index cannot be part of an address, or exceeds the size of its dictionary.
     """
     for layer, index in features:
-        if not (0 <= layer <= _MOST[0] and 0 <= index <= _MOST[1]):
+        if not (0 <= layer <= _LARGEST[0] and 0 <= index <= _LARGEST[1]):
             raise UserError(
-                f"layer {layer}, feature {index} is no address: layers go from 0 to {_MOST[0]},"
-                f" indices from 0 to {_MOST[1]:,}",
+                f"layer {layer}, feature {index} is not a valid address: layers go from 0 to"
+                f" {_LARGEST[0]}, indices from 0 to {_LARGEST[1]:,}",
                 "check which column is which",
             )
         if sizes and index >= sizes.get(layer, index + 1):
@@ -84,8 +80,8 @@ def feature_tables(
         )
     known = sizes or {}
     return {
-        "Model": table("Model", [{"id": model, "name": model}]),
-        "Dictionary": table(
+        "Model": kind_table("Model", [{"id": model, "name": model}]),
+        "Dictionary": kind_table(
             "Dictionary",
             [
                 {
@@ -99,18 +95,18 @@ def feature_tables(
                 for t in layers
             ],
         ),
-        "Feature": table("Feature", rows),
-        "Dictionary-OF-Model": table(
+        "Feature": kind_table("Feature", rows),
+        "Dictionary-OF-Model": kind_table(
             "Dictionary-OF-Model", [{"source": ids[t], "target": model} for t in layers]
         ),
-        "Feature-OF-Dictionary": table(
+        "Feature-OF-Dictionary": kind_table(
             "Feature-OF-Dictionary", [{"source": r["id"], "target": r["dictionary"]} for r in rows]
         ),
     }
 
 
-def uses(tables: Mapping[str, pa.Table]) -> dict[str, tuple[str, ...]]:
-    """Ids of the models and dictionaries in these tables, which the run used."""
+def used_nodes(tables: Mapping[str, pa.Table]) -> dict[str, tuple[str, ...]]:
+    """Ids of the models and dictionaries in these tables, which the run uses."""
     return {
         label: tuple(tables[label].column("id").to_pylist()) for label in ("Model", "Dictionary")
     }

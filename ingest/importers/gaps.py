@@ -1,14 +1,13 @@
-"""What imported edges may lack, and which comparisons that forbids.
+"""What an imported source may not give, and which comparisons are then refused.
 
-The gaps of a source are stored on its Run (`lacks`), and whoever compares asks `refuse` first: a
-tail fit needs every edge of a source, a calibrated rule needs p values, a symmetric consistency
-needs counts.
+The gaps of a source are stored on its Run (`lacks`), and a comparison calls `refuse_if_missing`
+first: a tail fit needs every edge of a source, a calibrated rule needs p values, a symmetric
+consistency needs counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from scircuit.core.errors import UserError
 
@@ -19,42 +18,40 @@ MEANING: dict[str, str] = {
     "sd": "the standard deviation of the effect",
     "p": "a p value of each edge",
     "null": "controls",
-    "all_edges": (
-        "all edges: it keeps only the strongest of each source, or of each source and layer"
-    ),
+    "all_edges": ("all edges: it keeps only the strongest per source, or per source and layer"),
     "symmetric_rule": (
-        "edges of both signs by one rule: its consistency counts cells without any effect as one of"
-        " the signs"
+        "edges of both signs by the same rule: its consistency counts cells without an effect as"
+        " negative"
     ),
     "cells": "which cells were used",
     "edges": "edges between features",
 }
 
 
-def refuse(run: str, findings: Mapping[str, Any], needed: Iterable[str], purpose: str) -> None:
-    """Refuse what the gaps of an imported run forbid.
+def refuse_if_missing(run: str, lacks: Iterable[str], needed: Iterable[str], purpose: str) -> None:
+    """Refuse a comparison that needs what an imported run does not give.
 
     Parameters
     ----------
     run
         Its id.
-    findings
-        Of its manifest; runs of one's own have no ``lacks``.
+    lacks
+        From the findings of its manifest; own runs have none.
     needed
-        What the comparison needs, of `MEANING`.
+        What the comparison needs: keys of `MEANING`.
     purpose
-        What is asked for, for the message.
+        The comparison, for the message.
 
     Raises
     ------
     UserError
-        If the source lacks any of it.
+        If the source does not give all of it.
     """
-    missing = [gap for gap in needed if gap in findings.get("lacks", ())]
+    missing = [gap for gap in needed if gap in set(lacks)]
     if missing:
-        said = "; ".join(MEANING[gap] for gap in missing)
+        absent = "; ".join(MEANING[gap] for gap in missing)
         raise UserError(
-            f"run {run} was imported from a source that does not give {said}: {purpose} would not"
-            " mean anything",
-            "trace the model yourself, or ask what the source can answer",
+            f"run {run} was imported from a source that does not give {absent}: {purpose} would be"
+            " meaningless",
+            "trace the model yourself, or use a comparison that the source allows",
         )

@@ -1,8 +1,8 @@
-"""Reading other people's files strictly: whole, of the expected shape, and with numbers that are
-numbers.
+"""Reads external files strictly: complete, of the expected shape, and with finite numbers.
 
-JSON has no ``NaN`` and no ``Infinity``; Python's reader takes both. Here they are refused with
-their place, as are truncated files, so that what cannot be right stops before anything is written.
+JSON has no ``NaN`` and no ``Infinity``; Python's reader accepts both. Here they are refused with
+their file, as are truncated files, so that a faulty file stops an import before anything is
+written.
 """
 
 from __future__ import annotations
@@ -14,29 +14,31 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, Union
 
 from scircuit.core.address import parse
 from scircuit.core.errors import UserError
 from scircuit.core.files import sha256_file
 
+Json: TypeAlias = Union["dict[str, Json]", "list[Json]", str, int, float, bool, None]
+"""A value of a parsed JSON file."""
 BOM = b"\xef\xbb\xbf"
-_SINGLE = 200  # files that are hashed one by one
+_MAX_SINGLE_HASHES = 200  # larger sets of files get one hash per folder
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     """Content of a JSON file, plain or gzipped.
 
     Raises
     ------
     UserError
-        If the file is missing, truncated, no JSON, or holds NaN or Infinity.
+        If the file is missing, truncated, not JSON, or contains NaN or Infinity.
     """
     again = "fetch or export the file again"
 
-    def refuse_constant(name: str) -> Any:
+    def refuse_constant(name: str) -> Json:
         raise UserError(
-            f"{path} holds {name}, which is no number in JSON",
+            f"{path} contains {name}, which is not a number in JSON",
             "find out what the value should be (a division by zero?) and export it again",
         )
 
@@ -48,7 +50,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"there is no file {path}", "check the path") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is truncated or no gzip file ({error})", again) from error
+        raise UserError(f"{path} is truncated or not a gzip file ({error})", again) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error})", again) from error
     except json.JSONDecodeError as error:
@@ -62,7 +64,7 @@ def read_json(path: Path) -> Any:
         ) from error
     except RecursionError:
         raise UserError(
-            f"{path} is nested too deeply to be a result file", "check that it is the right file"
+            f"{path} is nested too deeply for a result file", "check that it is the right file"
         ) from None
     except OSError as error:
         raise UserError(
@@ -71,11 +73,11 @@ def read_json(path: Path) -> Any:
 
 
 def hashes(paths: list[Path], folder: Path) -> dict[str, str]:
-    """Path below `folder` -> sha256; of more than 200 files, one joint hash for each folder and
-    ending.
+    """Path below `folder` -> sha256; for more than 200 files, one joint hash per folder and file
+    extension.
     """
     single = {str(p.relative_to(folder)): sha256_file(p) for p in sorted(paths)}
-    if len(single) <= _SINGLE:
+    if len(single) <= _MAX_SINGLE_HASHES:
         return single
     groups: dict[str, list[str]] = {}
     for name, found in single.items():
@@ -86,13 +88,13 @@ def hashes(paths: list[Path], folder: Path) -> dict[str, str]:
     }
 
 
-def fields(value: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
-    """The value, which must be an object that has these fields.
+def json_object(value: object, names: tuple[str, ...], where: str) -> Mapping[str, Json]:
+    """The value, which must be an object with these fields.
 
     Raises
     ------
     UserError
-        If it is something else; the message says what was found instead.
+        If it is not; the message says what was found instead.
     """
     if not isinstance(value, dict):
         raise UserError(
@@ -102,28 +104,28 @@ def fields(value: Any, names: tuple[str, ...], where: str) -> Mapping[str, Any]:
     missing = [n for n in names if n not in value]
     if missing:
         raise UserError(
-            f"{where} lacks {', '.join(missing)}; it has"
+            f"{where} has no {', '.join(missing)}; it has"
             f" {', '.join(map(str, list(value)[:12])) or 'nothing'}",
             "check that it is the right file",
         )
     return value
 
 
-def number(value: Any, where: str) -> float:
+def number(value: object, where: str) -> float:
     """A finite number.
 
     Raises
     ------
     UserError
-        If it is a text, a truth value, or not finite (``1e999`` reads as infinity).
+        If it is a text, a boolean, or not finite (``1e999`` is read as infinity).
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{where} is {value!r}, expected a finite number", "export the file again")
     return float(value)
 
 
-def whole(value: Any, where: str, least: int = 0) -> int:
-    """A whole number of at least `least`.
+def whole_number(value: object, where: str, minimum: int = 0) -> int:
+    """An integer of at least `minimum`.
 
     Raises
     ------
@@ -131,15 +133,15 @@ def whole(value: Any, where: str, least: int = 0) -> int:
         If it is not.
     """
     found = number(value, where)
-    if found != int(found) or found < least:
+    if found != int(found) or found < minimum:
         raise UserError(
-            f"{where} is {value!r}, expected a whole number from {least} up",
+            f"{where} is {value!r}, expected an integer of at least {minimum}",
             "export the file again",
         )
     return int(found)
 
 
-def items(value: Any, where: str) -> list[Any]:
+def json_list(value: object, where: str) -> list[Json]:
     """A list.
 
     Raises
@@ -156,12 +158,12 @@ def items(value: Any, where: str) -> list[Any]:
 
 
 def check_names(model: str, dictionary: str) -> None:
-    """Refuse names that no address may contain."""
+    """Refuse names that cannot be part of an address."""
     try:
         parse(f"{model}/{dictionary}/L00/F0000")
     except ValueError as error:
         raise UserError(
             str(error),
-            "give names of lower-case letters, digits and . _ -, such as --model-name"
+            "use lower-case letters, digits and . _ - in names, such as --model-name"
             " geneformer-v2-316m --dictionary-name k562-x4-k32",
         ) from error

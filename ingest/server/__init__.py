@@ -1,7 +1,7 @@
-"""A real Neo4j Community server on this machine: downloaded once, private to one study, no Docker
-and no Java needed.
+"""A Neo4j Community server on this machine: downloaded once, private to one study, without Docker
+or an installed Java.
 
-The names below are loaded on first use, so importing this package costs nothing.
+The names below are loaded on first use, so that importing this package is fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scircuit.ingest.server.process import start, status, stop
     from scircuit.ingest.server.profiles import DEFAULT_PROFILE, PROFILES, Profile
 
-_HOME_OF = {
+_MODULE_OF = {
     "BrowserSeed": "browser_copy",
     "DEFAULT_PROFILE": "profiles",
     "ImportReport": "info",
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(f"scircuit.ingest.server.{_HOME_OF[name]}"), name)
+def __getattr__(name: str) -> Any:  # whatever the module defines
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"scircuit.ingest.server.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

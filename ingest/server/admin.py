@@ -32,8 +32,7 @@ CAUSE = re.compile(r"^(Caused by: )?([\w.$]+(Exception|Error): )+")
 def set_initial_password(home: Path, profile: Profile, java: Path, password: str) -> None:
     """Set the password of a home that has never been started.
 
-    The password goes through a file of the user's own, for other users can read a process's command
-    line.
+    The password is passed in a file of the user, because other users can read command lines.
     """
     with tempfile.TemporaryDirectory(dir=home / "run") as folder:
         arguments = Path(folder) / "arguments"
@@ -60,18 +59,18 @@ def import_full(
     """Replace the graph by the content of Parquet files (``neo4j-admin database import full``).
 
     The server must be stopped; the caller starts it again and then creates constraints and indexes.
-    Every relationship whose end is missing makes the import fail, as does every id that occurs
-    twice; the old graph is then kept.
+    A relationship without its end node, or an id that occurs twice, makes the import fail; the old
+    graph is then kept.
 
     Parameters
     ----------
     home
         The server's folder; it must have been started once.
     nodes
-        Label, or several joined by ``:``, or nothing when a column gives it, to the files of one
-        layout. The columns are named as the tool wants them (``id:ID``, ``name``).
+        Label (several joined by ``:``, or empty when a column gives it) -> files with the same
+        columns, named as the tool requires (``id:ID``, ``name``).
     relationships
-        Type to files, with ``:START_ID`` and ``:END_ID`` columns.
+        Type -> files, with ``:START_ID`` and ``:END_ID`` columns.
     threads
         Threads to use (default: all).
 
@@ -83,7 +82,7 @@ def import_full(
     Raises
     ------
     UserError
-        If the server runs, a file is missing, or the tool refuses the files.
+        If the server is running, a file is missing, or the tool refuses the files.
     """
     home, profile, java = _stopped(home, "import into")
     arguments = [
@@ -122,7 +121,7 @@ def import_full(
     }
     if set(counts) != {"nodes", "relationships", "properties"}:
         raise UserError(
-            "the import ended without an error, but did not say how much it imported",
+            "the import ended without an error, but did not report how much it imported",
             f"look at {home / 'logs' / 'admin.log'}",
         )
     return ImportReport(**counts, seconds=time.monotonic() - began)
@@ -141,7 +140,7 @@ def dump(home: Path, to_path: Path) -> Path:
     Returns
     -------
     Path
-        The file; it appears under this name once whole.
+        The file; it gets this name when it is complete.
     """
     home, profile, java = _stopped(home, "dump")
     target = to_path.expanduser().absolute()
@@ -154,7 +153,7 @@ def dump(home: Path, to_path: Path) -> Path:
             (Path(staging) / f"{DATABASE}.dump").replace(target)
     except OSError as error:
         raise UserError(
-            f"the dump cannot be written to {target}: {error}", "choose another place"
+            f"the dump cannot be written to {target}: {error}", "choose another folder"
         ) from error
     return target
 
@@ -170,10 +169,10 @@ def load_dump(home: Path, from_path: Path) -> None:
         source = source / f"{DATABASE}.dump"
     if not source.is_file():
         raise UserError(
-            f"there is no dump at {source}", "name a .dump file, or a folder with neo4j.dump in it"
+            f"there is no dump at {source}", "give a .dump file, or a folder with neo4j.dump in it"
         )
     with tempfile.TemporaryDirectory(dir=home / "run") as staging:
-        # The tool finds a dump by the database's name only.
+        # The tool requires the database's name as file name.
         (Path(staging) / f"{DATABASE}.dump").symlink_to(source)
         command = [
             "database",
@@ -197,7 +196,7 @@ def check(home: Path) -> str:
     Raises
     ------
     UserError
-        If the store is inconsistent, or the server runs.
+        If the store is inconsistent, or the server is running.
     """
     home, profile, java = _stopped(home, "check")
     with tempfile.TemporaryDirectory(dir=home / "run") as folder:
@@ -211,7 +210,7 @@ def check(home: Path) -> str:
             shutil.copyfile(reports[-1], kept)
             raise UserError(
                 f"the store in {home} is inconsistent; the report is {kept}",
-                f"delete {home} and load the runs again: they are the source of truth",
+                f"delete {home} and load the runs again: the graph can be rebuilt from them",
             ) from error
     return f"The store of Neo4j {profile.version} in {home} is consistent."
 
@@ -224,17 +223,19 @@ def _check_input(path: Path) -> None:
         )
     if any(mark in str(path) for mark in ",*?[]"):
         raise UserError(
-            f"the path {path} has a comma or a wildcard in it, which the import tool takes for"
+            f"the path {path} contains a comma or a wildcard, which the import tool reads as"
             " several files",
             "choose another folder for the study",
         )
 
 
 def _stopped(home: Path, verb: str) -> tuple[Path, Profile, Path]:
-    """Return home, profile and Java of a home whose server is stopped, with its jars in place."""
+    """Return home, profile and Java of a stopped server, with its jars installed."""
     home = home.expanduser().resolve()
     if not (home / "data" / "databases").is_dir():
-        raise UserError(f"there is no database in {home}", "start the server there once")
+        raise UserError(
+            f"there is no database in {home}", "start the server once: scircuit db start"
+        )
     state = homes.read_state(home)
     running = find_server(home, state.pid)
     if running is not None:
@@ -281,7 +282,7 @@ def _run(
 
 
 def _refusal(home: Path, words: str, text: str) -> UserError:
-    log = f"the whole output is in {home / 'logs' / 'admin.log'}"
+    log = f"the complete output is in {home / 'logs' / 'admin.log'}"
     for pattern, meaning, fix in REASONS:
         if re.search(pattern, text):
             return UserError(f"`{words}` failed: {meaning}", f"{fix} ({log})")
@@ -293,5 +294,5 @@ def _refusal(home: Path, words: str, text: str) -> UserError:
     telling = [
         line for line in lines if re.search(r"[Ee]rror|Exception|[Ff]ailed|[Mm]issing", line)
     ]
-    last = CAUSE.sub("", (telling or lines or ["it gave no reason"])[-1])
+    last = CAUSE.sub("", (telling or lines or ["it gave no error message"])[-1])
     return UserError(f"`{words}` failed: {last[:400]}", log)

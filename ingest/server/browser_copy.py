@@ -1,9 +1,9 @@
-"""A study's own copy of the Neo4j Browser, with a script that runs before it and files beside it.
+"""A study's copy of the Neo4j Browser, with a script that runs before it and additional files.
 
-The Browser keeps style, saved queries and settings in the page's local storage, and reads them when
-its scripts load. So a copy of its jar gets one more ``<script src>`` in front of the first one of
-``index.html``, and only the copy is on the server's class path. The original in the cache is not
-touched.
+The Browser stores style, saved queries and settings in the page's local storage, and reads them
+when its scripts load. A copy of its jar therefore gets one more ``<script src>`` before the first
+one of ``index.html``, and only the copy is on the server's class path. The original in the cache is
+not changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INDEX = "browser/index.html"
 
 @dataclass(frozen=True)
 class BrowserSeed:
-    """What the Browser is given before its first page.
+    """Content that is added to the Browser.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class BrowserSeed:
         Further files by their path below ``/browser/``, such as ``scircuit/guide.html``.
     post_connect
         Browser command without its colon to run after connecting, such as ``play http://...``;
-        ``{http}`` stands for the server's HTTP root. Empty: nothing.
+        ``{http}`` is replaced by the server's HTTP root. Empty: no command.
     """
 
     script: str = ""
@@ -43,7 +43,7 @@ class BrowserSeed:
 
     @property
     def digest(self) -> str:
-        """Hash of script and files: a copy of the Browser is known by it."""
+        """Hash of script and files, which identifies a copy of the Browser."""
         state = hashlib.sha256(self.script.encode("utf-8"))
         for name in sorted(self.files):
             state.update(
@@ -53,13 +53,12 @@ class BrowserSeed:
 
 
 def seeded_jar(original: Path, home: Path, seed: BrowserSeed) -> Path:
-    """Return the home's copy of the Browser with the seed in it; it is made when there is none of
-    this seed yet.
+    """Return the study's copy of the Browser with this seed; it is created if absent.
 
     Raises
     ------
     UserError
-        If a file's path leaves ``/browser/`` or would replace a file of the Browser.
+        If a file's path is outside ``/browser/`` or would replace a file of the Browser.
     """
     target = home / "browser" / f"{original.stem}-{seed.digest}.jar"
     if not target.exists():
@@ -73,7 +72,7 @@ def seeded_jar(original: Path, home: Path, seed: BrowserSeed) -> Path:
 
 
 def current_jar(original: Path, home: Path) -> Path:
-    """Return the copy that an earlier start made, or the original."""
+    """Return the copy from an earlier start, or the original."""
     return next(iter((home / "browser").glob(f"{original.stem}-*.jar")), original)
 
 
@@ -87,9 +86,9 @@ def _copy(original: Path, part: Path, seed: BrowserSeed) -> None:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or f"browser/{path}" in taken:
                 raise UserError(
-                    f"a file for the Browser cannot be named {name!r}: it leaves /browser/ or is"
-                    " taken",
-                    "use a relative path in a folder of its own, such as scircuit/guide.html",
+                    f"a file for the Browser cannot be named {name!r}: it is outside /browser/ or"
+                    " in use",
+                    "use a relative path in a separate folder, such as scircuit/guide.html",
                 )
         for entry in source.infolist():
             content = source.read(entry)
@@ -102,11 +101,13 @@ def _copy(original: Path, part: Path, seed: BrowserSeed) -> None:
 
 
 def _with_script(page: str, digest: str) -> str:
-    """Put the script in front of the page's first one; the digest in the address makes browsers
-    fetch a changed one.
+    """Insert the script before the page's first one; the digest in the address makes browsers fetch
+    a changed one.
     """
     tag = f'<script src="{SCRIPT_NAME}?{digest}"></script>'
     changed, count = re.subn(r"<script\b", lambda found: tag + found[0], page, count=1)
     if count != 1:
-        raise ValueError(f"{INDEX} of the Browser has no <script> tag to put the seed in front of")
+        raise ValueError(
+            f"{INDEX} of the Browser has no <script> tag before which to insert the seed"
+        )
     return changed

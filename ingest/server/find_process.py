@@ -1,6 +1,6 @@
-"""Which process, if any, is the server of a home: by its recorded id, proven by its command line.
+"""Finds the server process of a home by its recorded id and its command line.
 
-A process id alone proves nothing: after a crash the system may have given it to another program.
+A process id alone is not enough: after a crash the system may have given it to another program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scircuit.ingest.server.jvm import home_argument
 
 
 def is_server_of(process: psutil.Process, home: Path) -> bool:
-    """Whether the process runs the server of this home (and is not merely a zombie of it)."""
+    """Whether the process runs the server of this home, and is not a zombie."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE and home_argument(home) in process.cmdline()
     except psutil.Error:
@@ -30,8 +30,8 @@ def find_server(home: Path, pid: int) -> psutil.Process | None:
     home
         The server's folder, absolute.
     pid
-        The recorded process id, looked at first. When it is not the server (crash, recycled id, or
-        a starter that was killed before it could record), all processes are searched.
+        The recorded process id, checked first. If it is not the server (after a crash, with a
+        reused id, or if the starting process was killed), all processes are searched.
     """
     if pid:
         try:
@@ -50,7 +50,7 @@ def find_server(home: Path, pid: int) -> psutil.Process | None:
 
 
 def end(process: psutil.Process, timeout_s: float) -> bool:
-    """Ask the process to shut down (SIGTERM), and kill it when it has not within the time.
+    """Ask the process to shut down (SIGTERM), and kill it if it does not end in time.
 
     Returns
     -------
@@ -69,16 +69,12 @@ def end(process: psutil.Process, timeout_s: float) -> bool:
 
 
 def _ended(process: psutil.Process, timeout_s: float) -> bool:
-    """Wait until a process is gone, or is only a zombie that whoever started it has not asked
-    after.
-    """
+    """Wait until a process has ended, or is a zombie that its parent has not waited for."""
     until = time.monotonic() + timeout_s
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > until:
             return False
         time.sleep(0.05)
     with contextlib.suppress(psutil.Error):
-        process.wait(
-            1
-        )  # usually it is asked after at once, by this process or by the system's first
+        process.wait(1)  # usually its parent has waited for it by now
     return True

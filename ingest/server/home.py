@@ -1,9 +1,9 @@
 """The folder of one study's server: layout, settings, ports and password.
 
-``conf/neo4j.conf`` is written anew at every start from `settings_of`; the user's own settings go
-into ``conf/extra.conf`` and win. ``server.json`` remembers version, ports and process, so that the
-Browser's address stays the same from one start to the next. ``password`` is random and readable by
-its owner only.
+``conf/neo4j.conf`` is written at every start from `settings_of`; the user's own settings go into
+``conf/extra.conf`` and take precedence. ``server.json`` stores version, ports and process, so that
+the Browser's address stays the same between starts. ``password`` is random and readable by its
+owner only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PORTS_TRIED = 200
 
 @dataclass(frozen=True)
 class State:
-    """What ``server.json`` holds; `pid` 0 means stopped."""
+    """Content of ``server.json``; `pid` 0 means stopped."""
 
     version: str = DEFAULT_PROFILE
     bolt_port: int = BOLT_PORT
@@ -40,8 +40,8 @@ class State:
 
 
 def read_state(home: Path) -> State:
-    """Read ``server.json``; a missing or damaged file gives the defaults, for everything in it can
-    be found anew.
+    """Read ``server.json``; a missing or damaged file gives the defaults, which can be corrected
+    later.
     """
     try:
         raw = json.loads((home / "server.json").read_text(encoding="utf-8"))
@@ -67,7 +67,7 @@ def prepare(home: Path) -> Path:
     Raises
     ------
     UserError
-        If it cannot be created, or its path holds a character that Java's class path cannot.
+        If it cannot be created, or its path has a character that Java's class path cannot have.
     """
     home = home.expanduser().resolve()
     if os.pathsep in str(home) or "*" in str(home):
@@ -89,7 +89,7 @@ def prepare(home: Path) -> Path:
 
 
 def read_password(home: Path) -> str:
-    """Return the password, or an empty text when the home has none yet."""
+    """Return the password, or an empty text if there is none yet."""
     try:
         return (home / "password").read_text(encoding="ascii").strip()
     except FileNotFoundError:
@@ -97,9 +97,9 @@ def read_password(home: Path) -> str:
 
 
 def make_password(home: Path) -> str:
-    """Draw a password and write it to a file that only its owner can read.
+    """Draw a random password and write it to a file that only its owner can read.
 
-    Hexadecimal, so that no shell, option parser or address needs to quote it.
+    It is hexadecimal, so that it needs no quoting in a shell, an option or an address.
     """
     password = secrets.token_hex(16)
     path = home / "password"
@@ -113,9 +113,9 @@ def make_password(home: Path) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on the loopback port."""
+    """Whether no process listens on the loopback port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # Connections of an earlier server that linger in TIME_WAIT must not count as a listener.
+        # Connections of an earlier server in TIME_WAIT must not count as a listener.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
@@ -130,13 +130,12 @@ def choose_port(
 ) -> int:
     """Return the port to listen on.
 
-    A requested port is taken or refused; otherwise the remembered one, or the next free one above
-    it.
+    A requested port is used or refused; otherwise the stored one, or the next free one above it.
 
     Raises
     ------
     UserError
-        If the requested port is taken or impossible, or no port is free.
+        If the requested port is in use or invalid, or no port is free.
     """
     if requested:
         if not 1 <= requested <= 65535:
@@ -145,9 +144,9 @@ def choose_port(
             )
         if requested in avoid or not is_free(requested):
             raise UserError(
-                f"{name} port {requested} is taken by another process",
-                f"stop that process, choose another {name} port, or leave the port out: the next"
-                " free one is taken",
+                f"{name} port {requested} is used by another process",
+                f"stop that process, choose another {name} port, or leave the port out to use the"
+                " next free one",
             )
         return requested
     for port in range(remembered, min(remembered + PORTS_TRIED, 65536)):
@@ -155,16 +154,16 @@ def choose_port(
             return port
     raise UserError(
         f"no free {name} port from {remembered} to {remembered + PORTS_TRIED - 1}",
-        f"name a free {name} port yourself",
+        f"choose a free {name} port yourself",
     )
 
 
 def settings_of(state: State, pagecache: str) -> dict[str, str]:
     """Return the server's settings.
 
-    Loopback only, passwords on, nothing reported to anyone. Transaction logs are not kept beyond
-    the last checkpoint and not preallocated: a study can be rebuilt from its runs, and half a
-    gigabyte per home is much on a laptop.
+    Loopback only, with passwords, without usage reports. Transaction logs are not kept beyond the
+    last checkpoint and not preallocated: a study can be rebuilt from its runs, and they would need
+    half a gigabyte per study.
     """
     return {
         "server.default_listen_address": HOST,
@@ -200,13 +199,13 @@ def write_conf(home: Path, settings: dict[str, str]) -> None:
                     "write one setting per line: name=value",
                 )
             merged[key.strip()] = value.strip()
-    lines = ["# Written at every start. Put your own settings into extra.conf beside this file."]
+    lines = ["# Written at every start. Put your own settings into extra.conf in this folder."]
     lines += [f"{key}={value}" for key, value in merged.items()]
     (home / "conf" / "neo4j.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def info_of(home: Path, state: State) -> ServerInfo:
-    """Describe the server of a home from its remembered state."""
+    """Describe the server of a home from its stored state."""
     http = f"http://{HOST}:{state.http_port}"
     uri = f"bolt://{HOST}:{state.bolt_port}"
     return ServerInfo(

@@ -1,4 +1,4 @@
-"""What the server functions return, and the shape of their progress callback."""
+"""Return types of the server functions, and the type of their progress callback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ServerInfo:
     uri
         Bolt address, such as ``bolt://127.0.0.1:7687``.
     user, password
-        Credentials; the password is empty as long as the home has none.
+        Credentials; the password is empty if none was set yet.
     browser
         Address of the Neo4j Browser, connected to `uri`.
     http
@@ -31,7 +31,7 @@ class ServerInfo:
     home
         The server's folder.
     running
-        Whether the process is alive.
+        Whether the process runs.
     """
 
     uri: str
@@ -47,9 +47,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """Counts that ``neo4j-admin database import full`` printed, and the wall time including the
-    Java start.
-    """
+    """Counts from ``neo4j-admin database import full``, and the wall time."""
 
     nodes: int
     relationships: int

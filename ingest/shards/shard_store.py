@@ -1,20 +1,20 @@
 """A run's records on disk: Parquet shards, one per work unit and kind, and the manifest that lists
 them with their hashes.
 
-A unit is done when its marker ``units/<unit>.json`` exists: shards first, then the marker, then the
-manifest, each under a temporary name and renamed. A process killed between any two of these leaves
-either a unit that is done or one that is not; a marker that the manifest misses is taken up again
-when the store is opened. Nothing is counted half.
+A unit is done when its marker ``units/<unit>.json`` exists: shards are written first, then the
+marker, then the manifest, each under a temporary name and renamed. A process killed between two of
+these steps leaves a unit either done or not done; a marker that is missing in the manifest is added
+when the store is opened.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,11 +26,12 @@ from scircuit.core.study import STATUSES, Manifest, ShardEntry
 from scircuit.ingest.shards.content_hash import content_hash
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,120}")
+T = TypeVar("T")
 _REVISION = re.compile(r"\.r(\d+)\.parquet$")
 
 
 def shard_key(name: str) -> str:
-    """Name of a shard without its revision: the same before and after q was filled in."""
+    """Name of a shard without its revision: the same before and after q is filled in."""
     return _REVISION.sub(".parquet", name)
 
 
@@ -40,7 +41,7 @@ def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
     Raises
     ------
     UserError
-        If the file is missing, damaged, or holds something else than the manifest says.
+        If the file is missing, damaged, or differs from the manifest.
     """
     path = Path(folder) / entry.name
     problem = _problem(path, entry)
@@ -69,7 +70,7 @@ def _problem(path: Path, entry: ShardEntry) -> str:
     try:
         found = sha256_file(path)
     except FileNotFoundError:
-        return "the manifest lists it, but it is missing"
+        return "listed in the manifest, but missing"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     return (
@@ -87,12 +88,12 @@ class ShardStore:
     folder
         The run's folder.
     manifest
-        Given for a new run; a folder that already holds this run is opened as it is.
+        Given for a new run; a folder that already has this run is opened unchanged.
 
     Raises
     ------
     UserError
-        If the folder holds no run, or another one than `manifest` names.
+        If the folder has no run, or another one than `manifest` names.
     """
 
     def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
@@ -101,7 +102,7 @@ class ShardStore:
             found = Manifest.load(self.folder)
             if manifest is not None and manifest.run != found.run:
                 raise UserError(
-                    f"{self.folder} holds run {found.run}, not {manifest.run}",
+                    f"{self.folder} contains run {found.run}, not {manifest.run}",
                     "use another folder for the new run",
                 )
             self.manifest = found
@@ -109,10 +110,10 @@ class ShardStore:
             self.manifest = manifest
             self._save(manifest)
         self._units: dict[str, tuple[ShardEntry, ...]] = {}
-        self._take_up()
+        self._adopt_finished_units()
 
-    def _take_up(self) -> None:
-        """Add to the manifest what a killed process had finished but not listed."""
+    def _adopt_finished_units(self) -> None:
+        """Add units to the manifest that a killed process had finished but not listed."""
         listed = {shard_key(entry.name) for entry in self.manifest.shards}
         missing: list[ShardEntry] = []
         for marker in sorted((self.folder / "units").glob("*.json")):
@@ -125,11 +126,11 @@ class ShardStore:
             self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *missing))
 
     def units(self) -> set[str]:
-        """Work units that are done, those without any record included."""
+        """Work units that are done, including those without records."""
         return set(self._units)
 
     def add(self, unit: str, tables: Mapping[str, pa.Table]) -> list[ShardEntry]:
-        """Write one unit's tables, then mark it as done; empty tables leave no file.
+        """Write one unit's tables, then mark it as done; empty tables give no file.
 
         Where a kind carries ``run``, the column is set to this run's id.
 
@@ -143,14 +144,14 @@ class ShardStore:
         Returns
         -------
         list of ShardEntry
-            What was written, nodes before relationships. A unit that is done already and equal is
-            left as it is.
+            The shards written, nodes before relationships. A unit that is already done with equal
+            content is not written again.
 
         Raises
         ------
         UserError
-            If the disk is full or not writable (nothing is counted then), or the unit is done with
-            other content.
+            If the disk is full or not writable (the unit is then not done), or the unit is already
+            done with other content.
         ValueError
             If a table does not fit its kind's declaration, or the unit's name is unusable.
         """
@@ -167,7 +168,7 @@ class ShardStore:
         }
         ready = {kind: table for kind, table in ready.items() if table.num_rows}
         if unit in self._units:
-            return self._same(unit, ready)
+            return self._existing_if_equal(unit, ready)
         entries = [
             self._write(f"{unit}.{kind}.parquet", kind, table) for kind, table in ready.items()
         ]
@@ -177,14 +178,14 @@ class ShardStore:
             ),
             self.folder,
         )
-        # The marker made the unit final; should the manifest not be writable now, it is taken up at
-        # the next opening.
+        # The marker makes the unit final; if the manifest cannot be written now, the unit is added
+        # to it at the next opening.
         self._units[unit] = tuple(entries)
         self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *entries))
         self._save(self.manifest)
         return entries
 
-    def _same(self, unit: str, tables: Mapping[str, pa.Table]) -> list[ShardEntry]:
+    def _existing_if_equal(self, unit: str, tables: Mapping[str, pa.Table]) -> list[ShardEntry]:
         current = {shard_key(entry.name): entry for entry in self.manifest.shards}
         entries = [current[shard_key(entry.name)] for entry in self._units[unit]]
         equal = {e.kind for e in entries} == set(tables) and all(
@@ -192,8 +193,8 @@ class ShardStore:
         )
         if not equal:
             raise UserError(
-                f"unit {unit} of run {self.manifest.run} is done already, with other content",
-                "a run's records never change; delete the run (scircuit runs delete) to compute it"
+                f"unit {unit} of run {self.manifest.run} is already done, with other content",
+                "records of a run never change; delete the run (scircuit runs delete) to compute it"
                 " again",
             )
         return entries
@@ -206,8 +207,8 @@ class ShardStore:
             others = set(table.column("run").unique().to_pylist()) - {run, None}
             if others:
                 raise ValueError(
-                    f"{kind} table names run {', '.join(sorted(others))}, but is written into run"
-                    f" {run}"
+                    f"{kind} table has records of run {', '.join(sorted(others))}, but is written"
+                    f" into run {run}"
                 )
             table = table.drop_columns(["run"])
         return schema.conform(kind, table.append_column("run", pa.repeat(run, table.num_rows)))
@@ -223,10 +224,9 @@ class ShardStore:
         return ShardEntry(name, kind, table.num_rows, guarded(write, self.folder))
 
     def replace(self, entry: ShardEntry, table: pa.Table) -> ShardEntry:
-        """Write a shard anew with its late columns (q) filled in; everything else must be as it
-        was.
+        """Write a shard again with its late columns (q) filled in; all else must be unchanged.
 
-        The new file gets its own name; the manifest then names it instead of the old one, which is
+        The new file gets its own name; the manifest then lists it instead of the old one, which is
         deleted last.
 
         Raises
@@ -234,7 +234,7 @@ class ShardStore:
         ValueError
             If the shard is not in the manifest, or anything but q changed.
         UserError
-            If the disk is full (the old shard stays), or the old shard is damaged.
+            If the disk is full (the old shard is kept), or the old shard is damaged.
         """
         key = shard_key(entry.name)
         current = next((e for e in self.manifest.shards if shard_key(e.name) == key), None)
@@ -243,7 +243,7 @@ class ShardStore:
         ready = self._with_run(entry.kind, schema.conform(entry.kind, table))
         if content_hash(ready) != content_hash(self.read(current)):
             raise ValueError(
-                f"shard {entry.name} may only change in q; other values or the order of rows"
+                f"only q may change in shard {entry.name}, but other values or the row order"
                 " changed"
             )
         revision = int(found[1]) + 1 if (found := _REVISION.search(current.name)) else 1
@@ -258,9 +258,7 @@ class ShardStore:
         return new
 
     def read(self, entry: ShardEntry) -> pa.Table:
-        """Read one shard after checking its hash; an entry from before `replace` gives the newest
-        revision.
-        """
+        """Read the newest revision of a shard after checking its hash."""
         key = shard_key(entry.name)
         current = next((e for e in self.manifest.shards if shard_key(e.name) == key), entry)
         return read_shard(self.folder, current)
@@ -273,7 +271,10 @@ class ShardStore:
         return schema.conform(kind, pa.concat_tables(found, promote_options="default"))
 
     def finish(
-        self, status: str, findings: Mapping[str, Any] | None = None, seconds: float | None = None
+        self,
+        status: str,
+        findings: Mapping[str, object] | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Set the run's status, findings and seconds in the manifest.
 
@@ -284,7 +285,7 @@ class ShardStore:
         """
         if status not in STATUSES:
             raise ValueError(f"status {status!r}; expected one of {', '.join(STATUSES)}")
-        changes: dict[str, Any] = {"status": status}
+        changes: dict[str, object] = {"status": status}
         if findings is not None:
             changes["findings"] = dict(findings)
         if seconds is not None:
@@ -295,20 +296,20 @@ class ShardStore:
                 stray.unlink(missing_ok=True)
 
     def verify(self) -> list[str]:
-        """Check every shard against the manifest; one sentence per problem, none when all is well."""
+        """Check every shard against the manifest; one sentence per problem."""
         found = (
             (entry, _problem(self.folder / entry.name, entry)) for entry in self.manifest.shards
         )
         return [f"{entry.name}: {problem}" for entry, problem in found if problem]
 
     def _save(self, manifest: Manifest) -> None:
-        """Save first, then believe it: a failed save leaves the store as it was."""
+        """Save the manifest, then use it: a failed save leaves the store unchanged."""
         guarded(lambda: manifest.save(self.folder), self.folder)
         self.manifest = manifest
 
 
-def guarded(write: Any, folder: Path) -> Any:
-    """Turn a full or read-only disk into a message; the caller's state is untouched then."""
+def guarded(write: Callable[[], T], folder: Path) -> T:
+    """Call `write`, and turn a full or read-only disk into a `UserError`."""
     try:
         return write()
     except OSError as error:
@@ -316,6 +317,6 @@ def guarded(write: Any, folder: Path) -> Any:
         raise UserError(
             f"cannot write into {folder}:"
             f" {'the disk is full' if full else error.strerror or error}",
-            "free room or choose another --study folder, then run again: the run resumes where it"
+            "free space or choose another --study folder, then run again: the run resumes where it"
             " stopped",
         ) from error

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 @pytest.fixture
@@ -24,3 +20,19 @@ def connection(target) -> Iterator:
 
     with Connection.open(target) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def effects():
+    """Effects in every cell of a small study, for the importers of edges."""
+    from tests.support import edges_files
+
+    return edges_files.effects()
+
+
+@pytest.fixture(scope="module")
+def pairs(effects):
+    """Statistics of every pair of these features."""
+    from tests.support import edges_files
+
+    return edges_files.pairs(effects)

@@ -7,13 +7,13 @@ from __future__ import annotations
 import gzip
 import json
 
-import atlas_tiny
 import pyarrow as pa
 import pytest
 
 from scircuit.core.config import ImportAtlasConfig
 from scircuit.core.errors import UserError
 from scircuit.ingest.importers.atlas import atlas_source
+from tests.support import atlas_tiny
 
 F0, A0, C0 = "layer_00_features.json", "layer_00_annotations.json", "layer_00_celltypes.json"
 
@@ -56,7 +56,7 @@ def test_both_forms_of_a_file(tmp_path):
     (folder / f"{F0}.gz").write_bytes(gzip.compress(raw.replace(b"2000", b"2001")))
     with pytest.raises(
         UserError,
-        match=r"layer_00_features\.json and layer_00_features\.json\.gz are both in .* and differ",
+        match=r"layer_00_features\.json and layer_00_features\.json\.gz in .* differ",
     ):
         read(folder)
 
@@ -210,8 +210,8 @@ def change(*path, to):
         (
             change(F0, 1, "na", to=5),
             (
-                r"1 features of layer 0, such as 1, have another number of entries in"
-                r" layer_00_annotations\.json \(2\) than stated \(5\)"
+                r"1 features of layer 0, such as 1, have a different number of entries in"
+                r" layer_00_annotations\.json \(2\) than in the features file \(5\)"
             ),
         ),
         (change(F0, 3, "na", to=1), r"1 features of layer 0, such as 3"),
@@ -227,7 +227,7 @@ def change(*path, to):
             change(F0, 4, to=lambda row: row.pop("ma")),
             r"record 4: 'ma' should be int or float, found 'nothing'",
         ),
-        (change(F0, 4, "d", to=True), r"1 features such as 4 are dead with firings"),
+        (change(F0, 4, "d", to=True), r"1 features, such as 4, are marked dead but fire"),
         (change(F0, 4, "tg", 0, "n", to=None), r"top gene \d+: 'n' should be str"),
         (
             change(A0, "0", "genes", 1, "n", to="GENE9"),
@@ -235,7 +235,7 @@ def change(*path, to):
         ),
         (change(A0, "0", "anns", 0, "o", to="Wiki"), r"unknown ontology 'Wiki'"),
         (change(A0, "0", "anns", 0, "p", to=1.5), r"p or density 1\.5 is not between 0 and 1"),
-        (change(A0, "0", "anns", 0, "g", to=[3]), r"holds something that is no symbol"),
+        (change(A0, "0", "anns", 0, "g", to=[3]), r"has an item that is not a gene symbol"),
         (
             change(
                 A0,
@@ -279,7 +279,7 @@ def change(*path, to):
             change("modules.json", 0, "features", to=[0, 2, 4, 9]),
             r"layer 0, module 0: '9' is not an index",
         ),
-        (change("modules.json", 0, "n", to=3), r"layer 0, module 0 lists 4 features and states 3"),
+        (change("modules.json", 0, "n", to=3), r"layer 0, module 0 lists 4 features, but states 3"),
         (
             change("modules.json", 1, "features", to=[1, 3, 0]),
             r"modules of layer 0: index 0 occurs 2 times",
@@ -331,7 +331,7 @@ def test_what_contradicts_is_refused(tmp_path, edit, message):
 def test_a_layer_beyond_the_atlas(tmp_path):
     contents = atlas_tiny.files()
     contents["layer_03_features.json"] = contents[F0]
-    with pytest.raises(UserError, match="there are files of layer 3, the atlas has 3 layers"):
+    with pytest.raises(UserError, match="there are files of layer 3, but the atlas has 3 layers"):
         read(atlas_tiny.write(tmp_path, contents))
 
 
@@ -388,7 +388,7 @@ def test_what_is_no_atlas(tmp_path):
         read(tmp_path / "empty")
     contents = {n: c for n, c in atlas_tiny.files().items() if "features" not in n}
     with pytest.raises(
-        UserError, match=r"holds no layer_NN_features\.json and \d+ of an atlas' other files"
+        UserError, match=r"has no layer_NN_features\.json and \d+ other files of an atlas"
     ):
         read(atlas_tiny.write(tmp_path / "rest", contents))
 
@@ -398,12 +398,12 @@ def test_unknown_shapes_need_names(tmp_path):
     with pytest.raises(
         UserError,
         match=(
-            r"no known atlas has 3 layers of 8 features \(known are geneformer-v2-316m: 18 layers"
+            r"no known atlas has 3 layers of 8 features \(known: geneformer-v2-316m: 18 layers"
             r" of 4,608 features"
         ),
     ):
         read(folder, model_name="")
-    with pytest.raises(UserError, match="the model name 'My Model' may hold only"):
+    with pytest.raises(UserError, match="the model name 'My Model' may contain only"):
         read(folder, model_name="My Model")
     (folder / "global_summary.json").unlink()
     with pytest.raises(UserError, match="an unknown number of layers of 8 features"):

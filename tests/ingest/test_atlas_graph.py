@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 
-import atlas_tiny
 import pytest
 
 from scircuit.core.errors import UserError
@@ -14,10 +13,11 @@ from scircuit.core.study import Study
 from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_import import bulk_import
 from scircuit.ingest.graph.connection import Connection, Target
-from scircuit.ingest.graph.digest import graph_digest
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.stream import load_run
 from scircuit.workflows.importing import import_
+from tests.support import atlas_tiny
+from tests.support.graph_digest import graph_digest
 
 TINY = {**atlas_tiny.NAMES, "database": False, "quiet": True}
 
@@ -102,8 +102,8 @@ def test_two_atlases_of_one_name(tmp_path):
     with pytest.raises(
         UserError,
         match=(
-            rf"holds another atlas called toy/tiny \(run {first.run}\); 1 files differ, such as"
-            r" layer_00_positions.json"
+            rf"already has another atlas called toy/tiny \(run {first.run}\); 1 files differ,"
+            r" such as layer_00_positions.json"
         ),
     ):
         import_("atlas", path=other, study=study.root, **TINY)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from every_kind import CAPTION, node_id, whole_graph, write_every_kind
-from synthetic import fill_q, manifest, write_run
 
 from scircuit.core.errors import UserError
 from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_headers import bulk_table
 from scircuit.ingest.graph.bulk_import import bulk_import
-from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
 from scircuit.ingest.graph.connection import Connection, Target
-from scircuit.ingest.graph.graph_runs import list_runs
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.set_q import apply_q
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
+from tests.support.every_kind import CAPTION, node_id, whole_graph, write_every_kind
+from tests.support.graph_checksum import graph_checksums, shard_checksums
+from tests.support.synthetic import fill_q, manifest, write_run
 
 
 def test_bulk_equals_stream(connection, tmp_path):
@@ -63,7 +62,8 @@ def test_bulk_equals_stream(connection, tmp_path):
             fill_q(without_q)
             assert apply_q(imported, without_q.folder) == 1200
             assert graph_checksums(imported, "trace-b") == shard_checksums(without_q.folder)
-            assert set(list_runs(imported)["run"]) >= {"trace-a", "trace-b", "trace-every"}
+            runs = {row["run"] for row in imported.run("MATCH (r:Run) RETURN r.id AS run")}
+            assert runs >= {"trace-a", "trace-b", "trace-every"}
     finally:
         server.stop(home)
     assert list((home / "import").iterdir()) == []

@@ -14,9 +14,9 @@ from scircuit.ingest.graph.connection import (
     DatabaseAway,
     Target,
     require_supported,
-    rust_codec_active,
     target_from_env,
 )
+from tests.support.neo4j_driver import explain, rust_codec_active
 
 
 def test_the_compiled_codec_is_active():
@@ -117,8 +117,8 @@ def test_run_frame_and_explain(connection):
     frame = connection.frame("UNWIND $xs AS x RETURN x AS a, x * 2 AS b", xs=[])
     assert list(frame.columns) == ["a", "b"]
     assert len(frame) == 0
-    assert connection.explain("RETURN 1 AS x") == []
-    [note] = connection.explain("MATCH (a), (b) RETURN a, b")
+    assert explain(connection, "RETURN 1 AS x") == []
+    [note] = explain(connection, "MATCH (a), (b) RETURN a, b")
     assert "cartesian product" in note["description"]
 
 

@@ -11,21 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from every_kind import whole_graph
-from stream_client import BLOCK, PER_LAYER, RUN
-from synthetic import write_run
 
 from scircuit.ingest import server
-from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
 from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.graph.loader import Loader
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
+from tests.support.every_kind import whole_graph
+from tests.support.graph_checksum import graph_checksums, shard_checksums
+from tests.support.stream_client import BLOCK, PER_LAYER, RUN
+from tests.support.synthetic import write_run
 
-CLIENT = Path(__file__).resolve().parent / "stream_client.py"
 UNITS, DEGREE = 40, 200
 
 
@@ -39,12 +37,13 @@ def edges_in(connection) -> int:
     return connection.run("MATCH ()-[r:AFFECTS]->() RETURN count(r) AS n")[0]["n"]
 
 
-def test_client_killed_at_random(connection, target, tmp_path, undisturbed):
+def test_client_killed_at_random(connection, target, tmp_path, undisturbed, root):
     rng = random.Random(5)
     folder = tmp_path / "run"
     command = [
         sys.executable,
-        str(CLIENT),
+        "-m",
+        "tests.support.stream_client",
         str(folder),
         target.uri,
         target.user,
@@ -54,9 +53,7 @@ def test_client_killed_at_random(connection, target, tmp_path, undisturbed):
     ]
     partial = []
     for _ in range(6):
-        client = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=CLIENT.parent.parent.parent
-        )
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
         assert client.stdout is not None
         assert client.stdout.readline() == "started\n"
         # Wait until this round has added something, then kill at any moment of a transaction.
@@ -74,9 +71,7 @@ def test_client_killed_at_random(connection, target, tmp_path, undisturbed):
         client.stdout.close()
         partial.append(edges_in(connection))
     assert 0 < partial[0] < partial[2] < UNITS * BLOCK * DEGREE
-    last = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=CLIENT.parent.parent.parent
-    )
+    last = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
     assert "pending_shards=0" in last.stdout
     store = ShardStore(folder)
     assert store.verify() == []

@@ -228,7 +228,7 @@ def test_links_of_no_weight_are_counted(tmp_path):
     source = load(tmp_path / "g.json")
     compare(source, a)
     assert [n for n in source.notes if "weight" in n] == [
-        f"{len(missing):,} links between features have the weight 0: left out"
+        f"{len(missing):,} links between features with weight 0 were left out"
     ]
 
 
@@ -265,7 +265,7 @@ def test_names_come_from_the_file_where_it_states_them(tmp_path, classes):
     torch.save(content(matrix(), classes), tmp_path / "g.pt")
     assert load(tmp_path / "g.pt").name == "some-model/tiny-tc g"
     torch.save(content(matrix(), classes, scan_name=["a", "b"]), tmp_path / "g.pt")
-    with pytest.raises(UserError, match=r"name of its dictionary set[\s\S]*--dictionary-name"):
+    with pytest.raises(UserError, match=r"not name its dictionary set [\s\S]*--dictionary-name"):
         load(tmp_path / "g.pt")
 
 
@@ -312,12 +312,12 @@ def test_the_configuration_record_runs_nothing(tmp_path, classes):
     ("change", "what"),
     [
         ({"adjacency_matrix": torch.zeros(5, 5)}, "the matrix is"),
-        ({"selected_features": torch.arange(90)}, "do not fit each other"),
+        ({"selected_features": torch.arange(90)}, "are inconsistent"),
         ({"cfg": {"n_layers": None}}, "n_layers"),
         ({"adjacency_matrix": [1, 2]}, "expected a dense tensor"),
         ({"adjacency_matrix": torch.full((25, 25), float("nan"))}, "not finite"),
         ({"adjacency_matrix": torch.zeros(25, 25)}, "no link between two features"),
-        ({"adjacency_matrix": torch.tensor(matrix().T)}, "exchanged"),
+        ({"adjacency_matrix": torch.tensor(matrix().T)}, "swapped"),
     ],
 )
 def test_bad_saved_graphs(tmp_path, change, what):
@@ -328,7 +328,7 @@ def test_bad_saved_graphs(tmp_path, change, what):
 
 def test_files_that_are_no_graph(tmp_path):
     torch.save({"W_enc": torch.ones(2)}, tmp_path / "sae.pt")
-    with pytest.raises(UserError, match="lacks input_string"):
+    with pytest.raises(UserError, match="has no input_string"):
         load(tmp_path / "sae.pt")
     torch.save(content(matrix()), tmp_path / "g.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "g.pt").read_bytes()[:-700])
@@ -336,9 +336,9 @@ def test_files_that_are_no_graph(tmp_path):
         UserError, match=r"cut\.pt (cannot be read|could run code when it is read, or is damaged)"
     ):
         load(tmp_path / "cut.pt")
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         load(tmp_path)
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         load(tmp_path / "absent.json")
 
 
@@ -360,21 +360,21 @@ def swap(data):
 
 
 BAD = {
-    "no qParams": (lambda d: d.pop("qParams"), "lacks qParams"),
-    "no slug": (lambda d: d["metadata"].pop("slug"), "metadata lacks slug"),
-    "no ctx_idx": (lambda d: d["nodes"][0].pop("ctx_idx"), "a node lacks ctx_idx"),
-    "no weight": (lambda d: d["links"][0].pop("weight"), "a link lacks weight"),
+    "no qParams": (lambda d: d.pop("qParams"), "has no qParams"),
+    "no slug": (lambda d: d["metadata"].pop("slug"), "metadata has no slug"),
+    "no ctx_idx": (lambda d: d["nodes"][0].pop("ctx_idx"), "a node has no ctx_idx"),
+    "no weight": (lambda d: d["links"][0].pop("weight"), "a link has no weight"),
     "text weight": (lambda d: d["links"][0].update(weight="1"), "expected a finite number"),
-    "NaN": (lambda d: d["links"][0].update(weight=float("nan")), "holds NaN"),
-    "lost node": (lambda d: d["nodes"].pop(0), "a link names the node 0_5_1, which is not there"),
-    "twice": (lambda d: d["links"].append(dict(first_feature_link(d))), "there more than once"),
+    "NaN": (lambda d: d["links"][0].update(weight=float("nan")), "contains NaN"),
+    "lost node": (lambda d: d["nodes"].pop(0), "a link names the node 0_5_1, which does not exist"),
+    "twice": (lambda d: d["links"].append(dict(first_feature_link(d))), "listed more than once"),
     "backwards": (swap, "do not lead to a later layer"),
     "unknown type": (lambda d: d["nodes"][0].update(feature_type="neuron"), "of the type 'neuron'"),
-    "other index": (lambda d: d["nodes"][0].update(feature=4711), "is said to be feature 4711"),
-    "other layer": (lambda d: d["nodes"][0].update(layer="2"), "the name says layer 0"),
+    "other index": (lambda d: d["nodes"][0].update(feature=4711), "is stated to be feature 4711"),
+    "other layer": (lambda d: d["nodes"][0].update(layer="2"), "its name gives layer 0"),
     "same name": (
         lambda d: d["nodes"].append(dict(d["nodes"][0])),
-        "two feature nodes are called 0_5_1",
+        "two feature nodes have the name 0_5_1",
     ),
     "no feature": (lambda d: d.update(nodes=[], links=[]), "no feature node"),
     "list": (lambda d: d.update(links={}), "expected a list"),
@@ -396,7 +396,7 @@ def test_a_scan_alone_names_neither_model_nor_dictionary(tmp_path):
     del data["metadata"]["feature_details"]
     (tmp_path / "g.json").write_text(json.dumps(data))
     with pytest.raises(
-        UserError, match=r"name of its model \(scan 'some-model'\)[\s\S]*--model-name"
+        UserError, match=r"not name its model \(scan 'some-model'\)[\s\S]*--model-name"
     ):
         load(tmp_path / "g.json")
     assert load(tmp_path / "g.json", model_name="a", dictionary_name="b").name == "a/b gata"
@@ -427,7 +427,8 @@ def test_an_error_called_like_a_feature_is_told_apart_and_its_links_left_out(tmp
     error["node_id"] = "0_5_1"
     (tmp_path / "g.json").write_text(json.dumps(data))
     source = load(tmp_path / "g.json")
-    assert any(f"{len(touched):,} links touch 1 names" in note for note in source.notes)
+    ambiguous = f"{len(touched):,} links of 1 names that two nodes share"
+    assert any(ambiguous in note for note in source.notes)
     assert source.findings["nodes"]["error"] == 12
 
 

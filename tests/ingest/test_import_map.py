@@ -234,7 +234,7 @@ def test_every_end_of_a_relationship_is_there(tables):
 def test_what_it_lacks_is_stated(source):
     assert source.cap == 50
     assert {"edges", "all_edges", "p"} <= set(source.lacks)
-    assert source.record()["method"] == "imported"
+    assert source.run_properties()["method"] == "imported"
     assert "revision/P1_calibration/edges_raw.json" in source.files
     assert any(
         "degree_sequence.json" in note for note in source.notes
@@ -305,9 +305,9 @@ def test_a_part_alone_is_imported_and_the_rest_named(copy):
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds none of the folders"):
+    with pytest.raises(UserError, match="has none of the folders"):
         importer.read(ImportMapConfig(path=tmp_path), {})
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         importer.read(ImportMapConfig(path=tmp_path / "absent"), {})
     with pytest.raises(UserError, match="may hold only"):
         importer.read(ImportMapConfig(path=tmp_path, model_name="Gene Former"), {})

@@ -9,7 +9,6 @@ from itertools import combinations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic import address, manifest
 
 from scircuit.core import schema
 from scircuit.ingest.graph import bulk_import
@@ -17,6 +16,7 @@ from scircuit.ingest.graph.graph_runs import delete_run
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
+from tests.support.synthetic import address, manifest
 
 ONE, TWO, ALONE = address(1, 0), address(1, 1), address(1, 9)
 SHORT = ONE.split("/", 2)[2]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from every_kind import whole_graph, write_every_kind
-from synthetic import EDGES, edge_table, fill_q, manifest, write_run
 
 from scircuit.core.errors import UserError
-from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums, table_checksums
-from scircuit.ingest.graph.graph_runs import compare_runs, delete_run, list_runs
+from scircuit.ingest.graph.graph_runs import compare_runs, delete_run
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
+from tests.support.every_kind import whole_graph, write_every_kind
+from tests.support.graph_checksum import graph_checksums, shard_checksums, table_checksums
+from tests.support.synthetic import EDGES, edge_table, fill_q, manifest, write_run
 
 
 def test_deleting_a_run_leaves_the_others_and_the_features(connection, tmp_path):
@@ -22,8 +22,8 @@ def test_deleting_a_run_leaves_the_others_and_the_features(connection, tmp_path)
     b = write_run(tmp_path / "b", "trace-b", seed=1)
     for store in (every, b):
         load_run(connection, store.folder)
-    assert list(list_runs(connection)["run"])[:1] != []
-    assert {"trace-a", "trace-b", "trace-every"} <= set(list_runs(connection)["run"])
+    loaded = {row["run"] for row in connection.run("MATCH (r:Run) RETURN r.id AS run")}
+    assert {"trace-a", "trace-b", "trace-every"} <= loaded
     counts = delete_run(connection, "trace-b")
     assert counts["relationships"] == 1200 + 1
     assert counts["nodes"] == 1
@@ -85,7 +85,7 @@ def test_comparing_two_runs(connection, tmp_path):
     assert (frame["same_sign"] == 1).all()
     assert (frame["correlation"] > 1 - 1e-12).all()
     assert (frame["jaccard"] == frame["both"] / frame["edges_a"]).all()
-    with pytest.raises(UserError, match="holds no run 'trace-x'"):
+    with pytest.raises(UserError, match="run 'trace-x' is not in the graph"):
         compare_runs(connection, "trace-a", "trace-x")
 
 

@@ -8,13 +8,14 @@ import re
 
 import pyarrow as pa
 import pytest
-from every_kind import CAPTION, node_id, value, write_every_kind
 
 from scircuit.core import schema
 from scircuit.ingest.graph import statements
 from scircuit.ingest.graph.bulk_headers import bulk_headers
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.stream import load_run
+from tests.support.every_kind import CAPTION, node_id, value, write_every_kind
+from tests.support.neo4j_driver import explain
 
 KINDS = [*schema.NODES, *schema.RELATIONSHIPS]
 
@@ -86,9 +87,9 @@ def test_a_question_about_what_no_run_wrote_yet_is_planned_without_complaints(co
         f"MATCH (n:`{n.label}`) RETURN " + ", ".join(f"n.`{p.name}`" for p in n.properties)
         for n in schema.NODES.values()
     ]
-    assert [q for q in questions if connection.explain(q, {})] == []
+    assert [q for q in questions if explain(connection, q, {})] == []
     assert (
-        connection.explain("MATCH (:Feature)-[:ADMIRES]->(f:Feature) RETURN f.colour", {}) != []
+        explain(connection, "MATCH (:Feature)-[:ADMIRES]->(f:Feature) RETURN f.colour", {}) != []
     )  # such a warning would be seen
 
 
@@ -105,7 +106,7 @@ def test_every_kind_and_property_arrives(connection, tmp_path):
                 f"MATCH (n:`{kind}` {{id: $id}}) RETURN properties(n) AS p", id=node_id(kind, 0)
             )
             expected["id"] = node_id(kind, 0)
-            if statements.says_own(kind):
+            if statements.records_own_values(kind):
                 expected["_own"] = [p.name for p in schema.properties_of(kind)]
         else:
             ends = schema.RELATIONSHIPS[kind]
@@ -147,8 +148,8 @@ def test_statements_plan_without_complaints(connection):
     )
     for kind in KINDS:
         assert (
-            connection.explain(
-                statements.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}
+            explain(
+                connection, statements.ingest_cypher(kind, declared(kind)), {"rows": [], "run": "x"}
             )
             == []
         ), kind

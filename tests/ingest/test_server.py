@@ -146,7 +146,7 @@ def test_the_seed_runs_before_the_browser_and_the_guide_opens(server):
 def test_a_requested_port_that_is_taken(server, tmp_path):
     taken = int(status(server).uri.rpartition(":")[2])
     with pytest.raises(
-        UserError, match=rf"Bolt port {taken} is taken by another process(.|\n)*fix: "
+        UserError, match=rf"Bolt port {taken} is used by another process(.|\n)*fix: "
     ):
         start(tmp_path / "neo4j", bolt_port=taken, **SMALL)
     assert not status(tmp_path / "neo4j").running
@@ -157,7 +157,7 @@ def test_a_wrong_password_file_is_named(server):
     (server / "password").write_text("0" * 32 + "\n")
     try:
         with pytest.raises(
-            UserError, match=r"refuses the password in .*password(.|\n)*write the present one"
+            UserError, match=r"refuses the password in .*password(.|\n)*write the new one"
         ):
             start(server, **SMALL)
     finally:
@@ -286,7 +286,7 @@ def test_data_without_their_password_are_not_opened_anew(server):
 def test_too_much_and_too_little_memory(tmp_path):
     with pytest.raises(UserError, match=r"exceed the \d+ MB of memory(.|\n)*choose a smaller heap"):
         start(tmp_path / "neo4j", heap="900g")
-    with pytest.raises(UserError, match="a heap of 8 MB is too little"):
+    with pytest.raises(UserError, match="a heap of 8 MB is too small"):
         start(tmp_path / "neo4j", heap="8m")
 
 

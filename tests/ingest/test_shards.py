@@ -8,19 +8,25 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from synthetic import EDGES, edge_table, fill_q, manifest, q_of, write_base, write_run, write_unit
 
 from scircuit.core.errors import UserError
 from scircuit.core.files import sha256_file
 from scircuit.core.study import Manifest
-from scircuit.ingest.shards.content_hash import content_hash, late_hash
+from scircuit.ingest.shards.content_hash import content_hash, late_columns_hash
 from scircuit.ingest.shards.shard_store import ShardStore, shard_key
-
-HERE = Path(__file__).resolve().parent
+from tests.support.synthetic import (
+    EDGES,
+    edge_table,
+    fill_q,
+    manifest,
+    q_of,
+    write_base,
+    write_run,
+    write_unit,
+)
 
 
 @pytest.fixture
@@ -54,7 +60,7 @@ def test_adding_a_unit_again(store):
     assert same == [edges(store)[2]]
     assert store.manifest == before
     with pytest.raises(
-        UserError, match="L01-002 of run trace-a is done already, with other content"
+        UserError, match="L01-002 of run trace-a is already done, with other content"
     ):
         write_unit(store, 2, block=4, per_layer=60, degree=50, seed=9)
     assert ShardStore(store.folder).manifest == before
@@ -64,12 +70,14 @@ def test_the_run_is_filled_in_and_a_foreign_one_refused(store):
     bare = edge_table("x", range(1), 60, 5, 0).drop_columns(["run"])
     [entry] = store.add("bare", {EDGES: bare})
     assert set(store.read(entry).column("run").to_pylist()) == {"trace-a"}
-    with pytest.raises(ValueError, match="names run trace-b, but is written into run trace-a"):
+    with pytest.raises(
+        ValueError, match="has records of run trace-b, but is written into run trace-a"
+    ):
         store.add("foreign", {EDGES: edge_table("trace-b", range(1), 60, 5, 0)})
 
 
 def test_another_run_in_the_folder_is_refused(store):
-    with pytest.raises(UserError, match="holds run trace-a, not trace-b"):
+    with pytest.raises(UserError, match="contains run trace-a, not trace-b"):
         ShardStore(store.folder, manifest("trace-b"))
     with pytest.raises(ValueError, match="not usable as a file name"):
         store.add("../evil", {})
@@ -139,7 +147,7 @@ def test_only_q_may_change(store):
         q_of(table).slice(1),
         q_of(table).take(list(range(table.num_rows))[::-1]),
     ):
-        with pytest.raises(ValueError, match="may only change in q"):
+        with pytest.raises(ValueError, match="only q may change in shard"):
             store.replace(entry, other)
     assert store.verify() == []
 
@@ -156,10 +164,10 @@ def test_content_hash_sees_values_only():
     )
     assert content_hash(table.slice(5, 20)) == content_hash(table.take(list(range(5, 25))))
     assert content_hash(table) != content_hash(table.slice(1))
-    assert late_hash(table) == late_hash(nulls) == ""
-    assert late_hash(q_of(table)) not in (
+    assert late_columns_hash(table) == late_columns_hash(nulls) == ""
+    assert late_columns_hash(q_of(table)) not in (
         "",
-        late_hash(edge_table("r", range(3), 60, 30, 0, q=True)),
+        late_columns_hash(edge_table("r", range(3), 60, 30, 0, q=True)),
     )
     one, two = (
         pa.table({"a": pa.array(v, pa.list_(pa.string()))})
@@ -168,7 +176,7 @@ def test_content_hash_sees_values_only():
     assert content_hash(one) != content_hash(two)
 
 
-def test_disk_full_while_writing(tmp_path):
+def test_disk_full_while_writing(tmp_path, root):
     # A limit on the size of files makes the write itself fail, as a full disk does, half-way
     # through a shard.
     folder = tmp_path / "run"
@@ -176,11 +184,10 @@ def test_disk_full_while_writing(tmp_path):
     write_base(store, 60)
     before = store.manifest
     script = textwrap.dedent(f"""
-        import sys; sys.path.insert(0, {str(HERE)!r})
         from pathlib import Path
-        from synthetic import write_unit
+        from tests.support.synthetic import write_unit
         from scircuit.ingest.shards.shard_store import ShardStore
-        from scircuit.core.config import UserError
+        from scircuit.core.errors import UserError
         store = ShardStore(Path({str(folder)!r}))
         try:
             write_unit(store, 0, block=40, per_layer=60, degree=100)
@@ -198,7 +205,7 @@ def test_disk_full_while_writing(tmp_path):
         capture_output=True,
         text=True,
         preexec_fn=limit,
-        cwd=HERE.parent.parent,
+        cwd=root,
         check=False,
     )
     assert "the disk is full" in done.stdout, done.stderr

@@ -1,11 +1,11 @@
-"""``scircuit import atlas``: a published feature atlas (Geneformer, scGPT) as records, with what it
-lacks said and nothing half.
+"""``scircuit import atlas``: a published feature atlas (Geneformer, scGPT) as records; what it does
+not give is listed, and an import is complete or absent.
 
 Published annotations stay published: ``ENRICHED_FOR`` with ``origin = "published"``, the adjusted p
-of the source in `q` and no `p`; the labels that calibration gives (`label`, `annotated`) are not
-touched. Files that are missing leave their properties empty, are named in the notes, in the
-findings and on the ``Dictionary`` of their layer; features of a layer without a features file are
-there as far as other files name them.
+of the source in `q` and no `p`; labels from calibration (`label`, `annotated`) are not changed.
+Properties of missing files stay empty; the files are named in the notes, in the findings and on the
+``Dictionary`` of their layer. Without the features file of a layer, only the features that other
+files name are imported.
 """
 
 from __future__ import annotations
@@ -16,20 +16,49 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from scircuit.core.address import Address
 from scircuit.core.config import ImportAtlasConfig
 from scircuit.core.errors import UserError
 from scircuit.core.schema import schema_table
-from scircuit.ingest.importers.atlas import atlas_terms as terms
-from scircuit.ingest.importers.atlas import global_files as whole
-from scircuit.ingest.importers.atlas import json_fields as js
-from scircuit.ingest.importers.atlas import layer_file as per_layer
-from scircuit.ingest.importers.atlas import shared_nodes as nodes
-from scircuit.ingest.importers.atlas.atlas_sentences import notes, sentences
+from scircuit.ingest.importers.atlas.atlas_sentences import AtlasFindings, notes, sentences
+from scircuit.ingest.importers.atlas.atlas_terms import (
+    NO_LIBRARY,
+    TermLibrary,
+    library_path,
+    read_library,
+)
+from scircuit.ingest.importers.atlas.global_files import (
+    GLOBAL_FILES,
+    MIN_CONTROL_FIRINGS,
+    MODULE_METHOD,
+    GlobalFiles,
+    check_layer,
+    read_global,
+    stated_shape,
+)
+from scircuit.ingest.importers.atlas.json_fields import (
+    LIST,
+    check_type,
+    find_files,
+    mismatch,
+    read_document,
+)
 from scircuit.ingest.importers.atlas.known_atlases import Atlas, recognise
+from scircuit.ingest.importers.atlas.layer_file import LAYER_FILES, Layer, read_layer
 from scircuit.ingest.importers.atlas.layer_tables import layer_tables
+from scircuit.ingest.importers.atlas.shared_nodes import (
+    Genes,
+    group_table,
+    link_table,
+    model_tables,
+    named_tables,
+    perturbation_table,
+    term_tables,
+)
 from scircuit.ingest.importers.source import Source, Tables
 
 if TYPE_CHECKING:
@@ -37,9 +66,9 @@ if TYPE_CHECKING:
 
 _FILE = re.compile(
     r"layer_(?P<layer>\d{2,3})_(?P<kind>"
-    + "|".join(per_layer.KINDS)
+    + "|".join(LAYER_FILES)
     + r")\.json|"
-    + "|".join(re.escape(n) for n in whole.GLOBAL)
+    + "|".join(re.escape(n) for n in GLOBAL_FILES)
 )
 LACKS = ("edges", "cells")
 
@@ -61,7 +90,7 @@ def read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
         one.
     """
     collecting = gc.isenabled()
-    # millions of small objects without a cycle: looking through them takes longer than reading them
+    # millions of small objects without a cycle: collecting garbage takes longer than reading
     gc.disable()
     try:
         return _read(config, gene_ids)
@@ -72,7 +101,7 @@ def read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
 
 def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
     folder = Path(config.path)
-    files = js.find(folder, _FILE)
+    files = find_files(folder, _FILE)
     layer_files: dict[int, dict[str, Path]] = {}
     for name, path in files.items():
         match = _FILE.fullmatch(name)
@@ -82,47 +111,47 @@ def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
         (layer for layer, kinds in layer_files.items() if "features" in kinds), default=None
     )
     if first is None:
-        what = f"{len(files)} of an atlas' other files" if files else "no file of an atlas"
+        what = f"{len(files)} other files of an atlas" if files else "no file of an atlas"
         below = sorted({p.parent.name for p in folder.glob("*/layer_*_features.json*")})
         fix = (
-            f"give one of the folders in it: {', '.join(below)}"
+            f"give one of its folders: {', '.join(below)}"
             if below
             else "give the folder with the atlas' JSON files (public/data of its web page)"
         )
         raise UserError(
-            f"{folder} holds no layer_NN_features.json and {what}: there are no features to import",
+            f"{folder} has no layer_NN_features.json and {what}: there are no features to import",
             fix,
         )
-    documents = {name: js.read(files[name]) for name in whole.GLOBAL if name in files}
-    layers, width = whole.shape(documents)
-    sample = js.read(
+    documents = {name: read_document(files[name]) for name in GLOBAL_FILES if name in files}
+    layers, width = stated_shape(documents)
+    sample = read_document(
         layer_files[first]["features"]
     )  # its length is the width where nothing states it
-    atlas = recognise(layers, width or len(js.typed(sample.value, js.LIST, sample.name)), config)
+    atlas = recognise(layers, width or len(check_type(sample.value, LIST, sample.name)), config)
     outside = sorted(layer for layer in layer_files if layer >= atlas.layers)
     if outside:
-        raise js.mismatch(
-            f"there are files of layer {outside[0]}, the atlas has {atlas.layers} layers"
+        raise mismatch(
+            f"there are files of layer {outside[0]}, but the atlas has {atlas.layers} layers"
         )
 
-    found = whole.read_global(atlas, documents)
+    found = read_global(atlas, documents)
     hashes = {name: d.sha256 for name, d in documents.items()}
-    odd = {name: d.infinite + d.nan for name, d in documents.items()}
-    read_layers: dict[int, per_layer.Layer] = {}
+    not_json = {name: d.infinite + d.nan for name, d in documents.items()}
+    read_layers: dict[int, Layer] = {}
     for layer in range(atlas.layers):
         parts = {
-            kind: js.read(path) if path != layer_files[first]["features"] else sample
+            kind: read_document(path) if path != layer_files[first]["features"] else sample
             for kind, path in layer_files.get(layer, {}).items()
         }
         hashes |= {d.name: d.sha256 for d in parts.values()}
-        odd |= {d.name: d.infinite + d.nan for d in parts.values()}
-        one = per_layer.read_layer(atlas, layer, parts)
-        whole.check_layer(found, layer, one.module, one.counts, "modules.json" in documents)
+        not_json |= {d.name: d.infinite + d.nan for d in parts.values()}
+        one = read_layer(atlas, layer, parts)
+        check_layer(found, layer, one.module, one.counts, "modules.json" in documents)
         one.index = sorted({*one.index, *found.mentioned(layer)})
         read_layers[layer] = one
 
-    path = terms.library_path(folder, config.terms)
-    library = terms.read_library(path) if path else terms.NO_LIBRARY
+    path = library_path(folder, config.terms)
+    library = read_library(path) if path else NO_LIBRARY
     if path:
         hashes[library.file] = library.sha256
     return _source(
@@ -133,29 +162,28 @@ def _read(config: ImportAtlasConfig, gene_ids: Mapping[str, str]) -> Source:
         gene_ids,
         layer_files,
         hashes,
-        {k: n for k, n in odd.items() if n},
-        [n for n in whole.GLOBAL if n not in documents and n not in atlas.never],
+        {k: n for k, n in not_json.items() if n},
+        [n for n in GLOBAL_FILES if n not in documents and n not in atlas.never],
     )
 
 
 def _source(
     atlas: Atlas,
-    found: whole.Global,
-    layers: Mapping[int, per_layer.Layer],
-    library: terms.Library,
+    found: GlobalFiles,
+    layers: Mapping[int, Layer],
+    library: TermLibrary,
     gene_ids: Mapping[str, str],
     layer_files: Mapping[int, Mapping[str, Path]],
     hashes: Mapping[str, str],
-    odd: Mapping[str, int],
+    not_json: Mapping[str, int],
     no_global: Sequence[str],
 ) -> Source:
     missing = {
-        layer: [k for k in per_layer.KINDS if k not in layer_files.get(layer, {})]
-        for layer in layers
+        layer: [k for k in LAYER_FILES if k not in layer_files.get(layer, {})] for layer in layers
     }
     symbols = {s for one in layers.values() for s in one.symbols}
     upper = {g.upper() for _, members in library.terms.values() for g in members}
-    genes = nodes.Genes(gene_ids, symbols, upper)
+    genes = Genes(gene_ids, symbols, upper)
     named = [t for one in layers.values() for t in one.terms]
     cell_types: dict[str, int | None] = {}
     for one in layers.values():
@@ -165,24 +193,24 @@ def _source(
         }
     tissues = {t for one in layers.values() for t in one.tissues}
 
-    term_tables, libraries = nodes.term_tables(named, library, genes)
+    of_terms, libraries = term_tables(named, library, genes)
     shared = {
-        **nodes.model_tables(atlas, list(layers), found, missing),
-        **term_tables,
-        **nodes.named_tables(cell_types, tissues),
+        **model_tables(atlas, list(layers), found, missing),
+        **of_terms,
+        **named_tables(cell_types, tissues),
         "Gene": genes.table(),
-        "Module": nodes.group_table(found.groups),
-        "Perturbation": nodes.perturbation_table(found, gene_ids),
+        "Module": group_table(found.groups),
+        "Perturbation": perturbation_table(found, gene_ids),
     }
     units: dict[str, Tables] = {"nodes": lambda: shared}
     for layer, one in layers.items():
         units[f"L{layer:02d}"] = partial(_layer_tables, atlas, found, one, genes)
-    units["links"] = lambda: {"Feature-CO_OCCURS-Feature": nodes.link_table(atlas, found)}
+    units["links"] = lambda: {"Feature-CO_OCCURS-Feature": link_table(atlas, found)}
 
     counts = Counter({"features": sum(len(one.index) for one in layers.values())})
     for one in layers.values():
         counts.update(one.counts)
-    findings = _findings(atlas, found, layers, library, counts, missing, odd, shared, genes)
+    findings = _findings(atlas, found, layers, library, counts, missing, not_json, shared, genes)
     return Source(
         format="atlas",
         name=f"{atlas.model}/{atlas.dictionary}",
@@ -202,9 +230,9 @@ def _source(
 
 
 def _layer_tables(
-    atlas: Atlas, found: whole.Global, one: per_layer.Layer, genes: nodes.Genes
+    atlas: Atlas, found: GlobalFiles, one: Layer, genes: Genes
 ) -> dict[str, pa.Table]:
-    """Tables of a layer: its own, its members of modules and its responses to knock-downs."""
+    """Tables of a layer, with its module members and its responses to knock-downs."""
     causal = found.causal if one.layer == found.patched else {}
     result = layer_tables(one, atlas, genes.ids_of, genes.symbol, causal)
     groups = [g for g in found.groups if g.layer == one.layer]
@@ -233,7 +261,7 @@ def _layer_tables(
                 "target": [f"knockdown {r.symbol}" for r in found.responses],
                 "effect": [r.effect for r in found.responses],
                 "control_firings": fired,
-                "degenerate": [None if n is None else n < whole.MIN_CONTROL_FIRINGS for n in fired],
+                "degenerate": [None if n is None else n < MIN_CONTROL_FIRINGS for n in fired],
             },
         )
     return result
@@ -241,25 +269,22 @@ def _layer_tables(
 
 def _findings(
     atlas: Atlas,
-    found: whole.Global,
-    layers: Mapping[int, per_layer.Layer],
-    library: terms.Library,
+    found: GlobalFiles,
+    layers: Mapping[int, Layer],
+    library: TermLibrary,
     counts: Mapping[str, int],
     missing: Mapping[int, list[str]],
-    odd: Mapping[str, int],
-    shared: Mapping[str, Any],
-    genes: nodes.Genes,
-) -> dict[str, Any]:
-    """Numbers for the manifest; lists of layers are 0-based."""
-    lists = {
-        layer: one.tables.get("Feature-LOADS_ON-Gene", {"owner": ()})["owner"]
-        for layer, one in layers.items()
-    }
+    not_json: Mapping[str, int],
+    shared: Mapping[str, pa.Table],
+    genes: Genes,
+) -> AtlasFindings:
+    """Numbers for the manifest."""
+    gene_lists = {layer: one.tables.get("Feature-LOADS_ON-Gene") for layer, one in layers.items()}
     infinite = sum(
-        int(columns["odds_infinite"].sum())
+        int(np.sum(links.columns["odds_infinite"]))
         for one in layers.values()
-        for columns in one.tables.values()
-        if "odds_infinite" in columns
+        for links in one.tables.values()
+        if "odds_infinite" in links.columns
     )
     fired = layers[found.patched].fire_count if found.patched in layers else None
     responses = (
@@ -283,14 +308,16 @@ def _findings(
             len(one.index) for layer, one in layers.items() if "features" in missing[layer]
         ),
         "missing": {str(layer): kinds for layer, kinds in missing.items() if kinds},
-        "feature_genes": {str(layer): len(owner) for layer, owner in lists.items()},
+        "feature_genes": {
+            str(layer): len(links.owner) if links else 0 for layer, links in gene_lists.items()
+        },
         "tested_features": {str(k): n for k, n in tested.items()},
         "annotated_by_layer": {
             str(layer): one.counts.get("annotated") for layer, one in layers.items()
         },
         "alive_by_layer": {str(layer): one.counts.get("alive") for layer, one in layers.items()},
         "infinite_odds": infinite,
-        "not_json": dict(odd),
+        "not_json": dict(not_json),
         "published_totals": found.totals,
         "published_summaries": {
             k: v for k, v in found.summaries.items() if k not in ("svd", "tracking")
@@ -304,9 +331,9 @@ def _findings(
         "memberships": shared["Gene-MEMBER_OF-Term"].num_rows,
         "groups": len(found.groups),
         "links": len(found.links),
-        "modules": sum(g.method == whole.MODULE_METHOD for g in found.groups),
+        "modules": sum(g.method == MODULE_METHOD for g in found.groups),
         "responses": len(found.responses),
-        "degenerate": sum(n < whole.MIN_CONTROL_FIRINGS for _, n in responses),
-        "degenerate_large": sum(e > 0.5 and n < whole.MIN_CONTROL_FIRINGS for e, n in responses),
+        "degenerate": sum(n < MIN_CONTROL_FIRINGS for _, n in responses),
+        "degenerate_large": sum(e > 0.5 and n < MIN_CONTROL_FIRINGS for e, n in responses),
         "large": sum(e > 0.5 for e, _ in responses),
     }

@@ -1,11 +1,10 @@
-"""Terms of an atlas: the node behind each annotation text, and the term library reconstructed from
+"""Terms of an atlas: the node of each annotation text, and the term library reconstructed from
 published odds ratios.
 
 An annotation names its term by text: ``Cholesterol Biosynthetic Process (GO:0006695)``, ``Cell
-Cycle, Mitotic R-HSA-69278``, ``Ribosome``. The gene sets behind it were cut to a small universe
-first, so these terms have libraries of their own (``GO_BP-atlas``) and meet the full terms by
-accession alone. The library file gives their size in the pipeline and the members that occurred in
-an overlap.
+Cycle, Mitotic R-HSA-69278``, ``Ribosome``. The gene sets were restricted to a small universe first,
+so these terms have separate libraries (``GO_BP-atlas``) and match the full terms by accession only.
+The library file gives their size in the pipeline and the members that occurred in an overlap.
 """
 
 from __future__ import annotations
@@ -14,15 +13,25 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from scircuit.core.errors import UserError
-from scircuit.ingest.importers.atlas import json_fields as js
+from scircuit.ingest.importers.atlas.json_fields import (
+    LIST,
+    OBJECT,
+    WHOLE,
+    check_type,
+    column_of,
+    find_files,
+    mismatch,
+    read_document,
+    value_of,
+)
 
 LIBRARIES = {"GO_BP": "GO_BP-atlas", "KEGG": "KEGG-atlas", "Reactome": "Reactome-atlas"}
 TF_ONTOLOGY, TF_TEXT, TF_LIBRARY = "TRRUST_TF_enrichment", "transcription_factors", "TRRUST-atlas"
-EDGES = {"STRING_edges": "string_density", "TRRUST_edges": "trrust_density"}
-"""Counts of gene pairs: the file gives a density where others give p, and there was no test."""
+PAIR_DENSITIES = {"STRING_edges": "string_density", "TRRUST_edges": "trrust_density"}
+"""Counts of gene pairs: the file gives a density instead of p, and there was no test."""
 CAPTION = 32
 LIBRARY_FILE = re.compile(r"term_library\.json")
 _ACCESSION = re.compile(r"(?P<name>.+?)\s+(?:\((?P<go>GO:\d{7})\)|(?P<reactome>R-[A-Z]{3}-\d+))")
@@ -41,18 +50,18 @@ class Term(NamedTuple):
         return f"{self.library}:{self.accession}"
 
 
-def term(ontology: str, text: str) -> Term:
+def term_of(ontology: str, text: str) -> Term:
     """Term of an annotation; the accession by pattern, KEGG by name.
 
     Raises
     ------
     UserError
-        If the ontology is not one that an atlas has.
+        If the ontology is not one of an atlas.
     """
     if ontology == TF_ONTOLOGY:
         return Term(TF_LIBRARY, TF_TEXT, "transcription factors")
     if ontology not in LIBRARIES:
-        known = ", ".join([*LIBRARIES, TF_ONTOLOGY, *EDGES])
+        known = ", ".join([*LIBRARIES, TF_ONTOLOGY, *PAIR_DENSITIES])
         raise UserError(
             f"unknown ontology {ontology!r} of the term {text!r}; an atlas has {known}",
             "check the annotation files",
@@ -64,7 +73,7 @@ def term(ontology: str, text: str) -> Term:
 
 
 def short_label(text: str) -> str:
-    """Label without its accession, for captions; nothing for untested gene pairs."""
+    """Label without its accession, for captions; empty for untested gene pairs."""
     if text in ("pairwise_enrichment", ""):
         return ""
     match = _ACCESSION.fullmatch(text)
@@ -72,13 +81,13 @@ def short_label(text: str) -> str:
 
 
 def caption(label: str) -> str:
-    """Label cut to the length that captions of own labels have."""
+    """Label cut to the length of captions of own labels."""
     return label if len(label) <= CAPTION else label[: CAPTION - 1].rstrip() + "…"
 
 
-class Library(NamedTuple):
-    """The reconstructed library: size and seen members of each term, and background genes of each
-    layer by width of the atlas' family.
+class TermLibrary(NamedTuple):
+    """The reconstructed library: size and observed members of each term, and background genes of
+    each layer by family of the atlas.
     """
 
     file: str
@@ -91,10 +100,10 @@ class Library(NamedTuple):
         return f"{name}:{self.sha256[:12]}" if self.sha256 else name
 
 
-NO_LIBRARY = Library("", "", {}, {})
+NO_LIBRARY = TermLibrary("", "", {}, {})
 
 
-def read_library(path: Path) -> Library:
+def read_library(path: Path) -> TermLibrary:
     """Read ``term_library.json``: ``{"backgrounds": {atlas: {layer: n}}, "terms": {"GO_BP|text":
     {size_in_pipeline, genes_seen}}}``.
 
@@ -103,13 +112,12 @@ def read_library(path: Path) -> Library:
     UserError
         If the file is damaged, has another form, or two of its terms have one accession.
     """
-    document = js.read(path)
+    document = read_document(path)
     where = f"{path.name} term"
-    terms_by_text: dict[str, Any] = js.field(
-        js.typed(document.value, js.OBJECT, path.name), "terms", js.OBJECT, path.name
-    )
-    sizes = js.column(list(terms_by_text.values()), "size_in_pipeline", js.WHOLE, where)
-    seen = js.column(list(terms_by_text.values()), "genes_seen", js.LIST, where)
+    content = check_type(document.value, OBJECT, path.name)
+    terms_by_text = value_of(content, "terms", OBJECT, path.name)
+    sizes = column_of(list(terms_by_text.values()), "size_in_pipeline", WHOLE, where)
+    seen = column_of(list(terms_by_text.values()), "genes_seen", LIST, where)
     found: dict[Term, tuple[int, list[str]]] = {}
     texts: dict[str, str] = {}
     for key, size, genes in zip(terms_by_text, sizes, seen, strict=True):
@@ -125,15 +133,16 @@ def read_library(path: Path) -> Library:
                 f" of a set of {size}",
                 "use the library as it is",
             )
-        one = term(ontology, text)
+        one = term_of(ontology, text)
         if one.id in texts:
             raise UserError(
-                f"{path.name}: {texts[one.id]!r} and {key!r} are both {one.id}", "keep one of them"
+                f"{path.name}: {texts[one.id]!r} and {key!r} are both {one.id}",
+                "delete one of them",
             )
         texts[one.id] = key
         found[one] = (size, genes)
-    backgrounds = document.value.get("backgrounds", {})
-    return Library(
+    backgrounds = content.get("backgrounds", {})
+    return TermLibrary(
         document.name, document.sha256, found, backgrounds if isinstance(backgrounds, dict) else {}
     )
 
@@ -147,12 +156,12 @@ def library_path(folder: Path, given: Path | None) -> Path | None:
             )
         return Path(given)
     for place in (folder, folder.parent):
-        if found := js.find(place, LIBRARY_FILE):
+        if found := find_files(place, LIBRARY_FILE):
             return found["term_library.json"]
     return None
 
 
-def unique(terms: Iterable[Term]) -> list[Term]:
+def unique_terms(terms: Iterable[Term]) -> list[Term]:
     """Distinct terms in order.
 
     Raises
@@ -164,5 +173,5 @@ def unique(terms: Iterable[Term]) -> list[Term]:
     twice = [i for i, n in Counter(t.id for t in distinct).items() if n > 1]
     if twice:
         names = " and ".join(repr(t.name) for t in distinct if t.id == twice[0])
-        raise js.mismatch(f"{twice[0]} has two names: {names}")
+        raise mismatch(f"{twice[0]} has two names: {names}")
     return distinct

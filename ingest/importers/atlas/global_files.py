@@ -1,25 +1,38 @@
-"""What an atlas says beyond one layer: summary, modules, links between layers, causal patching,
-knock-downs, clusters of unannotated features.
+"""Files of an atlas that describe more than one layer: summary, modules, links between layers,
+causal patching, knock-downs, clusters of unannotated features.
 
 A knock-down's effect is ``ES = (mean - mean_control) / sqrt(max(var_control, 1e-10))`` over 100,000
-control positions. Where a feature hardly fires in the controls that variance is 0 and the effect
-measures the floor: `degenerate` says so below 200 firings in all control positions, some five of
-which fall into the sample.
+control positions. Where a feature hardly fires in the controls the variance is 0 and the effect
+depends on the constant 1e-10 alone: `degenerate` marks features with fewer than 200 firings in all
+control positions, about five of which are in the sample.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from scircuit.ingest.importers.atlas import json_fields as js
+from scircuit.ingest.importers.atlas.json_fields import (
+    FLAG,
+    LIST,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    WHOLE,
+    Document,
+    check_type,
+    column_of,
+    indices,
+    mismatch,
+    value_of,
+)
 from scircuit.ingest.importers.atlas.known_atlases import Atlas
 
-GLOBAL = (
+GLOBAL_FILES = (
     "global_summary.json",
     "modules.json",
     "cross_layer_graph.json",
@@ -69,18 +82,18 @@ class Response(NamedTuple):
 
 
 @dataclass
-class Global:
-    """Checked content of the files in `GLOBAL`; what is missing is empty."""
+class GlobalFiles:
+    """Checked content of the files in `GLOBAL_FILES`; empty where a file is missing."""
 
-    layers: dict[int, dict[str, Any]] = field(default_factory=dict)
-    totals: dict[str, Any] = field(default_factory=dict)
+    layers: dict[int, dict[str, object]] = field(default_factory=dict)
+    totals: dict[str, object] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     patched: int = -1
-    causal: dict[str, dict[int, Any]] = field(default_factory=dict)
+    causal: dict[str, dict[int, float | str | None]] = field(default_factory=dict)
     responses: list[Response] = field(default_factory=list)
-    targets: list[dict[str, Any]] = field(default_factory=list)
-    summaries: dict[str, Any] = field(default_factory=dict)
+    targets: list[dict[str, object]] = field(default_factory=list)
+    summaries: dict[str, dict] = field(default_factory=dict)
 
     def mentioned(self, layer: int) -> set[int]:
         """Features of a layer that these files name."""
@@ -93,29 +106,29 @@ class Global:
         return named
 
 
-def shape(documents: Mapping[str, js.Document]) -> tuple[int, int]:
+def stated_shape(documents: Mapping[str, Document]) -> tuple[int, int]:
     """Layers and features of each layer as the summary states them; zeros without one."""
     if "global_summary.json" not in documents:
         return 0, 0
-    value = js.typed(documents["global_summary.json"].value, js.OBJECT, "global_summary.json")
+    value = check_type(documents["global_summary.json"].value, OBJECT, "global_summary.json")
     layers, width = (
-        js.field(value, key, js.WHOLE, "global_summary.json")
+        value_of(value, key, WHOLE, "global_summary.json")
         for key in ("n_layers", "n_features_per_layer")
     )
     if not (0 < layers <= 999 and 0 < width <= 9_999_999):
-        raise js.mismatch(f"global_summary.json states {layers} layers of {width} features")
+        raise mismatch(f"global_summary.json states {layers} layers of {width} features")
     return layers, width
 
 
-def read_global(atlas: Atlas, documents: Mapping[str, js.Document]) -> Global:
-    """Check and convert the files that are there.
+def read_global(atlas: Atlas, documents: Mapping[str, Document]) -> GlobalFiles:
+    """Check and convert the files that are present.
 
     Raises
     ------
     UserError
         If a file has another form, or names a layer or feature that the atlas cannot have.
     """
-    found = Global(patched=atlas.patched)
+    found = GlobalFiles(patched=atlas.patched)
     readers = {
         "global_summary.json": _summary,
         "modules.json": _modules,
@@ -133,24 +146,23 @@ def read_global(atlas: Atlas, documents: Mapping[str, js.Document]) -> Global:
 
 
 def check_layer(
-    found: Global,
+    found: GlobalFiles,
     layer: int,
     module: np.ndarray | None,
     counts: Mapping[str, int],
     with_modules: bool,
 ) -> None:
-    """Compare one layer's features with what the summary and the modules say of it.
+    """Compare one layer's features with the summary and the modules.
 
     Raises
     ------
     UserError
-        If a feature belongs to another module than stated, or the numbers of alive or annotated
-        features differ.
+        If a feature's module, or the number of alive or annotated features, differs.
     """
     stated = found.layers.get(layer, {})
     for key in ("alive", "annotated"):
         if key in stated and key in counts and stated[key] != counts[key]:
-            raise js.mismatch(
+            raise mismatch(
                 f"layer {layer} has {counts[key]:,} {key} features; global_summary.json says"
                 f" {stated[key]:,}"
             )
@@ -163,44 +175,41 @@ def check_layer(
     wrong = np.flatnonzero(expected != module)
     if wrong.size:
         f = wrong[0]
-        raise js.mismatch(
+        raise mismatch(
             f"layer {layer}: {wrong.size} features, such as {f}, are in another module by"
             f" modules.json ({expected[f]}) than by the features file ({module[f]})"
         )
 
 
-def _layer(value: Any, atlas: Atlas, where: str) -> int:
-    return js.indices([value], atlas.layers, f"{where}, layer")[0]
+def _layer(value: object, atlas: Atlas, where: str) -> int:
+    return indices([value], atlas.layers, f"{where}, layer")[0]
 
 
-def _summary(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    rows = js.field(value, "layers", js.LIST, name)
+def _summary(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    value = check_type(value, OBJECT, name)
+    rows = value_of(value, "layers", LIST, name)
     for layer, row in zip(
-        js.indices(js.column(rows, "layer", js.WHOLE, name), atlas.layers, name), rows, strict=True
+        indices(column_of(rows, "layer", WHOLE, name), atlas.layers, name), rows, strict=True
     ):
         found.layers[layer] = row
     for key in ("alive", "annotated"):
-        js.column(rows, key, js.WHOLE, f"{name} layer")
+        column_of(rows, key, WHOLE, f"{name} layer")
     found.totals = {k: v for k, v in value.items() if k != "layers"}
 
 
-def _modules(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    rows = js.typed(value, js.LIST, name)
-    layers, ids, sizes, features, tops = (
-        js.column(rows, key, types, f"{name} module")
-        for key, types in (
-            ("layer", js.WHOLE),
-            ("id", js.WHOLE),
-            ("n", js.WHOLE),
-            ("features", js.LIST),
-            ("top_anns", js.LIST),
-        )
+def _modules(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    rows = check_type(value, LIST, name)
+    layers, ids, sizes = (
+        column_of(rows, key, WHOLE, f"{name} module") for key in ("layer", "id", "n")
+    )
+    features, tops = (
+        column_of(rows, key, LIST, f"{name} module") for key in ("features", "top_anns")
     )
     seen: dict[int, list[int]] = {}
     for layer, number, size, members, top in zip(layers, ids, sizes, features, tops, strict=True):
         where = f"{name}, layer {_layer(layer, atlas, name)}, module {number}"
-        if size != len(js.indices(members, atlas.width, where)):
-            raise js.mismatch(f"{where} lists {len(members)} features and states {size}")
+        if size != len(indices(members, atlas.width, where)):
+            raise mismatch(f"{where} lists {len(members)} features, but states {size}")
         seen.setdefault(layer, []).extend(members)
         found.groups.append(
             Group(
@@ -209,91 +218,89 @@ def _modules(found: Global, atlas: Atlas, name: str, value: Any) -> None:
                 number,
                 members,
                 MODULE_METHOD,
-                js.column(top, "t", js.TEXT, where),
+                column_of(top, "t", TEXT, where),
                 [],
                 None,
                 None,
             )
         )
     for layer, members in seen.items():
-        js.indices(members, atlas.width, f"{name}, modules of layer {layer}")
-        js.indices(
+        indices(members, atlas.width, f"{name}, modules of layer {layer}")
+        indices(
             [g.index for g in found.groups if g.layer == layer],
             1_000_000,
             f"{name}, module ids of layer {layer}",
         )
 
 
-def _links(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    for key, pair in js.typed(value, js.OBJECT, name).items():
+def _links(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    for key, pair in check_type(value, OBJECT, name).items():
         match = _PAIR.fullmatch(key)
         if match is None:
-            raise js.mismatch(f"{name}: {key!r} is no pair of layers such as 'L00_L05'")
+            raise mismatch(f"{name}: {key!r} is not a pair of layers such as 'L00_L05'")
         a, b = (_layer(int(part), atlas, f"{name} {key}") for part in match.groups())
-        rows = js.field(pair, "deps", js.LIST, f"{name} {key}")
-        sources = js.indices(
-            js.column(rows, "a", js.WHOLE, f"{name} {key} source"),
+        rows = value_of(pair, "deps", LIST, f"{name} {key}")
+        sources = indices(
+            column_of(rows, "a", WHOLE, f"{name} {key} source"),
             atlas.width,
             f"{name} {key}, sources",
         )
         for source, links in zip(
-            sources, js.column(rows, "deps", js.LIST, f"{name} {key} source"), strict=True
+            sources, column_of(rows, "deps", LIST, f"{name} {key} source"), strict=True
         ):
             where = f"{name} {key}, source {source}"
-            targets = js.indices(js.column(links, "b", js.WHOLE, where), atlas.width, where)
-            values = js.column(links, "pmi", js.NUMBER, where)
+            targets = indices(column_of(links, "b", WHOLE, where), atlas.width, where)
+            values = column_of(links, "pmi", NUMBER, where)
             # rank 1 is the strongest, however the file orders them
             for rank, at in enumerate(sorted(range(len(values)), key=lambda i: -values[i]), 1):
                 found.links.append(Link((a, source), (b, targets[at]), float(values[at]), rank))
         found.summaries.setdefault("links", {})[key] = pair.get("summary", {})
 
 
-def _causal(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    layer = js.typed(value, js.OBJECT, name).get("layer", atlas.patched)
+def _causal(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    value = check_type(value, OBJECT, name)
+    layer = value.get("layer", atlas.patched)
     if layer == -1:
-        raise js.mismatch(
-            f"{name} does not say which layer was patched, and this atlas is not a known one"
+        raise mismatch(
+            f"{name} does not state which layer was patched, and this is not a known atlas"
         )
     found.patched = _layer(layer, atlas, name)
-    rows = js.field(value, "features", js.LIST, name)
-    index = js.indices(js.column(rows, "i", js.WHOLE, name), atlas.width, name)
+    rows = value_of(value, "features", LIST, name)
+    index = indices(column_of(rows, "i", WHOLE, name), atlas.width, name)
     for key, prop in (("td", "causal_target"), ("od", "causal_other"), ("sr", "causal_ratio")):
         found.causal[prop] = dict(
-            zip(index, map(float, js.column(rows, key, js.NUMBER, f"{name} feature")), strict=True)
+            zip(index, map(float, column_of(rows, key, NUMBER, f"{name} feature")), strict=True)
         )
     found.causal["causal_readout"] = dict.fromkeys(index, atlas.readout or None)
     found.summaries["causal_patching"] = {**value.get("summary", {}), "layer": layer}
 
 
-def _perturbations(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    rows = js.field(js.typed(value, js.OBJECT, name), "targets", js.LIST, name)
+def _perturbations(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    value = check_type(value, OBJECT, name)
+    rows = value_of(value, "targets", LIST, name)
     if found.patched == -1:
-        raise js.mismatch(
-            f"{name} does not say of which layer its features are, and this atlas is not a"
-            " known one"
+        raise mismatch(
+            f"{name} does not state the layer of its features, and this is not a known atlas"
         )
-    columns = {
-        key: js.column(rows, old, types, f"{name} target")
-        for key, old, types in (
-            ("symbol", "gene", js.TEXT),
-            ("is_tf", "tf", js.FLAG),
-            ("regulated", "nk", js.WHOLE),
-            ("responding", "nr", js.WHOLE),
-            ("specific", "ns", js.WHOLE),
-        )
+    where = f"{name} target"
+    symbols = column_of(rows, "gene", TEXT, where)
+    columns: dict[str, Sequence[object]] = {
+        "symbol": symbols,
+        "is_tf": column_of(rows, "tf", FLAG, where),
+        "regulated": column_of(rows, "nk", WHOLE, where),
+        "responding": column_of(rows, "nr", WHOLE, where),
+        "specific": column_of(rows, "ns", WHOLE, where),
     }
-    if len(set(columns["symbol"])) < len(rows):
-        raise js.mismatch(
-            f"{name} lists {len(rows) - len(set(columns['symbol']))} knock-downs twice"
-        )
+    if len(set(symbols)) < len(rows):
+        raise mismatch(f"{name} lists {len(rows) - len(set(symbols))} knock-downs twice")
     for at, (symbol, top) in enumerate(
-        zip(columns["symbol"], js.column(rows, "top", js.LIST, f"{name} target"), strict=True)
+        zip(symbols, column_of(rows, "top", LIST, f"{name} target"), strict=True)
     ):
         where = f"{name}, {symbol}"
-        index = js.indices(js.column(top, "i", js.WHOLE, where), atlas.width, where)
+        index = indices(column_of(top, "i", WHOLE, where), atlas.width, where)
         found.responses += [
             Response(i, symbol, float(e))
-            for i, e in zip(index, js.column(top, "es", js.NUMBER, where), strict=True)
+            for i, e in zip(index, column_of(top, "es", NUMBER, where), strict=True)
         ]
         found.targets.append(
             {**{key: values[at] for key, values in columns.items()}, "top_features": len(top)}
@@ -301,21 +308,19 @@ def _perturbations(found: Global, atlas: Atlas, name: str, value: Any) -> None:
     found.summaries["perturbation_response"] = value.get("summary", {})
 
 
-def _clusters(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    for key, one in js.typed(value, js.OBJECT, name).items():
+def _clusters(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    for key, one in check_type(value, OBJECT, name).items():
         layer = _layer(key, atlas, name)
-        rows = js.field(one, "clusters", js.LIST, f"{name} {key}")
+        rows = value_of(one, "clusters", LIST, f"{name} {key}")
         where = f"{name}, layer {layer}, cluster"
         overlap, rate = (
-            js.column(rows, k, js.NUMBER, where) for k in ("mean_jaccard", "mean_activation_freq")
+            column_of(rows, k, NUMBER, where) for k in ("mean_jaccard", "mean_activation_freq")
         )
-        genes, members = (
-            js.column(rows, k, js.LIST, where) for k in ("consensus_genes", "features")
-        )
+        genes, members = (column_of(rows, k, LIST, where) for k in ("consensus_genes", "features"))
         for at, number in enumerate(
-            js.indices(js.column(rows, "cluster_id", js.WHOLE, where), 1_000_000, where)
+            indices(column_of(rows, "cluster_id", WHOLE, where), 1_000_000, where)
         ):
-            js.indices(members[at], atlas.width, f"{where} {number}")
+            indices(members[at], atlas.width, f"{where} {number}")
             found.groups.append(
                 Group(
                     f"{atlas.dictionary_id(layer)}/N{number:02d}",
@@ -332,16 +337,16 @@ def _clusters(found: Global, atlas: Atlas, name: str, value: Any) -> None:
         found.summaries.setdefault("clusters", {})[str(layer)] = one.get("summary", {})
 
 
-def _svd(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    for key, row in js.field(
-        js.typed(value, js.OBJECT, name), "per_layer", js.OBJECT, name
-    ).items():
+def _svd(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    value = check_type(value, OBJECT, name)
+    for key, row in value_of(value, "per_layer", OBJECT, name).items():
         found.summaries.setdefault("svd", {})[_layer(key, atlas, name)] = row
     found.summaries["svd_aggregate"] = value.get("aggregate", {})
 
 
-def _tracking(found: Global, atlas: Atlas, name: str, value: Any) -> None:
-    rows = js.field(js.typed(value, js.OBJECT, name), "adjacent_persistence", js.LIST, name)
-    for layer, row in zip(js.column(rows, "from_layer", js.WHOLE, name), rows, strict=True):
+def _tracking(found: GlobalFiles, atlas: Atlas, name: str, value: object) -> None:
+    value = check_type(value, OBJECT, name)
+    rows = value_of(value, "adjacent_persistence", LIST, name)
+    for layer, row in zip(column_of(rows, "from_layer", WHOLE, name), rows, strict=True):
         found.summaries.setdefault("tracking", {})[_layer(layer, atlas, name)] = row
     found.summaries["tracking_lifecycle"] = value.get("lifecycle_summary", {})

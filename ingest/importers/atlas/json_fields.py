@@ -1,8 +1,8 @@
 """Reads the JSON files of an atlas: plain or gzipped, with bare ``Infinity`` and ``NaN``, and
 checked field by field.
 
-Some published files hold ``Infinity``, which is not JSON: strict parsers reject the whole file.
-Here such values are read and counted. A file that is damaged or has other fields than it should is
+Some published files contain ``Infinity``, which is not JSON: strict parsers reject the whole file.
+This reader accepts and counts such values. A file that is damaged or has unexpected fields is
 refused with its name and the first record that does not fit.
 """
 
@@ -16,10 +16,11 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from scircuit.core.errors import UserError
 
+T = TypeVar("T")
 _FIX = "copy the atlas' files again; if they were edited, restore the published ones"
 _NUMBERED = re.compile(rb'"\d+"\s*:\s*\{')
 
@@ -27,20 +28,19 @@ TEXT, FLAG, WHOLE, NUMBER, LIST, OBJECT = (str,), (bool,), (int,), (int, float),
 
 
 class Document(NamedTuple):
-    """A file as read: its value, the hash of its uncompressed bytes, and how many values are no
-    JSON numbers.
+    """A file as read: its value, the hash of its uncompressed bytes, and how many of its values are
+    infinite or not a number.
     """
 
     name: str
-    value: Any
+    value: object
     sha256: str
     infinite: int
     nan: int
 
 
-def find(folder: Path, names: re.Pattern[str]) -> dict[str, Path]:
-    """Files of a folder by their name without ``.gz``; where a file is there both plain and
-    gzipped, they must be equal.
+def find_files(folder: Path, names: re.Pattern[str]) -> dict[str, Path]:
+    """Files of a folder by their name without ``.gz``; a plain and a gzipped copy must be equal.
 
     Raises
     ------
@@ -59,16 +59,16 @@ def find(folder: Path, names: re.Pattern[str]) -> dict[str, Path]:
         name = path.name.removesuffix(".gz")
         if not names.fullmatch(name):
             continue
-        if name in found and content(found[name]) != content(path):
+        if name in found and file_content(found[name]) != file_content(path):
             raise UserError(
-                f"{found[name].name} and {path.name} are both in {folder} and differ",
+                f"{found[name].name} and {path.name} in {folder} differ",
                 "delete the one that is not the published file",
             )
         found.setdefault(name, path)
     return found
 
 
-def content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
     """Bytes of a file, uncompressed.
 
     Raises
@@ -82,51 +82,51 @@ def content(path: Path) -> bytes:
             raw = gzip.decompress(raw)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(
-            f"{path} is a damaged gzip file ({error})", "copy it again: it is probably cut short"
+            f"{path} is a damaged gzip file ({error})", "copy it again: it is probably truncated"
         ) from None
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror or error}",
-            "check that the file is there and readable",
+            "check that the file exists and is readable",
         ) from None
     if not raw.strip():
         raise UserError(f"{path} is empty", _FIX)
     return raw
 
 
-def read(path: Path) -> Document:
+def read_document(path: Path) -> Document:
     """Read one file; ``Infinity`` and ``NaN`` are accepted and counted.
 
     Raises
     ------
     UserError
-        If it is damaged, is no JSON, or names one record twice.
+        If it is damaged, is not JSON, or names one record twice.
     """
-    raw = content(path)
-    odd: Counter[str] = Counter()
+    raw = file_content(path)
+    not_json: Counter[str] = Counter()
 
     def constant(text: str) -> float:
-        odd[text] += 1
+        not_json[text] += 1
         return float(text)
 
     try:
         value = json.loads(raw, parse_constant=constant)
-        if len(_NUMBERED.findall(raw)) > _numbered(value):
-            json.loads(raw, object_pairs_hook=lambda pairs: _once(path, pairs))
+        if len(_NUMBERED.findall(raw)) > _count_numbered(value):
+            json.loads(raw, object_pairs_hook=lambda pairs: _reject_duplicates(path, pairs))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}", _FIX) from None
     return Document(
         path.name.removesuffix(".gz"),
         value,
         hashlib.sha256(raw).hexdigest(),
-        odd["Infinity"] + odd["-Infinity"],
-        odd["NaN"],
+        not_json["Infinity"] + not_json["-Infinity"],
+        not_json["NaN"],
     )
 
 
-def _numbered(value: Any) -> int:
-    """Objects under a numeric key, at the depths where an atlas has them: fewer than the text shows
-    means that a key occurs twice.
+def _count_numbered(value: object) -> int:
+    """Objects under a numeric key, at the depths where an atlas has them; if the text has more of
+    them, a key occurs twice.
     """
     if not isinstance(value, dict):
         return 0
@@ -134,14 +134,16 @@ def _numbered(value: Any) -> int:
     return sum(1 for d in inner for k, v in d.items() if k.isdigit() and isinstance(v, dict))
 
 
-def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
     twice = [k for k, n in Counter(k for k, _ in pairs).items() if n > 1]
     if twice:
         raise UserError(f"{path}: the key {twice[0]!r} occurs twice in one object", _FIX)
     return dict(pairs)
 
 
-def column(rows: Sequence[Any], key: str, types: tuple[type, ...], where: str) -> list[Any]:
+def column_of(
+    rows: Sequence[Mapping[str, object]], key: str, types: tuple[type[T], ...], where: str
+) -> list[T]:
     """One field of all records.
 
     Parameters
@@ -149,19 +151,19 @@ def column(rows: Sequence[Any], key: str, types: tuple[type, ...], where: str) -
     rows
         Records.
     types
-        Exact types that its values may have.
+        Permitted types of its values, without subclasses.
     where
         File and kind of record, for the message.
 
     Raises
     ------
     UserError
-        If a record lacks the field, or has it with another type.
+        If the field is missing in a record, or has another type.
     """
     try:
         values = [row[key] for row in rows]
         if set(map(type, values)) <= set(types):
-            return values
+            return cast("list[T]", values)
     except (KeyError, TypeError, IndexError):
         pass
     for number, row in enumerate(rows):
@@ -171,27 +173,27 @@ def column(rows: Sequence[Any], key: str, types: tuple[type, ...], where: str) -
             raise UserError(
                 f"{where} {number}: {key!r} should be {expected}, found {str(found)[:60]!r}", _FIX
             )
-    raise AssertionError("unreachable: a record that does not fit is named above")
+    raise AssertionError("unreachable: the loop above finds a record that does not fit")
 
 
-def typed(value: Any, types: tuple[type, ...], where: str) -> Any:
-    """`value`, if it has one of the types; else a UserError that says what was expected."""
+def check_type(value: object, types: tuple[type[T], ...], where: str) -> T:
+    """`value`, if it has one of the types; else a UserError that names the expected type."""
     if type(value) not in types:
         raise UserError(
             f"{where} should be {' or '.join(t.__name__ for t in types)}, found"
             f" {type(value).__name__}",
             _FIX,
         )
-    return value
+    return cast("T", value)
 
 
-def indices(keys: Iterable[Any], size: int, where: str) -> list[int]:
-    """Whole numbers from 0 to `size` - 1, each at most once, written as numbers or as text.
+def indices(keys: Iterable[object], size: int, where: str) -> list[int]:
+    """Integers from 0 to `size` - 1, each at most once, written as numbers or as text.
 
     Raises
     ------
     UserError
-        If one is no number, out of range, or there twice.
+        If one is not a number, out of range, or a duplicate.
     """
     found: list[int] = []
     for key in keys:
@@ -208,10 +210,10 @@ def indices(keys: Iterable[Any], size: int, where: str) -> list[int]:
 
 
 def mismatch(problem: str) -> UserError:
-    """The files contradict each other."""
+    """Error for files that contradict each other."""
     return UserError(problem, "these files do not belong together or were edited; " + _FIX)
 
 
-def field(mapping: Mapping[str, Any], key: str, types: tuple[type, ...], where: str) -> Any:
-    """One field of one record, checked as in `column`."""
-    return column([mapping], key, types, where)[0]
+def value_of(mapping: Mapping[str, object], key: str, types: tuple[type[T], ...], where: str) -> T:
+    """One field of one record, checked as in `column_of`."""
+    return column_of([mapping], key, types, where)[0]

@@ -1,14 +1,13 @@
-"""The published atlases and what is known of them beside their files; an atlas is recognised by its
-layers and their width.
+"""The published atlases and facts about them that are not in their files; an atlas is recognised by
+its layers and their width.
 
-The files give the share of positions (`firing_rate`) and the mean over all positions; how many
-positions there were, which layer was patched and how links were counted is known from the
-publication alone.
+The files give the share of positions (`firing_rate`) and the mean over all positions; the number of
+positions, the patched layer and the counting of links come from the publication.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scircuit.core.address import slug
 from scircuit.core.config import ImportAtlasConfig
@@ -26,11 +25,11 @@ class Atlas:
     family
         Adapter of the model; empty when unknown.
     layers, width
-        Encoder layers, and features of each.
+        Encoder layers, and features per layer.
     hidden, longest
         Hidden width of the model and its longest input; 0 when unknown.
     k
-        Active features a position; 0 when unknown.
+        Active features per position; 0 when unknown.
     positions
         Gene positions over which firing was counted; 0 when unknown.
     trained_on
@@ -38,13 +37,13 @@ class Atlas:
     patched
         Layer of the causal patching where its file does not say; -1 when unknown.
     readout
-        What the causal patching read.
+        Readout of the causal patching.
     links
         How the links between layers were counted.
     origin
         Where the files come from.
     never
-        Files that were never published of this atlas.
+        Files that were not published for this atlas.
     """
 
     model: str
@@ -70,38 +69,40 @@ class Atlas:
 
 KNOWN = (
     Atlas(
-        "geneformer-v2-316m",
-        "k562-x4-k32",
-        "geneformer",
-        18,
-        4608,
-        1152,
-        2046,
-        32,
-        4_056_351,
-        "2,000 control cells of a CRISPRi screen, 1,000,000 of 4,056,351 positions a layer, seed 42"
-        " of the sample",
-        11,
-        "change of the position's own-token logit",
-        "PMI of top-32 activity at 500,000 positions, joint count >= 1, 5 strongest of 500 sources",
-        "published feature atlas of Geneformer V2-316M",
+        model="geneformer-v2-316m",
+        dictionary="k562-x4-k32",
+        family="geneformer",
+        layers=18,
+        width=4608,
+        hidden=1152,
+        longest=2046,
+        k=32,
+        positions=4_056_351,
+        trained_on="2,000 control cells of a CRISPRi screen, 1,000,000 of 4,056,351 positions a"
+        " layer, seed 42 of the sample",
+        patched=11,
+        readout="change of the position's own-token logit",
+        links="PMI of top-32 activity at 500,000 positions, joint count >= 1, 5 strongest of 500"
+        " sources",
+        origin="published feature atlas of Geneformer V2-316M",
     ),
     Atlas(
-        "scgpt-whole-human",
-        "tabula-sapiens-x4-k32",
-        "scgpt",
-        12,
-        2048,
-        512,
-        1200,
-        32,
-        3_561_832,
-        "3,000 Tabula Sapiens cells (immune, kidney, lung), all 3,561,832 positions a layer",
-        7,
-        "norm of the change of the final state, its reconstruction error included",
-        "PMI of top-32 activity at all positions, joint count >= 20, PMI >= 3, 200 strongest",
-        "published feature atlas of scGPT whole-human",
-        (
+        model="scgpt-whole-human",
+        dictionary="tabula-sapiens-x4-k32",
+        family="scgpt",
+        layers=12,
+        width=2048,
+        hidden=512,
+        longest=1200,
+        k=32,
+        positions=3_561_832,
+        trained_on="3,000 Tabula Sapiens cells (immune, kidney, lung), all 3,561,832 positions a"
+        " layer",
+        patched=7,
+        readout="norm of the change of the final state, its reconstruction error included",
+        links="PMI of top-32 activity at all positions, joint count >= 20, PMI >= 3, 200 strongest",
+        origin="published feature atlas of scGPT whole-human",
+        never=(
             "perturbation_response.json",
             "novel_clusters.json",
             "svd_comparison.json",
@@ -112,12 +113,12 @@ KNOWN = (
 
 
 def recognise(layers: int, width: int, config: ImportAtlasConfig) -> Atlas:
-    """The known atlas of this shape, under the names asked for; an unknown shape needs both names.
+    """The known atlas of this shape, with the requested names; an unknown shape needs both names.
 
     Parameters
     ----------
     layers
-        Encoder layers as the summary states them; 0 when there is none, then the width decides.
+        Encoder layers as the summary states them; 0 without a summary, then the width decides.
     width
         Features of each layer.
 
@@ -131,7 +132,7 @@ def recognise(layers: int, width: int, config: ImportAtlasConfig) -> Atlas:
     for option, name in names.items():
         if name and slug(name) != name:
             raise UserError(
-                f"the {option} name {name!r} may hold only a-z 0-9 . _ -",
+                f"the {option} name {name!r} may contain only a-z 0-9 . _ -",
                 f"--{option}-name {slug(name)}",
             )
     if found is None:
@@ -141,14 +142,12 @@ def recognise(layers: int, width: int, config: ImportAtlasConfig) -> Atlas:
             )
             raise UserError(
                 f"no known atlas has {layers or 'an unknown number of'} layers of {width:,}"
-                f" features (known are {shapes})",
-                "give names for another one: --model-name NAME --dictionary-name NAME, and its"
+                f" features (known: {shapes})",
+                "for another atlas, give --model-name NAME --dictionary-name NAME, and add its"
                 " global_summary.json",
             )
         return Atlas(config.model_name, config.dictionary_name, "", layers, width)
     if config.model_name or config.dictionary_name:
-        from dataclasses import replace
-
         return replace(
             found,
             model=config.model_name or found.model,

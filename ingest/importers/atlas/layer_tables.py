@@ -1,11 +1,11 @@
-"""The columns of one layer of an atlas as Arrow tables: whole columns at once, ids and genes looked
-up once for each distinct one.
+"""The columns of one layer of an atlas as Arrow tables; each distinct id and gene is looked up
+once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from scircuit.core.address import Address
 from scircuit.core.schema import arrow_schema
 from scircuit.ingest.importers.atlas.atlas_terms import caption
 from scircuit.ingest.importers.atlas.known_atlases import Atlas
-from scircuit.ingest.importers.atlas.layer_file import Layer
+from scircuit.ingest.importers.atlas.layer_file import Column, Layer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +24,7 @@ def layer_tables(
     atlas: Atlas,
     gene_of: Callable[[list[str]], pa.Array],
     symbol_of: Mapping[str, str],
-    more: Mapping[str, Mapping[int, Any]],
+    more: Mapping[str, Mapping[int, float | str | None]],
 ) -> dict[str, pa.Table]:
     """Arrow tables of a layer.
 
@@ -47,39 +47,42 @@ def layer_tables(
             "target": pa.repeat(atlas.dictionary_id(found.layer), len(found.index)),
         }
     )
-    for kind, columns in found.tables.items():
-        schema = arrow_schema(kind, [c for c in columns if c not in ("owner", "target")])
-        rows = len(columns["owner"])
-        arrays = []
-        for part in schema:
-            if part.name == "source":
-                arrays.append(ids.take(pa.array(columns["owner"])))
-                continue
-            if part.name == "target":
-                arrays.append(
-                    gene_of(columns["target"].tolist())
-                    if kind == "Feature-LOADS_ON-Gene"
-                    else pa.array(columns["target"], pa.string())
-                )
-                continue
-            value = columns[part.name]
-            if isinstance(value, str):
-                arrays.append(pa.repeat(value, rows))
-            elif part.name == "genes":
-                arrays.append(
-                    pa.array([[symbol_of.get(g, g) for g in one] for one in value], part.type)
-                )
-            elif part.name == "odds_infinite":
-                arrays.append(
-                    pa.array(value, pa.bool_(), mask=~value)
-                )  # said where it holds: most have an odds ratio
-            else:
-                arrays.append(_array(value, part.type))
+    for kind, links in found.tables.items():
+        schema = arrow_schema(kind, links.columns)
+        to_genes = kind == "Feature-LOADS_ON-Gene"
+        ends = {
+            "source": ids.take(pa.array(links.owner)),
+            "target": (
+                gene_of(links.target.tolist()) if to_genes else pa.array(links.target, pa.string())
+            ),
+        }
+        arrays = [
+            ends[column.name]
+            if column.name in ends
+            else _property(column, links.columns[column.name], len(links.owner), symbol_of)
+            for column in schema
+        ]
         result[kind] = pa.table(arrays, schema=schema)
     return result
 
 
-def _array(values: Any, type_: pa.DataType) -> pa.Array:
+def _property(
+    declared: pa.Field, values: Column, rows: int, symbol_of: Mapping[str, str]
+) -> pa.Array:
+    """One property of the relationships of a kind."""
+    import pyarrow as pa
+
+    if isinstance(values, str):
+        return pa.repeat(values, rows)
+    if declared.name == "genes":
+        return pa.array([[symbol_of.get(g, g) for g in one] for one in values], declared.type)
+    if declared.name == "odds_infinite":  # stored only where true: most have an odds ratio
+        infinite = np.asarray(values)
+        return pa.array(infinite, pa.bool_(), mask=~infinite)
+    return _array(values, declared.type)
+
+
+def _array(values: np.ndarray | list, type_: pa.DataType) -> pa.Array:
     """Values with NaN as null."""
     import pyarrow as pa
 
@@ -89,14 +92,16 @@ def _array(values: Any, type_: pa.DataType) -> pa.Array:
     return pa.array(values, type_)
 
 
-def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, Any]]) -> pa.Table:
+def _feature_table(
+    found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, float | str | None]]
+) -> pa.Table:
     import pyarrow as pa
 
     at = np.array(found.index, dtype=np.int64)
     dictionary = atlas.dictionary_id(found.layer)
     addresses = [Address(atlas.model, atlas.dictionary, found.layer, i) for i in found.index]
     captions = found.feature.get("caption", [""] * atlas.width)
-    columns: dict[str, Any] = {
+    columns: dict[str, np.ndarray | list] = {
         "id": [str(a) for a in addresses],
         "name": [f"{a.short} {caption(captions[a.index])}".rstrip() for a in addresses],
         "model": [atlas.model] * len(at),
@@ -114,7 +119,7 @@ def _feature_table(found: Layer, atlas: Atlas, more: Mapping[str, Mapping[int, A
     genes = found.tables.get("Feature-LOADS_ON-Gene")
     if genes is not None:
         lists: dict[int, list[str]] = {}
-        for owner, gene in zip(genes["owner"].tolist(), genes["target"], strict=True):
+        for owner, gene in zip(genes.owner.tolist(), genes.target, strict=True):
             lists.setdefault(owner, []).append(gene)
         columns["top_genes"] = [lists.get(i) for i in found.index]
     if found.module is not None:

@@ -1,20 +1,27 @@
 """Nodes that the layers of an atlas share: model, dictionaries, genes, terms with members, modules,
 cell types, knock-downs.
 
-Genes are keyed by Ensembl id, so that two atlases meet in them; terms by library and accession,
-cell types and tissues by name.
+Genes are keyed by Ensembl id, so that atlases share them; terms by library and accession, cell
+types and tissues by name.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scircuit.core.address import Address
 from scircuit.core.schema import schema_table
-from scircuit.ingest.importers.atlas import atlas_terms as terms
-from scircuit.ingest.importers.atlas.global_files import MODULE_METHOD, Global, Group
+from scircuit.ingest.importers.atlas.atlas_terms import (
+    LIBRARIES,
+    Term,
+    TermLibrary,
+    caption,
+    short_label,
+    unique_terms,
+)
+from scircuit.ingest.importers.atlas.global_files import MODULE_METHOD, GlobalFiles, Group
 from scircuit.ingest.importers.atlas.known_atlases import Atlas
 
 if TYPE_CHECKING:
@@ -29,9 +36,9 @@ class Genes:
     gene_ids
         Symbol -> Ensembl id of every known gene.
     symbols
-        As the lists of top genes write them.
+        Symbols in the lists of top genes.
     upper
-        As overlaps and gene sets write them: upper case throughout (``C17ORF58`` for ``C17orf58``).
+        Symbols in overlaps and gene sets, all upper case (``C17ORF58`` for ``C17orf58``).
     """
 
     def __init__(
@@ -82,9 +89,9 @@ class Genes:
 
 
 def model_tables(
-    atlas: Atlas, layers: Sequence[int], found: Global, missing: Mapping[int, Sequence[str]]
+    atlas: Atlas, layers: Sequence[int], found: GlobalFiles, missing: Mapping[int, Sequence[str]]
 ) -> dict[str, pa.Table]:
-    """Model and dictionaries, with what the atlas says of each layer as JSON."""
+    """Model and dictionaries, with the atlas' statements about each layer as JSON."""
     ids = [atlas.dictionary_id(layer) for layer in layers]
     summaries = []
     for layer in layers:
@@ -134,10 +141,10 @@ def model_tables(
 
 
 def term_tables(
-    named: Sequence[terms.Term], library: terms.Library, genes: Genes
+    named: Sequence[Term], library: TermLibrary, genes: Genes
 ) -> tuple[dict[str, pa.Table], list[str]]:
     """Terms, their reconstructed members and their libraries; and the ids of the libraries."""
-    of = {t: library.terms.get(t, (None, [])) for t in terms.unique([*library.terms, *named])}
+    of = {t: library.terms.get(t, (None, [])) for t in unique_terms([*library.terms, *named])}
     nodes = {
         "id": [t.id for t in of],
         "name": [t.name for t in of],
@@ -148,9 +155,7 @@ def term_tables(
     source = [genes.of_upper(g.upper()) for _, members in of.values() for g in members]
     target = [t.id for t, (_, members) in of.items() for _ in members]
     libraries = {
-        name: library.id(name)
-        for name in terms.LIBRARIES.values()
-        if any(t.library == name for t in of)
+        name: library.id(name) for name in LIBRARIES.values() if any(t.library == name for t in of)
     }
     kept = [t for t in of if t.library in libraries]
     count = len(libraries)
@@ -193,7 +198,7 @@ def group_table(groups: Sequence[Group]) -> pa.Table:
             "id": [g.id for g in groups],
             "name": [
                 f"L{g.layer:02d} {'module' if g.method == MODULE_METHOD else 'cluster'} {g.index}"
-                + (f" {terms.caption(terms.short_label(g.top_terms[0]))}" if g.top_terms else "")
+                + (f" {caption(short_label(g.top_terms[0]))}" if g.top_terms else "")
                 for g in groups
             ],
             "layer": [g.layer for g in groups],
@@ -212,35 +217,36 @@ def named_tables(
     cell_types: Mapping[str, int | None], tissues: Iterable[str]
 ) -> dict[str, pa.Table]:
     """Cell types with their cells, where stated, and tissues."""
-    names, places = sorted(cell_types), sorted(tissues)
+    names, organs = sorted(cell_types), sorted(tissues)
     return {
         "CellType": schema_table(
             "CellType", {"id": names, "name": names, "cells": [cell_types[n] for n in names]}
         ),
-        "Tissue": schema_table("Tissue", {"id": places, "name": places}),
+        "Tissue": schema_table("Tissue", {"id": organs, "name": organs}),
     }
 
 
-def perturbation_table(found: Global, genes: Mapping[str, str]) -> pa.Table:
+def perturbation_table(found: GlobalFiles, genes: Mapping[str, str]) -> pa.Table:
     """Knock-downs; `genes` gives the Ensembl id of a symbol."""
     rows = found.targets
-    columns: dict[str, Sequence[Any]] = {
+    columns: dict[str, Sequence[object]] = {
         key: [row[key] for row in rows]
         for key in ("symbol", "is_tf", "regulated", "responding", "specific", "top_features")
     }
-    names = [f"knockdown {s}" for s in columns["symbol"]]
+    symbols = [str(row["symbol"]) for row in rows]
+    names = [f"knockdown {symbol}" for symbol in symbols]
     return schema_table(
         "Perturbation",
         {
             "id": names,
             "name": names,
-            "gene": [genes.get(s, f"symbol:{s}") for s in columns["symbol"]],
+            "gene": [genes.get(s, f"symbol:{s}") for s in symbols],
             **columns,
         },
     )
 
 
-def link_table(atlas: Atlas, found: Global) -> pa.Table:
+def link_table(atlas: Atlas, found: GlobalFiles) -> pa.Table:
     """Links between layers, the lower layer first."""
     links = found.links
     ends = [

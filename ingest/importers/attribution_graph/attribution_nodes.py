@@ -1,23 +1,21 @@
-"""An attribution graph of one input as arrays: which nodes are features, and what flows between
-them.
+"""An attribution graph of one input as arrays: its feature nodes and the effects between them.
 
-A node is a feature at one position. The graph database holds features, so the effects of all pairs
-of positions of two features are summed, and counted. Reconstruction errors, token embeddings and
-logits are no features and become no nodes: how many there are, and how much of the effect on
-features comes from each sort, is kept as a finding, because it bounds what the features explain.
+A node is a feature at one position. The graph database has features only, so the effects of two
+features are summed over all pairs of positions, and the pairs are counted. Reconstruction errors,
+token embeddings and logits are not features and become no nodes: their number, and their share of
+the effect on features, are stored as findings, because they limit what the features explain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from scircuit.core.errors import UserError
 
-SORTS = ("feature", "error", "embedding", "logit")
+NODE_TYPES = ("feature", "error", "embedding", "logit")
 
 
 @dataclass(frozen=True)
@@ -27,24 +25,24 @@ class AttributionGraph:
     Attributes
     ----------
     title
-        What the graph calls itself.
+        Name of the graph.
     model, dictionary
-        Names as the file states them, as they may stand in an address; empty where it does not.
+        Names from the file in the form of addresses; empty where it gives none.
     layer, index, position, part
         Of each feature node, int64; `part` is 0 for the main dictionary and 1 for attention
-        features, which are numbered on their own.
+        features, which have their own numbering.
     source, target, weight
-        Links between feature nodes: positions in the arrays above, and direct effects.
+        Links between feature nodes: indices into the arrays above, and direct effects.
     labels
-        Feature node -> label that the file gives it.
+        Feature node -> label in the file.
     nodes
-        Sort of node -> how many; of `SORTS`.
+        Type of node -> number of nodes; of `NODE_TYPES`.
     incoming
-        Sort of node -> sum of |weight| of its links into features.
+        Type of node -> sum of |weight| of its links into features.
     rule
-        How the graph was cut.
+        How the graph was pruned.
     cut
-        Whether it was.
+        Whether it was pruned.
     notes, findings
         As in `scircuit.ingest.importers.source.Source`.
     """
@@ -65,12 +63,12 @@ class AttributionGraph:
     cut: bool
     labels: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    findings: Mapping[str, Any] = field(default_factory=dict)
+    findings: Mapping[str, object] = field(default_factory=dict)
 
 
-def check(graph: AttributionGraph, where: str) -> None:
-    """Refuse a graph without features or links, with a feature twice at one position, or with
-    effects that go backwards or are not finite.
+def check_graph(graph: AttributionGraph, where: str) -> None:
+    """Refuse a graph without features or links, with duplicate features, or with links that lead to
+    earlier layers or are not finite.
 
     Raises
     ------
@@ -82,13 +80,13 @@ def check(graph: AttributionGraph, where: str) -> None:
     if not len(graph.weight):
         raise UserError(
             f"{where} has no link between two features",
-            "cut the graph less strongly, or check that it is the right file",
+            "prune the graph less, or check that it is the right file",
         )
     low = (graph.layer < 0) | (graph.index < 0)
     if low.any():
         at = int(np.flatnonzero(low)[0])
         raise UserError(
-            f"{where}: layer {graph.layer[at]}, feature {graph.index[at]} is no address",
+            f"{where}: layer {graph.layer[at]}, feature {graph.index[at]} is not a valid address",
             "check that it is the right file",
         )
     keys = np.stack([graph.part, graph.layer, graph.index, graph.position])
@@ -96,8 +94,8 @@ def check(graph: AttributionGraph, where: str) -> None:
     if (counts > 1).any():
         _, layer, index, position = unique[:, counts > 1][:, 0]
         raise UserError(
-            f"{where}: feature {index} of layer {layer} is there twice at position {position}"
-            f" ({int((counts > 1).sum())} are)",
+            f"{where}: feature {index} of layer {layer} is listed twice at position {position}"
+            f" ({int((counts > 1).sum())} duplicates)",
             "export the graph again",
         )
     bad = ~np.isfinite(graph.weight)
@@ -107,34 +105,33 @@ def check(graph: AttributionGraph, where: str) -> None:
             "compute the graph again",
         )
     first, second = graph.layer[graph.source], graph.layer[graph.target]
-    mixed = (
-        graph.part[graph.source] != graph.part[graph.target]
-    )  # attention and MLP features of one layer can follow each other
+    # attention and MLP features of one layer can follow each other
+    mixed = graph.part[graph.source] != graph.part[graph.target]
     backwards = (second < first) | ((second == first) & ~mixed)
     if backwards.any():
         at = int(np.flatnonzero(backwards)[0])
-        shown = (
+        example = (
             f"L{first[at]} F{graph.index[graph.source[at]]} -> L{second[at]}"
             f" F{graph.index[graph.target[at]]}"
         )
         raise UserError(
             f"{where}: {int(backwards.sum()):,} of {len(backwards):,} links do not lead to a later"
-            f" layer, the first is {shown}",
-            "source and target may be exchanged",
+            f" layer, the first is {example}",
+            "source and target may be swapped",
         )
     pairs, counts = np.unique(np.stack([graph.source, graph.target]), axis=1, return_counts=True)
     if pairs.shape[1] != len(graph.weight):
         raise UserError(
-            f"{where}: {int((counts > 1).sum()):,} links are there more than once",
+            f"{where}: {int((counts > 1).sum()):,} links are listed more than once",
             "export the graph again",
         )
 
 
-def summed(
+def sum_over_positions(
     graph: AttributionGraph,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct features [3, k] (part, layer, index), and per linked pair of them: source, target,
-    summed weight, pairs of positions.
+    """Distinct features [3, k] (part, layer, index), and per linked pair: source, target, summed
+    weight, number of pairs of positions.
     """
     features, at = np.unique(
         np.stack([graph.part, graph.layer, graph.index]), axis=1, return_inverse=True

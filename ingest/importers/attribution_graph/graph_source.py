@@ -1,17 +1,16 @@
 """``scircuit import graph``: an attribution graph of circuit-tracer (``.pt`` or JSON) or
 Neuronpedia (JSON) as features and ``ATTRIBUTES_TO``.
 
-One relationship a pair of features: the direct effects of all pairs of positions, summed, and how
-many there were. Errors, tokens and logits are no features
-(`scircuit.ingest.importers.attribution_graph.attribution_nodes`). A graph is of one input: it has
-no cells, no p values and no controls.
+One relationship per pair of features: the direct effects summed over all pairs of positions, and
+the number of pairs. Errors, tokens and logits are not features. A graph is of one input: it has no
+cells, no p values and no controls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,12 +20,12 @@ from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
 from scircuit.ingest.importers.attribution_graph.attribution_nodes import (
     AttributionGraph,
-    check,
-    summed,
+    check_graph,
+    sum_over_positions,
 )
 from scircuit.ingest.importers.attribution_graph.torch_format import read_graph_pt
 from scircuit.ingest.importers.attribution_graph.viewer_json import read_graph_json
-from scircuit.ingest.importers.feature_nodes import Key, feature_tables, uses
+from scircuit.ingest.importers.feature_nodes import Key, feature_tables, used_nodes
 from scircuit.ingest.importers.source import Source
 from scircuit.ingest.importers.strict_files import check_names, hashes
 
@@ -42,14 +41,14 @@ def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # n
     Raises
     ------
     UserError
-        If the file is of another format, damaged or could run code, its model or dictionary is not
-        known, or it contradicts itself.
+        If the file is of another format, damaged or could run code, its model or dictionary is
+        unknown, or it contradicts itself.
     """
     path = Path(config.path)
     if not path.is_file():
-        raise UserError(f"{path} is no file", "give one graph: a .pt or .json file")
+        raise UserError(f"{path} is not a file", "give one graph: a .pt or .json file")
     graph = read_graph_pt(path) if path.suffix == ".pt" else read_graph_json(path)
-    check(graph, path.name)
+    check_graph(graph, path.name)
     model, dictionary = config.model_name or graph.model, config.dictionary_name or graph.dictionary
     for name, option, what in (
         (model, "--model-name", "model"),
@@ -57,26 +56,23 @@ def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # n
     ):
         if not name:
             raise UserError(
-                f"{path.name} does not say the name of its {what} (scan"
-                f" {graph.findings.get('scan')!r})",
+                f"{path.name} does not name its {what} (scan {graph.findings.get('scan')!r})",
                 f"give {option}",
             )
     check_names(model, dictionary)
     tables = _tables(graph, model, dictionary)
     edges = tables["Feature-ATTRIBUTES_TO-Feature"]
-    shares = {
-        sort: value / max(sum(graph.incoming.values()), 1e-300)
-        for sort, value in graph.incoming.items()
-    }
+    total = max(sum(graph.incoming.values()), 1e-300)
+    shares = {node_type: value / total for node_type, value in graph.incoming.items()}
     others = ", ".join(
-        f"{n:,} {sort} nodes" for sort, n in graph.nodes.items() if sort != "feature"
+        f"{n:,} {kind} nodes" for kind, n in graph.nodes.items() if kind != "feature"
     )
     return Source(
         format="attribution-graph",
         name=f"{model}/{dictionary} {graph.title}",
         files=hashes([path], path.parent),
         units={"graph": lambda: tables},
-        uses=uses(tables),
+        uses=used_nodes(tables),
         origin=path.name,
         lacks=(*_LACKS, *(("all_edges",) if graph.cut else ())),
         rule=graph.rule,
@@ -96,8 +92,8 @@ def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # n
             (
                 f"of the effect on features (sum of |weight|) {shares['feature']:.1%} comes from"
                 f" features, {shares['error']:.1%} from reconstruction errors,"
-                f" {shares['embedding']:.1%} from tokens; {others} are no features and were counted"
-                " only"
+                f" {shares['embedding']:.1%} from tokens; {others} are not features and were only"
+                " counted"
             ),
         ),
     )
@@ -106,7 +102,7 @@ def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # n
 def _tables(graph: AttributionGraph, model: str, dictionary: str) -> dict[str, pa.Table]:
     import pyarrow as pa
 
-    features, source, target, weight, count = summed(graph)
+    features, source, target, weight, count = sum_over_positions(graph)
     sets = (dictionary, f"{dictionary}-attention")
     labels: dict[tuple[int, int, int], str] = {}
     for node, label in graph.labels.items():
@@ -115,7 +111,7 @@ def _tables(graph: AttributionGraph, model: str, dictionary: str) -> dict[str, p
         )
     parts = []
     for part, name in enumerate(sets):
-        rows: dict[Key, dict[str, Any]] = {
+        rows: dict[Key, dict[str, object]] = {
             (int(t), int(i)): {"published_label": labels.get((part, int(t), int(i)))}
             for p, t, i in features.T
             if p == part

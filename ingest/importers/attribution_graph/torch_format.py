@@ -2,8 +2,8 @@
 model's configuration and the logit targets as objects.
 
 The file is a pickle, which could run code. It is read with ``weights_only=True``, and the few
-classes that such a file names are replaced by empty records of the same name, so none of the tool's
-code is imported or run; a file that names any other class is refused.
+classes that such a file names are replaced by empty records, so that no code of the tool is
+imported or run; a file that names any other class is refused.
 
     adjacency[target, source],  nodes: selected features, errors [layer][position], tokens, logits
 """
@@ -33,15 +33,17 @@ _CONFIGURATIONS = (
     "transformer_lens.HookedTransformerConfig.HookedTransformerConfig",
     "transformer_lens.config.HookedTransformerConfig.HookedTransformerConfig",
 )
+# Values of a graph: tensors, lists, texts, the configuration.
+Saved = Any
 _TARGET = "circuit_tracer.attribution.targets.LogitTarget"
 
 
 class Record:
-    """Stands for the configuration of a model: holds its fields and does nothing."""
+    """Replaces the configuration of a model: stores its fields only."""
 
 
 class LogitTarget(NamedTuple):
-    """Stands for a token that the graph explains."""
+    """Replaces the record of a token that the graph explains."""
 
     token_str: str
     vocab_idx: int
@@ -53,14 +55,14 @@ def read_graph_pt(path: Path) -> AttributionGraph:
     Raises
     ------
     UserError
-        If the file is no such graph, names classes that it should not, or its tensors do not fit
-        each other.
+        If the file is not such a graph, names other classes, or has tensors of inconsistent
+        shapes.
     """
     data = _load(path)
     missing = [k for k in _NEEDED if k not in data]
     if missing:
         raise UserError(
-            f"{path.name} lacks {', '.join(missing)}; it has"
+            f"{path.name} has no {', '.join(missing)}; it has"
             f" {', '.join(map(str, list(data)[:12]))}",
             "give a graph that circuit-tracer saved (Graph.to_pt)",
         )
@@ -80,8 +82,8 @@ def read_graph_pt(path: Path) -> AttributionGraph:
         or (len(selected) and not 0 <= selected.min() <= selected.max() < len(active))
     ):
         raise UserError(
-            f"{path.name}: active_features {active.shape} and selected_features {selected.shape} do"
-            " not fit each other",
+            f"{path.name}: active_features {active.shape} and selected_features {selected.shape}"
+            " are inconsistent",
             "compute the graph again",
         )
     count, size = len(selected), len(selected) + layers * tokens + tokens + logits
@@ -102,7 +104,7 @@ def read_graph_pt(path: Path) -> AttributionGraph:
         )
     if into[:, size - logits :].any():
         raise UserError(
-            f"{path.name}: logits act on features, so rows and columns seem exchanged",
+            f"{path.name}: logits act on features, so rows and columns seem to be swapped",
             "the matrix must be [target, source]",
         )
     target, source = np.nonzero(into[:, :count])
@@ -142,25 +144,24 @@ def read_graph_pt(path: Path) -> AttributionGraph:
     )
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, Saved]:
     import pickle
 
     import torch
 
-    stands = [*((Record, name) for name in _CONFIGURATIONS), (LogitTarget, _TARGET)]
+    replacements = [*((Record, name) for name in _CONFIGURATIONS), (LogitTarget, _TARGET)]
     try:
-        with torch.serialization.safe_globals(stands):
+        with torch.serialization.safe_globals(replacements):
             data = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}", "check the path") from None
     except pickle.UnpicklingError as error:
-        said = next(
+        reason = next(
             (line.strip() for line in str(error).splitlines() if "GLOBAL" in line),
-            "it is no file of tensors",
+            "it is not a file of tensors",
         )
         raise UserError(
-            f"{path.name} could run code when it is read, or is damaged"
-            f" ({said.split(' was not')[0]})",
+            f"{path.name} could run code when read, or is damaged ({reason.split(' was not')[0]})",
             "export the graph as JSON with circuit-tracer and import that",
         ) from error
     except (
@@ -178,13 +179,13 @@ def _load(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(data, dict):
         raise UserError(
-            f"{path.name} holds a {type(data).__name__}, expected a dictionary of tensors",
+            f"{path.name} is a {type(data).__name__}, expected a dictionary of tensors",
             "give a graph that circuit-tracer saved (Graph.to_pt)",
         )
     return data
 
 
-def _array(data: dict[str, Any], name: str, where: str) -> np.ndarray:
+def _array(data: dict[str, Saved], name: str, where: str) -> np.ndarray:
     import torch
 
     value = data[name]
@@ -196,14 +197,14 @@ def _array(data: dict[str, Any], name: str, where: str) -> np.ndarray:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
-def _field(config: Any, name: str) -> Any:
+def _field(config: Saved, name: str) -> object:
     return config.get(name) if isinstance(config, dict) else vars(config).get(name)
 
 
-def _layers(config: Any, where: str) -> int:
+def _layers(config: Saved, where: str) -> int:
     found = _field(config, "n_layers")
     if not isinstance(found, int) or found < 1:
         raise UserError(
-            f"{where}: the configuration says n_layers = {found!r}", "compute the graph again"
+            f"{where}: the configuration has n_layers = {found!r}", "compute the graph again"
         )
     return found

@@ -1,35 +1,39 @@
-"""Attribution graphs as JSON: the viewer format of circuit-tracer, and Neuronpedia's, which asks
-for the same fields and allows further ones.
+"""Attribution graphs as JSON: the viewer format of circuit-tracer, and that of Neuronpedia with the
+same required fields.
 
-Required, as Neuronpedia's public schema states them: metadata (slug, scan, prompt_tokens, prompt),
-qParams, nodes (node_id, feature, layer, ctx_idx, feature_type, jsNodeId, clerp), links (source,
-target, weight). The index of a feature stands in ``node_id`` (layer_index_position); ``feature``
-repeats it, or holds it paired with the layer by Cantor's pairing, (l + i)(l + i + 1) / 2 + i.
+Required by Neuronpedia's public schema: metadata (slug, scan, prompt_tokens, prompt), qParams,
+nodes (node_id, feature, layer, ctx_idx, feature_type, jsNodeId, clerp), links (source, target,
+weight). The index of a feature is part of ``node_id`` (layer_index_position); ``feature`` repeats
+it, or contains layer l and index i combined by Cantor's pairing, (l + i)(l + i + 1) / 2 + i.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scircuit.core.address import slug
 from scircuit.core.errors import UserError
-from scircuit.ingest.importers.attribution_graph.attribution_nodes import AttributionGraph
-from scircuit.ingest.importers.strict_files import fields, items, number, read_json, whole
+from scircuit.ingest.importers.attribution_graph.attribution_nodes import (
+    NODE_TYPES,
+    AttributionGraph,
+)
+from scircuit.ingest.importers.strict_files import (
+    Json,
+    json_list,
+    json_object,
+    number,
+    read_json,
+    whole_number,
+)
 
 _METADATA = ("slug", "scan", "prompt_tokens", "prompt")
-_NODE = (
-    "node_id",
-    "feature",
-    "layer",
-    "ctx_idx",
-    "feature_type",
-    "jsNodeId",
-)  # clerp is required by one format, empty by default in the other
+# clerp is required by one format, empty by default in the other
+_NODE = ("node_id", "feature", "layer", "ctx_idx", "feature_type", "jsNodeId")
 _MAIN = ("cross layer transcoder", "transcoder", "sae")
 _ATTENTION = ("lorsa",)
 _ID = re.compile(r"(\d+)_(\d+)_(\d+)")
@@ -41,57 +45,53 @@ def read_graph_json(path: Path) -> AttributionGraph:
     Raises
     ------
     UserError
-        If a required field is missing or of another type, a link names no node, or the index of a
-        feature cannot be told.
+        If a required field is missing or of another type, a link names an unknown node, or the
+        index of a feature is unclear.
     """
-    data = fields(read_json(path), ("metadata", "qParams", "nodes", "links"), path.name)
-    metadata = fields(data["metadata"], _METADATA, f"{path.name}: metadata")
-    _refuse_own(metadata, data["links"], path.name)
-    fields(data["qParams"], (), f"{path.name}: qParams")
-    items(metadata["prompt_tokens"], f"{path.name}: prompt_tokens")
+    data = json_object(read_json(path), ("metadata", "qParams", "nodes", "links"), path.name)
+    metadata = json_object(data["metadata"], _METADATA, f"{path.name}: metadata")
+    _refuse_own_export(metadata, data["links"], path.name)
+    json_object(data["qParams"], (), f"{path.name}: qParams")
+    tokens = json_list(metadata["prompt_tokens"], f"{path.name}: prompt_tokens")
     rows: list[tuple[int, int, int, int]] = []
     labels: dict[int, str] = {}
-    sort_of: dict[str, str] = {}
+    type_of: dict[str, str] = {}
     at: dict[str, int] = {}
     shared: set[str] = set()
-    for node in items(data["nodes"], f"{path.name}: nodes"):
-        node = fields(node, _NODE, f"{path.name}: a node")
-        key, sort = str(node["node_id"]), _sort(str(node["feature_type"]), path.name)
-        if key in sort_of:
-            if sort == sort_of[key] == "feature":
+    counted: Counter[str] = Counter()
+    for node in json_list(data["nodes"], f"{path.name}: nodes"):
+        node = json_object(node, _NODE, f"{path.name}: a node")
+        key, node_type = str(node["node_id"]), _node_type(str(node["feature_type"]), path.name)
+        counted[node_type] += 1
+        if key in type_of:
+            if node_type == type_of[key] == "feature":
                 raise UserError(
-                    f"{path.name}: two feature nodes are called {key}", "export the graph again"
+                    f"{path.name}: two feature nodes have the name {key}", "export the graph again"
                 )
             shared.add(key)
-        if sort == "feature" or key not in sort_of:
-            sort_of[key] = sort
-        if sort == "feature":
+        if node_type == "feature" or key not in type_of:
+            type_of[key] = node_type
+        if node_type == "feature":
             at[key] = len(rows)
             rows.append(_feature(node, path.name))
             if str(node.get("clerp") or "").strip():
                 labels[at[key]] = str(node["clerp"]).strip()
     part, layer, index, position = np.array(rows, dtype=np.int64).reshape(-1, 4).T
     links, incoming, ambiguous, zero = _links(
-        items(data["links"], f"{path.name}: links"), sort_of, at, shared, path.name
+        json_list(data["links"], f"{path.name}: links"), type_of, at, shared, path.name
     )
     notes = (
         [
-            f"{ambiguous:,} links touch {len(shared)} names that two nodes share: left out (a known"
-            " fault of the format: an error node can be called like a feature)"
+            f"{ambiguous:,} links of {len(shared)} names that two nodes share were left out (a"
+            " known fault of the format: an error node can have the name of a feature)"
         ]
         if ambiguous
         else []
     )
     if zero:
-        notes.append(f"{zero:,} links between features have the weight 0: left out")
-    nodes = {
-        sort: sum(
-            s == sort for s in (_sort(str(n["feature_type"]), path.name) for n in data["nodes"])
-        )
-        for sort in ("feature", "error", "embedding", "logit")
-    }
+        notes.append(f"{zero:,} links between features with weight 0 were left out")
     threshold = metadata.get("node_threshold")
-    pruning = metadata.get("pruning_settings") or {}
+    pruning = json_object(metadata.get("pruning_settings") or {}, (), "pruning_settings")
     model, dictionary = _names(metadata)
     return AttributionGraph(
         title=str(metadata["slug"]),
@@ -104,7 +104,7 @@ def read_graph_json(path: Path) -> AttributionGraph:
         source=links[0].astype(np.int64),
         target=links[1].astype(np.int64),
         weight=links[2],
-        nodes=nodes,
+        nodes={node_type: counted[node_type] for node_type in NODE_TYPES},
         incoming=incoming,
         labels=labels,
         notes=tuple(notes),
@@ -116,16 +116,14 @@ def read_graph_json(path: Path) -> AttributionGraph:
         ),
         findings={
             "prompt": str(metadata["prompt"]),
-            "tokens": len(metadata["prompt_tokens"]),
+            "tokens": len(tokens),
             "scan": str(metadata["scan"]),
         },
     )
 
 
-def _refuse_own(metadata: Mapping[str, Any], links: Any, where: str) -> None:
-    """Refuse what `scircuit export` wrote: a view of a traced run would come back as attributions
-    of one input, without n, d and q.
-    """
+def _refuse_own_export(metadata: Mapping[str, Json], links: Json, where: str) -> None:
+    """Refuse an export of `scircuit`: a traced run would become attributions without n, d and q."""
     info = metadata.get("info")
     generator = info.get("generator") if isinstance(info, dict) else None
     if not isinstance(generator, dict) or generator.get("name") != "scircuit":
@@ -137,29 +135,26 @@ def _refuse_own(metadata: Mapping[str, Any], links: Any, where: str) -> None:
     )
     named = ", ".join(runs) or "its run"
     raise UserError(
-        f"{where} is a view of {named}, written by scircuit export: it holds ablation effects with"
-        " their sign turned, not attributions of one input",
-        f"bring the run itself: copy the folder runs/{runs[0] if len(runs) == 1 else 'RUN'} of its"
+        f"{where} is a view of {named}, written by scircuit export: it has ablation effects with"
+        " reversed sign, not attributions of one input",
+        f"use the run itself: copy the folder runs/{runs[0] if len(runs) == 1 else 'RUN'} of its"
         " study into runs/ of this one, then: scircuit load",
     )
 
 
-def _names(metadata: Mapping[str, Any]) -> tuple[str, str]:
-    """Model and dictionary set where the file names the dictionaries; alone, ``scan`` may be either
-    of the two.
-    """
-    source = (metadata.get("feature_details") or {}).get("neuronpedia_source_set") or (
-        metadata.get("info") or {}
-    ).get("transcoder_set")
+def _names(metadata: Mapping[str, Json]) -> tuple[str, str]:
+    """Model and dictionary set if the file names the dictionaries; ``scan`` alone may be either."""
+    details = json_object(metadata.get("feature_details") or {}, (), "feature_details")
+    info = json_object(metadata.get("info") or {}, (), "info")
+    source = details.get("neuronpedia_source_set") or info.get("transcoder_set")
     if source:
         return slug(str(metadata["scan"])), slug(str(source))
-    transcoders = (
-        metadata.get("transcoder_list") or []
-    )  # scan is then a hash that differs from process to process
+    # scan is then a hash that differs from process to process
+    transcoders = json_list(metadata.get("transcoder_list") or [], "transcoder_list")
     return "", slug(str(transcoders[0])) if len(transcoders) == 1 else ""
 
 
-def _sort(feature_type: str, where: str) -> str:
+def _node_type(feature_type: str, where: str) -> str:
     if feature_type in (*_MAIN, *_ATTENTION):
         return "feature"
     if feature_type in ("embedding", "logit"):
@@ -168,12 +163,12 @@ def _sort(feature_type: str, where: str) -> str:
         return "error"
     known = ", ".join([*_MAIN, *_ATTENTION, "embedding", "logit", "... error"])
     raise UserError(
-        f"{where} has a node of the type {feature_type!r}; known are {known}",
-        "say on the project page which tool wrote it",
+        f"{where} has a node of the type {feature_type!r}; known types: {known}",
+        "report on the project page which tool wrote it",
     )
 
 
-def _feature(node: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
+def _feature(node: Mapping[str, Json], where: str) -> tuple[int, int, int, int]:
     """Part, layer, index and position of a feature node."""
     name, given = str(node["node_id"]), node["feature"]
     if not str(node["layer"]).isdecimal():
@@ -181,11 +176,12 @@ def _feature(node: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
             f"{where}: node {name} is a feature of layer {node['layer']!r}, expected a number",
             "export the graph again",
         )
-    layer, position = int(node["layer"]), whole(node["ctx_idx"], f"{where}: node {name}: ctx_idx")
+    layer = int(str(node["layer"]))
+    position = whole_number(node["ctx_idx"], f"{where}: node {name}: ctx_idx")
     part = int(str(node["feature_type"]) in _ATTENTION)
     found = _ID.fullmatch(name)
     if not found:
-        return part, layer, whole(given, f"{where}: node {name}: feature"), position
+        return part, layer, whole_number(given, f"{where}: node {name}: feature"), position
     index = int(found[2])
     paired = (layer + index) * (layer + index + 1) // 2 + index
     if (
@@ -194,16 +190,16 @@ def _feature(node: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
         or (given is not None and given not in (index, paired))
     ):
         raise UserError(
-            f"{where}: node {name} is said to be feature {given} of layer {layer} at position"
-            f" {position}; the name says layer {found[1]}, feature {index}, position {found[3]}",
+            f"{where}: node {name} is stated to be feature {given} of layer {layer} at position"
+            f" {position}; its name gives layer {found[1]}, feature {index}, position {found[3]}",
             "export the graph again",
         )
     return part, layer, index, position
 
 
 def _links(
-    links: list[Any],
-    sort_of: Mapping[str, str],
+    links: list[Json],
+    type_of: Mapping[str, str],
     at: Mapping[str, int],
     shared: set[str],
     where: str,
@@ -215,32 +211,32 @@ def _links(
     incoming = {"feature": 0.0, "error": 0.0, "embedding": 0.0}
     ambiguous = zero = 0
     for link in links:
-        link = fields(link, ("source", "target", "weight"), f"{where}: a link")
+        link = json_object(link, ("source", "target", "weight"), f"{where}: a link")
         source, target, weight = (
             str(link["source"]),
             str(link["target"]),
             number(link["weight"], f"{where}: weight of a link"),
         )
         for end in (source, target):
-            if end not in sort_of:
+            if end not in type_of:
                 raise UserError(
-                    f"{where}: a link names the node {end}, which is not there",
-                    "the file is not whole: export the graph again",
+                    f"{where}: a link names the node {end}, which does not exist",
+                    "the file is incomplete: export the graph again",
                 )
         if source in shared or target in shared:
             ambiguous += 1
             continue
-        if sort_of[target] != "feature":
+        if type_of[target] != "feature":
             continue
         if weight == 0:
-            zero += sort_of[source] == "feature"
+            zero += type_of[source] == "feature"
             continue
-        if sort_of[source] not in incoming:
+        if type_of[source] not in incoming:
             raise UserError(
                 f"{where}: a link leads from the logit {source} to a feature",
-                "source and target may be exchanged",
+                "source and target may be swapped",
             )
-        incoming[sort_of[source]] += abs(weight)
-        if sort_of[source] == "feature":
+        incoming[type_of[source]] += abs(weight)
+        if type_of[source] == "feature":
             kept.append((at[source], at[target], weight))
     return np.array(kept, dtype=float).reshape(-1, 3).T, incoming, ambiguous, zero

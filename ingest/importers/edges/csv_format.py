@@ -1,33 +1,30 @@
-"""Edges as CSV (``circuit_edges*.csv``), with or without counts of the cells that moved up, down
-and not at all.
+"""Edges as CSV (``circuit_edges*.csv``), with or without counts of the cells with a positive, a
+negative and no effect.
 
-Required columns: src_layer, src_feature, tgt_layer, tgt_feature, cohens_d, consistency. Read where
-given: sign, mean_delta, n_pos, n_neg, n_zero, consistency_sym, passes_symmetric_rule, condition. A
-mark at the start of the file, semicolons and decimal commas are read as what they are; rows of
-another length, texts in number columns and a last line without an end stop the import.
+Required columns: src_layer, src_feature, tgt_layer, tgt_feature, cohens_d, consistency. Optional:
+sign, mean_delta, n_pos, n_neg, n_zero, consistency_sym, passes_symmetric_rule, condition. A byte
+order mark, semicolons and decimal commas are accepted; rows of another length, text in numeric
+columns and a last line without a line end stop the import.
 """
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scircuit.core.edge_rules import symmetric_consistency
 from scircuit.core.errors import UserError
-from scircuit.ingest.importers.edges.edge_table import RULE, Edges, cap_seen
+from scircuit.ingest.importers.edges.edge_table import RULE, Edges, detected_cap
 from scircuit.ingest.importers.strict_files import BOM
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ENDS = {
-    "src_layer": "source_layer",
-    "src_feature": "source",
-    "tgt_layer": "target_layer",
-    "tgt_feature": "target",
-}
+_ENDS = ("src_layer", "src_feature", "tgt_layer", "tgt_feature")
 _OTHER_NAMES = {
     "source_layer": "src_layer",
     "source_feature": "src_feature",
@@ -36,20 +33,9 @@ _OTHER_NAMES = {
 }
 _COUNTS = ("n_pos", "n_neg", "n_zero")
 _ROW = "row of the file, from 1"  # kept through filters, for messages
-_SIGNS = {
-    "1": 1,
-    "+1": 1,
-    "+": 1,
-    "1.0": 1,
-    "positive": 1,
-    "pos": 1,
-    "excitatory": 1,
-    "-1": -1,
-    "-": -1,
-    "-1.0": -1,
-    "negative": -1,
-    "neg": -1,
-    "inhibitory": -1,
+_SIGN_OF = {
+    **dict.fromkeys(("1", "+1", "+", "1.0", "positive", "pos", "excitatory"), 1),
+    **dict.fromkeys(("-1", "-", "-1.0", "negative", "neg", "inhibitory"), -1),
 }
 
 
@@ -59,13 +45,15 @@ def read_csv(path: Path, condition: str) -> Edges:
     Raises
     ------
     UserError
-        If a column is missing, a value is no number, a row has another length, or columns
+        If a column is missing, a value is not a number, a row has another length, or columns
         contradict each other.
     """
     raw = path.read_bytes()
-    table, notes = _table(path, raw)
-    table = _one_condition(table, condition, path.name)
-    ends: dict[str, Any] = {to: _whole(table, name, path.name) for name, to in _ENDS.items()}
+    table, notes = _read_table(path, raw)
+    table = _select_condition(table, condition, path.name)
+    source_layer, source, target_layer, target = (
+        _integers(table, name, path.name) for name in _ENDS
+    )
     values = {
         "d": _numbers(table, "cohens_d", path.name),
         "consistency": _numbers(table, "consistency", path.name),
@@ -81,14 +69,14 @@ def read_csv(path: Path, condition: str) -> Edges:
             f"{', '.join(counts)} are given without"
             f" {', '.join(c for c in _COUNTS if c not in counts)}: the counts are left out"
         )
-    edges = Edges(**ends, values=values)
-    _signs(table, values["d"], path.name)
-    notes += _symmetric(table, values, path.name)
-    cap, of = cap_seen(edges)
+    edges = Edges(source_layer, source, target_layer, target, values)
+    _check_signs(table, values["d"], path.name)
+    notes += _check_symmetric(table, values, path.name)
+    cap, of = detected_cap(edges)
     if cap:
         notes.append(
-            f"many have exactly {cap} edges of {of}, and none has more: the file looks cut to the"
-            f" {cap} strongest"
+            f"many have exactly {cap} edges of {of}, and none has more: the file seems to contain"
+            f" only the {cap} strongest"
         )
     full = "n" in values
     lacks = (
@@ -100,9 +88,8 @@ def read_csv(path: Path, condition: str) -> Edges:
         "cells",
         *(("all_edges",) if cap else ()),
     )
-    return Edges(
-        **ends,
-        values=values,
+    return replace(
+        edges,
         lacks=lacks,
         cap=cap,
         cap_of=of,
@@ -112,20 +99,20 @@ def read_csv(path: Path, condition: str) -> Edges:
     )
 
 
-def _table(path: Path, raw: bytes) -> tuple[pa.Table, list[str]]:
+def _read_table(path: Path, raw: bytes) -> tuple[pa.Table, list[str]]:
     import pyarrow as pa
     from pyarrow import csv
 
     notes = []
     if raw.startswith(BOM):
         raw = raw.removeprefix(BOM)
-        notes.append("the file starts with a byte order mark, which was left out")
+        notes.append("the file starts with a byte order mark, which was ignored")
     if not raw.strip():
         raise UserError(f"{path.name} is empty", "check that it is the right file")
     if not raw.endswith(b"\n"):
         raise UserError(
-            f"{path.name} does not end with a line end: it may be cut",
-            "fetch it again; if it is whole, add a line end after its last row",
+            f"{path.name} does not end with a line end: it may be truncated",
+            "fetch it again; if it is complete, add a line end after its last row",
         )
     header = raw.split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     delimiter = max(",;\t", key=header.count)
@@ -158,44 +145,44 @@ def _table(path: Path, raw: bytes) -> tuple[pa.Table, list[str]]:
             if delimiter == ",":
                 raise
             table = parse(",")
-            notes.append("decimal commas were read as points")
+            notes.append("decimal commas were read as decimal points")
         except pa.ArrowInvalid:
             raise UserError(
                 f"{path.name} cannot be read as a table of numbers:"
                 f" {str(error).splitlines()[0][:200]}",
-                "look at the row and mend or fetch the file again",
+                "correct the row, or fetch the file again",
             ) from error
     table = table.append_column(_ROW, pa.array(range(1, len(table) + 1)))
     wanted = [*_ENDS, "cohens_d", "consistency"]
     missing = [c for c in wanted if c not in table.column_names]
     if missing:
         raise UserError(
-            f"{path.name} lacks the column {', '.join(missing)}; it has"
+            f"{path.name} has no column {', '.join(missing)}; it has"
             f" {', '.join(table.column_names[:-1])}",
-            f"the columns needed are {', '.join(wanted)}",
+            f"required columns: {', '.join(wanted)}",
         )
     return table, notes
 
 
-def _one_condition(table: pa.Table, condition: str, name: str) -> pa.Table:
+def _select_condition(table: pa.Table, condition: str, name: str) -> pa.Table:
     import pyarrow.compute as pc
 
     if "condition" not in table.column_names:
         if condition:
             raise UserError(
-                f"{name} has no column condition, from which {condition!r} could be chosen",
+                f"{name} has no column condition, so {condition!r} cannot be chosen",
                 "leave --condition out",
             )
         return table
     held = sorted({str(c) for c in table.column("condition").unique().to_pylist()})
     if not condition and len(held) > 1:
         raise UserError(
-            f"{name} holds {len(held)} conditions: {', '.join(held)}",
+            f"{name} has {len(held)} conditions: {', '.join(held)}",
             "import one at a time: --condition NAME",
         )
     if condition and condition not in held:
         raise UserError(
-            f"{name} holds no condition {condition!r}; it holds {', '.join(held)}",
+            f"{name} has no condition {condition!r}; it has {', '.join(held)}",
             "choose one of these",
         )
     return table.filter(pc.equal(table.column("condition"), condition)) if condition else table  # pyright: ignore[reportAttributeAccessIssue]
@@ -205,37 +192,37 @@ def _numbers(table: pa.Table, name: str, where: str) -> np.ndarray:
     found = table.column(name).to_numpy().astype(float)
     for bad, what, fix in (
         (np.isinf(found), "infinite", ""),
-        (np.isnan(found), "empty or no number", "leave these rows out, or "),
+        (np.isnan(found), "empty or not a number", "leave these rows out, or "),
     ):
         if bad.any():
             first = table.column(_ROW)[int(bad.argmax())].as_py()
             raise UserError(
                 f"{where}: {name} is {what} in {int(bad.sum()):,} of {len(found):,} rows, first in"
-                f" row {first:,} below the header",
+                f" row {first:,} after the header",
                 f"{fix}export the file again",
             )
     return found
 
 
-def _whole(table: pa.Table, name: str, where: str) -> np.ndarray:
+def _integers(table: pa.Table, name: str, where: str) -> np.ndarray:
     found = _numbers(table, name, where)
     if (found != np.floor(found)).any():
         raise UserError(
-            f"{where}: {name} holds {found[found != np.floor(found)][0]:g}, expected whole numbers",
+            f"{where}: {name} has {found[found != np.floor(found)][0]:g}, expected integers",
             "check which column is which",
         )
     return found.astype(np.int64)
 
 
-def _signs(table: pa.Table, d: np.ndarray, where: str) -> None:
+def _check_signs(table: pa.Table, d: np.ndarray, where: str) -> None:
     if "sign" not in table.column_names:
         return
-    given = [_SIGNS.get(str(s).strip().lower()) for s in table.column("sign").to_pylist()]
+    given = [_SIGN_OF.get(str(s).strip().lower()) for s in table.column("sign").to_pylist()]
     unknown = [i for i, s in enumerate(given) if s is None]
     if unknown:
         raise UserError(
             f"{where}: sign is {table.column('sign')[unknown[0]].as_py()!r} in {len(unknown):,}"
-            f" rows, expected one of {', '.join(_SIGNS)}",
+            f" rows, expected one of {', '.join(_SIGN_OF)}",
             "check which column is which",
         )
     wrong = np.array(given, dtype=float) * d < 0
@@ -247,15 +234,14 @@ def _signs(table: pa.Table, d: np.ndarray, where: str) -> None:
         )
 
 
-def _symmetric(table: pa.Table, values: dict[str, Any], where: str) -> list[str]:
+def _check_symmetric(table: pa.Table, values: dict[str, np.ndarray], where: str) -> list[str]:
     notes = []
     if "consistency_sym" in table.column_names and "n_pos" in values:
         given = _numbers(table, "consistency_sym", where)
         moved = values["n_pos"] + values["n_neg"]
-        off = (
-            np.abs(np.maximum(values["n_pos"], values["n_neg"]) / np.maximum(moved, 1) - given)
-            > 0.01
-        ) & (moved > 0)
+        off = (np.abs(symmetric_consistency(values["n_pos"], values["n_neg"]) - given) > 0.01) & (
+            moved > 0
+        )
         if off.any():
             raise UserError(
                 f"{where}: consistency_sym is not max(n_pos, n_neg) / (n_pos + n_neg) in"
@@ -268,6 +254,6 @@ def _symmetric(table: pa.Table, values: dict[str, Any], where: str) -> list[str]
             for v in table.column("passes_symmetric_rule").to_pylist()
         )
         notes.append(
-            f"{passing:,} of {table.num_rows:,} edges pass the symmetric rule as the file states it"
+            f"{passing:,} of {table.num_rows:,} edges pass the symmetric rule according to the file"
         )
     return notes

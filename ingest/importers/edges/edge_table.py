@@ -1,22 +1,29 @@
-r"""Imported edges as arrays, what must hold of them, and the records they become.
+r"""Imported edges as arrays, the checks on them, and their records.
 
-Whatever the format, an edge is a source, a later target and the published effect size d = mean / sd
-of the change over cells. Everything else may be missing and then stays empty: nothing is filled in.
-A column that contradicts another stops the import, because then one of the two is not what its name
-says:
+In every format an edge is a source, a later target and the published effect size d = mean / sd of
+the change over cells. Everything else may be missing and then stays empty. A column that
+contradicts another stops the import, because one of the two is then not what its name says:
 
-    sign(mean) = sign(d),   d = mean / max(sd, 1e-10),   n_pos + n_neg <= n,   consistency = max(n_pos, n - n_pos) / n
+    sign(mean) = sign(d),   d = mean / max(sd, 1e-10),   n_pos + n_neg <= n
+    consistency = max(n_pos, n - n_pos) / n
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scircuit.core.address import Address
+from scircuit.core.edge_rules import (
+    LEGACY_CONSISTENCY,
+    LEGACY_D,
+    LEGACY_TEXT,
+    STATED,
+    consistency,
+)
 from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
 from scircuit.ingest.importers.feature_nodes import Key, feature_tables
@@ -25,15 +32,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BY_LAYER, BY_SOURCE = "each source and layer", "each source"
-RULE = (
-    "published: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, cells without effect counted as"
-    " negative"
-)
-D, CONSISTENCY = 0.5, 0.7
+RULE = f"published: {LEGACY_TEXT}, cells without effect counted as negative"
 STATISTICS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "consistency")
 _COUNTS = ("n", "n_pos", "n_neg")
-_SLACK = 0.01  # relative difference of d and mean / sd that rounded decimals can make
-_PILE = 3  # groups of equal largest size that look like a cap
+_D_TOLERANCE = 0.01  # relative difference of d and mean / sd that rounded decimals can make
+_MIN_AT_CAP = 3  # groups of equal largest size that look like a cap
 _BLOCK = 500_000  # edges in one work unit
 
 
@@ -44,15 +47,14 @@ class Edges:
     Attributes
     ----------
     source_layer, source, target_layer, target
-        Layers and indices, int64, one value an edge.
+        Layers and indices, int64, one value per edge.
     values
-        Those of `STATISTICS` that the source gives, float64, one value an edge; NaN where a single
-        value is missing.
+        Those of `STATISTICS` that the source gives, float64, one value per edge; NaN where a value
+        is missing.
     features
         (layer, index) -> properties of features that the source describes.
     cap_of
-        What the cap counts: edges of ``each source and layer``, or of ``each source`` over all
-        layers.
+        Group that the cap refers to: ``each source and layer``, or ``each source`` over all layers.
     lacks, cap, rule, notes, findings
         As in `scircuit.ingest.importers.source.Source`.
     """
@@ -62,78 +64,80 @@ class Edges:
     target_layer: np.ndarray
     target: np.ndarray
     values: Mapping[str, np.ndarray]
-    features: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
+    features: Mapping[Key, Mapping[str, object]] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
     cap: int = 0
     cap_of: str = BY_LAYER
     rule: str = RULE
     notes: tuple[str, ...] = ()
-    findings: Mapping[str, Any] = field(default_factory=dict)
+    findings: Mapping[str, object] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.source)
 
 
 def check(edges: Edges, where: str) -> list[str]:
-    """Notes on what may be odd in these edges.
+    """Check edges, and return notes on what may be unexpected in them.
 
     Raises
     ------
     UserError
-        If there is none, one is there twice, goes backwards, is not finite, or if two columns
-        contradict each other.
+        If there are none, one is listed twice, leads to an earlier layer or is not finite, or two
+        columns contradict each other.
     """
     if not len(edges):
         raise UserError(
-            f"{where} holds no edge",
+            f"{where} has no edges",
             "check that it is the right file, and that the study that wrote it was finished",
         )
-    _positions(edges, where)
-    _twice(edges, where)
+    _check_ends(edges, where)
+    _check_duplicates(edges, where)
     for name, column in edges.values.items():
-        _finite(name, column, where)
-    return [*_contradictions(edges, where), *_weak(edges)]
+        _check_values(name, column, where)
+    return [*_check_columns(edges, where), *_note_below_rule(edges)]
 
 
-def _refuse(mask: np.ndarray, edges: Edges, what: str, fix: str) -> None:
+def _refuse_where(mask: np.ndarray, edges: Edges, what: str, fix: str) -> None:
     if mask.any():
         at = int(np.flatnonzero(mask)[0])
-        shown = (
+        first = (
             f"L{edges.source_layer[at]} F{edges.source[at]} -> L{edges.target_layer[at]}"
             f" F{edges.target[at]}"
         )
         raise UserError(
-            f"{what}: {int(mask.sum()):,} of {len(edges):,} edges, the first is {shown}", fix
+            f"{what}: {int(mask.sum()):,} of {len(edges):,} edges, the first is {first}", fix
         )
 
 
-def _positions(edges: Edges, where: str) -> None:
+def _check_ends(edges: Edges, where: str) -> None:
     negative = (
         np.min([edges.source_layer, edges.source, edges.target_layer, edges.target], axis=0) < 0
     )
-    _refuse(negative, edges, f"{where}: a layer or feature below 0", "check which column is which")
-    _refuse(
+    _refuse_where(
+        negative, edges, f"{where}: a layer or feature below 0", "check which column is which"
+    )
+    _refuse_where(
         edges.target_layer <= edges.source_layer,
         edges,
-        f"{where}: the target lies in the same or an earlier layer",
-        "source and target columns may be exchanged",
+        f"{where}: the target is in the same or an earlier layer",
+        "source and target columns may be swapped",
     )
 
 
-def _twice(edges: Edges, where: str) -> None:
+def _check_duplicates(edges: Edges, where: str) -> None:
     order = np.lexsort((edges.target, edges.target_layer, edges.source, edges.source_layer))
     ends = np.stack([edges.source_layer, edges.source, edges.target_layer, edges.target])[:, order]
     again = np.zeros(len(edges), bool)
     again[order[1:]] = (ends[:, 1:] == ends[:, :-1]).all(0)
-    _refuse(
+    _refuse_where(
         again,
         edges,
         f"{where}: the same source and target more than once",
-        "several conditions may be mixed in it: import one condition at a time",
+        "it may contain several conditions: import one condition at a time",
     )
 
 
-def _finite(name: str, column: np.ndarray, where: str) -> None:
+def _check_values(name: str, column: np.ndarray, where: str) -> None:
     infinite = np.isinf(column)
     if infinite.any():
         raise UserError(
@@ -148,7 +152,8 @@ def _finite(name: str, column: np.ndarray, where: str) -> None:
         )
     if name in _COUNTS and ((column < 0) | (column != np.floor(column)))[~np.isnan(column)].any():
         raise UserError(
-            f"{where}: {name} is no count (below 0 or not whole)", "check which column is which"
+            f"{where}: {name} is not a count (below 0 or not an integer)",
+            "check which column is which",
         )
     if name == "consistency" and ((column < 0) | (column > 1)).any():
         raise UserError(
@@ -163,29 +168,28 @@ def _finite(name: str, column: np.ndarray, where: str) -> None:
         )
 
 
-def _contradictions(edges: Edges, where: str) -> list[str]:
+def _check_columns(edges: Edges, where: str) -> list[str]:
     v, notes = edges.values, []
     d, columns = v["d"], "check which column is which"
     if "mean" in v:
-        _refuse(v["mean"] * d < 0, edges, f"{where}: mean and d have opposite signs", columns)
+        _refuse_where(v["mean"] * d < 0, edges, f"{where}: mean and d have opposite signs", columns)
     if "mean" in v and "sd" in v:
         expected = v["mean"] / np.maximum(v["sd"], 1e-10)
-        off = np.abs(expected - d) > _SLACK * np.maximum(np.abs(d), np.abs(expected))
+        off = np.abs(expected - d) > _D_TOLERANCE * np.maximum(np.abs(d), np.abs(expected))
         if off.mean() > 0.5:
-            _refuse(off, edges, f"{where}: d is not mean / sd", columns)
+            _refuse_where(off, edges, f"{where}: d is not mean / sd", columns)
         if off.any():
             notes.append(
-                f"d differs from mean / sd by more than {_SLACK:.0%} in {int(off.sum()):,} edges"
-                " (rounded values): both are kept as given"
+                f"d differs from mean / sd by more than {_D_TOLERANCE:.0%} in {int(off.sum()):,}"
+                " edges (rounded values): both are stored as given"
             )
     if "n" in v and {"n_pos", "n_neg"} <= set(v):
-        _refuse(
+        _refuse_where(
             v["n_pos"] + v["n_neg"] > v["n"], edges, f"{where}: n_pos + n_neg exceeds n", columns
         )
     if {"n", "n_pos", "consistency"} <= set(v):
-        share = np.maximum(v["n_pos"], v["n"] - v["n_pos"]) / np.maximum(v["n"], 1)
-        _refuse(
-            np.abs(share - v["consistency"]) > _SLACK,
+        _refuse_where(
+            np.abs(consistency(v["n"], v["n_pos"]) - v["consistency"]) > _D_TOLERANCE,
             edges,
             f"{where}: consistency is not max(n_pos, n - n_pos) / n",
             columns,
@@ -193,62 +197,59 @@ def _contradictions(edges: Edges, where: str) -> list[str]:
     return notes
 
 
-def _weak(edges: Edges) -> list[str]:
-    weak = np.abs(edges.values["d"]) <= D
-    if "consistency" in edges.values:
-        weak |= edges.values["consistency"] <= CONSISTENCY
+def _note_below_rule(edges: Edges) -> list[str]:
+    weak = STATED.refuted(edges.values)
     return (
         [
             f"{int(weak.sum()):,} of {len(edges):,} edges do not pass the published rule (|d| >"
-            f" {D}, consistency > {CONSISTENCY})"
+            f" {LEGACY_D}, consistency > {LEGACY_CONSISTENCY})"
         ]
         if weak.any()
         else []
     )
 
 
-def pile(groups: np.ndarray) -> int:
-    """Largest size of the groups where it looks like a cap: several groups end exactly there, more
-    than just below; else 0.
+def likely_cap(groups: np.ndarray) -> int:
+    """Largest group size if it looks like a cap: several groups have exactly this size, and many
+    more than the size below; else 0.
 
     Parameters
     ----------
     groups
-        Edges kept of each group.
+        Edges kept per group.
     """
     largest = int(groups.max(initial=0))
     at, below = int((groups == largest).sum()), int((groups == largest - 1).sum())
-    return largest if largest >= 10 and at >= _PILE and at > 2 * below else 0
+    return largest if largest >= 10 and at >= _MIN_AT_CAP and at > 2 * below else 0
 
 
 def group_sizes(edges: Edges) -> np.ndarray:
-    """Edges of each source feature and target layer that has any."""
+    """Edges per source feature and target layer with any."""
     return np.unique(
         np.stack([edges.source_layer, edges.source, edges.target_layer]), axis=1, return_counts=True
     )[1]
 
 
 def source_sizes(edges: Edges) -> np.ndarray:
-    """Edges of each source feature over all layers."""
+    """Edges per source feature over all layers."""
     return np.unique(np.stack([edges.source_layer, edges.source]), axis=1, return_counts=True)[1]
 
 
 def capped_sizes(edges: Edges) -> np.ndarray:
-    """Edges of each group that the cap of these edges counts."""
+    """Edges per group that the cap refers to."""
     return source_sizes(edges) if edges.cap_of == BY_SOURCE else group_sizes(edges)
 
 
-def cap_seen(edges: Edges) -> tuple[int, str]:
-    """Largest number of edges kept of each source, or of each source and layer, where it looks like
-    a cap; 0 without one.
+def detected_cap(edges: Edges) -> tuple[int, str]:
+    """Largest number of edges per source, or per source and layer, if it looks like a cap; else 0.
 
-    Where each source has edges in one layer the two are the same. Where they are not, equal sums
-    can follow from full layers: then they are a multiple.
+    If each source has edges in one layer only, the two are the same. Otherwise equal sums can
+    result from layers that all reach their cap: they are then a multiple of it.
     """
     if not len(edges):
         return 0, BY_LAYER
     layers, sources = group_sizes(edges), source_sizes(edges)
-    by_layer, by_source = pile(layers), pile(sources)
+    by_layer, by_source = likely_cap(layers), likely_cap(sources)
     follows = 0 < by_layer < by_source and by_source % by_layer == 0
     if by_source and len(layers) > len(sources) and not follows:
         return by_source, BY_SOURCE
@@ -256,21 +257,20 @@ def cap_seen(edges: Edges) -> tuple[int, str]:
 
 
 def sorted_edges(edges: Edges) -> Edges:
-    """The same edges in the order of their ends, so that files in another order give the same
-    records.
-    """
-    from dataclasses import replace
-
+    """Edges sorted by their ends, so that the order in the files does not matter."""
     order = np.lexsort((edges.target, edges.target_layer, edges.source, edges.source_layer))
-    ends: dict[str, Any] = {
-        name: getattr(edges, name)[order]
-        for name in ("source_layer", "source", "target_layer", "target")
-    }
-    return replace(edges, **ends, values={k: c[order] for k, c in edges.values.items()})
+    return replace(
+        edges,
+        source_layer=edges.source_layer[order],
+        source=edges.source[order],
+        target_layer=edges.target_layer[order],
+        target=edges.target[order],
+        values={name: column[order] for name, column in edges.values.items()},
+    )
 
 
 def addresses(model: str, dictionary: str, layer: np.ndarray, index: np.ndarray) -> pa.Array:
-    """Printed addresses, one a row; every feature is printed once."""
+    """Addresses as text, one per row; each distinct address is formatted once."""
     import pyarrow as pa
 
     both, at = np.unique(np.stack([layer, index]), axis=1, return_inverse=True)
@@ -279,7 +279,7 @@ def addresses(model: str, dictionary: str, layer: np.ndarray, index: np.ndarray)
 
 
 def node_tables(model: str, dictionary: str, edges: Edges) -> dict[str, pa.Table]:
-    """Model, dictionaries and every feature that is an end of an edge or described."""
+    """Model, dictionaries, and every feature with an edge or a description."""
     ends = np.concatenate(
         [
             np.stack([edges.source_layer, edges.source]),
@@ -287,7 +287,7 @@ def node_tables(model: str, dictionary: str, edges: Edges) -> dict[str, pa.Table
         ],
         axis=1,
     )
-    features: dict[Key, dict[str, Any]] = {
+    features: dict[Key, dict[str, object]] = {
         (int(t), int(i)): {} for t, i in np.unique(ends, axis=1).T
     }
     for t, i in np.unique(np.stack([edges.source_layer, edges.source]), axis=1).T:
@@ -300,7 +300,7 @@ def node_tables(model: str, dictionary: str, edges: Edges) -> dict[str, pa.Table
 def edge_tables(
     model: str, dictionary: str, edges: Edges, start: int = 0, stop: int | None = None
 ) -> dict[str, pa.Table]:
-    """Edges from `start` to `stop` as records; values that are missing are null."""
+    """Edges from `start` to `stop` as records; missing values are null."""
     import pyarrow as pa
 
     part = slice(start, stop)

@@ -1,17 +1,17 @@
-"""``scircuit import edges``: edges of a published circuit study, whatever of its formats they are
-in.
+"""``scircuit import edges``: edges of a published circuit study, in any of its formats.
 
-=============================================
-=========================================================================================
-``circuit_L05_features.json``                  n, mean, sd, d, consistency; at most 50 targets of each source and layer, all of them counted
+=============================================  ====================================================
+``circuit_L05_features.json``                  n, mean, sd, d, consistency; at most 50 targets per
+                                               source and layer, and the number of targets
 ``circuit_graph.json``, annotated edges        mean, d, consistency of the same edges
-``feature_0898.json``, ``feature_F0898.json``  d, consistency; the strongest targets, all of them counted
-``deltas/feature_0898.npz``                    everything, from the effects in every cell
-``circuit_edges*.csv``                         d, consistency; in newer files also mean and counts of cells
-=============================================  =========================================================================================
+``feature_0898.json``, ``feature_F0898.json``  d, consistency; the strongest targets, and the number
+                                               of targets
+``deltas/feature_0898.npz``                    all statistics, from the effects in every cell
+``circuit_edges*.csv``                         d, consistency; newer files also mean and cell counts
+=============================================  ====================================================
 
-What a file does not give stays empty, and is stated on the run (`lacks`, `cap`, `rule`), so that a
-comparison which needs it can be refused.
+What a file does not give stays empty, and is listed on the run (`lacks`, `cap`, `rule`), so that a
+comparison that needs it can be refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from scircuit.core.config import ImportEdgesConfig
 from scircuit.core.errors import UserError
@@ -35,18 +34,22 @@ from scircuit.ingest.importers.edges.edge_table import (
     sorted_edges,
 )
 from scircuit.ingest.importers.edges.json_format import condition_rows, read_graph, read_layers
-from scircuit.ingest.importers.edges.per_feature_format import read_deltas, read_features
-from scircuit.ingest.importers.feature_nodes import uses
+from scircuit.ingest.importers.edges.per_feature_format import read_cell_effects, read_features
+from scircuit.ingest.importers.feature_nodes import used_nodes
 from scircuit.ingest.importers.gaps import MEANING
 from scircuit.ingest.importers.source import Source
-from scircuit.ingest.importers.strict_files import check_names, hashes, read_json
+from scircuit.ingest.importers.strict_files import (
+    Json,
+    check_names,
+    hashes,
+    json_list,
+    json_object,
+    read_json,
+    whole_number,
+)
 
-_SUMMARIES = (
-    "exhaustive_summary",
-    "progress",
-    "circuit_analysis",
-    "summary",
-)  # of files that hold no edge of their own
+# files without edges
+_SUMMARIES = ("exhaustive_summary", "progress", "circuit_analysis", "summary")
 _FORMATS = (
     "circuit_L*_features.json, circuit_graph.json, annotated edges, feature_*.json, feature_*.npz,"
     " circuit_edges*.csv"
@@ -59,16 +62,16 @@ def read(config: ImportEdgesConfig, gene_ids: Mapping[str, str]) -> Source:  # n
     Raises
     ------
     UserError
-        If there is no known file, several formats, studies or conditions are mixed, a file is
-        damaged, or its columns contradict each other.
+        If there is no known file, the files are of several formats, studies or conditions, a file
+        is damaged, or its columns contradict each other.
     """
     model, dictionary = config.model_name, config.dictionary_name
     check_names(model, dictionary)
     path = Path(config.path)
     files = _files(path)
-    format, edges, used, notes = _read(files, config)
+    format, edges, used, notes = _read_files(files, config)
     notes = [*notes, *edges.notes, *check(edges, path.name)]
-    _layer_as_said(edges, config.source_layer)
+    _check_source_layer(edges, config.source_layer)
     edges = sorted_edges(edges)
     nodes = node_tables(model, dictionary, edges)
     bounds = blocks(edges)
@@ -83,7 +86,7 @@ def read(config: ImportEdgesConfig, gene_ids: Mapping[str, str]) -> Source:  # n
         name=" ".join([f"{model}/{dictionary}", config.condition]).strip(),
         files=hashes(used, path if path.is_dir() else path.parent),
         units=units,
-        uses=uses(nodes),
+        uses=used_nodes(nodes),
         origin=path.name,
         lacks=edges.lacks,
         cap=edges.cap,
@@ -99,12 +102,12 @@ def read(config: ImportEdgesConfig, gene_ids: Mapping[str, str]) -> Source:  # n
     )
 
 
-def _layer_as_said(edges: Edges, source_layer: int) -> None:
+def _check_source_layer(edges: Edges, source_layer: int) -> None:
     found = sorted({int(t) for t in edges.source_layer})
     if source_layer >= 0 and found != [source_layer]:
         raise UserError(
             f"the sources are of layers {', '.join(map(str, found))}, not of {source_layer}",
-            "leave --source-layer out: the files say it",
+            "leave --source-layer out: the files state it",
         )
 
 
@@ -121,12 +124,12 @@ def _sentences(edges: Edges) -> list[str]:
     )
     said = [
         f"{len(edges):,} edges of {sources:,} sources{kept}: ablation lowers the target in"
-        f" {(d < 0).mean():.1%}, median |d| {np.median(np.abs(d)):.2f}; rule {edges.rule}"
+        f" {(d < 0).mean():.1%} of them, median |d| {np.median(np.abs(d)):.2f}; rule {edges.rule}"
     ]
     if "symmetric_rule" in edges.lacks:
         said.append(
-            "the share of edges that lower their target is not a finding: the rule lets negative"
-            " effects pass more easily than positive ones"
+            "the share of edges that lower their target is not a finding: negative effects pass the"
+            " rule more easily than positive ones"
         )
     return [*said, f"the source does not give: {missing}"] if missing else said
 
@@ -144,28 +147,30 @@ def _files(path: Path) -> list[Path]:
         if p.is_file() and p.name.endswith(known)
     )
     if not files:
-        raise UserError(f"{path} holds no JSON, CSV or npz file", f"known are {_FORMATS}")
+        raise UserError(f"{path} has no JSON, CSV or npz file", f"supported: {_FORMATS}")
     return files
 
 
-def _read(files: list[Path], config: ImportEdgesConfig) -> tuple[str, Edges, list[Path], list[str]]:
-    """Format, edges, files read, and notes on those that were not."""
-    sorts: dict[str, dict[Path, Any]] = {}
+def _read_files(
+    files: list[Path], config: ImportEdgesConfig
+) -> tuple[str, Edges, list[Path], list[str]]:
+    """Format, edges, files read, and notes on files that were not read."""
+    by_format: dict[str, dict[Path, Mapping[str, Json]]] = {}
     for path in files:
-        kind, data = _sort(path)
-        sorts.setdefault(kind, {})[path] = data
-    left_out = sorts.pop("summary", {})
+        kind, data = _format_of(path)
+        by_format.setdefault(kind, {})[path] = data
+    without_edges = by_format.pop("summary", {})
     notes = (
         [
-            f"{len(left_out)} files hold no edge of their own and were not read:"
-            f" {', '.join(sorted(p.name for p in left_out)[:3])}"
+            f"{len(without_edges)} summary files without edges were not read:"
+            f" {', '.join(sorted(p.name for p in without_edges)[:3])}"
         ]
-        if left_out
+        if without_edges
         else []
     )
-    if "layers" in sorts and "graph" in sorts:
-        notes.append(_same_run(sorts["layers"], sorts.pop("graph")))
-    if set(sorts) not in (
+    if "layers" in by_format and "graph" in by_format:
+        notes.append(_note_same_edges(by_format["layers"], by_format.pop("graph")))
+    if set(by_format) not in (
         {"layers"},
         {"graph"},
         {"annotated"},
@@ -175,32 +180,36 @@ def _read(files: list[Path], config: ImportEdgesConfig) -> tuple[str, Edges, lis
         {"csv"},
     ):
         raise UserError(
-            f"the files are of {len(sorts)} formats:"
-            f" {', '.join(sorted(sorts)) or 'none that is known'}",
-            f"import each from a folder of its own; known are {_FORMATS}",
+            f"the files are of {len(by_format)} formats:"
+            f" {', '.join(sorted(by_format)) or 'no supported one'}",
+            f"import each format from a separate folder; supported: {_FORMATS}",
         )
     for kind in ("graph", "annotated", "csv"):
-        if len(sorts.get(kind, {})) > 1:
+        if len(by_format.get(kind, {})) > 1:
             raise UserError(
-                f"{len(sorts[kind])} files of edges:"
-                f" {', '.join(sorted(p.name for p in sorts[kind])[:4])}",
-                "several studies would be mixed: import one file at a time",
+                f"{len(by_format[kind])} files of edges:"
+                f" {', '.join(sorted(p.name for p in by_format[kind])[:4])}",
+                "these may be several studies: import one file at a time",
             )
-    used = [p for documents in sorts.values() for p in documents]
-    if config.condition and not {"annotated", "csv"} & set(sorts):
+    used = [p for documents in by_format.values() for p in documents]
+    if config.condition and not {"annotated", "csv"} & set(by_format):
         raise UserError(
-            f"the files name no condition, from which {config.condition!r} could be chosen",
+            f"the files have no conditions, so {config.condition!r} cannot be chosen",
             "leave --condition out",
         )
-    format, edges = _edges(sorts, config)
+    format, edges = _read_format(by_format, config)
     return format, edges, used, notes
 
 
-def _edges(sorts: Mapping[str, Mapping[Path, Any]], config: ImportEdgesConfig) -> tuple[str, Edges]:
-    if "deltas" in sorts:
-        stated = read_features(sorts["features"])[1] if "features" in sorts else {}
-        return "cell-effects", read_deltas(list(sorts["deltas"]), stated, config.source_layer)
-    kind, documents = next(iter(sorts.items()))
+def _read_format(
+    by_format: Mapping[str, Mapping[Path, Mapping[str, Json]]], config: ImportEdgesConfig
+) -> tuple[str, Edges]:
+    if "deltas" in by_format:
+        stated = read_features(by_format["features"])[1] if "features" in by_format else {}
+        return "cell-effects", read_cell_effects(
+            list(by_format["deltas"]), stated, config.source_layer
+        )
+    kind, documents = next(iter(by_format.items()))
     path, data = next(iter(documents.items()))
     if kind == "layers":
         return "circuit-layers", read_layers(documents)
@@ -209,22 +218,24 @@ def _edges(sorts: Mapping[str, Mapping[Path, Any]], config: ImportEdgesConfig) -
     if kind == "csv":
         return "edge-csv", read_csv(path, config.condition)
     if kind == "graph":
-        return "circuit-graph", _counted(read_graph(data["edges"], path.name), data, path.name)
+        return "circuit-graph", _check_count(read_graph(data["edges"], path.name), data, path.name)
     return "annotated-edges", read_graph(
         condition_rows(data, config.condition, config.model_name, path.name), path.name
     )
 
 
-def _sort(path: Path) -> tuple[str, Any]:
-    """Which of the formats a file is in, and its content where it is JSON."""
+def _format_of(path: Path) -> tuple[str, Mapping[str, Json]]:
+    """Format of a file, and its content if it is JSON."""
     if path.suffix == ".npz":
-        return "deltas", None
+        return "deltas", {}
     if path.suffix == ".csv":
-        return "csv", None
+        return "csv", {}
     if path.name.split(".")[0] in _SUMMARIES:
-        return "summary", None
+        return "summary", {}
     data = read_json(path)
-    names = set(data) if isinstance(data, dict) else set()
+    if not isinstance(data, dict):
+        raise _unsupported(path, f"a {type(data).__name__}")
+    names = set(data)
     if {"source_layer", "features"} <= names:
         return "layers", data
     if "source_layer" in names and (
@@ -233,50 +244,69 @@ def _sort(path: Path) -> tuple[str, Any]:
         return "features", data
     if "edges" in names:
         return "graph", data
-    if (
-        names
-        and all(isinstance(v, list) for v in data.values())
-        and all(isinstance(r, dict) and "cohens_d" in r for v in data.values() for r in v[:1])
-    ):
+    if data and all(_is_condition(rows) for rows in data.values()):
         return "annotated", data
     if "accumulator_state" in names:
         raise UserError(
             f"{path.name} is the state of a run that was not finished",
             "finish the run and import its result",
         )
-    found = (
-        f"an object with {', '.join(sorted(names)[:8])}" if names else f"a {type(data).__name__}"
-    )
-    raise UserError(
-        f"{path.name} holds {found}: no format of edges that is known", f"known are {_FORMATS}"
+    raise _unsupported(
+        path, f"an object with {', '.join(sorted(names)[:8])}" if names else "a dict"
     )
 
 
-def _counted(edges: Edges, data: Mapping[str, Any], name: str) -> Edges:
-    stated = data.get("n_edges")
-    if stated is not None and stated != len(edges):
+def _is_condition(rows: Json) -> bool:
+    """Whether a value of the annotated edges is a list of edges."""
+    if not isinstance(rows, list):
+        return False
+    return not rows or (isinstance(rows[0], dict) and "cohens_d" in rows[0])
+
+
+def _unsupported(path: Path, content: str) -> UserError:
+    return UserError(
+        f"{path.name} has {content}: not a supported format of edges", f"supported: {_FORMATS}"
+    )
+
+
+def _check_count(edges: Edges, data: Mapping[str, Json], name: str) -> Edges:
+    if data.get("n_edges") is None:
+        stated = len(edges)
+    else:
+        stated = whole_number(data["n_edges"], f"{name}: n_edges")
+    if stated != len(edges):
         raise UserError(
-            f"{name} lists {len(edges):,} edges and counts {stated:,}",
-            "the file is not whole: fetch it again",
+            f"{name} lists {len(edges):,} edges, but counts {stated:,}",
+            "the file is incomplete: fetch it again",
         )
     return replace(edges, findings={**edges.findings, "edges_kept": len(edges)})
 
 
-def _same_run(layers: Mapping[Path, Any], graph: Mapping[Path, Any]) -> str:
-    """The joint graph holds the edges of the files of its layers and less of each."""
-    kept = sum(
-        len(e.get("top_effects", ()))
-        for d in layers.values()
-        for f in d["features"]
-        for e in f.get("downstream_effects", {}).values()
-    )
+def _note_same_edges(
+    layers: Mapping[Path, Mapping[str, Json]], graph: Mapping[Path, Mapping[str, Json]]
+) -> str:
+    """Note that the joint graph repeats the edges of the layer files with fewer statistics."""
+    kept = sum(_listed_effects(data, path.name) for path, data in layers.items())
     for path, data in graph.items():
-        if len(data["edges"]) != kept:
+        edges = json_list(data["edges"], f"{path.name}: edges")
+        if len(edges) != kept:
             raise UserError(
-                f"{path.name} has {len(data['edges']):,} edges, the files of the layers {kept:,}",
+                f"{path.name} has {len(edges):,} edges, the files of the layers {kept:,}",
                 "a layer is missing, or the files are of different runs: import one alone",
             )
     return (
-        f"{', '.join(sorted(p.name for p in graph))}: the same {kept:,} edges with less of each;"
-        " not read"
+        f"{', '.join(sorted(p.name for p in graph))}: the same {kept:,} edges with fewer"
+        " statistics; not read"
     )
+
+
+def _listed_effects(data: Mapping[str, Json], name: str) -> int:
+    """Number of edges in the file of one layer."""
+    listed = 0
+    for feature in json_list(data["features"], f"{name}: features"):
+        feature = json_object(feature, (), f"{name}: a feature")
+        effects = json_object(feature.get("downstream_effects", {}), (), f"{name}: effects")
+        for effect in effects.values():
+            effect = json_object(effect, (), f"{name}: effects of a layer")
+            listed += len(json_list(effect.get("top_effects", []), f"{name}: top_effects"))
+    return listed

@@ -1,12 +1,13 @@
-r"""Degrees and calibration of the published exhaustive map of layer 5: what its summaries, not its
-edges, say of each feature.
+"""Degrees and calibration of the published exhaustive map of layer 5: what its summaries, not its
+edges, state about each feature.
 
 Published degrees count targets with |d| > 0.5 and consistency > 0.7 (the legacy rule). The
-calibrated ones count those that also have
-|g| > 0.5 after Hedges' correction and pass Benjamini-Hochberg at 0.05 over the live tests of the same 600 features. The published residual
-of a hub is log10((edges + 1) / (expected + 1)) against a quadratic of log10 firing rate; it is stored in natural logarithms, as own runs do.
+calibrated ones count those that also have |g| > 0.5 after Hedges' correction and pass
+Benjamini-Hochberg at 0.05 over the live tests of the same 600 features. The published residual of a
+hub is log10((edges + 1) / (expected + 1)) against a quadratic of log10 firing rate; it is stored in
+natural logarithms, as in own runs.
 
-Degrees of the first tracing (double precision) count before those of the second, which went through
+Degrees of the first tracing (double precision) take precedence over those of the second, which used
 half precision.
 """
 
@@ -17,11 +18,18 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from scircuit.core.errors import UserError
 from scircuit.ingest.importers.feature_nodes import Key
-from scircuit.ingest.importers.strict_files import fields, items, number, read_json, whole
+from scircuit.ingest.importers.strict_files import (
+    Json,
+    json_list,
+    json_object,
+    number,
+    read_json,
+    whole_number,
+)
 
 LAYER = 5  # the calibration files do not name their layer; the study traced this one
 FILES = (
@@ -34,23 +42,22 @@ FILES = (
     "revision/P4_tail/tail_fit_raw.json",
     "revision/P5_annotation/annotation_enrichment_raw.json",
 )
-_HALF_PRECISION = 2  # largest change of a degree through half precision, as published
+_MAX_DEGREE_CHANGE = 2  # largest change of a degree through half precision, as published
 
 
 @dataclass
 class Degrees:
-    """What the files say; `features` is (layer, index) -> properties."""
+    """Content of the files; `features` is (layer, index) -> properties."""
 
-    features: dict[Key, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
-    controls: list[dict[str, Any]] = field(default_factory=list)
-    findings: dict[str, Any] = field(default_factory=dict)
+    features: dict[Key, dict[str, object]] = field(default_factory=lambda: defaultdict(dict))
+    controls: list[dict[str, object]] = field(default_factory=list)
+    findings: dict[str, object] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def read_degrees(present: Mapping[str, Path]) -> Degrees:
-    """Degrees, hub ranks, calibration, tail and annotation tests from those of `FILES` that are
-    there.
+    """Degrees, hub ranks, calibration, tail and annotation tests from the present `FILES`.
 
     Raises
     ------
@@ -72,7 +79,7 @@ def read_degrees(present: Mapping[str, Path]) -> Degrees:
 
 
 def _summary(found: Degrees, path: Path) -> int:
-    data = fields(
+    data = json_object(
         read_json(path),
         (
             "source_layer",
@@ -85,30 +92,31 @@ def _summary(found: Degrees, path: Path) -> int:
         path.name,
     )
     layer, total, sources = (
-        whole(data[k], f"{path.name}: {k}")
+        whole_number(data[k], f"{path.name}: {k}")
         for k in ("source_layer", "total_edges", "n_features_traced")
     )
     hubs = [
-        fields(h, ("feature_idx", "total_edges"), f"{path.name}: a hub")
-        for h in items(data["top_20_hubs"], f"{path.name}: top_20_hubs")
+        json_object(h, ("feature_idx", "total_edges"), f"{path.name}: a hub")
+        for h in json_list(data["top_20_hubs"], f"{path.name}: top_20_hubs")
     ]
-    degrees = [whole(h["total_edges"], f"{path.name}: total_edges") for h in hubs]
-    largest = whole(data["max_edges"], f"{path.name}: max_edges")
+    degrees = [whole_number(h["total_edges"], f"{path.name}: total_edges") for h in hubs]
+    largest = whole_number(data["max_edges"], f"{path.name}: max_edges")
     if degrees != sorted(degrees, reverse=True) or (degrees and degrees[0] != largest):
         raise UserError(
             f"{path.name}: the hubs are not in descending order from {largest:,} edges",
             "fetch the file again",
         )
-    labels: dict[
-        str, str
-    ] = {}  # a finding only: the atlas of the same features labels them by another order of the same terms
+    # A finding only: the atlas of the same features orders the same terms differently.
+    labels: dict[str, str] = {}
     for rank, (hub, degree) in enumerate(zip(hubs, degrees, strict=True), start=1):
-        row = found.features[layer, whole(hub["feature_idx"], f"{path.name}: feature_idx")]
+        row = found.features[layer, whole_number(hub["feature_idx"], f"{path.name}: feature_idx")]
         row |= {"out_degree_legacy": degree, "degree_rank": rank}
         if "n_cells_active" in hub:
-            row["cells_active"] = whole(hub["n_cells_active"], f"{path.name}: n_cells_active")
+            row["cells_active"] = whole_number(
+                hub["n_cells_active"], f"{path.name}: n_cells_active"
+            )
         labels[str(hub["feature_idx"])] = str(hub.get("label", ""))
-    zero = whole(data["n_zero_edge_features"], f"{path.name}: n_zero_edge_features")
+    zero = whole_number(data["n_zero_edge_features"], f"{path.name}: n_zero_edge_features")
     found.findings |= {
         "source_layers": [layer],
         "sources": sources,
@@ -126,8 +134,8 @@ def _summary(found: Degrees, path: Path) -> int:
     return layer
 
 
-def _per_feature(path: Path) -> dict[int, Any]:
-    data = fields(read_json(path), (), path.name)
+def _by_feature(path: Path) -> dict[int, Json]:
+    data = json_object(read_json(path), (), path.name)
     wrong = [k for k in data if not k.isdecimal()]
     if wrong:
         raise UserError(
@@ -142,58 +150,56 @@ def _calibration(found: Degrees, layer: int, present: Mapping[str, Path]) -> Non
         present.get(name) for name in FILES[1:6]
     )
     raw = (
-        {i: whole(v, f"edges_raw.json: {i}") for i, v in _per_feature(raw_path).items()}
+        {i: whole_number(v, f"edges_raw.json: {i}") for i, v in _by_feature(raw_path).items()}
         if raw_path
         else {}
     )
     kept = (
-        {i: whole(v, f"edges_fdr.json: {i}") for i, v in _per_feature(fdr_path).items()}
+        {i: whole_number(v, f"edges_fdr.json: {i}") for i, v in _by_feature(fdr_path).items()}
         if fdr_path
         else {}
     )
-    nulls = _per_feature(null_path) if null_path else {}
-    _retraced(found, layer, raw)
+    nulls = _by_feature(null_path) if null_path else {}
+    _check_second_tracing(found, layer, raw)
     for index, degree in kept.items():
         if index in raw and degree > raw[index]:
             raise UserError(
-                f"edges_fdr.json: feature {index} has {degree} calibrated of {raw[index]} edges",
+                f"edges_fdr.json: feature {index} has {degree} calibrated edges of {raw[index]}",
                 "the files are of different runs: fetch both again",
             )
         found.features[layer, index]["out_degree"] = degree
     if kept:
         found.findings |= {"calibrated_sources": len(kept), "edges_calibrated": sum(kept.values())}
-    observed = {
-        i: whole(
-            fields(v, ("observed_edges", "expected_null_edges"), f"per_feature.json: {i}")[
-                "observed_edges"
-            ],
-            "observed_edges",
-        )
+    null_rows = {
+        i: json_object(v, ("observed_edges", "expected_null_edges"), f"per_feature.json: {i}")
         for i, v in nulls.items()
     }
+    observed = {
+        i: whole_number(row["observed_edges"], "observed_edges") for i, row in null_rows.items()
+    }
     expected = math.fsum(
-        number(v["expected_null_edges"], f"per_feature.json: {i}: expected_null_edges")
-        for i, v in nulls.items()
+        number(row["expected_null_edges"], f"per_feature.json: {i}: expected_null_edges")
+        for i, row in null_rows.items()
     )
-    _agree(
+    _check_equal(
         "observed edges of per_feature.json and edges_raw.json",
         {i: n for i, n in observed.items() if i in raw},
         {i: raw[i] for i in observed if i in raw},
     )
     if kept and nulls:
-        _agree("features of edges_fdr.json and per_feature.json", sorted(kept), sorted(nulls))
+        _check_equal("features of edges_fdr.json and per_feature.json", sorted(kept), sorted(nulls))
     if summary_path:
         _calibration_summary(found, summary_path, raw, kept, observed, expected)
     if observed:
         _control(found, layer, kept, sum(observed.values()), expected, len(observed))
     if sweep_path:
         rows = [
-            fields(
+            json_object(
                 r,
                 ("d_threshold", "consistency_threshold", "total_edges", "implied_fdr"),
                 "threshold_sweep.json",
             )
-            for r in items(read_json(sweep_path), sweep_path.name)
+            for r in json_list(read_json(sweep_path), sweep_path.name)
         ]
         found.findings["threshold_sweep"] = [
             {
@@ -204,13 +210,13 @@ def _calibration(found: Degrees, layer: int, present: Mapping[str, Path]) -> Non
         ]
 
 
-def _retraced(found: Degrees, layer: int, raw: Mapping[int, int]) -> None:
-    """Degrees of the second tracing, where the first is not given."""
+def _check_second_tracing(found: Degrees, layer: int, raw: Mapping[int, int]) -> None:
+    """Use degrees of the second tracing where the first has none; both must agree."""
     differ = 0
     for index, degree in raw.items():
         row = found.features[layer, index]
-        known = row.setdefault("out_degree_legacy", degree)
-        if abs(known - degree) > _HALF_PRECISION:
+        known = cast("int", row.setdefault("out_degree_legacy", degree))
+        if abs(known - degree) > _MAX_DEGREE_CHANGE:
             raise UserError(
                 f"feature {index} of layer {layer} has {known:,} edges in exhaustive_summary.json"
                 f" and {degree:,} in edges_raw.json",
@@ -219,8 +225,8 @@ def _retraced(found: Degrees, layer: int, raw: Mapping[int, int]) -> None:
         differ += known != degree
     if differ:
         found.notes.append(
-            f"{differ} features have another degree in the second tracing, by at most"
-            f" {_HALF_PRECISION}: that of the first was kept (half precision)"
+            f"{differ} features have a degree that differs in the second tracing (half precision),"
+            f" by at most {_MAX_DEGREE_CHANGE}: the degree of the first was kept"
         )
     if raw:
         found.findings["degrees_given"] = len(raw)
@@ -234,8 +240,8 @@ def _calibration_summary(
     observed: Mapping[int, int],
     expected: float,
 ) -> None:
-    data = fields(read_json(path), ("total_edges_raw", "permutation"), path.name)
-    p = fields(
+    data = json_object(read_json(path), ("total_edges_raw", "permutation"), path.name)
+    p = json_object(
         data["permutation"],
         ("observed_edges_subset", "expected_null_edges_subset", "effect_size_edges_surviving_bh"),
         f"{path.name}: permutation",
@@ -269,14 +275,16 @@ def _calibration_summary(
             )
     for name, stated, summed in pairs:
         if stated is not None and summed is not None:
-            _agree(f"{name} of {path.name} and the sum of the single features", stated, summed)
+            _check_equal(f"{name} of {path.name} and the sum over features", stated, summed)
     found.findings["calibration"] = {k: v for k, v in p.items() if isinstance(v, (int, float))}
     if "bh_total_tests" in p:
-        found.findings["live_tests"] = whole(p["bh_total_tests"], f"{path.name}: bh_total_tests")
+        found.findings["live_tests"] = whole_number(
+            p["bh_total_tests"], f"{path.name}: bh_total_tests"
+        )
     if "estimated_total_edges_fdr_all_features" in p:
         found.notes.append(
             f"{p['estimated_total_edges_fdr_all_features']:,} calibrated edges of all features are"
-            f" an extrapolation from {len(kept) or p.get('n_features')}: kept as a finding only"
+            f" an extrapolation from {len(kept) or p.get('n_features')}: stored as a finding only"
         )
 
 
@@ -288,8 +296,8 @@ def _control(
     expected: float,
     sources: int,
 ) -> None:
-    """The sign-flip null as a control: edges that the published rule finds when the signs of the
-    cells' effects are drawn at random.
+    """The sign-flip null as a control: edges by the published rule after random sign flips of the
+    effects in the cells.
     """
     found.controls.append(
         {
@@ -308,44 +316,46 @@ def _control(
         "null_expected": expected,
         "false_discovery_rate": expected / observed if observed else None,
     }
-    said = f"; {sum(kept.values()):,} are calibrated as published" if kept else ""
+    calibrated = f"; {sum(kept.values()):,} are calibrated as published" if kept else ""
     found.sentences.append(
-        f"of {observed:,} published edges of {sources} features, random signs give {expected:,.1f}"
-        f" ({expected / max(observed, 1):.1%}){said}"
+        f"{observed:,} published edges of {sources} features; random signs give {expected:,.1f}"
+        f" ({expected / max(observed, 1):.1%}){calibrated}"
     )
 
 
 def _tail(found: Degrees, path: Path) -> None:
-    data = fields(read_json(path), ("n", "powerlaw", "comparisons"), path.name)
-    law = fields(data["powerlaw"], ("alpha", "xmin", "n_tail", "ks"), f"{path.name}: powerlaw")
+    data = json_object(read_json(path), ("n", "powerlaw", "comparisons"), path.name)
+    law = json_object(data["powerlaw"], ("alpha", "xmin", "n_tail", "ks"), f"{path.name}: powerlaw")
     favoured = {
-        name: c.get("favored")
-        for name, c in fields(data["comparisons"], (), f"{path.name}: comparisons").items()
+        name: json_object(comparison, (), f"{path.name}: {name}").get("favored")
+        for name, comparison in json_object(
+            data["comparisons"], (), f"{path.name}: comparisons"
+        ).items()
     }
     found.findings["tail"] = {
         k: number(law[k], f"{path.name}: {k}")
         for k in ("alpha", "xmin", "n_tail", "ks", "gof_p")
         if k in law
     } | {"favoured": favoured}
-    told = (
-        "power law and alternatives not told apart"
+    comparison = (
+        "power law and alternatives cannot be distinguished"
         if set(favoured.values()) == {"inconclusive"}
         else f"favoured: {', '.join(sorted({str(v) for v in favoured.values()}))}"
     )
     found.sentences.append(
-        f"tail of the published degrees: {whole(law['n_tail'], 'n_tail')} features from"
-        f" {whole(law['xmin'], 'xmin')} edges on, exponent {law['alpha']:.2f}; {told}"
+        f"tail of the published degrees: {whole_number(law['n_tail'], 'n_tail')} features from"
+        f" {whole_number(law['xmin'], 'xmin')} edges on, exponent {law['alpha']:.2f}; {comparison}"
     )
 
 
 def _annotation(found: Degrees, path: Path) -> None:
     tests = {}
-    for part in items(read_json(path), path.name):
-        part = fields(part, ("layer", "n_features", "fisher", "frequency"), path.name)
+    for part in json_list(read_json(path), path.name):
+        part = json_object(part, ("layer", "n_features", "fisher", "frequency"), path.name)
         name = str(part["layer"])
         if not name.removeprefix("L").isdecimal():
             raise UserError(
-                f"{path.name} names the layer {name!r}, expected one such as L5",
+                f"{path.name} has the layer {name!r}, expected a name such as L5",
                 "check that it is the right file",
             )
         layer = int(name.removeprefix("L"))
@@ -354,31 +364,25 @@ def _annotation(found: Degrees, path: Path) -> None:
             "fisher": part["fisher"],
             "matched": part.get("freq_matched", []),
         }
-        for rank, hub in enumerate(
-            items(
-                part["frequency"].get("residual_hub_top20", []), f"{path.name}: residual_hub_top20"
-            ),
-            start=1,
-        ):
-            _residual_hub(
-                found.features[layer, whole(hub["feature_idx"], f"{path.name}: feature_idx")],
-                hub,
-                rank,
-                f"{path.name}, {name}",
-            )
+        frequency = json_object(part["frequency"], (), f"{path.name}: frequency")
+        hubs = json_list(
+            frequency.get("residual_hub_top20", []), f"{path.name}: residual_hub_top20"
+        )
+        for rank, hub in enumerate(hubs, start=1):
+            _residual_hub(found, layer, hub, rank, f"{path.name}, {name}")
     found.findings["bias"] = tests
 
 
-def _residual_hub(row: dict[str, Any], hub: Any, rank: int, where: str) -> None:
-    hub = fields(hub, ("edges", "activation_freq", "residual_degree"), where)
-    edges, residual = (
-        whole(hub["edges"], f"{where}: edges"),
-        number(hub["residual_degree"], f"{where}: residual_degree"),
-    )
-    if abs(row.get("out_degree_legacy", edges) - edges) > _HALF_PRECISION:
+def _residual_hub(found: Degrees, layer: int, listed: Json, rank: int, where: str) -> None:
+    hub = json_object(listed, ("feature_idx", "edges", "activation_freq", "residual_degree"), where)
+    index = whole_number(hub["feature_idx"], f"{where}: feature_idx")
+    edges = whole_number(hub["edges"], f"{where}: edges")
+    residual = number(hub["residual_degree"], f"{where}: residual_degree")
+    row = found.features[layer, index]
+    stated = cast("int", row.get("out_degree_legacy", edges))
+    if abs(stated - edges) > _MAX_DEGREE_CHANGE:
         raise UserError(
-            f"{where}: feature {hub['feature_idx']} has {edges:,} edges, other files say"
-            f" {row['out_degree_legacy']:,}",
+            f"{where}: feature {index} has {edges:,} edges, other files state {stated:,}",
             "fetch the files again",
         )
     row |= {
@@ -390,10 +394,11 @@ def _residual_hub(row: dict[str, Any], hub: Any, rank: int, where: str) -> None:
     }
 
 
-def _agree(what: str, one: Any, other: Any) -> None:
+def _check_equal(what: str, one: object, other: object) -> None:
     if one != other:
-        shown = f"{one:,} and {other:,}" if isinstance(one, (int, float)) else "not the same"
+        numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
+        difference = f"{one:,} and {other:,}" if numbers else "not equal"
         raise UserError(
-            f"{what}: {shown}",
+            f"{what}: {difference}",
             "the files are of different runs, or one is damaged: fetch them again",
         )

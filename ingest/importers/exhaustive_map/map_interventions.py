@@ -1,12 +1,12 @@
-r"""Triplet ablations and steering of the published map as interventions, with what its files give
-and nothing else.
+"""Triplet ablations and steering of the published map as interventions, with the values that its
+files give and no others.
 
 Ablations: `ratio` is the published median over targets of |d_joint| / sum |d_single|; independent,
-exactly additive effects of k features give 1 / sqrt(k), not 1, and the files hold no cells from
-which the null could be computed. Steering: `effect` is the mean change of the published state shift
-over the steered cells, [cos(z', late) - cos(z', early)] - [cos(z, late) - cos(z, early)], z the
-mean logits of a cell. Its 95 % t interval follows from the published mean, spread and number of
-cells; p values and controls were not published.
+exactly additive effects of k features give 1 / sqrt(k), not 1, and the files have no cells from
+which to compute the null. Steering: `effect` is the mean change of the published state shift over
+the steered cells, [cos(z', late) - cos(z', early)] - [cos(z, late) - cos(z, early)], z the mean
+logits of a cell. Its 95 % t interval follows from the published mean, spread and number of cells; p
+values and controls were not published.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from scircuit.core.address import Address
 from scircuit.core.errors import UserError
 from scircuit.ingest.importers.feature_nodes import Key
-from scircuit.ingest.importers.strict_files import fields, items, number, read_json, whole
+from scircuit.ingest.importers.strict_files import (
+    Json,
+    json_list,
+    json_object,
+    number,
+    read_json,
+    whole_number,
+)
 
 READOUT = "state shift: change of the cosine to late less that to early cells, of mean logits"
 _LAST_LAYER = 17  # where the published readouts are taken
@@ -33,10 +39,10 @@ _CONDITIONS = ("AB", "AC", "BC", "ABC")
 class Interventions:
     """Rows by kind; `features` is (layer, index) -> properties; `genes` is gene id -> symbol."""
 
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    features: dict[Key, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+    rows: dict[str, list[dict[str, object]]] = field(default_factory=lambda: defaultdict(list))
+    features: dict[Key, dict[str, object]] = field(default_factory=lambda: defaultdict(dict))
     genes: dict[str, str] = field(default_factory=dict)
-    findings: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, object] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -54,12 +60,12 @@ def read_triplets(
     parts = {}
     for path in files:
         data = read_json(path)
-        parts[str(fields(data, ("triplet_id",), path.name)["triplet_id"])] = data
+        parts[str(json_object(data, ("triplet_id",), path.name)["triplet_id"])] = data
     if summary:
-        stated = fields(read_json(summary), ("per_triplet_results",), summary.name)
+        stated = json_object(read_json(summary), ("per_triplet_results",), summary.name)
         listed = {
-            str(fields(t, ("triplet_id",), summary.name)["triplet_id"]): t
-            for t in items(stated["per_triplet_results"], summary.name)
+            str(json_object(t, ("triplet_id",), summary.name)["triplet_id"]): t
+            for t in json_list(stated["per_triplet_results"], summary.name)
         }
         wrong = [name for name in parts if listed.get(name) != parts[name]]
         if wrong:
@@ -83,15 +89,24 @@ def read_triplets(
             "ratio": medians,
             "ratio_if_additive_and_independent": 1 / math.sqrt(3),
         }
-        said = ", ".join(f"{kind.replace('_', ' ')} {value:.3f}" for kind, value in medians.items())
+        ratio_text = ", ".join(
+            f"{kind.replace('_', ' ')} {value:.3f}" for kind, value in medians.items()
+        )
         found.sentences.append(
-            f"{len(parts)} joint ablations of three features: median |joint| / sum |single| {said};"
-            f" effects that add up exactly and independently give {1 / math.sqrt(3):.3f}"
+            f"{len(parts)} joint ablations of three features: median |joint| / sum |single|"
+            f" {ratio_text}; independent and exactly additive effects give {1 / math.sqrt(3):.3f}"
         )
         found.notes.append(
             "interaction contrasts need effects per cell, which were not published: joint ablations"
-            " carry ratios and no q"
+            " have ratios but no q"
         )
+
+
+_TRIPLET = (
+    *(f"feature_{role}" for role in "ABC"),
+    *("target_layer", "n_active", "n_significant", "pairwise_ratios", "threeway_ratio"),
+    "triplet_type",
+)
 
 
 def _triplet(
@@ -99,43 +114,35 @@ def _triplet(
     model: str,
     dictionary: str,
     name: str,
-    data: Any,
+    triplet: Json,
     partners: dict[Key, set[Key]],
 ) -> tuple[str, float]:
-    wanted = (
-        "feature_A",
-        "feature_B",
-        "feature_C",
-        "target_layer",
-        "n_active",
-        "n_significant",
-        "pairwise_ratios",
-        "threeway_ratio",
-        "triplet_type",
-    )
-    data = fields(data, wanted, f"triplet {name}")
+    """Add one triplet; return its type and its ratio."""
+    where = f"triplet {name}"
+    data = json_object(triplet, _TRIPLET, where)
+    active = json_object(data["n_active"], _CONDITIONS, f"{where}: n_active")
+    significant = json_object(data["n_significant"], ("any",), f"{where}: n_significant")
+    pairwise = json_object(data["pairwise_ratios"], _CONDITIONS[:3], f"{where}: pairwise_ratios")
     members: dict[str, Address] = {}
     for role in "ABC":
-        given = fields(data[f"feature_{role}"], ("layer", "idx"), f"triplet {name}: {role}")
+        given = json_object(data[f"feature_{role}"], ("layer", "idx"), f"{where}: {role}")
         key = (
-            whole(given["layer"], f"triplet {name}: layer"),
-            whole(given["idx"], f"triplet {name}: idx"),
+            whole_number(given["layer"], f"{where}: layer"),
+            whole_number(given["idx"], f"{where}: idx"),
         )
         members[role] = Address(model, dictionary, *key)
-    target, tested = (
-        whole(data["target_layer"], f"triplet {name}: target_layer"),
-        whole(data["n_significant"]["any"], f"triplet {name}: n_significant"),
-    )
+    target = whole_number(data["target_layer"], f"{where}: target_layer")
+    tested = whole_number(significant["any"], f"{where}: n_significant")
     if target <= max(a.layer for a in members.values()):
         raise UserError(
-            f"triplet {name} reads layer {target}, which is not later than its features",
+            f"triplet {name} reads layer {target}, which is not after its features",
             "check that it is the right file",
         )
-    whole_tag = "+".join(a.short.replace("/", "") for a in members.values())
+    joint = "+".join(a.short.replace("/", "") for a in members.values())
     for roles in _CONDITIONS:
         chosen = [members[r] for r in roles]
-        ratio = data["threeway_ratio"] if roles == "ABC" else data["pairwise_ratios"][roles]
-        key = f"{model}/{dictionary}/ablate/{whole_tag}/L{target:02d}" + (
+        ratio = data["threeway_ratio"] if roles == "ABC" else pairwise[roles]
+        key = f"{model}/{dictionary}/ablate/{joint}/L{target:02d}" + (
             "" if roles == "ABC" else f"/{roles}"
         )
         found.rows["Intervention"].append(
@@ -146,9 +153,9 @@ def _triplet(
                 "order": len(roles),
                 "coefficient": 0.0,
                 "target_layer": target,
-                "cells": whole(data["n_active"][roles], f"triplet {name}: n_active"),
+                "cells": whole_number(active[roles], f"{where}: n_active"),
                 "tested": tested,
-                "ratio": number(ratio, f"triplet {name}: ratio {roles}"),
+                "ratio": number(ratio, f"{where}: ratio {roles}"),
             }
         )
         for role, address in zip(roles, chosen, strict=True):
@@ -158,9 +165,8 @@ def _triplet(
             partners[address.layer, address.index].update(
                 (a.layer, a.index) for a in chosen if a != address
             )
-    return str(data["triplet_type"]), number(
-        data["threeway_ratio"], f"triplet {name}: threeway_ratio"
-    )
+    ratio = number(data["threeway_ratio"], f"{where}: threeway_ratio")
+    return str(data["triplet_type"]), ratio
 
 
 def read_steering(
@@ -171,29 +177,31 @@ def read_steering(
     summary: Path | None,
     gene_ids: Mapping[str, str],
 ) -> None:
-    """Each steered feature and coefficient as an intervention, with the genes it moves most.
+    """Each steered feature and coefficient as an intervention, with its most moved genes.
 
     Raises
     ------
     UserError
         If a file is damaged, or contradicts the summary.
     """
-    parts: dict[Key, Any] = {}
+    parts: dict[Key, Mapping[str, Json]] = {}
     for path in files:
-        data = fields(read_json(path), ("feature_idx", "layer", "alpha_results"), path.name)
+        data = json_object(read_json(path), ("feature_idx", "layer", "alpha_results"), path.name)
         parts[
-            whole(data["layer"], f"{path.name}: layer"),
-            whole(data["feature_idx"], f"{path.name}: feature_idx"),
+            whole_number(data["layer"], f"{path.name}: layer"),
+            whole_number(data["feature_idx"], f"{path.name}: feature_idx"),
         ] = data
     if summary:
         listed = [
-            fields(f, ("feature_idx", "layer", "alpha_results"), summary.name)
-            for f in items(
-                fields(read_json(summary), ("features",), summary.name)["features"], summary.name
+            json_object(f, ("feature_idx", "layer", "alpha_results"), summary.name)
+            for f in json_list(
+                json_object(read_json(summary), ("features",), summary.name)["features"],
+                summary.name,
             )
         ]
         stated = {
-            (whole(f["layer"], "layer"), whole(f["feature_idx"], "feature_idx")): f for f in listed
+            (whole_number(f["layer"], "layer"), whole_number(f["feature_idx"], "feature_idx")): f
+            for f in listed
         }
         wrong = [
             k
@@ -210,7 +218,7 @@ def read_steering(
     moved: dict[float, list[float]] = defaultdict(list)
     for (layer, index), data in sorted(parts.items()):
         found.features.setdefault((layer, index), {})
-        for text, result in fields(
+        for text, result in json_object(
             data["alpha_results"], (), f"steering of L{layer} F{index}"
         ).items():
             coefficient = _coefficient(text, f"steering of L{layer} F{index}")
@@ -240,8 +248,8 @@ def read_steering(
     unknown = sum(g.startswith("symbol:") for g in found.genes)
     if unknown:
         found.notes.append(
-            f"{unknown} of {len(found.genes)} moved genes have no Ensembl id here: kept by their"
-            " symbols"
+            f"{unknown} of {len(found.genes)} moved genes have no known Ensembl id: stored under"
+            " their symbols"
         )
 
 
@@ -262,14 +270,15 @@ def _condition(
     found: Interventions,
     address: Address,
     coefficient: float,
-    result: Any,
+    condition: Json,
     gene_ids: Mapping[str, str],
 ) -> float:
+    """Add one steered feature at one coefficient; return the mean state shift."""
     from scipy.special import stdtrit
 
     where = f"steering of {address.short} x {coefficient:g}"
-    result = fields(
-        result,
+    result = json_object(
+        condition,
         (
             "n_cells_steered",
             "mean_state_shift",
@@ -280,14 +289,14 @@ def _condition(
         where,
     )
     cells, effect = (
-        whole(result["n_cells_steered"], f"{where}: cells"),
+        whole_number(result["n_cells_steered"], f"{where}: cells"),
         number(result["mean_state_shift"], f"{where}: mean_state_shift"),
     )
     spread = number(result["std_state_shift"], f"{where}: std_state_shift")
-    half = (
-        float(stdtrit(cells - 1, 0.975)) * spread / math.sqrt(cells - 1) if cells > 1 else None
-    )  # spread divides by n, hence n - 1 here
-    key = f"{address.model}/{address.dictionary}/steer/{address.short.replace('/', '')}@{coefficient:g}"
+    # the published spread divides by n, hence n - 1 here
+    half = float(stdtrit(cells - 1, 0.975)) * spread / math.sqrt(cells - 1) if cells > 1 else None
+    steered = f"{address.short.replace('/', '')}@{coefficient:g}"
+    key = f"{address.model}/{address.dictionary}/steer/{steered}"
     found.rows["Intervention"].append(
         {
             "id": key,
@@ -308,8 +317,8 @@ def _condition(
     )
     seen: set[str] = set()
     for listed in ("top_upregulated", "top_downregulated"):
-        for gene in items(result[listed], f"{where}: {listed}"):
-            gene = fields(gene, ("gene", "delta"), f"{where}: {listed}")
+        for gene in json_list(result[listed], f"{where}: {listed}"):
+            gene = json_object(gene, ("gene", "delta"), f"{where}: {listed}")
             symbol = str(gene["gene"])
             ensembl = (
                 symbol if symbol.startswith("ENSG") else gene_ids.get(symbol, f"symbol:{symbol}")
@@ -331,12 +340,12 @@ def _condition(
 
 
 def read_signatures(found: Interventions, path: Path) -> None:
-    """Norms and cosine of the two state signatures that the shift is measured between.
+    """Norms and cosine of the two state signatures that define the state shift.
 
     Raises
     ------
     UserError
-        If they are damaged, of different shape, or not finite.
+        If they are damaged, of different shapes, or not finite.
     """
     import zipfile
 
@@ -356,7 +365,7 @@ def read_signatures(found: Interventions, path: Path) -> None:
     ):
         raise UserError(
             f"{path.name}: early {early.shape} and late {late.shape}, expected two finite vectors"
-            " of one length",
+            " of equal length",
             "fetch it again",
         )
     norms = [float(np.linalg.norm(v)) for v in (early, late)]

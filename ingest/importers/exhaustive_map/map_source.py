@@ -1,20 +1,21 @@
 """``scircuit import map``: the result files of the published exhaustive map of layer 5, as the
 nodes and properties that own runs write.
 
-Degrees, hub ranks and calibration become Feature properties and a Control
-(`scircuit.ingest.importers.exhaustive_map.map_degrees`), triplet ablations and steering become
-Interventions (`scircuit.ingest.importers.exhaustive_map.map_interventions`). The files hold no
-edge: the study kept the 50 strongest of each source and layer in files that were not published, so
-what needs edges is refused. Any part may be missing; what is there is checked against the rest.
+Degrees, hub ranks and calibration become Feature properties and a Control (`map_degrees`), triplet
+ablations and steering become Interventions (`map_interventions`). The files have no edges: the
+study kept the 50 strongest per source and layer in files that were not published, so comparisons
+that need edges are refused. Any file may be missing; the present ones are checked against each
+other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scircuit.core.config import ImportMapConfig
+from scircuit.core.edge_rules import LEGACY_TEXT
 from scircuit.core.errors import UserError
 from scircuit.ingest.importers.exhaustive_map.map_degrees import FILES, Degrees, read_degrees
 from scircuit.ingest.importers.exhaustive_map.map_interventions import (
@@ -23,7 +24,7 @@ from scircuit.ingest.importers.exhaustive_map.map_interventions import (
     read_steering,
     read_triplets,
 )
-from scircuit.ingest.importers.feature_nodes import Key, feature_tables, table, uses
+from scircuit.ingest.importers.feature_nodes import Key, feature_tables, kind_table, used_nodes
 from scircuit.ingest.importers.source import Source
 from scircuit.ingest.importers.strict_files import check_names, hashes
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 CAP = 50
 RULE = (
-    "published: |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, cells without effect counted as"
+    f"published: {LEGACY_TEXT}, cells without effect counted as"
     " negative; calibrated as published: also |g| > 0.5 and Benjamini-Hochberg 0.05 of 500 sign"
     " flips"
 )
@@ -45,7 +46,7 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
     Parameters
     ----------
     config
-        Folder, and the names that the features get in addresses.
+        Folder, and the names for the addresses of the features.
     gene_ids
         Gene symbol -> Ensembl id.
 
@@ -81,7 +82,7 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
         name=f"{model}/{dictionary}",
         files=hashes(used, root),
         units={"map": lambda: tables},
-        uses=uses(tables),
+        uses=used_nodes(tables),
         origin="Biodyn-AI/sae-biological-map, result files",
         lacks=("edges", "all_edges", "counts", "sd", "p", "cells", "symmetric_rule"),
         cap=CAP,
@@ -97,13 +98,13 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
 
 
 def _root(path: Path) -> Path:
-    """The folder that holds the known folders: the given one, or ``results`` in it."""
+    """The folder with the known folders: the given one, or ``results`` in it."""
     folders = sorted({name.split("/")[0] for name in (*FILES, _TRIPLETS, _STEERING)})
     for root in (path, path / "results"):
         if any((root / f).is_dir() for f in folders):
             return root
     what = (
-        "is no folder" if not path.is_dir() else f"holds none of the folders {', '.join(folders)}"
+        "is not a folder" if not path.is_dir() else f"has none of the folders {', '.join(folders)}"
     )
     raise UserError(
         f"{path} {what}",
@@ -118,8 +119,8 @@ def _absent(
     steered: list[Path],
     used: list[Path],
 ) -> list[str]:
-    """What is missing, and what was found but not read."""
-    notes = [f"{name} is missing: what it says is left out" for name in FILES if name not in single]
+    """Notes on missing files, and on files that were not read."""
+    notes = [f"{name} is missing: its values are left out" for name in FILES if name not in single]
     notes += [
         f"{folder}: no files, left out"
         for folder, found in ((_TRIPLETS, triplets), (_STEERING, steered))
@@ -128,7 +129,7 @@ def _absent(
     traces = list(root.glob("exhaustive_tracing/feature_*.json"))
     if traces:
         notes.append(
-            f"exhaustive_tracing holds {len(traces)} traced features: their edges come with"
+            f"exhaustive_tracing has {len(traces)} traced features; import their edges with"
             f" scircuit import edges {root / 'exhaustive_tracing'}"
         )
     unread = sorted(
@@ -147,28 +148,28 @@ def _absent(
 def _tables(
     model: str, dictionary: str, degrees: Degrees, done: Interventions
 ) -> dict[str, pa.Table]:
-    features: dict[Key, dict[str, Any]] = {k: dict(v) for k, v in degrees.features.items()}
+    features: dict[Key, dict[str, object]] = {k: dict(v) for k, v in degrees.features.items()}
     for key, more in done.features.items():
         features[key] = {**more, **features.get(key, {})}
     if not features:
         raise UserError(
-            "the result files describe no feature",
-            "check that the folder holds the map's result files",
+            "the result files describe no features",
+            "check that the folder has the map's result files",
         )
     tables = feature_tables(model, dictionary, features)
-    tables["Gene"] = table(
+    tables["Gene"] = kind_table(
         "Gene",
         [
             {"id": g, "name": s, "symbol": None if s.startswith("ENSG") else s}
             for g, s in sorted(done.genes.items())
         ],
     )
-    tables["Control"] = table(
+    tables["Control"] = kind_table(
         "Control",
         [
             {"id": f"{model}/{dictionary}/L{c['source_layer']:02d}/{c['control']}", **c}
             for c in degrees.controls
         ],
     )
-    tables |= {kind: table(kind, rows) for kind, rows in done.rows.items()}
+    tables |= {kind: kind_table(kind, rows) for kind, rows in done.rows.items()}
     return tables

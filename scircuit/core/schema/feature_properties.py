@@ -1,0 +1,123 @@
+"""Properties of ``Feature``: what trace, annotate, analyse, ablate and steer find out about it, and
+what an imported atlas states.
+"""
+# fmt: off
+
+from __future__ import annotations
+
+from scircuit.core.schema.property import Property, prop
+
+# An annotate run writes these as one block: a record with `annotation_run` also removes the values
+# of an earlier run that it does not replace.
+ANNOTATION_PROPERTIES: tuple[Property, ...] = (
+    prop("annotation_run", "str", "annotate run that wrote the label and the properties after it"),
+    prop("top_genes", "str[]",
+         "symbols of the genes with the highest mean activation among those with enough firings"),
+    prop("label", "str", "name of the term with the smallest calibrated q; empty: not annotated"),
+    prop("label_library", "str", "library of `label`"),
+    prop("label_q", "float", "calibrated q of `label`", "probability"),
+    prop("label_null", "float",
+         "share of random lists matched to this feature whose best term is at least as good",
+         "probability"),
+    prop("label_ties", "int", "further terms that tie with `label` in every criterion", "terms"),
+    prop("annotated", "bool", "has at least one term at the run's q threshold"),
+    prop("terms", "int", "number of terms at the run's q threshold", "terms"),
+    prop("annotatable_genes", "int", "top genes that occur in at least one term", "genes"),
+    prop("best_tf", "str", "transcription factor whose targets are most enriched in the top genes"),
+    prop("best_tf_q", "float", "q of `best_tf`", "probability"),
+    prop("tf_share", "float", "share of the top genes that are transcription factors", "share"),
+    prop("tf_share_q", "float",
+         "q of the test for more transcription factors among the top genes than in the background",
+         "probability"),
+    prop("tf_library", "str", "library of regulons that `best_tf` and `tf_share` come from"),
+)
+
+# Identity, and the clean pass of a trace run.
+_TRACED: tuple[Property, ...] = (
+    prop("name", "str", "caption: layer, index and label, such as `L05/F0898 DNA repair`"),
+    prop("model", "str", "name of the model", indexed=True),
+    prop("dictionary", "str", "id of the dictionary: model/set/layer"),
+    prop("layer", "int", "0-based encoder layer whose output the dictionary reads", indexed=True),
+    prop("index", "int", "0-based index of the latent in the dictionary"),
+    prop("firing_rate", "float",
+         "share of the cohort's gene positions where the feature is active", "share"),
+    prop("cells_active", "int", "cells of the cohort with at least one active position", "cells"),
+    prop("mean_activation", "float", "mean activation over active positions", "dictionary units"),
+    prop("traced", "bool", "was this feature ablated as a source in a trace run"),
+    prop("context", "str",
+         "context in which it was ablated: exact, frozen, or the number of further positions"),
+    prop("alive", "bool", "does the feature fire in the cohort at all"),
+    prop("fire_count", "int", "positions of those cells where the feature fires", "positions"),
+    prop("rare", "bool", "fires at fewer than 100 positions: its statistics rest on few firings"),
+)
+
+# As an imported atlas states them; own results have properties of their own.
+_PUBLISHED: tuple[Property, ...] = (
+    prop("published_label", "str", "label as published"),
+    prop("published_library", "str", "library of `published_label`"),
+    prop("published_terms", "int",
+         "annotation entries as published, untested gene pairs included", "entries"),
+    prop("string_density", "float",
+         "share of the pairs of top genes that are STRING pairs, as published; not a test",
+         "share"),
+    prop("trrust_density", "float",
+         "share of the pairs of top genes that are TRRUST pairs, as published; not a test",
+         "share"),
+    prop("svd_aligned", "bool",
+         "as published: close to one of the first 50 singular vectors of the activations"),
+    prop("layout_x", "float", "position on the published page; it shows module membership only"),
+    prop("layout_y", "float", "as `layout_x`"),
+    prop("causal_readout", "str",
+         "readout of the published causal patching: own-token logit, or norm of the change of the"
+         " final state"),
+    prop("causal_target", "float", "published mean change at the feature's top genes"),
+    prop("causal_other", "float", "published mean change at other genes"),
+    prop("causal_ratio", "float",
+         "|causal_target| / |causal_other| as published; unbounded where the second is near 0",
+         "ratio"),
+)
+
+_ANALYSED: tuple[Property, ...] = (
+    prop("out_degree", "int", "calibrated edges out of the feature in the analysed run", "edges"),
+    prop("in_degree", "int", "calibrated edges into the feature in the analysed run", "edges"),
+    prop("out_degree_legacy", "int",
+         "edges out by the legacy rule (|d| > 0.5, consistency > 0.7)", "edges"),
+    prop("out_degree_by_layer", "int[]",
+         "calibrated out-degree for each measured layer, in order", "edges"),
+    prop("expected_degree", "float", "out-degree expected from the firing rate alone", "edges"),
+    prop("residual_degree", "float", "log((out_degree + 1) / (expected_degree + 1))", "log ratio"),
+    prop("hub_rank", "int",
+         "rank by residual degree among sources, 1 is the strongest hub for its firing rate"),
+    prop("degree_rank", "int", "rank by raw out-degree among sources, 1 is the highest"),
+    prop("support_share", "float",
+         "share of calibrated out-edges that are support (ablation lowers the target)", "share"),
+    prop("random_degree", "float",
+         "calibrated edges when a random direction of equal norm is removed (sampled)", "edges"),
+    prop("swap_degree", "float",
+         "calibrated edges when another feature's direction is removed instead (sampled)",
+         "edges"),
+    prop("module", "str", "id of the module the feature belongs to"),
+)
+
+_INTERVENED: tuple[Property, ...] = (
+    prop("ablation_partners", "int",
+         "pairs in which this feature was ablated jointly with another", "pairs"),
+    prop("ablation_redundancy", "float",
+         "median of |joint effect| / sum of |single effects| over its pairs' targets"),
+    prop("ablation_null", "float",
+         "the same ratio expected from exactly additive effects on the same cells"),
+    prop("strongest_partner", "str",
+         "address of the partner with the most significant interaction contrasts"),
+    prop("interactions", "int", "significant interaction contrasts over all its pairs", "targets"),
+    prop("steering_slope", "float",
+         "slope of the readout on the dose (coefficient - 1), mean over cells", "per dose"),
+    prop("steering_p", "float", "sign-flip p of the slope over cells", "probability"),
+    prop("steering_gene", "str", "symbol of the gene token whose logit rises most per dose"),
+    prop("steering_top_genes", "str[]", "gene tokens whose logits rise most per dose"),
+    prop("steering_control", "float",
+         "slope of the same readout for a random direction of equal norm", "per dose"),
+)
+
+FEATURE_PROPERTIES: tuple[Property, ...] = (
+    *_TRACED, *ANNOTATION_PROPERTIES, *_PUBLISHED, *_ANALYSED, *_INTERVENED,
+)

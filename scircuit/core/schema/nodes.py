@@ -1,0 +1,226 @@
+"""The node labels and their properties."""
+# fmt: off
+
+from __future__ import annotations
+
+from scircuit.core.schema.feature_properties import FEATURE_PROPERTIES
+from scircuit.core.schema.property import RUN, NodeType, P, prop
+
+_MODEL = NodeType("Model", "A single-cell foundation model.", (
+    prop("name", "str", "name used in addresses"),
+    prop("family", "str", "adapter: geneformer, scgpt, c2s"),
+    prop("layers", "int", "encoder layers"),
+    prop("width", "int", "hidden width d"),
+    prop("positions", "int", "largest input length"),
+    prop("vocabulary", "int", "tokens"),
+    prop("sha256", "str", "hash of the weights"),
+    prop("mlm_loss", "float", "held-out masked-LM loss", "nats"),
+    prop("unigram_loss", "float", "loss of the unigram baseline on the same tokens", "nats"),
+), color="#4C566A")
+
+_DICTIONARY = NodeType("Dictionary", "An SAE or transcoder at one layer of one model.", (
+    prop("name", "str", "caption"),
+    prop("model", "str", "name of the model"),
+    prop("set", "str", "name of the set"),
+    prop("layer", "int", "0-based layer"),
+    prop("features", "int", "latents"),
+    prop("k", "int", "active latents per row"),
+    prop("rule", "str", "sparsity rule: topk, relu, jumprelu"),
+    prop("decoder_norm", "str", "columns: unit; rows: the published row-normalised; none"),
+    prop("variance_explained", "float", "on held-out cells", "share"),
+    prop("dead_share", "float", "latents that never fire on held-out cells", "share"),
+    prop("trained_on", "str", "provenance: cells, positions, seed"),
+    prop("sha256", "str", "hash of the weights"),
+    prop("alive", "int", "features that fire, as an imported source states it", "features"),
+    prop("published_annotated", "int",
+         "features with an annotation entry, as published", "features"),
+    prop("summary", "str", "what an imported source states about the layer, JSON"),
+), color="#5E81AC")
+
+_FEATURE = NodeType(
+    "Feature",
+    "One latent of a sparse dictionary at one layer of one model; `id` is its address.",
+    FEATURE_PROPERTIES,
+    color="#2E86AB",
+)
+
+_GENE = NodeType("Gene", "A gene; `id` is the Ensembl id, or `symbol:X` when none is known.", (
+    prop("name", "str", "caption: the symbol"),
+    prop("symbol", "str", "gene symbol", indexed=True),
+    prop("is_tf", "bool",
+         "transcription factor in a library of regulons; null where no library lists it as one"),
+), color="#6A994E")
+
+_TERM = NodeType("Term", "A gene set; `id` is library:accession.", (
+    prop("name", "str", "name of the term", indexed=True),
+    prop("library", "str", "name of the library"),
+    prop("accession", "str", "accession, or the name where the library has none"),
+    prop("size", "int", "genes in the file", "genes"),
+    prop("size_in_background", "int", "genes after intersection with the background", "genes"),
+), color="#BC6C25")
+
+_GENE_SET_LIBRARY = NodeType("GeneSetLibrary", "A gene-set file.", (
+    prop("name", "str", "caption"),
+    prop("file", "str", "file name"),
+    prop("sha256", "str", "hash of the file"),
+    prop("release", "str", "release named by the source"),
+    prop("licence", "str", "licence of the content"),
+    prop("terms", "int", "terms kept after the size filter"),
+    prop("genes_mapped", "int", "genes mapped to the model's vocabulary", "genes"),
+    prop("genes_ambiguous", "int",
+         "mapped genes whose symbol has several Ensembl ids: the one found in most cells is used",
+         "genes"),
+    prop("genes_lost", "int", "genes not in the vocabulary", "genes"),
+), color="#DDA15E")
+
+_MODULE = NodeType("Module", "A group of features.", (
+    prop("name", "str", "caption"),
+    prop("layer", "int", "0-based layer"),
+    prop("size", "int", "features"),
+    prop("method", "str", "how the group was found"),
+    prop("index", "int", "number of the group within its layer"),
+    prop("top_terms", "str[]", "most frequent terms of its features"),
+    prop("genes", "str[]", "genes that many of its features share"),
+    prop("overlap", "float", "mean Jaccard overlap of its features' genes", "share"),
+    prop("firing_rate", "float", "mean firing rate of its features, as published", "share"),
+    RUN,
+), color="#A3B18A")
+
+_CELL_TYPE = NodeType("CellType", "A cell type.", (
+    prop("name", "str", "caption"),
+    prop("cells", "int", "cells"),
+), color="#E07A5F")
+
+_TISSUE = NodeType("Tissue", "A tissue.", (
+    prop("name", "str", "caption"),
+    prop("cells", "int", "cells"),
+), color="#F2CC8F")
+
+_PERTURBATION = NodeType("Perturbation", "A genetic or chemical perturbation.", (
+    prop("name", "str", "caption"),
+    prop("gene", "str", "Ensembl id of the target"),
+    prop("symbol", "str", "symbol of the target"),
+    prop("is_tf", "bool", "is the target a transcription factor"),
+    prop("responding", "int", "responding features, as published", "features"),
+    prop("specific", "int",
+         "responding features whose genes include the target or one it regulates, as published",
+         "features"),
+    prop("top_features", "int", "features listed with an effect, as published", "features"),
+    prop("regulated", "int", "genes that the target regulates in TRRUST, as published", "genes"),
+), color="#81B29A")
+
+_COHORT = NodeType(
+    "Cohort", "The cells used by a run; row ids and barcodes are in the run's manifest.", (
+    prop("name", "str", "caption"),
+    prop("file", "str", "file name"),
+    prop("sha256", "str", "hash of the file"),
+    prop("cells", "int", "cells used"),
+    prop("filters", "str", "obs filters as written"),
+    prop("composition", "str", "counts of the filtered obs columns, JSON"),
+    prop("scale", "str", "raw counts, or how it was established"),
+    prop("mapped_share", "float", "share of expressed genes known to the model", "share"),
+    prop("tokens_median", "float", "median gene tokens per cell", "tokens"),
+    prop("species", "str", "species found"),
+), color="#9A8C98")
+
+_RUN = NodeType(
+    "Run", "One execution: configuration, code version, hashes, seeds, device, numerics.", (
+    prop("name", "str", "caption: verb and short id"),
+    prop("verb", "str", "trace, annotate, analyse, ablate, steer"),
+    prop("status", "str", "running, complete, interrupted, failed"),
+    prop("started", "str", "UTC, ISO 8601"),
+    prop("seconds", "float", "wall time", "s"),
+    prop("version", "str", "scircuit version"),
+    prop("config", "str", "configuration, JSON"),
+    prop("inputs", "str", "hashes of the inputs, JSON"),
+    prop("seed", "int", "seed"),
+    prop("device", "str", "device"),
+    prop("numerics", "str", "dtype and kernels"),
+    prop("method", "str", "exact, frozen or imported"),
+    prop("format", "str", "format of imported files"),
+    prop("origin", "str", "where imported files come from, if stated"),
+    prop("lacks", "str[]",
+         "what an imported source does not give, such as n, sd, p, q, all_edges: comparisons that"
+         " need it are refused"),
+    prop("cap", "int",
+         "maximum number of edges that an imported source kept per source feature, or per source"
+         " feature and layer; 0 where it kept all", "edges"),
+    prop("rule", "str", "rule by which an imported source chose its edges"),
+    prop("edges", "int", "edge records stored", "edges"),
+    prop("edges_calibrated", "int", "edges by the calibrated rule", "edges"),
+    prop("edges_legacy", "int", "edges by the legacy rule", "edges"),
+    prop("live_tests", "int",
+         "tests with any effect above the numeric floor: the size of the BH family", "tests"),
+    prop("zero_edit_max", "float", "largest |effect| of the zero edit: the numeric floor"),
+    prop("null_annotation_rate", "float",
+         "share of matched random lists annotated (annotate)", "share"),
+    prop("annotation_rate", "float", "share of features annotated (annotate)", "share"),
+    prop("findings", "str", "numbers found, JSON"),
+), color="#3B4252")
+
+_INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering condition.", (
+    prop("name", "str", "caption"),
+    prop("verb", "str", "ablate or steer"),
+    prop("order", "int", "features changed at once"),
+    prop("coefficient", "float", "factor on the feature's activation; 0 is ablation"),
+    prop("target_layer", "int", "layer where the effect is read"),
+    prop("cells", "int", "cells"),
+    prop("tested", "int", "targets tested", "targets"),
+    prop("significant", "int", "targets with q at the threshold", "targets"),
+    prop("ratio", "float",
+         "median |joint| / sum |single| over tested targets (legacy redundancy ratio)"),
+    prop("ratio_null", "float", "the same ratio for exactly additive effects on the same cells"),
+    prop("effect", "float", "mean readout change (steer)"),
+    prop("readout", "str",
+         "readout behind `effect` where imported; in own runs the logits of the genes that the"
+         " feature fires on minus those of the others"),
+    prop("effect_low", "float", "95 % interval, lower"),
+    prop("effect_high", "float", "95 % interval, upper"),
+    P,
+    prop("control", "float", "the same readout for the control"),
+    RUN,
+), color="#B5179E")
+
+_CONTROL = NodeType("Control", "A control that could refute the edges of one layer pair.", (
+    prop("name", "str", "caption"),
+    prop("control", "str",
+         "zero_edit, random_direction, feature_swap, passthrough, split_half, context; imported:"
+         " sign_flip"),
+    prop("source_layer", "int", "layer of the edit"),
+    prop("target_layer", "int", "layer measured"),
+    prop("sources", "int", "source features in the sample"),
+    prop("edges", "int", "edges of the same sources, calibrated rule"),
+    prop("control_edges", "int", "edges of the control, same rule and same p threshold"),
+    prop("edges_legacy", "int", "edges of the same sources, legacy rule"),
+    prop("control_edges_legacy", "int", "edges of the control, legacy rule"),
+    prop("max_abs_effect", "float", "largest |effect| of the control"),
+    prop("found", "int",
+         "split_half: effects of the sampled sources with p <= 0.01 in one half of the cells that"
+         " the other half can test"),
+    prop("agreement", "float",
+         "split_half: share of `found` with the same sign and p <= 0.05 in the other half, at most"
+         " 0.025 by chance; passthrough: correlation of effect and pass-through; context:"
+         " correlation of d with exact"),
+    prop("relative_size", "float",
+         "median over the edges of |mean effect of the control| / |mean effect|, per source",
+         "ratio"),
+    prop("larger_share", "float",
+         "share of the edges with a larger mean effect than the control on the same target",
+         "share"),
+    prop("context", "str", "context: the one that was audited against exact"),
+    prop("precision", "float",
+         "context: share of its edges that are edges of the exact context", "share"),
+    prop("recall", "float", "context: share of the exact context's edges that it finds", "share"),
+    prop("cross_share", "float",
+         "context: share of the exact effect that goes through positions that it keeps clean",
+         "share"),
+    RUN,
+), color="#8D99AE")
+
+NODES: dict[str, NodeType] = {
+    node.label: node
+    for node in (
+        _MODEL, _DICTIONARY, _FEATURE, _GENE, _TERM, _GENE_SET_LIBRARY, _MODULE, _CELL_TYPE,
+        _TISSUE, _PERTURBATION, _COHORT, _RUN, _INTERVENTION, _CONTROL,
+    )
+}
