@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from plain_loop import edges_agree, hook_states, plain_effects
-from reference import TinyDictionary, tiny_cells, tiny_cohort
-
 from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.tracing import models
-from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models import load_model
+from scircuit.tracing.models.self_check import self_check
+from tests.support.plain_effects import edges_agree, hook_states, plain_effects
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort
+from tests.support.tiny_tracer import open_tracer
 
 SOURCE, TARGETS = 1, (2, 3)
 
@@ -40,7 +37,7 @@ def page(root):
 
 @pytest.fixture(scope="module")
 def esm(tmp_path_factory):
-    """A random ESM in which every part does something: rotary positions, norms before the blocks."""
+    """A random ESM in which every part acts: rotary positions, norms before the blocks."""
     from transformers import EsmConfig, EsmForMaskedLM
 
     torch.manual_seed(0)
@@ -120,9 +117,9 @@ def test_it_equals_the_librarys_forward_and_passes_its_self_check(
     assert len(printed) == 8 and all(": ok: " in line for line in printed), printed
 
 
-def test_the_self_check_notices_positions_that_do_not_turn(adapter, monkeypatch):
-    monkeypatch.setattr(adapter, "_turn", lambda x, positions: x)
-    failed = {line.name for line in adapter.self_check() if not line.ok}
+def test_the_self_check_notices_positions_that_do_not_rotate(adapter, monkeypatch):
+    monkeypatch.setattr(adapter, "_rotate", lambda x, positions: x)
+    failed = {line.name for line in self_check(adapter) if not line.ok}
     assert {"layers equal the whole forward", "each layer called as a function"} <= failed
 
 
@@ -138,7 +135,7 @@ def test_traced_edges_equal_the_plain_loop(esm, adapter):
         target_layers=TARGETS,
         gate_p=1.0,
     )
-    tracer = Tracer(adapter, dictionaries, tiny_cohort(cells), config, "trace-test")
+    tracer = open_tracer(adapter, dictionaries, tiny_cohort(cells), config, "trace-test")
     zero = tracer.effects(tracer.sources, torch.zeros(len(tracer.sources), 32))
     assert (np.abs(zero.effects) <= tracer.floors).all() and (tracer.floors < 2e-5).all()
     features = tracer.sources[::2].tolist()
@@ -157,7 +154,7 @@ def test_every_row_recomputed_equals_exact(adapter):
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
     cells = tiny_cells(4, seed=3)
     exact, rows = (
-        Tracer(
+        open_tracer(
             adapter,
             dictionaries,
             tiny_cohort(cells),

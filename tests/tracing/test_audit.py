@@ -4,27 +4,19 @@ effects travel through other positions.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
-from test_oracle import setup
-
 from scircuit.core.context import EXACT, FROZEN
 from scircuit.tracing.controls.audit import audit_tables, run_audit
-from scircuit.tracing.controls.control_edges import Rule
+from scircuit.tracing.engine.input_records import describe
 from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models.geneformer import Geneformer
-from scircuit.tracing.statistics.q_values import q_table
-
-RULE = Rule(q_table(np.array([0.05]), np.array([1])), min_effect=0)
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
+from tests.support.tiny_tracer import RULE, open_tracer, setup, tiny_config
 
 
 def by_context(found, target):
@@ -50,7 +42,7 @@ def test_a_sample_is_the_same_each_time_and_another_with_another_seed():
     tracer = setup(cells=6, context="frozen")[0]
     first, again = (run_audit(tracer, RULE) for _ in range(2))
     assert first == again
-    tracer.config = replace(tracer.config, seed=1)
+    tracer.settings = replace(tracer.settings, seed=1)
     assert run_audit(tracer, RULE) != first
 
 
@@ -67,8 +59,8 @@ def mixing_tracer(strength: float) -> Tracer:
         torch.nn.init.eye_(attention.self.value.weight)
         attention.output.dense.weight.data = strength * torch.roll(torch.eye(32), 1, 0)
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (0, 1, 3)}
-    config = replace(setup()[0].config, source_layers=(0,), target_layers=(1, 3), context="frozen")
-    return Tracer(
+    config = tiny_config(source_layers=(0,), target_layers=(1, 3), context="frozen")
+    return open_tracer(
         Geneformer(model, "tiny", ""),
         dictionaries,
         tiny_cohort(tiny_cells(12, seed=3, low=30, high=36)),
@@ -118,7 +110,7 @@ def test_frequent_sources_are_traced_exactly_and_say_so():
         np.testing.assert_allclose(mixed[[at[int(f)] for f in features]], alone, atol=2e-6)
     described = {
         f["index"]: f["context"]
-        for f in tracer.records()["Feature"].to_pylist()
+        for f in describe([tracer], tiny_cohort([]))["Feature"].to_pylist()
         if f["layer"] == tracer.layer
     }
     assert {described[int(f)] for f in often} == {"exact"} and {

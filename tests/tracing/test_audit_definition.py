@@ -1,23 +1,17 @@
-"""The audit against plain sets and sums over two whole runs; its sample, and what it holds at once."""
+"""The audit against plain sets and sums over two whole runs; its sample, and its memory."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import brute_force_p
-from test_audit import RULE
-from test_oracle import setup
-
 from scircuit.core.context import EXACT, FROZEN
-from scircuit.tracing.controls.audit import LEAST, run_audit
+from scircuit.tracing.controls.audit import MIN_SAMPLE, run_audit
 from scircuit.tracing.engine.jobs import parts_of
+from tests.support.plain_engine import brute_force_p
+from tests.support.tiny_tracer import RULE, setup
 
 
 def test_an_audit_holds_the_effects_of_one_tile_and_finds_what_it_finds_at_once(monkeypatch):
@@ -55,11 +49,11 @@ def test_the_audit_samples_its_share_of_all_sources_and_none_that_are_exact():
     assert len(tracer.exact_sources)
     sizes = {}
     for audit in (0.0, 0.5, 1.0):
-        tracer.config = replace(tracer.config, audit=audit)
+        tracer.settings = replace(tracer.settings, audit=audit)
         sizes[audit] = {a.sources for a in run_audit(tracer, RULE, further=False)}
     assert sizes == {
-        0.0: {min(LEAST, len(local))},
-        0.5: {min(len(local), max(LEAST, share))},
+        0.0: {min(MIN_SAMPLE, len(local))},
+        0.5: {min(len(local), max(MIN_SAMPLE, share))},
         1.0: {len(local)},
     }
 

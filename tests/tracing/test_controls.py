@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import brute_force_p
-from test_oracle import SOURCE, TARGETS, setup
-
 from scircuit.core.address import parse
+from scircuit.core.edge_rules import legacy_edges
 from scircuit.tracing.controls.control_directions import random_directions, swapped_directions
 from scircuit.tracing.controls.control_edges import KIND, Rule
-from scircuit.tracing.controls.sampled_controls import control_sample
+from scircuit.tracing.controls.sampled_controls import control_sample, run_controls
 from scircuit.tracing.controls.split_half import CHANCE, hub_replication, replication
 from scircuit.tracing.statistics.effect_statistics import edge_statistics
-from scircuit.tracing.statistics.q_values import legacy_rule, q_table
+from scircuit.tracing.statistics.q_values import q_table
+from tests.support.plain_engine import brute_force_p
+from tests.support.tiny_tracer import SOURCE, TARGETS, setup
 
 
 @pytest.fixture(scope="module")
 def traced():
     tracer = setup(cells=14)[0]
-    tracer.config = replace(tracer.config, control_features=10)
+    tracer.settings = replace(tracer.settings, control_features=10)
     results = [tracer.run_unit(u) for u in tracer.units]
     table = q_table([r.p_values for r in results], [r.p_counts for r in results])
-    return tracer, table, tracer.run_controls(Rule(table, min_support=4, min_effect=0)), results
+    return tracer, table, run_controls(tracer, Rule(table, min_support=4, min_effect=0)), results
 
 
 def rows(control, kind):
@@ -83,9 +79,9 @@ def test_edges_are_those_of_the_same_sources_in_the_real_run(traced):
 
 def test_split_half_counts_what_one_half_finds_and_the_other_holds():
     tracer = setup(cells=18)[0]  # nine a half: the smallest p is 0.004
-    tracer.config = replace(tracer.config, control_features=10)
-    control = tracer.run_controls(
-        Rule(q_table(np.array([0.05]), np.array([1])), min_support=4, min_effect=0)
+    tracer.settings = replace(tracer.settings, control_features=10)
+    control = run_controls(
+        tracer, Rule(q_table(np.array([0.05]), np.array([1])), min_support=4, min_effect=0)
     )
     even, odd = control_edges(control, "half_even"), control_edges(control, "half_odd")
     total = [0, 0]
@@ -162,7 +158,7 @@ def test_controls_can_refute():
     tracer, *_ = setup(cells=12)
     d = tracer.dictionaries[SOURCE]
     d.w_dec = d.w_dec[:, :1].repeat(1, d.n_features)
-    control = tracer.run_controls(Rule(q_table(np.array([0.05]), np.array([1])), 4, 0))
+    control = run_controls(tracer, Rule(q_table(np.array([0.05]), np.array([1])), 4, 0))
     for r in rows(control, "feature_swap"):
         assert r["control_edges"] == r["edges"]
     assert control.numbers["swap_edges"] == control.numbers["edges"] > 0
@@ -171,8 +167,8 @@ def test_controls_can_refute():
 def test_controls_are_reproducible(traced):
     _, table, control, _ = traced
     again = setup(cells=14)[0]
-    again.config = replace(again.config, control_features=10)
-    other = again.run_controls(Rule(table, min_support=4, min_effect=0))
+    again.settings = replace(again.settings, control_features=10)
+    other = run_controls(again, Rule(table, min_support=4, min_effect=0))
     assert all(other.tables[k].equals(control.tables[k]) for k in control.tables)
 
 
@@ -180,10 +176,11 @@ def test_parts_of_the_sample_give_what_the_whole_gives(traced):
     _, table, control, _ = traced
     seen = []
     again = setup(cells=14)[0]
-    again.config = replace(again.config, control_features=10)
+    again.settings = replace(again.settings, control_features=10)
     tile = 4 * again.n_targets * (4 * len(again.cells) + 8)
     again.plan = replace(again.plan, effects=3 * tile)  # three sources at once
-    parts = again.run_controls(
+    parts = run_controls(
+        again,
         Rule(table, min_support=4, min_effect=0),
         lambda done, total, edges: seen.append((done, total, edges)),
     )
@@ -257,12 +254,12 @@ def test_control_edges_have_the_statistics_of_the_effects_they_come_from(traced)
 
 def test_control_edges_are_gated_like_edges_and_stand_beside_every_edge(traced):
     tracer, table, control, results = traced
-    config = tracer.config
-    tracer.config = replace(config, gate_p=0.02)
+    settings = tracer.settings
+    tracer.settings = replace(settings, gate_p=0.02)
     try:
-        gated = tracer.run_controls(Rule(table, min_support=4, min_effect=0))
+        gated = run_controls(tracer, Rule(table, min_support=4, min_effect=0))
     finally:
-        tracer.config = config
+        tracer.settings = settings
     sample = {r["id"] for r in control.tables["Feature"].to_pylist()}
     threshold = table.threshold(0.05)
     kept = {
@@ -279,7 +276,7 @@ def test_control_edges_are_gated_like_edges_and_stand_beside_every_edge(traced):
             for k, e in everything.items()
             if e["p"] <= 0.02
             or k in kept
-            or bool(legacy_rule(np.array(e["d"]), np.array(e["n"]), np.array(e["n_pos"])))
+            or bool(legacy_edges(np.array(e["d"]), np.array(e["n"]), np.array(e["n_pos"])))
         }
         assert set(some) == wanted and len(wanted) < len(everything), name
     assert not control_edges(control, "zero_edit")

@@ -287,7 +287,7 @@ def test_faulty_folders_are_named(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         load_dictionaries(tmp_path / "other")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds none that can be read; it holds nothing"):
+    with pytest.raises(UserError, match="holds no dictionary of a known format; it holds nothing"):
         load_dictionaries(tmp_path / "empty")
     wide = Dictionary(1, *weights(0, width=D + 4).values(), k=K)
     save_dictionary(wide, tmp_path / "set")
@@ -303,7 +303,8 @@ def test_damaged_or_swapped_files_are_noticed(tmp_path):
     save_dictionary(made(0, 0), tmp_path / "a")
     save_dictionary(made(0, 1), tmp_path / "b")
     shutil.copy(tmp_path / "b" / "layer00" / "dictionary.safetensors", tmp_path / "a" / "layer00")
-    with pytest.raises(UserError, match=r"weights and config.json are of different dictionaries"):
+    message = "weights and config.json belong to different dictionaries"
+    with pytest.raises(UserError, match=message):
         load_dictionaries(tmp_path / "a")
     path = tmp_path / "b" / "layer00" / "dictionary.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -311,5 +312,5 @@ def test_damaged_or_swapped_files_are_noticed(tmp_path):
         load_dictionaries(tmp_path / "b")
     place, *_ = published(tmp_path / "p")
     (place / "activation_mean.npy").unlink()
-    with pytest.raises(UserError, match=r"lacks activation_mean\.npy"):
+    with pytest.raises(UserError, match=r"has no activation_mean\.npy"):
         load_dictionaries(tmp_path / "p")

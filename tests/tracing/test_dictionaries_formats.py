@@ -338,7 +338,7 @@ def test_saelens_says_where_it_reads(tmp_path):
         ("blocks.0.hook_resid_pre", "the embedding"),
         ("roberta.encoder.layer.2.output.dense", "expected the output of a layer"),
         ("blocks.2.attn.hook_z", "expected the output of a layer"),
-        ("hook_embed", "which layer it reads is not stated"),
+        ("hook_embed", "neither the configuration nor the name says which layer it reads"),
     ):
         lens(tmp_path / place, PLAIN, {**NOW, "metadata": {"hook_name": place}})
         with pytest.raises(UserError, match=message):
@@ -367,7 +367,7 @@ def test_saelens_firing_rates_are_its_catalogue(tmp_path):
         ({"architecture": "topk", "k": "four"}, "k is 'four'; expected a whole number"),
         ({"architecture": "topk", "k": F + 1}, "k = 37 of 36 features"),
         ({"architecture": "jumprelu"}, "jumprelu without a threshold"),
-        ({"architecture": "gated"}, "lacks r_mag, b_gate, b_mag"),
+        ({"architecture": "gated"}, "has no r_mag, b_gate, b_mag"),
     ],
 )
 def test_saelens_that_cannot_be_computed_is_refused_with_the_reason(config, message, tmp_path):

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
-from test_oracle import SOURCE, TARGETS, edges_of, setup
 
 import scircuit.tracing.hardware.memory_plan
 from scircuit.core.errors import UserError
@@ -21,6 +14,16 @@ from scircuit.core.schema import arrow_schema
 from scircuit.tracing.engine.input_records import describe
 from scircuit.tracing.engine.tracer import Tracer, open_tracers
 from scircuit.tracing.models.geneformer import Geneformer
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
+from tests.support.tiny_tracer import (
+    SOURCE,
+    TARGETS,
+    edges_of,
+    open_tracer,
+    setup,
+    tiny_config,
+    tiny_settings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +83,13 @@ def test_the_size_of_units_changes_no_bit(context):
 
 def test_source_layers_share_the_clean_pass_and_give_what_each_gives_alone():
     tracer, _, dictionaries, tokens = setup(target_layers=())
-    config = replace(tracer.config, source_layers=(1, 2), target_layers=())
-    both = open_tracers(tracer.adapter, dictionaries, tiny_cohort(tokens), config, "trace-test")
+    config = tiny_config(source_layers=(1, 2), target_layers=())
+    settings = tiny_settings(tracer.adapter, dictionaries, config)
+    both = open_tracers(tracer.adapter, dictionaries, tiny_cohort(tokens), settings, "trace-test")
     assert list(both) == [1, 2] and both[1].cells is both[2].cells
     assert not {*both[1].units} & {*both[2].units}
     for layer, one in both.items():
-        alone = Tracer(
+        alone = open_tracer(
             tracer.adapter,
             dictionaries,
             tiny_cohort(tokens),
@@ -94,7 +98,7 @@ def test_source_layers_share_the_clean_pass_and_give_what_each_gives_alone():
         )
         assert one.targets == alone.targets == tuple(t for t in (2, 3, 4) if t > layer)
         assert edges_of(one) == edges_of(alone)
-    features = describe(list(both.values()))["Feature"].to_pylist()
+    features = describe(list(both.values()), tiny_cohort(tokens))["Feature"].to_pylist()
     assert len(features) == 4 * 48
     assert {f["layer"] for f in features if f["traced"]} == {1, 2}
 
@@ -113,7 +117,7 @@ def test_states_on_disk_give_the_same_bits(monkeypatch):
 
 def test_gate_stores_small_p_and_legacy_edges_but_counts_all_live_tests():
     everything, gated = setup()[0], setup()[0]
-    gated.config = replace(gated.config, gate_p=0.1)
+    gated.settings = replace(gated.settings, gate_p=0.1)
     for unit in everything.units:
         a, b = everything.run_unit(unit), gated.run_unit(unit)
         assert a.live == b.live == len(a.edges) == a.p_counts.sum()
@@ -149,7 +153,7 @@ def test_progress_reaches_the_end(tracer):
 
 
 def test_records_describe_what_fires(tracer):
-    tables = tracer.records()
+    tables = describe([tracer], tiny_cohort([]))
     assert set(tables) == {
         "Model",
         "Dictionary",
@@ -191,9 +195,8 @@ def test_effect_equals_passthrough_when_blocks_do_nothing():
     # LayerNorm is identity to first order
     for d in dictionaries.values():
         d.w_dec = d.w_dec - d.w_dec.mean(0)
-    base = setup()[0].config
-    config = replace(base, source_layers=(0,), target_layers=(1, 2))
-    tracer = Tracer(
+    config = tiny_config(source_layers=(0,), target_layers=(1, 2))
+    tracer = open_tracer(
         Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(6)), config, "r"
     )
     found = tracer.effects(tracer.sources, keep_passthrough=True)
@@ -230,8 +233,8 @@ def test_planted_edges_are_found_and_others_are_not():
             torch.zeros(width),
         )
         dictionaries[t] = d
-    config = replace(setup()[0].config, source_layers=(0,), target_layers=(1,))
-    tracer = Tracer(
+    config = tiny_config(source_layers=(0,), target_layers=(1,))
+    tracer = open_tracer(
         Geneformer(model, "tiny", ""),
         dictionaries,
         tiny_cohort(tiny_cells(12, seed=9)),
@@ -251,22 +254,25 @@ def test_planted_edges_are_found_and_others_are_not():
     ("change", "message"),
     [
         ({"source_layers": (5,)}, "source layer 5 has no dictionary"),
-        ({"source_layers": (4,), "target_layers": ()}, "no dictionary lies after"),
-        ({"target_layers": (1,)}, "do not lie after source layer 1"),
+        (
+            {"source_layers": (4,), "target_layers": ()},
+            "no layer after source layer 4 has a dictionary",
+        ),
+        ({"target_layers": (1,)}, "do not come after source layer 1"),
         ({"target_layers": (5,)}, "target layer 5 has no dictionary"),
-        ({"target_layers": (1, 2)}, "target layers 1 do not lie after"),
+        ({"target_layers": (1, 2)}, "target layers 1 do not come after"),
         ({"source_layers": ()}, "no source layer"),
         ({"features": (99,)}, "feature 99 is not in"),
     ],
 )
 def test_refusals_name_the_fault_and_the_fix(change, message):
-    tracer, model, dictionaries, tokens = setup()
+    _, model, dictionaries, tokens = setup()
     with pytest.raises(UserError, match=message) as caught:
-        Tracer(
+        open_tracer(
             Geneformer(model, "tiny", ""),
             dictionaries,
             tiny_cohort(tokens),
-            replace(tracer.config, **change),
+            tiny_config(**change),
             "r",
         )
     assert caught.value.fix
@@ -275,7 +281,7 @@ def test_refusals_name_the_fault_and_the_fix(change, message):
 def test_wrong_width_and_unknown_unit(tracer):
     wide = {t: TinyDictionary(t, 16, 48, 4, seed=t) for t in (SOURCE, *TARGETS)}
     with pytest.raises(UserError, match="width 16"):
-        Tracer(tracer.adapter, wide, tracer.cohort, tracer.config, "r")
+        open_tracer(tracer.adapter, wide, tiny_cohort([]))
     with pytest.raises(ValueError, match="no work unit"):
         tracer.run_unit("L09-0000")
 
@@ -287,4 +293,4 @@ def test_a_cohort_without_a_test_is_refused_before_the_clean_pass(cells, message
         tracer.adapter, "clean_states", lambda *_: pytest.fail("computed something")
     )
     with pytest.raises(UserError, match=f"{message}; an effect is tested over at least 2"):
-        Tracer(tracer.adapter, dictionaries, tiny_cohort(tokens[:cells]), tracer.config, "r")
+        open_tracer(tracer.adapter, dictionaries, tiny_cohort(tokens[:cells]))

@@ -4,32 +4,24 @@ of every context.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
-from test_oracle import SOURCE, TARGETS, setup
-from test_rowset import LENGTH, a_cell, changes, rowset
-
 import scircuit.tracing.engine.attention
 import scircuit.tracing.engine.frozen_context
 import scircuit.tracing.engine.numeric_floor
-import scircuit.tracing.engine.tracer
+import scircuit.tracing.engine.unit_results
 from scircuit.core.context import EXACT, FROZEN
 from scircuit.tracing.engine.attention import plain_attention_lse
 from scircuit.tracing.engine.frozen_context import most_affected, row_sets
 from scircuit.tracing.engine.numeric_floor import zero_edit
-from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.hardware.memory_plan import Plan, make_tiles
 from scircuit.tracing.hardware.out_of_memory import halving
 from scircuit.tracing.models.geneformer import Geneformer
+from tests.support.tiny_edits import LENGTH, a_cell, changes, rowset
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
+from tests.support.tiny_tracer import SOURCE, TARGETS, open_tracer, setup, tiny_config
 
 ALL = (1, 2, 3, 4)
 
@@ -245,7 +237,6 @@ def test_long_cells_beside_short_ones_give_what_each_gives_alone(context):
     """Lengths 3 to 38; some cells fire none of the sources that are asked for, some sources are
     silent in most cells.
     """
-    base = setup()[0].config
     tokens = [
         c
         for low, high in ((1, 2), (36, 37), (2, 4), (30, 36))
@@ -254,11 +245,11 @@ def test_long_cells_beside_short_ones_give_what_each_gives_alone(context):
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
 
     def tracer(cells):
-        return Tracer(
+        return open_tracer(
             Geneformer(tiny_model(layers=6), "tiny", ""),
             dictionaries,
             tiny_cohort(cells),
-            replace(base, context=context),
+            tiny_config(context=context),
             "r",
         )
 
@@ -317,7 +308,7 @@ def test_parts_of_a_tile_keep_their_own_statistics(monkeypatch):
     """
     tracer = setup(context="frozen")[0]
     whole = [tracer.run_unit(u) for u in tracer.units]
-    monkeypatch.setattr(scircuit.tracing.engine.tracer, "_STATISTICS", 1)
+    monkeypatch.setattr(scircuit.tracing.engine.unit_results, "_AT_ONCE", 1)
     for unit, wanted in zip(tracer.units, whole, strict=True):
         found = tracer.run_unit(unit)
         assert found.edges.equals(wanted.edges)
@@ -328,15 +319,16 @@ def test_layers_that_are_not_measured_are_passed_through_and_the_last_of_the_mod
     """The last layer alone gives what it gives beside all others."""
     every, _, dictionaries, tokens = setup(layers=5)
     for context in ("exact", "frozen", "3"):
-        config = replace(every.config, context=context)
-        few = Tracer(
+        few = open_tracer(
             every.adapter,
             dictionaries,
             tiny_cohort(tokens),
-            replace(config, target_layers=(4,)),
+            tiny_config(context=context, target_layers=(4,)),
             "r",
         )
-        many = Tracer(every.adapter, dictionaries, tiny_cohort(tokens), config, "r")
+        many = open_tracer(
+            every.adapter, dictionaries, tiny_cohort(tokens), tiny_config(context=context)
+        )
         a, b = few.effects(every.sources), many.effects(every.sources)
         np.testing.assert_allclose(a.effects, b.effects[:, :, many.columns(4)], atol=2e-6)
         np.testing.assert_allclose(a.passthrough, b.passthrough[:, many.columns(4)], atol=2e-5)
@@ -349,11 +341,11 @@ def test_a_member_of_the_top_k_at_value_zero_counts_as_active_and_has_exactly_no
     base = setup()[0]
     dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (SOURCE, *TARGETS)}
     dictionaries[SOURCE].b_enc -= 2.0
-    tracer = Tracer(
+    tracer = open_tracer(
         base.adapter,
         dictionaries,
         tiny_cohort(tiny_cells(9, seed=3)),
-        replace(base.config, legacy=True),
+        tiny_config(legacy=True),
         "r",
     )
     above = np.stack([c.firing[SOURCE].above() for c in tracer.cells], 1)[tracer.sources] > 0

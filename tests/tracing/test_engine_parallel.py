@@ -4,21 +4,16 @@ swallowed.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from test_oracle import setup
-
 from scircuit.tracing.clean_pass import clean_pass
 from scircuit.tracing.hardware.parallel import run_jobs
+from tests.support.tiny_tracer import setup
 
 
 @pytest.fixture(params=[1, 3])

@@ -15,6 +15,7 @@ from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.dictionaries import load_dictionaries
 from scircuit.tracing.models import load_model
+from scircuit.tracing.models.self_check import self_check
 from scircuit.tracing.training.trainer import evaluate
 
 
@@ -67,7 +68,7 @@ def test_shape(model):
         20_275,
     )
     assert model.dtype == torch.float32
-    assert [str(line) for line in model.self_check() if not line.ok] == []
+    assert [str(line) for line in self_check(model) if not line.ok] == []
 
 
 def test_masked_loss_and_baseline_are_as_stated(model, cohort, metrics, script):

@@ -23,9 +23,9 @@ from scircuit.tracing.evaluation.fidelity import (
     rank_correlation,
     zero_edit_line,
 )
-from scircuit.tracing.evaluation.layer_match import place_line, sample_rows
+from scircuit.tracing.evaluation.layer_match import layer_match_line, sample_rows
 from scircuit.tracing.evaluation.loss_recovered import Recovered, loss_recovered, mask_genes
-from scircuit.tracing.evaluation.rotated_null import Turned
+from scircuit.tracing.evaluation.rotated_null import RotatedDictionary
 from scircuit.tracing.models import load_model
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
@@ -103,9 +103,9 @@ def test_the_demo_dictionaries_pass_and_every_measure_is_there(lines):
     assert all(line.ok for line in lines.values()), [
         str(line) for line in lines.values() if not line.ok
     ]
-    measures = {name.split(" ", 2)[2] for name in lines if name.startswith("layer ")}
+    measures = {name.split(" ", 2)[2] for name in lines if name[6:7].isdigit()}
     assert measures == {"reconstruction", "firing rates", "loss recovered"} and {
-        "layers in their places",
+        "layer match",
         "zero edit",
     } <= set(lines)
     assert not any(line.found.startswith(NOT_MEASURED) for line in lines.values())
@@ -116,9 +116,9 @@ def test_shuffled_layers_are_noticed(model, dictionaries, cohort, pair):
     a, b = pair
     wrong = dict(dictionaries) | {a: moved(dictionaries[b], a), b: moved(dictionaries[a], b)}
     rows = sample_rows(model, tuple(dictionaries), cohort.tokens)
-    line = place_line(wrong, rows)
+    line = layer_match_line(wrong, rows)
     assert not line.ok and any(f"; layer {layer}: " in line.found for layer in pair)
-    assert place_line(dictionaries, rows).ok
+    assert layer_match_line(dictionaries, rows).ok
 
 
 def test_dictionaries_of_another_model_fail(model, dictionaries, cohort):
@@ -155,9 +155,9 @@ def test_dictionaries_of_another_model_fail(model, dictionaries, cohort):
             not lines[f"layer {layer} reconstruction"].ok
             and not lines[f"layer {layer} firing rates"].ok
         )
-        loss = lines[
-            f"layer {layer} loss recovered"
-        ]  # directions at random recover 70 % in so small a model: it may not tell, but it says nothing for them
+        # Random directions recover 70 % in so small a model: the line may not tell, but it says
+        # nothing for them.
+        loss = lines[f"layer {layer} loss recovered"]
         assert not loss.ok or loss.found.startswith(NOT_MEASURED)
     assert (
         not lines["model of the dictionaries"].ok
@@ -201,17 +201,17 @@ def test_quality_is_measured_on_cells_that_were_not_seen(cohort, dictionaries):
     assert (
         len(cells) == 60
         and line.found
-        == "drawn from all 60, seen in training or not: of only 19 is it known that they were not"
+        == "drawn from all 60, seen in training or not: only 19 are known to be unseen"
     )
     cells, line = cells_for_quality(dictionaries, many)
-    assert len(cells) == 60 and "of none is it known" in line.found
+    assert len(cells) == 60 and "none is known to be unseen" in line.found
 
 
 def test_time_that_is_over_is_said(model, dictionaries, cohort):
     lines = list(fidelity_lines(model, dictionaries, cohort.tokens, 0.0))
     assert "on 1 of these cells" in lines[0].found
     left = next(line for line in lines if line.name == "loss recovered")
-    assert left.found == "not measured for layers 0..4: the time was over"
+    assert left.found == "not measured for layers 0..4: the time limit was reached"
     measured = next(
         line for line in lines if line.name.endswith("loss recovered") and line is not left
     )
@@ -222,7 +222,10 @@ def test_time_that_is_over_is_said(model, dictionaries, cohort):
 def test_one_cell_condemns_no_good_dictionary(model, dictionaries, cohort, first):
     # One cell is all that a busy machine leaves time for; its few masked genes may say nothing,
     # never no.
-    nulls = {layer: Turned(d, d.tensors["mean"].numpy(), 0) for layer, d in dictionaries.items()}
+    nulls = {
+        layer: RotatedDictionary(d, d.tensors["mean"].numpy(), 0)
+        for layer, d in dictionaries.items()
+    }
     lines = list(loss_lines(model, nulls, cohort.tokens[first : first + 1], 600, 0))
     assert len(lines) == len(dictionaries) and all(line.ok for line in lines), [
         str(line) for line in lines if not line.ok
@@ -232,7 +235,7 @@ def test_one_cell_condemns_no_good_dictionary(model, dictionaries, cohort, first
 def test_the_margin_of_a_loss_is_that_of_the_share(model, dictionaries, cohort):
     r = loss_recovered(
         model,
-        {3: Turned(dictionaries[3], dictionaries[3].tensors["mean"].numpy(), 5)},
+        {3: RotatedDictionary(dictionaries[3], dictionaries[3].tensors["mean"].numpy(), 5)},
         cohort.tokens[:4],
         seed=5,
     )[3]
@@ -249,12 +252,14 @@ def test_the_margin_of_a_loss_is_that_of_the_share(model, dictionaries, cohort):
 
 def test_a_dictionary_that_recovers_nothing_fails(model, dictionaries, cohort):
     mean = dictionaries[3].tensors["mean"].numpy()
-    [line] = loss_lines(model, {3: Turned(empty(mean, 3), mean, 0)}, cohort.tokens[:8], 600, 0)
+    [line] = loss_lines(
+        model, {3: RotatedDictionary(empty(mean, 3), mean, 0)}, cohort.tokens[:8], 600, 0
+    )
     assert not line.ok, str(line)
 
 
 def test_loss_recovered_equals_a_plain_computation(model, dictionaries, cohort):
-    null = Turned(dictionaries[3], np.linspace(-1, 1, model.width), 5)
+    null = RotatedDictionary(dictionaries[3], np.linspace(-1, 1, model.width), 5)
     found = loss_recovered(model, {3: null}, cohort.tokens[:2], seed=5)[3]
     bert, head = model.model.bert, model.model.cls
     sums, tokens = np.zeros(4), 0
@@ -291,8 +296,8 @@ def test_loss_recovered_equals_a_plain_computation(model, dictionaries, cohort):
 
 
 def turned_weights(dictionary, null):
-    """The null written out as a dictionary: every vector of the dictionary turned about the centre."""
-    t, turn, c = dictionary.tensors, null.turn, null.centre
+    """The null written out as a dictionary: all its vectors rotated about the centre."""
+    t, turn, c = dictionary.tensors, null.rotation, null.centre
     mean, offset = c + turn @ (t["mean"] - c), turn @ t["decoder_bias"]
     return Dictionary(
         3,
@@ -308,11 +313,13 @@ def turned_weights(dictionary, null):
 def test_loss_recovered_is_one_for_a_perfect_dictionary_and_zero_for_none(model, cohort):
     mean = np.full(model.width, 0.1)
     cells = cohort.tokens[:4]
-    whole = loss_recovered(model, {2: Turned(perfect(model.width, 2), mean, 0)}, cells)[2]
+    whole = loss_recovered(model, {2: RotatedDictionary(perfect(model.width, 2), mean, 0)}, cells)[
+        2
+    ]
     assert (
         whole.share == pytest.approx(1, abs=1e-4) == whole.null_share
     )  # what loses nothing loses nothing when turned
-    none = loss_recovered(model, {2: Turned(empty(mean, 2), mean, 0)}, cells)[2]
+    none = loss_recovered(model, {2: RotatedDictionary(empty(mean, 2), mean, 0)}, cells)[2]
     assert none.share == pytest.approx(0, abs=1e-6) and none.measurable
     # A model that does not mind the mean state cannot say anything about dictionaries.
     flat = Recovered()

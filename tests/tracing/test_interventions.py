@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import (
-    TinyDictionary,
-    brute_force_p,
-    clean_pass,
-    hooked_states,
-    tiny_cells,
-    tiny_cohort,
-    tiny_model,
-)
 
 from scircuit.core.address import Address
 from scircuit.core.errors import UserError
@@ -28,6 +14,8 @@ from scircuit.tracing.interventions import ablate_pairs, steer
 from scircuit.tracing.interventions.joint_ablation import contrast
 from scircuit.tracing.interventions.steering import slopes
 from scircuit.tracing.models.geneformer import Geneformer
+from tests.support.plain_engine import brute_force_p, clean_pass, hooked_states
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
 
 LAYERS = (1, 2, 4)
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from legacy_layout import REPEATED, write_cells, write_study
-from legacy_reference import published_dictionaries, reference_cells
-
 from scircuit.core.errors import UserError
 from scircuit.tracing.legacy.cell_choice import draw
 from scircuit.tracing.legacy.legacy_cohort import load_legacy_cohort
 from scircuit.tracing.legacy.legacy_tokens import known_columns, legacy_tokens, rank_values
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
+from tests.support.legacy_layout import REPEATED, write_cells, write_study
+from tests.support.legacy_reference import published_dictionaries, reference_cells
 
 SYMBOLS = ["GATA1", "CDK1", "MYC", "STAT1", "no such gene"]
 
@@ -216,7 +211,7 @@ def test_the_scale_is_said(tmp_path, stored, said):
         ({"gene": ["JAK2"] * 4}, r"no non-targeting .* it holds JAK2 4"),
         (
             {"symbols": ["Gata1", "Cdk1", "Myc", "Stat1", "x"]},
-            "none of 4 cells expresses a gene the model knows by symbol; 0 of 5",
+            "none of 4 cells expresses a gene whose symbol is in the vocabulary; 0 of 5",
         ),
     ],
 )

@@ -97,7 +97,8 @@ def test_what_the_catalogue_chooses_is_counted_in_the_catalogue():
     sources = fault_of_sources(CELLS, dictionary(0.1, 0.1, 0.1, 0.0009), ())
     assert (
         not sources.ok
-        and "not these cells, chooses 3 of 4 features: 2 of them fire in fewer than 2 cells here, and 1 others fire in more but"
+        and "not these cells, chooses 3 of 4 features: 2 of them fire in fewer than 2 cells here,"
+        " and 1 others fire in more but"
         in sources.found
     )
     assert fault_of_sources(CELLS, dictionary(0.0, 0.1, 0.0, 0.1), ()).ok
@@ -107,8 +108,7 @@ def test_without_a_catalogue_nothing_is_said_of_one():
     sources = fault_of_sources(CELLS, dictionary(), ())
     assert (
         sources.ok
-        and sources.found
-        == "the dictionary has no catalogue to choose by; all 4 features are taken"
+        and sources.found == "the dictionary has no catalogue to choose by; all 4 features are used"
     )
 
 
@@ -120,7 +120,7 @@ def test_named_features_are_no_choice_of_the_catalogue():
     )
     assert "left out" not in sources.found
     assert fault_of_sources(CELLS, dictionary(), (1,)).found.endswith(
-        "without it, the dictionary has no catalogue to choose by; all 4 features are taken"
+        "without it, the dictionary has no catalogue to choose by; all 4 features are used"
     )
 
 

@@ -5,28 +5,23 @@ published code, test by test.
 from __future__ import annotations
 
 import csv
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from legacy_layout import SOURCE, TARGETS, K, write_study
-from legacy_reference import (
+from scircuit.cli.main import cli
+from scircuit.core.address import parse
+from scircuit.core.edge_rules import legacy_edges
+from scircuit.workflows.trace import trace
+from tests.support.legacy_layout import SOURCE, TARGETS, K, write_study
+from tests.support.legacy_reference import (
     Sae,
     active_sources,
     published_dictionaries,
     reference_cells,
     reference_trace,
 )
-
-from scircuit.cli.main import cli
-from scircuit.core.address import parse
-from scircuit.tracing.statistics.q_values import legacy_rule
-from scircuit.workflows.trace import trace
 
 CELLS, NEAR = 20, 1e-4
 # effects are differences of float32 activations of order 1: rounding can give the sign of smaller
@@ -98,7 +93,7 @@ def test_every_test_equals_the_published_code(oracle, traced):
                 and abs(ours["sd"] - wanted.sd[j]) <= 1e-5
             ), (feature, layer, j, ours)
             edge = bool(
-                legacy_rule(np.array(ours["d"]), np.array(ours["n"]), np.array(ours["n_pos"]))
+                legacy_edges(np.array(ours["d"]), np.array(ours["n"]), np.array(ours["n_pos"]))
             )
             edges += edge
             if ours["n_pos"] != wanted.n_pos[j]:  # rounding gave the sign of an effect this small
@@ -150,7 +145,7 @@ def test_the_rule_is_not_symmetric(oracle):
         counts += [
             w.edge.sum(),
             (w.edge & (w.d < 0)).sum(),
-            legacy_rule(-w.d, n, n_neg).sum(),
+            legacy_edges(-w.d, n, n_neg).sum(),
             symmetric.sum(),
         ]
     edges, negative, negated, symmetric = counts

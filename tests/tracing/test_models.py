@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import tiny_cells, tiny_model
-
 from scircuit.core.errors import UserError
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.geneformer import Geneformer
+from scircuit.tracing.models.self_check import self_check
+from tests.support.tiny_models import tiny_cells, tiny_model
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def test_loaded_model_equals_the_saved_one_layer_by_layer(folder):
 
 
 def test_self_check_passes_and_names_what_it_checked(folder):
-    lines = load_model(folder, device="cpu").self_check()
+    lines = self_check(load_model(folder, device="cpu"))
     assert all(line.ok for line in lines)
     assert [line.name for line in lines] == [
         "weights",
@@ -58,7 +55,7 @@ def test_self_check_notices_a_wrong_layer(folder):
     adapter = load_model(folder, device="cpu")
     assert isinstance(adapter, Geneformer)
     adapter.layers[1] = adapter.layers[1]._replace(act=torch.nn.functional.silu)
-    failed = {line.name for line in adapter.self_check() if not line.ok}
+    failed = {line.name for line in self_check(adapter) if not line.ok}
     assert "layers equal the whole forward" in failed and "attention rows sum to one" not in failed
 
 
@@ -74,9 +71,11 @@ def test_edited_and_chosen_rows_equal_the_full_layer(folder):
         torch.testing.assert_close(
             adapter.layer_edited(1, clean, states, (slot, position)), full, atol=1e-5, rtol=0
         )
-        rows = torch.tensor([[0, 5], [3, 3], [11, 2]])
-        wanted = full[torch.arange(3)[:, None], rows]
-        torch.testing.assert_close(adapter.layer_rows(1, states, rows), wanted, atol=1e-5, rtol=0)
+        chosen = torch.tensor([0, 5, 3, 3, 11, 2])
+        for slots in ([0, 0, 1, 1, 2, 2], [0, 0, 0, 0, 1, 2], [0, 0, 0, 2, 2, 2]):
+            rows = (torch.tensor(slots), chosen)
+            found = adapter.layer_rows(1, states, rows)
+            torch.testing.assert_close(found, full[rows], atol=1e-5, rtol=0)
 
 
 def test_both_return_shapes_of_a_layer_are_read():
@@ -228,10 +227,10 @@ def test_half_precision_is_cast_and_said(folder, dtype, form):
     )
     name = "bert.encoder.layer.0.intermediate.dense.weight"
     assert torch.equal(dict(adapter.model.named_parameters())[name], full[name].to(dtype).float())
-    lines = {line.name: line for line in adapter.self_check()}
+    lines = {line.name: line for line in self_check(adapter)}
     assert (
         lines["weights"].found.startswith(
-            f"stored as {str(dtype).removeprefix('torch.')}, cast to float32"
+            f"stored as {str(dtype).removeprefix('torch.')}, computed in float32"
         )
         and lines["weights"].ok
     )
@@ -289,7 +288,7 @@ def test_geneformer_v1_reads_its_own_dictionaries(tmp_path):
     assert adapter.gene_positions(cell).tolist() == [0, 1] and adapter.gene_tokens(
         np.array([1, 5, 2])
     ).tolist() == [5, 2]
-    assert all(line.ok for line in adapter.self_check())
+    assert all(line.ok for line in self_check(adapter))
     del median[genes[5]]
     (tmp_path / "v1" / "gene_median_dictionary.json").write_text(json.dumps(median))
     with pytest.raises(

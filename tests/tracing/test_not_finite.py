@@ -4,26 +4,21 @@ because a comparison with it is false.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
-from test_oracle import SOURCE, setup
-
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import clean_cell
 from scircuit.tracing.engine.numeric_floor import zero_edit
-from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.evaluation.fidelity import loss_lines, zero_edit_line
 from scircuit.tracing.evaluation.loss_recovered import Recovered
 from scircuit.tracing.models.geneformer import Geneformer
+from scircuit.tracing.models.self_check import self_check
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
+from tests.support.tiny_tracer import SOURCE, open_tracer, setup
 
 
 class Broken(Geneformer):
@@ -43,8 +38,8 @@ def adapter_of(kind=Geneformer):
 
 
 def test_an_adapter_whose_layers_give_nan_fails_its_self_check():
-    failed = {line.name for line in adapter_of(Broken).self_check() if not line.ok}
-    assert failed == {line.name for line in adapter_of().self_check()} - {"weights"}
+    failed = {line.name for line in self_check(adapter_of(Broken)) if not line.ok}
+    assert failed == {line.name for line in self_check(adapter_of())} - {"weights"}
 
 
 def test_weights_that_are_finite_but_give_no_finite_states_are_refused():
@@ -71,16 +66,14 @@ def test_one_row_of_the_last_layer_is_enough():
 
 
 def test_no_cell_of_a_trace_is_lost_in_silence():
-    tracer, model, dictionaries, cells = setup(cells=4)
+    _, model, dictionaries, cells = setup(cells=4)
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight[int(cells[2][3])] = 3e38  # a token of one cell
     with pytest.raises(UserError, match="NaN or infinite"):
-        Tracer(
+        open_tracer(
             Geneformer(model, "tiny", "0" * 64),
             dictionaries,
             tiny_cohort(cells),
-            tracer.config,
-            "trace-test",
         )
 
 
@@ -99,7 +92,7 @@ def test_a_zero_edit_that_gives_nan_is_no_floor():
     tracer, _, dictionaries, cells = setup(cells=3)
     used = {SOURCE: dictionaries[SOURCE], 3: Blind(3, 32, 48, 4, seed=3, scale=2.0)}
     clean = [clean_cell(tracer.adapter, used, cells[0], (SOURCE, 3))]
-    with pytest.raises(UserError, match="an edit of nothing changes codes of layer 3 by nan"):
+    with pytest.raises(UserError, match="an edit of zero changes activations of layer 3 by nan"):
         zero_edit(tracer.adapter, used, clean, SOURCE, (3,), 2)
     again = {SOURCE: dictionaries[SOURCE], 3: Blind(3, 32, 48, 4, seed=3, scale=2.0)}
     assert not zero_edit_line(tracer.adapter, again, cells[:1]).ok

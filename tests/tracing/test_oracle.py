@@ -2,68 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+from tests.support.plain_engine import cell_effects, clean_pass, reference_loop
+from tests.support.tiny_models import TinyDictionary
+from tests.support.tiny_tracer import SOURCE, TARGETS, edges_of, setup
 
-from reference import (
-    TinyDictionary,
-    cell_effects,
-    clean_pass,
-    reference_loop,
-    tiny_cells,
-    tiny_cohort,
-    tiny_model,
-)
-
-from scircuit.core.config import TraceConfig
-from scircuit.tracing.engine.tracer import Tracer
-from scircuit.tracing.models.geneformer import Geneformer
-
-SOURCE, TARGETS = 1, (2, 3, 4)
 STATISTICS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "p", "passthrough", "positions", "halves")
-
-
-def setup(
-    cells: int = 9,
-    layers: int = 6,
-    act: str = "gelu",
-    dtype: torch.dtype = torch.float32,
-    **options: object,
-):
-    model = tiny_model(layers=layers, act=act).to(dtype)
-    dictionaries = {
-        t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0).to(dtype) for t in (SOURCE, *TARGETS)
-    }
-    tokens = tiny_cells(cells, seed=3)
-    config = TraceConfig(
-        model="m",
-        dictionaries="tiny-dictionary",
-        cells=Path("c"),
-        source_layers=(SOURCE,),
-        target_layers=options.pop("target_layers", TARGETS),  # type: ignore[arg-type]
-        unit_features=options.pop("unit_features", 7),
-        batch_pairs=options.pop("batch_pairs", 5),
-        gate_p=1.0,
-        **options,  # type: ignore[arg-type]
-    )
-    adapter = Geneformer(model, "tiny", "0" * 64)
-    return (
-        Tracer(adapter, dictionaries, tiny_cohort(tokens), config, "trace-test"),
-        model,
-        dictionaries,
-        tokens,
-    )
-
-
-def edges_of(tracer: Tracer) -> dict[tuple[str, str], dict]:
-    rows = [row for unit in tracer.units for row in tracer.run_unit(unit).edges.to_pylist()]
-    return {(r["source"], r["target"]): r for r in rows}
 
 
 @pytest.fixture(

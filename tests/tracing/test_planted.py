@@ -4,13 +4,9 @@ class, and has power where others have.
 
 from __future__ import annotations
 
-import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from bench.calibration import CLASSES, NOMINAL, Found, measure
 

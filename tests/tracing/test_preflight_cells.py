@@ -124,7 +124,8 @@ def test_scaled_file_falls_back_to_raw_and_says_so(shared_data):
 
 def test_imputed_file_is_refused(shared_data):
     with pytest.raises(
-        UserError, match="no matrix of the file can be taken back to counts; X: scaled or imputed"
+        UserError,
+        match="no matrix of the file can be converted back to counts; X: scaled or imputed",
     ):
         load(shared_data / "cells" / "palantir_cd34_markers_pseudotime.h5ad")
 
@@ -322,13 +323,13 @@ def test_empty_cells_are_left_out_and_replaced(annotated, tmp_path):
     path = written(data, tmp_path)
     cohort = load(path, n_cells=0, mixed=True)
     assert len(cohort.row_ids) == 45 and not (cohort.row_ids % 4 == 0).any()
-    assert "15 without counts left out" in next(
+    assert "15 without counts skipped" in next(
         line.found for line in cohort.report if line.name == "cells"
     )
     assert len(load(path, n_cells=40, mixed=True).row_ids) == 40
     data.X = sparse.csr_matrix(data.X.shape, dtype=np.float32)
     with pytest.raises(
-        UserError, match="no matrix of the file can be taken back to counts; X: empty"
+        UserError, match="no matrix of the file can be converted back to counts; X: empty"
     ):
         load(written(data, tmp_path), mixed=True)
 

@@ -5,9 +5,7 @@ and traced as the plain loop does.
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,34 +13,27 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from plain_loop import edges_agree, hook_states, plain_effects
-
 from scircuit.core.config import CellsConfig, TraceConfig, TrainConfig
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.dictionaries import load_dictionaries
-from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.interventions import steer
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.scgpt import ScGPT
+from scircuit.tracing.models.self_check import self_check
 from scircuit.tracing.tokenisation.binning import CELL
 from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import SPECIALS
 from scircuit.tracing.training.trainer import train_dictionaries
+from tests.support.plain_effects import edges_agree, hook_states, plain_effects
+from tests.support.tiny_models import scgpt_script, tiny_scgpt, tiny_scgpt_cell
+from tests.support.tiny_tracer import open_tracer
 
 SOURCE, TARGETS = 1, (2, 3)
 
 
 @pytest.fixture(scope="session")
 def script(examples):
-    spec = importlib.util.spec_from_file_location(
-        "train_demo_scgpt", examples / "train_demo_scgpt.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scgpt_script(examples)
 
 
 def states_of(model):
@@ -57,34 +48,10 @@ def states_of(model):
     return forward
 
 
-def random_model(script, *shape):
-    """The restatement with weights that differ everywhere: PyTorch starts all layers alike and all
-    norms as nothing.
-    """
-    model = script.TransformerModel(*shape).eval()
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            drawn = torch.randn(p.shape, generator=g)
-            p.copy_(
-                drawn / p.shape[-1] ** 0.5
-                if p.ndim > 1
-                else ("norm" in name and name.endswith("weight")) + 0.2 * drawn
-            )
-    return model
-
-
-def made_up(tokens, length, seed=0):
-    rng = np.random.default_rng(seed)
-    cell = np.empty(length, CELL)
-    cell["token"], cell["value"] = rng.permutation(tokens)[:length], rng.integers(1, 51, length)
-    return cell
-
-
 @pytest.fixture
 def small(script, tmp_path):
     """A random checkpoint of 30 tokens and 3 layers, and the model it was written from."""
-    model = random_model(script, 30, 32, 4, 48, 3)
+    model = tiny_scgpt(script, 30, 32, 4, 48, 3)
     names = [*(f"GENE{i}" for i in range(27)), *SPECIALS]
     script.save_checkpoint(model, names, tmp_path / "small", 20)
     return model, tmp_path / "small", names
@@ -101,7 +68,7 @@ def test_the_published_shape_layer_by_layer(script, shared_data, tmp_path):
             )
         )
     )
-    model = random_model(script, len(names) + 3, 512, 8, 512, 12)
+    model = tiny_scgpt(script, len(names) + 3, 512, 8, 512, 12)
     script.save_checkpoint(model, [*names, *SPECIALS], tmp_path, 1200)
     weights = torch.load(tmp_path / "best_model.pt", weights_only=True)
     torch.save(
@@ -123,7 +90,7 @@ def test_the_published_shape_layer_by_layer(script, shared_data, tmp_path):
         adapter.max_length,
         adapter.n_tokens,
     ) == ("scgpt-human", 12, 512, 512, 8, 1200, 60_697)
-    cell = np.r_[np.array([(60_695, -2.0)], CELL), made_up(60_694, 1199)]
+    cell = np.r_[np.array([(60_695, -2.0)], CELL), tiny_scgpt_cell(60_694, 1199)]
     wanted, ours = states_of(model)(cell), adapter.clean_states(cell)
     assert len(wanted) == len(ours) == 12
     for a, b in zip(ours, wanted, strict=True):
@@ -134,12 +101,12 @@ def test_the_published_shape_layer_by_layer(script, shared_data, tmp_path):
         )
     assert len(adapter.gene_positions(cell)) == 1199 and adapter.gene_positions(cell)[0] == 1
     assert adapter.gene_tokens(cell).tolist() == cell["token"][1:].tolist()
-    assert [str(line) for line in adapter.self_check() if not line.ok] == []
+    assert [str(line) for line in self_check(adapter) if not line.ok] == []
 
 
 def test_values_are_clipped_and_order_carries_nothing(small):
     model, folder, _ = small
-    adapter, cell = load_model(folder, "cpu"), made_up(27, 12)
+    adapter, cell = load_model(folder, "cpu"), tiny_scgpt_cell(27, 12)
     cell["value"][3] = 900.0
     wanted = states_of(model)(cell)
     for a, b in zip(adapter.clean_states(cell), wanted, strict=True):
@@ -150,7 +117,7 @@ def test_values_are_clipped_and_order_carries_nothing(small):
 
 def test_both_spellings_of_the_fused_weights(small):
     _, folder, _ = small
-    before = load_model(folder, "cpu").clean_states(made_up(27, 12))
+    before = load_model(folder, "cpu").clean_states(tiny_scgpt_cell(27, 12))
     weights = torch.load(folder / "best_model.pt", weights_only=True)
     for old, new in (
         ("self_attn.Wqkv.", "self_attn._impl.Wqkv."),
@@ -163,7 +130,9 @@ def test_both_spellings_of_the_fused_weights(small):
                 for k, v in again.items()
             }
         torch.save(again, folder / "best_model.pt")
-        assert torch.equal(load_model(folder, "cpu").clean_states(made_up(27, 12))[-1], before[-1])
+        assert torch.equal(
+            load_model(folder, "cpu").clean_states(tiny_scgpt_cell(27, 12))[-1], before[-1]
+        )
 
 
 def test_every_weight_is_accounted_for(small):
@@ -224,7 +193,7 @@ def test_files_that_are_missing_or_of_another_checkpoint(small, tmp_path):
     stated = json.loads(kept["args.json"])
     for change, word in (
         ({"nlayers": None}, "lacks nlayers"),
-        ({"input_emb_style": "category"}, "only 'continuous' can be computed"),
+        ({"input_emb_style": "category"}, "only 'continuous' is supported"),
         ({"pre_norm": True}, "pre_norm=True"),
         ({"d_hid": 64}, "args.json does not fit it"),
         ({"nheads": 5}, "5 heads do not divide a width of 32"),
@@ -240,8 +209,8 @@ def test_half_precision_is_cast_and_said(script, small):
     script.save_checkpoint(model, names, folder, 20, half=True)
     adapter = load_model(folder, "cpu")
     assert all(p.dtype == torch.float32 for p in adapter.parameters())
-    line = next(line for line in adapter.self_check() if line.name == "weights")
-    assert line.ok and line.found.startswith("stored as float16, cast to float32")
+    line = next(line for line in self_check(adapter) if line.name == "weights")
+    assert line.ok and line.found.startswith("stored as float16, computed in float32")
 
 
 def test_self_check_notices_a_wrong_layer(small):
@@ -250,7 +219,7 @@ def test_self_check_notices_a_wrong_layer(small):
     adapter.layers[1] = adapter.layers[1]._replace(
         norm_1=adapter.layers[1].norm_2, up=adapter.layers[0].up
     )
-    failed = {line.name for line in adapter.self_check() if not line.ok}
+    failed = {line.name for line in self_check(adapter) if not line.ok}
     assert {"layers equal the whole forward", "each layer called as a function"} <= failed
     assert "attention rows sum to one" not in failed
 
@@ -258,7 +227,7 @@ def test_self_check_notices_a_wrong_layer(small):
 def test_cells_that_do_not_fit_the_model(small):
     adapter = load_model(small[1], "cpu")
     with pytest.raises(UserError, match="has 21 tokens, the model small accepts 20"):
-        adapter.clean_states(made_up(27, 21))
+        adapter.clean_states(tiny_scgpt_cell(27, 21))
     with pytest.raises(UserError, match="needs a value beside each token"):
         adapter.clean_states(np.arange(5))
 
@@ -316,7 +285,7 @@ def study(script, examples, tmp_path_factory):
         cohort=cohort,
         dictionaries=dictionaries,
         model=model,
-        tracer=Tracer(adapter, dictionaries, cohort, config, "trace-test"),
+        tracer=open_tracer(adapter, dictionaries, cohort, config, "trace-test"),
     )
 
 
@@ -326,7 +295,7 @@ def test_training_learns_expression_on_held_out_cells(study):
 
 
 def test_the_trained_model_equals_its_restatement(study):
-    assert [str(line) for line in study.adapter.self_check() if not line.ok] == []
+    assert [str(line) for line in self_check(study.adapter) if not line.ok] == []
     for cell in study.cohort.tokens[:3]:
         assert cell[0]["token"] == study.adapter.vocabulary.cls and cell[0]["value"] == -2
         for a, b in zip(

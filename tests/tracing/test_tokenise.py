@@ -22,13 +22,14 @@ COUNTS = (
     "10x_pbmc68k_reduced.h5ad",
     DEMO,
     "oligodendroglioma_184cells.h5ad",
+    "papalexi2021_thp1_crispr_20729cells.h5ad",
     "papalexi2021_thp1_crisprko_subset.h5ad",
     "pbmc_small.h5ad",
     "scanpy_test_10x_v3_filtered_feature_bc_matrix.h5",
 )
 REFUSED = {
     "palantir_cd34_markers_pseudotime.h5ad": (
-        r"scale: no matrix of the file can be taken back to counts; X: scaled or imputed values"
+        r"scale: no matrix of the file can be converted back to counts; X: scaled or imputed values"
     ),
     "scvelo_dentategyrus_50obs.h5ad": r"species: mouse or rat: 3 of 13,913 names are human symbols",
 }

@@ -4,90 +4,19 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import shutil
-import signal
-from itertools import islice
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from scircuit.core.config import TrainConfig
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells.held_out import check_unseen, held_out, unseen
 from scircuit.tracing.clean_pass.activations import RowStream, cell_rows
 from scircuit.tracing.dictionaries import load_dictionaries
-from scircuit.tracing.training import checkpoint
 from scircuit.tracing.training.trainer import evaluate, train_dictionaries
-
-WIDTH, CAUSES, ACTIVE = 32, 48, 3
-
-
-class SparseWorld:
-    """States that are a few of 48 known directions, scaled: what a dictionary should find. Token
-    ids seed the draw.
-    """
-
-    name, sha256, n_layers, width, max_length, device = (
-        "world",
-        "0" * 64,
-        2,
-        WIDTH,
-        66,
-        torch.device("cpu"),
-    )
-
-    def __init__(self):
-        g = torch.Generator().manual_seed(0)
-        self.directions = torch.nn.functional.normalize(
-            torch.randn(CAUSES, WIDTH, generator=g), dim=1
-        )
-        self.offset = torch.randn(WIDTH, generator=g) * 5
-
-    def embed(self, tokens):
-        self.tokens = tokens
-        return torch.zeros(len(tokens), WIDTH)
-
-    def layer(self, layer, _states):
-        g = torch.Generator().manual_seed(int(self.tokens[1]) * 2 + layer)
-        which = torch.stack([torch.randperm(CAUSES, generator=g)[:ACTIVE] for _ in self.tokens])
-        size = torch.rand(len(self.tokens), ACTIVE, generator=g) + 0.5
-        states = 10 * torch.einsum("nk,nkd->nd", size, self.directions[which]) + self.offset
-        states[[0, -1]] = 1e4  # specials must not be trained on
-        return states[None]
-
-    def gene_positions(self, tokens):
-        return torch.arange(1, len(tokens) - 1)
-
-
-def cohort(cells=80, length=66):
-    tokens = [np.array([2, *range(i + 10, i + 8 + length), 3]) for i in range(cells)]
-    return SimpleNamespace(
-        tokens=tokens,
-        barcodes=tuple(f"cell{i}" for i in range(cells)),
-        file=Path("world.h5ad"),
-        sha256="1" * 64,
-        filters=(),
-    )
-
-
-def config(out, **options):
-    return TrainConfig(
-        model="",
-        cells=Path("world.h5ad"),
-        out=out,
-        **{
-            "expansion": 2,
-            "k": ACTIVE,
-            "epochs": 20,
-            "batch_rows": 256,
-            "learning_rate": 3e-3,
-            **options,
-        },
-    )
+from tests.support.sparse_world import ACTIVE, WIDTH, SparseWorld, cohort, config
 
 
 @pytest.fixture(scope="module")
@@ -201,21 +130,6 @@ def test_stream_gives_every_gene_row_once(monkeypatch):
     assert not torch.equal(everything[:100], streamed[:100])
 
 
-@pytest.mark.parametrize("stop", [0, 1, 7, 19, 20, 33, 39])
-def test_a_stream_goes_on_from_where_it_stood(stop, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 500)
-    world, cells = SparseWorld(), cohort(30).tokens
-    whole = [b[1] for b in RowStream(world, cells, (1,), 100, 0).batches(2)]
-    first = RowStream(world, cells, (1,), 100, 0)
-    taken = [b[1] for b in islice(first.batches(2), stop)]
-    tensors, place = first.state()
-    second = RowStream(world, cells, (1,), 100, 0)
-    second.restore({name: t.clone() for name, t in tensors.items()}, place)
-    taken += [b[1] for b in second.batches(2)]
-    assert len(whole) == len(taken) == 40
-    assert all(torch.equal(a, b) for a, b in zip(whole, taken, strict=True))
-
-
 def held_rows():
     """Rows in all tensors [N, d] that are alive."""
     return sum(
@@ -247,121 +161,6 @@ def test_the_rows_held_are_those_of_the_buffer_however_many_the_cells(tmp_path, 
     # latents, moments and the like.
     assert peak[160] < 600 + 64 + 64 + 64 + 10 * 64 + 200 < 144 * 64 / 5
     assert abs(peak[160] - peak[40]) < 100
-
-
-class Killed(Exception):
-    pass
-
-
-def killed_at(step, epoch=12):
-    """Stop after a step; the survey before counts as many steps as an epoch."""
-
-    def progress(done, _total, note):
-        if done == epoch + step and "survey" not in note:
-            raise Killed
-
-    return progress
-
-
-@pytest.mark.parametrize("steps", [(1,), (5,), (6, 7, 20), (35,), (36,)])
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, monkeypatch, steps):
-    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 500)
-    monkeypatch.setattr(
-        "scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0
-    )  # a checkpoint at each pause
-    options = {"epochs": 3, "batch_rows": 100}
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
-    reached = []
-    for step in steps:
-        with pytest.raises(Killed):
-            train_dictionaries(
-                SparseWorld(), cohort(20), config(tmp_path / "cut", **options), killed_at(step)
-            )
-        assert (
-            list((tmp_path / "cut").glob("layer*")) == []
-            and len(list((tmp_path / "cut" / ".training").iterdir())) == 1
-        )
-    train_dictionaries(
-        SparseWorld(),
-        cohort(20),
-        config(tmp_path / "cut", **options),
-        lambda done, _total, _note: reached.append(done),
-    )
-    assert min(reached) >= 12 + steps[-1]  # it went on; it did not begin anew
-    whole, cut = (load_dictionaries(tmp_path / name) for name in ("whole", "cut"))
-    assert [d.sha256 for d in whole.values()] == [d.sha256 for d in cut.values()]
-    assert whole[0].provenance == cut[0].provenance
-    assert not (tmp_path / "cut" / ".training").exists()
-
-
-def test_other_memory_leaves_no_checkpoint_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)
-    options = {"epochs": 3, "batch_rows": 100}
-    for number, layers in enumerate(
-        [(), (0,)]
-    ):  # both in one group; and another training in the same folder
-        more = {"layers": layers, "seed": number}
-        with pytest.raises(Killed):
-            train_dictionaries(
-                SparseWorld(), cohort(20), config(tmp_path / "cut", **options, **more), killed_at(5)
-            )
-    assert len(list((tmp_path / "cut" / ".training").iterdir())) == 2
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options, memory="1k"))
-    [other] = (tmp_path / "cut" / ".training").iterdir()
-    assert checkpoint.facts_of(other / "checkpoint.safetensors")["layers"] == [0], (
-        "that of the other training stays"
-    )
-    assert checkpoint.facts_of(tmp_path / "none") == {}
-
-
-def test_a_survey_that_is_killed_goes_on_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("scircuit.tracing.training.trainer.CHECKPOINT_SECONDS", 0.0)
-    seen = []
-
-    def progress(_done, _total, note):
-        seen.append(note)
-        if note.endswith("cell 7 of 18") and seen.count(note) == 1:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", epochs=1), progress)
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", epochs=1), progress)
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", epochs=1))
-    assert (
-        sum(note.endswith("cell 3 of 18") for note in seen) == 1
-        and sum(note.endswith("cell 7 of 18") for note in seen) == 2
-    )
-    assert (
-        load_dictionaries(tmp_path / "cut")[1].sha256
-        == load_dictionaries(tmp_path / "whole")[1].sha256
-    )
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint(tmp_path, number):
-    options = {"epochs": 3, "batch_rows": 100}
-
-    def progress(done, _total, _note):
-        if done == 12 + 11:
-            os.kill(os.getpid(), number)
-
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt):
-        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "cut", **options), progress)
-    assert signal.getsignal(signal.SIGTERM) is before
-    reached = []
-    train_dictionaries(
-        SparseWorld(),
-        cohort(20),
-        config(tmp_path / "cut", **options),
-        lambda done, _total, _note: reached.append(done),
-    )
-    assert reached[0] == 12 + 12
-    train_dictionaries(SparseWorld(), cohort(20), config(tmp_path / "whole", **options))
-    assert (
-        load_dictionaries(tmp_path / "cut")[1].sha256
-        == load_dictionaries(tmp_path / "whole")[1].sha256
-    )
 
 
 def test_layers_give_the_same_weights_alone_and_together(tmp_path):
@@ -425,16 +224,6 @@ def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
     assert not (tmp_path / ".training").exists()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    with pytest.raises(Killed):
-        train_dictionaries(SparseWorld(), cohort(20), config(tmp_path), killed_at(3, epoch=5))
-    path = tmp_path / ".training" / "x.safetensors"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(UserError, match=r"x\.safetensors is damaged(.|\n)*begins anew"):
-        checkpoint.load(path)
-
-
 def test_the_split_is_by_barcode():
     names = tuple(f"c{i}" for i in range(200))
     mask = held_out(names, 0.1, 0)
@@ -454,7 +243,7 @@ def test_impossible_settings_are_refused(tmp_path):
         train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(7,)))
     with pytest.raises(UserError, match="k = 65 of 64 latents"):
         train_dictionaries(SparseWorld(), cohort(), config(tmp_path, k=65))
-    with pytest.raises(UserError, match=r"0 epochs of batches of 256 rows at learning rate 0\.003"):
+    with pytest.raises(UserError, match=r"0 epochs, 256 rows per batch, learning rate 0\.003"):
         train_dictionaries(SparseWorld(), cohort(), config(tmp_path, epochs=0))
     with pytest.raises(UserError, match=r"\d+ gene positions in 9 cells for 3,200 latents"):
         train_dictionaries(SparseWorld(), cohort(10), config(tmp_path, expansion=100))
@@ -478,7 +267,7 @@ def test_cells_seen_in_training_are_counted(trained):
     )
     assert (
         check_unseen(provenance, part).found
-        == "2 of 5 bear the name of one: it was trained on another file (world.h5ad)"
+        == "2 of 5 have the name of one: it was trained on another file (world.h5ad)"
     )
     assert "does not say" in check_unseen({}, cohort()).found
 

@@ -1,8 +1,8 @@
 """Cells of a file to a cohort: every input check, then counts, genes and tokens.
 
-What earlier studies got wrong silently is refused or shown here: which cells (filters, composition,
-mixtures), which identifiers (Ensembl or symbols, how many map), which scale (counts, or proven to
-come from counts), which species, and how many tokens each cell gives.
+What went wrong unnoticed in earlier studies is refused or reported here: which cells (filters,
+composition, mixtures), which identifiers (Ensembl or symbols, how many map), which scale (counts,
+or proven to come from counts), which species, and how many tokens each cell gives.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,14 @@ from scircuit.tracing.tokenisation.rank import tokenise_matrix
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
-_SAMPLE = (
-    64  # cells from which the scale of a matrix is told; every cell is then checked against it
-)
+    from scircuit.core.config import CellsConfig
+    from scircuit.tracing.interfaces import JsonObject
+
+_SAMPLE = 64  # cells from which the scale of a matrix is found; then every cell is checked
 _COUNT_LAYERS = ("layers/counts", "layers/raw_counts", "layers/raw", "layers/count")
 
 
@@ -119,7 +122,7 @@ class Cohort:
         }
         return conform("Cohort", pa.table({k: [v] for k, v in row.items()}))
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> JsonObject:
         """What a run's manifest keeps, as plain values."""
         return {
             "id": self.id,
@@ -138,15 +141,15 @@ class Cohort:
         }
 
 
-def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
+def load_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) -> Cohort:
     """Check the cells a configuration asks for and tokenise them.
 
     Parameters
     ----------
     config
-        `scircuit.core.config.CellsConfig`, or any configuration with the same fields.
+        Cells, filters and limits.
     vocabulary
-        Genes the model knows.
+        Genes of the model.
     max_length
         Longest input of the model in tokens, specials included.
 
@@ -195,7 +198,7 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
         CheckLine(
             "cells",
             True,
-            f"{len(rows):,} of {len(passing):,} cells, {chosen}; {empty:,} without counts left out",
+            f"{len(rows):,} of {len(passing):,} cells, {chosen}; {empty:,} without counts skipped",
             "at least 1",
         )
     )
@@ -204,7 +207,10 @@ def load_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
     which = _species(identifiers, vocabulary, expression.genome)
     lines += [
         CheckLine(
-            "identifiers", True, identifiers.sentence(), "Ensembl ids or symbols the model knows"
+            "identifiers",
+            True,
+            identifiers.sentence(),
+            "Ensembl ids or symbols in the model's vocabulary",
         ),
         require(which[1]),
         _duplicates(identifiers),
@@ -251,7 +257,7 @@ def input_length(asked: int, limit: int, framing: int) -> int:
     Raises
     ------
     UserError
-        If more than the limit was asked for, or no place for a gene would be left.
+        If more than the limit was asked for, or no gene would fit.
     """
     if asked > limit:
         raise UserError(
@@ -260,13 +266,13 @@ def input_length(asked: int, limit: int, framing: int) -> int:
         )
     if asked and asked <= framing:
         raise UserError(
-            f"--max-length {asked} leaves no place for a gene beside {framing} specials",
+            f"--max-length {asked} leaves no room for a gene beside {framing} special tokens",
             f"give at least {framing + 1}, or 0 for the model's limit",
         )
     return asked or limit
 
 
-def _filter_line(expression: Expression, passing: np.ndarray, where: Any) -> CheckLine:
+def _filter_line(expression: Expression, passing: np.ndarray, where: Sequence[str]) -> CheckLine:
     composition = filters.composition(expression.obs.iloc[passing], where)
     shown = "; ".join(
         f"{c}: " + ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8])
@@ -335,9 +341,9 @@ def _choose(
         listed = "; ".join(f"{n}: {s}" for n, s in tried.items())
         more = [n for n in available if n not in tried]
         raise UserError(
-            f"scale: no matrix of the file can be taken back to counts; {listed}; expected raw"
+            f"scale: no matrix of the file can be converted back to counts; {listed}; expected raw"
             " counts, or CP10k or log1p(CP10k) of them"
-            + (f" (not looked at: {', '.join(more)})" if more else ""),
+            + (f" (not examined: {', '.join(more)})" if more else ""),
             next(iter(tried.values())).fix,
         )
     return available[best], tried[best], f" ({others})" if others else ""
@@ -346,7 +352,7 @@ def _choose(
 def _draw(
     matrix: Matrix, order: np.ndarray, n_cells: int
 ) -> tuple[np.ndarray, sparse.csr_matrix, int]:
-    """The first cells of a random order that have counts, in file order, how many were passed over."""
+    """The first cells of a random order that have counts, in file order; how many were skipped."""
     wanted = min(n_cells or len(order), len(order))
     taken, empty, at = np.empty(0, dtype=np.int64), 0, 0
     parts: list[sparse.csr_matrix] = []
@@ -378,7 +384,7 @@ def _check_values(matrix: Matrix, values: sparse.csr_matrix, found: scale.Scale)
         raise UserError(
             f"scale of {matrix.name}: {found.name} in a sample of {_SAMPLE} cells, but {whole.name}"
             f" over all: {whole.evidence}; expected one scale",
-            "cells of different processing were put together: use files of raw counts",
+            "the file mixes cells that were processed differently: use raw counts",
         )
     bad = scale.misfits(values, whole)
     if len(bad):
@@ -401,7 +407,7 @@ def _species(
         text,
         "human genes, as the model was trained on",
         (
-            "use human cells, or map genes to human orthologues first and say so"
+            "use human cells, or map the genes to human orthologues first"
             if found.name != "unknown"
             else "put Ensembl ids or human gene symbols into var_names or a column of var"
         ),
@@ -427,7 +433,7 @@ def _mapped_line(
     expressed: np.ndarray,
     identifiers: Identifiers,
     counts: sparse.csr_matrix,
-    least: float,
+    minimum: float,
 ) -> CheckLine:
     total = np.asarray(counts.sum(axis=0)).ravel()
     lost = [
@@ -442,10 +448,10 @@ def _mapped_line(
         text += f"; lost most: {', '.join(identifiers.names[i] for i in lost[:4])}"
     return CheckLine(
         "mapped",
-        share >= least,
+        share >= minimum,
         text,
-        f"at least {least:.0%}",
-        "check that the gene names are current human symbols or Ensembl ids; to go on knowingly,"
+        f"at least {minimum:.0%}",
+        "check that the gene names are current human symbols or Ensembl ids; to continue anyway,"
         " lower --min-mapped",
     )
 
@@ -455,27 +461,27 @@ def _token_lines(
     tokens: list[np.ndarray],
     length: int,
     vocabulary: Vocabulary,
-    least: int,
+    minimum: int,
 ) -> list[CheckLine]:
     known, room = np.diff(merged.indptr), length - vocabulary.framing
     n = np.array([len(t) - vocabulary.framing for t in tokens])
     line = CheckLine(
         "tokens",
-        float(np.median(n)) >= least and n.min() > 0,
-        f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median /"
-        f" most), {int((n == 0).sum()):,} cells without any",
-        f"a median of at least {least}, and no cell without tokens",
-        "use cells with more detected genes or a file with all genes; to go on knowingly, lower"
+        float(np.median(n)) >= minimum and n.min() > 0,
+        f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (minimum /"
+        f" median / maximum), {int((n == 0).sum()):,} cells without any",
+        f"a median of at least {minimum}, and no cell without tokens",
+        "use cells with more detected genes or a file with all genes; to continue anyway, lower"
         " --min-tokens",
     )
     cut = int((known > n).sum())
-    kept = ", of which that many are drawn at random" if vocabulary.bins else ""
+    kept = "; that many are drawn at random" if vocabulary.bins else ""
     return [
         require(line),
         CheckLine(
             "truncated",
             True,
-            f"{cut:,} of {len(n):,} cells ({cut / len(n):.0%}) have more genes than {room:,}{kept}",
-            "shown",
+            f"{cut:,} of {len(n):,} cells ({cut / len(n):.0%}) have more than {room:,} genes{kept}",
+            "any number",
         ),
     ]

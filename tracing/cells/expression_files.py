@@ -24,6 +24,9 @@ from scircuit.core.errors import UserError
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _BLOCK = 4_000_000  # numbers read at once
 
+# h5py declares every node of a file as group, dataset or datatype; which one is checked where read
+HdfNode = Any
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -132,8 +135,7 @@ def open_expression(path: Path) -> Iterator[Expression]:
         ) from error
 
 
-# Nodes of an HDF5 file are typed Any: h5py declares every one as group, dataset or datatype.
-def _expression(path: Path, file: Any) -> Expression:
+def _expression(path: Path, file: HdfNode) -> Expression:
     if "matrix" in file and "barcodes" in _keys(file["matrix"]):
         return _tenx(path, file["matrix"])
     if "obs" in file and "var" in file:
@@ -149,11 +151,11 @@ def _expression(path: Path, file: Any) -> Expression:
     )
 
 
-def _keys(node: Any) -> set[str]:
+def _keys(node: HdfNode) -> set[str]:
     return set(node) if isinstance(node, h5py.Group) else set()
 
 
-def _h5ad(path: Path, file: Any) -> Expression:
+def _h5ad(path: Path, file: HdfNode) -> Expression:
     from anndata.io import read_elem
 
     with warnings.catch_warnings():
@@ -179,7 +181,7 @@ def _h5ad(path: Path, file: Any) -> Expression:
     return Expression(path, "h5ad", obs, matrices)
 
 
-def _frame(element: Any) -> pd.DataFrame:
+def _frame(element: object) -> pd.DataFrame:
     if not isinstance(element, pd.DataFrame):
         raise UserError(
             f"cells: obs or var is a {type(element).__name__}; expected a table",
@@ -194,11 +196,12 @@ def _legacy(path: Path) -> Expression:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data: Any = anndata.read_h5ad(path)
+        data: Any = anndata.read_h5ad(path)  # anndata allows many types of matrix
 
-    def held(name: str, values: Any, var: pd.DataFrame) -> Matrix:
+    def held(name: str, values: np.ndarray | sparse.csr_matrix, var: pd.DataFrame) -> Matrix:
+        shape = (int(values.shape[0]), int(values.shape[1]))  # pyright: ignore[reportOptionalSubscript]
         return Matrix(
-            name, values.shape, var, lambda rows: sparse.csr_matrix(values[rows], dtype=np.float64)
+            name, shape, var, lambda rows: sparse.csr_matrix(values[rows], dtype=np.float64)
         )
 
     matrices = {"X": held("X", data.X, data.var)}
@@ -211,7 +214,7 @@ def _legacy(path: Path) -> Expression:
     return Expression(path, "h5ad", data.obs, matrices)
 
 
-def _tenx(path: Path, group: Any, genome: str = "") -> Expression:
+def _tenx(path: Path, group: HdfNode, genome: str = "") -> Expression:
     """Cell Ranger's feature-barcode matrix: columns are cells, so its CSC is the CSR of cells x
     genes.
     """
@@ -246,7 +249,7 @@ def _tenx(path: Path, group: Any, genome: str = "") -> Expression:
     return Expression(path, "10x h5", obs, {"X": whole}, genome)
 
 
-def _matrix(name: str, node: Any, var: pd.DataFrame) -> Matrix:
+def _matrix(name: str, node: HdfNode, var: pd.DataFrame) -> Matrix:
     if isinstance(node, h5py.Dataset):
         return Matrix(
             name,
@@ -260,7 +263,7 @@ def _matrix(name: str, node: Any, var: pd.DataFrame) -> Matrix:
         raise UserError(
             f"cells: {name} has encoding {kind!r}; expected csr_matrix, csc_matrix or a dense"
             " array",
-            "write the file anew",
+            "write the file again with anndata",
         )
     n_cells, n_genes = shape
     if kind.startswith("csr"):
@@ -282,7 +285,7 @@ def _runs(rows: np.ndarray, sizes: np.ndarray) -> Iterator[slice]:
         yield slice(start, len(rows))
 
 
-def _csr_rows(node: Any, rows: np.ndarray, n_columns: int) -> sparse.csr_matrix:
+def _csr_rows(node: HdfNode, rows: np.ndarray, n_columns: int) -> sparse.csr_matrix:
     indptr = node["indptr"][:].astype(np.int64)
     sizes = np.diff(indptr)[rows]
     data, indices = np.empty(sizes.sum(), np.float64), np.empty(sizes.sum(), np.int32)
@@ -296,7 +299,7 @@ def _csr_rows(node: Any, rows: np.ndarray, n_columns: int) -> sparse.csr_matrix:
     return matrix
 
 
-def _csc_rows(node: Any, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
+def _csc_rows(node: HdfNode, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
     indptr = node["indptr"][:].astype(np.int64)
     position = np.full(shape[0], -1, dtype=np.int64)
     position[rows] = np.arange(len(rows))
@@ -315,7 +318,7 @@ def _csc_rows(node: Any, rows: np.ndarray, shape: tuple[int, int]) -> sparse.csr
     return sparse.csr_matrix((data, (row, column)), shape=(len(rows), shape[1]))
 
 
-def _dense_rows(node: Any, rows: np.ndarray) -> sparse.csr_matrix:
+def _dense_rows(node: HdfNode, rows: np.ndarray) -> sparse.csr_matrix:
     width = node.shape[1]
     blocks = [
         sparse.csr_matrix(

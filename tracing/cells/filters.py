@@ -1,5 +1,5 @@
-"""Which cells: obs filters ``COLUMN=VALUE[,VALUE...]`` that all must hold, and the composition they
-give.
+"""Which cells: obs filters ``COLUMN=VALUE[,VALUE...]``, all of which must pass, and the resulting
+composition.
 
 A population that mixes cell lines or species is refused unless it is declared, because one graph
 over several populations describes none of them.
@@ -16,7 +16,7 @@ import pandas as pd
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 
-# Columns whose values must not be mixed by accident, and columns worth showing.
+# Columns whose values must not be mixed by accident, and columns whose composition is reported.
 _EXCLUSIVE = (
     "cell_line",
     "cellline",
@@ -25,7 +25,7 @@ _EXCLUSIVE = (
     "organism",
     "organism_ontology_term_id",
 )
-_SHOWN = (
+_REPORTED = (
     "cell_type",
     "celltype",
     "cell_types",
@@ -44,7 +44,7 @@ _SHOWN = (
     "assay",
     "sex",
 )
-_MOST = 30
+_MAX_VALUES = 30
 
 
 def parse(text: str) -> tuple[str, tuple[str, ...]]:
@@ -77,7 +77,7 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
         column, accepted = parse(text)
         if column not in obs:
             near = difflib.get_close_matches(column, [str(c) for c in obs.columns], 1, 0.5)
-            has = ", ".join(str(c) for c in obs.columns[:_MOST]) or "no column"
+            has = ", ".join(str(c) for c in obs.columns[:_MAX_VALUES]) or "no column"
             raise UserError(
                 f"filter {text!r}: obs has no column {column!r}; it has {has}",
                 f"did you mean {near[0]!r}?" if near else "choose one of these columns",
@@ -87,8 +87,10 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
         for value in accepted:
             if value not in counts:
                 near = difflib.get_close_matches(value, list(counts), 1, 0.5)
-                has = ", ".join(f"{v} ({n:,})" for v, n in list(counts.items())[:_MOST])
-                more = f" and {len(counts) - _MOST:,} more" if len(counts) > _MOST else ""
+                has = ", ".join(f"{v} ({n:,})" for v, n in list(counts.items())[:_MAX_VALUES])
+                more = (
+                    f" and {len(counts) - _MAX_VALUES:,} more" if len(counts) > _MAX_VALUES else ""
+                )
                 raise UserError(
                     f"filter {text!r}: no cell has {column} = {value!r}; {column} holds"
                     f" {has}{more}",
@@ -105,7 +107,7 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
 
 
 def _text(values: pd.Series) -> np.ndarray:
-    """Values as text; missing ones as ``NA``; whole numbers stored as floats without the fraction."""
+    """Values as text: missing ones as ``NA``, whole numbers without a fraction."""
 
     def written(value: object) -> str:
         if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
@@ -125,9 +127,9 @@ def _counts(values: np.ndarray) -> dict[str, int]:
 
 
 def describing(columns: Iterable[object]) -> list[str]:
-    """Those columns of obs that tell populations apart: cell lines and species first."""
+    """Columns of obs that describe populations: cell lines and species first."""
     lower = {str(c).lower(): str(c) for c in columns}
-    return [lower[n] for n in (*_EXCLUSIVE, *_SHOWN) if n in lower]
+    return [lower[n] for n in (*_EXCLUSIVE, *_REPORTED) if n in lower]
 
 
 def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -137,7 +139,7 @@ def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, 
     result = {}
     for column in columns:
         counts = _counts(_text(pd.Series(obs[column])))
-        if column in filtered or len(counts) <= _MOST:
+        if column in filtered or len(counts) <= _MAX_VALUES:
             result[column] = counts
     return result
 
@@ -171,6 +173,6 @@ def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLi
     found = (
         f"one value each in {', '.join(map(str, looked_at))}"
         if looked_at
-        else "obs names no cell line or species, so a mixture would not show"
+        else "obs has no column of cell lines or species, so a mixture cannot be detected"
     )
     return CheckLine("population", True, found, "one population, or declared")

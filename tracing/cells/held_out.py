@@ -8,13 +8,17 @@ dictionaries that name the same seed hold out the same cells.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
+
+if TYPE_CHECKING:
+    from scircuit.tracing.cells.cohort import Cohort
+    from scircuit.tracing.interfaces import JsonObject
 
 
 def held_out(barcodes: Sequence[str], share: float, seed: int) -> np.ndarray:
@@ -38,12 +42,12 @@ def held_out(barcodes: Sequence[str], share: float, seed: int) -> np.ndarray:
     return mask
 
 
-def unseen(provenance: Mapping[str, Any], cohort: Any) -> set[str]:
-    """Barcodes of a cohort of which it is known that a dictionary was not trained on them.
+def unseen(provenance: JsonObject, cohort: Cohort) -> set[str]:
+    """Barcodes of the cells on which a dictionary is known not to have been trained.
 
-    Where the training cells are listed, those of other names; in the very file of the training
-    otherwise those it held out. A cell of another file that bears the name of a training cell may
-    be another cell, and is not called unseen.
+    Where the training cells are listed, those with other names; else, in the file of the training,
+    those it held out. A cell of another file with the name of a training cell may be the same cell,
+    and is not called unseen.
     """
     trained = provenance.get("trained_cells")
     if trained is not None:
@@ -52,13 +56,13 @@ def unseen(provenance: Mapping[str, Any], cohort: Any) -> set[str]:
     return set(cohort.barcodes) & set(provenance.get("held_out") or ()) if same else set()
 
 
-def check_unseen(provenance: Mapping[str, Any], cohort: Any) -> CheckLine:
+def check_unseen(provenance: JsonObject, cohort: Cohort) -> CheckLine:
     """Say how many cells of a cohort a dictionary was trained on, from its provenance.
 
-    It is a fact to know, not an error: effects are measured on the model, and the dictionary only
-    gives directions. A quality figure, however, means most on cells that the training never saw.
+    Not an error: effects are measured on the model, and the dictionary only gives directions. But
+    quality should be measured on cells that the training never saw.
     """
-    name, expected = "cells seen in training", "known"
+    name, expected = "cells seen in training", "listed by the dictionary"
     file, total = provenance.get("cells_sha256"), len(cohort.barcodes)
     if file is None or (
         provenance.get("trained_cells") is None and provenance.get("held_out") is None
@@ -72,16 +76,15 @@ def check_unseen(provenance: Mapping[str, Any], cohort: Any) -> CheckLine:
         else f": it was trained on another file ({provenance.get('cells_file', 'unnamed')})"
     )
     seen = total - len(unseen(provenance, cohort))
-    if (
-        provenance.get("trained_cells") is None
-    ):  # what was not held out need not have been trained on: a training may take some cells of its file
+    # A cell that was not held out need not have been trained on: training may use some cells only.
+    if provenance.get("trained_cells") is None:
         found = (
             f"not known{other}, and does not list its cells"
             if other
             else f"at most {min(seen, provenance.get('cells', seen)):,} of {total:,}"
         )
     elif other:
-        found = f"{f'{seen:,} of {total:,} bear the name of one' if seen else 'none'}{other}"
+        found = f"{f'{seen:,} of {total:,} have the name of one' if seen else 'none'}{other}"
     else:
         found = f"{seen:,} of {total:,}"
     return CheckLine(name, True, found, expected)

@@ -2,9 +2,9 @@
 through the vocabulary.
 
 An Ensembl id counts with its version removed (``ENSG00000102145.12`` is ``ENSG00000102145``). A
-symbol maps only if the vocabulary knows it; a name is *outside* when it is a known human gene
-without a token, *made unique* when only its stem is known (``TBCE-1``; which of the copies is meant
-cannot be told, so it is left out), else *unknown*. Columns of the same gene are summed.
+symbol maps only if it is in the vocabulary; a name is *outside* when it is a human gene without a
+token, *made unique* when only its stem is a symbol (``TBCE-1``; which of the copies is meant is
+unclear, so it is skipped), else *unknown*. Columns of the same gene are summed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Identifiers:
         parts += [
             f"{self.count(s):,} {text}"
             for s, text in (
-                ("outside", "are known genes without a token"),
+                ("outside", "are human genes without a token"),
                 ("made unique", "are ambiguous copies made unique"),
                 ("unknown", "are unknown"),
             )
@@ -86,7 +86,7 @@ class Identifiers:
 
 
 def ensembl_prefixes(names: Sequence[str]) -> dict[str, int]:
-    """How many names are Ensembl gene ids, by species infix (empty for human, ``MUS`` for mouse)."""
+    """Number of Ensembl gene ids by species infix (empty for human, ``MUS`` for mouse)."""
     found: dict[str, int] = {}
     for name in names:
         match = _ANY.fullmatch(name)

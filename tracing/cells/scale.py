@@ -1,4 +1,4 @@
-"""On which scale expression values are, with proof, and the counts they stand for.
+"""On which scale expression values are, with proof, and the counts behind them.
 
 If values are f(c n_i), with n_i the integer counts of a cell and one constant c per cell, then for
 the right inverse of f
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-_LARGEST_MULTIPLE = 8  # smallest count of a cell, at most
+_LARGEST_MULTIPLE = 8  # the smallest count of a cell is at most this
 _FIT = 0.99  # share of a cell's informative values that fix its smallest count
 _PROVEN = 0.9  # share of all informative values that proves a scale
 _INFORMATIVE = 0.15  # largest error of a ratio at which missing an integer would be noticed
@@ -49,11 +49,11 @@ class Scale:
     name
         What the values are.
     usable
-        Whether counts, or values proportional to counts within a cell, can be had.
+        Whether counts, or values proportional to counts within a cell, can be recovered.
     evidence
         The numbers behind it.
     counts
-        Whether the values are counts as they stand.
+        Whether the values are counts as stored.
     fix
         What to do when not usable.
     """
@@ -150,10 +150,10 @@ def _unproven(values: sparse.csr_matrix) -> Scale:
     if data.max() > _LOG_LIMIT:
         evidence = (
             f"{numbers}: too large for a logarithm; the order of genes needs no whole numbers, but"
-            " lengths of genes may be in it"
+            " it may depend on gene length"
         )
         return Scale("expected counts (not whole numbers)", True, evidence)
-    evidence = f"{numbers}; no logarithm of counts gives them, so counts cannot be recovered"
+    evidence = f"{numbers}; not a logarithm of counts, so counts cannot be recovered"
     return Scale("unknown scale", False, evidence, fix=_FIX)
 
 

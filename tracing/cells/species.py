@@ -1,8 +1,7 @@
 """Which species the genes belong to, from the form of their names.
 
 Ensembl ids carry it (``ENSMUSG`` is mouse). Symbols of mouse and rat are written ``Gapdh`` where
-human ones are ``GAPDH``: names that map to human genes only after upper-casing are the sign of a
-rodent.
+human ones are ``GAPDH``: names that map to human genes only in upper case indicate a rodent.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _INFIX = {
 
 @dataclass(frozen=True)
 class Species:
-    """Species and the numbers that show it."""
+    """Species and the evidence for it."""
 
     name: str
     evidence: str
@@ -41,7 +40,7 @@ class Species:
 
 
 def detect(identifiers: Identifiers, vocabulary: Vocabulary) -> Species:
-    """Species of the genes; ``unknown`` when nothing fits."""
+    """Species of the genes; ``unknown`` when none fits."""
     prefixes = ensembl_prefixes(identifiers.names)
     total = len(identifiers.names)
     if 2 * sum(prefixes.values()) >= total > 0:

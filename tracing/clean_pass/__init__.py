@@ -1,1 +1,1 @@
-"""The forward pass without edits: states, sparse codes, and the genes that each feature fires on."""
+"""The forward pass without edits: states, sparse codes, and the genes each feature fires on."""

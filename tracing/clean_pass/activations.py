@@ -3,24 +3,27 @@ layers from one forward pass.
 
 Only gene positions count. Rows of many cells are shuffled together in a buffer, so that one step of
 the optimiser does not see one cell alone. At most `BUFFER_ROWS` rows, one cell and one batch are
-held for each layer, whatever the number of cells. The stream knows where it stands and can go on
-from there: the same batches come, whether it was interrupted or not.
+held for each layer, whatever the number of cells. The stream knows its position and can resume from
+there: the same batches come, whether it was interrupted or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from scircuit.tracing.models.adapter import Adapter
+
 BUFFER_ROWS = 32_768
 
 
 @torch.no_grad()
-def cell_rows(adapter: Any, cell: np.ndarray, layers: Sequence[int]) -> dict[int, Tensor]:
+def cell_rows(adapter: Adapter, cell: np.ndarray, layers: Sequence[int]) -> dict[int, Tensor]:
     """Outputs of the layers at the gene positions of one cell, [genes, d] each; nothing after the
     last of them is computed.
     """
@@ -48,7 +51,7 @@ class RowStream:
 
     def __init__(
         self,
-        adapter: Any,
+        adapter: Adapter,
         cells: Sequence[np.ndarray],
         layers: Sequence[int],
         batch_rows: int,
@@ -63,8 +66,8 @@ class RowStream:
         self.genes = [len(adapter.gene_positions(cell)) for cell in cells]
         self.rows = sum(self.genes)
         self._generator = torch.Generator().manual_seed(seed)
-        # Where it stands: the epoch, the first cell of the buffer at hand, and the batches taken
-        # from it.
+        # Its position: the epoch, the first cell of the present buffer, and the batches taken from
+        # it.
         self.epoch, self._cell, self._batch = 0, 0, 0
         self._at_epoch = self._at_buffer = self._generator.get_state()
         self._rest: dict[int, Tensor] = {}
@@ -72,7 +75,7 @@ class RowStream:
 
     @property
     def capacity(self) -> int:
-        """Most rows held for a layer."""
+        """Maximum of rows held for a layer."""
         return min(self.rows, BUFFER_ROWS + max(self.genes) + self.batch_rows)
 
     def batches(
@@ -106,7 +109,7 @@ class RowStream:
         return {layer: self._buffer[layer][chosen] for layer in self.layers}
 
     def _fill(self, order: Sequence[int], pause: Callable[[], None]) -> tuple[int, int]:
-        """Fill the buffer from the cell at hand on; gives the rows in it and the cell after."""
+        """Fill the buffer from the present cell on; gives the rows in it and the next cell."""
         if not self._buffer:
             shape, device = (self.capacity, self.adapter.width), self.adapter.device
             self._buffer = {
@@ -125,7 +128,7 @@ class RowStream:
         return size, at
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """Where the stream stands after the batch last taken: tensors and numbers."""
+        """Position of the stream after the last batch taken: tensors and numbers."""
         tensors = {f"stream.rest.{layer}": rows for layer, rows in self._rest.items()}
         tensors |= {
             "stream.at_epoch": self._at_epoch.clone(),
@@ -134,7 +137,7 @@ class RowStream:
         return tensors, {"epoch": self.epoch, "cell": self._cell, "batch": self._batch}
 
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> None:
-        """Go on from where `state` was taken."""
+        """Continue from where `state` was taken."""
         self.epoch, self._cell, self._batch = numbers["epoch"], numbers["cell"], numbers["batch"]
         self._at_epoch, self._at_buffer = (
             tensors["stream.at_epoch"].cpu(),
@@ -155,7 +158,7 @@ class Moments:
         self.product = torch.zeros(width, width, dtype=torch.float64)
 
     def add(self, x: Tensor) -> None:
-        """Take rows [N, d] in."""
+        """Add rows [N, d]."""
         y = x.cpu().double()
         self.rows += len(y)
         self.sum += y.sum(0)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -24,9 +24,10 @@ from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.parallel import run_jobs
-from scircuit.tracing.hardware.precision import numerics
+from scircuit.tracing.hardware.precision import numeric_format
 
 if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
     from scircuit.tracing.models.adapter import Adapter
 
 
@@ -45,9 +46,7 @@ class Firing(NamedTuple):
         return self.positions[part], self.values[part]
 
     def above(self) -> np.ndarray:
-        """Positions where each feature is above zero, [F]; where members of the top k count, it can
-        fire without being so.
-        """
+        """Number of positions where each feature is above zero, [F]."""
         size = np.diff(self.start)
         return np.bincount(
             np.repeat(np.arange(len(size)), size)[self.values.cpu().numpy() > 0],
@@ -83,15 +82,14 @@ class StoredStates(Mapping[int, Tensor]):
         try:
             folder.mkdir()
             for layer, state in states.items():
-                content = (
-                    io.BytesIO()
-                )  # np.save does not notice when the last block of a file finds no room
+                # np.save does not notice when the last block of a file finds no room
+                content = io.BytesIO()
                 np.save(content, state.cpu().numpy())
                 (folder / f"{layer}.npy").write_bytes(content.getbuffer())
         except OSError as error:
             raise UserError(
                 f"clean states cannot be written into {folder.parent}: {error.strerror or error}",
-                "free room there, set TMPDIR to a folder with room, or let more of them stay in"
+                "free space there, set TMPDIR to a folder with room, or let more of them stay in"
                 " memory with --memory",
             ) from error
 
@@ -124,13 +122,13 @@ class CleanCells(Sequence[CleanCell]):
     members
         Count a feature as active wherever it is among the k largest, even with value zero (legacy).
     jobs
-        Most cells at a time; 0: as many as there are cores.
+        Maximum of cells at a time; 0: as many as there are cores.
     """
 
     def __init__(
         self,
         adapter: Adapter,
-        dictionaries: Mapping[int, Any],
+        dictionaries: Mapping[int, Dictionary],
         cells: Sequence[np.ndarray],
         kept: Iterable[int],
         budget: int,
@@ -172,14 +170,20 @@ class CleanCells(Sequence[CleanCell]):
     def __len__(self) -> int:
         return len(self._cells)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> CleanCell: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[CleanCell]: ...
+
+    def __getitem__(self, index: int | slice) -> CleanCell | list[CleanCell]:
         return self._cells[index]
 
 
 @torch.inference_mode()
 def clean_cell(
     adapter: Adapter,
-    dictionaries: Mapping[int, Any],
+    dictionaries: Mapping[int, Dictionary],
     tokens: np.ndarray,
     kept: Iterable[int],
     members: bool = False,
@@ -193,7 +197,7 @@ def clean_cell(
         If a state is not finite: no feature would be above zero there, and the cell would count as
         one without any.
     """
-    with numerics(adapter):
+    with numeric_format(adapter):
         states = [state.to(adapter.dtype) for state in adapter.clean_states(tokens)]
     broken = next(
         (layer for layer, state in enumerate(states) if not bool(torch.isfinite(state).all())), None
@@ -241,9 +245,8 @@ def _invert(
     row, column = (torch.ones_like(v, dtype=torch.bool) if members else v > 0).nonzero(
         as_tuple=True
     )
-    feature, order = torch.sort(
-        i[row, column], stable=True
-    )  # rows ascend, so positions ascend within a feature
+    # rows ascend, so positions ascend within a feature
+    feature, order = torch.sort(i[row, column], stable=True)
     counts = torch.bincount(feature, minlength=n_features).cpu().numpy()
     return Firing(
         np.concatenate([[0], np.cumsum(counts)]), genes[row[order]], v[row[order], column[order]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,10 +21,14 @@ from scircuit.core.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.interfaces import TokenisedCells
+    from scircuit.tracing.models.adapter import Adapter
+
 
 @dataclass(frozen=True)
 class CellActivity:
-    """How active each feature is in each cell: one entry a (cell, feature) that fires, ordered by
+    """How active each feature is in each cell: one entry for each (cell, feature) that fires, by
     cell and layer.
 
     Attributes
@@ -73,9 +77,7 @@ class Catalogue:
 
 
 class _Tally:
-    """Sum and count for each (feature, token) of one layer; merged now and then so that memory
-    stays with distinct pairs.
-    """
+    """Sum and count for each (feature, token) of one layer; merged now and then to save memory."""
 
     def __init__(self, n_features: int, n_tokens: int) -> None:
         self.shape = (n_features, n_tokens)
@@ -103,9 +105,9 @@ class _Tally:
 
 @torch.inference_mode()
 def build_catalogue(
-    adapter: Any,
-    dictionaries: Mapping[int, Any],
-    cohort: Any,
+    adapter: Adapter,
+    dictionaries: Mapping[int, Dictionary],
+    cohort: TokenisedCells,
     *,
     by_cell: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -132,8 +134,8 @@ def build_catalogue(
 
     if not cohort.tokens or not dictionaries:
         raise UserError(
-            f"a catalogue of {len(cohort.tokens)} cells and {len(dictionaries)} dictionaries is"
-            " empty",
+            f"no genes of features from {len(cohort.tokens)} cells and {len(dictionaries)}"
+            " dictionaries",
             "give at least one of each",
         )
     gene_of = adapter.vocabulary.gene_of_token

@@ -1,10 +1,11 @@
-"""The audit of a run that is not exact: a random sample of its sources is traced exactly as well,
-and at two, four times the rows.
+"""The audit of a run that is not exact: a random sample of its sources is also traced exactly, and
+with two and four times the further positions.
 
 For each pair of layers: with ``E`` the edges of the exact context and ``F`` those of the other,
 under one rule and one p threshold,
 
-    precision = |E and F| / |F|,    recall = |E and F| / |E|,    correlation of d over tests that are live in both.
+    precision = |E and F| / |F|,    recall = |E and F| / |E|,
+    correlation of d over tests that are live in both.
 
 The total effect (exact) and the local effect (frozen) are two quantities. ``cross_share = sum
 |mean_exact - mean| / sum |mean_exact|`` is the part of the total effect that travels through other
@@ -14,7 +15,7 @@ positions: a finding about the model, not only an error.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,8 +31,18 @@ if TYPE_CHECKING:
     from scircuit.tracing.engine.effects import Progress
     from scircuit.tracing.engine.tracer import Tracer
 
-LEAST = 20  # sources of a sample
+MIN_SAMPLE = 20  # sources
 _FIRST = 16  # further positions of the first step away from frozen
+_STORED = (
+    "source_layer",
+    "target_layer",
+    "sources",
+    "edges",
+    "context",
+    "precision",
+    "recall",
+    "cross_share",
+)  # fields of an agreement that are properties of its record
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,8 @@ class Found(NamedTuple):
 def run_audit(
     tracer: Tracer, rule: Rule, progress: Progress | None = None, further: bool = True
 ) -> list[Agreement]:
-    """Agreement with exact of the tracer's context and of two and four times its rows; nothing for
-    exact runs.
+    """Agreement with exact of the tracer's context, and of it with two and four times the further
+    positions; nothing for exact runs.
 
     Parameters
     ----------
@@ -76,7 +87,7 @@ def run_audit(
     progress
         Called with (pairs done, pairs, 0).
     further
-        Also two and four times the rows.
+        Also two and four times the further positions.
     """
     sample = audit_sample(tracer)
     total, done, parts = tracer.pairs_of(sample) * len(_contexts(tracer, further)), 0, []
@@ -103,16 +114,12 @@ def audit_sample(tracer: Tracer) -> np.ndarray:
     if tracer.context == EXACT:
         return np.zeros(0, np.int64)
     pool = np.setdiff1d(tracer.sources, tracer.exact_sources)
-    size = min(len(pool), max(LEAST, int(np.ceil(tracer.config.audit * len(tracer.sources)))))
-    return (
-        np.sort(
-            np.random.default_rng([tracer.config.seed, 3, tracer.layer]).choice(
-                pool, size, replace=False
-            )
-        )
-        if size
-        else pool
-    )
+    share = int(np.ceil(tracer.settings.audit * len(tracer.sources)))
+    size = min(len(pool), max(MIN_SAMPLE, share))
+    if not size:
+        return pool
+    rng = np.random.default_rng([tracer.settings.seed, 3, tracer.layer])
+    return np.sort(rng.choice(pool, size, replace=False))
 
 
 def audit_part(
@@ -218,23 +225,8 @@ def audit_tables(run: str, agreements: list[Agreement]) -> dict[str, pa.Table]:
     rows: list[dict[str, Any]] = []
     for a in agreements:
         pair = f"L{a.source_layer:02d}-L{a.target_layer:02d}"
-        known = {
-            k: v
-            for k, v in asdict(a).items()
-            if k
-            in (
-                "source_layer",
-                "target_layer",
-                "sources",
-                "edges",
-                "context",
-                "precision",
-                "recall",
-                "cross_share",
-            )
-        }
         rows.append(
-            known
+            {name: getattr(a, name) for name in _STORED}
             | {
                 "id": f"{run}/control/context/{a.context}/{pair}",
                 "name": f"context {a.context} {pair}",

@@ -1,8 +1,9 @@
 """Directions that are removed instead of a source's own, where and as strongly as the source fires.
 
 random_direction  one random unit vector per source, fixed across cells and positions, times the
-norm of the source's direction
-feature_swap      the direction of another alive feature of the layer, rescaled to the norm of the source's direction
+                  norm of the source's direction
+feature_swap      the direction of another alive feature of the layer, rescaled to the norm of the
+                  source's direction
 """
 
 from __future__ import annotations
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
 
 
 def random_directions(tracer: Tracer, features: np.ndarray, own: Tensor) -> Tensor:
-    """One random direction per source, of the norm of its own; the same for the same seed, layer
-    and feature.
-    """
+    """One random direction per source with its own norm, fixed by seed, layer and feature."""
     drawn = [
-        np.random.default_rng([tracer.config.seed, 1, tracer.layer, int(f)]).normal(
+        np.random.default_rng([tracer.settings.seed, 1, tracer.layer, int(f)]).normal(
             size=own.shape[1]
         )
         for f in features
@@ -41,7 +40,7 @@ def swapped_directions(tracer: Tracer, features: np.ndarray, own: Tensor) -> Ten
         others = alive[alive != f]
         pool = others if len(others) else np.array([f])
         chosen.append(
-            np.random.default_rng([tracer.config.seed, 2, tracer.layer, int(f)]).choice(pool)
+            np.random.default_rng([tracer.settings.seed, 2, tracer.layer, int(f)]).choice(pool)
         )
     columns = tracer.dictionaries[tracer.layer].columns(
         torch.as_tensor(np.array(chosen), device=own.device)

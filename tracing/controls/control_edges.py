@@ -4,7 +4,8 @@ the same sources.
 For a source i, a target j and a control c let m_ij be the mean effect of the source and m'_ij that
 of the control (0 where it has none). Over the edges of the sampled sources,
 
-    relative_size = median |m'_ij| / |m_ij| ,     larger_share = share of edges with |m_ij| > |m'_ij| .
+    relative_size = median |m'_ij| / |m_ij|
+    larger_share = share of edges with |m_ij| > |m'_ij|
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scircuit.core.edge_rules import MIN_EFFECT, MIN_SUPPORT, calibrated_edges, legacy_edges
 from scircuit.core.schema import conform
 from scircuit.tracing.statistics.effect_statistics import Tests, edge_statistics
-from scircuit.tracing.statistics.q_values import MIN_EFFECT, QTable, legacy_rule
-from scircuit.tracing.statistics.skewness import MIN_CELLS
+from scircuit.tracing.statistics.q_values import QTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from scircuit.tracing.engine.tracer import Tracer
 
 KIND = "Feature-CONTROL_AFFECTS-Feature"
-Q = 0.05
 
 
 class Rule(NamedTuple):
@@ -34,7 +34,7 @@ class Rule(NamedTuple):
     """
 
     family: QTable
-    min_support: int = MIN_CELLS
+    min_support: int = MIN_SUPPORT
     min_effect: float = MIN_EFFECT
 
 
@@ -59,19 +59,26 @@ def condition(tracer: Tracer, effects: np.ndarray, active: np.ndarray, rule: Rul
     """Statistics of effects [sources, cells, targets], judged as those of the real run."""
     tests = edge_statistics(effects, active, tracer.floors)
     scale = np.concatenate([tracer.summaries[t].mean_activation for t in tracer.targets])
-    large = np.abs(tests.mean) >= rule.min_effect * np.nan_to_num(scale)[tests.target]
-    edge = (tests.p <= rule.family.threshold(Q)) & (tests.cells >= rule.min_support) & large
+    edge = calibrated_edges(
+        rule.family.of(tests.p),
+        tests.n_pos,
+        tests.n_neg,
+        tests.mean,
+        scale[tests.target],
+        min_support=rule.min_support,
+        min_effect=rule.min_effect,
+    )
     largest = {t: float(np.abs(effects[:, :, tracer.columns(t)]).max()) for t in tracer.targets}
-    return Condition(tests, edge, legacy_rule(tests.d, tests.n, tests.n_pos), largest)
+    return Condition(tests, edge, legacy_edges(tests.d, tests.n, tests.n_pos), largest)
 
 
 def without_effects(tracer: Tracer, c: Condition, edges: np.ndarray) -> Condition:
-    """What is needed of a condition once its effects are gone: tests that are stored or counted,
-    and those beside the `edges` of the sources.
+    """A condition without its per-cell effects: the tests that are stored or counted, and those of
+    the pairs that are `edges` of the sources.
     """
     tests = c.tests
     chosen = np.flatnonzero(
-        (tests.p <= tracer.config.gate_p)
+        (tests.p <= tracer.settings.gate_p)
         | c.legacy
         | c.calibrated
         | np.isin(tests.pairs(tracer.n_targets), edges)
@@ -132,8 +139,8 @@ def edge_table(
     controls: Mapping[str, Condition],
     rule: Rule,
 ) -> pa.Table:
-    """Records of the tests of all controls that pass the run's gate, and of those beside an edge of
-    the source itself.
+    """Records of the control tests that pass the run's gate, and of those of pairs that are an edge
+    in the real run.
     """
     import pyarrow as pa
 
@@ -144,7 +151,7 @@ def edge_table(
     for name, c in controls.items():
         tests = c.tests
         stored = np.flatnonzero(
-            (tests.p <= tracer.config.gate_p) | c.legacy | np.isin(tests.pairs(targets), edges)
+            (tests.p <= tracer.settings.gate_p) | c.legacy | np.isin(tests.pairs(targets), edges)
         )
         columns = {
             "source": sources[tests.source[stored]],

@@ -1,14 +1,18 @@
 """Runs that could refute the edges, on a sample of sources, under the same rule and the same family
 of tests as the real run.
 
-zero_edit         nothing is removed: any effect above the numeric floor is an artefact of the computation
-random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per source, fixed across cells and positions
-feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where and as strongly as f fires
-passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: what is seen with no block computing
-split_half        do effects found in one half of the cells hold in the other (`scircuit.tracing.controls.split_half`); the edges of either half are half_even and half_odd
+zero_edit         nothing is removed: an effect above the numeric floor is a numerical artefact
+random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per source, fixed across
+                  cells and positions
+feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where
+                  and as strongly as f fires
+passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: the effect
+                  without the layers between
+split_half        do effects found in one half of the cells replicate in the other
+                  (`scircuit.tracing.controls.split_half`); edges of the halves: half_even, half_odd
 
 The sample is taken in parts whose effects fit the plan's share of the memory; of each part only the
-tests that are stored or counted stay.
+tests that are stored or counted are kept.
 """
 
 from __future__ import annotations
@@ -57,8 +61,8 @@ class ControlResult:
 
 
 class Part(NamedTuple):
-    """Some sources of the sample: their edges, those of their controls, and what needs their
-    effects.
+    """Some sources of the sample: their edges, those of their controls, and statistics that need
+    per-cell effects.
     """
 
     real: Condition
@@ -98,12 +102,9 @@ def run_controls(tracer: Tracer, rule: Rule, progress: Progress | None = None) -
 
 def control_sample(tracer: Tracer) -> list[np.ndarray]:
     """The sample of sources, ascending, in parts that are a job each."""
-    rng = np.random.default_rng([tracer.config.seed, tracer.layer])
-    features = np.sort(
-        rng.choice(
-            tracer.sources, min(tracer.config.control_features, len(tracer.sources)), replace=False
-        )
-    )
+    rng = np.random.default_rng([tracer.settings.seed, tracer.layer])
+    size = min(tracer.settings.control_features, len(tracer.sources))
+    features = np.sort(rng.choice(tracer.sources, size, replace=False))
     return parts_of(tracer, features, _ARRAYS)
 
 
@@ -195,10 +196,8 @@ def _own(tracer: Tracer, features: np.ndarray) -> Tensor:
 
 def _other_shapes(tracer: Tracer, features: np.ndarray, zero: Condition) -> None:
     """Largest zero edit in batches of other sizes too: their arithmetic may differ."""
-    few, nothing = (
-        features[:_OTHER_SHAPES],
-        torch.zeros_like(_own(tracer, features[:_OTHER_SHAPES])),
-    )
+    few = features[:_OTHER_SHAPES]
+    nothing = torch.zeros_like(_own(tracer, few))
     for pairs in {1, max(1, tracer.plan.pairs // 2)} - {tracer.plan.pairs}:
         found = tracer.effects(few, nothing, batch=pairs)
         for t in tracer.targets:

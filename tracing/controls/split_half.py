@@ -1,26 +1,27 @@
-"""Do effects that are found in one half of the cells hold in the other.
+"""Replication of effects: those found in one half of the cells are tested in the other.
 
-An edge is chosen on all cells, so that its halves agree with it is no test of it: of effects that
-are nothing but chance and reach p <= 0.0023 in 20 cells, 45 % have the same sign and p <= 0.05 in
-both halves. Here one half (even or odd cells) chooses and the other tests:
+An edge is chosen on all cells, so agreement of its halves is not a test of it: of chance effects
+that reach p <= 0.0023 in 20 cells, 45 % have the same sign and p <= 0.05 in both halves. Here one
+half (even or odd cells) chooses and the other tests:
 
-    found   p <= 0.01 in one half, with 6 cells or more that have an effect in the other (with fewer, no p is below 0.05)
+    found   p <= 0.01 in one half, with an effect in 6 or more cells of the other half (with fewer,
+            no p there is below 0.05)
     held    same sign and p <= 0.05 in the other
 
-Effects that are nothing hold in 2.5 % of the cases at most. Either half chooses once. Hubs are
+Expected by chance: at most 2.5 % are held. Either half chooses once. Hubs are
 compared in the same way: out-degrees are counts of p <= 0.01 in either half.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from scircuit.tracing.statistics.effect_statistics import HALF_CELLS, HALF_P, Tests
 
 FOUND_P = 0.01
-CHANCE = HALF_P / 2  # of what is nothing, at most this share holds with the same sign
+CHANCE = HALF_P / 2  # maximum share of chance effects that replicate with the same sign
 
 
 class Replication(NamedTuple):
@@ -73,18 +74,18 @@ def replication(even: Tests, odd: Tests, sources: int, columns: list[slice]) -> 
 def hub_replication(
     even: np.ndarray, odd: np.ndarray, positions: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """Spearman correlation between halves of the cells of out-degree, and of out-degree beyond what
-    the firing rate gives.
+    """Spearman correlation between halves of the cells of out-degree, and of out-degree beyond its
+    expectation from the firing rate.
 
-    A hub that is chosen and measured on the same cells is too good (winner's curse); its rank in
-    cells that did not choose it is not. The expectation is a line of log(degree + 1) on
+    A hub that is chosen and measured on the same cells looks too good (winner's curse); its rank in
+    cells that did not choose it does not. The expectation is a line of log(degree + 1) on
     log(positions) in each half. None where a half has one degree only.
     """
     from scipy.stats import spearmanr
 
     def rho(a: np.ndarray, b: np.ndarray) -> float | None:
-        found: Any = spearmanr(a, b) if len(a) > 3 and np.ptp(a) > 0 and np.ptp(b) > 0 else (None,)
-        return None if found[0] is None else float(found[0])
+        varied = len(a) > 3 and np.ptp(a) > 0 and np.ptp(b) > 0
+        return float(spearmanr(a, b)[0]) if varied else None  # pyright: ignore[reportArgumentType]
 
     def beyond(degree: np.ndarray) -> np.ndarray:
         x, y = np.log(positions), np.log1p(degree)

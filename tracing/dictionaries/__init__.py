@@ -1,8 +1,8 @@
 """Sparse dictionaries: one interface over the file formats in which they come.
 
-`dictionary` holds what a dictionary computes; one module per format reads it (`own`, `published`,
-`saelens`, `sparsify`, `dictionary_learning`); `load` tells formats apart. No format is read by a
-loader that could run code.
+`dictionary` holds what a dictionary computes; one module in `formats` reads each file format
+(`native`, `published`, `saelens`, `sparsify`, `dictionary_learning`); `load_dictionaries`
+recognises them. No format is read by a loader that could run code.
 """
 
 from __future__ import annotations

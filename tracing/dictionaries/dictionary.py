@@ -11,8 +11,7 @@ With the mean m that it subtracts,
 A feature is active in a row where z > 0. The direction of feature f is the column W_dec[:, f];
 `decoder_norm` says whether columns have unit norm (``columns``), or, as in the published
 dictionaries, rows (``rows``), which leaves columns of any length. BatchTopK takes the largest codes
-of a whole batch in training, which is no function of a row; what is computed is its stored
-threshold.
+of a whole batch in training, which depends on the batch; here its stored threshold is used.
 """
 
 from __future__ import annotations
@@ -20,13 +19,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
+from scircuit.tracing.hardware.row_padding import by_row
+from scircuit.tracing.interfaces import JsonObject
 
 RULES = ("topk", "batchtopk", "relu", "jumprelu")
 
@@ -53,7 +53,7 @@ class Dictionary:
     threshold
         [F] or one for all, for ``jumprelu`` and ``batchtopk``.
     provenance
-        Where it was trained and how well it does.
+        Where it was trained and its quality there.
     catalogue
         Reads how often its features fired where it was made, given their number.
 
@@ -75,7 +75,7 @@ class Dictionary:
         rule: str = "topk",
         k: int = 0,
         threshold: Tensor | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        provenance: JsonObject | None = None,
         catalogue: Callable[[int], FeatureCatalogue | None] | None = None,
     ) -> None:
         tensors = {
@@ -93,7 +93,7 @@ class Dictionary:
             name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()
         }
         self.layer, self.rule = layer, rule
-        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.provenance: JsonObject = dict(provenance or {})
         self._read_catalogue = catalogue
         self._check(k)
         self.n_features, self.width = encoder.shape
@@ -124,7 +124,7 @@ class Dictionary:
                 raise UserError(
                     f"{where}: {name} has shape {tuple(tensor.shape)}; expected {expected[name]}"
                     f" for {n} features of width {width}",
-                    "the files of one dictionary must be of one training run and layer",
+                    "give the files of one training run and one layer",
                 )
             bad = int((~torch.isfinite(tensor)).sum())
             if bad:
@@ -149,7 +149,7 @@ class Dictionary:
         if self.rule == "batchtopk" and (threshold is None or bool((threshold < 0).any())):
             raise UserError(
                 f"{where}: BatchTopK without a stored threshold; expected one, since the largest"
-                " codes of a batch are no function of a row",
+                " codes of a batch depend on the batch",
                 "train it past the step where its threshold is estimated",
             )
 
@@ -177,7 +177,7 @@ class Dictionary:
 
     def pre_activations(self, x: Tensor) -> Tensor:
         """Pre-activations a of rows [N, d]: [N, F]."""
-        return torch.nn.functional.linear(x, self._encoder, self._bias)
+        return by_row(lambda rows: torch.nn.functional.linear(rows, self._encoder, self._bias), x)
 
     def encode_topk(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Sparse codes of rows [N, d]: values [N, k], falling, and feature indices [N, k]; value 0

@@ -1,10 +1,10 @@
-"""Find the dictionaries below a folder, tell their format, read the wanted layers."""
+"""Find the dictionaries below a folder, recognise their format, read the wanted layers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
@@ -16,7 +16,26 @@ from scircuit.tracing.dictionaries.formats import (
     sparsify,
 )
 
-_FORMATS: tuple[Any, ...] = (native, saelens, sparsify, dictionary_learning, published)
+
+class DictionaryFormat(Protocol):
+    """What a module of `scircuit.tracing.dictionaries.formats` offers."""
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether a folder holds one dictionary of this format."""
+        ...
+
+    def read(self, folder: Path) -> Dictionary:
+        """Read that dictionary."""
+        ...
+
+
+_FORMATS: tuple[DictionaryFormat, ...] = (
+    native,
+    saelens,
+    sparsify,
+    dictionary_learning,
+    published,
+)
 
 
 def load_dictionaries(
@@ -50,21 +69,21 @@ def load_dictionaries(
             "give the folder that holds layer00, layer01, ...",
         )
     found: dict[int, Dictionary] = {}
-    places: dict[int, Path] = {}
-    for place, reader in _places(folder):
-        dictionary = reader.read(place)
+    paths: dict[int, Path] = {}
+    for path, reader in _dictionary_folders(folder):
+        dictionary = reader.read(path)
         layer = dictionary.layer
         if layer in found:
             raise UserError(
                 f"dictionaries: {folder} holds two of layer {layer}:"
-                f" {places[layer].relative_to(folder)} and {place.relative_to(folder)}",
-                "keep one dictionary a layer in the folder",
+                f" {paths[layer].relative_to(folder)} and {path.relative_to(folder)}",
+                "keep one dictionary per layer in the folder",
             )
-        found[layer], places[layer] = dictionary, place
+        found[layer], paths[layer] = dictionary, path
     if not found:
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
         raise UserError(
-            f"dictionaries: {folder} holds none that can be read; it holds {held}",
+            f"dictionaries: {folder} holds no dictionary of a known format; it holds {held}",
             "expected layerLL/dictionary.safetensors with config.json, layerLL_x4_k32/sae_final.pt"
             " with activation_mean.npy, or SAELens, sparsify or dictionary_learning folders; train"
             " some with: scircuit train",
@@ -87,21 +106,21 @@ def load_dictionaries(
     return {layer: found[layer] for layer in wanted}
 
 
-def _places(folder: Path) -> Iterator[tuple[Path, Any]]:
-    """Folders that hold a dictionary and the format of each: the folder itself, those in it, and
-    those in such as hold none themselves.
+def _dictionary_folders(folder: Path) -> Iterator[tuple[Path, DictionaryFormat]]:
+    """Folders that hold a dictionary and the format of each: the folder itself, its sub-folders,
+    and the sub-folders of those that hold none themselves.
     """
-    for place in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
-        reader = _format(place)
+    for path in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+        reader = _format(path)
         if reader is not None:
-            yield place, reader
-        elif place != folder:
+            yield path, reader
+        elif path != folder:
             yield from (
                 (p, f)
-                for p in sorted(place.iterdir())
+                for p in sorted(path.iterdir())
                 if p.is_dir() and (f := _format(p)) is not None
             )
 
 
-def _format(place: Path) -> Any:
-    return next((f for f in _FORMATS if f.recognises(place)), None)
+def _format(folder: Path) -> DictionaryFormat | None:
+    return next((f for f in _FORMATS if f.recognises(folder)), None)

@@ -1,6 +1,7 @@
 """How often each feature of a dictionary fired where it was made, and what it was called there.
 
-    activation_freq(f) = positions where z_f > 0 / positions        mean_activation(f) = sum of z_f / positions
+    activation_freq(f) = positions where z_f > 0 / positions
+    mean_activation(f) = sum of z_f / positions
 
 Two sources: the published ``feature_catalog.json`` and ``feature_annotations.json`` beside a
 checkpoint, and ``catalogue.safetensors``, which the project's trainer writes from its held-out
@@ -12,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.formats.safe_files import need, read_json, read_tensors
+from scircuit.tracing.interfaces import JsonObject
 
 OWN_FILE = "catalogue.safetensors"
 UNANNOTATED = "unannotated"
@@ -26,7 +27,7 @@ _TERM_ONTOLOGIES = ("GO_BP", "KEGG", "Reactome")
 
 @dataclass(frozen=True, eq=False)
 class FeatureCatalogue:
-    """What is known about the features of one dictionary from where it was made.
+    """How the features of one dictionary fired, and what they were called, where it was made.
 
     Attributes
     ----------
@@ -50,9 +51,7 @@ class FeatureCatalogue:
     is_dead: np.ndarray
     mean_activation: np.ndarray
     top_genes: Mapping[int, tuple[str, ...]] = field(default_factory=dict, repr=False)
-    annotations: Mapping[int, tuple[Mapping[str, Any], ...]] = field(
-        default_factory=dict, repr=False
-    )
+    annotations: Mapping[int, tuple[JsonObject, ...]] = field(default_factory=dict, repr=False)
     source: str = ""
 
     def label(self, feature: int) -> str:
@@ -75,7 +74,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
     Raises
     ------
     UserError
-        If a file is damaged, or is that of another dictionary.
+        If a file is damaged, or belongs to another dictionary.
     """
     path = folder / "feature_catalog.json"
     if not path.exists():
@@ -83,7 +82,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
     entries = read_json(path).get("features")
     if not isinstance(entries, list):
         raise UserError(
-            f"{path} has no list 'features'", "copy it again from where the checkpoint comes from"
+            f"{path} has no list 'features'", "copy it again from the source of the checkpoint"
         )
     try:
         number = np.array([int(e["feature_idx"]) for e in entries], dtype=np.int64)
@@ -100,14 +99,14 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: an entry has no usable {error}",
+            f"{path}: an entry has no valid {error}",
             "expected feature_idx, is_dead and activation_freq for every feature",
         ) from error
     if not np.array_equal(np.sort(number), np.arange(n_features)):
         raise UserError(
             f"{path} lists {len(np.unique(number)):,} features; the checkpoint beside it has"
             f" {n_features:,}",
-            "catalogue and checkpoint are of different dictionaries: copy both again",
+            "catalogue and checkpoint belong to different dictionaries: copy both again",
         )
     order = np.argsort(number)
     return FeatureCatalogue(
@@ -118,7 +117,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
     )
 
 
-def _annotations(folder: Path) -> dict[int, tuple[Mapping[str, Any], ...]]:
+def _annotations(folder: Path) -> dict[int, tuple[JsonObject, ...]]:
     path = folder / "feature_annotations.json"
     if not path.exists():
         return {}
@@ -126,7 +125,7 @@ def _annotations(folder: Path) -> dict[int, tuple[Mapping[str, Any], ...]]:
     if not isinstance(found, dict):
         raise UserError(
             f"{path} has no object 'feature_annotations'",
-            "copy it again from where the checkpoint comes from",
+            "copy it again from the source of the checkpoint",
         )
     return {int(feature): tuple(listed) for feature, listed in found.items()}
 
@@ -137,7 +136,7 @@ def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
     Raises
     ------
     UserError
-        If the file is damaged, or is that of another dictionary.
+        If the file is damaged, or belongs to another dictionary.
     """
     path = folder / OWN_FILE
     if not path.exists():

@@ -1,1 +1,1 @@
-"""The ablation engine: edits, the layers that follow, and per-cell effects on every target feature."""
+"""The ablation engine: edits, later layers, and per-cell effects on every target feature."""

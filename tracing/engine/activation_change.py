@@ -9,16 +9,18 @@ adds exactly nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-_ROWS = (
-    1024  # rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
-)
+if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+
+# rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
+_ROWS = 1024
 
 
 def code_change(
@@ -27,9 +29,8 @@ def code_change(
     """Change from sparse codes (values, indices) [N, k] to others: dense [N, F]."""
     values, indices = after
     change = torch.zeros(len(values), n_features, dtype=values.dtype, device=values.device)
-    change.scatter_add_(
-        1, indices, values
-    )  # added, not set: entries beyond the active ones may repeat an index at value 0
+    # added, not set: entries beyond the active ones may repeat an index at value 0
+    change.scatter_add_(1, indices, values)
     return change.scatter_add_(1, before[1], -before[0])
 
 
@@ -69,24 +70,23 @@ def mean_change(
         change = code_change(
             n_features, (values[part], after[1][part]), (codes[0][at], codes[1][at])
         )
-        _add_rows(result, slot[part], change)
+        add_rows(result, slot[part], change)
     return result / torch.from_numpy(sizes).to(result)[:, None]
 
 
-def _add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
-    """Add rows [N, F] to ``result[slot]``, in an order that depends on nothing else; `slot`
-    ascends.
-    """
+def add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
+    """Add rows [N, F] to ``result[slot]`` in a fixed order; `slot` ascends."""
     if result.device.type == "cpu":
         result.index_add_(0, slot, rows)
         return
-    low = int(slot[0])  # elsewhere index_add_ adds in any order, a product does not
+    # on other devices index_add_ adds in any order, a product does not
+    low = int(slot[0])
     which = functional.one_hot(slot - low).to(rows.dtype)
     result[low : low + which.shape[1]] += which.T @ rows
 
 
 def pass_through(
-    dictionary: Any,
+    dictionary: Dictionary,
     clean: Tensor,
     directions: Tensor,
     position: Tensor,
@@ -96,8 +96,9 @@ def pass_through(
     """Codes of edited but otherwise clean rows: ``encode(h_t(p) + strength(p) W)`` with one
     direction W an edit.
 
-    Pre-activations are affine in the row, those of the clean row plus ``strength(p) W_enc W``; with
-    more rows than positions that is cheaper than to encode every edited row.
+    Pre-activations are affine in the row: those of the clean row plus ``strength(p) W_enc W``. So
+    each clean position and each direction is multiplied with the encoder once, however many rows
+    there are.
 
     Parameters
     ----------
@@ -114,23 +115,20 @@ def pass_through(
     -------
     Values and indices, [N, k].
     """
-    if len(position) < len(clean):
-        return dictionary.encode_topk(clean[position] + strength[:, None] * directions[slot])
-    before = dictionary.pre_activations(clean)  # [S, F]
-    echo = dictionary.pre_activations(directions) - dictionary.pre_activations(
-        torch.zeros_like(directions[:1])
-    )  # [B, F]
+    read, row = position.unique(return_inverse=True)
+    nothing = torch.zeros_like(directions[:1])
+    before, with_bias, bias = dictionary.pre_activations(
+        torch.cat([clean[read], directions, nothing])
+    ).split([len(read), len(directions), 1])
+    echo = with_bias - bias  # [B, F]
     parts = []
     for start in range(0, len(position), _ROWS):
         part = slice(start, start + _ROWS)
         parts.append(
-            dictionary.select(
-                before[position[part]].addcmul_(echo[slot[part]], strength[part, None])
-            )
+            dictionary.select(before[row[part]].addcmul_(echo[slot[part]], strength[part, None]))
         )
-    widest = max(
-        v.shape[1] for v, _ in parts
-    )  # rules without a k return as many entries as a part needs
+    # rules without a k return as many entries as a part needs
+    widest = max(v.shape[1] for v, _ in parts)
     values, indices = (
         torch.cat([functional.pad(x, (0, widest - x.shape[1])) for x in xs])
         for xs in zip(*parts, strict=True)

@@ -12,7 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_SCORES = 2**26  # most scores held at once where no fused kernel gives the log-sum-exp
+from scircuit.tracing.hardware.row_padding import pad_rows
+
+_QUERIES = 192  # three blocks of the CPU kernel, and a multiple of what matrix kernels take at once
+_SCORES = 2**26  # maximum of scores held at once where no fused kernel gives the log-sum-exp
 
 
 def attention_lse(
@@ -46,10 +49,30 @@ def attention_lse(
     return plain_attention_lse(query, key, value, mask)
 
 
+def attention_lse_in_blocks(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What `attention_lse` computes for queries [1, H, N, e] of many edits, each with a row of the
+    mask [1, 1, N, S].
+
+    The kernel of the CPU takes queries in blocks, and the last rows of a block may take another
+    path than the first; so it gets the same number of queries at every call.
+    """
+    if query.device.type != "cpu":
+        return attention_lse(query, key, value, mask)
+    rows, parts = query[0].transpose(0, 1), []
+    for start in range(0, len(rows), _QUERIES):
+        part = pad_rows(rows[start : start + _QUERIES], _QUERIES)
+        hidden = pad_rows(mask[0, 0, start : start + _QUERIES], _QUERIES)
+        parts.append(attention_lse(part.transpose(0, 1)[None], key, value, hidden[None, None]))
+    out, lse = (torch.cat(found, 2)[:, :, : len(rows)] for found in zip(*parts, strict=True))
+    return out, lse
+
+
 def plain_attention_lse(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What `attention_lse` computes, by matrix products alone, a block of queries at a time."""
+    """The result of `attention_lse` by matrix products alone, a block of queries at a time."""
     scale = query.shape[-1] ** -0.5
     step = max(1, _SCORES // max(1, len(query) * query.shape[1] * key.shape[2]))
     outs, sums = [], []
@@ -59,9 +82,8 @@ def plain_attention_lse(
         if mask is not None:
             scores += mask if mask.shape[-2] == 1 else mask[..., start : start + step, :]
         lse = scores.logsumexp(-1)
-        finite = lse.masked_fill(
-            lse == float("-inf"), 0.0
-        )  # a query without keys: exp(-inf - 0) = 0
+        # a query without keys: exp(-inf - 0) = 0
+        finite = lse.masked_fill(lse == float("-inf"), 0.0)
         outs.append(((scores - finite[..., None]).exp_() @ value).to(lse.dtype))
         sums.append(lse)
     return torch.cat(outs, 2), torch.cat(sums, 2)

@@ -2,7 +2,7 @@
 effects, before any statistics.
 
 Removing feature f from a cell changes the source state by ``-z_f(p) W_dec[:, f]`` at the positions
-A where f is active. The exact tail or a row set (`scircuit.tracing.engine.exact_context`,
+A where f is active. All positions or a row set (`scircuit.tracing.engine.exact_context`,
 `scircuit.tracing.engine.frozen_context`) gives the edited states, and the effect on target t is
 ``mean over A of z'_t(p) - z_t(p)``.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -19,14 +19,15 @@ from torch import Tensor
 
 from scircuit.core.context import EXACT
 from scircuit.tracing.engine.activation_change import mean_change, pass_through
-from scircuit.tracing.engine.exact_context import make_edits, run_tail
-from scircuit.tracing.engine.frozen_context import run_rowset
+from scircuit.tracing.engine.exact_context import make_edits, run_exact
+from scircuit.tracing.engine.frozen_context import run_frozen
 from scircuit.tracing.hardware.out_of_memory import halving
 from scircuit.tracing.hardware.parallel import run_jobs
-from scircuit.tracing.hardware.precision import within
+from scircuit.tracing.hardware.precision import steps_in_format
 
 if TYPE_CHECKING:
     from scircuit.tracing.clean_pass.clean_pass import CleanCell
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
     from scircuit.tracing.hardware.memory_plan import Plan
     from scircuit.tracing.models.adapter import Adapter
 
@@ -40,8 +41,22 @@ class Effects(NamedTuple):
     passthrough: np.ndarray  # [sources, targets] float64, summed over cells
     active: np.ndarray  # [sources, cells]
     positions: np.ndarray  # [sources], summed over cells
-    passed: np.ndarray | None = (
-        None  # [sources, cells, targets] pass-through of each cell, where it was asked for
+    passed: np.ndarray | None = None  # [sources, cells, targets] pass-through, where asked for
+
+
+def joined_effects(parts: Sequence[tuple[np.ndarray, Effects]]) -> Effects:
+    """Effects of all sources from those of some at a time, each with their places in the order."""
+    if len(parts) == 1:
+        return parts[0][1]
+    order = np.argsort(np.concatenate([at for at, _ in parts]))
+    found = [effects for _, effects in parts]
+    passed = [f.passed for f in found if f.passed is not None]
+    return Effects(
+        np.concatenate([f.effects for f in found])[order],
+        np.concatenate([f.passthrough for f in found])[order],
+        np.concatenate([f.active for f in found])[order],
+        np.concatenate([f.positions for f in found])[order],
+        np.concatenate(passed)[order] if passed else None,
     )
 
 
@@ -56,10 +71,12 @@ def edited_states(
 ) -> Iterator[tuple[int, Tensor]]:
     """Target layers and their states [N, d] at the edited rows, edit after edit, in a context."""
     if context == EXACT:
-        steps = run_tail(adapter, cell.states[layer], make_edits(positions, deltas), layer, targets)
+        steps = run_exact(
+            adapter, cell.states[layer], make_edits(positions, deltas), layer, targets
+        )
     else:
-        steps = run_rowset(adapter, cell.states, positions, deltas, layer, targets, context)
-    return within(adapter, steps)
+        steps = run_frozen(adapter, cell.states, positions, deltas, layer, targets, context)
+    return steps_in_format(adapter, steps)
 
 
 class Ablation:
@@ -76,13 +93,13 @@ class Ablation:
     plan
         Sizes of batches.
     note
-        Called with a sentence when the memory was short and a batch was halved.
+        Called with a sentence when a batch ran out of memory and was halved.
     """
 
     def __init__(
         self,
         adapter: Adapter,
-        dictionaries: Mapping[int, Any],
+        dictionaries: Mapping[int, Dictionary],
         cells: Sequence[CleanCell],
         layer: int,
         targets: Sequence[int],

@@ -1,4 +1,4 @@
-"""The exact tail: edited states through the layers after the source, read at chosen rows.
+"""The exact context: edited states through the layers after the source, read at chosen rows.
 
 For a batch of edits of one cell, ``h'_s = h_s + delta`` on the edited rows, then ``h'_l =
 layer_l(h'_{l-1})`` for l = s+1 to the last measured layer. Nothing is approximated: work is left
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from scircuit.tracing.hardware.row_padding import repeat_rows
+
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
@@ -28,13 +30,7 @@ class Edits(NamedTuple):
     slot: Tensor  # [N]
     position: Tensor  # [N]
     delta: Tensor  # [N, d]
-    rows: Tensor  # [B, R] positions of each slot, padded with its first
-    column: Tensor  # [N] place of the flat row in `rows`
-
-    @property
-    def size(self) -> int:
-        """Number of edits B."""
-        return len(self.rows)
+    size: int  # B
 
 
 def make_edits(positions: Sequence[Tensor], deltas: Sequence[Tensor]) -> Edits:
@@ -42,17 +38,11 @@ def make_edits(positions: Sequence[Tensor], deltas: Sequence[Tensor]) -> Edits:
     (which may be zero).
     """
     counts = torch.tensor([len(p) for p in positions])
-    device, widest = positions[0].device, int(counts.max())
-    slot = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    column = torch.arange(len(slot)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    slot, column = slot.to(device), column.to(device)
-    flat, delta = torch.cat(list(positions)), torch.cat(list(deltas))
-    rows = torch.stack([p[0] for p in positions])[:, None].repeat(1, widest)
-    rows[slot, column] = flat
-    return Edits(slot, flat, delta, rows, column)
+    slot = torch.repeat_interleave(torch.arange(len(counts)), counts).to(positions[0].device)
+    return Edits(slot, torch.cat(list(positions)), torch.cat(list(deltas)), len(counts))
 
 
-def run_tail(
+def run_exact(
     adapter: Adapter,
     clean: Tensor,
     edits: Edits,
@@ -95,12 +85,12 @@ def run_tail(
             " forward only"
         )
     later = then or {}
-    states = clean.expand(edits.size, -1, -1).clone()
+    states = repeat_rows(clean, edits.size)
     at = (edits.slot, edits.position)
     states[at] += edits.delta
     for l in range(source_layer + 1, last + 1):  # noqa: E741
         if l == last and l not in later:
-            yield l, adapter.layer_rows(l, states, edits.rows)[edits.slot, edits.column]
+            yield l, adapter.layer_rows(l, states, at)
             return
         states = (
             adapter.layer_edited(l, clean, states, at)

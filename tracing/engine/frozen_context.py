@@ -4,8 +4,9 @@ keys and values.
 For one cell and a batch of edits, edit f with its set S_f of rows (the edited rows A_f, and m more
 when the context is m), layer by layer:
 
-    q, k, v = projections of the rows of all sets, in one batch context = softmax([ q .
-    K_clean(positions not in S_f), q . k(rows of S_f) ] / sqrt(e)) . [ V_clean, v ]
+    q, k, v = projections of the rows of all sets, in one batch
+    context = softmax([q . K_clean(positions not in S_f), q . k(rows of S_f)] / sqrt(e))
+              . [V_clean, v]
     rows    = the rest of the layer on these rows
 
 S_f = A_f is the frozen context: exact at the first layer after the edit, from the second on without
@@ -19,13 +20,16 @@ their log-sum-exp (`scircuit.tracing.engine.attention`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.tracing.engine.attention import attention_lse, join
+from scircuit.tracing.engine.activation_change import add_rows
+from scircuit.tracing.engine.attention import attention_lse, attention_lse_in_blocks, join
+from scircuit.tracing.hardware.row_padding import ROWS, by_row, padded_length, padded_widths
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
@@ -42,11 +46,10 @@ class RowSets(NamedTuple):
     sizes: np.ndarray  # [B] rows of each set
     edited: np.ndarray  # [B] how many of them are edited, and read
     position: Tensor  # [N]
-    read: Tensor  # places of the edited rows among all rows, in order
+    read: Tensor  # indices of the edited rows among all rows, in order
     mask: Tensor  # [1, 1, N, S] 0, and minus infinity at the set's own positions
-    buckets: list[
-        tuple[Tensor, Tensor]
-    ]  # sets of like size: places [b, g], padded; which of them are true [b, g]
+    # sets of similar size: row indices [b, g], padded; which of them are not padding [b, g]
+    buckets: list[tuple[Tensor, Tensor]]
 
 
 def row_sets(
@@ -77,29 +80,22 @@ def row_sets(
 def _buckets(
     start: np.ndarray, sizes: np.ndarray, device: torch.device
 ) -> list[tuple[Tensor, Tensor]]:
-    """Sets of like size together: padded to at most 1.5 times their size, in batches of bounded
-    work.
+    """Sets of similar size together: padded to a width that depends on their own size alone, in
+    batches of bounded work.
     """
-    power = 2 ** np.floor(np.log2(sizes)).astype(int)
-    widths = np.where(
-        sizes == power,
-        power,
-        np.where(sizes <= power * 3 // 2, np.maximum(power * 3 // 2, power + 1), 2 * power),
-    )
-    found = []
+    widths, found = padded_widths(sizes), []
     for width in np.unique(widths):
         members = np.flatnonzero(widths == width)
         step = max(1, _PAIRS // int(width) ** 2)
         for chosen in (members[i : i + step] for i in range(0, len(members), step)):
-            widest = int(sizes[chosen].max())
-            place = np.arange(widest)[None, :]
+            place = np.arange(width)[None, :]
             true = place < sizes[chosen, None]
             index = np.where(true, start[chosen, None] + place, start[chosen, None])
             found.append((torch.from_numpy(index).to(device), torch.from_numpy(true).to(device)))
     return found
 
 
-def run_rowset(
+def run_frozen(
     adapter: Adapter,
     states: Mapping[int, Tensor],
     positions: Sequence[Tensor],
@@ -139,10 +135,9 @@ def run_rowset(
         rows[sets.read] = edited
     places = torch.arange(len(source), device=source.device)
     for l in range(source_layer + 1, max(targets) + 1):  # noqa: E741
-        clean = adapter.project_key_value(l, states[l - 1], places)
-        rows = adapter.finish(
-            l, rows, _attend(adapter, adapter.project(l, rows, sets.position), clean, sets)
-        )
+        clean = by_row(partial(adapter.project_key_value, l), states[l - 1], places)
+        own = by_row(partial(adapter.project, l), rows, sets.position)
+        rows = by_row(partial(adapter.finish, l), rows, _attend(adapter, own, clean, sets))
         if l in wanted:
             yield l, rows[sets.read] if more else rows
 
@@ -157,7 +152,9 @@ def _attend(
     their set.
     """
     query, (key, value) = own[0], (adapter.heads(x)[None] for x in clean)
-    outside, outside_lse = attention_lse(adapter.heads(query)[None], key, value, sets.mask)
+    outside, outside_lse = attention_lse_in_blocks(
+        adapter.heads(query)[None], key, value, sets.mask
+    )
     within = torch.empty(
         len(query),
         adapter.n_heads,
@@ -167,15 +164,9 @@ def _attend(
     )
     within_lse = torch.empty(len(query), adapter.n_heads, dtype=adapter.dtype, device=query.device)
     for index, true in sets.buckets:
-        mask = (
-            None
-            if bool(true.all())
-            else torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)[
-                :, None, None
-            ]
-        )
+        mask = torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)
         q, k, v = (adapter.heads(x[index]) for x in own)
-        out, lse = attention_lse(q, k, v, mask)
+        out, lse = attention_lse(q, k, v, mask[:, None, None])
         at = index[true]
         within[at], within_lse[at] = out.transpose(1, 2)[true], lse.transpose(1, 2)[true]
     return join(
@@ -193,26 +184,28 @@ def most_affected(
     edited rows it reads.
     """
     places = torch.arange(len(clean), device=clean.device)
-    query, key, value = adapter.project(layer, clean, places)
+    query, key, value = by_row(partial(adapter.project, layer), clean, places)
     lse = attention_lse(
         adapter.heads(query)[None], adapter.heads(key)[None], adapter.heads(value)[None]
     )[1][0]  # [H, S]
-    change = adapter.heads(
-        adapter.project_key_value(layer, edited, sets.position)[1] - value[sets.position]
-    ).norm(dim=-1)  # [H, N]
-    query, keys = adapter.heads(query), adapter.heads(key[sets.position])
+    changed = by_row(partial(adapter.project_key_value, layer), edited, sets.position)[1]
+    change = adapter.heads(changed - value[sets.position]).norm(dim=-1)  # [H, N]
+    query, keys = adapter.heads(query), key[sets.position]
+
+    def attended(rows: Tensor) -> Tensor:
+        return (adapter.heads(rows) @ query.transpose(-1, -2)).transpose(0, 1)
+
     slot = torch.from_numpy(np.repeat(np.arange(len(sets.sizes)), sets.sizes)).to(clean.device)
     score = torch.zeros(len(sets.sizes), len(clean), dtype=clean.dtype, device=clean.device)
-    step = max(1, _SCORES // (adapter.n_heads * len(clean)))
+    step = padded_length(max(1, _SCORES // (adapter.n_heads * len(clean)) - ROWS))
     for start in range(0, len(slot), step):
         part = slice(start, start + step)
-        attention = (
-            keys[:, part] @ query.transpose(-1, -2) * query.shape[-1] ** -0.5 - lse[:, None]
-        ).exp_()  # [H, n, S]
-        weighted = torch.einsum("hns,hn->ns", attention, change[:, part])
-        low, high = int(slot[part][0]), int(slot[part][-1]) + 1
-        of = torch.nn.functional.one_hot(slot[part] - low, high - low).to(clean.dtype)
-        score[low:high] += of.T @ weighted
+        attention = by_row(attended, keys[part])  # [n, H, S]
+        attention = (attention * query.shape[-1] ** -0.5 - lse).exp_()
+        weighted = torch.zeros(len(attention), len(clean), dtype=clean.dtype, device=clean.device)
+        for head, moved in enumerate(change[:, part]):
+            weighted.addcmul_(attention[:, head], moved[:, None])
+        add_rows(score, slot[part], weighted)
     score[slot, sets.position] = -1.0
     best, where = score.topk(min(more, len(clean)), dim=1)
     return [w[b >= 0] for b, w in zip(best, where, strict=True)]

@@ -1,5 +1,4 @@
-"""What a run consists of, as jobs: a function of one source layer's tracer, so that it can be
-computed here or elsewhere.
+"""The work of a run as jobs, which any process can compute: functions of a source layer's tracer.
 
 A job's result depends on configuration and inputs alone; jobs may therefore be computed in any
 order, anywhere, and again.
@@ -8,7 +7,7 @@ order, anywhere, and again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,12 +15,12 @@ if TYPE_CHECKING:
     from scircuit.tracing.engine.tracer import Tracer
 
 Report = Callable[[int, int, int], None]
-_LEAST = 4  # sources of a part
+_MIN_SOURCES = 4  # of a part
 
 
 class Job(NamedTuple):
-    """``work(tracer of the source layer, *arguments, progress=...)``; the function is one of a
-    module, so that its name can travel.
+    """``work(tracer of the source layer, *arguments, progress=...)``; `work` is a function of a
+    module, so that it can be sent by name.
     """
 
     layer: int
@@ -51,7 +50,7 @@ def parts_of(tracer: Tracer, sample: np.ndarray, arrays: int = 1) -> list[np.nda
         Arrays of effects that a job holds at once.
     """
     most = tracer.plan.tile(len(tracer.cells), arrays * tracer.n_targets)
-    size = min(most, max(_LEAST, tracer.plan.pairs))
+    size = min(most, max(_MIN_SOURCES, tracer.plan.pairs))
     return [sample[i : i + size] for i in range(0, len(sample), size)]
 
 
@@ -64,7 +63,15 @@ def perform(tracers: Mapping[int, Tracer], job: Job, progress: Report | None = N
     return Done(job, result, notes)
 
 
-class Here:
+class Executor(Protocol):
+    """Computes the jobs of a run."""
+
+    def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
+        """Results of the jobs, in any order; `progress` may be called within each."""
+        ...
+
+
+class LocalExecutor:
     """Computes jobs in this process, in order."""
 
     def __init__(self, tracers: Mapping[int, Tracer]) -> None:

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
     from scircuit.tracing.models.adapter import Adapter
 
 
-def targets_of(
-    config: TraceConfig, dictionaries: Mapping[int, Any], source: int
-) -> tuple[int, ...]:
-    """Measured layers of a source layer: those asked for, or all that have a dictionary, where they
-    lie after it.
-    """
-    return tuple(sorted({t for t in config.target_layers or dictionaries if t > source}))
+def later_layers(layers: Iterable[int], source: int) -> tuple[int, ...]:
+    """Those of the layers that come after a source layer, ascending."""
+    return tuple(sorted({t for t in layers if t > source}))
 
 
 def check_layers(
-    adapter: Adapter, dictionaries: Mapping[int, Any], config: TraceConfig
+    adapter: Adapter,
+    dictionaries: Mapping[int, Dictionary],
+    sources: Sequence[int],
+    targets: Sequence[int] = (),
 ) -> tuple[int, ...]:
-    """Measured layers of a run, ascending, after a check that layers exist, lie in order, have
-    dictionaries, and that those fit the model.
+    """Measured layers of a run, ascending; all later ones with a dictionary when no `targets` are
+    asked for.
 
     Raises
     ------
     UserError
-        If not, or if no source layer or no control is asked for.
+        If a layer does not exist, has no dictionary or one of another width, or no target comes
+        after a source.
     """
     have = ", ".join(str(t) for t in sorted(dictionaries)) or "none"
-    if not config.source_layers:
-        raise UserError("no source layer is given", "name one or more with --source-layers")
-    if config.control_features < 1:
-        raise UserError(
-            f"control_features is {config.control_features}: no source would have a control, and"
-            " edges without controls cannot be judged",
-            "give --control-features 24, or fewer",
-        )
-    for kind, layers in (("source", config.source_layers), ("target", config.target_layers)):
+    for kind, layers in (("source", sources), ("target", targets)):
         for layer in layers:
             if layer not in dictionaries:
                 raise UserError(
@@ -49,27 +41,27 @@ def check_layers(
                     f"choose among {have}, or train one: scircuit train --layers {layer}",
                 )
     found: set[int] = set()
-    for source in config.source_layers:
-        targets = targets_of(config, dictionaries, source)
-        if not targets:
-            asked = ", ".join(map(str, config.target_layers))
+    for source in sources:
+        later = later_layers(targets or dictionaries, source)
+        if not later:
+            asked = ", ".join(map(str, targets))
             raise UserError(
                 (
-                    f"target layers {asked} do not lie after source layer {source}"
+                    f"target layers {asked} do not come after source layer {source}"
                     if asked
-                    else f"no dictionary lies after source layer {source}"
+                    else f"no layer after source layer {source} has a dictionary"
                 ),
                 f"choose later targets, or an earlier source; dictionaries: {have}",
             )
-        found.update(targets)
-    early = sorted(set(config.target_layers) - found)
+        found.update(later)
+    early = sorted(set(targets) - found)
     if early:
         raise UserError(
-            f"target layers {', '.join(map(str, early))} do not lie after source layer"
-            f" {max(config.source_layers)}",
+            f"target layers {', '.join(map(str, early))} do not come after source layer"
+            f" {max(sources)}",
             f"choose later targets; dictionaries: {have}",
         )
-    for layer in sorted({*config.source_layers, *found}):
+    for layer in sorted({*sources, *found}):
         if not 0 <= layer < adapter.n_layers:
             raise UserError(
                 f"layer {layer} is not in the model, which has layers 0 to {adapter.n_layers - 1}",
@@ -78,14 +70,14 @@ def check_layers(
         if dictionaries[layer].width != adapter.width:
             raise UserError(
                 f"the dictionary of layer {layer} reads states of width"
-                f" {dictionaries[layer].width}, the model's are {adapter.width} wide",
+                f" {dictionaries[layer].width}, the model has states of width {adapter.width}",
                 "use dictionaries trained on this model",
             )
     return tuple(sorted(found))
 
 
 def ranges(layers: Iterable[int]) -> str:
-    """Layers as a person writes them: ``0..5, 11``."""
+    """Layers as text: ``0..5, 11``."""
     text: list[str] = []
     run: list[int] = []
     for layer in [*sorted(layers), None]:

@@ -1,4 +1,4 @@
-"""The numeric floor: how large an effect of nothing can be.
+"""The numeric floor: how large an effect rounding alone can make.
 
 Zero edits run through the same code, cells and batch shapes as the ablations; the largest change of
 an active code they show, and never less than four units in the last place of the largest clean
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,12 +24,13 @@ from scircuit.tracing.hardware.out_of_memory import halving
 from scircuit.tracing.hardware.parallel import run_jobs
 
 if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
     from scircuit.tracing.models.adapter import Adapter
 
 
 def zero_edit(
     adapter: Adapter,
-    dictionaries: Mapping[int, Any],
+    dictionaries: Mapping[int, Dictionary],
     cells: Sequence[CleanCell],
     source: int,
     targets: Sequence[int],
@@ -43,7 +44,7 @@ def zero_edit(
     Every gene position of every cell is read, spread over a batch of the size the ablations use. A
     latent that leaves the top k because two candidates are equal to rounding is a tie, not a change
     of its value, and is left out here; the zero-edit control counts what ties do to effects. `jobs`
-    cells are computed at a time (0: one a core); `note` is told where the memory was short.
+    cells are computed at a time (0: one per core); `note` is called when memory runs out.
 
     Raises
     ------
@@ -81,14 +82,13 @@ def zero_edit(
         for of_cell in run_jobs([partial(one, cell) for cell in cells], adapter.device, jobs)
         for f in of_cell
     ]
-    largest_of = {
-        t: float(np.max([f[t] for f in found], initial=0.0)) for t in targets
-    }  # np.max keeps a NaN, max need not
+    # np.max keeps a NaN, max need not
+    largest_of = {t: float(np.max([f[t] for f in found], initial=0.0)) for t in targets}
     broken = [t for t, change in largest_of.items() if not np.isfinite(change)]
     if broken:
         raise UserError(
-            f"an edit of nothing changes codes of layer {broken[0]} by {largest_of[broken[0]]}: no"
-            " effect there could be told from rounding",
+            f"an edit of zero changes activations of layer {broken[0]} by"
+            f" {largest_of[broken[0]]}: effects there cannot be told from rounding",
             "report the model and the device; try --device cpu and --numerics float32",
         )
     return largest_of

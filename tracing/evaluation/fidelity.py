@@ -4,15 +4,15 @@ A dictionary of another model, of another layer or of other cells fails at one o
 names, variance explained and loss recovered (`scircuit.tracing.evaluation.loss_recovered`) beside
 those of its null (`scircuit.tracing.evaluation.rotated_null`), whether another layer's dictionary
 explains its layer better, and firing rates beside those where it was made. And the zero edit: the
-tracer's own code with nothing to remove must find nothing. Measures share a time limit; what it
-left out is said.
+tracer's own code with nothing to remove must find nothing. All measures share a time limit; those
+that were skipped are listed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,33 +22,37 @@ from scircuit.tracing.cells.held_out import check_unseen, unseen
 from scircuit.tracing.engine.layers import ranges
 
 if TYPE_CHECKING:
-    from scircuit.tracing.evaluation.rotated_null import Turned
+    from scircuit.tracing.cells.cohort import Cohort
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.evaluation.quality import Quality
+    from scircuit.tracing.evaluation.rotated_null import RotatedDictionary
+    from scircuit.tracing.models.adapter import Adapter
 
 CELLS = 20
-NOT_MEASURED = "not measured"  # how the finding of a line begins that says nothing for or against
+NOT_MEASURED = "not measured"  # start of a finding that speaks neither for nor against
 # Any k directions explain and recover something. Beside each dictionary stands its null
-# (`scircuit.tracing.evaluation.rotated_null`); it must gain this share of what the null leaves.
+# (`scircuit.tracing.evaluation.rotated_null`); it must gain this share of what its null leaves.
 # Those of the demo gain 0.6 of the variance and half of the loss, one of another model nothing.
-LEAST_GAIN = 0.25
-# Standard errors below what is needed at which a loss says no. On 20 cells that they never saw, the
-# demo's own dictionaries lie between +0.17 and -0.12 +- 0.04 nats (six layers, three draws of the
-# cells), the lowest 2.8 errors below, so that fewer errors say nothing.
+MIN_GAIN = 0.25
+# A loss fails when it is this many standard errors below what is needed. On 20 cells they never
+# saw, the demo's own dictionaries are between +0.17 and -0.12 +- 0.04 nats (six layers, three draws
+# of the cells), the lowest 2.8 errors below, so that a smaller number would refuse good ones.
 ERRORS = 4.0
 # On 20 cells of their own kind the demo's dictionaries give 0.71 to 0.89, on the opposite layer
 # 0.2; rare features are noisy, so not 1.
-LEAST_RANK_CORRELATION, LEAST_FIRINGS = (
-    0.5,
-    100,
-)  # the latter a feature, on average: with fewer the order of the rates is noise
+MIN_RANK_CORRELATION = 0.5
+MIN_FIRINGS = 100  # per feature, on average: with fewer the order of the rates is noise
 # Active features a row beside the catalogue's: another scale of the states moves this, the kind of
 # cells hardly.
-MOST_RATIO = 2.0
+MAX_RATIO = 2.0
 # Edits of nothing, relative to the largest activation: float32 through tens of layers.
 ROUNDING = 1e-4
 _MODEL_FIX = "use dictionaries trained on this model and on cells like these"
 
 
-def identity_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -> list[CheckLine]:
+def identity_lines(
+    adapter: Adapter, dictionaries: Mapping[int, Dictionary], cohort: Cohort | None
+) -> list[CheckLine]:
     """Layers and width fit, the model is the one they name, and which of the cells (where there are
     any) they were trained on.
     """
@@ -72,7 +76,9 @@ def identity_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -
     ]
 
 
-def trained_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) -> list[CheckLine]:
+def trained_lines(
+    adapter: Adapter, dictionaries: Mapping[int, Dictionary], cohort: Cohort
+) -> list[CheckLine]:
     """On which model the dictionaries were trained, and on which of these cells."""
     return [
         model_line(adapter, dictionaries),
@@ -81,7 +87,7 @@ def trained_lines(adapter: Any, dictionaries: Mapping[int, Any], cohort: Any) ->
 
 
 def cells_for_quality(
-    dictionaries: Mapping[int, Any], cohort: Any
+    dictionaries: Mapping[int, Dictionary], cohort: Cohort
 ) -> tuple[list[np.ndarray], CheckLine]:
     """Cells on which quality is measured: those that no dictionary saw, if there are `CELLS` of
     them or more, else all; and which they are.
@@ -94,7 +100,7 @@ def cells_for_quality(
         for barcode, tokens in zip(cohort.barcodes, cohort.tokens, strict=True)
         if barcode in new
     ]
-    name, expected = "cells of the measures", "cells that no dictionary was trained on"
+    name, expected = "evaluation cells", "cells that no dictionary was trained on"
     if len(cells) >= CELLS:
         return cells, CheckLine(
             name,
@@ -102,17 +108,16 @@ def cells_for_quality(
             f"drawn from {len(cells):,} cells that no dictionary was trained on",
             expected,
         )
-    few = f"of only {len(cells):,}" if cells else "of none"
+    few = f"only {len(cells):,} are" if cells else "none is"
     return list(cohort.tokens), CheckLine(
         name,
         True,
-        f"drawn from all {len(cohort.tokens):,}, seen in training or not: {few} is it known that"
-        " they were not",
+        f"drawn from all {len(cohort.tokens):,}, seen in training or not: {few} known to be unseen",
         expected,
     )
 
 
-def _kind(dictionary: Any) -> str:
+def _kind(dictionary: Dictionary) -> str:
     rule = f"{dictionary.rule} {dictionary.k}" if dictionary.rule == "topk" else dictionary.rule
     norm = {"columns": "directions of unit length", "rows": "decoder rows of unit length"}.get(
         dictionary.decoder_norm, "directions of any length"
@@ -120,7 +125,7 @@ def _kind(dictionary: Any) -> str:
     return f"{dictionary.n_features:,} features, {rule}, {norm}"
 
 
-def model_line(adapter: Any, dictionaries: Mapping[int, Any]) -> CheckLine:
+def model_line(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> CheckLine:
     """Whether the model hash that the dictionaries name is that of the model."""
     stated = {layer: d.provenance.get("model_sha256") for layer, d in dictionaries.items()}
     other = {layer: sha for layer, sha in stated.items() if sha and sha != adapter.sha256}
@@ -145,14 +150,14 @@ def model_line(adapter: Any, dictionaries: Mapping[int, Any]) -> CheckLine:
 
 
 def fidelity_lines(
-    adapter: Any,
-    dictionaries: Mapping[int, Any],
+    adapter: Adapter,
+    dictionaries: Mapping[int, Dictionary],
     cells: Sequence[np.ndarray],
     seconds: float,
     seed: int = 0,
 ) -> Iterator[CheckLine]:
-    """Reconstruction, layers in place, firing rates, loss recovered and zero edit, each as soon as
-    it is known.
+    """Reconstruction, layer match, firing rates, loss recovered and zero edit, each as soon as it
+    is known.
 
     Parameters
     ----------
@@ -165,9 +170,9 @@ def fidelity_lines(
     seed
         Seed of the choice of cells and of the masks.
     """
-    from scircuit.tracing.evaluation.layer_match import place_line, sample_rows
+    from scircuit.tracing.evaluation.layer_match import layer_match_line, sample_rows
     from scircuit.tracing.evaluation.quality import evaluate
-    from scircuit.tracing.evaluation.rotated_null import Turned, explained, rebuilt
+    from scircuit.tracing.evaluation.rotated_null import RotatedDictionary, explained, rebuilt
 
     # Drawn over the whole file, which may be sorted: where the time ends early, the cells used are
     # still a fair part.
@@ -176,7 +181,8 @@ def fidelity_lines(
     quality = evaluate(adapter, dictionaries, _within(sample, seconds / 3, used))
     rows = sample_rows(adapter, tuple(quality), used)
     nulls = {
-        layer: Turned(dictionaries[layer], found["mean"], seed) for layer, found in quality.items()
+        layer: RotatedDictionary(dictionaries[layer], found["mean"], seed)
+        for layer, found in quality.items()
     }
     for layer, found in sorted(quality.items()):
         x, d = rows[layer], dictionaries[layer]
@@ -188,7 +194,7 @@ def fidelity_lines(
             len(used),
         )
     if len(dictionaries) > 1:
-        yield place_line(dictionaries, rows)
+        yield layer_match_line(dictionaries, rows)
     for layer, found in sorted(quality.items()):
         line = _firing(layer, dictionaries[layer], found)
         if line is not None:
@@ -209,12 +215,10 @@ def _within(
 
 
 def _needed(null: float) -> float:
-    return null + LEAST_GAIN * (1 - null)
+    return null + MIN_GAIN * (1 - null)
 
 
-def _reconstruction(
-    layer: int, found: Mapping[str, Any], own: float, null: float, cells: int
-) -> CheckLine:
+def _reconstruction(layer: int, found: Quality, own: float, null: float, cells: int) -> CheckLine:
     """Variance explained by the dictionary and by its null, `own` and `null`, are those of the same
     rows, a sample of all.
     """
@@ -223,19 +227,19 @@ def _reconstruction(
         f"layer {layer} reconstruction",
         bool(own > needed),
         f"{found['variance_explained']:.1%} of the variance (on a sample {own:.1%}, {null:.0%} with"
-        f" directions turned at random), {found['l0']:.1f} active features a row,"
+        f" randomly rotated directions), {found['l0']:.1f} active features a row,"
         f" {found['dead_share']:.0%} of features silent on {cells} of these cells",
         f"more than {needed:.0%} on the sample",
         _MODEL_FIX,
     )
 
 
-def _firing(layer: int, dictionary: Any, found: Mapping[str, Any]) -> CheckLine | None:
+def _firing(layer: int, dictionary: Dictionary, found: Quality) -> CheckLine | None:
     name, expected = (
         f"layer {layer} firing rates",
         (
-            f"a rank correlation of at least {LEAST_RANK_CORRELATION}, a total within a factor of"
-            f" {MOST_RATIO:g}"
+            f"a rank correlation of at least {MIN_RANK_CORRELATION}, a total within a factor of"
+            f" {MAX_RATIO:g}"
         ),
     )
     try:
@@ -246,16 +250,16 @@ def _firing(layer: int, dictionary: Any, found: Mapping[str, Any]) -> CheckLine 
         return None
     here, there = found["activation_freq"], catalogue.activation_freq
     firings = found["rows_held_out"] * found["l0"] / dictionary.n_features
-    if firings < LEAST_FIRINGS:
+    if firings < MIN_FIRINGS:
         return CheckLine(
             name,
             True,
             f"{NOT_MEASURED}: {firings:.0f} firings a feature on these cells, fewer than"
-            f" {LEAST_FIRINGS}",
+            f" {MIN_FIRINGS}",
             expected,
         )
     correlation, ratio = rank_correlation(here, there), float(here.sum() / max(there.sum(), 1e-12))
-    ok = correlation >= LEAST_RANK_CORRELATION and 1 / MOST_RATIO <= ratio <= MOST_RATIO
+    ok = correlation >= MIN_RANK_CORRELATION and 1 / MAX_RATIO <= ratio <= MAX_RATIO
     return CheckLine(
         name,
         ok,
@@ -275,14 +279,14 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def loss_lines(
-    adapter: Any,
-    nulls: Mapping[int, Turned],
+    adapter: Adapter,
+    nulls: Mapping[int, RotatedDictionary],
     cells: Sequence[np.ndarray],
     seconds: float,
     seed: int,
 ) -> Iterator[CheckLine]:
-    """Loss recovered of each layer; a loss that so few masked genes cannot place says so, since how
-    many there are depends on the machine.
+    """Loss recovered of each layer. With too few masked genes to decide the line says so: how many
+    there are depends on the speed of the machine.
     """
     from scircuit.tracing.evaluation.loss_recovered import loss_recovered
 
@@ -307,17 +311,17 @@ def loss_lines(
             f" state ({r.tokens:,} masked genes)"
         )
         needed = _needed(max(r.null_share, 0.0))
-        recovered = f"{r.share:.0%} ({r.null_share:.0%} with directions turned at random): {losses}"
-        spare, error = r.margin(LEAST_GAIN)
+        recovered = f"{r.share:.0%} ({r.null_share:.0%} with randomly rotated directions): {losses}"
+        spare, error = r.margin(MIN_GAIN)
         broken = not bool(r.losses.isfinite().all())
         failed = broken or (r.measurable and spare < -ERRORS * error)
         if broken:
             recovered = f"NaN or infinite: {losses}"
         elif not r.measurable:
-            recovered = f"{NOT_MEASURED}: the model does not lose by the mean state: {losses}"
+            recovered = f"{NOT_MEASURED}: the mean state does not raise the model's loss: {losses}"
         elif spare < 0 and not failed:
             recovered = (
-                f"{NOT_MEASURED}: {r.share:.0%} is not told from the {needed:.0%} that are needed"
+                f"{NOT_MEASURED}: {r.share:.0%} cannot be told from the {needed:.0%} needed"
                 f" on {r.cells} cell{'s' * (r.cells > 1)}: {losses}"
             )
         yield CheckLine(
@@ -332,14 +336,14 @@ def loss_lines(
         yield CheckLine(
             "loss recovered",
             True,
-            f"{NOT_MEASURED} for layers {ranges(left)}: the time was over",
+            f"{NOT_MEASURED} for layers {ranges(left)}: the time limit was reached",
             "all layers",
             "give more --seconds",
         )
 
 
 def zero_edit_line(
-    adapter: Any, dictionaries: Mapping[int, Any], cells: Sequence[np.ndarray]
+    adapter: Adapter, dictionaries: Mapping[int, Dictionary], cells: Sequence[np.ndarray]
 ) -> CheckLine:
     """Largest change of an active code, relative to the largest activation, when the tracer removes
     nothing.

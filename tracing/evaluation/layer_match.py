@@ -1,18 +1,18 @@
-"""Does every dictionary lie at its own layer: each explains the states of its layer, and those of
-the others.
+"""Does every dictionary belong to its layer: how well each explains the states of its own layer,
+and those of the others.
 
     E[l, m] = variance of the states of layer l that the dictionary of layer m explains
 
 Neighbours read much the same, and a good dictionary may explain a layer better than that layer's
 own, poorer one: then a row of E has its largest entry elsewhere, which is worth a line and no more.
 But how good a dictionary is cancels in a sum over an order of all of them: where another order than
-the one given explains more of all layers together, dictionaries lie in each other's places.
+the one given explains more of all layers together, dictionaries appear to be swapped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +23,10 @@ from scircuit.core.preflight import CheckLine
 from scircuit.tracing.clean_pass.activations import cell_rows
 from scircuit.tracing.engine.layers import ranges
 from scircuit.tracing.evaluation.rotated_null import explained
+
+if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.models.adapter import Adapter
 
 CELLS, ROWS = 2, 256  # for a check
 # for a trace, of one cell: the table is to cost next to nothing, and two neighbours of the demo
@@ -35,7 +39,7 @@ _FIX = "folders or layer numbers may be mixed up: check them"
 
 
 def sample_rows(
-    adapter: Any, layers: Sequence[int], cells: Sequence[np.ndarray], rows: int = ROWS
+    adapter: Adapter, layers: Sequence[int], cells: Sequence[np.ndarray], rows: int = ROWS
 ) -> dict[int, Tensor]:
     """About so many rows of each layer, [rows, d], evenly spaced over the gene positions of the
     first cells.
@@ -46,7 +50,9 @@ def sample_rows(
 
 
 @torch.inference_mode()
-def table_of(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> np.ndarray:
+def explained_table(
+    dictionaries: Mapping[int, Dictionary], rows: Mapping[int, Tensor]
+) -> np.ndarray:
     """E, [layers of the rows, dictionaries], both ascending."""
     of = [dictionaries[layer] for layer in sorted(dictionaries)]
     return np.array(
@@ -54,22 +60,24 @@ def table_of(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> np.
     )
 
 
-def place_line(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> CheckLine:
+def layer_match_line(
+    dictionaries: Mapping[int, Dictionary], rows: Mapping[int, Tensor]
+) -> CheckLine:
     """Whether each layer is explained best by its own dictionary."""
-    layers, table = sorted(dictionaries), table_of(dictionaries, rows)
+    layers, table = sorted(dictionaries), explained_table(dictionaries, rows)
     own, best = np.diag(table), table.argmax(1)
     lost = np.flatnonzero(table.max(1) > own + MARGIN)
     if len(lost):
         worst = max(lost, key=lambda i: table[i].max() - own[i])
         found = (
-            f"layers {ranges(layers[i] for i in lost)} are explained better by another; layer"
+            f"layers {ranges(layers[i] for i in lost)} are explained better by another's; layer"
             f" {layers[worst]}: {own[worst]:.1%} by its own, {table[worst].max():.1%} by that of"
             f" layer {layers[best[worst]]}"
         )
     else:
         found = "no layer is explained better by another's dictionary"
     return CheckLine(
-        "layers in their places",
+        "layer match",
         not len(lost),
         found,
         f"none explained better by another's, by more than {MARGIN:.0%}",
@@ -77,25 +85,24 @@ def place_line(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> C
     )
 
 
-def require_places(dictionaries: Mapping[int, Any], rows: Mapping[int, Tensor]) -> None:
-    """Refuse dictionaries of which another order explains more; what explains nothing counts as
-    nothing.
+def require_layer_match(dictionaries: Mapping[int, Dictionary], rows: Mapping[int, Tensor]) -> None:
+    """Refuse dictionaries when another order of them explains more; a negative share counts as 0.
 
     Raises
     ------
     UserError
-        If some lie in each other's places.
+        If some appear to be swapped between layers.
     """
     from scipy.optimize import linear_sum_assignment
 
-    layers, table = sorted(dictionaries), np.nan_to_num(table_of(dictionaries, rows)).clip(0)
+    layers, table = sorted(dictionaries), np.nan_to_num(explained_table(dictionaries, rows)).clip(0)
     order = linear_sum_assignment(-table)[1]
     moved = np.flatnonzero(order != np.arange(len(layers)))
     given, other = np.diag(table)[moved], table[moved, order[moved]]
     if other.sum() - given.sum() > MARGIN * len(moved):
         raise UserError(
-            f"the dictionaries of layers {ranges(layers[i] for i in moved)} lie in each other's"
-            f" places: as given they explain {', '.join(f'{x:.1%}' for x in given)} of these"
-            f" layers, in another order {', '.join(f'{x:.1%}' for x in other)}",
+            f"the dictionaries of layers {ranges(layers[i] for i in moved)} appear to be swapped"
+            f" between layers: as given they explain {', '.join(f'{x:.1%}' for x in given)} of"
+            f" these layers, in another order {', '.join(f'{x:.1%}' for x in other)}",
             _FIX,
         )

@@ -1,4 +1,4 @@
-"""Loss recovered: how much of what a layer does for the model's own task its dictionary keeps.
+"""Loss recovered: how much of a layer's contribution to the model's own task its dictionary keeps.
 
 A fixed share of the genes of a cell is masked, and the state of one layer is replaced at every gene
 position, masked ones included:
@@ -16,17 +16,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scircuit.tracing.evaluation.rotated_null import Turned, rebuilt
+from scircuit.tracing.evaluation.rotated_null import RotatedDictionary, rebuilt
+
+if TYPE_CHECKING:
+    from scircuit.tracing.models.adapter import Adapter
 
 MASKED_SHARE = 0.15
-LEAST_CELLS = 4  # for a standard error
+MIN_CELLS = 4  # needed for a standard error
 
 
 class Recovered:
@@ -37,7 +40,7 @@ class Recovered:
         self._parts: list[Tensor] = []
 
     def add(self, losses: Tensor) -> None:
-        """Take in the losses of the masked genes of one cell: clean, rebuilt, rebuilt by the null,
+        """Add the losses of the masked genes of one cell: clean, rebuilt, rebuilt by the null,
         mean state; [4, M].
         """
         self._parts.append(losses)
@@ -84,7 +87,7 @@ class Recovered:
 
         A dictionary must gain the share `least` of what its null leaves, CE_dictionary <= CE_null -
         least (CE_null - CE_clean), with the mean state for the null where that is better. The cell
-        is the unit, since the genes of a cell are lost together; below `LEAST_CELLS` the error is
+        is the unit, since the genes of a cell are lost together; below `MIN_CELLS` the error is
         infinite.
         """
         other = 2 if self.losses[2].mean() < self.losses[3].mean() else 3
@@ -95,7 +98,7 @@ class Recovered:
             ]
         )
         return float(spare.mean()), (
-            float(spare.std()) / self.cells**0.5 if self.cells >= LEAST_CELLS else float("inf")
+            float(spare.std()) / self.cells**0.5 if self.cells >= MIN_CELLS else float("inf")
         )
 
     @property
@@ -105,7 +108,7 @@ class Recovered:
         return self.tokens > 1 and bool(cost.mean() > 3 * cost.std() / self.tokens**0.5)
 
 
-def mask_genes(adapter: Any, cell: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def mask_genes(adapter: Adapter, cell: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """A cell with a share of its genes masked, and their positions, ascending; the same for the
     same cell and seed.
     """
@@ -123,8 +126,8 @@ def mask_genes(adapter: Any, cell: np.ndarray, seed: int) -> tuple[np.ndarray, n
 
 @torch.inference_mode()
 def loss_recovered(
-    adapter: Any,
-    nulls: Mapping[int, Turned],
+    adapter: Adapter,
+    nulls: Mapping[int, RotatedDictionary],
     cells: Sequence[np.ndarray],
     *,
     seed: int = 0,
@@ -173,7 +176,9 @@ def loss_recovered(
     return dict(sorted(found.items()))
 
 
-def _replaced(adapter: Any, state: Tensor, genes: Tensor, instead: Tensor, layer: int) -> Tensor:
+def _replaced(
+    adapter: Adapter, state: Tensor, genes: Tensor, instead: Tensor, layer: int
+) -> Tensor:
     """Last states [B, S, d] when the rows `genes` of a layer's state [S, d] are those of `instead`
     [B, G, d].
     """
@@ -184,7 +189,7 @@ def _replaced(adapter: Any, state: Tensor, genes: Tensor, instead: Tensor, layer
     return states
 
 
-def _cross_entropy(adapter: Any, state: Tensor, at: Tensor, truth: Tensor) -> Tensor:
+def _cross_entropy(adapter: Adapter, state: Tensor, at: Tensor, truth: Tensor) -> Tensor:
     return (
         functional.cross_entropy(adapter.logits(state[at]).float(), truth, reduction="none")
         .cpu()

@@ -9,7 +9,7 @@ Cells stream one by one; only sums are kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,14 +18,20 @@ from torch import Tensor
 from scircuit.tracing.clean_pass.activations import cell_rows
 from scircuit.tracing.dictionaries import Dictionary
 
+if TYPE_CHECKING:
+    from scircuit.tracing.models.adapter import Adapter
+
+# numbers by name, and arrays over the features or the width
+Quality = dict[str, Any]
+
 
 @torch.no_grad()
 def evaluate(
-    adapter: Any,
+    adapter: Adapter,
     dictionaries: Mapping[int, Dictionary],
     cells: Iterable[np.ndarray],
     components: Mapping[int, tuple[Tensor, Tensor]] | None = None,
-) -> dict[int, dict[str, Any]]:
+) -> dict[int, Quality]:
     """Quality of dictionaries on cells, cell by cell.
 
     Parameters
@@ -33,20 +39,17 @@ def evaluate(
     adapter, dictionaries, cells
         Model, its dictionaries by layer (moved to its device), and cells, at least one.
     components
-        Layer -> mean [d] and directions [k, d] of a PCA to stand beside.
+        Layer -> mean [d] and directions [k, d] of a PCA to compare with.
 
     Returns
     -------
-    By layer: variance_explained, dead_share (features that never fire), l0, rows_held_out (rows looked at), activation_freq and
-    mean_activation over all rows, [F], mean of the rows, [d], and with components pca_variance_explained.
+    By layer: variance_explained, dead_share (features that never fire), l0, rows_held_out (number
+    of rows), activation_freq and mean_activation over all rows, [F], mean of the rows, [d], and
+    with components pca_variance_explained.
     """
     layers = tuple(sorted(dictionaries))
-    error, pca_error, square, rows = (
-        dict.fromkeys(layers, 0.0),
-        dict.fromkeys(layers, 0.0),
-        dict.fromkeys(layers, 0.0),
-        0,
-    )
+    error, pca_error, square = (dict.fromkeys(layers, 0.0) for _ in range(3))
+    rows = 0
     # Sums are kept in double precision, on the CPU because not every device has it.
     total = {layer: torch.zeros(adapter.width, dtype=torch.float64) for layer in layers}
     fired = {
@@ -61,11 +64,8 @@ def evaluate(
             error[layer] += float(
                 (x - dictionaries[layer].decode_topk(values, indices)).pow(2).sum()
             )
-            exact, z, which = (
-                x.cpu().double(),
-                values.cpu().double().flatten(),
-                indices.cpu().flatten(),
-            )
+            exact, z = x.cpu().double(), values.cpu().double().flatten()
+            which = indices.cpu().flatten()
             total[layer] += exact.sum(0)
             square[layer] += float(exact.pow(2).sum())
             sums[layer].index_add_(0, which, z)

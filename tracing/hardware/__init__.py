@@ -1,3 +1,1 @@
-"""What depends on the machine: number formats, threads, memory plans, and what happens when memory
-runs out.
-"""
+"""What depends on the machine: number formats, threads, memory plans, and running out of memory."""

@@ -1,10 +1,11 @@
 """What is computed at once: tiles of sources, and how the memory is shared out.
 
 A tile is a fixed list of source features. All that is batched is batched inside a tile, cell by
-cell, so the result of a source depends on its tile and on nothing else: not on work units (whole
-tiles), interruptions, or where it was computed. Exact tiles hold sources of like frequency, so that
-few rows are padded; tiles of the other contexts hold rare and frequent ones alike, so that each
-fills its batches.
+cell, so the result of a source depends on its tile at most, and not on work units (whole tiles),
+interruptions, or where it was computed; on a CPU it does not depend on the tile either
+(`scircuit.tracing.hardware.row_padding`). Exact tiles hold sources of similar frequency, so
+that few rows are padded; tiles of the other contexts hold rare and frequent ones alike, so that
+each fills its batches.
 
 The memory that a run holds is shared among: clean states (beyond their share they lie in a
 temporary file), one batch for each job at a time, and the effects of one tile. None of the three
@@ -14,9 +15,9 @@ grows with the number of features.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ import torch
 from scircuit.core.context import EXACT
 from scircuit.core.errors import UserError
 
-if TYPE_CHECKING:
-    from scircuit.tracing.models.adapter import Adapter
+BATCH_PAIRS = 16  # (feature, cell) pairs of an exact batch
+BATCH_ROWS = 8192  # rows of a batch of the other contexts
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 # Bytes of clean states, of one batch of pairs, of one batch of rows, of the effects of a tile,
@@ -36,9 +37,21 @@ _DEFAULT = {
     "mps": (4 * 2**30, 2**31, 2**31, 2**30),
     "cuda": (8 * 2**30, 2**33, 2**33, 2**32),
 }
-_RUNTIME = (
-    5 * 2**28
-)  # interpreter, libraries, input file; 1.0 GB measured with a CUDA build of PyTorch, without a database
+# interpreter, libraries, input file: 1.0 GB measured with a CUDA build of PyTorch, no database
+_RUNTIME = 5 * 2**28
+
+
+class Sized(Protocol):
+    """What is read of a model to say how much memory it takes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    width: int
+    ffn: int
+
+    def parameters(self) -> Iterable[torch.Tensor]:
+        """All weights."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class Plan:
     effects
         Bytes of effects held at once.
     jobs
-        Batches computed at the same time (on a CPU; 0: one a core).
+        Batches computed at the same time (on a CPU; 0: one per core).
     """
 
     states: int
@@ -66,8 +79,8 @@ class Plan:
     jobs: int = 0
 
     def tile(self, n_cells: int, n_targets: int) -> int:
-        """Most sources whose effects (float32 a cell, and a float64 sum of the pass-through) are
-        held at once.
+        """Maximum of sources whose effects are held at once: float32 per cell, and a float64 sum of
+        the pass-through.
         """
         return max(1, self.effects // (n_targets * (4 * n_cells + 8)))
 
@@ -91,13 +104,13 @@ def parse_bytes(text: str) -> int:
 
 
 def make_plan(
-    adapter: Adapter,
+    adapter: Sized,
     length: int,
     *,
     held: int = 0,
-    memory: str = "",
-    pairs: int = 16,
-    rows: int = 8192,
+    memory: int | None = None,
+    pairs: int = BATCH_PAIRS,
+    rows: int = BATCH_ROWS,
 ) -> Plan:
     """Sizes for cells of up to `length` positions, below the cap where one is given.
 
@@ -111,7 +124,7 @@ def make_plan(
         Bytes that stay in memory beside the model: dictionaries, codes and index of the clean
         cells.
     memory
-        Cap on what the process holds, such as ``8g``; empty: the device's default.
+        Cap on what the process holds, in bytes; without one the device's default sizes.
     pairs, rows
         Wanted sizes of batches.
 
@@ -124,15 +137,16 @@ def make_plan(
     pair = length * (8 * adapter.width + 2 * adapter.ffn) * item
     row = (10 * adapter.width + 2 * adapter.ffn + length) * item
     states, paired, rowed, effects = _DEFAULT.get(adapter.device.type, _DEFAULT["cpu"])
-    cap, jobs = parse_bytes(memory), 0
-    if cap:
+    jobs = 0
+    if memory:
         weights = sum(p.numel() * p.element_size() for p in adapter.parameters())
-        free = cap - weights - held - _RUNTIME
+        free = memory - weights - held - _RUNTIME
         if free < 8 * pair:
             raise UserError(
-                f"memory {memory} leaves {max(free, 0) / 2**30:.2f} GB beside the model"
-                f" ({weights / 2**30:.2f} GB), dictionaries and codes ({held / 2**30:.2f} GB) and"
-                f" the runtime; one pair of {length} positions needs {8 * pair / 2**30:.2f} GB",
+                f"memory {memory / 2**30:.2f} GB leaves {max(free, 0) / 2**30:.2f} GB beside the"
+                f" model ({weights / 2**30:.2f} GB), dictionaries and codes"
+                f" ({held / 2**30:.2f} GB) and the runtime; one pair of {length} positions needs"
+                f" {8 * pair / 2**30:.2f} GB",
                 "raise --memory, or shorten the cells with --max-length",
             )
         states, effects, share = free // 4, free // 4, free // 2
@@ -168,10 +182,10 @@ def make_tiles(
     """
     features = np.asarray(features, np.int64)
     order = features[np.lexsort((features, positions))]
-    most = plan.tile(n_cells, n_targets)
+    largest = plan.tile(n_cells, n_targets)
     if context == EXACT:
-        step = min(plan.pairs, most)
+        step = min(plan.pairs, largest)
         return [order[i : i + step] for i in range(0, len(order), step)]
     rows = positions.sum() / n_cells + context * len(features)
-    count = min(len(order), max(-(-len(order) // most), -(-int(rows) // plan.rows)))
+    count = min(len(order), max(-(-len(order) // largest), -(-int(rows) // plan.rows)))
     return [order[i::count] for i in range(count)]

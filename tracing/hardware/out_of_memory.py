@@ -1,5 +1,5 @@
-"""A batch that does not fit into the memory is halved and tried again, down to one item; what fits
-is not computed twice.
+"""A batch that does not fit into the memory is halved and retried, down to one item; parts that fit
+are not computed twice.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from scircuit.core.errors import UserError
 
@@ -20,8 +20,7 @@ Result = TypeVar("Result")
 def halving(
     work: Callable[[np.ndarray], Result], items: np.ndarray, note: Callable[[str], None]
 ) -> list[Result]:
-    """Results of `work` on `items`: of all at once where the memory suffices, else of halves, in
-    order.
+    """Results of `work` on `items`: on all at once where memory allows, else on halves, in order.
 
     Parameters
     ----------
@@ -30,7 +29,7 @@ def halving(
     items
         At least one.
     note
-        Called with a sentence each time a batch was halved.
+        Called with a sentence each time a batch is halved.
 
     Raises
     ------
@@ -44,31 +43,31 @@ def halving(
             raise
         if len(items) == 1:
             raise UserError(
-                "the memory does not hold a single (feature, cell) pair",
+                "out of memory: not even a single (feature, cell) pair fits",
                 "free memory, or shorten the cells with --max-length",
             ) from error
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    note(f"the memory was short: a batch of {len(items)} pairs was halved")
+    note(f"out of memory: retrying with half the batch of {len(items)} pairs")
     middle = len(items) // 2
     return [*halving(work, items[:middle], note), *halving(work, items[middle:], note)]
 
 
 @contextmanager
-def memory_suffices(config: Any) -> Iterator[None]:
-    """Say what to do where the memory is short outside a batch.
+def memory_suffices(config: object) -> Iterator[None]:
+    """Turn an out-of-memory error outside a batch into a message that says what to do.
 
     Parameters
     ----------
     config
-        Options of the verb; those of them that make it need less are named.
+        Options of the verb; the message names those that reduce what it needs.
 
     Raises
     ------
     UserError
-        In the place of an error that says that memory could not be had.
+        In place of an out-of-memory error.
     """
     try:
         yield
@@ -76,18 +75,17 @@ def memory_suffices(config: Any) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         kept = (
-            " and give the same command again, which goes on from what was done"
+            " and give the same command again, which resumes the run"
             if hasattr(config, "memory")
             else ""
         )
         ways = {
-            "memory": "cap what it takes with --memory",
+            "memory": "set a cap with --memory",
             "max_length": "shorten the cells with --max-length",
             "device": "compute on another --device",
         }
         raise UserError(
-            "the memory does not suffice:"
-            f" {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
             ", or ".join(
                 [
                     f"free memory{kept}",
@@ -98,10 +96,10 @@ def memory_suffices(config: Any) -> Iterator[None]:
 
 
 def return_freed_memory() -> None:
-    """Let blocks of a megabyte and more go back to the system as soon as they are free.
+    """Return blocks of a megabyte or more to the system as soon as they are free.
 
-    The GNU C library otherwise keeps what was freed for the next block of that size: peaks of up to
-    twice what tensors take. Elsewhere nothing is done.
+    The GNU C library otherwise keeps freed blocks for reuse, with peaks of up to twice what tensors
+    take. With other C libraries nothing is done.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
@@ -110,7 +108,7 @@ def return_freed_memory() -> None:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory could not be had, on any device."""
+    """Whether an error is an out-of-memory error of any device."""
     if isinstance(error, MemoryError) or any(
         kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__
     ):  # torch's, which need not be loaded

@@ -20,10 +20,10 @@ Result = TypeVar("Result")
 
 
 def run_jobs(
-    jobs: Sequence[Callable[[], Result]], device: torch.device, most: int = 0
+    jobs: Sequence[Callable[[], Result]], device: torch.device, maximum: int = 0
 ) -> Iterator[Result]:
     """Results of the jobs in their order; on a CPU as many at a time as torch has threads (and at
-    most `most`), on other devices one by one.
+    most `maximum`), on other devices one by one.
 
     Jobs run under ``torch.inference_mode``. A failing job ends the rest.
     """
@@ -37,7 +37,7 @@ def run_jobs(
         return
     with _one_thread_an_operation() as workers:
         pool = ThreadPoolExecutor(
-            min(workers, most or workers), initializer=torch.set_num_threads, initargs=(1,)
+            min(workers, maximum or workers), initializer=torch.set_num_threads, initargs=(1,)
         )
         try:
             yield from pool.map(work, jobs)

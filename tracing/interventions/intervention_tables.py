@@ -5,7 +5,7 @@ and tables by kind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from scircuit.tracing.statistics.q_values import q_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+
 
 def read_addresses(
-    addresses: Sequence[Address | str], dictionaries: Mapping[int, Any], least: int
+    addresses: Sequence[Address | str], dictionaries: Mapping[int, Dictionary], minimum: int
 ) -> list[Address]:
     """Parse addresses, drop repeats, and check them against the dictionaries.
 
@@ -27,7 +29,7 @@ def read_addresses(
     ------
     UserError
         If one is malformed, of another dictionary set, or not in the dictionaries; or if fewer than
-        `least` remain.
+        `minimum` remain.
     """
     found: list[Address] = []
     for given in addresses:
@@ -51,9 +53,9 @@ def read_addresses(
             )
         if address not in found:
             found.append(address)
-    if len(found) < least:
+    if len(found) < minimum:
         raise UserError(
-            f"{len(found)} feature(s) given, at least {least} needed",
+            f"{len(found)} feature(s) given, at least {minimum} needed",
             "give addresses such as model/set/L05/F0898",
         )
     return found
@@ -73,7 +75,7 @@ def interval(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def q_of(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg q of a family; NaN stays out of it and stays NaN."""
+    """Benjamini-Hochberg q of a family; NaN takes no part and stays NaN."""
     tested = ~np.isnan(p)
     table = q_table(*np.unique(p[tested], return_counts=True))
     q = np.full(len(p), np.nan)
@@ -81,11 +83,11 @@ def q_of(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def tables_of(rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, pa.Table]:
+def tables_of(rows: Mapping[str, Iterable[Mapping[str, object]]]) -> dict[str, pa.Table]:
     """Rows by kind as tables of that kind; NaN becomes null."""
     import pyarrow as pa
 
-    def clean(value: Any) -> Any:
+    def clean(value: object) -> object:
         value = value.item() if isinstance(value, np.generic) else value
         return None if isinstance(value, float) and not np.isfinite(value) else value
 

@@ -25,10 +25,11 @@ import torch
 from torch import Tensor
 
 from scircuit.core.address import Address
+from scircuit.core.edge_rules import legacy_edges
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import CleanCell, clean_cell
 from scircuit.tracing.engine.activation_change import mean_change
-from scircuit.tracing.engine.exact_context import make_edits, run_tail
+from scircuit.tracing.engine.exact_context import make_edits, run_exact
 from scircuit.tracing.engine.numeric_floor import floors_of, zero_edit
 from scircuit.tracing.hardware.parallel import run_jobs
 from scircuit.tracing.interventions.intervention_tables import (
@@ -37,12 +38,13 @@ from scircuit.tracing.interventions.intervention_tables import (
     read_addresses,
     tables_of,
 )
-from scircuit.tracing.statistics.q_values import legacy_rule
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.interfaces import TokenisedCells
     from scircuit.tracing.models.adapter import Adapter
 
 STORE_P = 0.1  # contrasts up to this p are stored, all are counted
@@ -80,7 +82,7 @@ def contrast(effects: np.ndarray, floor: float) -> Contrast:
     d = [_standardised(c) for c in (*x, x[0] + x[1])]
     passing = np.any(
         [
-            legacy_rule(c, np.array(x.shape[1]), (v > 0).sum(0))
+            legacy_edges(c, np.array(x.shape[1]), (v > 0).sum(0))
             for c, v in zip(d[:3], x, strict=True)
         ],
         axis=0,
@@ -100,8 +102,8 @@ def contrast(effects: np.ndarray, floor: float) -> Contrast:
 
 def ablate_pairs(
     adapter: Adapter,
-    dictionaries: Mapping[int, Any],
-    cohort: Any,
+    dictionaries: Mapping[int, Dictionary],
+    cohort: TokenisedCells,
     addresses: Sequence[Address | str],
     *,
     run: str,
@@ -147,7 +149,7 @@ def ablate_pairs(
             "choose features of earlier layers, or train a later dictionary",
         )
     sources = sorted({f.layer for f in features})
-    used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in (*sources, *layers)}
+    used = {t: dictionaries[t].to(adapter.device) for t in (*sources, *layers)}
     cells = list(
         run_jobs(
             [partial(clean_cell, adapter, used, tokens, used) for tokens in cohort.tokens],
@@ -179,7 +181,7 @@ def ablate_pairs(
 
 def _cell_effects(
     adapter: Adapter,
-    dictionaries: Mapping[int, Any],
+    dictionaries: Mapping[int, Dictionary],
     cell: CleanCell,
     a: Address,
     b: Address,
@@ -200,7 +202,7 @@ def _cell_effects(
         then: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
     ) -> dict[int, Tensor]:
         batch = make_edits([where] * len(changes), changes)
-        tail = run_tail(adapter, cell.states[source], batch, source, targets, then)
+        steps = run_exact(adapter, cell.states[source], batch, source, targets, then)
         sizes = np.full(len(changes), len(where))
         return {
             t: mean_change(
@@ -210,7 +212,7 @@ def _cell_effects(
                 batch.position,
                 sizes,
             )
-            for t, states in tail
+            for t, states in steps
         }
 
     if a.layer == b.layer:
@@ -230,7 +232,7 @@ def _cell_effects(
 
 
 def _dense_edit(
-    dictionaries: Mapping[int, Any], cell: CleanCell, feature: Address
+    dictionaries: Mapping[int, Dictionary], cell: CleanCell, feature: Address
 ) -> tuple[Tensor, Tensor]:
     """Active positions of a feature, and its removal ``-z W`` on all rows [S, d]."""
     positions, values = cell.firing[feature.layer].rows(feature.index)

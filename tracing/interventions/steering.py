@@ -25,7 +25,7 @@ from torch import Tensor
 from scircuit.core.address import Address
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import CleanCell, clean_cell
-from scircuit.tracing.engine.exact_context import make_edits, run_tail
+from scircuit.tracing.engine.exact_context import make_edits, run_exact
 from scircuit.tracing.hardware.memory_plan import make_plan
 from scircuit.tracing.hardware.parallel import run_jobs
 from scircuit.tracing.interventions.intervention_tables import (
@@ -39,6 +39,8 @@ from scircuit.tracing.statistics.sign_flip import sign_flip_p
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.interfaces import TokenisedCells
     from scircuit.tracing.models.adapter import Adapter
 
 TOP_GENES = 10  # of either sign, stored per coefficient
@@ -60,8 +62,8 @@ def slopes(changes: np.ndarray, doses: np.ndarray) -> np.ndarray:
 
 def steer(
     adapter: Adapter,
-    dictionaries: Mapping[int, Any],
-    cohort: Any,
+    dictionaries: Mapping[int, Dictionary],
+    cohort: TokenisedCells,
     addresses: Sequence[Address | str],
     coefficients: Sequence[float],
     *,
@@ -109,7 +111,7 @@ def steer(
     genes = np.unique(np.concatenate([adapter_genes(adapter, tokens) for tokens in cohort.tokens]))
     layers = sorted({f.layer for f in features})
     last = adapter.n_layers - 1
-    used = {t: dictionaries[t].to(adapter.device) or dictionaries[t] for t in layers}
+    used = {t: dictionaries[t].to(adapter.device) for t in layers}
     kept: dict[Address, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {f: [] for f in features}
 
     def one_cell(tokens: np.ndarray) -> list[Any]:
@@ -159,7 +161,7 @@ def adapter_genes(adapter: Adapter, tokens: np.ndarray) -> np.ndarray:
 
 def _steer_cell(
     adapter: Adapter,
-    dictionaries: Mapping[int, Any],
+    dictionaries: Mapping[int, Dictionary],
     cell: CleanCell,
     tokens: np.ndarray,
     feature: Address,
@@ -210,7 +212,7 @@ def _mean_heads(
         if layer == last:
             states = cell.states[layer][edits.position] + edits.delta
         else:
-            states = next(iter(run_tail(adapter, cell.states[layer], edits, layer, (last,))))[1]
+            states = next(iter(run_exact(adapter, cell.states[layer], edits, layer, (last,))))[1]
         yield adapter.head_rows(states).unflatten(0, (len(changes), -1)).mean(1)
 
 
@@ -240,7 +242,7 @@ def _gene_names(adapter: Adapter, genes: np.ndarray) -> list[tuple[str, str]]:
 
 
 def _describe(
-    rows: dict[str, list[dict[str, Any]]],
+    rows: dict[str, list[dict[str, object]]],
     feature: Address,
     steered: Steered,
     grid: list[float],

@@ -1,29 +1,32 @@
-"""Which features the published layer-5 map ablated, and what its edge rule does whatever the data.
+"""Which features the published layer-5 map ablated, and faults of its edge rule on any data.
 
 Sources: features whose catalogue says ``activation_freq >= 0.001``; the catalogue was counted on
 the cells the dictionary was trained on. Active: index among the k largest pre-activations at a gene
 position, even if the ReLU made the value 0; one such position makes a cell count. Edge: |d| > 0.5
 and max(n_pos, n - n_pos) / n > 0.7, both strict
-(`scircuit.tracing.statistics.q_values.legacy_rule`); no edge below two cells.
+(`scircuit.core.edge_rules.LEGACY`); no edge below two cells.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scircuit.core.edge_rules import LEGACY_D, LEGACY_MIN_CELLS, MIN_SUPPORT, legacy_edges
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.legacy.fault_line import fault
-from scircuit.tracing.statistics.q_values import legacy_rule
+
+if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
 
 SOURCE_FREQUENCY = 0.001
-NEAR = 1e-4
+NEAR = 1e-4  # distance of |d| from its threshold within which rounding decides
 _DRAWS = 100_000
 
 
-def legacy_sources(dictionary: Any) -> np.ndarray:
+def legacy_sources(dictionary: Dictionary) -> np.ndarray:
     """Features of a source dictionary that the published code would ablate; all of them where no
     catalogue is beside the dictionary.
     """
@@ -34,8 +37,13 @@ def legacy_sources(dictionary: Any) -> np.ndarray:
 
 
 def near_edges(d: np.ndarray) -> np.ndarray:
-    """Tests that another rule on d, or rounding, could make an edge: a legacy run stores them all."""
-    return np.abs(d) > 0.5 - NEAR
+    """Tests that rounding, or another rule on d, could make an edge: a legacy run stores all."""
+    return np.abs(d) > LEGACY_D - NEAR
+
+
+def decided_by_rounding(d: np.ndarray) -> np.ndarray:
+    """Tests whose |d| is within `NEAR` of the threshold of the published rule."""
+    return np.abs(np.abs(d) - LEGACY_D) <= NEAR
 
 
 @cache
@@ -45,7 +53,7 @@ def noise_rate(n: int) -> float:
     """
     x = np.random.default_rng(0).standard_normal((_DRAWS, n))
     d = x.mean(1) / x.std(1, ddof=1)
-    return float(legacy_rule(d, np.full(_DRAWS, n), (x > 0).sum(1)).mean())
+    return float(legacy_edges(d, np.full(_DRAWS, n), (x > 0).sum(1)).mean())
 
 
 def passing_support(n: int) -> tuple[list[int], list[int]]:
@@ -56,8 +64,8 @@ def passing_support(n: int) -> tuple[list[int], list[int]]:
     x = (np.arange(n) < k[:, None]).astype(float)
     d = x.mean(1) / np.maximum(x.std(1, ddof=1), 1e-10)
     positive, negative = (
-        legacy_rule(d, np.full(n, n), k),
-        legacy_rule(-d, np.full(n, n), np.zeros(n, int)),
+        legacy_edges(d, np.full(n, n), k),
+        legacy_edges(-d, np.full(n, n), np.zeros(n, int)),
     )
     return k[positive].tolist(), k[negative].tolist()
 
@@ -66,12 +74,12 @@ def faults_of_rule(n_cells: int) -> list[CheckLine]:
     """What the statistics and the edge rule do at this number of cells, before anything is
     computed.
     """
-    if n_cells < 2:
+    if n_cells < LEGACY_MIN_CELLS:
         return [
             fault(
                 "edge rule",
                 False,
-                "at least 6 cells with an effect",
+                f"at least {MIN_SUPPORT} cells with an effect",
                 f"{n_cells} cell: no edge is possible",
             )
         ]
@@ -89,7 +97,7 @@ def faults_of_rule(n_cells: int) -> list[CheckLine]:
         fault(
             "edge rule",
             False,
-            "q over all live tests, at least 6 cells, numeric floor",
+            f"q over all live tests, at least {MIN_SUPPORT} cells, numeric floor",
             f"no null and no q: {noise_rate(n_cells):.2%} of pure noise passes at {n_cells} cells,"
             f" {noise_rate(few):.0%} at {few};",
             "no floor on the size of an effect",

@@ -1,7 +1,8 @@
 """Which cells the published layer-5 map took from its file.
 
     controls  rows whose obs/gene is non-targeting (three spellings), in file order; no other filter
-    draw      np.random.seed(42); np.random.choice(controls, 2000, replace=False), only if there are more; sorted by row
+    draw      np.random.seed(42); np.random.choice(controls, 2000, replace=False), sorted by row;
+              only if there are more than 2,000
     traced    the first n of the sorted draw
 
 Source: the public code of the map (exhaustive_feature_tracing.py). It has no fallback: with fewer
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -21,25 +22,25 @@ import pandas as pd
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells import filters
-from scircuit.tracing.cells.expression_files import kind_of
+from scircuit.tracing.cells.expression_files import HdfNode, kind_of
 
 CONTROLS = ("non-targeting", "Non-targeting", "non_targeting")
 DRAWN, SEED = 2000, 42
 
 
 class Choice(NamedTuple):
-    """Rows of a file that were chosen, and what is known about all of them."""
+    """The chosen rows of a file, and annotations of all its rows."""
 
     total: int  # cells of the file
     controls: np.ndarray
     drawn: np.ndarray
     rows: np.ndarray
-    obs: pd.DataFrame  # columns that tell populations apart, one row per cell of the file
+    obs: pd.DataFrame  # columns that describe populations, one row per cell of the file
     missing: int  # cells whose obs/gene is missing
 
 
 @contextmanager
-def open_published(path: Path) -> Iterator[Any]:
+def open_published(path: Path) -> Iterator[HdfNode]:
     """Open an h5ad of the published layout: dense 2-D X, ``obs/gene``, ``var/gene_name_index``.
 
     Raises
@@ -54,7 +55,7 @@ def open_published(path: Path) -> Iterator[Any]:
             "give the file itself",
         )
     with h5py.File(path, "r") as file:
-        x: Any = file.get("X")
+        x: HdfNode = file.get("X")
         faults = [f"no {name}" for name in ("obs/gene", "var/gene_name_index") if name not in file]
         if not isinstance(x, h5py.Dataset) or x.ndim != 2:
             faults.append("no dense X")
@@ -67,11 +68,11 @@ def open_published(path: Path) -> Iterator[Any]:
         yield file
 
 
-def read_column(file: Any, name: str, missing: str | None = None) -> np.ndarray:
+def read_column(file: HdfNode, name: str, missing: str | None = None) -> np.ndarray:
     """A column such as ``obs/gene``; without `missing` as the published code reads it: a missing
     category (code -1) becomes the last one.
     """
-    node: Any = file[name]
+    node: HdfNode = file[name]
     if isinstance(node, h5py.Dataset):
         return _text(node[:])
     codes = node["codes"][:]
@@ -89,7 +90,7 @@ def draw(controls: np.ndarray) -> np.ndarray:
     return np.sort(np.random.RandomState(SEED).choice(controls, DRAWN, replace=False))
 
 
-def choose(file: Any, n_cells: int) -> Choice:
+def choose(file: HdfNode, n_cells: int) -> Choice:
     """The first `n_cells` (0: all) of the sorted draw.
 
     Raises
@@ -109,7 +110,7 @@ def choose(file: Any, n_cells: int) -> Choice:
             "give a perturbation screen with non-targeting controls",
         )
     drawn = draw(controls)
-    node: Any = file["obs/gene"]
+    node: HdfNode = file["obs/gene"]
     missing = 0 if isinstance(node, h5py.Dataset) else int((node["codes"][:] < 0).sum())
     readable = [
         n
@@ -123,7 +124,7 @@ def choose(file: Any, n_cells: int) -> Choice:
     return Choice(len(labels), controls, drawn, drawn[:n_cells] if n_cells else drawn, obs, missing)
 
 
-def barcodes(file: Any, rows: np.ndarray) -> list[str]:
+def barcodes(file: HdfNode, rows: np.ndarray) -> list[str]:
     """Names of the cells; their row numbers where the file has none."""
     name = file["obs"].attrs.get("_index", "_index")
     if not isinstance(file["obs"].get(name), h5py.Dataset):

@@ -1,5 +1,4 @@
-"""What is wrong with the published choice and tokenisation of cells, in the numbers of the cells at
-hand.
+"""What is wrong with the published choice and tokenisation of cells, measured on the given cells.
 
 Each line is ok where the choice does no harm to these cells; the expectation is what `scircuit
 trace` does without ``legacy``.
@@ -8,7 +7,6 @@ trace` does without ``legacy``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -54,7 +52,7 @@ def _population(choice: Choice) -> CheckLine:
         found.append(f"{column} of the {len(choice.rows):,} traced: {_counts(traced[column])},")
         found.append(f"of all controls: {_counts(all_of_them[column])};")
     if not all_of_them:
-        found.append("obs names no cell line, so a mixture would not show")
+        found.append("obs has no column of cell lines, so a mixture cannot be detected")
     found[-1] = found[-1].rstrip(";")
     one = filters.check_mixed(controls, (), False).ok
     return fault(
@@ -86,7 +84,7 @@ def faults_of_tokens(
     vocabulary: Vocabulary,
     length: int,
 ) -> list[CheckLine]:
-    """What the order of genes owes to the logarithms, to equal values and to repeated genes.
+    """How the order of genes depends on logarithms, equal values and repeated genes.
 
     Parameters
     ----------
@@ -126,9 +124,9 @@ def faults_of_tokens(
         fault(
             "tokens",
             True,
-            "shown",
-            f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (least / median"
-            f" / most), {cut:,} cells cut",
+            "any number",
+            f"{n.min():,} / {np.median(n):,.0f} / {n.max():,} gene tokens per cell (minimum /"
+            f" median / maximum), {cut:,} cells truncated",
         ),
     ]
 
@@ -151,8 +149,7 @@ def _logarithms(
     for cell, ours in zip(linear / known.median, v, strict=True):
         order = legacy_order(ours)
         if len(order) > 2:
-            agreement: Any = spearmanr(cell[order], ours[order])
-            rho.append(float(agreement[0]))
+            rho.append(float(np.asarray(spearmanr(cell[order], ours[order]))[0]))
             top = min(_TOP, len(order) // 2)
             overlap.append(
                 len(

@@ -1,53 +1,54 @@
-"""What is wrong with the published activity and edge rules, in the numbers of the run at hand."""
+"""What is wrong with the published activity and edge rules, measured on the given run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scircuit.core.edge_rules import MIN_SUPPORT, legacy_edges, symmetric_edges
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.legacy.activity_rule import (
     NEAR,
     SOURCE_FREQUENCY,
+    decided_by_rounding,
     faults_of_rule,
     legacy_sources,
 )
 from scircuit.tracing.legacy.fault_line import fault
 from scircuit.tracing.legacy.sign_flip_null import LegacyNull, legacy_null
 from scircuit.tracing.legacy.ties import FILE
-from scircuit.tracing.statistics.q_values import legacy_rule
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LEAST_CELLS = 6  # fewer cells with an effect cannot reach p 0.05 by sign flips
+    from scircuit.tracing.clean_pass.clean_pass import Firing
+    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.engine.tracer import Tracer
 
 
-def faults_before(tracer: Any) -> list[CheckLine]:
-    """What can be said of a legacy run after its clean pass and before any ablation
-    (`scircuit.tracing.engine.tracer.Tracer`).
-    """
+def faults_before(tracer: Tracer) -> list[CheckLine]:
+    """Lines about a legacy run that need its clean pass, but no ablation."""
     firing = [cell.firing[tracer.layer] for cell in tracer.cells]
-    choice = fault_of_sources(firing, tracer.dictionaries[tracer.layer], tracer.config.features)
+    choice = fault_of_sources(firing, tracer.dictionaries[tracer.layer], tracer.settings.features)
     return [*faults_of_rule(len(tracer.cells)), fault_of_activity(firing, tracer.sources), choice]
 
 
 def faults_after(
-    tracer: Any, edges: pa.Table, zero_edit_max: float, calibrated: np.ndarray
+    tracer: Tracer, edges: pa.Table, zero_edit_max: float, calibrated: np.ndarray
 ) -> list[CheckLine]:
-    """What can be said when it is complete; the published null is drawn for a random sample of
+    """Lines about a complete legacy run; the published null is drawn for a random sample of
     ``control_features`` sources.
 
     Parameters
     ----------
     tracer
-        `scircuit.tracing.engine.tracer.Tracer` of the run.
+        The run.
     edges, zero_edit_max, calibrated
         See `faults_of_edges`.
     """
-    size, seed = min(tracer.config.control_features, len(tracer.sources)), tracer.config.seed
+    size, seed = min(tracer.settings.control_features, len(tracer.sources)), tracer.settings.seed
     sample = np.sort(np.random.default_rng(seed).choice(tracer.sources, size, replace=False))
     found = tracer.effects(sample)
     return faults_of_edges(
@@ -58,7 +59,7 @@ def faults_after(
     )
 
 
-def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
+def fault_of_activity(firing: Sequence[Firing], sources: np.ndarray) -> CheckLine:
     """Where the source layer's features count as active although their value is 0.
 
     Parameters
@@ -84,9 +85,11 @@ def fault_of_activity(firing: Sequence[Any], sources: np.ndarray) -> CheckLine:
     )
 
 
-def fault_of_sources(firing: Sequence[Any], dictionary: Any, named: Sequence[int]) -> CheckLine:
-    """Which features the published code takes for sources, and which of them these cells would not,
-    and the reverse.
+def fault_of_sources(
+    firing: Sequence[Firing], dictionary: Dictionary, named: Sequence[int]
+) -> CheckLine:
+    """Which features the published code uses as sources, and how that differs from those active in
+    these cells.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def fault_of_sources(firing: Sequence[Any], dictionary: Any, named: Sequence[int
     if not known:
         rule = (
             f"the dictionary has no catalogue to choose by; all {dictionary.n_features:,} features"
-            " are taken"
+            " are used"
         )
     if named:
         return fault(
@@ -154,14 +157,11 @@ def faults_of_edges(
         edges.column(name).to_numpy(zero_copy_only=False)
         for name in ("n", "n_pos", "n_neg", "d", "mean")
     )
-    edge = legacy_rule(d, n, n_pos)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        symmetric = (
-            (n >= 2) & (np.abs(d) > 0.5) & (np.maximum(n_pos, n_neg) / (n_pos + n_neg) > 0.7)
-        )
-    negated = legacy_rule(-d, n, n_neg)
-    few, noise = edge & (n_pos + n_neg < LEAST_CELLS), edge & (np.abs(mean) <= zero_edit_max)
-    tied = np.abs(np.abs(d) - 0.5) <= NEAR
+    edge = legacy_edges(d, n, n_pos)
+    symmetric = symmetric_edges(d, n, n_pos, n_neg)
+    negated = legacy_edges(-d, n, n_neg)
+    few, noise = edge & (n_pos + n_neg < MIN_SUPPORT), edge & (np.abs(mean) <= zero_edit_max)
+    tied = decided_by_rounding(d)
     total = f"{edge.sum():,}"
     lines = [
         fault(
@@ -178,7 +178,7 @@ def faults_of_edges(
             "support",
             not few.any(),
             "none",
-            f"{few.sum():,} of {total} edges have an effect in fewer than {LEAST_CELLS} cells,"
+            f"{few.sum():,} of {total} edges have an effect in fewer than {MIN_SUPPORT} cells,"
             " where no sign-flip p reaches 0.05",
         ),
         fault(

@@ -1,12 +1,11 @@
 """Cells chosen (`scircuit.tracing.legacy.cell_choice`) and tokenised
-(`scircuit.tracing.legacy.legacy_tokens`) as the published map did, with what that does to them.
+(`scircuit.tracing.legacy.legacy_tokens`) as the published map did, and the effect on these cells.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +37,7 @@ _UNREAD = {
 }
 
 
-def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> Cohort:
+def load_legacy_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) -> Cohort:
     """Choose and tokenise cells by the published rules.
 
     Parameters
@@ -47,7 +46,7 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
         ``cells`` (h5ad of the published layout), ``n_cells`` (0: all that were drawn) and
         ``max_length`` are read.
     vocabulary
-        Genes the model knows.
+        Genes of the model.
     max_length
         Longest input of the model in tokens; the published code never exceeds 2,048.
 
@@ -61,7 +60,7 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
     Raises
     ------
     UserError
-        If the file has not the published layout, or holds no controls or no known genes.
+        If the file does not have the published layout, controls, or known genes.
     """
     path = Path(config.cells)
     if (vocabulary.cls, vocabulary.eos) != (2, 3):
@@ -93,13 +92,12 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
         names = barcodes(file, choice.rows)
     known = known_columns(symbols.tolist(), vocabulary)
     v = rank_values(values, known)
-    kept = (v >= 0).any(
-        axis=1
-    )  # the published code drops cells without a token and does not replace them
+    # the published code drops cells without a token and does not replace them
+    kept = (v >= 0).any(axis=1)
     if not kept.any():
         raise UserError(
-            f"none of {len(values):,} cells expresses a gene the model knows by symbol;"
-            f" {len(known.column):,} of {len(symbols):,} names in var/gene_name_index are known"
+            f"none of {len(values):,} cells expresses a gene whose symbol is in the vocabulary;"
+            f" {len(known.column):,} of {len(symbols):,} names in var/gene_name_index are"
             f" (the first names: {', '.join(symbols[:3])})",
             "legacy mode looks genes up by symbol; trace without --legacy for Ensembl ids",
         )
@@ -120,7 +118,7 @@ def load_legacy_cohort(config: Any, vocabulary: Vocabulary, max_length: int) -> 
         CheckLine(
             "legacy genes",
             share >= 0.8,
-            f"{identifiers.sentence()}; {share:.1%} of the expressed have a token",
+            f"{identifiers.sentence()}; {share:.1%} of the expressed genes have a token",
             "at least 80%",
         ),
         *faults_of_tokens(values, v, known, found, tokens, vocabulary, length),

@@ -1,7 +1,9 @@
 """How the published layer-5 map tokenised a cell with stored values x.
 
-    y = log1p(x / sum(x) * 1e4)      float32; sum over all genes of the file; x as stored, which in its file is log1p already
-    v = y / median of the gene       for y > 0 and genes whose symbol has a token; medians are of CP10k without a logarithm
+    y = log1p(x / sum(x) * 1e4)      float32; sum over all genes of the file; x as stored, which is
+                                     log1p already in the published file
+    v = y / median of the gene       for y > 0 and genes whose symbol has a token; medians are of
+                                     CP10k without a logarithm
     tokens = 2, those of the genes by falling v, at most L - 2 of them, 3
 
 The order is that of numpy's default sort, which is not stable: which of two equal v comes first

@@ -3,7 +3,7 @@ project's own functions.
 
 ``python -m scircuit.tracing.legacy.published_calibration FOLDER`` prints every number beside its
 recomputation; FOLDER holds ``exhaustive_tracing/`` and ``revision/P1_calibration/``. What needs
-per-cell effects or all 4,065 degrees, which were not shipped, says so instead of a number.
+per-cell effects or all 4,065 degrees, which were not published, is marked as not recomputable.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from scircuit.tracing.interfaces import JsonObject
 from scircuit.tracing.legacy.published_fdr import (
     extrapolate,
     false_discovery_rate,
@@ -44,8 +45,8 @@ class Recomputed(NamedTuple):
 class Calibration(NamedTuple):
     """The shipped files of the revision, features ascending by index."""
 
-    summary: dict[str, Any]
-    sweep: list[dict[str, Any]]
+    summary: JsonObject
+    sweep: list[JsonObject]
     degree: dict[int, int]  # 897 features
     tested: np.ndarray  # indices of the 600 features with a null
     observed: np.ndarray
@@ -56,7 +57,7 @@ class Calibration(NamedTuple):
 def read_calibration(folder: Path) -> Calibration:
     """Read ``revision/P1_calibration`` below a folder."""
 
-    def read(name: str) -> Any:
+    def read(name: str):
         return json.loads((folder / "revision" / "P1_calibration" / name).read_text())
 
     per_feature = {int(k): v for k, v in read("per_feature.json").items()}
@@ -110,7 +111,7 @@ def _null(c: Calibration) -> list[Recomputed]:
             "live tests",
             p["bh_total_tests"],
             float(live),
-            "600 features x 3 layers x 4,608 targets less the degenerate ones",
+            "600 features x 3 layers x 4,608 targets, minus the degenerate ones",
         ),
     ]
 

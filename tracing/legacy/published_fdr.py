@@ -1,7 +1,7 @@
 """How the published revision turned a sign-flip null into a false discovery rate and a number of
 calibrated edges.
 
-    FDR = sum of expected null edges / sum of observed edges              (share of true nulls taken as 1)
+    FDR = sum of expected null edges / sum of observed edges       (share of true nulls: 1)
     calibrated edges of all features = sum over features of degree * r(degree)
 
 with r the share of edges that survive Benjamini-Hochberg in one of ten equal chunks of the tested

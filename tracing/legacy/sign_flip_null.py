@@ -3,8 +3,10 @@
 For one feature with effects x [n, T] in its n active cells and B random rows s of +-1 (all-plus
 rows drawn again; the same for all targets):
 
-    mean_b = s_b . x / n        sd_b^2 = (sum of x^2 - n mean_b^2) / (n - 1)        d_b = mean_b / max(sd_b, 1e-10)
-    null edges of the feature = mean over b of the targets with |d_b| > 0.5 and consistency > 0.7, zeros counted as not positive
+    mean_b = s_b . x / n        sd_b^2 = (sum of x^2 - n mean_b^2) / (n - 1)
+    d_b = mean_b / max(sd_b, 1e-10)
+    null edges of the feature = mean over b of the targets with |d_b| > 0.5 and consistency > 0.7,
+                                zeros counted as not positive
     p = (1 + number of b with |d_b| >= |d|) / (1 + B)        g = d (1 - 3 / (4 n - 5))
 
 Calibrated edges have Benjamini-Hochberg q <= 0.05 over all live tests (any effect not zero), |g| >
@@ -20,8 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scircuit.core.edge_rules import legacy_edges
 from scircuit.tracing.legacy.published_fdr import false_discovery_rate
-from scircuit.tracing.statistics.q_values import legacy_rule, q_table
+from scircuit.tracing.statistics.q_values import q_table
 
 DRAWS = 500
 _BLOCK = 2048  # targets whose flips are held at once
@@ -109,10 +112,10 @@ def _feature(
         flipped_pos = (signs > 0) @ (part > 0).astype(float) + (signs < 0) @ (part < 0).astype(
             float
         )
-        observed += int(legacy_rule(d, np.full(len(d), n), n_pos).sum())
-        null += legacy_rule(flipped, np.full(len(d), n), flipped_pos).sum(1)
+        observed += int(legacy_edges(d, np.full(len(d), n), n_pos).sum())
+        null += legacy_edges(flipped, np.full(len(d), n), flipped_pos).sum(1)
         extreme, live = (np.abs(flipped) >= np.abs(d)).sum(0), (part != 0).any(0)
-        large = legacy_rule(hedges(d, n), np.full(len(d), n), n_pos)
+        large = legacy_edges(hedges(d, n), np.full(len(d), n), n_pos)
         tests += np.bincount(extreme[live], minlength=draws + 1)
         strong += np.bincount(extreme[live & large], minlength=draws + 1)
     return observed, null, tests, strong

@@ -1,39 +1,37 @@
 """Tests of a legacy run that rounding decides: | |d| - 0.5 | within
 `scircuit.tracing.legacy.activity_rule.NEAR`, where the published rule asks for |d| > 0.5.
 
-Another machine, or the published code itself, may call any of them the other way. They are listed,
-not tuned away.
+Another machine, or the published code itself, may decide any of them the other way. They are listed
+rather than hidden.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from scircuit.core.edge_rules import legacy_edges
 from scircuit.core.files import atomic_path
-from scircuit.tracing.legacy.activity_rule import NEAR
-from scircuit.tracing.statistics.q_values import legacy_rule
+from scircuit.tracing.legacy.activity_rule import decided_by_rounding
 
 FILE = "ties.csv"
 COLUMNS = ("source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d")
 
 
 def ties_of(edges: pa.Table) -> pa.Table:
-    """Those of the tests that rounding decides, by source and target, with their `COLUMNS` and
-    whether they are an edge here.
+    """Tests that rounding decides, by source and target, with their `COLUMNS` and whether they are
+    edges in this run.
     """
     d, n, n_pos = (
         edges.column(name).to_numpy(zero_copy_only=False) for name in ("d", "n", "n_pos")
     )
-    edge = pa.array(legacy_rule(d, n, n_pos))
-    near = np.abs(np.abs(d) - 0.5) <= NEAR
+    edge = pa.array(legacy_edges(d, n, n_pos))
     return (
         edges.select(COLUMNS)
         .append_column("edge", edge)
-        .filter(pa.array(near))
+        .filter(pa.array(decided_by_rounding(d)))
         .sort_by([("source", "ascending"), ("target", "ascending")])
     )
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -20,16 +20,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.hardware.row_padding import by_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import ArrayLike
 
-    from scircuit.core.preflight import CheckLine
     from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 
 def choose_device(device: str) -> torch.device:
-    """Turn ``auto`` into CUDA, MPS or CPU, and check that a named device is there.
+    """Turn ``auto`` into CUDA, MPS or CPU, and check that a named device is available.
 
     Raises
     ------
@@ -114,11 +115,11 @@ class Adapter(ABC):
     def project(
         self, layer: int, states: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] that
-        stand at `positions` [...].
+        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] at
+        `positions` [...].
 
-        Row by row: what one row gives depends on no other row. Rotary models turn queries and keys
-        by `positions`; others ignore it.
+        Row by row: the result of one row depends on no other row. Rotary models rotate queries and
+        keys by `positions`; others ignore it.
         """
 
     @abstractmethod
@@ -152,10 +153,8 @@ class Adapter(ABC):
             Always.
         """
         raise UserError(
-            f"{self.name} ({self.family}) has no token head: it gives no logits over genes to read"
-            " a change from",
-            "trace it, or ablate pairs; steering reads gene logits and needs a masked-token model"
-            " such as Geneformer",
+            f"{self.name} ({self.family}) has no token head, so it gives no logits of genes",
+            "trace it, or ablate pairs; steering needs a masked-token model such as Geneformer",
         )
 
     def project_query(self, layer: int, states: Tensor, positions: Tensor) -> Tensor:
@@ -183,20 +182,32 @@ class Adapter(ABC):
 
     def layer(self, layer: int, states: Tensor) -> Tensor:
         """Output of one layer for states [B, S, d]: [B, S, d]."""
-        query, key, value = self.project(layer, states, self._places(states))
-        return self.finish(layer, states, self.attend(query, key, value))
+        query, key, value = by_row(partial(self.project, layer), states, self._positions(states))
+        return by_row(partial(self.finish, layer), states, self.attend(query, key, value))
 
-    def layer_rows(self, layer: int, states: Tensor, rows: Tensor) -> Tensor:
-        """Output of one layer at `rows` [B, R] of states [B, S, d]: [B, R, d].
+    def layer_rows(self, layer: int, states: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
+        """Output of one layer for states [B, S, d] at ``rows = (slot [N], position [N])``: [N, d].
 
         Keys and values are computed for all rows, everything else for `rows` only; the result is
-        exact.
+        exact. Slots ascend.
         """
-        key, value = self.project_key_value(layer, states, self._places(states))
-        chosen = states.gather(1, rows[..., None].expand(-1, -1, self.width))
-        return self.finish(
-            layer, chosen, self.attend(self.project_query(layer, chosen, rows), key, value)
-        )
+        key, value = by_row(partial(self.project_key_value, layer), states, self._positions(states))
+        chosen = states[rows]
+        query = by_row(partial(self.project_query, layer), chosen, rows[1])
+        counts = torch.bincount(rows[0], minlength=len(states)).tolist()
+        if len(set(counts)) == 1:
+            context = self.attend(query.unflatten(0, (len(states), -1)), key, value).flatten(0, 1)
+        else:
+            # not padded to one length: the attention kernel takes queries in blocks, and what it
+            # gives a row may depend on how many there are
+            context = torch.cat(
+                [
+                    self.attend(own[None], key[i : i + 1], value[i : i + 1])[0]
+                    for i, own in enumerate(query.split(counts))
+                    if len(own)
+                ]
+            )
+        return by_row(partial(self.finish, layer), chosen, context)
 
     def layer_edited(
         self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]
@@ -206,18 +217,18 @@ class Adapter(ABC):
 
         Queries, keys and values of unedited rows are those of `clean`, computed once.
         """
-        changed = self.project(layer, states[edited], edited[1])
+        project = partial(self.project, layer)
+        unchanged = by_row(project, clean, self._positions(clean))
+        changed = by_row(project, states[edited], edited[1])
         parts = []
-        for of_clean, of_edited in zip(
-            self.project(layer, clean, self._places(clean)), changed, strict=True
-        ):
+        for of_clean, of_edited in zip(unchanged, changed, strict=True):
             part = of_clean.expand(len(states), -1, -1).clone()
             part[edited] = of_edited
             parts.append(part)
-        return self.finish(layer, states, self.attend(*parts))
+        return by_row(partial(self.finish, layer), states, self.attend(*parts))
 
-    def _places(self, states: Tensor) -> Tensor:
-        return torch.arange(states.shape[-2], device=states.device)
+    def _positions(self, states: Tensor) -> Tensor:
+        return torch.arange(states.shape[-2], device=states.device).expand(states.shape[:-1])
 
     def logits(self, states: Tensor) -> Tensor:
         """Token logits [N, V] of last-layer states [N, d]."""
@@ -266,7 +277,7 @@ class Adapter(ABC):
         if len(ids) == 0 or ids.min() < 0 or ids.max() >= self.n_tokens:
             found = "no tokens" if len(ids) == 0 else f"token ids {ids.min()} to {ids.max()}"
             raise UserError(
-                f"a cell has {found}, the model {self.name} knows ids 0 to {self.n_tokens - 1}",
+                f"a cell has {found}, the model {self.name} has ids 0 to {self.n_tokens - 1}",
                 "tokenise the cells with this model's own vocabulary",
             )
         return torch.from_numpy(ids).to(self.device)
@@ -289,14 +300,6 @@ class Adapter(ABC):
         genes = np.setdiff1d(np.arange(self.n_tokens), self.special)
         return np.random.default_rng(0).permutation(genes)[: min(length, self.max_length)]
 
-    def self_check(self) -> list[CheckLine]:
-        """Whether this adapter computes what the model computes, line by line; see
-        `scircuit.tracing.models.self_check`.
-        """
-        from scircuit.tracing.models.self_check import self_check
-
-        return self_check(self)
-
     def record(self) -> pa.Table:
         """The model as a ``Model`` record."""
         import pyarrow as pa
@@ -317,7 +320,7 @@ class Adapter(ABC):
         return conform("Model", pa.Table.from_pylist([row]))
 
 
-def ids_of(cell: Any) -> np.ndarray:
+def ids_of(cell: ArrayLike) -> np.ndarray:
     """Token ids of a cell, int64 [S], whether or not it holds values beside them."""
     cell = np.asarray(cell)
     return (cell["token"] if cell.dtype.names else cell).astype(np.int64)

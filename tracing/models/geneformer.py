@@ -5,22 +5,21 @@ Query, key and value weights are stacked into one matrix; the Hugging Face modul
 so nothing is stored twice and `self_check` compares against their own forward.
 
 V2 models have 20,275 tokens and read ``<cls> genes <eos>``; V1 models (Genecorpus-30M) have 25,426
-tokens, of which only ``<pad>`` and ``<mask>`` are no genes, and read up to 2,048 genes with nothing
-around them.
+tokens, all genes but ``<pad>`` and ``<mask>``, and read up to 2,048 genes without special tokens.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
-from scircuit.tracing.models.huggingface import HuggingFaceAdapter
+from scircuit.tracing.models.huggingface import HuggingFaceAdapter, TransformersModel
 from scircuit.tracing.models.postnorm import Layer, PostNorm
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
 from scircuit.tracing.tokenisation.vocabulary.folder_vocabulary import read_vocabulary
@@ -37,7 +36,7 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
     folder: Path | None = None
 
     def __init__(
-        self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu"
+        self, model: TransformersModel, name: str, sha256: str, device: torch.device | str = "cpu"
     ) -> None:
         kind = getattr(model.config, "position_embedding_type", "absolute")
         if kind != "absolute":
@@ -85,7 +84,7 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
         return found
 
     @property
-    def blocks(self) -> Any:
+    def blocks(self) -> TransformersModel:
         """Encoder layers."""
         return self.model.bert.encoder.layer
 
@@ -102,8 +101,8 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
         return self.model.cls.predictions.decoder(rows)
 
 
-def _fuse(module: Any) -> Layer:
-    """Stack query, key and value weights and make the module's own weights views of the stack."""
+def _fuse(module: TransformersModel) -> Layer:
+    """Stack query, key and value weights; the module's own weights become views of the stack."""
     attention = module.attention.self
     parts = (attention.query, attention.key, attention.value)
     weight = torch.cat([p.weight.data for p in parts]).contiguous()

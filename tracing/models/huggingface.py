@@ -29,7 +29,10 @@ from scircuit.tracing.models.weight_files import (
     stored_precision,
 )
 
-# What the interface cannot express: every row must see every other, each head with its own keys.
+# models and modules of transformers are typed loosely, and differ between its versions
+TransformersModel = Any
+
+# What the adapter requires: every position sees every other, each head with its own keys.
 _EXPECTED = {
     "is_decoder": False,
     "add_cross_attention": False,
@@ -49,12 +52,12 @@ class HuggingFaceAdapter(Adapter):
         Attention implementation for the library's own forward pass.
     """
 
-    model: Any
+    model: TransformersModel
     model_class: str
     attention: str = "eager"
 
     def __init__(
-        self, model: Any, name: str, sha256: str, device: torch.device | str = "cpu"
+        self, model: TransformersModel, name: str, sha256: str, device: torch.device | str = "cpu"
     ) -> None:
         config = model.config
         for option, value in _EXPECTED.items():
@@ -69,7 +72,7 @@ class HuggingFaceAdapter(Adapter):
             != config.num_attention_heads
         ):
             raise UserError(
-                f"model {name} shares keys between heads, which the tracer cannot express yet",
+                f"model {name} shares keys between heads, which the tracer does not support yet",
                 "give a model with one key per head",
             )
         self.name, self.sha256 = name, sha256
@@ -89,7 +92,7 @@ class HuggingFaceAdapter(Adapter):
 
     @property
     @abstractmethod
-    def blocks(self) -> Any:
+    def blocks(self) -> TransformersModel:
         """Encoder layers of `model`, in order."""
 
     @classmethod
@@ -131,8 +134,8 @@ class HuggingFaceAdapter(Adapter):
         return adapter
 
     @classmethod
-    def _read(cls, folder: Path, safe: bool) -> tuple[Any, list[str]]:
-        """Model and the names of weights it lacks, without the library's own messages."""
+    def _read(cls, folder: Path, safe: bool) -> tuple[TransformersModel, list[str]]:
+        """Model and the names of missing weights, without the library's own messages."""
         import transformers
         from transformers.utils import logging
 
@@ -202,8 +205,8 @@ def model_type(folder: Path) -> str | None:
         ) from error
 
 
-def first(output: Any) -> Tensor:
-    """State out of a layer's return: a tuple in transformers 4, a bare tensor in 5."""
+def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """State returned by a layer: in a tuple in transformers 4, a tensor in 5."""
     return output[0] if isinstance(output, tuple) else output
 
 

@@ -7,7 +7,8 @@ b_o)`` with a what attention gave; ``h = LN(y + W_2 act(W_1 y + b_1) + b_2)``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional
@@ -20,16 +21,16 @@ class Layer(NamedTuple):
 
     qkv: Tensor  # [3d, d]
     qkv_bias: Tensor  # [3d]
-    out: Any
-    norm_1: Any
-    up: Any
-    act: Any
-    down: Any
-    norm_2: Any
+    out: Callable[[Tensor], Tensor]
+    norm_1: Callable[[Tensor], Tensor]
+    up: Callable[[Tensor], Tensor]
+    act: Callable[[Tensor], Tensor]
+    down: Callable[[Tensor], Tensor]
+    norm_2: Callable[[Tensor], Tensor]
 
 
 class PostNorm(Adapter):
-    """An adapter whose `layers` are those of BERT; positions are in the states already, or nowhere."""
+    """An adapter whose `layers` are those of BERT; positions, if any, are in the states already."""
 
     layers: list[Layer]
 

@@ -69,6 +69,7 @@ class ScGPT(PostNorm):
     ) -> None:
         self.name, self.sha256, self.vocabulary = name, sha256, vocabulary
         self.device = torch.device(device)
+        # Any: nn.ModuleDict hides the type of what it holds
         self.model: Any = module.eval().requires_grad_(False).to(self.device)
         self.n_layers, self.width, self.n_heads, self.ffn = (
             shape.nlayers,

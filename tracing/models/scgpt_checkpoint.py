@@ -1,9 +1,9 @@
-"""Files of an scGPT checkpoint: ``args.json`` and the weights of ``best_model.pt``, every name
-accounted for.
+"""Files of an scGPT checkpoint: ``args.json`` and the weights of ``best_model.pt``, with every name
+checked.
 
 The published code loads with ``strict=False``, so a weight that is missing or has another name goes
-unnoticed and stays random. Here each weight must be there in its shape; names that are neither
-needed nor known to be heads of other tasks are refused.
+unnoticed and stays random. Here each weight must exist in its shape; names that are neither needed
+nor those of heads of other tasks are refused.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def read_arguments(folder: Path) -> Arguments:
         stated = dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
         raise UserError(f"{file} is not a JSON object ({error})", "download it again") from error
-    lacking = [name for name in Arguments._fields if not isinstance(stated.get(name), int | float)]
-    if lacking:
+    missing = [name for name in Arguments._fields if not isinstance(stated.get(name), int | float)]
+    if missing:
         raise UserError(
-            f"{file} lacks {', '.join(lacking)}", "give the args.json that came with the checkpoint"
+            f"{file} lacks {', '.join(missing)}",
+            "give the args.json that came with the checkpoint",
         )
     if stated["embsize"] % stated["nheads"]:
         raise UserError(
@@ -79,7 +80,7 @@ def read_arguments(folder: Path) -> Arguments:
     for name, value in _NEEDED.items():
         if stated.get(name, value) != value:
             raise UserError(
-                f"{file} has {name}={stated[name]!r}; only {value!r} can be computed here",
+                f"{file} has {name}={stated[name]!r}; only {value!r} is supported",
                 "give the published whole-human checkpoint or one like it",
             )
     return Arguments(

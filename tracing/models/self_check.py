@@ -1,4 +1,4 @@
-"""Does an adapter compute what its model computes: one check for every family, in seconds.
+"""Does an adapter give the same states as its model: one check for every family, in seconds.
 
 On a made-up cell, with h_l the adapter's states and w_l those of the model's own forward pass
 (`Adapter.whole_forward`): ``h_l = w_l``; ``layer(l, w_{l-1}) = w_l``; chosen rows equal all rows;
@@ -62,13 +62,14 @@ def self_check(adapter: Adapter) -> list[CheckLine]:
         ((adapter.layer(i, whole.layers[i - 1][None])[0], whole.layers[i]) for i in later),
         SAME,
     )
-    rows = torch.tensor([[1, len(cell) // 2]], device=adapter.device)
+    chosen = torch.tensor([1, len(cell) // 2], device=adapter.device)
+    rows = (torch.zeros_like(chosen), chosen)
     compare(
         "chosen rows equal all rows",
-        ((adapter.layer_rows(i, ours[i - 1][None], rows)[0], ours[i][rows[0]]) for i in later),
+        ((adapter.layer_rows(i, ours[i - 1][None], rows), ours[i][chosen]) for i in later),
         ROUNDING,
     )
-    nothing = (torch.zeros_like(rows[0, :1]), rows[0, :1])
+    nothing = (rows[0][:1], chosen[:1])
     compare(
         "zero edit changes nothing",
         (
@@ -78,7 +79,7 @@ def self_check(adapter: Adapter) -> list[CheckLine]:
         ROUNDING,
     )
     compare("attention rows sum to one", _row_sums(adapter, ours), SAME, 1.0)
-    return [*lines, _reach(adapter, ours, int(rows[0, 1]))]
+    return [*lines, _reach(adapter, ours, int(chosen[1]))]
 
 
 def _largest(values: list[float]) -> float:
@@ -91,7 +92,7 @@ def _weights(adapter: Adapter) -> CheckLine:
     cast = (
         ""
         if adapter.stored == used
-        else f", cast to {used}: what was lost when they were stored is lost"
+        else f", computed in {used}; precision lost in storage is not recovered"
     )
     return CheckLine("weights", True, f"stored as {adapter.stored}{cast}", "finite numbers")
 
@@ -110,8 +111,8 @@ def _row_sums(adapter: Adapter, states: list[Tensor]) -> Iterable[tuple[Tensor, 
 
 
 def _reach(adapter: Adapter, states: list[Tensor], row: int) -> CheckLine:
-    """Least change, over layers, of the edited row and of the most changed other row, when a row is
-    replaced by a random one.
+    """Smallest change, over layers, of the edited row and of the most changed other row, when a row
+    is replaced by a random one.
     """
     own: list[float] = []
     others: list[float] = []
@@ -129,7 +130,7 @@ def _reach(adapter: Adapter, states: list[Tensor], row: int) -> CheckLine:
         return CheckLine(
             "editing a layer changes the next",
             True,
-            "there is but one layer",
+            "there is only one layer",
             "more than 1e-03 and 1e-06",
             _FIX,
         )

@@ -33,7 +33,7 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
         raise UserError(
             f"{file} is not a checkpoint of tensors alone, and loading it could run code"
             f" ({type(error).__name__})",
-            "where you trust it, load it yourself and save its state_dict() again: torch.save or"
+            "if you trust it, load it yourself and save its state_dict() again with torch.save or"
             " safetensors",
         ) from error
     if not isinstance(content, dict) or not all(
@@ -83,7 +83,7 @@ def stored_precision(files: Iterable[Path]) -> str:
 
 
 def require_finite(named: Iterable[tuple[str, Tensor]], where: Path | str) -> None:
-    """Refuse weights that are not numbers.
+    """Refuse weights that are NaN or infinite.
 
     Raises
     ------
@@ -98,8 +98,8 @@ def require_finite(named: Iterable[tuple[str, Tensor]], where: Path | str) -> No
     if bad:
         more = f", and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
         raise UserError(
-            f"{where}: {bad[0][1]:,} values of {bad[0][0]} are NaN or infinite{more}; every state"
-            " after them would be",
+            f"{where}: {bad[0][1]:,} values of {bad[0][0]} are NaN or infinite{more}, and so would"
+            " be the states computed from them",
             "download the model again and compare its checksum, or use an earlier checkpoint of the"
             " training",
         )

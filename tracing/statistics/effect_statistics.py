@@ -48,7 +48,7 @@ class Tests(NamedTuple):
         return self.n_pos + self.n_neg
 
     def pairs(self, targets: int) -> np.ndarray:
-        """Source and target of each test as one ascending number, where there are so many targets."""
+        """Source and target of each test as one ascending number."""
         return self.source * targets + self.target
 
     def rows(self, chosen: np.ndarray) -> np.ndarray:

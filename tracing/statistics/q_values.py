@@ -1,9 +1,11 @@
-r"""Edge rules, and q values over all live tests although only gated ones are stored.
+r"""q values over all live tests although only gated ones are stored, and the edge rules
+(`scircuit.core.edge_rules`) on a table of edges.
 
 With m live tests, R(p) of them with p at most p, and the null p values N of the m6 tests that can
 be called, drawn from the run itself (`scircuit.tracing.statistics.skewness`),
 
-    q(p) = min over p' >= p of  max( m p', pi0 #{N <= p'} ) / R(p') ,     pi0 = min(1, #{tests of the m6 with p > 1/2} / #{N > 1/2}) .
+    q(p) = min over p' >= p of  max( m p', pi0 #{N <= p'} ) / R(p') ,
+    pi0 = min(1, #{tests of the m6 with p > 1/2} / #{N > 1/2}) .
 
 The first term is Benjamini-Hochberg (1995): with symmetric effects the expected share of false
 edges is at most q when the tests are independent or positively dependent. The second (Storey's
@@ -23,17 +25,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from scircuit.tracing.statistics.skewness import MIN_CELLS, Null
+from scircuit.core import edge_rules
+from scircuit.core.edge_rules import MAX_Q, MIN_EFFECT, MIN_SUPPORT
+from scircuit.tracing.statistics.skewness import Null
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MIN_EFFECT = 0.001
-"""Least absolute mean effect as a share of the target's mean activation where it fires: one position in a thousand losing the target."""
-
 TEST = (
     "two-sided sign flips over the cells with an effect, whatever their number; fewer than"
-    f" {MIN_CELLS} such cells are never called"
+    f" {MIN_SUPPORT} such cells are never called"
 )
 """Which test gives p, as the record of a run says it."""
 
@@ -46,7 +47,7 @@ class QTable(NamedTuple):
     p: np.ndarray
     q: np.ndarray
 
-    def threshold(self, q: float = 0.05) -> float:
+    def threshold(self, q: float = MAX_Q) -> float:
         """Largest p whose q is at most `q`; 0 when there is none."""
         passing = self.p[self.q <= q]
         return float(passing[-1]) if len(passing) else 0.0
@@ -129,34 +130,36 @@ def with_q(edges: pa.Table, table: QTable) -> pa.Table:
 
 def calibrated(
     edges: pa.Table,
-    q: float = 0.05,
-    min_support: int = MIN_CELLS,
+    q: float = MAX_Q,
+    min_support: int = MIN_SUPPORT,
     min_effect: float = MIN_EFFECT,
     scale: Mapping[str, float] | None = None,
 ) -> np.ndarray:
-    """Mask of edges by the calibrated rule.
+    """Mask of edges by the calibrated rule (`scircuit.core.edge_rules`).
 
     Parameters
     ----------
     edges
         Edges with q.
-    q
-        Largest q.
-    min_support
-        Least cells with an effect.
-    min_effect
-        Least |mean| as a share of the target's mean activation where it fires. A target that never
-        fires in the clean cells has no such scale and passes; so do all where `scale` is not given.
+    q, min_support, min_effect
+        Thresholds of the rule.
     scale
-        Address of a feature -> its mean activation (`scale_of`).
+        Address of a feature -> its mean activation (`scale_of`); where it is not given, the size of
+        the effect is not asked.
     """
-    kept = (_column(edges, "q") <= q) & (
-        _column(edges, "n_pos") + _column(edges, "n_neg") >= min_support
+    large: tuple[np.ndarray | float, np.ndarray | float] = (0.0, 0.0)
+    if scale is not None:
+        of_target = [scale.get(t) or 0.0 for t in edges.column("target").to_pylist()]
+        large = _column(edges, "mean"), np.array(of_target)
+    return edge_rules.calibrated_edges(
+        _column(edges, "q"),
+        _column(edges, "n_pos"),
+        _column(edges, "n_neg"),
+        *large,
+        max_q=q,
+        min_support=min_support,
+        min_effect=min_effect,
     )
-    if scale is not None and min_effect > 0:
-        size = np.array([scale.get(t) or 0.0 for t in edges.column("target").to_pylist()])
-        kept &= np.abs(_column(edges, "mean")) >= min_effect * size
-    return kept
 
 
 def scale_of(features: pa.Table) -> dict[str, float]:
@@ -170,17 +173,8 @@ def scale_of(features: pa.Table) -> dict[str, float]:
 
 
 def legacy(edges: pa.Table) -> np.ndarray:
-    """Mask of edges by the published rule; see `legacy_rule`."""
-    return legacy_rule(_column(edges, "d"), _column(edges, "n"), _column(edges, "n_pos"))
-
-
-def legacy_rule(d: np.ndarray, n: np.ndarray, n_pos: np.ndarray) -> np.ndarray:
-    """|d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7, where zeros count as not positive (asymmetric;
-    for replication only).
-    """
-    n = np.asarray(n)
-    share = np.maximum(n_pos, n - n_pos) / np.maximum(n, 1)
-    return (n >= 2) & (np.abs(d) > 0.5) & (share > 0.7)
+    """Mask of edges by the published rule (`scircuit.core.edge_rules.legacy_edges`)."""
+    return edge_rules.legacy_edges(*(_column(edges, name) for name in ("d", "n", "n_pos")))
 
 
 def _ranked(values: Arrays, counts: Arrays) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ from one sort. p is then a multiple of 2^-(k-1).
 Beyond, subsets are counted on a grid of `steps` = 4096 steps of size ``g / steps``, one element at
 a time:
 
-    c_0 = [1, 0, ...] ,   c_i(v) = c_{i-1}(v) + c_{i-1}(v - b_i) ,   p = 2 sum_{v <= steps + e} c_k(v) / 2^k ,
+    c_0 = [1, 0, ...] ,   c_i(v) = c_{i-1}(v) + c_{i-1}(v - b_i) ,
+    p = 2 sum_{v <= steps + e} c_k(v) / 2^k ,
 
 with elements b_i rounded so that each partial sum is within half a step of the true one. Rounding
 errors of a subset then cancel like those of random rounding, with variance ``v = sum f_i (1 - f_i)

@@ -7,14 +7,15 @@ handful of cells easily misses the large ones: for effects distributed as 1 - ex
 <= 0.001 comes 9 times too often. How skewed the effects of a run are can be read from their
 residuals. For a test drawn at random
 
-    x*_i = r_J(i) ,   r_i = x_i - mean(x) over the k cells with an effect,   J drawn from 1 .. k with replacement,   i = 1 .. k
+    x*_i = r_J(i) ,   r_i = x_i - mean(x) over the k cells with an effect,
+    J drawn from 1 .. k with replacement,   i = 1 .. k
 
 has mean zero and the shape of the residuals; the distribution of its sign-flip p over many draws is
 F0, a null that knows the skewness of the run (the residual bootstrap, Efron and Tibshirani 1993).
 Residuals are taken from a test of the same source with as many cells and p > 0.1 where there is
 one: where something changes, the spread of the change over cells is no null. Tests with fewer than
-`MIN_CELLS` cells cannot be called and are not drawn. For symmetric effects in 20 cells F0 is 1.1 to
-2 times p at p = 0.01; it errs to the safe side.
+`MIN_SUPPORT` cells cannot be called and are not drawn. For symmetric effects in 20 cells F0 is 1.1
+to 2 times p at p = 0.01; it errs to the safe side.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scircuit.core.edge_rules import MIN_SUPPORT
 from scircuit.tracing.statistics.effect_statistics import Tests
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
-MIN_CELLS = 6
-"""Least cells with an effect for a call: with k of them no sign-flip p is below 2^(1-k), and fewer than six cannot reach 0.05."""
 DRAWS = 256
 _DONOR_P = 0.1
 
@@ -73,7 +73,7 @@ def null_draws(tests: Tests, keys: Sequence[Sequence[int]], draws: int = DRAWS) 
         Draws per source.
     """
     cells = tests.cells
-    able = np.flatnonzero(cells >= MIN_CELLS)
+    able = np.flatnonzero(cells >= MIN_SUPPORT)
     bounds = np.searchsorted(tests.source[able], np.arange(len(keys) + 1))
     donors, picks, weight = [], [], []
     for s, key in enumerate(keys):

@@ -10,8 +10,8 @@ edges repeat, so a count equal to edges i + 1 to j gets a bin drawn uniformly fr
 ``<cls>`` comes first with the value the model was trained to see there (``pad_value`` of its
 args.json, -2; it is not binned). Of a cell with more genes than fit, genes are drawn at random
 after binning, not the highest. Both draws follow the published rule; here they depend on nothing
-but the seed and the cell's row in the file, so a cell is read alike in every cohort. Genes stand in
-the order of the file: the model has no positions. Source: `scgpt/preprocess.py` and
+but the seed and the cell's row in the file, so a cell gives the same input in every cohort. Genes
+are in the order of the file: the model has no positions. Source: `scgpt/preprocess.py` and
 `scgpt/data_collator.py` of the published code (MIT).
 """
 

@@ -8,24 +8,26 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.tensor_file import write_tensors
+from scircuit.tracing.interfaces import JsonObject
+
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save(path: Path, tensors: Mapping[str, Tensor], facts: JsonObject) -> None:
     """Write tensors and JSON-ready facts as one safetensors file."""
     write_tensors(path, tensors, {"facts": json.dumps(dict(facts))})
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def load(path: Path) -> tuple[dict[str, Tensor], JsonObject] | None:
     """What `save` wrote; None where there is no file.
 
     Raises
@@ -44,14 +46,12 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             return tensors, json.loads(file.metadata()["facts"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"checkpoint {path} is damaged: {error}", "delete it: the training then begins anew"
+            f"checkpoint {path} is damaged: {error}", "delete it: the training then starts again"
         ) from error
 
 
-def facts_of(path: Path) -> dict[str, Any]:
-    """The facts of a file that `save` wrote, without its tensors; empty where there are none to
-    read.
-    """
+def facts_of(path: Path) -> JsonObject:
+    """The facts of a file that `save` wrote, without its tensors; empty if they cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             return json.loads(file.metadata()["facts"])
@@ -60,13 +60,13 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 class Interruption:
-    """While it is entered, the first Ctrl-C or SIGTERM only is kept in `asked`; a second one
-    interrupts at once.
+    """While entered, the first Ctrl-C or SIGTERM is only noted in `asked`; a second one interrupts
+    at once.
     """
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[signal.Signals, Handler] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():

@@ -13,7 +13,6 @@ as their transpose, and the columns start at training rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,13 +22,14 @@ from scircuit.core.config import TrainConfig
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.activations import Moments
 from scircuit.tracing.dictionaries import Dictionary
+from scircuit.tracing.interfaces import JsonObject
 
 _AUXILIARY = 1 / 32
 _PARAMETERS = ("encoder", "decoder", "encoder_bias", "decoder_bias")
 
 
-class Learner:
-    """One layer's autoencoder.
+class TopKTrainer:
+    """One layer's autoencoder in training.
 
     Parameters
     ----------
@@ -60,9 +60,8 @@ class Learner:
         self.optimiser = torch.optim.Adam(
             parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8
         )
-        self.silent = torch.zeros(
-            len(rows), dtype=torch.long, device=device
-        )  # rows since a latent last fired
+        # rows since each latent last fired
+        self.silent = torch.zeros(len(rows), dtype=torch.long, device=device)
         self._fit_encoder_length((rows - self.mean) / self.unit)
 
     @torch.no_grad()
@@ -103,7 +102,7 @@ class Learner:
         self.optimiser.zero_grad()
         loss.backward()
         with torch.no_grad():
-            # Only the part of the gradient that turns a column is of use: its length is fixed.
+            # Only the part of the gradient that rotates a column counts: its length is fixed.
             grad = self.decoder.grad
             if grad is not None:
                 grad -= (grad * self.decoder).sum(1, keepdim=True) * self.decoder
@@ -116,7 +115,7 @@ class Learner:
         )
         return dense @ self.decoder + (self.decoder_bias if bias else 0.0)
 
-    def dictionary(self, provenance: dict[str, Any]) -> Dictionary:
+    def dictionary(self, provenance: JsonObject) -> Dictionary:
         """The result in the units of the activations; columns keep unit norm, so biases carry the
         scale.
         """
@@ -138,7 +137,7 @@ class Learner:
         Raises
         ------
         UserError
-            If the training has diverged: such a state is not worth keeping.
+            If the training has diverged: such a state is not saved.
         """
         found = {name: getattr(self, name).detach() for name in _PARAMETERS}
         if not all(bool(t.isfinite().all()) for t in found.values()):
@@ -153,7 +152,7 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take on what `state` gave."""
+        """Continue from what `state` gave."""
         self.silent.copy_(tensors[f"{self.layer}.silent"])
         for name in _PARAMETERS:
             parameter, prefix = getattr(self, name), f"{self.layer}.{name}."

@@ -9,10 +9,10 @@ components), dead share, and L0.
 
 A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for
 weights, gradients and Adam's averages, ``2 F d`` for the starting rows and ``4 batch F`` for a
-step. Besides, the states of one cell at one layer at a time.
+step, and the states of one cell at one layer at a time.
 
-The state is written now and then and when interrupted; the same options go on from there to the
-same weights. A layer whose dictionary is there already is not trained again.
+The state is saved now and then and when interrupted; the same options continue from it to the same
+weights. A layer that already has its dictionary is not trained again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -41,11 +41,16 @@ from scircuit.tracing.dictionaries.training_statistics import write_own
 from scircuit.tracing.evaluation.quality import evaluate
 from scircuit.tracing.hardware.memory_plan import parse_bytes
 from scircuit.tracing.training import checkpoint
-from scircuit.tracing.training.topk_sae import Learner
+from scircuit.tracing.training.topk_sae import TopKTrainer
+
+if TYPE_CHECKING:
+    from scircuit.tracing.cells.cohort import Cohort
+    from scircuit.tracing.interfaces import JsonObject
+    from scircuit.tracing.models.adapter import Adapter
 
 CHECKPOINT_SECONDS = 120.0
 _WARMUP, _DECAY = 0.05, 0.3  # shares of the steps at the start and at the end
-# of what the weights depend on beside the options; a checkpoint of another is not gone on from
+# version of what the weights depend on beside the options; a checkpoint of another is not continued
 _FORMAT = 1
 _RESULT = ("expansion", "k", "epochs", "batch_rows", "learning_rate", "held_out", "seed")
 _MEASURED = ("variance_explained", "pca_variance_explained", "dead_share", "l0", "rows_held_out")
@@ -84,9 +89,9 @@ class TrainReport:
 
 
 def train_dictionaries(
-    adapter: Any, cohort: Any, config: TrainConfig, progress: Report | None = None
+    adapter: Adapter, cohort: Cohort, config: TrainConfig, progress: Report | None = None
 ) -> list[TrainReport]:
-    """Train, evaluate and write one dictionary per layer; go on where the same training was
+    """Train, evaluate and write one dictionary per layer; continue where the same training was
     interrupted.
 
     Parameters
@@ -104,8 +109,9 @@ def train_dictionaries(
 
     Returns
     -------
-    One report per layer. ``config.out`` gets ``layerLL/`` folders (dictionary, and firing rates on the held-out cells) and ``metrics.json``
-    (all layers of the folder; beside them what holds for this training).
+    One report per layer. ``config.out`` gets ``layerLL/`` folders (dictionary, and firing rates on
+    the held-out cells) and ``metrics.json`` (all layers of the folder, and settings of this
+    training).
 
     Raises
     ------
@@ -157,8 +163,8 @@ def train_dictionaries(
 
 
 def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
-    """Remove checkpoints of a training whose layers are finished: with another memory they were
-    trained in other groups, from the start.
+    """Remove checkpoints of a training whose layers are finished: with another --memory the layers
+    were trained in other groups, from the start.
     """
     for place in folder.glob("*"):
         facts = checkpoint.facts_of(place / "checkpoint.safetensors")
@@ -168,10 +174,8 @@ def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
         folder.rmdir()
 
 
-def _other_layers(out: Path) -> dict[int, dict[str, Any]]:
-    """What an earlier training wrote into ``metrics.json`` of layers that are still there; nothing
-    where that cannot be read.
-    """
+def _other_layers(out: Path) -> dict[int, JsonObject]:
+    """Entries of an earlier ``metrics.json`` for layers that still exist; none if unreadable."""
     try:
         entries = json.loads((out / "metrics.json").read_text())["layers"]
         return {
@@ -188,7 +192,7 @@ class _Job:
     result.
     """
 
-    def __init__(self, adapter: Any, cohort: Any, config: TrainConfig) -> None:
+    def __init__(self, adapter: Adapter, cohort: Cohort, config: TrainConfig) -> None:
         self.adapter, self.config = adapter, config
         self.layers = tuple(dict.fromkeys(config.layers)) or tuple(range(adapter.n_layers))
         outside = [layer for layer in self.layers if not 0 <= layer < adapter.n_layers]
@@ -209,9 +213,9 @@ class _Job:
             or not 0 < config.learning_rate < float("inf")
         ):
             raise UserError(
-                f"{config.epochs} epochs of batches of {config.batch_rows} rows at learning rate"
-                f" {config.learning_rate}",
-                "give positive numbers",
+                f"{config.epochs} epochs, {config.batch_rows} rows per batch, learning rate"
+                f" {config.learning_rate}: all must be positive and finite",
+                "correct these options",
             )
         test = held_out(cohort.barcodes, config.held_out, config.seed)
         self.train_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if not h]
@@ -240,7 +244,7 @@ class _Job:
                 ),
             }
         )
-        self.provenance: dict[str, Any] = {
+        self.provenance: JsonObject = {
             "cells_file": cohort.file.name,
             "cells_sha256": cohort.sha256,
             "filters": list(cohort.filters),
@@ -262,7 +266,7 @@ class _Job:
         }
 
     def finished(self, layer: int) -> TrainReport | None:
-        """Report of a layer that this very training has made already.
+        """Report of a layer that this training has already finished.
 
         Raises
         ------
@@ -293,7 +297,7 @@ class _Job:
             yield self.layers[start : start + size]
 
 
-def _hash(content: Any) -> str:
+def _hash(content: object) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
 
@@ -321,7 +325,7 @@ class _Group:
         self.stream = RowStream(
             job.adapter, job.train_cells, layers, job.config.batch_rows, job.config.seed
         )
-        self.learners: list[Learner] = []
+        self.learners: list[TopKTrainer] = []
         self.surveyed = self.done = 0
         self.saved = time.monotonic()
         if kept:
@@ -352,9 +356,8 @@ class _Group:
                 self._pause()
         self._save()
         reports = self._write()
-        shutil.rmtree(
-            self.path.parent
-        )  # with whatever a killed process was writing, under names that the safetensors library chooses
+        # together with temporary files of a killed process, whose names the library chose
+        shutil.rmtree(self.path.parent)
         return reports
 
     def _survey(self) -> None:
@@ -375,7 +378,7 @@ class _Group:
             self.surveyed = number + 1
 
     def _start(self) -> None:
-        """Learners at rows drawn from those of the survey, which are then let go."""
+        """Start at rows drawn from those of the survey, which are then freed."""
         latents, seed = self.job.latents, self.job.config.seed
         for layer in self.layers:
             pool = torch.cat(self.first.pop(layer))
@@ -383,11 +386,13 @@ class _Group:
                 len(pool), generator=torch.Generator().manual_seed(seed + layer)
             ).repeat(-(-latents // len(pool)))[:latents]
             self.learners.append(
-                Learner(layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config)
+                TopKTrainer(
+                    layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config
+                )
             )
 
     def _pause(self) -> None:
-        """Between two steps or cells: keep the state if it is time, stop if asked."""
+        """Between two steps or cells: save the state if it is time, stop if asked."""
         if self.stop.asked or time.monotonic() - self.saved >= CHECKPOINT_SECONDS:
             self._save()
         if self.stop.asked:
@@ -414,7 +419,7 @@ class _Group:
         checkpoint.save(self.path, tensors | rest, facts)
         self.saved = time.monotonic()
 
-    def _restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def _restore(self, tensors: Mapping[str, Tensor], facts: JsonObject) -> None:
         self.surveyed, self.done = facts["surveyed"], facts["done"]
         device = self.job.adapter.device
         for layer, moments in self.moments.items():
@@ -429,7 +434,7 @@ class _Group:
             for layer in self.layers:
                 self.first.pop(layer)
                 rows = torch.zeros(self.job.latents, self.job.adapter.width, device=device)
-                learner = Learner(layer, self.moments[layer], rows, self.job.config)
+                learner = TopKTrainer(layer, self.moments[layer], rows, self.job.config)
                 learner.restore(tensors)
                 self.learners.append(learner)
             self.stream.restore(tensors, facts["stream"])

@@ -1,7 +1,8 @@
 """dictionary_learning: ``ae.pt`` (a state dict) and ``config.json``, whose ``trainer.dict_class``
 says what is computed.
 
-    AutoEncoder                f = ReLU(W (x - b) + c)                          x^ = D f + b, f and D then scaled to unit columns
+    AutoEncoder                f = ReLU(W (x - b) + c)                          x^ = D f + b,
+                               f and D then scaled to unit columns
     AutoEncoderNew             f = ReLU(W x + c)                                x^ = D f + b
     GatedAutoEncoder           f = ReLU(e^r u + m) where u + g > 0, u = W (x - b)    x^ = D f + b
     AutoEncoderTopK            f = the k largest of ReLU(W (x - b) + c)         x^ = D f + b
@@ -9,14 +10,13 @@ says what is computed.
     JumpReluAutoEncoder        f = ReLU(W x + c) where above each threshold     x^ = D f + b
 
 The gated form is the jump of a = e^r u + m at the threshold m - e^r g, since u + g > 0 says a > m -
-e^r g. In training BatchTopK takes the largest codes of a whole batch, which is no function of a
-row; its stored threshold is what the library itself uses afterwards.
+e^r g. In training BatchTopK takes the largest codes of a whole batch; afterwards the library itself
+uses the stored threshold.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ from scircuit.tracing.dictionaries.formats.safe_files import (
     read_json,
     whole_number,
 )
+from scircuit.tracing.interfaces import JsonObject
 
 _LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 _PLAIN = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -71,7 +72,7 @@ def read(folder: Path) -> Dictionary:
     )
 
 
-def _layer(folder: Path, config: dict[str, Any], trainer: dict[str, Any]) -> int:
+def _layer(folder: Path, config: JsonObject, trainer: JsonObject) -> int:
     flow = (config.get("buffer") or {}).get("io", "out")
     if flow != "out":
         raise UserError(
@@ -88,7 +89,7 @@ def _layer(folder: Path, config: dict[str, Any], trainer: dict[str, Any]) -> int
     return layer_of(place, folder)
 
 
-def _auto(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _auto(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, mean = need(state, (*_LINEAR, "bias"), path, "dictionary_learning")
     norms = decoder.norm(dim=0)
     return _weights(encoder * norms[:, None], bias * norms, (decoder / norms).T, mean=mean) | {
@@ -96,14 +97,14 @@ def _auto(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[s
     }
 
 
-def _auto_new(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _auto_new(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, offset = need(
         state, (*_LINEAR, "decoder.bias"), path, "dictionary_learning"
     )
     return _weights(encoder, bias, decoder.T, offset=offset) | {"rule": "relu"}
 
 
-def _gated(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _gated(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     names = ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias")
     encoder, decoder, mean, rate, gate, magnitude = need(state, names, path, "dictionary_learning")
     threshold = magnitude - rate.exp() * gate
@@ -113,7 +114,7 @@ def _gated(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[
     }
 
 
-def _topk(state: dict[str, Any], trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _topk(state: JsonObject, trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, mean = need(state, (*_LINEAR, "b_dec"), path, "dictionary_learning")
     return _weights(encoder, bias, decoder.T, mean=mean) | {
         "rule": "topk",
@@ -121,7 +122,7 @@ def _topk(state: dict[str, Any], trainer: dict[str, Any], path: Path) -> dict[st
     }
 
 
-def _batch_topk(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _batch_topk(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, mean = need(state, (*_LINEAR, "b_dec"), path, "dictionary_learning")
     return _weights(encoder, bias, decoder.T, mean=mean) | {
         "rule": "batchtopk",
@@ -129,7 +130,7 @@ def _batch_topk(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> 
     }
 
 
-def _matryoshka(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _matryoshka(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, mean = need(state, _PLAIN, path, "dictionary_learning")
     return _weights(encoder.T, bias, decoder, mean=mean) | {
         "rule": "batchtopk",
@@ -137,7 +138,7 @@ def _matryoshka(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> 
     }
 
 
-def _jump(state: dict[str, Any], _trainer: dict[str, Any], path: Path) -> dict[str, Any]:
+def _jump(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, offset, threshold = need(
         state, (*_PLAIN, "threshold"), path, "dictionary_learning"
     )
@@ -154,7 +155,7 @@ def _weights(
     *,
     mean: Tensor | None = None,
     offset: Tensor | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     zero = torch.zeros(encoder.shape[1])
     return {
         "encoder": encoder,
@@ -165,14 +166,14 @@ def _weights(
     }
 
 
-def _k(state: dict[str, Any], trainer: dict[str, Any], path: Path) -> int:
+def _k(state: JsonObject, trainer: JsonObject, path: Path) -> int:
     stated = [
         whole_number(v, "k", path) for v in (state.get("k"), trainer.get("k")) if v is not None
     ]
     if len(set(stated)) != 1:
         raise UserError(
             f"{path}: k is {' and '.join(map(str, stated)) or 'not stated'}",
-            "checkpoint and config.json must be of one training run",
+            "give checkpoint and config.json of the same training run",
         )
     return stated[0]
 

@@ -77,7 +77,7 @@ def read(folder: Path) -> Dictionary:
         raise UserError(
             f"dictionary {folder}: the weights have hash {dictionary.sha256[:12]}, config.json says"
             f" {str(config['sha256'])[:12]}",
-            "weights and config.json are of different dictionaries, or a file was changed: copy"
+            "weights and config.json belong to different dictionaries, or a file was changed: copy"
             " both again",
         )
     return dictionary

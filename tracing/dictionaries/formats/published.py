@@ -56,8 +56,8 @@ def read(folder: Path) -> Dictionary:
     mean_path = folder / "activation_mean.npy"
     if not mean_path.exists():
         raise UserError(
-            f"{folder} lacks activation_mean.npy, which the dictionary subtracts",
-            "copy it from where the checkpoint comes from",
+            f"{folder} has no activation_mean.npy, which the dictionary subtracts",
+            "copy it from the source of the checkpoint",
         )
     try:
         mean = torch.from_numpy(np.load(mean_path, allow_pickle=False).astype(np.float32))

@@ -3,21 +3,20 @@ and what the architecture adds).
 
     standard    f = ReLU(W_enc^T (x - b) + b_enc)                            x^ = W_dec^T f + b_dec
     topk        f = the k largest
-    jumprelu    f where above each threshold; BatchTopK and matryoshka training end as this, with one threshold for all
+    jumprelu    f where above each threshold (BatchTopK and matryoshka: one threshold for all)
     gated       f = ReLU(e^r u + b_mag) where u + b_gate > 0, the jump at b_mag - e^r b_gate
 
-with b = b_dec where ``apply_b_dec_to_input``, else 0. Before version 6 the place is ``hook_point``,
-the activation ``activation_fn_str`` with its k in ``activation_fn_kwargs``, and a fine-tuned factor
-on the codes may lie beside the weights. ``rescale_acts_by_decoder_norm`` is folded into the
-weights, which leaves the function as it is. A normalisation of each row by itself is not linear in
-the decoder, so an ablation would not be the removal of a direction: refused.
+with b = b_dec where ``apply_b_dec_to_input``, else 0. Before version 6 the layer is in
+``hook_point``, the activation in ``activation_fn_str`` with its k in ``activation_fn_kwargs``, and
+a fine-tuned factor on the codes may be stored beside the weights. ``rescale_acts_by_decoder_norm``
+is folded into the weights, which leaves the function as it is. A normalisation of each row is not
+linear in the decoder, so an ablation would not be the removal of a direction: refused.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +32,7 @@ from scircuit.tracing.dictionaries.formats.safe_files import (
     whole_number,
 )
 from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
+from scircuit.tracing.interfaces import JsonObject
 
 _RULES = {
     "standard": "relu",
@@ -104,7 +104,7 @@ def read(folder: Path) -> Dictionary:
     )
 
 
-def _architecture(config: dict[str, Any], folder: Path) -> str:
+def _architecture(config: JsonObject, folder: Path) -> str:
     activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
     architecture = str(config.get("architecture", "standard"))
     if activation == "topk":
@@ -118,7 +118,7 @@ def _architecture(config: dict[str, Any], folder: Path) -> str:
     normalised = config.get("normalize_activations") or "none"
     normalised = "expected_average_only_in" if normalised is True else str(normalised)
     if normalised != "none":
-        why = _NORMALISED.get(normalised, "normalises its input in a way not known here")
+        why = _NORMALISED.get(normalised, "normalises its input in a way that is not supported")
         raise UserError(
             f"{folder} has normalize_activations = {normalised!r}: it {why}",
             "fold the normalisation into the weights with SAELens first",
@@ -126,7 +126,7 @@ def _architecture(config: dict[str, Any], folder: Path) -> str:
     return architecture
 
 
-def _layer(folder: Path, config: dict[str, Any]) -> int:
+def _layer(folder: Path, config: JsonObject) -> int:
     metadata = config.get("metadata") or {}
     place = next(
         (
@@ -148,7 +148,7 @@ def _layer(folder: Path, config: dict[str, Any]) -> int:
         raise
 
 
-def _factor(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> Tensor:
+def _factor(config: JsonObject, weights: dict[str, Tensor], folder: Path) -> Tensor:
     """Factor on each code before decoding, [F, 1]."""
     factor = weights.get("finetuning_scaling_factor", weights.get("scaling_factor"))
     if factor is None or bool((factor == 1).all()):
@@ -156,18 +156,18 @@ def _factor(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) ->
     if not config.get("finetuning_scaling_factor"):
         raise UserError(
             f"{folder} has a scaling factor that cfg.json does not mention",
-            "weights and cfg.json must be of one training run",
+            "give weights and cfg.json of the same training run",
         )
     return factor[:, None]
 
 
-def _k(config: dict[str, Any], path: Path) -> int:
+def _k(config: JsonObject, path: Path) -> int:
     return whole_number(
         config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k"), "k", path
     )
 
 
-def _provenance(config: dict[str, Any], architecture: str) -> dict[str, Any]:
+def _provenance(config: JsonObject, architecture: str) -> JsonObject:
     metadata = config.get("metadata") or {}
     known = {**metadata, **config}
     return {

@@ -1,15 +1,16 @@
 """Read the files of a dictionary: JSON, safetensors, and checkpoints of tensors; never code.
 
-Also the two things that formats state in names rather than in fields: which layer is read, and at
-which place of it.
+Some formats state in names rather than in fields which layer is read, and which part of it:
+`layer_of` reads such names.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,11 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.interfaces import JsonObject
+
+Value = TypeVar("Value")
 
 _LAYER = r"(?<![a-z])(?:blocks?|layers?|h)[._]?(\d+)"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """JSON object of a file.
 
     Raises
@@ -57,7 +61,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> JsonObject:
     """Tensors and plain values of a PyTorch checkpoint, never code.
 
     Raises
@@ -83,7 +87,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def need(found: dict[str, Any], names: tuple[str, ...], path: Path, layout: str) -> list[Any]:
+def need(
+    found: Mapping[str, Value], names: tuple[str, ...], path: Path, layout: str
+) -> list[Value]:
     """Values of the names, in order.
 
     Raises
@@ -94,13 +100,13 @@ def need(found: dict[str, Any], names: tuple[str, ...], path: Path, layout: str)
     missing = [name for name in names if name not in found]
     if missing:
         raise UserError(
-            f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, found)) or 'nothing'}",
+            f"{path} has no {', '.join(missing)}; it has {', '.join(map(str, found)) or 'nothing'}",
             f"give the {layout} layout",
         )
     return [found[name] for name in names]
 
 
-def whole_number(value: Any, what: str, path: Path) -> int:
+def whole_number(value: Any, what: str, path: Path) -> int:  # Any: whatever the file holds
     """A value that must be a whole number.
 
     Raises
@@ -134,8 +140,8 @@ def layer_of(place: str, folder: Path) -> int:
     numbers = re.findall(_LAYER, place)
     if not numbers:
         raise UserError(
-            f"{folder}: which layer it reads is not stated in its configuration or its name",
-            "name the folder layer05 or alike",
+            f"{folder}: neither the configuration nor the name says which layer it reads",
+            "name the folder like layer05",
         )
     if re.search(
         r"mlp|attn|attention|hook_z|ln\d|_mid|intermediate|\.dense$", place

@@ -1,4 +1,4 @@
-"""The genes a model knows: token id, median and symbol of each Ensembl id.
+"""The genes of a model: token id, median and symbol of each Ensembl id.
 
 A vocabulary is plain JSON in the package, never a pickle. Geneformer V2 has 20,275 tokens:
 ``<pad>`` 0, ``<mask>`` 1, ``<cls>`` 2, ``<eos>`` 3, then 20,271 genes in the order of their Ensembl
@@ -32,7 +32,7 @@ class Bins(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens, medians and symbols of one model, and which of the two ways it reads a cell.
+    """Tokens, medians and symbols of one model, and which of the two input forms it reads.
 
     Without `bins` a cell is its genes in the order of their rank
     (`scircuit.tracing.tokenisation.rank`); with `bins` it is its genes with the bin of their
@@ -124,3 +124,9 @@ def geneformer_v2() -> Vocabulary:
         gene_of_token=of_token,
         symbols=dict(zip(genes, symbols, strict=True)),
     )
+
+
+def human_gene_ids() -> dict[str, str]:
+    """Gene symbol -> Ensembl id of every human gene that the package knows."""
+    known = geneformer_v2()
+    return {**known.outside, **known.symbol_to_ensembl}

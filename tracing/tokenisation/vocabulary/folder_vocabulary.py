@@ -1,4 +1,4 @@
-"""Dictionaries that lie in a model's own folder, as plain JSON.
+"""Vocabulary files in a model's own folder, as plain JSON.
 
 ``token_dictionary.json`` maps Ensembl ids and specials to token ids,
 ``gene_median_dictionary.json`` Ensembl ids to medians: the contents of the two pickles that come
@@ -9,11 +9,14 @@ table.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.tokenisation.vocabulary import SPECIALS, Vocabulary, geneformer_v2
+
+Number = TypeVar("Number", int, float)
 
 TOKENS, MEDIANS = "token_dictionary.json", "gene_median_dictionary.json"
 
@@ -61,7 +64,7 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     )
 
 
-def read_json(file: Path, kind: type) -> dict[str, Any]:
+def read_json(file: Path, kind: Callable[[str], Number]) -> dict[str, Number]:
     """A JSON object of names to numbers.
 
     Raises

@@ -4,20 +4,14 @@ pass-through is re-encoding.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import TinyDictionary
-
 import scircuit.tracing.engine.activation_change
 from scircuit.tracing.dictionaries import Dictionary
 from scircuit.tracing.engine.activation_change import code_change, mean_change, pass_through
+from tests.support.tiny_models import TinyDictionary
 
 SIZES = np.array([5, 2, 8])
 
@@ -63,7 +57,7 @@ def test_rows_are_added_alike_on_every_device(rows):
     class Elsewhere(torch.Tensor):
         device = torch.device("meta")
 
-    scircuit.tracing.engine.activation_change._add_rows(
+    scircuit.tracing.engine.activation_change.add_rows(
         elsewhere.as_subclass(Elsewhere), slot, changes
     )
     torch.testing.assert_close(elsewhere, here, atol=1e-5, rtol=0)

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from scipy.stats import false_discovery_control
 
+from scircuit.core.edge_rules import legacy_edges
 from scircuit.tracing.statistics.q_values import (
     calibrated,
     legacy,
-    legacy_rule,
     q_table,
     scale_of,
     with_q,
@@ -146,7 +146,7 @@ def test_published_asymmetry_is_reproduced(k):
     for sign, wanted in ((-1, k >= 5), (1, k == 5 or k >= 15)):
         y = sign * x
         d = y.mean() / max(y.std(ddof=1), 1e-10)
-        assert bool(legacy_rule(d, np.array(20), (y > 0).sum())) == wanted
+        assert bool(legacy_edges(d, np.array(20), (y > 0).sum())) == wanted
 
 
 def test_legacy_on_a_table():

@@ -124,7 +124,7 @@ def test_merging_in_parts_changes_nothing(parts, catalogue, monkeypatch):
 
 
 def test_nothing_to_count_is_refused(parts):
-    with pytest.raises(UserError, match="a catalogue of 0 cells and 2 dictionaries is empty"):
+    with pytest.raises(UserError, match="no genes of features from 0 cells and 2 dictionaries"):
         build_catalogue(parts[0], parts[1], SimpleNamespace(tokens=[]))
 
 

@@ -1,55 +1,20 @@
-"""The recomputed row set against the exact tail, where the two must agree, and where they must not."""
+"""The frozen context against the exact one, where the two must agree, and where they must not."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import TinyDictionary, tiny_cells, tiny_model
-
-from scircuit.tracing.clean_pass.clean_pass import clean_cell
 from scircuit.tracing.engine.attention import attention_lse, join, plain_attention_lse
-from scircuit.tracing.engine.exact_context import make_edits, run_tail
-from scircuit.tracing.engine.frozen_context import most_affected, row_sets, run_rowset
-from scircuit.tracing.models.geneformer import Geneformer
-
-TARGETS = (1, 2, 3, 4)
-LENGTH = 26
-
-
-def a_cell(model):
-    adapter = Geneformer(model, "tiny", "")
-    dictionary = TinyDictionary(0, 32, 48, 4, seed=0).to(torch.float64)
-    return adapter, clean_cell(
-        adapter, {0: dictionary}, tiny_cells(1, seed=4, low=24, high=25)[0], range(5)
-    )
+from scircuit.tracing.engine.frozen_context import most_affected, row_sets
+from tests.support.tiny_edits import LENGTH, TARGETS, a_cell, changes, exact, rowset
+from tests.support.tiny_models import tiny_model
 
 
 @pytest.fixture(scope="module")
 def cell():
     return a_cell(tiny_model(layers=5, spread=0.3).double())
-
-
-def changes(*sizes: int, seed: int = 0):
-    g = torch.Generator().manual_seed(seed)
-    positions = [torch.randperm(LENGTH, generator=g)[:n].sort().values for n in sizes]
-    return positions, [torch.randn(n, 32, generator=g).double() for n in sizes]
-
-
-def exact(cell, positions, deltas):
-    adapter, clean = cell
-    return dict(run_tail(adapter, clean.states[0], make_edits(positions, deltas), 0, TARGETS))
-
-
-def rowset(cell, positions, deltas, more=0):
-    adapter, clean = cell
-    return dict(run_rowset(adapter, clean.states, positions, deltas, 0, TARGETS, more))
 
 
 @torch.inference_mode()

@@ -4,25 +4,21 @@ are not equivalent.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from test_oracle import setup
 
 from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
 from scircuit.execution.load_inputs import load_inputs
 from scircuit.tracing.engine.tracer import open_tracers
-from scircuit.tracing.hardware import precision
+from scircuit.tracing.evaluation import precision_check
 from scircuit.workflows.trace import trace
+from tests.support.tiny_models import tiny_cohort
+from tests.support.tiny_tracer import setup
 
 
 @pytest.fixture
@@ -59,18 +55,22 @@ def test_float32_against_itself_differs_by_nothing(options):
     config = TraceConfig(**{k: v for k, v in options.items() if k not in ("database", "quiet")})
     inputs = load_inputs(config)
     assert (
-        precision.require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
+        precision_check.require_equivalence(
+            inputs.adapter, inputs.dictionaries, inputs.cohort, inputs.settings
+        )
         is None
     )
-    found = precision.measure(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
+    found = precision_check.measure(
+        inputs.adapter, inputs.dictionaries, inputs.cohort, inputs.settings
+    )
     assert (found.d, found.degree, found.sources, found.cells) == (0, 0, 8, 8)
     assert found.passed and found.tests > 500
     assert not replace(found, d=2e-4).passed and not replace(found, degree=3).passed
 
 
 def test_a_format_that_passes_is_used_and_recorded(options, tmp_path, monkeypatch):
-    monkeypatch.setattr(precision, "MAX_D", 100.0)
-    monkeypatch.setattr(precision, "MAX_DEGREE", 10**6)
+    monkeypatch.setattr(precision_check, "MAX_D", 100.0)
+    monkeypatch.setattr(precision_check, "MAX_DEGREE", 10**6)
     plain = trace(study=tmp_path, **options)
     fast = trace(study=tmp_path, numerics="bf16", **options)
     assert plain.run != fast.run, "the format is part of what a run is"
@@ -89,7 +89,7 @@ def test_a_format_that_passes_is_used_and_recorded(options, tmp_path, monkeypatc
 
 
 def test_only_the_model_is_computed_in_the_format(monkeypatch):
-    tracer, _, dictionaries, _ = setup()
+    tracer, _, dictionaries, tokens = setup()
     seen: dict[str, set[torch.dtype]] = {"project": set(), "encode": set()}
 
     class Watched(type(tracer.adapter)):
@@ -111,7 +111,7 @@ def test_only_the_model_is_computed_in_the_format(monkeypatch):
 
         monkeypatch.setattr(d, "encode_topk", encode)
     (other,) = open_tracers(
-        adapter, dictionaries, tracer.cohort, replace(tracer.config, numerics="bf16"), "r"
+        adapter, dictionaries, tiny_cohort(tokens), replace(tracer.settings, numerics="bf16"), "r"
     ).values()
     found = other.effects(other.sources)
     assert seen == {"project": {torch.bfloat16}, "encode": {torch.float32}}

@@ -4,18 +4,12 @@ under the null.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from reference import brute_force_p
-
 from scircuit.tracing.statistics import sign_flip
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
+from tests.support.plain_engine import brute_force_p
 
 
 @pytest.mark.parametrize("k", range(1, 13))
