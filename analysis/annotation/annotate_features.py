@@ -1,13 +1,13 @@
 """Names for features: the gene sets in which each feature's top genes are enriched, beside a
 matched null.
 
-Top genes are those with the highest mean activation over firings, with a least number of firings.
+Top genes are those with the highest mean activation over firings, with a minimum number of firings.
 The background is every gene the model saw in the cohort. A feature is annotated when its smallest
 p, judged against random lists that match it (`scircuit.analysis.enrichment.matched_null`), has a
 calibrated q at the threshold; `scircuit.analysis.annotation.labels` chooses its label. The terms
-that would be enough on their own are stored, so a feature is annotated exactly if it has an
-``ENRICHED_FOR``. Beside the calibrated q each stored term has its Benjamini-Hochberg q in three
-families that all count every term, those without a shared gene included: ``q`` (every feature x
+that pass on their own are stored, so a feature is annotated exactly if it has an ``ENRICHED_FOR``.
+Beside the calibrated q each stored term has its Benjamini-Hochberg q in three families that all
+count every term, those without a shared gene included: ``q`` (every feature x
 every term), ``q_layer`` (those of the layer) and ``q_feature`` (those of the feature).
 """
 
@@ -15,21 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from scircuit.analysis.annotation import feature_records as tables
-from scircuit.analysis.annotation.calibrated_rates import Calibration, ListBlock, calibrate
+from scircuit.analysis.annotation.choose_libraries import refuse_unmapped_libraries
 from scircuit.analysis.annotation.library_records import Closure
-from scircuit.analysis.annotation.results import Outcome, Shown
-from scircuit.analysis.annotation.sentences import sentences_of
+from scircuit.analysis.annotation.results import ReportedPairs, TestedFeatures
+from scircuit.analysis.annotation.sentences import annotation_sentences
 from scircuit.analysis.annotation.top_genes import TopGenes, top_genes
+from scircuit.analysis.enrichment.calibrated_rates import calibrate
+from scircuit.analysis.enrichment.calibration import Calibration
 from scircuit.analysis.enrichment.fdr import PTally, benjamini_hochberg_grouped
 from scircuit.analysis.enrichment.gene_term_matrix import Incidence, build, row_count
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.enrichment.matched_null import Rate
 from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
 from scircuit.analysis.enrichment.pair_tests import Tested, test_lists, tested_from
+from scircuit.analysis.enrichment.rate_plot import plot_rates
 from scircuit.analysis.genesets.gene_names import GeneNames
 from scircuit.analysis.genesets.library import GeneSetLibrary
 from scircuit.analysis.genesets.regulons import Regulons
@@ -85,58 +89,30 @@ class Annotation:
         Numbers for the manifest.
     notes
         What was repaired or left out while reading the libraries.
+    sentences
+        The findings in words, each with its control.
+    features, features_tested
+        Features that fire, and those of them with a list of genes.
     """
 
     tables: dict[str, pa.Table]
     frame: pd.DataFrame
     rates: tuple[Rate, ...]
     layer_rates: Mapping[tuple[str, int], Rate]
-    findings: dict[str, Any]
+    findings: dict[str, object]
     notes: tuple[str, ...]
-
-    @property
-    def rates_frame(self) -> pd.DataFrame:
-        """`rates` as a frame."""
-        import pandas as pd
-
-        return pd.DataFrame([r._asdict() for r in self.rates])
+    sentences: tuple[str, ...]
+    features: int
+    features_tested: int
 
     @property
     def sentence(self) -> str:
-        """One line for a reader."""
+        """The first of `sentences`."""
         return self.sentences[0]
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """What may be said, each with its control."""
-        return sentences_of(self.rates, self.findings)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Annotation rate per library beside the matched null, for every rule."""
-        from scircuit.analysis.plots import plot_rates
-
         return plot_rates(self.rates, ax)
-
-
-def check_species(libraries: Sequence[GeneSetLibrary], known: Callable[[str], bool]) -> None:
-    """Refuse libraries whose genes barely map.
-
-    Raises
-    ------
-    UserError
-        If fewer than a fifth of a library's symbols are `known`.
-    """
-    for lib in libraries:
-        genes = lib.genes
-        unmapped = [g for g in sorted(genes) if not known(g)]
-        mapped = len(genes) - len(unmapped)
-        if mapped < 0.2 * len(genes):
-            lost = ", ".join(unmapped[:3])
-            raise UserError(
-                f"{mapped} of {len(genes)} genes of library {lib.name} ({lib.file}) have a known"
-                f" Ensembl id; first unmapped: {lost}",
-                "is this a human library in gene symbols?",
-            )
 
 
 def annotate(
@@ -163,8 +139,8 @@ def annotate(
         Columns layer, index, gene (Ensembl), mean_activation, fire_count for all (feature, gene)
         pairs.
     detection
-        Ensembl id -> share of the cohort's cells whose input holds the gene; genes above 0 are the
-        background. Layer -> such a mapping where every layer has a background of its own.
+        Ensembl id -> share of the cohort's cells with the gene in their input; genes above 0 are
+        the background. Layer -> such a mapping where every layer has a background of its own.
     libraries
         Gene sets in symbols: `shipped` and those read by `read_library`.
     trrust
@@ -201,37 +177,30 @@ def annotate(
     all_libraries = [*libraries, *([trrust.library()] if trrust else [])]
     if not all_libraries:
         raise UserError(
-            "there is no gene-set library to annotate with",
+            "there are no gene sets to annotate with",
             "give a gene-set file with --gmt, or use the shipped libraries",
         )
-    check_species(all_libraries, names.known)
+    refuse_unmapped_libraries(all_libraries, names.has_ensembl_id)
     blocks, rows_of = _blocks(tops, by_layer, names, all_libraries, config, alive or {})
     tested = [_test(block, config.engine) for block in blocks]
     calibration = calibrate(
         blocks, tested, alpha=config.q, draws=config.null_draws, seed=config.seed, progress=progress
     )
-    shown = _reported(blocks, tested, calibration)
+    reported = _reported(blocks, tested, calibration)
     weighted, family = (
         _weighted(blocks, tops, rows_of, names, config.q) if config.weighted else (None, 0)
     )
-    outcome = Outcome(tops, rows_of, tuple(blocks), tuple(tested), calibration, shown, weighted)
+    tests = TestedFeatures(
+        tops, rows_of, tuple(blocks), tuple(tested), calibration, reported, weighted
+    )
     found = tables.build_tables(
-        outcome, all_libraries, trrust, names, run, address, loads_on=loads_on, closed=closed or {}
+        tests, all_libraries, trrust, names, run, address, loads_on=loads_on, closed=closed or {}
     )
-    more = (
-        {
-            "weighted": {
-                "pairs": int(weighted.p.size),
-                "features": int(np.unique(weighted.feature).size),
-                "family_size": family,
-            }
-        }
-        if weighted
-        else {}
-    )
+    features = max(len(tops.genes), sum(b.features for b in blocks))
+    family_size = sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True))
     rate = calibration.rates[0]
-    findings = {
-        "features": max(len(tops.genes), sum(b.features for b in blocks)),
+    findings: dict[str, object] = {
+        "features": features,
         "features_tested": int(rows_of.size),
         "features_annotated": rate.annotated,
         "annotation_rate": rate.rate,
@@ -239,7 +208,7 @@ def annotate(
         "excess": [rate.excess, rate.excess_low, rate.excess_high],
         "q": config.q,
         "family": "pooled",
-        "family_size": sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True)),
+        "family_size": family_size,
         "terms": max(t.terms[0] for t in tested),
         "background": len(names.background),
         "null_draws": calibration.draws,
@@ -261,25 +230,42 @@ def annotate(
             {k: getattr(lib, k) for k in ("name", "file", "sha256", "release", "licence")}
             for lib in all_libraries
         ],
-        **more,
     }
+    if weighted:
+        findings["weighted"] = {
+            "pairs": int(weighted.p.size),
+            "features": int(np.unique(weighted.feature).size),
+            "family_size": family,
+        }
     notes = tuple(f"{lib.name}: {note}" for lib in all_libraries for note in lib.notes)
     return Annotation(
-        found.tables, found.frame, calibration.rates, calibration.layer_rates, findings, notes
+        found.tables,
+        found.frame,
+        calibration.rates,
+        calibration.layer_rates,
+        findings,
+        notes,
+        annotation_sentences(calibration.rates, config.q, family_size),
+        features,
+        int(rows_of.size),
     )
 
 
-def _by_layer(tops: TopGenes, detection: Mapping[Any, Any]) -> dict[int, Mapping[str, float]]:
+def _by_layer(
+    tops: TopGenes, detection: Mapping[str, float] | Mapping[int, Mapping[str, float]]
+) -> dict[int, Mapping[str, float]]:
     """Background and detection of every layer; listed genes belong to it even where no rate is
     given.
     """
     layers = np.unique(tops.layer).tolist()
-    nested = bool(detection) and isinstance(next(iter(detection.values())), Mapping)
-    if not nested:
-        one = {g: float(d) for g, d in detection.items() if d > 0}
+    first = next(iter(detection.values()), None)
+    if not isinstance(first, Mapping):
+        shared = cast("Mapping[str, float]", detection)
+        one = {g: float(d) for g, d in shared.items() if d > 0}
         one |= {g: 0.0 for genes in tops.genes for g in genes if g not in one}
         return dict.fromkeys(layers, one)
-    return {layer: {g: float(d) for g, d in detection[layer].items() if d > 0} for layer in layers}
+    by_layer = cast("Mapping[int, Mapping[str, float]]", detection)
+    return {layer: {g: float(d) for g, d in by_layer[layer].items() if d > 0} for layer in layers}
 
 
 def _highest(mappings: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -300,10 +286,10 @@ def _blocks(
     alive: Mapping[int, int],
 ) -> tuple[list[ListBlock], np.ndarray]:
     """Lists of every layer, and which feature of `tops` each list belongs to."""
-    known: dict[int, tuple[Incidence, np.ndarray]] = {}
+    backgrounds: dict[int, tuple[Incidence, np.ndarray]] = {}
     blocks, rows_of = [], []
     for layer, detection in by_layer.items():
-        if id(detection) not in known:
+        if id(detection) not in backgrounds:
             genes = [g for g in names.symbol if g in detection]
             incidence = build(
                 libraries,
@@ -312,14 +298,14 @@ def _blocks(
                 max_size=config.max_size,
                 min_mapped=0.0,
             )
-            known[id(detection)] = incidence, np.array([detection[g] for g in genes])
+            backgrounds[id(detection)] = incidence, np.array([detection[g] for g in genes])
             if not incidence.terms:
                 raise UserError(
                     f"no term has {config.min_size} to {config.max_size} genes among the"
                     f" {len(genes)} genes of the cohort",
                     "widen the term sizes, or give a larger library",
                 )
-        incidence, rate = known[id(detection)]
+        incidence, rate = backgrounds[id(detection)]
         features = np.flatnonzero(tops.layer == layer)
         rows = incidence.rows([names.symbol[g] for g in tops.genes[f]] for f in features.tolist())
         listed = np.flatnonzero(np.diff(rows.indptr) > 0)
@@ -347,10 +333,8 @@ def _test(block: ListBlock, engine: str) -> Tested:
 
 def _reported(
     blocks: Sequence[ListBlock], tested: Sequence[Tested], calibration: Calibration
-) -> Shown:
-    """The terms of the annotated features that would be enough on their own, with their q in every
-    family.
-    """
+) -> ReportedPairs:
+    """The terms of annotated features that pass on their own, with their q in every family."""
     family = sum(b.features * t.terms[0] for b, t in zip(blocks, tested, strict=True))
     every = PTally.join(t.tally[0] for t in tested)
     annotated = calibration.found()
@@ -360,11 +344,11 @@ def _reported(
         chosen = np.flatnonzero(annotated[first + hits.row])
         feature = first + hits.row[chosen]
         p_own = calibration.term_p(feature, hits.p[chosen])
-        enough = p_own <= calibration.threshold[0]
-        chosen, feature, p_own = chosen[enough], feature[enough], p_own[enough]
+        passing = p_own <= calibration.threshold[0]
+        chosen, feature, p_own = chosen[passing], feature[passing], p_own[passing]
         row, column, overlap, p = (x[chosen] for x in hits)
         parts.append(
-            Shown(
+            ReportedPairs(
                 feature,
                 np.full(feature.size, number),
                 row,
@@ -378,7 +362,7 @@ def _reported(
             )
         )
         first += t.lists
-    return Shown(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+    return ReportedPairs(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
 
 def _q_feature(block: ListBlock, row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -396,9 +380,9 @@ def _q_feature(block: ListBlock, row: np.ndarray, column: np.ndarray) -> np.ndar
 
 def _weighted(
     blocks: Sequence[ListBlock], tops: TopGenes, rows_of: np.ndarray, names: GeneNames, alpha: float
-) -> tuple[Shown, int]:
+) -> tuple[ReportedPairs, int]:
     """Terms by the weighted test; activations in the order of the rows' genes."""
-    from scircuit.analysis.annotation.weighted_tests import weighted_shown
+    from scircuit.analysis.annotation.weighted_tests import weighted_pairs
 
     activation, first = [], 0
     for block in blocks:
@@ -409,4 +393,4 @@ def _weighted(
             own.append(np.array(tops.mean_activation[f])[np.argsort(at)])
         activation.append(own)
         first += count
-    return weighted_shown(tuple(blocks), activation, alpha)
+    return weighted_pairs(tuple(blocks), activation, alpha)

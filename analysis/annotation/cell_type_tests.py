@@ -8,7 +8,8 @@ does not see it. So p is never below that of labels permuted within the donors, 
 the d_i has exact cumulants: with N cells of the donor, n of the type, m others and central moments
 M_2, M_3 of the activations,
 
-    mean 0,    variance M_2 N^2 / ((N - 1) n m),    third cumulant M_3 N^3 (m - n) / ((N - 1) (N - 2) n^2 m^2) ,
+    mean 0,    variance M_2 N^2 / ((N - 1) n m),
+    third cumulant M_3 N^3 (m - n) / ((N - 1) (N - 2) n^2 m^2) ,
 
 added over the donors; the tail is that of a Pearson type III distribution with these three.
 
@@ -21,13 +22,14 @@ are tied and no normal fits: there the count of firing cells is tested, exactly 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 EXPECTED = 5
 _ROUNDING = 1e-12
+Powers = tuple[sparse.csc_matrix, sparse.csc_matrix, sparse.csc_matrix]
 
 
 class Comparison(NamedTuple):
@@ -45,35 +47,36 @@ class Comparison(NamedTuple):
     donors: int
 
 
-def donor_differences(block: Any, kind: Comparison, codes: np.ndarray) -> np.ndarray:
+def donor_differences(block: sparse.csc_matrix, kind: Comparison, codes: np.ndarray) -> np.ndarray:
     """Differences [features, donors]: mean over the donor's cells of the type less that over its
     other cells.
     """
     donors, rows = np.unique(codes[kind.rows], return_inverse=True)
     others = np.searchsorted(donors, codes[kind.rest])
-    cells = int(block.shape[0])
+    cells = codes.size
 
-    def average(at: np.ndarray, of: np.ndarray) -> Any:
+    def average(at: np.ndarray, of: np.ndarray) -> sparse.csr_matrix:
         weight = 1.0 / np.bincount(of, minlength=donors.size)
         return sparse.csr_matrix((weight[of], (of, at)), shape=(donors.size, cells))
 
     inside, outside = (
-        average(at, of) @ block for at, of in ((kind.rows, rows), (kind.rest, others))
+        sparse.csr_matrix(average(at, of) @ block)
+        for at, of in ((kind.rows, rows), (kind.rest, others))
     )
     difference = (inside - outside).toarray()
     # equal means differ by rounding, and a sign-flip test would read a sign into that
-    difference[np.abs(difference) <= _ROUNDING * (abs(inside) + abs(outside)).toarray()] = 0.0
+    difference[
+        np.abs(difference) <= _ROUNDING * sparse.csr_matrix(abs(inside) + abs(outside)).toarray()
+    ] = 0.0
     return difference.T
 
 
-def powers(block: Any) -> tuple[Any, Any, Any]:
+def powers(block: sparse.csc_matrix) -> Powers:
     """A block of activations, its squares and its cubes."""
     return block, block.power(2), block.power(3)
 
 
-def permuted_labels(
-    moments: tuple[Any, Any, Any], kind: Comparison, codes: np.ndarray
-) -> np.ndarray:
+def permuted_labels(moments: Powers, kind: Comparison, codes: np.ndarray) -> np.ndarray:
     """One-sided p [features] of the sum of the donors' differences where labels are permuted within
     the donors; `moments` are `powers` of the block.
     """
@@ -85,16 +88,14 @@ def permuted_labels(
     inside = np.bincount(of[: kind.rows.size], minlength=donors.size).astype(float)[:, None]
     size = np.bincount(of, minlength=donors.size).astype(float)[:, None]
     outside = size - inside
-    member = sparse.csr_matrix(
-        (np.ones(pool.size), (of, pool)), shape=(donors.size, int(moments[0].shape[0]))
-    )
-    first, second, third = ((member @ power).toarray() / size for power in moments)
+    member = sparse.csr_matrix((np.ones(pool.size), (of, pool)), shape=(donors.size, codes.size))
+    first, second, third = (sparse.csr_matrix(member @ power).toarray() / size for power in moments)
     variance = np.maximum(second - first**2, 0)
     skewed = third - 3 * first * second + 2 * first**3
     of_type = sparse.csr_matrix(
         (np.ones(kind.rows.size), (of[: kind.rows.size], kind.rows)), shape=member.shape
     )
-    chosen = (of_type @ moments[0]).toarray()
+    chosen = sparse.csr_matrix(of_type @ moments[0]).toarray()
     total = (chosen / inside - (first * size - chosen) / outside).sum(axis=0)
     spread = (variance * size**2 / ((size - 1) * inside * outside)).sum(axis=0)
     lean = (
@@ -109,7 +110,7 @@ def permuted_labels(
 
 
 def one_sided(differences: np.ndarray, sign_flip: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """P that random signs give a sum of at least the observed one, for rows with a positive sum; 1
+    """Probability that random signs give at least the observed sum, for rows with a positive sum; 1
     for the others.
 
     Half of the two-sided p is exact where the sum is positive: the patterns of signs come in

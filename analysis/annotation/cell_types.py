@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -85,15 +85,15 @@ class CellTypes:
     findings
         Numbers for the manifest.
     notes
-        What was left out, with counts.
+        What was not used or not tested, with counts.
     sentences
-        What may be said, with its limits.
+        The findings in words, with their limits.
     frame
         Every test: layer, index, label, type, cells, donors, difference, p, q.
     """
 
     tables: dict[str, pa.Table]
-    findings: dict[str, Any]
+    findings: dict[str, object]
     notes: tuple[str, ...]
     sentences: tuple[str, ...]
     frame: pd.DataFrame
@@ -214,18 +214,17 @@ def cell_type_tables(
             f"the cells have no obs column {', '.join(missing)}",
             f"the columns are: {', '.join(map(str, obs.columns)) or 'none'}",
         )
-    table: Any = obs
-    known = np.ones(cells, dtype=bool) if not donor else table[donor].notna().to_numpy()
+    has_donor = obs[donor].notna().to_numpy() if donor else np.ones(cells, dtype=bool)
     notes = (
-        [f"{int((~known).sum())} of {cells} cells have no {donor} and were left out"]
-        if not known.all()
+        [f"{int((~has_donor).sum())} of {cells} cells have no {donor} and are not used"]
+        if not has_donor.all()
         else []
     )
-    codes = pd.factorize(table[donor])[0] if donor else np.zeros(cells, dtype=np.int64)
-    types = _types(obs, columns, known, codes, bool(donor), notes)
+    codes = pd.factorize(obs[donor])[0] if donor else np.zeros(cells, dtype=np.int64)
+    types = _types(obs, columns, has_donor, codes, bool(donor), notes)
     frame = _test(activations, types, codes, bool(donor), sign_flip)
     frame["q"] = benjamini_hochberg(frame["p"].to_numpy())
-    found: Any = frame[frame["q"] <= q]
+    found = frame.loc[frame["q"] <= q]
     tables = _tables(found, types, columns, address, run)
     findings = {
         "cell_types_tested": [t.id for t in types],
@@ -244,7 +243,7 @@ def cell_type_tables(
 def _types(
     obs: pd.DataFrame,
     columns: Mapping[str, Sequence[str]],
-    known: np.ndarray,
+    has_donor: np.ndarray,
     codes: np.ndarray,
     by_donor: bool,
     notes: list[str],
@@ -253,13 +252,13 @@ def _types(
     found: dict[tuple[str, str], Comparison] = {}
     for label, given in columns.items():
         for column in given:
-            values: Any = obs[column]
-            named = known & values.notna().to_numpy()
-            if missing := int(known.sum() - named.sum()):
-                notes.append(f"{column}: {missing} cells without a value were left out")
+            values = obs[column]
+            named = has_donor & values.notna().to_numpy()
+            if missing := int(has_donor.sum() - named.sum()):
+                notes.append(f"{column}: {missing} cells without a value are not used")
             few: list[str] = []
             untestable: list[str] = []
-            for value in sorted(values[named].astype(str).unique()):
+            for value in sorted(set(values[named].astype(str))):
                 of_type = named & (values.astype(str) == value).to_numpy()
                 inside, outside, donors = _sides(of_type, named & ~of_type, codes, by_donor)
                 if of_type.sum() < MIN_CELLS or (named & ~of_type).sum() < MIN_CELLS:
@@ -274,14 +273,14 @@ def _types(
                     )
             if few:
                 notes.append(
-                    f"{column}: {len(few)} types with fewer than {MIN_CELLS} cells, or fewer"
-                    f" others, were not tested: {_some(few)}"
+                    f"{column}: {len(few)} types with fewer than {MIN_CELLS} cells, or fewer than"
+                    f" {MIN_CELLS} other cells, were not tested: {_some(few)}"
                 )
             if untestable:
                 notes.append(
                     f"{column}: {len(untestable)} types were not tested, because fewer than"
-                    f" {MIN_DONORS} donors have {MIN_CELLS} cells of them and {MIN_CELLS} others:"
-                    f" {_some(untestable)}"
+                    f" {MIN_DONORS} donors have {MIN_CELLS} cells of them and {MIN_CELLS} other"
+                    f" cells: {_some(untestable)}"
                 )
     return list(found.values())
 
@@ -323,7 +322,7 @@ def _test(
     by_column = activations.mean.tocsc()
     for start in range(0, features if types else 0, _CHUNK):
         at = slice(start, min(start + _CHUNK, features))
-        block: Any = by_column[:, at]
+        block = sparse.csc_matrix(by_column[:, at])
         if by_donor:
             moments = powers(block)
             for i, kind in enumerate(types):
@@ -359,7 +358,7 @@ def _tables(
     tables: dict[str, pa.Table] = {}
     for label in columns:
         nodes = [t for t in types if t.label == label]
-        rows: Any = found[found["label"] == label]
+        rows = found.loc[found["label"] == label]
         tables[label] = schema_table(
             label,
             {
@@ -403,8 +402,8 @@ def _sentences(
     if not donor:
         return (
             (
-                f"{first}; there is no donor column, so cells were counted: cells of one donor are"
-                " not independent, and these q are too small as far as they are alike"
+                f"{first}; there is no donor column, so the cells themselves are the unit: cells of"
+                " one donor are not independent, and q is too small as far as they are similar"
             ),
         )
     low, high = min(t.donors for t in types), max(t.donors for t in types)
@@ -412,9 +411,9 @@ def _sentences(
     return (
         f"{first}, with the donor as the unit",
         (
-            f"{low} to {high} donors have cells of a tested type and others: the smallest possible"
-            f" p is {best}, which reaches q <= {q:g} only if at least {_share_needed(high, q)} of"
-            " the tests have it"
+            f"{low} to {high} donors have cells of a tested type and other cells: the smallest"
+            f" possible p is {best}, which gives q <= {q:g} only if at least"
+            f" {_share_needed(high, q)} of the tests have it"
         ),
     )
 

@@ -1,22 +1,22 @@
 """The records of an annotate run: Feature findings, genes, terms, libraries and the relationships
 between them.
 
-The graph holds what the features touch, not the libraries whole: terms that some feature is
-enriched in, and of their members the genes that are a top gene of some feature. Regulons are kept
-whole (TRRUST: 8,427 pairs), modes and papers included, each library's apart.
+The graph has only the terms that some feature is enriched in, and of their members only the top
+genes of some feature. Regulons are stored completely (TRRUST: 8,427 pairs), with modes and papers,
+separately for each library.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scircuit.analysis.annotation.calibrated_rates import ListBlock
 from scircuit.analysis.annotation.labels import choose
 from scircuit.analysis.annotation.library_records import (
     Closure,
+    CoverageRow,
     coverage_of,
     gene_table,
     hierarchy_tables,
@@ -25,11 +25,12 @@ from scircuit.analysis.annotation.library_records import (
     term_table,
 )
 from scircuit.analysis.annotation.regulator_tests import mode_counts, tf_share
-from scircuit.analysis.annotation.results import Outcome, Shown
+from scircuit.analysis.annotation.results import ReportedPairs, TestedFeatures
 from scircuit.analysis.annotation.top_genes import TopGenes
 from scircuit.analysis.enrichment.fdr import benjamini_hochberg
 from scircuit.analysis.enrichment.gene_term_matrix import KeptTerm
 from scircuit.analysis.enrichment.hypergeometric import odds_ratio
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.enrichment.overrepresentation import shared_genes
 from scircuit.analysis.genesets.gene_names import GeneNames
 from scircuit.core.address import parse
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 _CAPTION = 32
 
 
-class Found(NamedTuple):
+class AnnotationTables(NamedTuple):
     """Tables for the shards, one frame with a row a feature, and what became of each library."""
 
     tables: dict[str, pa.Table]
     frame: pd.DataFrame
-    coverage: list[dict[str, Any]]
+    coverage: list[CoverageRow]
 
 
 def _caption(address: str, label: str) -> str:
@@ -61,7 +62,7 @@ def _caption(address: str, label: str) -> str:
 
 
 def build_tables(
-    outcome: Outcome,
+    tests: TestedFeatures,
     libraries: Sequence[GeneSetLibrary],
     trrust: Regulons | None,
     names: GeneNames,
@@ -70,15 +71,15 @@ def build_tables(
     *,
     loads_on: bool = True,
     closed: Mapping[str, Closure],
-) -> Found:
+) -> AnnotationTables:
     """All tables of a run; `loads_on` False leaves out the genes of the features, `closed` are
     libraries closed over an ontology.
     """
-    tops = outcome.tops
+    tops = tests.tops
     addresses = [address(int(la), int(ix)) for la, ix in zip(tops.layer, tops.index, strict=True)]
-    frame = _feature_frame(addresses, outcome, trrust, names)
+    frame = _feature_frame(addresses, tests, trrust, names)
     columns = {c: frame[c].tolist() for c in frame.columns if c not in ("layer", "index")}
-    # Features without a list are among the rows: what an earlier run said of them is taken away.
+    # features without a list have rows too: what an earlier run wrote on them is removed
     columns |= {
         "annotation_run": [run] * len(addresses),
         "tf_library": [trrust.name if trrust else ""] * len(addresses),
@@ -86,13 +87,13 @@ def build_tables(
     columns["name"] = [
         _caption(a, label) for a, label in zip(frame["id"], frame["label"], strict=True)
     ]
-    coverage = coverage_of(outcome, libraries, names)
+    coverage = coverage_of(tests, libraries, names)
     found = {"Feature": schema_table("Feature", columns)}
     if loads_on:
         found |= _loads_on(addresses, tops, run)
-    found |= _enriched(addresses, outcome, trrust, run)
+    found |= _enriched(addresses, tests, trrust, run)
     found["GeneSetLibrary"] = library_table(coverage, libraries)
-    found |= member_tables(outcome, libraries, names, closed)
+    found |= member_tables(tests, libraries, names, closed)
     if closed:
         found |= hierarchy_tables(found["Term"], closed)
     if trrust:
@@ -107,22 +108,22 @@ def build_tables(
             },
         )
     found["Gene"] = gene_table(found, trrust, names)
-    return Found(found, frame, coverage)
+    return AnnotationTables(found, frame, coverage)
 
 
 def _feature_frame(
-    addresses: list[str], outcome: Outcome, trrust: Regulons | None, names: GeneNames
+    addresses: list[str], tests: TestedFeatures, trrust: Regulons | None, names: GeneNames
 ) -> pd.DataFrame:
     import pandas as pd
 
-    tops, rows_of, calibration, shown = (
-        outcome.tops,
-        outcome.rows_of,
-        outcome.calibration,
-        outcome.shown,
+    tops, rows_of, calibration, reported = (
+        tests.tops,
+        tests.rows_of,
+        tests.calibration,
+        tests.reported,
     )
     n = len(addresses)
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, list[object]] = {
         "label": [""] * n,
         "label_library": [""] * n,
         "label_q": [None] * n,
@@ -136,8 +137,8 @@ def _feature_frame(
         "tf_share": [None] * n,
         "tf_share_q": [None] * n,
     }
-    counts = np.bincount(shown.feature, minlength=rows_of.size)
-    annotatable = np.concatenate([_annotatable(b) for b in outcome.blocks])
+    counts = np.bincount(reported.feature, minlength=rows_of.size)
+    annotatable = np.concatenate([_annotatable(b) for b in tests.blocks])
     for r, f in enumerate(rows_of.tolist()):
         columns["annotatable_genes"][f] = int(annotatable[r])
         columns["terms"][f], columns["annotated"][f] = int(counts[r]), bool(counts[r])
@@ -145,18 +146,20 @@ def _feature_frame(
             float(calibration.q[r, 0]),
             float(calibration.p[r, 0]),
         )
-    best = choose(shown.feature, shown.p, shown.overlap, _sizes(outcome, shown), shown.column)
+    best = choose(
+        reported.feature, reported.p, reported.overlap, _sizes(tests, reported), reported.column
+    )
     for r, at, ties in zip(
         best.feature.tolist(), best.best.tolist(), best.ties.tolist(), strict=True
     ):
-        f, term = rows_of[r], outcome.blocks[shown.block[at]].incidence.terms[shown.column[at]]
+        f, term = rows_of[r], tests.blocks[reported.block[at]].incidence.terms[reported.column[at]]
         columns["label"][f], columns["label_library"][f], columns["label_ties"][f] = (
             term.name,
             term.library,
             ties,
         )
     if trrust:
-        _factors(columns, outcome, trrust)
+        _factors(columns, tests, trrust)
     frame = pd.DataFrame(
         {
             "id": addresses,
@@ -169,12 +172,12 @@ def _feature_frame(
     return frame.astype(object).where(frame.notna(), None)
 
 
-def _sizes(outcome: Outcome, shown: Shown) -> np.ndarray:
+def _sizes(tests: TestedFeatures, reported: ReportedPairs) -> np.ndarray:
     """Genes of every stored pair's term within the background of its block."""
-    sizes = np.zeros(shown.column.size, dtype=np.int64)
-    for number, block in enumerate(outcome.blocks):
-        own = shown.block == number
-        sizes[own] = block.incidence.sizes[shown.column[own]]
+    sizes = np.zeros(reported.column.size, dtype=np.int64)
+    for number, block in enumerate(tests.blocks):
+        own = reported.block == number
+        sizes[own] = block.incidence.sizes[reported.column[own]]
     return sizes
 
 
@@ -184,13 +187,13 @@ def _annotatable(block: ListBlock) -> np.ndarray:
     return np.asarray(block.rows @ in_some_term.astype(np.int64)).ravel()
 
 
-def _factors(columns: dict[str, list[Any]], outcome: Outcome, trrust: Regulons) -> None:
+def _factors(columns: dict[str, list[object]], tests: TestedFeatures, trrust: Regulons) -> None:
     """Best transcription factor by its targets, and the share of factors among the top genes, of
     every tested feature.
     """
     first = 0
     shares: list[tuple[int, float, float]] = []
-    for block, tested in zip(outcome.blocks, outcome.tested, strict=True):
+    for block, tested in zip(tests.blocks, tests.tested, strict=True):
         at = block.incidence.columns_of(trrust.name)
         hits = tested.hits
         own = np.flatnonzero((hits.column >= at.start) & (hits.column < at.stop))
@@ -202,21 +205,21 @@ def _factors(columns: dict[str, list[Any]], outcome: Outcome, trrust: Regulons) 
             hits.column[own],
         )
         for r, where in zip(best.feature.tolist(), best.best.tolist(), strict=True):
-            f = outcome.rows_of[first + r]
+            f = tests.rows_of[first + r]
             columns["best_tf"][f] = block.incidence.terms[hits.column[own[where]]].accession
             columns["best_tf_q"][f] = float(
-                outcome.calibration.q[first + r, outcome.calibration.scope(trrust.name)]
+                tests.calibration.q[first + r, tests.calibration.scope(trrust.name)]
             )
         if trrust.tfs & {g.upper() for g in block.incidence.genes}:
             found = tf_share(block.rows, block.incidence.genes, trrust.tfs)
             shares += [
-                (int(outcome.rows_of[first + r]), s, p)
+                (int(tests.rows_of[first + r]), s, p)
                 for r, (s, p) in enumerate(zip(found.share.tolist(), found.p.tolist(), strict=True))
             ]
         first += tested.lists
     # one family over all layers, features that could not be listed included
     q = benjamini_hochberg(
-        np.array([p for _, _, p in shares]), sum(b.features for b in outcome.blocks)
+        np.array([p for _, _, p in shares]), sum(b.features for b in tests.blocks)
     )
     for (f, share, _), value in zip(shares, q.tolist(), strict=True):
         columns["tf_share"][f], columns["tf_share_q"][f] = share, value
@@ -240,16 +243,17 @@ def _loads_on(addresses: list[str], tops: TopGenes, run: str) -> dict[str, pa.Ta
 
 
 def _enriched(
-    addresses: list[str], outcome: Outcome, trrust: Regulons | None, run: str
+    addresses: list[str], tests: TestedFeatures, trrust: Regulons | None, run: str
 ) -> dict[str, pa.Table]:
     import pyarrow as pa
 
     given = {
-        "hypergeometric": outcome.shown,
-        **({"weighted": outcome.weighted} if outcome.weighted else {}),
+        "hypergeometric": tests.reported,
+        **({"weighted": tests.weighted} if tests.weighted else {}),
     }
     found = [
-        _enriched_by(test, shown, addresses, outcome, trrust, run) for test, shown in given.items()
+        _enriched_by(test, reported, addresses, tests, trrust, run)
+        for test, reported in given.items()
     ]
     return {
         "Feature-ENRICHED_FOR-Term": pa.concat_tables([table for table, _ in found]),
@@ -259,9 +263,9 @@ def _enriched(
 
 def _enriched_by(
     test: str,
-    shown: Shown,
+    reported: ReportedPairs,
     addresses: list[str],
-    outcome: Outcome,
+    tests: TestedFeatures,
     trrust: Regulons | None,
     run: str,
 ) -> tuple[pa.Table, list[KeptTerm]]:
@@ -269,22 +273,22 @@ def _enriched_by(
     genes: list[list[str]] = []
     order: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     ratio: list[np.ndarray] = [np.zeros(0)]
-    for number, block in enumerate(outcome.blocks):
-        own = np.flatnonzero(shown.block == number)
-        row, column = shown.row[own], shown.column[own]
+    for number, block in enumerate(tests.blocks):
+        own = np.flatnonzero(reported.block == number)
+        row, column = reported.row[own], reported.column[own]
         terms += [block.incidence.terms[c] for c in column.tolist()]
         genes += shared_genes(block.rows, block.incidence, row, column)
         sizes = np.diff(block.rows.indptr)
         ratio.append(
             odds_ratio(
-                shown.overlap[own],
+                reported.overlap[own],
                 block.incidence.sizes[column],
                 sizes[row],
                 len(block.incidence.genes),
             )
         )
         order.append(own)
-    at = Shown(*(x[np.concatenate(order)] for x in shown))
+    at = ReportedPairs(*(x[np.concatenate(order)] for x in reported))
     up, down = _modes(terms, genes, trrust)
 
     def numbers(values: np.ndarray) -> list[float | None]:
@@ -294,7 +298,7 @@ def _enriched_by(
         schema_table(
             "Feature-ENRICHED_FOR-Term",
             {
-                "source": [addresses[outcome.rows_of[f]] for f in at.feature.tolist()],
+                "source": [addresses[tests.rows_of[f]] for f in at.feature.tolist()],
                 "target": [t.id for t in terms],
                 "run": [run] * len(terms),
                 "p": at.p.tolist(),

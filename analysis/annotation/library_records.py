@@ -5,11 +5,11 @@ parents, and the genes that occur anywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 
-from scircuit.analysis.annotation.results import Outcome
+from scircuit.analysis.annotation.results import TestedFeatures
 from scircuit.analysis.enrichment.gene_term_matrix import KeptTerm
 from scircuit.analysis.genesets.gene_names import GeneNames
 from scircuit.core.schema import schema_table
@@ -33,6 +33,17 @@ class Closure(NamedTuple):
     def own(self) -> dict[str, set[str]]:
         """Genes that each term had in its file, upper case, by accession."""
         return {t.accession: {g.upper() for g in t.genes} for t in self.before.terms}
+
+
+class CoverageRow(TypedDict):
+    """Terms and genes of a library in the background."""
+
+    library: str
+    terms_read: int
+    terms_kept: int
+    genes_mapped: int
+    genes_ambiguous: int
+    genes_lost: int
 
 
 def term_table(terms: Sequence[KeptTerm]) -> pa.Table:
@@ -63,14 +74,14 @@ def library_id(library: GeneSetLibrary) -> str:
 
 
 def coverage_of(
-    outcome: Outcome, libraries: Sequence[GeneSetLibrary], names: GeneNames
-) -> list[dict[str, Any]]:
+    tests: TestedFeatures, libraries: Sequence[GeneSetLibrary], names: GeneNames
+) -> list[CoverageRow]:
     """Terms kept in some layer, and genes in the background of some layer (mapped), of them those
     whose symbol several Ensembl ids share, and lost.
     """
-    known = {g.upper() for g in names.background}
+    background = {g.upper() for g in names.background}
     kept: dict[str, set[str]] = {}
-    for incidence in {id(b.incidence): b.incidence for b in outcome.blocks}.values():
+    for incidence in {id(b.incidence): b.incidence for b in tests.blocks}.values():
         for t in incidence.terms:
             kept.setdefault(t.library, set()).add(t.accession)
     return [
@@ -78,17 +89,15 @@ def coverage_of(
             "library": lib.name,
             "terms_read": len(lib.terms),
             "terms_kept": len(kept.get(lib.name, ())),
-            "genes_mapped": len(lib.genes & known),
+            "genes_mapped": len(lib.genes & background),
             "genes_ambiguous": len(lib.genes & names.shared),
-            "genes_lost": len(lib.genes - known),
+            "genes_lost": len(lib.genes - background),
         }
         for lib in libraries
     ]
 
 
-def library_table(
-    coverage: Sequence[Mapping[str, Any]], libraries: Sequence[GeneSetLibrary]
-) -> pa.Table:
+def library_table(coverage: Sequence[CoverageRow], libraries: Sequence[GeneSetLibrary]) -> pa.Table:
     """Node table of the libraries, with what became of them (`coverage_of`)."""
     return schema_table(
         "GeneSetLibrary",
@@ -100,19 +109,18 @@ def library_table(
             "release": [lib.release for lib in libraries],
             "licence": [lib.licence for lib in libraries],
             "terms": [c["terms_kept"] for c in coverage],
-            **{
-                name: [c[name] for c in coverage]
-                for name in ("genes_mapped", "genes_ambiguous", "genes_lost")
-            },
+            "genes_mapped": [c["genes_mapped"] for c in coverage],
+            "genes_ambiguous": [c["genes_ambiguous"] for c in coverage],
+            "genes_lost": [c["genes_lost"] for c in coverage],
         },
     )
 
 
 def hierarchy_tables(terms: pa.Table, closed: Mapping[str, Closure]) -> dict[str, pa.Table]:
-    """The stored terms with everything above them in the ontology, and the ``IS_A`` between them."""
+    """The stored terms with all their ancestors in the ontology, and the ``IS_A`` between them."""
     import pyarrow as pa
 
-    known = set(terms.column("id").to_pylist())
+    stored = set(terms.column("id").to_pylist())
     above: dict[str, tuple[str, str, str, int]] = {}
     pairs: list[tuple[str, str]] = []
     for name, closure in closed.items():
@@ -120,15 +128,15 @@ def hierarchy_tables(terms: pa.Table, closed: Mapping[str, Closure]) -> dict[str
         for child, parent in closure.is_a:
             parents.setdefault(child, []).append(parent)
         term_of = {t.accession: t for t in closure.library.terms}
-        waiting = [a for a in term_of if f"{name}:{a}" in known]
-        seen = set(waiting)
-        while waiting:
-            child = waiting.pop()
+        queue = [a for a in term_of if f"{name}:{a}" in stored]
+        seen = set(queue)
+        while queue:
+            child = queue.pop()
             for parent in parents.get(child, ()):
                 pairs.append((f"{name}:{child}", f"{name}:{parent}"))
                 if parent not in seen:
                     seen.add(parent)
-                    waiting.append(parent)
+                    queue.append(parent)
                     above[f"{name}:{parent}"] = (
                         name,
                         parent,
@@ -157,21 +165,21 @@ def hierarchy_tables(terms: pa.Table, closed: Mapping[str, Closure]) -> dict[str
 
 
 def member_tables(
-    outcome: Outcome,
+    tests: TestedFeatures,
     libraries: Sequence[GeneSetLibrary],
     names: GeneNames,
     closed: Mapping[str, Closure],
 ) -> dict[str, pa.Table]:
     """Listed genes -> stored terms -> libraries."""
     of_library = {lib.name: library_id(lib) for lib in libraries}
-    listed = {names.symbol[g].upper() for row in outcome.tops.genes for g in row}
+    listed = {names.symbol[g].upper() for row in tests.tops.genes for g in row}
     stored: dict[str, KeptTerm] = {}
     pairs: dict[tuple[str, str], str] = {}
     own = {name: closure.own() for name, closure in closed.items()}
-    for number, block in enumerate(outcome.blocks):
+    for number, block in enumerate(tests.blocks):
         by_term = block.incidence.matrix.tocsc()
         stored_here = [
-            s.column[s.block == number] for s in (outcome.shown, outcome.weighted) if s is not None
+            s.column[s.block == number] for s in (tests.reported, tests.weighted) if s is not None
         ]
         for c in np.unique(np.concatenate(stored_here)).tolist():
             term = stored.setdefault(block.incidence.terms[c].id, block.incidence.terms[c])
@@ -205,8 +213,8 @@ def member_tables(
 def gene_table(
     found: Mapping[str, pa.Table], trrust: Regulons | None, names: GeneNames
 ) -> pa.Table:
-    """Node table of every gene that the other tables name; no gene is said to be no transcription
-    factor, for another library may list it.
+    """Node table of every gene in the other tables; ``is_tf`` is never False, because another
+    library may list the gene as a transcription factor.
     """
     ids: set[str] = set()
     written = {

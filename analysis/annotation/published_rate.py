@@ -1,18 +1,18 @@
-"""What the annotation rate of a published atlas is worth: its own procedure on random gene lists,
-and its gene sets with calibration.
+"""The annotation rate of a published atlas beside its null: the same procedure on random gene
+lists, and the calibrated rule on the same gene sets.
 
 The published procedure tests, layer by layer, the terms that share two genes or more with a feature
 (one-sided Fisher, the background being the N genes of any list of the layer) and corrects by
 Benjamini-Hochberg over those tests alone. Tests that could not pass are thus kept out of the
-family, and most random lists pass. Three rates are set side by side, with the same gene sets and
-the same N:
+family, and most random lists pass. Three rates are compared, with the same gene sets and the
+same N:
 
 1. ``published``: features with an annotation entry of any kind, gene pairs that were never tested
    included;
 2. ``random``: the same procedure on as many random lists, their genes drawn from the N genes of the
    layer, each time with its own correction;
-3. ``calibrated``: features whose best term holds against random lists matched to them
-   (`scircuit.analysis.annotation.calibrated_rates`).
+3. ``calibrated``: features whose best term passes compared with random lists matched to them
+   (`scircuit.analysis.enrichment.calibrated_rates`).
 
 Term sizes are those of the procedure, which the published odds ratios fix. Genes of the background
 that no list shows are there without a name and in no term, which can only lower the rate of random
@@ -23,14 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from scipy import sparse
 
-from scircuit.analysis.annotation.calibrated_rates import ListBlock, calibrate
 from scircuit.analysis.annotation.sentences import percent
+from scircuit.analysis.enrichment.calibrated_rates import calibrate
 from scircuit.analysis.enrichment.gene_term_matrix import Incidence, KeptTerm, row_count
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.enrichment.matched_null import Rate, draw_matched
 from scircuit.analysis.enrichment.pair_tests import Tested, test_lists
 
@@ -118,23 +119,23 @@ class PublishedRates:
 
     @property
     def sentence(self) -> str:
-        """One line for a reader."""
+        """The result in one sentence."""
         random = [x.random for x in self.layers]
         verdict = (
             "so the published rate does not exceed chance"
             if self.published <= self.random
             else (
-                f"so {percent(self.published - self.random)} of features is what the published rate"
-                " has above chance"
+                f"so the published rate is {percent(self.published - self.random)} of features"
+                " above chance"
             )
         )
         return (
             f"published: {percent(self.published)} of {self.alive:,} firing features are annotated;"
             f" the published procedure annotates {percent(self.random)} of random gene lists"
-            f" ({percent(min(random))} to {percent(max(random))} by layer), {verdict}; calibrated,"
-            f" {percent(self.rate.rate)} have a term of the same gene sets (matched random lists"
-            f" {percent(self.rate.null_rate)}, excess {percent(self.rate.excess_low)} to"
-            f" {percent(self.rate.excess_high)})"
+            f" ({percent(min(random))} to {percent(max(random))} by layer), {verdict}; by the"
+            f" calibrated rule {percent(self.rate.rate)} have a term of the same gene sets (matched"
+            f" random lists {percent(self.rate.null_rate)}, excess {percent(self.rate.excess_low)}"
+            f" to {percent(self.rate.excess_high)})"
         )
 
     def lines(self) -> tuple[str, ...]:
@@ -146,7 +147,7 @@ class PublishedRates:
             for x in self.layers
         )
 
-    def findings(self) -> dict[str, Any]:
+    def findings(self) -> dict[str, object]:
         """Numbers for the manifest."""
         return {
             "alive": self.alive,
@@ -179,7 +180,7 @@ def incidence_of(layer: PublishedLayer, terms: Sequence[PublishedTerm]) -> Incid
     )
     if len(genes) > layer.background:
         raise ValueError(
-            f"layer {layer.layer}: the lists hold {len(genes)} genes, the published background"
+            f"layer {layer.layer}: the lists have {len(genes)} genes, the published background"
             f" {layer.background}"
         )
     index = {g: i for i, g in enumerate(genes)}
@@ -236,7 +237,7 @@ def published_rates(
     null_draws: int = 20,
     seed: int = 0,
 ) -> PublishedRates:
-    """Set the published rate beside the same procedure on random lists, and beside the calibrated
+    """Compare the published rate with the same procedure on random lists, and with the calibrated
     rate.
 
     Parameters
@@ -302,9 +303,17 @@ def published_rates(
     return PublishedRates(tuple(found), calibration.rates[0], q)
 
 
-def terms_from(
-    nodes: Mapping[str, Sequence[Any]], members: Mapping[str, Sequence[str]]
-) -> list[PublishedTerm]:
+class TermColumns(TypedDict):
+    """Columns of the ``Term`` records of an import."""
+
+    id: Sequence[str]
+    library: Sequence[str]
+    accession: Sequence[str]
+    name: Sequence[str]
+    size: Sequence[int | None]
+
+
+def terms_from(nodes: TermColumns, members: Mapping[str, Sequence[str]]) -> list[PublishedTerm]:
     """Terms of an import: columns id, library, accession, name and size of its ``Term`` records,
     and genes by term id; those without a size are left out.
     """

@@ -57,19 +57,19 @@ def tf_share(lists: sparse.csr_matrix, genes: Sequence[str], tfs: Iterable[str])
     UserError
         If no transcription factor is in the background.
     """
-    known = {t.upper() for t in tfs}
-    is_tf = np.array([g.upper() in known for g in genes], dtype=np.int64)
-    factors_there = int(is_tf.sum())
-    if not factors_there:
+    factors = {t.upper() for t in tfs}
+    is_tf = np.array([g.upper() in factors for g in genes], dtype=np.int64)
+    in_background = int(is_tf.sum())
+    if not in_background:
         raise UserError(
-            f"none of {len(known)} transcription factors is among the {len(genes)} genes of the"
+            f"none of {len(factors)} transcription factors is among the {len(genes)} genes of the"
             " background",
             "are both gene symbols?",
         )
     size = np.diff(lists.indptr).astype(np.int64)
     found = np.asarray(lists @ is_tf).astype(np.int64)
-    table = TailTable(size, np.array([factors_there]), len(genes))
-    p = table.tail(found, np.full(size.shape, factors_there), size)
+    table = TailTable(size, np.array([in_background]), len(genes))
+    p = table.tail(found, np.full(size.shape, in_background), size)
     with np.errstate(invalid="ignore"):
         share = np.where(size > 0, found / np.maximum(size, 1), np.nan)
     return TfShare(size, found, share, p, benjamini_hochberg(p))

@@ -1,4 +1,4 @@
-"""What passes from the tests to the records of an annotate run."""
+"""Results of the tests, as the records of an annotate run need them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scircuit.analysis.annotation.calibrated_rates import Calibration, ListBlock
 from scircuit.analysis.annotation.top_genes import TopGenes
+from scircuit.analysis.enrichment.calibration import Calibration
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.enrichment.pair_tests import Tested
 
 
-class Shown(NamedTuple):
+class ReportedPairs(NamedTuple):
     """The pairs that are stored, one entry each: row of the feature among the tested ones, its
     block, the pair there, and its q values.
 
@@ -30,11 +31,11 @@ class Shown(NamedTuple):
     q_calibrated: np.ndarray
 
 
-class Outcome(NamedTuple):
+class TestedFeatures(NamedTuple):
     """What was tested and found; `rows_of` maps tested features, in the order of the blocks, to
     features of `tops`.
 
-    `shown` are the pairs of the calibrated test, `weighted` those of the weighted one (None: not
+    `reported` are the pairs of the calibrated test, `weighted` those of the weighted one (None: not
     asked for).
     """
 
@@ -43,5 +44,5 @@ class Outcome(NamedTuple):
     blocks: tuple[ListBlock, ...]
     tested: tuple[Tested, ...]
     calibration: Calibration
-    shown: Shown
-    weighted: Shown | None = None
+    reported: ReportedPairs
+    weighted: ReportedPairs | None = None

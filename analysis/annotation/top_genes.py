@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+_Value = TypeVar("_Value")
 COLUMNS = ("layer", "index", "gene", "mean_activation", "fire_count")
 
 
 @dataclass(frozen=True)
 class TopGenes:
-    """The lists, one entry a feature; lists of features without a gene of enough firings are empty."""
+    """One list per feature, empty for features without a gene with enough firings."""
 
     layer: np.ndarray
     index: np.ndarray
@@ -43,7 +44,7 @@ def top_genes(
     top
         Genes per feature.
     min_fire_count
-        Least firings of the feature on the gene.
+        Minimum firings of the feature on the gene.
 
     Returns
     -------
@@ -58,20 +59,23 @@ def top_genes(
     """
     import pandas as pd
 
-    frame: Any = catalogue if isinstance(catalogue, pd.DataFrame) else catalogue.to_pandas()
+    frame: pd.DataFrame = (
+        catalogue if isinstance(catalogue, pd.DataFrame) else catalogue.to_pandas()
+    )
     if missing := [c for c in COLUMNS if c not in frame.columns]:
         raise UserError(
-            f"the catalogue lacks the columns {', '.join(missing)}; it has"
+            f"the table of feature genes has no columns {', '.join(missing)}; it has"
             f" {', '.join(map(str, frame.columns))}",
             "trace again",
         )
     if frame.empty:
         raise UserError(
-            "the catalogue is empty: no feature fires on any gene",
+            "the table of feature genes is empty: no feature fires on any gene",
             "check the dictionaries and the cells with: scircuit check",
         )
-    features = frame[["layer", "index"]].drop_duplicates().sort_values(["layer", "index"])
-    kept = frame[frame["fire_count"] >= min_fire_count]
+    features = pd.DataFrame(frame[["layer", "index"]]).drop_duplicates()
+    features = features.sort_values(["layer", "index"])
+    kept = frame.loc[frame["fire_count"] >= min_fire_count]
     kept = kept.sort_values(
         ["layer", "index", "mean_activation", "fire_count", "gene"],
         ascending=[True, True, False, False, True],
@@ -79,10 +83,10 @@ def top_genes(
     )
     kept = kept.groupby(["layer", "index"], sort=False).head(top)
     order = pd.MultiIndex.from_frame(features)
-    of = order.get_indexer(pd.MultiIndex.from_frame(kept[["layer", "index"]]))
+    of = order.get_indexer(pd.MultiIndex.from_arrays([kept["layer"], kept["index"]]))
     bounds = np.searchsorted(of, np.arange(len(features) + 1))
 
-    def split(values: list[Any]) -> list[list[Any]]:
+    def split(values: list[_Value]) -> list[list[_Value]]:
         return [values[a:b] for a, b in pairwise(bounds.tolist())]
 
     return TopGenes(

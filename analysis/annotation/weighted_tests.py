@@ -5,7 +5,9 @@ a. The statistic of a term is the sum of the weights of the genes it shares with
 null the term's m members are any m of the N background genes, so the number shared is
 hypergeometric, and which ones are shared is any subset of that size:
 
-    p = P(S >= s) = sum_k P(K = k) P(S_k >= s),    K ~ Hypergeometric(N, m, n),    S_k = sum of a random k-subset of the weights.
+    p = P(S >= s) = sum_k P(K = k) P(S_k >= s),    K ~ Hypergeometric(N, m, n),
+
+with S_k the sum of the weights of a random k-subset.
 
 The law of S_k follows exactly by adding one gene after the other, ``f_j(k, s) = k/j f_{j-1}(k-1,
 s-v_j) + (1 - k/j) f_{j-1}(k, s)``, so nothing is sampled and p is valid for any weights; with equal
@@ -16,14 +18,14 @@ beside the calibrated q, not instead of it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from scipy import sparse
 
-from scircuit.analysis.annotation.calibrated_rates import ListBlock
-from scircuit.analysis.annotation.results import Shown
+from scircuit.analysis.annotation.results import ReportedPairs
 from scircuit.analysis.enrichment.fdr import PTally
+from scircuit.analysis.enrichment.gene_term_matrix import row_count
 from scircuit.analysis.enrichment.hypergeometric import TailTable
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.enrichment.pair_tests import MIN_OVERLAP
 
 LEVELS = 100
@@ -45,7 +47,7 @@ def whole_weights(activation: np.ndarray) -> np.ndarray:
 
 
 def subset_tails(weights: np.ndarray) -> np.ndarray:
-    """P(S_k >= s) for a random k-subset; shape (genes + 1, sum of weights + 2), rows k, columns s."""
+    """P(S_k >= s) for a random k-subset; k in rows (genes + 1), s in columns (sum + 2)."""
     total = int(weights.sum())
     law = np.zeros((weights.size + 1, total + 1))
     law[0, 0] = 1.0
@@ -77,9 +79,9 @@ def weighted_p(weights: np.ndarray, score: np.ndarray, chance: np.ndarray) -> np
     return np.minimum((chance * tails[:, score].T).sum(axis=1), 1.0)
 
 
-def weighted_shown(
+def weighted_pairs(
     blocks: tuple[ListBlock, ...], activation: list[list[np.ndarray]], alpha: float
-) -> tuple[Shown, int]:
+) -> tuple[ReportedPairs, int]:
     """Pairs with an overlap of two or more and q <= `alpha` in the family of every feature x every
     term, and the size of that family.
 
@@ -105,7 +107,7 @@ def weighted_shown(
     kept = np.flatnonzero((q <= alpha) & (overlap >= MIN_OVERLAP))
     none = np.full(kept.size, np.nan)
     return (
-        Shown(
+        ReportedPairs(
             feature[kept],
             of[kept],
             row[kept],
@@ -129,13 +131,14 @@ def _small(block: ListBlock, activation: list[np.ndarray], alpha: float) -> tupl
     chances: dict[int, np.ndarray] = {}
     weights = [whole_weights(a) for a in activation]
     # one product gives both sums: of the weights above `_CODE`, of ones below it
-    coded: Any = block.rows.astype(np.int64)
+    coded = sparse.csr_matrix(block.rows.astype(np.int64))
     coded.data = np.concatenate(weights) * _CODE + 1
     matrix = block.incidence.matrix.astype(np.int64)
-    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    empty = np.zeros(0, np.int64)
+    found: list[tuple[np.ndarray, ...]] = [(empty, empty, empty, np.zeros(0))]
     for start in range(0, sizes.size, _CHUNK):
-        product: Any = coded[start : start + _CHUNK] @ matrix
-        for r in range(start, start + product.shape[0]):
+        product = sparse.csr_matrix(coded[start : start + _CHUNK] @ matrix)
+        for r in range(start, start + row_count(product)):
             own = slice(product.indptr[r - start], product.indptr[r - start + 1])
             column, overlap, score = (
                 product.indices[own].astype(np.int64),

@@ -1,72 +1,29 @@
-"""Are hubs more, or less, often annotated than other features? Three tests, each of the same
-question.
+"""Whether hubs are annotated more, or less, often than other features.
 
-- Fisher's exact test of "among the top k" against "annotated": blind to confounders; the published
-  test.
-- Logistic regression ``annotated ~ log(degree + 1) + log firing rate + annotatable genes``: the
-  slope of degree given the other two. Annotatable genes are those of the feature's top genes that
-  occur in any term; a feature without any cannot be annotated.
-- Frequency-matched null: each of the top k is replaced by one of its 25 nearest others in log
-  firing rate; ``p = min(1, 2 min(1 + #{null >= observed}, 1 + #{null <= observed}) / (1 +
-  draws))``.
+`scircuit.analysis.circuits.hub_annotation_tests` has the three tests.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from scircuit.analysis.circuits.circuit_plots import plot_bias
+from scircuit.analysis.circuits.hub_annotation_tests import (
+    FisherTest,
+    Logistic,
+    MatchedNull,
+    fisher_top,
+    fit_logistic,
+    matched_top,
+)
+from scircuit.analysis.plot_style import axes_or_new, no_data
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-_NEIGHBOURS = 25
-
-
-class FisherTest(NamedTuple):
-    """Top k against the rest: annotated and not, sample odds ratio, two-sided p."""
-
-    ranking: str
-    k: int
-    top_annotated: int
-    top_other: int
-    rest_annotated: int
-    rest_other: int
-    odds_ratio: float
-    p: float
-
-    @property
-    def top_share(self) -> float:
-        """Share of the top k that is annotated."""
-        return self.top_annotated / max(self.k, 1)
-
-
-class MatchedNull(NamedTuple):
-    """Share annotated among the top k against features of like firing rate."""
-
-    ranking: str
-    k: int
-    observed: float
-    null_mean: float
-    null_sd: float
-    p: float
-    draws: int
-
-
-class Logistic(NamedTuple):
-    """Slope of log(degree + 1) with its 95 % interval, on the log-odds scale; `problem` says why
-    there is none.
-    """
-
-    slope: float
-    low: float
-    high: float
-    p: float
-    n: int
-    covariates: tuple[str, ...]
-    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,113 +59,9 @@ class AnnotationBias:
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Share annotated among the top k, beside the frequency-matched null."""
-        from scircuit.analysis.plots import plot_bias
-
-        return plot_bias(self, ax)
-
-
-def fisher_top(
-    annotated: np.ndarray, rank: np.ndarray, k: int, ranking: str = "degree"
-) -> FisherTest:
-    """Fisher's exact test of the features ranked 1..k against all others."""
-    from scipy.stats import fisher_exact
-
-    top = rank <= k
-    a, b = int((top & annotated).sum()), int((top & ~annotated).sum())
-    c, d = int((~top & annotated).sum()), int((~top & ~annotated).sum())
-    found: Any = fisher_exact([[a, b], [c, d]])
-    return FisherTest(ranking, int(top.sum()), a, b, c, d, float(found[0]), float(found[1]))
-
-
-def matched_top(
-    annotated: np.ndarray,
-    rank: np.ndarray,
-    firing_rate: np.ndarray,
-    k: int,
-    *,
-    ranking: str = "degree",
-    draws: int = 2000,
-    seed: int = 0,
-) -> MatchedNull:
-    """Share annotated among the top k against draws of features with like firing rates (outside the
-    top k).
-    """
-    top = np.flatnonzero(rank <= k)
-    rest = np.flatnonzero(rank > k)
-    observed = float(annotated[top].mean()) if top.size else float("nan")
-    if not top.size or not rest.size:
-        return MatchedNull(
-            ranking, int(top.size), observed, float("nan"), float("nan"), float("nan"), 0
-        )
-    rate = np.nan_to_num(firing_rate)
-    floor = rate[rate > 0].min() if (rate > 0).any() else 1.0
-    log_rate = np.log(np.maximum(rate, floor))
-    near = min(_NEIGHBOURS, rest.size)
-    distance = np.abs(log_rate[rest][None, :] - log_rate[top][:, None])
-    candidates = rest[np.argsort(distance, axis=1, kind="stable")[:, :near]]
-    pick = np.random.default_rng(seed).integers(0, near, size=(draws, top.size))
-    null = annotated[candidates[np.arange(top.size), pick]].mean(axis=1)
-    # shares are multiples of 1/k: compare as counts, so rounding decides nothing
-    got, drawn = round(observed * top.size), np.rint(null * top.size)
-    p = min(
-        1.0, 2 * min(1 + int((drawn >= got).sum()), 1 + int((drawn <= got).sum())) / (1 + draws)
-    )
-    return MatchedNull(
-        ranking, int(top.size), observed, float(null.mean()), float(null.std(ddof=1)), p, draws
-    )
-
-
-def _logistic(
-    annotated: np.ndarray,
-    degree: np.ndarray,
-    firing_rate: np.ndarray,
-    annotatable: np.ndarray | None,
-) -> Logistic:
-    import warnings
-
-    rate = np.nan_to_num(firing_rate)
-    floor = rate[rate > 0].min() if (rate > 0).any() else 1.0
-    columns = {
-        "log degree": np.log1p(degree.astype(float)),
-        "log firing rate": np.log(np.maximum(rate, floor)),
-    }
-    if annotatable is not None:
-        columns["annotatable genes"] = annotatable.astype(float)
-    columns = {k: v for k, v in columns.items() if np.ptp(v) > 0}
-    names, n = tuple(columns), int(annotated.size)
-    nan = float("nan")
-
-    def no(problem: str) -> Logistic:
-        return Logistic(nan, nan, nan, nan, n, names, problem)
-
-    if "log degree" not in columns:
-        return no("all degrees are equal")
-    events = int(min(annotated.sum(), n - annotated.sum()))
-    if events < 5 * len(columns):
-        return no(
-            f"{events} features in the smaller class for {len(columns)} covariates (5 each are"
-            " needed)"
-        )
-    import statsmodels.api as sm
-    from numpy.linalg import LinAlgError
-
-    x = np.column_stack([np.ones(n), *((v - v.mean()) / v.std() for v in columns.values())])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fit = sm.Logit(annotated.astype(float), x).fit(disp=0, maxiter=100)
-    except (LinAlgError, ValueError, FloatingPointError) as error:
-        return no(f"the fit failed ({error})")
-    se = np.asarray(fit.bse)
-    if not fit.mle_retvals["converged"] or not np.isfinite(se).all() or (se > 50).any():
-        return no(
-            "the covariates separate annotated from other features; no finite estimate exists"
-        )
-    scale = columns["log degree"].std()
-    slope, error = float(fit.params[1] / scale), float(se[1] / scale)
-    return Logistic(
-        slope, slope - 1.96 * error, slope + 1.96 * error, float(fit.pvalues[1]), n, names
-    )
+        if not self.fisher:
+            return no_data(axes_or_new(ax), self.sentence)
+        return plot_bias(self.fisher, self.matched, self.annotated / self.features, ax)
 
 
 def annotation_bias(
@@ -262,7 +115,7 @@ def annotation_bias(
                     annotated, rank, firing_rate, k, ranking=ranking, draws=draws, seed=seed
                 )
             )
-    logistic = _logistic(annotated, degree, firing_rate, annotatable)
+    logistic = fit_logistic(annotated, degree, firing_rate, annotatable)
     k = hubs if hubs in ks else ks[0]
     f = next(t for t in fisher if t.k == k)
     m = next(t for t in matched if t.k == k)
@@ -275,7 +128,7 @@ def annotation_bias(
     sentence = (
         f"{f.top_annotated} of the {f.k} features with the highest degree are annotated"
         f" ({100 * f.top_share:.0f} %; all sources {100 * positives / n:.0f} %, Fisher p ="
-        f" {f.p:.2g}; features of like firing rate {100 * m.null_mean:.0f} %, p = {m.p:.2g});"
+        f" {f.p:.2g}; features with similar firing rates {100 * m.null_mean:.0f} %, p = {m.p:.2g});"
         f" {adjusted}"
     )
     return AnnotationBias(n, positives, tuple(fisher), tuple(matched), logistic, sentence)

@@ -5,8 +5,8 @@ signs, replication, attenuation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -67,18 +67,16 @@ class Analysis:
     findings
         Numbers for the manifest.
     sentences
-        What may be said, each with its control.
+        The findings in words, each with its control.
     degree, hub_fit, tail, bias, pairs
         The single results, each with `plot` and a sentence.
     trrust
         Agreement of the edges with TRRUST; None without annotation.
-    tables
-        Further kinds for the shards (none at present).
     """
 
     features: pa.Table
     frames: dict[str, pd.DataFrame]
-    findings: dict[str, Any]
+    findings: dict[str, object]
     sentences: tuple[str, ...]
     degree: Degrees
     hub_fit: HubFit
@@ -86,7 +84,6 @@ class Analysis:
     bias: AnnotationBias
     pairs: LayerPairs
     trrust: TrrustAgreement | None = None
-    tables: dict[str, pa.Table] = field(default_factory=dict)
 
     def plots(self) -> dict[str, Callable[..., Axes]]:
         """Name -> function that draws on given or new Axes."""
@@ -127,7 +124,7 @@ def analyse(
     Raises
     ------
     UserError
-        If a column is missing, no feature was traced, or an edge's end is unknown.
+        If a column is missing, no feature was traced, or an edge has an unknown end.
     """
     nodes = read_features(features)
     links = read_edges(edges, nodes)
@@ -206,7 +203,7 @@ def _trrust(
 
 
 def _annotation(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.ndarray] | None:
-    """Annotated, annotatable genes and label in the order of `nodes`; None without an annotate run."""
+    """Annotated, annotatable genes and label of the `nodes`; None without an annotate run."""
     if table is None or table.num_rows == 0 or "annotated" not in table.column_names:
         return None
     columns = [
@@ -256,7 +253,8 @@ def _bias(
         from dataclasses import replace
 
         return replace(
-            result, sentence="annotation bias of hubs: not tested, there is no annotate run"
+            result,
+            sentence="annotation bias of hubs: not tested, because the features were not annotated",
         )
     return result
 
@@ -329,8 +327,8 @@ def _edges_sentence(
 ) -> str:
     return (
         f"{int(good.sum()):,} edges from {sources:,} sources at q <= {config.q:g} with at least"
-        f" {config.min_support} cells; the published rule would keep {int(published.sum()):,} of"
-        f" the {edges.source.size:,} stored tests"
+        f" {config.min_support} cells; the published rule selects {int(published.sum()):,} of the"
+        f" {edges.source.size:,} stored tests"
     )
 
 
@@ -350,7 +348,7 @@ def _findings(
     tail: TailFit,
     bias: AnnotationBias,
     pairs: LayerPairs,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     import json
 
     out = found.out[at]

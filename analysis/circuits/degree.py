@@ -1,12 +1,7 @@
 """Degrees of features by the two edge rules, out of an edge table.
 
-calibrated
-    ``q <= q0``, at least `min_support` cells with a non-zero effect, and ``|mean| >= min_effect *
-    s``, s the mean activation of the target where it fires; a target that never fires in the clean
-    cells has no such scale (s = 0).
-legacy
-    ``|d| > 0.5`` and ``max(n_pos, n - n_pos) / n > 0.7``: the published rule, which counts zeros as
-    negative; for comparison only.
+The rules are those of `scircuit.core.edge_rules`: ``calibrated``, and for comparison ``legacy``,
+the published one.
 """
 
 from __future__ import annotations
@@ -16,6 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scircuit.core.edge_rules import (
+    MAX_Q,
+    MIN_EFFECT,
+    MIN_SUPPORT,
+    calibrated_edges,
+    legacy_edges,
+)
 from scircuit.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class EdgeArrays(NamedTuple):
     scale: np.ndarray
 
     def keep(self, mask: np.ndarray) -> EdgeArrays:
-        """The edges where `mask` holds."""
+        """The edges where `mask` is true."""
         return EdgeArrays(*(column[mask] for column in self))
 
 
@@ -84,7 +86,8 @@ def read_features(table: pa.Table) -> FeatureArrays:
         c for c in ("id", "layer", "firing_rate", "traced") if c not in table.column_names
     ]:
         raise UserError(
-            f"the feature table lacks {', '.join(missing)}; it has {', '.join(table.column_names)}",
+            f"the feature table has no {', '.join(missing)}; it has"
+            f" {', '.join(table.column_names)}",
             "trace again",
         )
     ids = np.array(table.column("id").to_pylist(), dtype=object)
@@ -118,7 +121,7 @@ def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
 
     if missing := [c for c in ("source", "target", *_REQUIRED) if c not in table.column_names]:
         raise UserError(
-            f"the edge table lacks {', '.join(missing)}; it has {', '.join(table.column_names)}",
+            f"the edge table has no {', '.join(missing)}; it has {', '.join(table.column_names)}",
             "finish the trace run first",
         )
     known = pa.array(features.id.tolist(), type=pa.string())
@@ -143,22 +146,31 @@ def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
 
 
 def calibrated(
-    edges: EdgeArrays, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+    edges: EdgeArrays,
+    q: float = MAX_Q,
+    min_support: int = MIN_SUPPORT,
+    min_effect: float = MIN_EFFECT,
 ) -> np.ndarray:
     """Mask of the edges that pass the calibrated rule; an edge without q does not."""
-    tested = (np.nan_to_num(edges.q, nan=np.inf) <= q) & (edges.n_pos + edges.n_neg >= min_support)
-    return tested & (np.abs(edges.mean) >= min_effect * edges.scale)
+    return calibrated_edges(
+        edges.q,
+        edges.n_pos,
+        edges.n_neg,
+        edges.mean,
+        edges.scale,
+        max_q=q,
+        min_support=min_support,
+        min_effect=min_effect,
+    )
 
 
-def legacy(edges: EdgeArrays, d: float = 0.5, consistency: float = 0.7) -> np.ndarray:
+def legacy(edges: EdgeArrays) -> np.ndarray:
     """Mask of the edges that pass the published rule."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.maximum(edges.n_pos, edges.n - edges.n_pos) / edges.n
-    return (np.abs(edges.d) > d) & (share > consistency)
+    return legacy_edges(edges.d, edges.n, edges.n_pos)
 
 
 class Degrees(NamedTuple):
-    """Degrees of every feature, int64, shape (features,); `by_layer` is (features, target layers)."""
+    """Degrees of every feature, int64 (features,); `by_layer` is (features, target layers)."""
 
     out: np.ndarray
     into: np.ndarray
@@ -172,9 +184,9 @@ def degrees(
     features: FeatureArrays,
     edges: EdgeArrays,
     *,
-    q: float = 0.05,
-    min_support: int = 6,
-    min_effect: float = 0.001,
+    q: float = MAX_Q,
+    min_support: int = MIN_SUPPORT,
+    min_effect: float = MIN_EFFECT,
 ) -> Degrees:
     """Count edges in and out of every feature.
 

@@ -74,7 +74,7 @@ def alpha_mle(mean_log: np.ndarray, xmin: np.ndarray) -> np.ndarray:
 
 
 def ks_distance(values: np.ndarray, counts: np.ndarray, alpha: float, xmin: int) -> float:
-    """KS distance of a tail given by its distinct `values` (ascending, >= xmin) and their `counts`."""
+    """KS distance of a tail with distinct `values` (ascending, >= xmin) and their `counts`."""
     below = np.concatenate([[0], np.cumsum(counts)[:-1]]) / counts.sum()
     model = 1.0 - zeta(alpha, values.astype(float)) / zeta(alpha, float(xmin))
     return float(np.abs(model - below).max())
@@ -90,7 +90,7 @@ def fit(data: np.ndarray, *, xmin: int | None = None, min_tail: int = 25) -> Pow
     xmin
         Fix the smallest value (default: the one with the smallest KS distance).
     min_tail
-        Least number of values in the tail while scanning.
+        Minimum number of values in the tail while scanning.
 
     Returns
     -------

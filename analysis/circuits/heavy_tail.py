@@ -11,10 +11,11 @@ question, answered by `scircuit.analysis.circuits.tail_alternatives`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scircuit.analysis.circuits.circuit_plots import plot_tail
 from scircuit.analysis.circuits.discrete_power_law import PowerLaw, fit, sample
 from scircuit.analysis.circuits.tail_alternatives import Comparison, compare
 
@@ -57,7 +58,7 @@ class TailFit:
     p_gof: float
     bootstrap: int
     comparisons: tuple[Comparison, ...]
-    package: dict[str, Any]
+    package: dict[str, object]
     noun: str = "features"
 
     @property
@@ -82,13 +83,13 @@ class TailFit:
 
     @property
     def sentence(self) -> str:
-        """What may be said, with its numbers."""
+        """The finding in one sentence, with its numbers."""
         n = self.degrees.size
         if self.fit is None:
             kinds = np.unique(self.degrees).size
             return (
                 f"no tail fit: {n} {self.noun} with edges and {kinds} distinct degrees (a tail"
-                f" needs {MIN_TAIL} and a spread)"
+                f" needs at least {MIN_TAIL} with different degrees)"
             )
         f = self.fit
         tail = f"tail of {f.n_tail:,} of {n:,} {self.noun} (degree >= {f.xmin:,})"
@@ -96,11 +97,11 @@ class TailFit:
             verdict = f"alpha {f.alpha:.2f} ± {f.sigma:.2f}, goodness of fit not computed"
         elif self.p_gof <= 0.1:
             verdict = (
-                f"a power law (alpha {f.alpha:.2f}) is refuted (bootstrap p = {self.p_gof:.3g})"
+                f"a power law (alpha {f.alpha:.2f}) is rejected (bootstrap p = {self.p_gof:.3g})"
             )
         else:
             verdict = (
-                f"a power law (alpha {f.alpha:.2f} ± {f.sigma:.2f}) is not refuted (bootstrap p ="
+                f"a power law (alpha {f.alpha:.2f} ± {f.sigma:.2f}) is not rejected (bootstrap p ="
                 f" {self.p_gof:.2g})"
             )
         return f"{tail}: {verdict}; {self._against()}"
@@ -115,7 +116,7 @@ class TailFit:
         if lognormal is None:
             return "not compared with other distributions"
         if lognormal.favoured == "neither":
-            text = f"power law and lognormal not distinguishable (p = {lognormal.p:.2g})"
+            text = f"power law and lognormal are not distinguishable (p = {lognormal.p:.2g})"
         else:
             text = (
                 f"{lognormal.favoured} fits better than"
@@ -128,7 +129,7 @@ class TailFit:
             )
         return text
 
-    def findings(self) -> dict[str, Any]:
+    def findings(self) -> dict[str, object]:
         """Numbers for the manifest; NaN becomes None."""
 
         def number(v: float) -> float | None:
@@ -148,13 +149,11 @@ class TailFit:
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Share of features with at least this degree, with the fit and the lognormal on the tail."""
-        from scircuit.analysis.plots import plot_tail
-
-        return plot_tail(self, ax)
+        """Share of features with at least this degree, with fit and lognormal on the tail."""
+        return plot_tail(self.degrees, self.fit, self.comparisons, ax)
 
 
-def package_fit(degrees: np.ndarray, xmin: int | None = None) -> dict[str, Any]:
+def package_fit(degrees: np.ndarray, xmin: int | None = None) -> dict[str, object]:
     """Fit by the `powerlaw` package, around two defects of version 2.0.
 
     Its default range caps the exponent at 3, so a range is always given; its discrete normaliser
@@ -224,7 +223,7 @@ def fit_tail(
     seed, bootstrap
         Bootstraps of the goodness of fit and their seed (0 bootstraps: p is NaN).
     min_tail
-        Least number of degrees in the tail.
+        Minimum number of degrees in the tail.
     noun
         What has a degree, for the sentence.
 

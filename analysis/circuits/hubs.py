@@ -1,4 +1,4 @@
-"""Hubs for their firing rate: out-degree against the degree expected from how often a feature
+"""Hubs given their firing rate: out-degree against the degree expected from how often a feature
 fires.
 
 A feature that fires more has more chances to affect anything, so raw degree ranks firing rates. The
@@ -11,9 +11,11 @@ robust passes) of ``log(degree + 1)`` on ``log(firing rate)``, and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from scircuit.analysis.circuits.circuit_plots import plot_hubs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,12 +57,12 @@ class HubFit:
 
     @property
     def sentence(self) -> str:
-        """What may be said."""
+        """The finding in one sentence."""
         n = self.degree.size
         if not np.isfinite(self.rho):
             return (
-                f"degree against firing rate: not assessable, all {n} sources have the same degree"
-                " or firing rate"
+                f"degree against firing rate: not testable, all {n} sources have the same degree or"
+                " firing rate"
             )
         p = f"p = {self.rho_p:.2g}" if self.rho_p >= 1e-16 else "p < 1e-16"
         return (
@@ -71,14 +73,12 @@ class HubFit:
         )
 
     def plot(self, ax: Axes | None = None, labels: dict[int, str] | None = None) -> Axes:
-        """Degree against firing rate with the expectation; `labels` names some sources by position."""
-        from scircuit.analysis.plots import plot_hubs
-
-        return plot_hubs(self, ax, labels or {})
+        """Degree against firing rate with the expectation; `labels`: names by position."""
+        return plot_hubs(self.degree, self.firing_rate, self.expected, self.hub_rank, ax, labels)
 
 
 def _ranks(*keys: np.ndarray) -> np.ndarray:
-    """Rank by the first key descending, then the following ones, then position; 1 is the highest."""
+    """Rank by the first key, then the next ones, then position; 1 is the highest."""
     order = np.lexsort((np.arange(keys[0].size), *(-k for k in reversed(keys))))
     rank = np.empty(keys[0].size, dtype=np.int64)
     rank[order] = np.arange(1, keys[0].size + 1)
@@ -119,7 +119,7 @@ def expected_degree(degree: np.ndarray, firing_rate: np.ndarray) -> tuple[np.nda
 
 
 def fit_hubs(degree: np.ndarray, firing_rate: np.ndarray) -> HubFit:
-    """Rank sources by degree and by degree beyond what their firing rate gives.
+    """Rank sources by degree and by degree beyond that expected from their firing rate.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def fit_hubs(degree: np.ndarray, firing_rate: np.ndarray) -> HubFit:
     if degree.size > 2 and np.unique(degree).size > 1 and np.unique(rate).size > 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found: Any = spearmanr(rate, degree)
+            found = np.asarray(spearmanr(rate, degree), dtype=float)
         rho, p = float(found[0]), float(found[1])
     y = np.log1p(degree)
     total = float(((y - y.mean()) ** 2).sum()) if y.size else 0.0

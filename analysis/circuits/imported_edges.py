@@ -1,12 +1,9 @@
-r"""What may be said of imported edges: degrees by the published rule, their tail, and the signs by
-a rule that treats both alike.
+"""Analysis of imported edges: degrees by the published rule, their tail, and the signs by
+the symmetric rule, which treats both signs alike (`scircuit.core.edge_rules`).
 
-    published    |d| > 0.5 and max(n_pos, n - n_pos) / n > 0.7         (cells without effect count as negative)
-    symmetric    |d| > 0.5 and max(n_pos, n_neg) / (n_pos + n_neg) > 0.7
-
-Calibrated degrees and hubs for their firing rate need p values, which no published format gives:
-they are not computed. A degree is counted from the edges where the source kept all of them, and
-taken as the source states it where it kept only the strongest.
+Calibrated degrees and hubs given their firing rate need p values, which no published format gives:
+they are not computed. A degree is counted from the edges if the source kept all of them, and
+taken from the source if it kept only the strongest.
 """
 
 from __future__ import annotations
@@ -17,13 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from scircuit.analysis.circuits.heavy_tail import TailFit, fit_tail
+from scircuit.core.edge_rules import (
+    LEGACY_CONSISTENCY,
+    LEGACY_D,
+    published_edges,
+    symmetric_edges,
+)
 from scircuit.core.errors import UserError
 from scircuit.core.schema import conform
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-D, CONSISTENCY = 0.5, 0.7
 
 
 class ImportedDegrees(NamedTuple):
@@ -55,7 +56,7 @@ def analyse_imported(
     lacks
         What the source does not give (`Run.lacks`).
     sources
-        How many features the source traced, where it says.
+        How many features the source traced, if it gives this number.
     seed, bootstrap
         Of the tail fit.
 
@@ -77,8 +78,8 @@ def analyse_imported(
         if stated is None or stated.isna().any():
             known = 0 if stated is None else int(stated.notna().sum())
             raise UserError(
-                f"the source kept only its strongest edges and states the degrees of {known} of"
-                f" {len(traced)} sources: a count of what it kept is no degree",
+                f"the source kept only its strongest edges and gives the degrees of {known} of"
+                f" {len(traced)} sources; counting the kept edges would not give a degree",
                 "import a format with all edges, or one that counts them",
             )
         degree = stated.astype(np.int64)
@@ -86,8 +87,8 @@ def analyse_imported(
         degree = counted
     if sources is not None and len(degree) != sources:
         raise UserError(
-            f"degrees of {len(degree):,} of {sources:,} traced sources are known: their"
-            " distribution would be that of a choice",
+            f"the degrees of {len(degree):,} of {sources:,} traced sources are known: their"
+            " distribution would be that of a selection",
             "import all files of the study",
         )
     tail = fit_tail(degree.to_numpy(np.int64), seed=seed, bootstrap=bootstrap)
@@ -108,39 +109,35 @@ def analyse_imported(
         **tail.findings(),
         "tail_sentence": tail.sentence,
     }
-    said = (
+    sentences = (
         (
             f"{int(values.sum()):,} edges of {len(values):,} sources by the published rule (|d| >"
-            f" {D}, consistency > {CONSISTENCY}), degrees {findings['degrees']}: mean"
+            f" {LEGACY_D}, consistency > {LEGACY_CONSISTENCY}), degrees {findings['degrees']}: mean"
             f" {values.mean():.1f}, largest {values.max():,}"
         ),
         tail.sentence,
         sentence,
         (
-            "calibrated degrees and hubs for their firing rate were not computed: the source gives"
-            " no p values"
+            "calibrated degrees and hubs given their firing rate were not computed: the source"
+            " gives no p values"
         ),
     )
     found = conform(
         "Feature", pa.table({"id": degree.index.to_list(), "out_degree_legacy": values})
     )
-    return ImportedDegrees(found, tail, findings, tuple(s for s in said if s))
+    return ImportedDegrees(found, tail, findings, tuple(s for s in sentences if s))
+
+
+def _values(table: Any, name: str) -> np.ndarray:
+    """A column, NaN where the source does not give it."""
+    return table[name].to_numpy(float) if name in table else np.full(len(table), np.nan)
 
 
 def _published(table: Any) -> np.ndarray:
     """Edges by the published rule; from counts where they are given, else from the stated
     consistency.
     """
-    share = (
-        table["consistency"].to_numpy(float)
-        if "consistency" in table
-        else np.full(len(table), np.nan)
-    )
-    if {"n", "n_pos"} <= set(table):
-        n, up = table["n"].to_numpy(float), table["n_pos"].to_numpy(float)
-        counted = np.maximum(up, n - up) / np.maximum(n, 1)
-        share = np.where(np.isnan(counted), share, counted)
-    return (np.abs(table["d"].to_numpy(float)) > D) & (share > CONSISTENCY)
+    return published_edges(*(_values(table, name) for name in ("d", "consistency", "n", "n_pos")))
 
 
 def _signs(table: Any) -> tuple[dict[str, Any], str]:
@@ -153,12 +150,13 @@ def _signs(table: Any) -> tuple[dict[str, Any], str]:
         return (
             {},
             (
-                "signs were not counted: without the cells that moved up and down the rule lets"
-                " negative effects pass more easily"
+                "signs were not counted: the source does not give the numbers of cells with"
+                " positive and negative effects, and without them negative effects pass the rule"
+                " more easily"
             ),
         )
-    up, down, d = (table[c].to_numpy(float) for c in ("n_pos", "n_neg", "d"))
-    symmetric = (np.abs(d) > D) & (np.maximum(up, down) / np.maximum(up + down, 1) > CONSISTENCY)
+    d, n, up, down = (_values(table, name) for name in ("d", "n", "n_pos", "n_neg"))
+    symmetric = symmetric_edges(d, np.fmax(n, up + down), up, down)  # n is never below their sum
     support = float((d[symmetric] < 0).mean()) if symmetric.any() else None
     found = {"edges_symmetric_stored": int(symmetric.sum()), "support_share": support}
     if support is None:

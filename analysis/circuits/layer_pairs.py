@@ -1,11 +1,11 @@
-"""Structure of the edges by layer pair: how many, how large, which sign, and in how many both
-halves of the cells agree.
+"""Edges by layer pair: number, size and sign, and the share for which both halves of the cells
+agree.
 
 Targets of one source are correlated, so intervals resample sources, not edges (cluster bootstrap).
-Sign stands beside the pass-through baseline (the edit re-encoded without any block computing),
-attenuation beside the number of possible targets. That halves agree has no control here: edges were
-chosen on both, which alone makes them agree. Replication is measured where one half chooses and the
-other tests (`split_half` of the controls).
+Signs are compared with the pass-through baseline (the edit carried by the residual stream alone),
+attenuation with the number of possible targets. Agreement of the halves has no control: edges were
+selected on both, which alone makes them agree. Replication is measured where one half selects and
+the other tests (`split_half` of the controls).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scircuit.analysis.circuits.circuit_plots import plot_attenuation, plot_signs
 from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
 
 if TYPE_CHECKING:
@@ -60,14 +61,10 @@ class LayerPairs:
 
     def plot_signs(self, ax: Axes | None = None) -> Axes:
         """Share of support by layer pair, with intervals."""
-        from scircuit.analysis.plots import plot_signs
-
         return plot_signs(self.frame, ax)
 
     def plot_attenuation(self, ax: Axes | None = None) -> Axes:
         """Edges per source by target layer."""
-        from scircuit.analysis.plots import plot_attenuation
-
         return plot_attenuation(self.frame, ax)
 
 
@@ -152,16 +149,16 @@ def layer_pairs(
 
 def _signs(edges: EdgeArrays, good: np.ndarray, size: int, seed: int) -> str:
     if not good.any():
-        return "sign of the edges: there is no edge by the calibrated rule"
+        return "sign of the edges: no edge passes the calibrated rule"
     share, low, high = _share_by_source(edges, edges.mean < 0, good, size, seed)
     usable = good & np.isfinite(edges.passthrough) & (edges.passthrough != 0)
     text = (
-        f"{100 * share:.0f} % of edges are support ({100 * low:.0f} to {100 * high:.0f} %, sources"
-        " resampled): ablation lowers the target"
+        f"{100 * share:.0f} % of edges are support (95 % interval {100 * low:.0f} to"
+        f" {100 * high:.0f} %, sources resampled): ablation lowers the target"
     )
     if usable.any():
         same = float((np.sign(edges.passthrough) == np.sign(edges.mean))[usable].mean())
-        text += f"; {100 * same:.0f} % have the sign of the pass-through baseline"
+        text += f"; {100 * same:.0f} % have the same sign as the pass-through baseline"
     return text
 
 
@@ -174,19 +171,19 @@ def _agreement(
     seed: int,
 ) -> str:
     if not (good & testable).any():
-        return "halves of the cells: no edge has six cells with an effect in each"
+        return "halves of the cells: no edge has six cells with an effect in both"
     share, low, high = _share_by_source(edges, agree, good & testable, size, seed)
     return (
-        f"halves of the cells agree (same sign, p <= 0.05 in both) on {100 * share:.0f} %"
-        f" ({100 * low:.0f} to {100 * high:.0f} %) of the edges that have six cells with an effect"
-        f" in each ({100 * testable[good].mean():.0f} % of all); edges were chosen on both halves,"
-        " so this is no replication"
+        f"the two halves of the cells agree (same sign, p <= 0.05 in both) for {100 * share:.0f} %"
+        f" ({100 * low:.0f} to {100 * high:.0f} %) of the edges with six cells with an effect in"
+        f" each half ({100 * testable[good].mean():.0f} % of all edges); edges were selected on"
+        " both halves, so this is not a replication"
     )
 
 
 def _attenuation(frame: pd.DataFrame) -> str:
     if frame.empty or not frame["edges"].sum():
-        return "attenuation: there is no edge by the calibrated rule"
+        return "attenuation: no edge passes the calibrated rule"
     parts = [
         f"L{int(r['target_layer']):02d} {r['edges_per_source']:.0f}"
         f" ({100 * r['share_of_pairs']:.1f} %)"

@@ -12,19 +12,19 @@ of the activator lowers its target's (mean effect < 0); repression an edge of su
 
     agreement = share of the decided edges with sign(-mean) = sign(e)
 
-Most edges of a circuit support and most of TRRUST activates, so half is not what chance gives.
-There are two nulls: the sources exchange their gene lists, or the targets theirs, within a layer
-and a class of degree (same power of two); edges and signs stay. The first leaves everything that
-targets have in common, as one concept found in layer after layer has; the second everything that
-sources have in common. Lists that share half of their genes
+Most edges of a circuit support and most of TRRUST activates, so one half is not expected by
+chance. There are two nulls: the gene lists of the sources are permuted, or those of the targets,
+within a layer and a class of degree (same power of two); edges and signs stay. The first keeps
+everything that targets have in common, such as one concept found in layer after layer; the second
+everything that sources have in common. Lists that share half of their genes
 (`scircuit.analysis.enrichment.list_clusters`) move together, with as many others. With x(u, v) the
 agreeing decided edges of unit u if it had the lists of unit v, a draw of either null is the sum of
 x(u, pi(u)) over a random pi. p is one-sided, ``(1 + #{null >= observed}) / (1 + draws)``, and the
 larger of the two counts; mean and middle 95 % are those of that null.
 
 Two genes that are only expressed together would make features agree as well. That has no direction,
-so the same is computed with every pair turned round (gene b of the source, its factor a in the
-target; pairs stated in both directions left out): an agreement that stands there too is no sign of
+so the same is computed with every pair reversed (gene b of the source, its factor a in the target;
+pairs stated in both directions left out): an agreement that is found there too is no sign of
 regulation.
 """
 
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SIGN = {"Activation": 1, "Repression": -1}
-_LEAST = 10  # decided edges, below which no share is stated
+_MIN_DECIDED = 10  # decided edges, minimum for a share
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """Agreement with one table of pairs; the null figures are those of the null with the larger p."""
+class _Agreement:
+    """Agreement with one table of pairs; null values are of the null with the larger p."""
 
     decided: int
     agree: int
@@ -66,7 +66,7 @@ class _Reading:
 
 
 @dataclass(frozen=True)
-class TrrustAgreement(_Reading):
+class TrrustAgreement(_Agreement):
     """Agreement of circuit edges with TRRUST.
 
     Parameters
@@ -82,11 +82,11 @@ class TrrustAgreement(_Reading):
         Agreement, its mean and middle 95 % under the null with the larger p, and that one-sided p;
         NaN with too few decided edges.
     p_sources, p_targets
-        p where the sources exchange their lists, and where the targets do.
+        p where the lists of the sources are permuted, and where those of the targets are.
     decided_p
         p of at least as many decided edges as observed, the larger of the two.
     turned_decided, turned_share, turned_p
-        Decided edges, agreement and p with every pair of TRRUST turned round.
+        Decided edges, agreement and p with every pair of TRRUST reversed.
     draws, seed
         Of the null.
     """
@@ -103,40 +103,41 @@ class TrrustAgreement(_Reading):
     @property
     def claim(self) -> str:
         """What was found."""
-        if self.decided < _LEAST:
+        if self.decided < _MIN_DECIDED:
             return (
-                f"{self.decided} of {self.edges:,} edges join a transcription factor's feature to"
-                " one of its targets' in TRRUST: too few to say whether signs agree"
+                f"{self.decided} of {self.edges:,} edges link a feature with a transcription factor"
+                " to a feature with one of its TRRUST targets: too few to say whether signs agree"
             )
         return (
-            f"{100 * self.share:.1f} % of the {self.decided:,} edges (of {self.edges:,}) that join"
-            " a transcription factor's feature to one of its targets' have the sign that TRRUST"
-            " states"
+            f"{100 * self.share:.1f} % of the {self.decided:,} edges (of {self.edges:,}) that link"
+            " a feature with a transcription factor to a feature with one of its targets have the"
+            " sign that TRRUST gives"
         )
 
     @property
     def control(self) -> str:
-        """What it was held against; empty with too few decided edges."""
-        if self.decided < _LEAST:
+        """What it is compared with; empty with too few decided edges."""
+        if self.decided < _MIN_DECIDED:
             return ""
-        verdict = "more than chance gives" if self.p <= 0.05 else "no more than chance gives"
-        words = (
-            f"{verdict} ({100 * self.null_mean:.1f} %, 95 % of draws from {100 * self.null_low:.1f}"
-            f" % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
+        verdict = "more than" if self.p <= 0.05 else "not more than"
+        comparison = (
+            f"{verdict} expected by chance ({100 * self.null_mean:.1f} %, 95 % of draws from"
+            f" {100 * self.null_low:.1f} % to {100 * self.null_high:.1f} %, p = {self.p:.2g})"
         )
-        if self.turned_decided < _LEAST:
+        if self.turned_decided < _MIN_DECIDED:
             return (
-                f"{words}; with TRRUST turned round {self.turned_decided} edges, too few to compare"
+                f"{comparison}; with TRRUST reversed there are {self.turned_decided} such edges,"
+                " too few to compare"
             )
-        turned = (
-            f"{words}; with TRRUST turned round, from target to factor,"
+        reversed_ = (
+            f"{comparison}; with TRRUST reversed, from target to factor,"
             f" {100 * self.turned_share:.1f} % of {self.turned_decided:,} edges agree (p ="
             f" {self.turned_p:.2g})"
         )
         return (
-            f"{turned}, so genes expressed together would do as well"
+            f"{reversed_}, so co-expression would explain the agreement as well"
             if self.p <= 0.05 and self.turned_p <= 0.05
-            else turned
+            else reversed_
         )
 
     @property
@@ -144,7 +145,7 @@ class TrrustAgreement(_Reading):
         """Both in one line for a reader."""
         return f"{self.claim}, {self.control}" if self.control else self.claim
 
-    def findings(self) -> dict[str, Any]:
+    def findings(self) -> dict[str, object]:
         """Numbers for the manifest."""
         return {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "frame"}
 
@@ -181,7 +182,7 @@ def trrust_agreement(
     """
     if missing := [c for c in ("source", "target", "mean") if c not in edges.columns]:
         raise UserError(
-            f"the edges lack the columns {', '.join(missing)}; they have"
+            f"the edges have no columns {', '.join(missing)}; they have"
             f" {', '.join(map(str, edges.columns))}",
             "give an edge table of a trace run",
         )
@@ -198,9 +199,9 @@ def trrust_agreement(
         for p in regulons.pairs
         if p.mode in _SIGN and p.tf.upper() != p.target.upper()
     }
-    counts, found = circuit.reading(stated, draws, np.random.default_rng(seed))
+    counts, found = circuit.agreement(stated, draws, np.random.default_rng(seed))
     either = {(p.tf.upper(), p.target.upper()) for p in regulons.pairs}
-    _, turned = circuit.reading(
+    _, turned = circuit.agreement(
         {(b, a): sign for (a, b), sign in stated.items() if (b, a) not in either},
         draws,
         np.random.default_rng([seed, 1]),
@@ -220,8 +221,8 @@ def trrust_agreement(
 
 
 class _Side(NamedTuple):
-    """The sources or the targets: their gene lists, and the groups of units that exchange them,
-    each an array [units, features of a unit].
+    """The sources or the targets: their gene lists, and the groups of units within which these are
+    permuted, each an array [units, features of a unit].
     """
 
     lists: sparse.csr_matrix
@@ -290,23 +291,23 @@ class _Circuit(NamedTuple):
             _side([str(f) for f in own], np.bincount(code, minlength=len(own)), top_genes, genes)
             for own, code in ((sources, row), (targets, column))
         ]
-        sign: Any = sparse.csr_matrix(
+        sign = sparse.csr_matrix(
             (-np.sign(means).astype(np.int32), (row, column)), shape=(len(sources), len(targets))
         )
         return cls(sign, row, column, genes, *sides)
 
-    def reading(
+    def agreement(
         self, stated: Mapping[tuple[str, str], int], draws: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, _Reading]:
-        """Pairs of activation and of repression [edges, 2], and the agreement, with pairs (factor,
+    ) -> tuple[np.ndarray, _Agreement]:
+        """Pairs of activation and of repression [edges, 2], and the agreement, for pairs (factor,
         target) -> +1 or -1.
         """
-        here = [
+        indexed = [
             (self.genes[a], self.genes[b], sign)
             for (a, b), sign in stated.items()
             if a in self.genes and b in self.genes
         ]
-        place = np.array(here, dtype=np.int64).reshape(-1, 3)
+        place = np.array(indexed, dtype=np.int64).reshape(-1, 3)
         parts = []
         for sign in (1, -1):
             own = place[place[:, 2] == sign]
@@ -324,29 +325,35 @@ class _Circuit(NamedTuple):
         product = self.sign.multiply(evidence).tocsr().data
         decided, agree = int((product != 0).sum()), int((product > 0).sum())
         nulls = [
-            _exchange(self.sign, evidence, self.sources.groups, draws, rng),
-            _exchange(self.sign.T.tocsr(), evidence.T.tocsr(), self.targets.groups, draws, rng),
+            _permute_lists(self.sign, evidence, self.sources.groups, draws, rng),
+            _permute_lists(
+                self.sign.T.tocsr(), evidence.T.tocsr(), self.targets.groups, draws, rng
+            ),
         ]
         decided_p = max(float((1 + (null[:, 1] >= decided).sum()) / (1 + draws)) for null in nulls)
         shares = [null[null[:, 1] > 0, 0] / null[null[:, 1] > 0, 1] for null in nulls]
-        if decided < _LEAST or not all(x.size for x in shares):
-            return counts, _Reading(
+        if decided < _MIN_DECIDED or not all(x.size for x in shares):
+            return counts, _Agreement(
                 decided, agree, *(np.nan for _ in range(7)), decided_p=decided_p
             )
         share = agree / decided
         p = [float((1 + (x >= share - 1e-12).sum()) / (1 + x.size)) for x in shares]
         null = shares[int(np.argmax(p))]
         low, high = (float(x) for x in np.quantile(null, [0.025, 0.975]))
-        return counts, _Reading(
+        return counts, _Agreement(
             decided, agree, share, float(null.mean()), low, high, max(p), p[0], p[1], decided_p
         )
 
 
-def _exchange(
-    sign: Any, evidence: Any, groups: Sequence[np.ndarray], draws: int, rng: np.random.Generator
+def _permute_lists(
+    sign: sparse.csr_matrix,
+    evidence: sparse.csr_matrix,
+    groups: Sequence[np.ndarray],
+    draws: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Agreeing and decided edges where the units of every group exchange the lists that `evidence`
-    has its rows from; [draws, 2].
+    """Agreeing and decided edges where the lists behind the rows of `evidence` are permuted within
+    every group of units; [draws, 2].
     """
     found = np.zeros((draws, 2), dtype=np.int64)
     for units in groups:
@@ -356,8 +363,8 @@ def _exchange(
         decided = np.zeros_like(balance)
         for member in units.T:
             own, lent = sign[member], evidence[member].T
-            balance += (own @ lent).toarray()
-            decided += (abs(own) @ abs(lent)).toarray()
+            balance += sparse.csr_matrix(own @ lent).toarray()
+            decided += sparse.csr_matrix(abs(own) @ abs(lent)).toarray()
         at = np.arange(len(units))
         for draw in found:
             lender = rng.permutation(at)

@@ -1,12 +1,12 @@
 """Heavy-tailed alternatives to the power law on the same discrete tail x >= xmin, and
 likelihood-ratio tests against it.
 
-====================  ==========================================
-lognormal             ``exp(-(log x - mu)^2 / (2 sigma^2)) / x``
-exponential           ``exp(-lambda x)``
-stretched             ``x^(beta - 1) exp(-lambda x^beta)``
-truncated             ``x^-alpha exp(-lambda x)``, lambda >= 0; the power law is its special case lambda = 0
-====================  ==========================================
+============  ======================================================================
+lognormal     ``exp(-(log x - mu)^2 / (2 sigma^2)) / x``
+exponential   ``exp(-lambda x)``
+stretched     ``x^(beta - 1) exp(-lambda x^beta)``
+truncated     ``x^-alpha exp(-lambda x)``, lambda >= 0; the power law has lambda = 0
+============  ======================================================================
 
 Each is normalised over the integers. Not nested: Vuong's ``z = sum(l_pl - l_alt) / (sqrt(n) sd)``,
 two-sided normal (Vuong, Econometrica 57:307, 1989). Nested (truncated): ``2 (L_trunc - L_pl)`` is

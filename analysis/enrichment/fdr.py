@@ -51,7 +51,7 @@ def benjamini_hochberg(p: np.ndarray, family: int | None = None) -> np.ndarray:
 def benjamini_hochberg_grouped(
     p: np.ndarray, group: np.ndarray, families: np.ndarray
 ) -> np.ndarray:
-    """`benjamini_hochberg` within each group; `group` holds integers that index `families` (tests
+    """`benjamini_hochberg` within each group; `group` has integers that index `families` (tests
     per group).
     """
     p, group = np.asarray(p, dtype=float), np.asarray(group)

@@ -84,7 +84,7 @@ class Incidence:
         return slice(at[0], at[-1] + 1) if at else slice(0, 0)
 
     def rows(self, lists: Iterable[Sequence[str]]) -> sparse.csr_matrix:
-        """Lists x genes matrix of 0 and 1; genes outside the background and repeats are left out."""
+        """Lists x genes matrix of 0 and 1, without genes outside the background and repeats."""
         indptr, indices = [0], []
         for genes in lists:
             found = {self.index[u] for g in genes if (u := g.upper()) in self.index}
@@ -116,7 +116,7 @@ def build(
     min_size, max_size
         Term sizes kept, counted within the background.
     min_mapped
-        Least share of a library's genes that must be in the background.
+        Minimum share of a library's genes in the background.
 
     Raises
     ------

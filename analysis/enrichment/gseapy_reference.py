@@ -1,7 +1,7 @@
-"""The slow reference of `scircuit.analysis.enrichment.overrepresentation`: gseapy's
-over-representation test, one list at a time.
+"""gseapy's over-representation test, one list at a time: the slow reference for
+`scircuit.analysis.enrichment.overrepresentation`.
 
-gseapy guesses the case of symbols per list, takes anything that is no dict for a file or a
+gseapy guesses the case of symbols for each list, treats anything but a dict as a file or a
 download, and returns None instead of an empty table; it is therefore called with upper-case genes,
 a dict of sets keyed by column, and the background as a list.
 """
@@ -11,13 +11,16 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from scircuit.analysis.enrichment.gene_term_matrix import Incidence, row_count
 from scircuit.analysis.enrichment.overrepresentation import Hits
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def gseapy_sets(incidence: Incidence) -> dict[str, list[str]]:
@@ -30,9 +33,14 @@ def gseapy_sets(incidence: Incidence) -> dict[str, list[str]]:
     }
 
 
-def gseapy_frame(rows: sparse.csr_matrix, incidence: Incidence, row: int, sets: Any = None):
-    """Gseapy's own result table for one list, or None when no term is hit; `sets` are those of
-    `gseapy_sets`, made here by default.
+def gseapy_frame(
+    rows: sparse.csr_matrix,
+    incidence: Incidence,
+    row: int,
+    sets: dict[str, list[str]] | None = None,
+) -> pd.DataFrame | None:
+    """Gseapy's result table of one list, or None when no term shares a gene; `sets` are those of
+    `gseapy_sets` (default: made here).
     """
     import gseapy
 
@@ -46,7 +54,12 @@ def gseapy_frame(rows: sparse.csr_matrix, incidence: Incidence, row: int, sets: 
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             return gseapy.enrich(
-                genes, gene_sets=sets, background=upper, outdir=None, no_plot=True, verbose=False
+                genes,
+                gene_sets=sets,  # pyright: ignore[reportArgumentType]  # its annotation is narrower
+                background=upper,
+                outdir=None,
+                no_plot=True,
+                verbose=False,
             ).res2d
     finally:
         logging.disable(level)

@@ -81,7 +81,7 @@ class TailTable:
 
     @property
     def values(self) -> np.ndarray:
-        """Every tail of the table, flat; `starts` and `ranks` say which is where."""
+        """Every tail of the table, flat; `starts` and `ranks` give the positions."""
         return self._flat
 
     @property
@@ -90,7 +90,7 @@ class TailTable:
         return self._m
 
     def starts(self, list_sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each list: place of its first tail in `values`, and tails for each term size."""
+        """For each list: position of its first tail in `values`, and tails for each term size."""
         ni = np.searchsorted(self._n, list_sizes)
         return self._offset[ni], self._width[ni]
 
@@ -101,7 +101,7 @@ class TailTable:
         return np.searchsorted(self._m, term_sizes)
 
     def tail(self, overlap: np.ndarray, term_size: np.ndarray, list_size: np.ndarray) -> np.ndarray:
-        """P(X >= overlap) element by element; the sizes must be among those given at construction."""
+        """P(X >= overlap) element by element, for the sizes given at construction."""
         start, width = self.starts(np.asarray(list_size))
         return self._flat[
             start + self.ranks(np.asarray(term_size)) * width + np.asarray(overlap, dtype=np.int64)

@@ -1,14 +1,12 @@
-"""Gene lists that say the same: features of other layers, or two halves of a split one, often list
-one concept's genes again, and are no independent cases.
+"""Clusters of gene lists with the same genes: features of several layers, or the parts of a split
+feature, often list the genes of one concept and are not independent.
 
 Two lists A and B are linked where they share at least half of the longer one, ``2 |A & B| >=
-max(|A|, |B|)``; a cluster is whatever links connect. Half is about the least that can be asked: on
-the published atlases lists that share a third connect to one cluster of a quarter of all lists.
+max(|A|, |B|)``; a cluster is whatever links connect. A lower share would link too much: on
+the published atlases, lists that share a third form one cluster with a quarter of all lists.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -32,12 +30,12 @@ def list_clusters(rows: sparse.csr_matrix) -> np.ndarray:
         int64 (lists,), from 0.
     """
     n = row_count(rows)
-    whole: Any = rows.astype(np.int32)
+    whole = sparse.csr_matrix(rows.astype(np.int32))
     size = np.diff(rows.indptr)
     first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for start in range(0, n, _CHUNK):
         # the lists before `start` were compared with these already
-        shared: Any = (whole[start : start + _CHUNK] @ whole[start:].T).tocoo()
+        shared = sparse.coo_matrix(whole[start : start + _CHUNK] @ whole[start:].T)
         linked = 2 * shared.data >= np.maximum(size[start + shared.row], size[start + shared.col])
         first.append(shared.row[linked].astype(np.int64) + start)
         second.append(shared.col[linked].astype(np.int64) + start)

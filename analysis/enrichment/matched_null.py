@@ -7,7 +7,8 @@ terms (overlap of two or more), r of its D random lists as good or better, and E
 number of terms that a matched random list has at or below s
 (`scircuit.analysis.enrichment.profile_null`),
 
-    p_f = (1 + r) / (1 + D) where r > 0,    min(1 / (1 + D), E_f(s_f)) where r = 0,    q = Benjamini-Hochberg of p_f over the lists.
+    p_f = (1 + r) / (1 + D) where r > 0,    min(1 / (1 + D), E_f(s_f)) where r = 0,
+    q = Benjamini-Hochberg of p_f over the lists.
 
 Each p_f is valid for its own feature as far as the genes of a bin are exchangeable: above 1 / (1 +
 D) it is a rank among exchangeable lists, below it the union bound, which is exact arithmetic. (Bins
@@ -32,8 +33,8 @@ from scircuit.analysis.enrichment.gene_term_matrix import row_count
 
 RULES: dict[str, str] = {
     "calibrated": (
-        "smallest p of the list against matched random lists of the same feature, then BH over"
-        " features"
+        "smallest p of the list compared with matched random lists of the same feature, then BH"
+        " over features"
     ),
     "pooled": "BH over every list x every term",
     "feature": "BH over every term, list by list",

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -92,7 +91,7 @@ class _Pairs:
 
     def block(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Row (from `first`), column, overlap and place of every pair with an overlap."""
-        product: Any = self.rows[first:last] @ self.matrix
+        product = sparse.csr_matrix(self.rows[first:last] @ self.matrix)
         count = np.diff(product.indptr)
         width = self.width[first:last]
         column, overlap = product.indices, product.data

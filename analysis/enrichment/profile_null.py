@@ -1,8 +1,8 @@
-"""How many terms a random list with a feature's own detection profile reaches by chance: exact, no
-sampling.
+"""Expected number of terms that a random list with a given detection profile reaches by chance,
+exactly and without sampling.
 
-A profile says how many genes of each detection bin a list holds. A matched random list draws those
-numbers bin by bin, so its overlap with a term is a sum of independent hypergeometric counts,
+A profile is the number of genes that a list has in each detection bin. A matched random list draws
+those numbers bin by bin, so its overlap with a term is a sum of independent hypergeometric counts,
 
     K_t = sum_b Hypergeometric(N_b, m_tb, n_b),
 
@@ -18,8 +18,6 @@ bound is what makes q values feature by feature possible: random lists alone can
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -69,7 +67,7 @@ class ProfileNull:
             (np.ones(bins.size, dtype=np.int64), (bins, np.arange(bins.size))),
             shape=(n_bins, bins.size),
         )
-        members: Any = of_bin @ incidence.matrix
+        members = sparse.csr_matrix(of_bin @ incidence.matrix)
         self._members = members.toarray().astype(np.int64)  # bins x terms
         self._genes = np.bincount(bins, minlength=n_bins)
         self._table = table

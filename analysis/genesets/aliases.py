@@ -21,12 +21,12 @@ from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 from scircuit.analysis.genesets.regulons import Regulation, Regulons, merged
 
 _TABLE = Path(__file__).resolve().parent / "data" / "hgnc" / "names.tsv.gz"
-_SHOWN = 5
+_EXAMPLES = 5
 
 
 class Coverage(NamedTuple):
-    """What became of the distinct symbols of a library: known as written, renamed to a known one,
-    ambiguous, lost.
+    """Distinct symbols of a library: in the vocabulary as written, renamed to one of it, ambiguous,
+    lost.
     """
 
     as_written: int
@@ -50,14 +50,14 @@ class Names:
     group_of: dict[str, int]
     ambiguous: frozenset[str]
 
-    def resolve(self, symbol: str, known: Callable[[str], bool]) -> tuple[str, str]:
+    def resolve(self, symbol: str, in_vocabulary: Callable[[str], bool]) -> tuple[str, str]:
         """A symbol the vocabulary knows, and how: ``as_written``, ``renamed``, ``ambiguous`` or
         ``lost`` (then the symbol itself).
 
-        `known` is asked with upper-case names.
+        `in_vocabulary` is called with upper-case names.
         """
         upper = symbol.upper()
-        if known(upper):
+        if in_vocabulary(upper):
             return symbol, "as_written"
         if symbol != upper and "orf" not in symbol:
             return symbol, "lost"
@@ -66,7 +66,7 @@ class Names:
         if upper not in self.group_of:
             return symbol, "lost"
         group = self.groups[self.group_of[upper]]
-        found = [name for name in group if known(name)]
+        found = [name for name in group if in_vocabulary(name)]
         if found and (found[0] == group[0] or len(found) == 1):
             return found[0], "renamed"
         return symbol, "ambiguous" if found else "lost"
@@ -104,7 +104,7 @@ def derive(rows: Iterable[tuple[str, str]], genes: Collection[str]) -> str:
     of: dict[str, set[str]] = {}
     for name, approved in rows:
         of.setdefault(name.upper(), set()).add(approved.upper())
-    # an approved symbol stands for itself, whatever else was once called so
+    # an approved symbol is its own, even if other genes once had that name
     single = {
         name: name if name in found else next(iter(found))
         for name, found in of.items()
@@ -133,20 +133,20 @@ def derive(rows: Iterable[tuple[str, str]], genes: Collection[str]) -> str:
 
 
 def update_library(
-    library: GeneSetLibrary, known: Callable[[str], bool], names: Names | None = None
+    library: GeneSetLibrary, in_vocabulary: Callable[[str], bool], names: Names | None = None
 ) -> tuple[GeneSetLibrary, Coverage]:
     """A library whose retired symbols are those of the vocabulary, and what became of every
     distinct symbol.
 
     Parameters
     ----------
-    known
+    in_vocabulary
         Whether the vocabulary has a symbol, given in upper case.
     names
         Groups of names (default: the shipped ones).
     """
     new, coverage, notes = _update(
-        {g for t in library.terms for g in t.genes}, known, names or hgnc()
+        {g for t in library.terms for g in t.genes}, in_vocabulary, names or hgnc()
     )
     terms = []
     for term in library.terms:
@@ -158,13 +158,13 @@ def update_library(
 
 
 def update_regulons(
-    regulons: Regulons, known: Callable[[str], bool], names: Names | None = None
+    regulons: Regulons, in_vocabulary: Callable[[str], bool], names: Names | None = None
 ) -> tuple[Regulons, Coverage]:
     """As `update_library`, for transcription factors and targets; pairs that fall together are
     merged.
     """
     new, coverage, notes = _update(
-        {g for p in regulons.pairs for g in (p.tf, p.target)}, known, names or hgnc()
+        {g for p in regulons.pairs for g in (p.tf, p.target)}, in_vocabulary, names or hgnc()
     )
     merged_pairs: dict[tuple[str, str], list[Regulation]] = {}
     for pair in regulons.pairs:
@@ -179,9 +179,9 @@ def update_regulons(
 
 
 def _update(
-    symbols: set[str], known: Callable[[str], bool], names: Names
+    symbols: set[str], in_vocabulary: Callable[[str], bool], names: Names
 ) -> tuple[dict[str, str], Coverage, list[str]]:
-    found = {s: names.resolve(s, known) for s in sorted(symbols)}
+    found = {s: names.resolve(s, in_vocabulary) for s in sorted(symbols)}
     by: dict[str, list[str]] = {
         how: [s for s, (_, h) in found.items() if h == how] for how in Coverage._fields
     }
@@ -195,7 +195,7 @@ def _update(
         )
     if by["ambiguous"]:
         notes.append(
-            f"{counts.ambiguous} symbols may be several genes and were left as written:"
+            f"{counts.ambiguous} symbols may stand for several genes and were kept as written:"
             f" {_some(by['ambiguous'])}"
         )
     if by["lost"]:
@@ -207,6 +207,6 @@ def _update(
 
 
 def _some(items: list[str]) -> str:
-    return ", ".join(items[:_SHOWN]) + (
-        f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_EXAMPLES]) + (
+        f" and {len(items) - _EXAMPLES} more" if len(items) > _EXAMPLES else ""
     )

@@ -1,8 +1,8 @@
-"""Text files of genes as they occur: gzip or plain, with or without byte-order mark, any line ends,
-UTF-8, UTF-16 or Latin-1.
+"""Text files of genes: gzipped or plain, with or without byte-order mark, any line ends, UTF-8,
+UTF-16 or Latin-1.
 
-What a file is gets decided by its first bytes and lines, never by its name. Files that are no text,
-cut short or empty are refused here, so no reader sees half of one.
+The first bytes and lines decide what a file is, never its name. Files that are not text, truncated
+or empty are refused here.
 """
 
 from __future__ import annotations
@@ -28,14 +28,12 @@ _PACKED = {
     b"\x89HDF": "HDF5",
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
-_LATIN_SHARE = 0.1  # bytes above ASCII, beyond which it is no text in a Western encoding
-_SHOWN = 12
+_LATIN_SHARE = 0.1  # with more bytes above ASCII it is not text in a Western encoding
+_EXAMPLES = 12
 
 
 class GeneFile(NamedTuple):
-    """Text of a file, its lines without blank ones, the hash of its bytes, and what was odd about
-    it.
-    """
+    """Text of a file, its lines without blank ones, the hash of its bytes, and notes."""
 
     file: str
     text: str
@@ -66,7 +64,7 @@ def read_text(path: Path | str) -> GeneFile:
         except (EOFError, OSError, zlib.error) as error:
             raise UserError(
                 f"{path} is a damaged gzip file ({error})",
-                "download or copy it again; it is probably cut short",
+                "download or copy it again; it is probably truncated",
             ) from None
     packed = next((name for start, name in _PACKED.items() if raw.startswith(start)), "")
     if packed:
@@ -84,7 +82,7 @@ def read_text(path: Path | str) -> GeneFile:
             *notes,
             (
                 f"the last of {len(lines)} lines ({last[0][:60]}, {len(last)} fields) has no line"
-                " end: if the file was cut there, it is short"
+                " end: the file may be truncated"
             ),
         )
     return GeneFile(path.name, text, lines, digest, notes)
@@ -111,12 +109,12 @@ def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
             (f"not UTF-8: read as Latin-1, {beyond} characters outside ASCII",),
         )
     if _CONTROL.search(text):
-        raise UserError(f"{path} is not text: it holds control characters", GMT_FIX)
+        raise UserError(f"{path} is not text: it has control characters", GMT_FIX)
     return text, notes
 
 
 def symbol_notes(symbols: Iterable[Symbol]) -> list[str]:
-    """What was repaired or could not be, one line for each kind of remark, with counts."""
+    """Notes on symbols that were repaired or could not be, one line for each kind, with counts."""
     counts = Counter(s.note for s in symbols if s.note)
     renamed = {note: times for note, times in counts.items() if RENAMED in note}
     notes = [
@@ -125,10 +123,10 @@ def symbol_notes(symbols: Iterable[Symbol]) -> list[str]:
         if note not in renamed
     ]
     if renamed:
-        shown = [note.replace(RENAMED, " to ") for note in list(renamed)[:_SHOWN]]
-        more = f" and {len(renamed) - _SHOWN} more" if len(renamed) > _SHOWN else ""
+        examples = [note.replace(RENAMED, " to ") for note in list(renamed)[:_EXAMPLES]]
+        more = f" and {len(renamed) - _EXAMPLES} more" if len(renamed) > _EXAMPLES else ""
         notes.append(
             f"{len(renamed)} retired symbols ({sum(renamed.values())} times) were updated:"
-            f" {', '.join(shown)}{more}"
+            f" {', '.join(examples)}{more}"
         )
     return notes

@@ -1,4 +1,4 @@
-"""Which Ensembl id a symbol stands for, among the genes that a model saw and beyond."""
+"""Gene symbols <-> Ensembl ids, for the genes of the background and of the libraries."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 class GeneNames:
     """Ensembl ids <-> symbols, for the background and for genes that only occur in the libraries.
 
-    Two Ensembl ids with one symbol cannot be told apart by a symbol-keyed gene set: the one
-    detected in more cells keeps the name, the other goes by its Ensembl id (`ambiguous` counts
-    them, `shared` holds their symbols).
+    A gene set of symbols cannot tell two Ensembl ids with one symbol apart: the one detected in
+    more cells keeps the symbol, the other goes by its Ensembl id (`ambiguous` counts them, `shared`
+    has their symbols).
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class GeneNames:
             self.ensembl[symbol.upper()] = gene
         self.background = tuple(self.symbol[g] for g in ordered)
 
-    def known(self, symbol: str) -> bool:
+    def has_ensembl_id(self, symbol: str) -> bool:
         """Whether a symbol, in any case, has an Ensembl id."""
         return not self.gene_id(symbol).startswith("symbol:")
 
     def gene_id(self, symbol: str) -> str:
-        """Key of the ``Gene`` node: the Ensembl id, or ``symbol:X`` when none is known."""
+        """Key of the ``Gene`` node: the Ensembl id, or ``symbol:X`` if it has none."""
         found = (
             self.ensembl.get(symbol.upper())
             or self._ensembl_of(symbol)

@@ -1,8 +1,8 @@
-"""Tables and JSON of genes: which of the known layouts a file has, and its rows.
+"""Tables and JSON files of genes: which of the known layouts a file has, and its rows.
 
-Told by the header: TF and target (with mode, weight, papers), term and gene (one gene a row), node1
-and node2 (STRING). Without a header: rows whose third column is a mode are regulons (TRRUST as
-downloaded), and so are two columns of plain symbols. What is none of these is left to the GMT
+Recognised by the header: TF and target (with mode, weight, papers), term and gene (one gene a
+row), node1 and node2 (STRING). Without a header: rows whose third column is a mode are regulons
+(TRRUST as downloaded), and so are two columns of plain symbols. Any other file is left to the GMT
 reader.
 """
 
@@ -14,10 +14,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from scircuit.analysis.genesets.build_library import Provenance, TermCollector, build_library
 from scircuit.analysis.genesets.gene_files import GeneFile
-from scircuit.analysis.genesets.library import GeneSetLibrary, TermCollector, finish
+from scircuit.analysis.genesets.library import GeneSetLibrary
 from scircuit.analysis.genesets.regulons import NUMBERS, WORDS, Regulons, build_regulons
 from scircuit.analysis.genesets.string_pairs import pairs_library, read_pairs
 from scircuit.core.errors import UserError
@@ -70,7 +70,7 @@ def _first(header: Sequence[str], names: Sequence[str], taken: int = -1) -> int:
 def read_table(
     source: GeneFile, path: Path | str, *, name: str, release: str, licence: str
 ) -> GeneSetLibrary | Regulons | None:
-    """Read a table; None where the file is none (but perhaps a GMT).
+    """Read a table; None if the file is not one (it may be a GMT).
 
     Raises
     ------
@@ -81,9 +81,8 @@ def read_table(
     lines = source.lines
     top = lines[0].lstrip("#").strip()
     delimiter = "\t" if "\t" in top else "," if "," in top else " "
-    if delimiter == " " and re.match(
-        r"[^\s;]+;[^\s;]+;", top
-    ):  # not read: PubMed ids are joined by semicolons too
+    # not read: PubMed ids are joined by semicolons too
+    if delimiter == " " and re.match(r"[^\s;]+;[^\s;]+;", top):
         raise UserError(
             f"{path} separates its columns by semicolons, as spreadsheets do in some countries; the"
             f" first line is {top[:70]!r}",
@@ -91,7 +90,7 @@ def read_table(
         )
     cells = _split(lines[0].lstrip("#"), delimiter)
     header = [re.sub(r"[ .]+", "_", cell.lower()) for cell in cells]
-    given: dict[str, Any] = {"name": name, "release": release, "licence": licence}
+    given: Provenance = {"name": name, "release": release, "licence": licence}
     if "approved_symbol" in header:
         raise UserError(
             f"{path} is a table of gene names (old name, approved symbol), not of gene sets",
@@ -114,14 +113,14 @@ def read_table(
 
 
 def _rows(source: GeneFile, path: Path | str, delimiter: str, width: int) -> list[list[str]]:
-    """Cells below the header; rows may end early only where the last cells are empty."""
+    """Cells below the header; a short row is filled up with empty cells."""
     rows = []
     for number, line in enumerate(source.lines[1:], 2):
         cells = _split(line, delimiter)
         if len(cells) < min(width, 2):
             raise UserError(
                 f"{path}, line {number}: {line[:70]!r} has {len(cells)} of {width} columns",
-                "the file may be cut short; get it again",
+                "the file may be truncated; download it again",
             )
         rows.append(cells + [""] * (width - len(cells)))
     return rows
@@ -134,13 +133,10 @@ def _regulons(
     source: GeneFile,
     path: Path | str,
     delimiter: str,
-    given: dict[str, Any],
+    given: Provenance,
 ) -> Regulons:
-    mode, weight, papers = (
-        _first(header, _MODE, target),
-        _first(header, _WEIGHT),
-        _first(header, _PAPERS),
-    )
+    mode = _first(header, _MODE, target)
+    weight, papers = _first(header, _WEIGHT), _first(header, _PAPERS)
     at = weight if weight >= 0 else mode
     cells = _rows(source, path, delimiter, len(header))
     rows = [
@@ -155,7 +151,7 @@ def _regulons(
             + ", ".join(f"{level} {counts[level]}" for level in sorted(counts))
         )
     if at < 0:
-        notes.append("no column states a mode: every pair is Unknown")
+        notes.append("no column gives a mode: every pair is Unknown")
     return build_regulons(rows, source, path, **given, signed=weight >= 0, notes=notes)
 
 
@@ -171,7 +167,7 @@ def _looks_like_regulons(lines: Sequence[str], delimiter: str) -> bool:
 
 
 def headerless_regulons(
-    source: GeneFile, path: Path | str, delimiter: str, given: dict[str, Any], skip: int = 0
+    source: GeneFile, path: Path | str, delimiter: str, given: Provenance, skip: int = 0
 ) -> Regulons:
     """Rows of TF, target, mode and papers, in this order, after `skip` lines."""
     rows = []
@@ -202,7 +198,7 @@ def _long(
     source: GeneFile,
     path: Path | str,
     delimiter: str,
-    given: dict[str, Any],
+    given: Provenance,
 ) -> GeneSetLibrary:
     genes: dict[str, list[str]] = {}
     for row in _rows(source, path, delimiter, len(header)):
@@ -215,7 +211,7 @@ def _long(
             f"{path} has a header and no rows with a term and a gene",
             "give one row for each gene of a term",
         )
-    return finish(collector, source, path, **given, notes=())
+    return build_library(collector, source, path, **given, notes=())
 
 
 def read_json(
@@ -227,10 +223,10 @@ def read_json(
     Raises
     ------
     UserError
-        If the text is no JSON, holds Infinity or NaN, or another shape.
+        If the text is not JSON, contains Infinity or NaN, or has another structure.
     """
     collector = TermCollector()
-    given: dict[str, Any] = {"name": name, "release": release, "licence": licence}
+    given: Provenance = {"name": name, "release": release, "licence": licence}
     found = parse_json(source, path)
     pairs = {k: v for k, v in found if k.startswith("pairs")}
     if pairs:
@@ -257,26 +253,26 @@ def read_json(
             )
         if genes and sum(bool(_ACCESSION.fullmatch(g)) for g in genes) > len(genes) / 2:
             raise UserError(
-                f"{path} maps {title!r} to terms (such as {genes[0]}): genes to terms is the wrong"
-                " way round",
+                f"{path} maps {title!r} to terms (such as {genes[0]}): expected terms mapped to"
+                " genes, not genes to terms",
                 _JSON_FIX,
             )
         empty += not collector.add(title, "", genes, accession)
     if not collector.terms:
-        raise UserError(f"{path} holds no term with a gene ({len(found)} entries)", _JSON_FIX)
-    return finish(
+        raise UserError(f"{path} has no term with a gene ({len(found)} entries)", _JSON_FIX)
+    return build_library(
         collector,
         source,
         path,
         **given,
-        notes=[f"{empty} of {len(found)} terms have no gene and were left out"] if empty else [],
+        notes=[f"{empty} of {len(found)} terms have no gene and were skipped"] if empty else [],
     )
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     kinds = {
         dict: "an object",
-        list: "a list of other things",
+        list: "a list with other values",
         str: "a text",
         bool: "true or false",
         type(None): "null",
@@ -284,25 +280,25 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "a number")
 
 
-def parse_json(source: GeneFile, path: Path | str) -> list[tuple[str, Any]]:
+def parse_json(source: GeneFile, path: Path | str) -> list[tuple[str, object]]:
     """Entries of the one object of a JSON file, repeated keys included.
 
     Raises
     ------
     UserError
-        If it is cut short, holds a number that JSON has not, or is no object.
+        If it is truncated, contains a number that JSON does not have, or is not an object.
     """
 
-    def refuse(constant: str) -> Any:
+    def refuse(constant: str) -> object:
         raise UserError(
-            f"{path} holds {constant}, which is no JSON and no gene",
+            f"{path} contains {constant}, which is neither JSON nor a gene",
             "write the file again without it",
         )
 
     class Pairs(list):
         """An object that keeps repeated keys; the inner ones become dicts."""
 
-    def keep(pairs: list[tuple[str, Any]]) -> Pairs:
+    def keep(pairs: list[tuple[str, object]]) -> Pairs:
         return Pairs(
             (key, dict(value) if isinstance(value, Pairs) else value) for key, value in pairs
         )
@@ -311,11 +307,11 @@ def parse_json(source: GeneFile, path: Path | str) -> list[tuple[str, Any]]:
         found = json.loads(source.text, object_pairs_hook=keep, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path} is not whole JSON: {error.msg} at line {error.lineno}",
-            "it may be cut short; get it again",
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}",
+            "it may be truncated; download it again",
         ) from None
     except RecursionError:
-        raise UserError(f"{path} is nested too deep for a gene-set file", _JSON_FIX) from None
+        raise UserError(f"{path} is nested too deeply for a gene-set file", _JSON_FIX) from None
     if not isinstance(found, Pairs):
         raise UserError(f"{path} is {_kind(found)}", _JSON_FIX)
     return list(found)

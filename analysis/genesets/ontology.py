@@ -1,9 +1,9 @@
 """Closure of a GO library over is_a: the genes of a term are genes of every term it is a kind of.
 
-Libraries such as Enrichr's are not closed: of a child's genes the parent may hold a fifth. With an
-ontology file (OBO) the genes go up along every path of is_a to the root, ``genes*(t) = union of
+Libraries such as Enrichr's are not closed: a parent may have only a fifth of a child's genes. With
+an ontology file (OBO) the genes go up along every path of is_a to the root, ``genes*(t) = union of
 genes(c) over c = t and its descendants``; part_of and regulates are not followed. Ids that were
-merged into another (alt_id) are read as that one. A parent that the library lacks is added as a
+merged into another (alt_id) are read as that one. A parent that is not in the library is added as a
 term of its own. The file is read by goatools, which is an optional dependency: ``pip install
 'scircuit[ontology]'``.
 """
@@ -13,11 +13,26 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from scircuit.analysis.genesets.gene_files import GeneFile, read_text
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 from scircuit.core.errors import UserError
+
+
+class OntologyTerm(Protocol):
+    """The attributes of goatools' ``GOTerm`` that are read."""
+
+    item_id: str
+    name: str
+    depth: int
+    is_obsolete: bool
+    parents: set[OntologyTerm]
+
+    def get_all_parents(self) -> set[str]:
+        """Ids of all ancestors."""
+        ...
+
 
 _FIX = "download go-basic.obo from the Gene Ontology again; it is free of cycles"
 
@@ -41,10 +56,10 @@ def close(library: GeneSetLibrary, obo: Path | str) -> GeneSetLibrary:
     """
     source = read_text(obo)
     records = _records(source, obo)
-    main, obsolete, unknown, merged = _places(library, records)
+    main, obsolete, unknown, merged = _ontology_ids(library, records)
     if not main:
         raise UserError(
-            f"{obo} knows none of the {len(library.terms)} terms of library {library.name} (such as"
+            f"{obo} has none of the {len(library.terms)} terms of library {library.name} (such as"
             f" {library.terms[0].accession})",
             "is it the ontology of this library? GO libraries need go-basic.obo, and accessions"
             " like GO:0006364",
@@ -69,7 +84,7 @@ def close(library: GeneSetLibrary, obo: Path | str) -> GeneSetLibrary:
         f" child term, {len(added)} parent terms added"
     ]
     for count, text in (
-        (merged, "terms are named by an id that was merged into another"),
+        (merged, "terms have an id that was merged into another"),
         (obsolete, "terms are obsolete and were not closed"),
         (unknown, "terms are not in the ontology and were not closed"),
     ):
@@ -102,12 +117,11 @@ def is_a(library: GeneSetLibrary, obo: Path | str) -> tuple[tuple[str, str], ...
     )
 
 
-_READ: dict[
-    str, dict[str, Any]
-] = {}  # the last ontology read, by hash: close and is_a of several libraries read it once
+# the last ontology read, by hash: close and is_a of several libraries read it once
+_READ: dict[str, dict[str, OntologyTerm]] = {}
 
 
-def _records(source: GeneFile, obo: Path | str) -> dict[str, Any]:
+def _records(source: GeneFile, obo: Path | str) -> dict[str, OntologyTerm]:
     """Terms by id, merged and obsolete ids included, as goatools reads them."""
     if source.sha256 not in _READ:
         found = _parse(source.lines, obo)
@@ -116,7 +130,7 @@ def _records(source: GeneFile, obo: Path | str) -> dict[str, Any]:
     return _READ[source.sha256]
 
 
-def _parse(lines: list[str], obo: Path | str) -> dict[str, Any]:
+def _parse(lines: list[str], obo: Path | str) -> dict[str, OntologyTerm]:
     try:
         from goatools.obo_parser import GODag
     except ImportError:
@@ -150,8 +164,8 @@ def _parse(lines: list[str], obo: Path | str) -> dict[str, Any]:
     return dict(dag)
 
 
-def _places(
-    library: GeneSetLibrary, records: dict[str, Any]
+def _ontology_ids(
+    library: GeneSetLibrary, records: dict[str, OntologyTerm]
 ) -> tuple[dict[str, str], int, int, int]:
     """Accession -> id in the ontology of the terms that can be closed, and how many are obsolete,
     unknown, merged.
@@ -170,7 +184,9 @@ def _places(
     return main, obsolete, unknown, merged
 
 
-def _upward(own: dict[str, dict[str, str]], records: dict[str, Any]) -> dict[str, dict[str, str]]:
+def _upward(
+    own: dict[str, dict[str, str]], records: dict[str, OntologyTerm]
+) -> dict[str, dict[str, str]]:
     """Genes of every term and ancestor, each child before its parents; keys upper case, own
     spelling first.
     """

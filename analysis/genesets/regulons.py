@@ -1,5 +1,5 @@
-"""Tables of transcription factor and target -> `Regulons`: TRRUST, CollecTRI, DoRothEA and their
-like.
+"""Tables of transcription factor and target -> `Regulons`: TRRUST, CollecTRI, DoRothEA and similar
+tables.
 
 One row is one statement; rows of a pair are merged. The mode of a row is a word (activation,
 repression, unknown), TRRUST's number (0 unknown, 1 activation, 2 repression), or the sign of a
@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from scircuit.analysis.genesets.build_library import library_name, refuse_mouse_genes
 from scircuit.analysis.genesets.gene_files import GeneFile, symbol_notes
-from scircuit.analysis.genesets.library import GeneSetLibrary, Term, check_species, library_name
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 from scircuit.analysis.genesets.symbols import repair
 from scircuit.core.errors import UserError
 
@@ -150,8 +151,8 @@ def build_regulons(
     Raises
     ------
     UserError
-        If there is no row, a row has no TF, no target or an unknown mode, or the genes are those of
-        a mouse.
+        If there is no row, a row has no TF, no target or an unknown mode, or the genes are mouse
+        genes.
     """
     if not rows:
         raise UserError(f"{path} has a header and no rows", _FIX)
@@ -170,7 +171,7 @@ def build_regulons(
         modes, ids = pairs.setdefault((tf.text, target.text), (set(), set()))
         modes.add(read[mode.lower()])
         ids.update(p.strip() for p in papers.replace(",", ";").split(";") if p.strip())
-    check_species(path, list(dict.fromkeys(gene for pair in pairs for gene in pair))[:20000])
+    refuse_mouse_genes(path, list(dict.fromkeys(gene for pair in pairs for gene in pair))[:20000])
     every = [*source.notes, *notes, *symbol_notes(odd)]
     if not_finite:
         every.append(

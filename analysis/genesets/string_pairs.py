@@ -1,11 +1,11 @@
 """STRING pairs -> one gene set for each protein: its partners at high confidence (combined score of
 0.7 and more).
 
-A pair inside a list of top genes is a density, which says nothing without a null: among 20 genes of
-one tissue some pairs are always there. The partners of one protein are a set like any other, so
-they are tested like one, against the same matched random lists. Read are the export of the web page
+The number of pairs within a list of top genes says nothing without a null: among 20 genes of one
+tissue some pairs always occur. The partners of one protein are a gene set like any other, so they
+are tested with the same matched random lists. Two formats are read: the export of the web page
 (``#node1 node2 ... combined_score``, scores up to 1) and ``protein.links`` (scores up to 1000), the
-latter only where its names are genes.
+latter only if its names are genes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from scircuit.analysis.genesets.build_library import TermCollector, build_library
 from scircuit.analysis.genesets.gene_files import GeneFile
-from scircuit.analysis.genesets.library import GeneSetLibrary, TermCollector, finish
+from scircuit.analysis.genesets.library import GeneSetLibrary
 from scircuit.core.errors import UserError
 
-HIGH_CONFIDENCE = 0.7  # STRING's own word for it
+HIGH_CONFIDENCE = 0.7  # as STRING defines high confidence
 _FIX = (
     "a STRING file has a header with node1 and node2 (web export) or protein1 and protein2, and"
     " combined_score"
@@ -53,10 +54,10 @@ def pairs_library(
     for gene in sorted(partners):
         collector.add(f"{gene} partners", "", partners[gene], accession=gene)
     remark = (
-        f"{len(distinct)} pairs are read as the partners of each of {len(partners)} genes; a pair"
-        " within a list is not counted"
+        f"{len(distinct)} pairs are read as the partners of each of {len(partners)} genes; pairs"
+        " within a list are not counted"
     )
-    return finish(collector, source, path, name, release, licence, [*notes, remark])
+    return build_library(collector, source, path, name, release, licence, [*notes, remark])
 
 
 def read_pairs(
@@ -93,7 +94,7 @@ def read_pairs(
     }
     if species - {"9606"}:
         raise UserError(
-            f"{path} holds proteins of the species {', '.join(sorted(species - {'9606'}))},"
+            f"{path} has proteins of the species {', '.join(sorted(species - {'9606'}))},"
             " expected 9606 (human)",
             "give the human file",
         )
@@ -101,7 +102,7 @@ def read_pairs(
         raise UserError(
             f"{path} names proteins by Ensembl protein ids (such as {rows[0][first]}), not by"
             " genes",
-            "map them to gene symbols with STRING's protein.info file, or take the web export,"
+            "map them to gene symbols with STRING's protein.info file, or use the web export,"
             " which has both",
         )
     pairs = [(row[first], row[second]) for row in rows]
@@ -112,7 +113,7 @@ def read_pairs(
             scores = [float(row[at]) for row in rows]
         except ValueError as error:
             raise UserError(
-                f"{path} has a combined_score that is no number: {error}", _FIX
+                f"{path} has a combined_score that is not a number: {error}", _FIX
             ) from None
         whole = 1000.0 if max(scores, default=0.0) > 1 else 1.0
         pairs = [

@@ -95,7 +95,7 @@ def repair(token: str) -> Symbol:
 
 
 def looks_like_mouse(symbols: Sequence[str]) -> bool:
-    """Whether most symbols are written the mouse way (``Lypla1``) or are mouse Ensembl ids."""
+    """Whether most symbols are in mouse spelling (``Lypla1``) or are mouse Ensembl ids."""
     if not symbols:
         return False
     odd = sum(1 for s in symbols if s.startswith("ENSMUSG") or _MOUSE.fullmatch(s))

@@ -1,12 +1,12 @@
-"""What random lists reach: p of an overlap, and the best that every feature finds among them.
+"""The null of overlaps: p of an overlap, and the best overlap of every feature with random lists.
 
 Pairs of lists are put in strata by the sizes of both. In a stratum, with N pairs of random lists
 from all dictionaries compared between two models,
 
     p(S) = (1 + #{random pairs with an overlap of S or more}) / (1 + N).
 
-A pair of short lists reaches a high overlap by one shared gene, which is why it is held against
-short random lists only.
+A pair of short lists reaches a high overlap by one shared gene, which is why it is compared
+with short random lists only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from scircuit.analysis.matching.weighted_lists import MIN_GENES, UNITS, ByGene, GeneLists, overlaps
 
 _RATIO = 1.5
-_MOST_DRAWS = 200
+_MAX_DRAWS = 200
 _WIDTH = UNITS + 1
 
 
@@ -32,16 +32,16 @@ def size_class(sizes: np.ndarray) -> np.ndarray:
     ).astype(np.int64)
 
 
-def draws_needed(sizes: Sequence[tuple[int, int]], least: int, alpha: float) -> int:
+def draws_needed(sizes: Sequence[tuple[int, int]], min_draws: int, alpha: float) -> int:
     """Draws that let p become as small as Benjamini-Hochberg asks for where one feature in twenty
     has a counterpart; at most 200.
 
     With n and m lists in each comparison, BH at `alpha` asks for p of about ``alpha sum(min(n, m))
-    / (20 sum(n m))``, and the smallest p of a stratum that holds a quarter of the pairs is ``4 /
+    / (20 sum(n m))``, and the smallest p of a stratum with a quarter of the pairs is ``4 /
     (draws sum(n m))``.
     """
     smaller = sum(min(pair) for pair in sizes)
-    return int(max(least, min(_MOST_DRAWS, np.ceil(80 / (alpha * max(smaller, 1))))))
+    return int(max(min_draws, min(_MAX_DRAWS, np.ceil(80 / (alpha * max(smaller, 1))))))
 
 
 class Strata(NamedTuple):

@@ -3,20 +3,20 @@ against random lists.
 
 Every list of one dictionary is compared with every list of another
 (`scircuit.analysis.matching.weighted_lists`: the overlap S and the random lists;
-`scircuit.analysis.matching.overlap_null`: p of S). Then, for each two models (a model and itself
-included),
+`scircuit.analysis.matching.overlap_null`: p of S). Then, for each pair of models (a model and
+itself included),
 
     q = Benjamini-Hochberg over all pairs of lists of all dictionaries compared between the two
     models,
 
-pairs without a shared gene included (p = 1). Each two models are a family of their own: layers of
+pairs without a shared gene included (p = 1). Each pair of models is a family of its own: layers of
 one model have many more counterparts than two models, and in one family they would set a threshold
-at which a tenth of the pairs between models are chance.
+at which a tenth of the pairs between models are due to chance.
 
-The random lists are pooled over features and layers, so the error rate holds for the collection of
-pairs between two models, not for each pair; how many features of a layer find a partner among
-random lists stands beside how many do among the real ones. The relation is symmetric and is kept
-once: first comes the feature with the lower model, set, layer and index.
+The random lists are pooled over features and layers, so the error rate is that of all pairs between
+two models, not of each pair; the share of a layer's features with a partner among random lists is
+reported beside the share among the real ones. The relation is symmetric and stored once: the
+feature with the lower model, set, layer and index comes first.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from scircuit.analysis.matching.weighted_lists import (
 
 
 class Compared(NamedTuple):
-    """What comparing two dictionaries gave.
+    """Result of comparing two dictionaries.
 
     Shares are those of lists with a partner in the other dictionary; `null_*` the same where the
     lists of the second are random ones, mean over draws. `null_pairs` is the mean number of pairs
@@ -107,7 +107,7 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Matches:
-    """What was found, and what was tested."""
+    """Pairs that match, and the tests behind them."""
 
     dictionaries: tuple[str, ...]
     pairs: Pairs
@@ -143,10 +143,10 @@ def match(
     alpha
         q threshold.
     best
-        Most partners kept of each feature in each other dictionary: a pair is kept when it is among
-        the `best` of both its features.
+        Maximum number of partners of each feature in each other dictionary: a pair is kept if it is
+        among the `best` of both its features.
     draws
-        Least number of random lists per feature; see `draws_needed`.
+        Minimum number of random lists per feature; see `draws_needed`.
     within_model
         Compare dictionaries of one model with each other, too.
     seed
@@ -168,7 +168,7 @@ def match(
         ):
             families.setdefault((lists[a].model, lists[b].model), []).append((a, b))
     if not families:
-        raise ValueError(f"{len(lists)} dictionaries, and no two to compare")
+        raise ValueError(f"there are {len(lists)} dictionaries, and no two that can be compared")
     maker = _RandomLists(lists, seed)
     total, done = sum(map(len, families.values())), 0
     columns, tested, compared = [], [], []
@@ -237,12 +237,12 @@ class _RandomLists:
 
     def draws(self, number: int, draws: int) -> list[ByGene]:
         """The first `draws` draws of a dictionary's random lists."""
-        known = self._drawn.setdefault(number, [])
+        drawn = self._drawn.setdefault(number, [])
         of = self._lists[number]
-        for d in range(len(known), draws):
+        for d in range(len(drawn), draws):
             rng = np.random.default_rng([self._seed, zlib.crc32(of.dictionary.encode()), d])
-            known.append(by_gene(shuffled(of, rng), self.genes))
-        return known[:draws]
+            drawn.append(by_gene(shuffled(of, rng), self.genes))
+        return drawn[:draws]
 
 
 def _candidates(
@@ -275,7 +275,7 @@ def _kept(
     a, b = pair
     use = np.flatnonzero(q <= alpha)
     i, j, s, p = (x[use] for x in c)
-    near = (_place(i, j, p, s) < best) & (_place(j, i, p, s) < best)
+    near = (_rank_in_row(i, j, p, s) < best) & (_rank_in_row(j, i, p, s) < best)
     use, i, j, s, p = use[near], i[near], j[near], s[near], p[near]
     shared = np.asarray(
         _incidence(lists[a], genes)[i].multiply(_incidence(lists[b], genes)[j]).sum(axis=1),
@@ -293,15 +293,15 @@ def _kept(
     )
 
 
-def _place(rows: np.ndarray, others: np.ndarray, p: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """Place of every pair among those of its row, from 0: by p, then by overlap, then by the
+def _rank_in_row(rows: np.ndarray, others: np.ndarray, p: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Rank of every pair among those of its row, from 0: by p, then by overlap, then by the
     other's number.
     """
     order = np.lexsort((others, -s, p, rows))
     ordered = rows[order]
-    place = np.empty(rows.size, dtype=np.int64)
-    place[order] = np.arange(rows.size) - np.searchsorted(ordered, ordered)
-    return place
+    rank = np.empty(rows.size, dtype=np.int64)
+    rank[order] = np.arange(rows.size) - np.searchsorted(ordered, ordered)
+    return rank
 
 
 def _incidence(lists: GeneLists, genes: int) -> sparse.csr_matrix:

@@ -1,27 +1,42 @@
-"""How much annotation exceeds chance, in one sentence: of a run's own features, and of an imported
-atlas by its own rule.
+"""By how much annotation exceeds chance: for the features of a run, and for an imported atlas by
+its published rule.
 
 Rates are shares of features. The excess of a rule is its rate minus the rate of matched random gene
-lists at the same threshold, with a 95 % interval over clusters of features with like gene lists;
-the published rule of an atlas is held against the published procedure on random gene lists.
+lists at the same threshold, with a 95 % interval over clusters of features with similar gene lists;
+the published rule of an atlas is compared with the published procedure on random gene lists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from scircuit.analysis.annotation import sentences
-from scircuit.analysis.plots import BLUE, ORANGE
-from scircuit.analysis.report_page.number_text import count, known, percent
+from scircuit.analysis.plot_style import BLUE, ORANGE
+from scircuit.analysis.report_page.number_text import as_float, count, known, percent
+from scircuit.analysis.report_page.report_input import (
+    AnnotateFindings,
+    PublishedFindings,
+    PublishedLayerRow,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def excess(annotate: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """Annotation rate beyond matched random lists with its 95 % interval, of any library by the
-    calibrated rule; None where not measured.
+class AtlasRow(PublishedLayerRow):
+    """A layer of an atlas as the page lists it; shares by the calibrated rule (`own`) and by
+    Benjamini-Hochberg over all tests (`bh`).
+    """
+
+    atlas: str
+    own: float | None
+    bh: float | None
+
+
+def excess(annotate: AnnotateFindings) -> tuple[float, float, float] | None:
+    """Annotation rate minus that of matched random lists with its 95 % interval, over all libraries
+    by the calibrated rule; None where not measured.
     """
     found = annotate.get("excess")
     if not found:
@@ -35,20 +50,18 @@ def excess(annotate: Mapping[str, Any]) -> tuple[float, float, float] | None:
         )
     if not found or not all(known(x) for x in found):
         return None
-    low, middle, high = sorted(map(float, found))
+    low, middle, high = sorted(float(x) for x in found)
     return middle, low, high
 
 
-def excess_words(annotate: Mapping[str, Any]) -> str:
-    """What the run says of annotation beyond chance (`scircuit.analysis.annotation.sentences`);
-    empty where not measured.
-    """
+def excess_sentence(annotate: AnnotateFindings) -> str:
+    """Annotation beyond chance in one sentence; empty where not measured."""
     found = excess(annotate)
-    return sentences.excess_words(*found) if found else ""
+    return sentences.excess_sentence(*found) if found else ""
 
 
-def counted(annotate: Mapping[str, Any]) -> Any:
-    """Features that the rate is a share of, those without a gene list included."""
+def features_rated(annotate: AnnotateFindings) -> int | None:
+    """Features that the rate is a share of, including those without a gene list."""
     return next(
         (
             r["lists"]
@@ -59,47 +72,46 @@ def counted(annotate: Mapping[str, Any]) -> Any:
     )
 
 
-def published_claim(atlas: Mapping[str, Any]) -> str:
+def published_claim(atlas: AnnotateFindings, published: PublishedFindings) -> str:
     """What an atlas publishes, for the findings."""
-    p = atlas["published"]
     return (
-        f"in {_name(atlas)}, {percent(p['published'])} of {count(p['alive'])} features are"
-        " annotated as published"
+        f"in {_name(atlas)}, {percent(published.get('published'))} of"
+        f" {count(published.get('alive'))} features are annotated as published"
     )
 
 
-def published_control(atlas: Mapping[str, Any]) -> str:
-    """What the published rate stands against: the published procedure on random lists, and the
+def published_control(atlas: AnnotateFindings, published: PublishedFindings) -> str:
+    """What the published rate is compared with: the published procedure on random lists, and the
     calibrated rule on the same gene sets.
     """
-    p, words = atlas["published"], []
-    above = p["published"] - p["random"]
+    rate, random = published.get("published", 0.0), published.get("random", 0.0)
+    above = rate - random
     verdict = (
         f"so it exceeds chance by {percent(above)}" if above > 0 else "so it does not exceed chance"
     )
-    words.append(
-        f"the published procedure annotates {percent(p['random'])} of random gene lists, {verdict}"
-    )
-    if p.get("calibrated"):
-        words.append(
-            f"by the calibrated rule {percent(p['calibrated']['rate'])}, beside"
-            f" {percent(p['calibrated']['null_rate'], 2)} of matched random lists"
+    parts = [f"the published procedure annotates {percent(random)} of random gene lists, {verdict}"]
+    calibrated = published.get("calibrated")
+    if calibrated:
+        parts.append(
+            f"the calibrated rule annotates {percent(calibrated['rate'])} of features and"
+            f" {percent(calibrated['null_rate'], 2)} of matched random lists"
         )
-    own = excess_words(atlas)
+    own = excess_sentence(atlas)
     if own:
-        words.append(f"in the complete gene sets {own}")
-    return "; ".join(words)
+        parts.append(f"with the complete gene sets {own}")
+    return "; ".join(parts)
 
 
-def _name(atlas: Mapping[str, Any]) -> str:
+def _name(atlas: AnnotateFindings) -> str:
     return str(atlas.get("name") or "imported atlas")
 
 
-def atlas_rows(atlases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each layer of each atlas whose published rate was held against its null."""
-    rows = []
+def atlas_rows(atlases: Sequence[AnnotateFindings]) -> list[AtlasRow]:
+    """A row for each layer of each atlas whose published rate was compared with its null."""
+    rows: list[AtlasRow] = []
     for atlas in atlases:
-        for layer in atlas.get("published", {}).get("layers", ()):
+        published = atlas.get("published")
+        for layer in published.get("layers", ()) if published else ():
             rows.append(
                 {
                     **layer,
@@ -111,7 +123,7 @@ def atlas_rows(atlases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def draw_published(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+def draw_published(ax: Axes, rows: Sequence[AtlasRow]) -> None:
     """Published rate of every layer beside the published procedure on random lists, with the range
     of its draws.
     """
@@ -136,7 +148,14 @@ def draw_published(ax: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         xerr=spread,
         label="same procedure, random lists",
     )
-    ax.plot([100 * r["own"] for r in rows], y, "D", ms=5, color="#1b1b1e", label="calibrated rule")
+    ax.plot(
+        [100 * as_float(r["own"]) for r in rows],
+        y,
+        "D",
+        ms=5,
+        color="#1b1b1e",
+        label="calibrated rule",
+    )
     ax.set_yticks(y, [f"{r['atlas'] + ' ' if several else ''}L{r['layer']:02d}" for r in rows])
     ax.set_xlabel("features annotated (%)")
     ax.set_xlim(0, 100 * max(max(r["published"], r["random"]) for r in rows) * 1.15)

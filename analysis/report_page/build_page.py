@@ -1,31 +1,33 @@
-"""Fill the page: every number comes from `ReportInput`, every figure and style is inside the file,
-nothing is fetched.
+"""Build the report page: every number comes from `ReportInput`; figures and styles are inside the
+file, which loads nothing from elsewhere.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scircuit.analysis.enrichment.matched_null import RULES, Rate
-from scircuit.analysis.plots import plot_rates
+from scircuit.analysis.enrichment.rate_plot import plot_rates
 from scircuit.analysis.report_page import number_text
 from scircuit.analysis.report_page.annotation_claims import (
     atlas_rows,
     draw_published,
-    excess_words,
+    excess_sentence,
     published_claim,
     published_control,
 )
 from scircuit.analysis.report_page.control_rows import (
+    Row,
     audit_rows,
     control_rows,
     control_sentences,
     hub_replication,
+    layer_pair,
     records,
     verdict,
 )
@@ -36,10 +38,34 @@ from scircuit.analysis.report_page.page_figures import (
     draw_steering,
     image,
 )
-from scircuit.analysis.report_page.report_input import ReportInput
+from scircuit.analysis.report_page.report_input import AnnotateFindings, RateRow, ReportInput
+from scircuit.core.glossary import PAGE as GLOSSARY_PAGE
+from scircuit.core.glossary import TERMS
+
+if TYPE_CHECKING:
+    pass
 
 _FOLDER = Path(__file__).resolve().parent
 _HUBS = 15
+_TERMS = (
+    "feature",
+    "ablation",
+    "effect",
+    "edge",
+    "support",
+    "suppress",
+    "live test",
+    "q",
+    "random direction",
+    "feature swap",
+    "zero edit",
+    "passthrough",
+    "halves",
+    "hub",
+    "top genes",
+    "null",
+)
+_ATLAS_TERMS = ("feature", "top genes", "library", "term", "background", "q", "null")
 
 
 def build_report(parts: ReportInput) -> str:
@@ -72,7 +98,7 @@ def build_report(parts: ReportInput) -> str:
         "signed": number_text.signed,
         "seconds": number_text.seconds,
         "hash": number_text.short_hash,
-        "nice": number_text.nice,
+        "typeset": number_text.typeset,
         "sentence": number_text.sentence,
     }
     environment.tests["known"] = number_text.known
@@ -103,20 +129,22 @@ def build_report(parts: ReportInput) -> str:
         runs=[_run(r) for r in parts.runs],
         composition=_composition(parts.cohort),
         alternatives=parts.analysis.tail.comparisons if parts.analysis else (),
+        glossary=GLOSSARY_PAGE,
+        terms=[t for t in TERMS if t.name in (_TERMS if parts.trace else _ATLAS_TERMS)],
     )
 
 
 def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
-    """Figure, what it counts, and what it stands beside."""
+    """Number, what it counts, and what to compare it with."""
     t, a = parts.trace, parts.annotate
     atlases = [
         (
-            number_text.percent(x["published"]["published"]),
+            number_text.percent(published.get("published")),
             f"annotated as published, {x.get('name')}",
-            f"random lists by the same procedure {number_text.percent(x['published']['random'])}",
+            f"random lists, same procedure: {number_text.percent(published.get('random'))}",
         )
         for x in parts.atlases
-        if x.get("published")
+        if (published := x.get("published"))
     ]
     if not t:
         return atlases
@@ -131,13 +159,13 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
             "features ablated",
             (
                 f"layer {', '.join(map(str, t.get('source_layers', '?')))},"
-                f" {number_text.count(t.get('cells'))} cells, every layer after it"
+                f" {number_text.count(t.get('cells'))} cells, measured in all later layers"
             ),
         ),
         (
             number_text.number(t.get("zero_edit_max"), 2),
             "largest zero-edit effect",
-            "an edit that removes nothing",
+            "control: an edit that removes nothing",
         ),
     ]
     if a:
@@ -145,7 +173,7 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
             (
                 number_text.percent(a.get("annotation_rate")),
                 "features annotated",
-                f"random lists {number_text.percent(a.get('null_annotation_rate'), 2)}",
+                f"random gene lists: {number_text.percent(a.get('null_annotation_rate'), 2)}",
             )
         )
     return tiles + atlases
@@ -168,8 +196,8 @@ def _figures(parts: ReportInput) -> dict[str, str]:
         figures["attenuation"] = image(analysis.pairs.plot_attenuation)
     rates = [Rate(**r) for r in parts.annotate.get("rates", ())]
     if rates:
-        shown = sum(r.rule == "calibrated" for r in rates)
-        figures["rates"] = image(lambda ax: plot_rates(rates, ax), (6.6, 1.4 + 0.62 * shown))
+        rows = sum(r.rule == "calibrated" for r in rates)
+        figures["rates"] = image(lambda ax: plot_rates(rates, ax), (6.6, 1.4 + 0.62 * rows))
     published = atlas_rows(parts.atlases)
     if published:
         figures["published"] = image(
@@ -213,23 +241,23 @@ def _intervention_figures(parts: ReportInput) -> dict[str, str]:
 
 
 def _annotation_sentences(parts: ReportInput) -> list[str]:
-    """Own features first, then a sentence for each atlas."""
-    own = excess_words(parts.annotate)
+    """One sentence for the features of the run, then one for each atlas."""
+    own = excess_sentence(parts.annotate)
     return [
         *([own] if own else []),
         *(
-            f"{published_claim(a)}; {published_control(a)}"
+            f"{published_claim(a, published)}; {published_control(a, published)}"
             for a in parts.atlases
-            if a.get("published")
+            if (published := a.get("published"))
         ),
     ]
 
 
-def _rates(annotate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [dict(r) for r in annotate.get("rates", ())]
+def _rates(annotate: AnnotateFindings) -> list[RateRow]:
+    return list(annotate.get("rates", ()))
 
 
-def _hubs(parts: ReportInput) -> list[dict[str, Any]]:
+def _hubs(parts: ReportInput) -> list[Row]:
     if parts.analysis is None:
         return []
     top = parts.analysis.frames["hubs"].head(_HUBS)
@@ -254,18 +282,18 @@ def _hubs(parts: ReportInput) -> list[dict[str, Any]]:
     return rows
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, (list, tuple, np.ndarray)):
         return [str(v) for v in value]
     return value if number_text.known(value) else None
 
 
-def _pairs(parts: ReportInput) -> list[dict[str, Any]]:
+def _pairs(parts: ReportInput) -> list[Row]:
     if parts.analysis is None:
         return []
     rows = records(parts.analysis.pairs.frame)
     for row in rows:
-        row["pair"] = f"L{int(row['source_layer']):02d} → L{int(row['target_layer']):02d}"
+        row["pair"] = layer_pair(row)
     return rows
 
 
@@ -280,20 +308,25 @@ def _members(parts: ReportInput) -> dict[str, list[str]]:
     return found
 
 
-def _ablations(parts: ReportInput) -> list[dict[str, Any]]:
+def _ablations(parts: ReportInput) -> list[Row]:
     members = _members(parts)
     rows = records(rows_of(parts.interventions, "ablate"))
-    rows = [r for r in rows if (r.get("order") or 2) >= 2]
+    rows = [r for r in rows if number_text.as_float(r.get("order") or 2) >= 2]
     for row in rows:
         row["pair"] = " + ".join(members.get(str(row.get("id")), [])) or str(
             row.get("name") or row.get("id")
         )
     return sorted(
-        rows, key=lambda r: (-(r.get("significant") or 0), r["pair"], str(r.get("target_layer")))
+        rows,
+        key=lambda r: (
+            -number_text.as_float(r.get("significant") or 0),
+            str(r["pair"]),
+            str(r.get("target_layer")),
+        ),
     )
 
 
-def _doses(parts: ReportInput) -> list[dict[str, Any]]:
+def _doses(parts: ReportInput) -> list[Row]:
     members = _members(parts)
     rows = [
         r
@@ -304,23 +337,25 @@ def _doses(parts: ReportInput) -> list[dict[str, Any]]:
         row["feature"] = " + ".join(members.get(str(row.get("id")), [])) or str(
             row.get("name") or row.get("id")
         )
-    return sorted(rows, key=lambda r: (r["feature"], r["coefficient"]))
+    return sorted(rows, key=lambda r: (str(r["feature"]), number_text.as_float(r["coefficient"])))
 
 
-def _run(run: Mapping[str, Any]) -> dict[str, Any]:
-    def dump(value: Any) -> str:
+def _run(run: Mapping[str, object]) -> Row:
+    def dump(value: object) -> str:
         return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
-    known: Callable[[str], Any] = run.get
     return {
-        **{k: known(k) for k in ("run", "verb", "started", "seconds", "version", "device", "seed")},
+        **{
+            k: run.get(k)
+            for k in ("run", "verb", "started", "seconds", "version", "device", "seed")
+        },
         "config": dump(run.get("config", "")),
         "inputs": dump(run.get("inputs", "")),
     }
 
 
-def _composition(cohort: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
-    """Counts of the filtered obs columns, from the cohort's JSON or dict."""
+def _composition(cohort: Mapping[str, object]) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Counts of the filtered obs columns, largest first."""
     value = cohort.get("composition")
     if isinstance(value, str):
         try:

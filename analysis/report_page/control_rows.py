@@ -1,15 +1,15 @@
-"""Controls as rows and sentences: edges kept and edges of each control for every layer pair, and
-the audit of runs that are not exact.
+"""Controls as rows and sentences: edges of the features and of each control for every layer pair,
+and the audit of runs that are not exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scircuit.analysis.report_page.number_text import count, known, number, percent
+from scircuit.analysis.report_page.number_text import as_float, count, known, number, percent
+from scircuit.analysis.report_page.report_input import TraceFindings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,78 +17,89 @@ if TYPE_CHECKING:
 NAMES = {
     "random_direction": "a random direction",
     "feature_swap": "another feature's direction",
-    "passthrough": "the edit re-encoded with no block computing",
-    "zero_edit": "an edit of zero",
+    "passthrough": "the pass-through baseline",
+    "zero_edit": "a zero edit",
 }
 _ORDER = {name: i for i, name in enumerate((*NAMES, "split_half"))}
-_MANY = 0.5
-_FEW = 100  # effects of a half, below which the ranks of its hubs are mostly ties
+_LARGE_SHARE = 0.5
+_MIN_EFFECTS = 100  # with fewer effects in a half, the ranks of its hubs are mostly ties
+
+Row = dict[str, object]  # one row of a frame; its columns depend on the control or verb
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dicts, None where nothing is known."""
+def records(frame: pd.DataFrame) -> list[Row]:
+    """Rows as dictionaries, None where a value is missing."""
     return [
         {str(k): None if isinstance(v, float) and np.isnan(v) else v for k, v in row.items()}
         for row in frame.to_dict("records")
     ]
 
 
-def control_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Controls by kind and layer pair, with the ``share`` of edges that the control makes as well."""
+def control_rows(frame: pd.DataFrame) -> list[Row]:
+    """Controls by kind and layer pair; ``share``: edges of the control per edge."""
     rows = [r for r in _paired(frame) if r.get("control") != "context"]
     for row in rows:
-        edges, other = row.get("edges"), row.get("control_edges")
+        edges, other = as_float(row.get("edges")), as_float(row.get("control_edges"))
         row["share"] = other / edges if known(edges) and known(other) and edges else None
-    return sorted(rows, key=lambda r: (_ORDER.get(str(r.get("control")), 9), r["pair"]))
+    return sorted(rows, key=lambda r: (_ORDER.get(str(r.get("control")), 9), str(r["pair"])))
 
 
-def audit_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def audit_rows(frame: pd.DataFrame) -> list[Row]:
     """Audits of the run's context against exact, by layer pair and context."""
     return sorted(
         (r for r in _paired(frame) if r.get("control") == "context"),
-        key=lambda r: (r["pair"], str(r.get("context"))),
+        key=lambda r: (str(r["pair"]), str(r.get("context"))),
     )
 
 
-def _paired(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def layer_pair(row: Row) -> str:
+    """Source and target layer of a row as text."""
+    source, target = (as_float(row.get(name) or 0) for name in ("source_layer", "target_layer"))
+    return f"L{int(source):02d} → L{int(target):02d}"
+
+
+def _paired(frame: pd.DataFrame) -> list[Row]:
     rows = records(frame)
     for row in rows:
-        row["pair"] = (
-            f"L{int(row.get('source_layer') or 0):02d} → L{int(row.get('target_layer') or 0):02d}"
-        )
+        row["pair"] = layer_pair(row)
     return rows
 
 
-def control_sentences(rows: list[dict[str, Any]]) -> list[str]:
-    """One sentence for each layer pair: edges kept, edges of each control, and how the sizes
-    compare.
+def _control_edges(name: str, row: Row) -> str:
+    share = f" ({percent(row['share'], 0)})" if row["share"] is not None else ""
+    return f"{name} {count(row['control_edges'])}{share}"
+
+
+def control_sentences(rows: list[Row]) -> list[str]:
+    """One sentence for each layer pair: edges of the sampled sources, edges of each control, and
+    how the sizes compare.
     """
     sentences = []
     for pair in dict.fromkeys(r["pair"] for r in rows):
         by_kind = {str(r["control"]): r for r in rows if r["pair"] == pair}
         first = next(iter(by_kind.values()))
         found = [
-            f"{name}"
-            f" {count(by_kind[kind]['control_edges'])}{f' ({percent(share, 0)})' if (share := by_kind[kind]['share']) is not None else ''}"
+            _control_edges(name, by_kind[kind])
             for kind, name in NAMES.items()
             if kind in by_kind and known(by_kind[kind].get("control_edges"))
         ]
         text = (
-            f"{pair}: {count(first.get('edges'))} edges of {count(first.get('sources'))} sampled"
-            f" sources are kept; in their place, {', '.join(found) or 'no control was run'}"
+            f"{pair}: {count(first.get('sources'))} sampled sources have"
+            f" {count(first.get('edges'))} edges; edges of the controls:"
+            f" {', '.join(found) or 'no control was run'}"
         )
         random = by_kind.get("random_direction", {})
         if known(random.get("larger_share")):
             text += (
-                f"; {percent(random['larger_share'], 0)} of the edges are larger than the random"
-                " direction's effect on the same target, which is"
-                f" {number(random['relative_size'], 2)} times as large in the median"
+                f"; {percent(random['larger_share'], 0)} of the edges have a larger mean effect"
+                " than the random direction on the same target, whose effect is"
+                f" {number(random['relative_size'], 2)} times as large (median)"
             )
         sentences.append(text)
     return sentences
 
 
-def verdict(rows: list[dict[str, Any]]) -> str:
+def verdict(rows: list[Row]) -> str:
     """What the random and swapped directions say about the edges as a whole; empty when they were
     not run.
     """
@@ -101,20 +112,21 @@ def verdict(rows: list[dict[str, Any]]) -> str:
     ]
     if not used:
         return ""
-    share = sum(r["control_edges"] for r in used) / sum(r["edges"] for r in used)
-    if share >= _MANY:
+    control = sum(as_float(r["control_edges"]) for r in used)
+    share = control / sum(as_float(r["edges"]) for r in used)
+    if share >= _LARGE_SHARE:
         return (
-            f"Other directions of the same size make {percent(share, 0)} as many edges: that there"
-            " is an edge says that this position and this size of edit matter, and little about"
-            " the feature. What is the feature's own has to be read from the size and sign of its"
-            " effects beside those of its controls."
+            f"Other directions of the same norm give {percent(share, 0)} as many edges as the"
+            " features. That an edge exists therefore shows that an edit of this size at these"
+            " positions matters, but says little about the feature. To see what is specific to a"
+            " feature, compare the size and sign of its effects with those of its controls."
         )
     return (
-        f"Other directions of the same size make {percent(share, 0)} as many edges as the features."
+        f"Other directions of the same norm give {percent(share, 0)} as many edges as the features."
     )
 
 
-def hub_replication(trace: Mapping[str, Any]) -> str:
+def hub_replication(trace: TraceFindings) -> str:
     """Whether hubs of one half of the cells are hubs in the other, for the sampled sources; empty
     when it was not measured.
     """
@@ -124,8 +136,9 @@ def hub_replication(trace: Mapping[str, Any]) -> str:
         return ""
     even, odd = numbers.get("half_even_effects") or 0, numbers.get("half_odd_effects") or 0
     return (
-        f"hubs chosen on one half of the cells and ranked again on the other: Spearman {beyond:.2f}"
-        f" beyond the firing rate, {raw:.2f} of raw degree ({count(numbers.get('sources'))} sampled"
-        f" sources with {count(even)} and {count(odd)} effects at p <= 0.01 in the"
-        f" halves{': too few to tell' if min(even, odd) < _FEW else ''})"
+        f"ranking of hubs in one half of the cells against the other half: Spearman {beyond:.2f}"
+        f" for degree beyond the firing rate, {raw:.2f} for raw degree"
+        f" ({count(numbers.get('sources'))} sampled sources with {count(even)} and {count(odd)}"
+        " effects at p <= 0.01 in the two halves"
+        f"{': too few to tell' if min(even, odd) < _MIN_EFFECTS else ''})"
     )

@@ -1,29 +1,33 @@
-"""The findings, a line each: a claim with its numbers and, apart from it, the control that could
-have refuted it.
+"""The findings of the report, one sentence each: a claim with its numbers and, apart from it, the
+control that could have refuted it.
+
+One function per finding, in the order of the page. The sentences on tail, hubs, bias, signs and
+TRRUST that stand in the sections below are those of the results themselves
+(`scircuit.analysis.circuits`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scircuit.analysis.report_page.annotation_claims import (
-    counted,
-    excess_words,
+    excess_sentence,
+    features_rated,
     published_claim,
     published_control,
 )
 from scircuit.analysis.report_page.control_rows import hub_replication
 from scircuit.analysis.report_page.number_text import count, known, number, p_value, percent
+from scircuit.analysis.report_page.report_input import AnnotateFindings, ReportInput
 
 if TYPE_CHECKING:
-    from scircuit.analysis.report_page.report_input import ReportInput
+    import pandas as pd
 
 
 class Finding(NamedTuple):
-    """`claim` is what was found, `control` what it was held against; `topic` is the section of the
+    """`claim` is what was found, `control` what it is compared with; `topic` is the section of the
     page.
     """
 
@@ -38,8 +42,8 @@ class Finding(NamedTuple):
 
 
 def findings(parts: ReportInput) -> tuple[Finding, ...]:
-    """The findings of a trace, in the order of the page, and one for each imported atlas; a step
-    that was not run says so.
+    """The findings of a trace run, in the order of the page, and one for each imported atlas; a
+    step that was not run says so.
     """
     atlases = tuple(_atlas(a) for a in parts.atlases)
     if not parts.trace:
@@ -60,14 +64,23 @@ def findings(parts: ReportInput) -> tuple[Finding, ...]:
     )
 
 
+def _values(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """Known values of a column; none where there is no such column."""
+    if name not in frame:
+        return np.zeros(0)
+    values = np.asarray(frame[name], dtype=float)
+    return values[~np.isnan(values)]
+
+
 def _model(parts: ReportInput) -> Finding:
     loss, unigram = parts.model.get("mlm_loss"), parts.model.get("unigram_loss")
-    frame: Any = parts.dictionaries
+    frame = parts.dictionaries
     text = []
     if known(loss):
-        text.append(f"the model predicts masked genes of held-out cells at {number(loss)} nats")
-    if len(frame) and "variance_explained" in frame and frame["variance_explained"].notna().any():
-        low, high = frame["variance_explained"].min(), frame["variance_explained"].max()
+        text.append(f"the model's loss on masked genes of held-out cells is {number(loss)} nats")
+    explained = _values(frame, "variance_explained")
+    if explained.size:
+        low, high = explained.min(), explained.max()
         text.append(
             f"{len(frame)} dictionaries explain {percent(low, 0)} to {percent(high, 0)} of the"
             " variance of its states"
@@ -75,37 +88,41 @@ def _model(parts: ReportInput) -> Finding:
     control = []
     if known(unigram):
         control.append(f"unigram baseline {number(unigram)} nats")
-    if "pca_variance_explained" in frame and frame["pca_variance_explained"].notna().any():
-        low, high = frame["pca_variance_explained"].min(), frame["pca_variance_explained"].max()
+    components = _values(frame, "pca_variance_explained")
+    if components.size:
+        low, high = components.min(), components.max()
         control.append(
-            f"principal components, as many as are active at once: {percent(low, 0)} to"
+            f"as many principal components as features active at once explain {percent(low, 0)} to"
             f" {percent(high, 0)}"
         )
-    if "dead_share" in frame and frame["dead_share"].notna().any():
-        control.append(f"latents that never fire: at most {percent(frame['dead_share'].max(), 0)}")
+    dead = _values(frame, "dead_share")
+    if dead.size:
+        control.append(f"features that never fire: at most {percent(dead.max(), 0)}")
     return Finding(
         "inputs",
-        "; ".join(text) or "losses of the model and its dictionaries were not given",
-        "; ".join(control) or "no baseline was given",
+        "; ".join(text) or "the losses of the model and its dictionaries are not known",
+        "; ".join(control) or "no baseline is known",
     )
 
 
-def control_sums(controls: Any, kind: str) -> tuple[float, float]:
+def control_sums(controls: pd.DataFrame, kind: str) -> tuple[float, float]:
     """Edges and control edges of one control, summed over layer pairs (NaN: not run)."""
     if not len(controls) or "control" not in controls:
         return float("nan"), float("nan")
-    rows = controls[controls["control"] == kind]
-    if not len(rows) or "control_edges" not in rows or rows["control_edges"].isna().all():
+    rows = controls.loc[controls["control"] == kind]
+    control_edges = _values(rows, "control_edges")
+    if not control_edges.size:
         return float("nan"), float("nan")
-    return float(rows["edges"].sum()), float(rows["control_edges"].sum())
+    return float(_values(rows, "edges").sum()), float(control_edges.sum())
 
 
 def _edges(parts: ReportInput) -> Finding:
     t = parts.trace
     claim = (
-        f"{count(t.get('edges_calibrated'))} edges leave {count(t.get('sources'))} features of"
-        f" layer {', '.join(map(str, t.get('source_layers', '?')))} (q <= 0.05 over"
-        f" {count(t.get('live_tests'))} live tests in {count(t.get('cells'))} cells)"
+        f"{count(t.get('sources'))} features of layer"
+        f" {', '.join(map(str, t.get('source_layers', '?')))} have"
+        f" {count(t.get('edges_calibrated'))} edges (q <= 0.05 over {count(t.get('live_tests'))}"
+        f" live tests in {count(t.get('cells'))} cells)"
     )
     control = []
     for kind, name in (
@@ -114,9 +131,10 @@ def _edges(parts: ReportInput) -> Finding:
     ):
         edges, other = control_sums(parts.controls, kind)
         if known(other):
-            share = f" ({percent(other / edges, 1)} of {count(edges)})" if edges else ""
-            control.append(f"{name} makes {count(other)} edges for the same sources{share}")
-    return Finding("edges", claim, "; ".join(control) or "the controls were not run")
+            share = f", {percent(other / edges, 1)} of their {count(edges)}" if edges else ""
+            control.append(f"{name} gives {count(other)} edges{share}")
+    sampled = f"for a sample of the sources, {'; '.join(control)}" if control else ""
+    return Finding("edges", claim, sampled or "the controls were not run")
 
 
 def _zero(parts: ReportInput) -> Finding:
@@ -132,7 +150,7 @@ def _zero(parts: ReportInput) -> Finding:
     claim = (
         f"edges have a mean |effect| of {number(typical)}"
         if known(typical)
-        else "the size of the effects was not assessed"
+        else "the size of the effects is not known: the run was not analysed or has no edges"
     )
     return Finding(
         "edges",
@@ -151,39 +169,41 @@ def _replication(parts: ReportInput) -> Finding:
     if not found or not known(share):
         return Finding(
             "edges",
-            "whether effects hold in other cells was not measured",
-            "needs the split-half control and eight cells or more in each half",
+            "replication in other cells was not measured",
+            "it needs the split-half control and at least eight cells in each half",
         )
     return Finding(
         "edges",
         f"of {count(found)} effects that one half of the cells finds (p <= 0.01),"
         f" {percent(share, 0)} have the same sign and p <= 0.05 in the other half",
-        f"of effects that are nothing at most {percent(numbers.get('half_chance'))} would",
+        f"expected by chance: at most {percent(numbers.get('half_chance'))}",
     )
 
 
 def _tail(parts: ReportInput) -> Finding:
     if parts.analysis is None:
-        return Finding("degree", "the degree distribution was not analysed", "run analyse")
+        return Finding("degree", "the degree distribution was not analysed", "run scircuit analyse")
     tail = parts.analysis.tail
     if tail.fit is None:
-        return Finding("degree", tail.sentence, "nothing to compare")
+        return Finding("degree", tail.sentence, "no comparison with other distributions")
     where = (
         f"the tail of the out-degrees ({count(tail.n_tail)} of {count(tail.degrees.size)} features,"
         f" degree >= {count(tail.xmin)})"
     )
     refuted = known(tail.p_gof) and tail.p_gof <= 0.1
     claim = (
-        f"{where} {'is not' if refuted else 'is compatible with'} a power law (alpha"
+        f"{where} {'does not fit' if refuted else 'is compatible with'} a power law (alpha"
         f" {tail.alpha:.2f} ± {tail.fit.sigma:.2f}"
         + (f", bootstrap p = {p_value(tail.p_gof)})" if known(tail.p_gof) else ")")
     )
     better = [c for c in tail.comparisons if c.favoured not in ("neither", "power law")]
     lognormal = next((c for c in tail.comparisons if c.name == "lognormal"), None)
     if better:
-        control = "fits better: " + ", ".join(f"{c.name} (p = {p_value(c.p)})" for c in better)
+        control = "better fit than the power law: " + ", ".join(
+            f"{c.name} (p = {p_value(c.p)})" for c in better
+        )
     elif lognormal is not None and lognormal.favoured == "neither":
-        control = f"power law and lognormal not distinguishable (p = {p_value(lognormal.p)})"
+        control = f"power law and lognormal are not distinguishable (p = {p_value(lognormal.p)})"
     else:
         control = "no alternative fits better"
     return Finding("degree", claim, control)
@@ -191,20 +211,22 @@ def _tail(parts: ReportInput) -> Finding:
 
 def _rate(parts: ReportInput) -> Finding:
     if parts.analysis is None:
-        return Finding("hubs", "degree against firing rate was not analysed", "run analyse")
+        return Finding(
+            "hubs", "degree against firing rate was not analysed", "run scircuit analyse"
+        )
     fit = parts.analysis.hub_fit
     top = parts.analysis.frames["hubs"]
     if not known(fit.rho) or not len(top):
-        return Finding("hubs", fit.sentence, "nothing to adjust for")
+        return Finding("hubs", fit.sentence, "no adjustment is possible")
     first = top.iloc[0]
     claim = (
-        "the strongest hub for its firing rate is"
+        "the strongest hub given its firing rate is"
         f" {first['address']}{' ' + first['label'] if known(first['label']) else ''}:"
-        f" {count(first['out_degree'])} edges where {count(first['expected_degree'])} are expected"
+        f" {count(first['out_degree'])} edges, {count(first['expected_degree'])} expected"
     )
     control = [
         (
-            f"firing rate alone explains {percent(fit.r2, 0)} of the variance of log degree"
+            f"the firing rate alone explains {percent(fit.r2, 0)} of the variance of log degree"
             f" (Spearman {fit.rho:.2f})"
         ),
         hub_replication(parts.trace),
@@ -215,31 +237,36 @@ def _rate(parts: ReportInput) -> Finding:
 def _annotation(parts: ReportInput) -> Finding:
     a = parts.annotate
     if not a:
-        return Finding("annotation", "the features were not annotated", "run annotate")
-    words = excess_words(a)
+        return Finding("annotation", "the features were not annotated", "run scircuit annotate")
+    excess = excess_sentence(a)
+    libraries = ", ".join(dict.fromkeys(c.get("library", "") for c in a.get("coverage", ())))
     claim = (
-        f"{f'{words}: ' if words else ''}{count(a.get('features_annotated'))} of"
-        f" {count(counted(a))} features ({percent(a.get('annotation_rate'))}) are enriched in a"
-        f" term of {', '.join(dict.fromkeys(c['library'] for c in a.get('coverage', ())))}"
+        f"{f'{excess}: ' if excess else ''}{count(a.get('features_annotated'))} of"
+        f" {count(features_rated(a))} features ({percent(a.get('annotation_rate'))}) are enriched"
+        f" in a term of {libraries}"
     )
     return Finding(
         "annotation",
         claim,
         f"the same threshold annotates {percent(a.get('null_annotation_rate'), 2)} of random gene"
-        " lists of like detection",
+        " lists with similar detection rates",
     )
 
 
-def _atlas(atlas: Mapping[str, Any]) -> Finding:
-    if atlas.get("published"):
-        return Finding("annotation", published_claim(atlas), published_control(atlas))
-    words = (
-        excess_words(atlas) or f"{percent(atlas.get('annotation_rate'))} of features are annotated"
+def _atlas(atlas: AnnotateFindings) -> Finding:
+    published = atlas.get("published")
+    if published:
+        return Finding(
+            "annotation", published_claim(atlas, published), published_control(atlas, published)
+        )
+    rate = (
+        excess_sentence(atlas)
+        or f"{percent(atlas.get('annotation_rate'))} of features are annotated"
     )
     return Finding(
         "annotation",
-        f"in {atlas.get('name')}, {words}",
-        f"matched random gene lists {percent(atlas.get('null_annotation_rate'), 2)}; the published"
+        f"in {atlas.get('name')}, {rate}",
+        f"matched random gene lists: {percent(atlas.get('null_annotation_rate'), 2)}; the published"
         " rule could not be repeated",
     )
 
@@ -248,7 +275,7 @@ def _bias(parts: ReportInput) -> Finding:
     bias = parts.analysis.bias if parts.analysis is not None else None
     if bias is None or not bias.fisher:
         return Finding(
-            "bias", bias.sentence if bias else "annotation bias was not analysed", "not testable"
+            "bias", bias.sentence if bias else "annotation bias was not analysed", "no test"
         )
     pair = [(f, m) for f, m in zip(bias.fisher, bias.matched, strict=True) if f.ranking == "degree"]
     f, m = pair[min(len(pair) - 1, 1)]
@@ -266,7 +293,8 @@ def _bias(parts: ReportInput) -> Finding:
     return Finding(
         "bias",
         claim,
-        f"features of like firing rate: {percent(m.null_mean, 0)} (p = {p_value(m.p)}); {adjusted}",
+        f"features with similar firing rates: {percent(m.null_mean, 0)} (p = {p_value(m.p)});"
+        f" {adjusted}",
     )
 
 
@@ -278,9 +306,9 @@ def _trrust(parts: ReportInput) -> tuple[Finding, ...]:
                 "signs",
                 found.claim,
                 (
-                    f"gene lists exchanged among features of like degree: {found.control}"
+                    f"gene lists permuted among features with similar degree: {found.control}"
                     if found.control
-                    else "no share is stated"
+                    else "no comparison with chance"
                 ),
             ),
         )
@@ -289,17 +317,17 @@ def _trrust(parts: ReportInput) -> tuple[Finding, ...]:
     )
 
 
-def rows_of(frame: Any, verb: str) -> Any:
+def rows_of(frame: pd.DataFrame, verb: str) -> pd.DataFrame:
     """Interventions of one verb."""
-    return frame[frame["verb"] == verb] if len(frame) and "verb" in frame else frame.iloc[:0]
+    return frame.loc[frame["verb"] == verb] if len(frame) and "verb" in frame else frame.iloc[:0]
 
 
 def _ablation(parts: ReportInput) -> Finding:
     pairs = rows_of(parts.interventions, "ablate")
     if "order" in pairs:
-        pairs = pairs[pairs["order"] >= 2]
+        pairs = pairs.loc[pairs["order"] >= 2]
     if not len(pairs):
-        return Finding("ablation", "no features were ablated together", "run ablate")
+        return Finding("ablation", "no features were ablated together", "run scircuit ablate")
     ratio, null = (
         float(pairs[c].median()) if c in pairs else float("nan") for c in ("ratio", "ratio_null")
     )
@@ -313,17 +341,17 @@ def _ablation(parts: ReportInput) -> Finding:
     )
 
 
-def steering_slopes(features: Any) -> Any:
+def _steered(features: pd.DataFrame) -> pd.DataFrame:
     """Features with a steering slope."""
     if not len(features) or "steering_slope" not in features:
         return features.iloc[:0]
-    return features[features["steering_slope"].notna()]
+    return features.loc[features["steering_slope"].notna()]
 
 
 def _steering(parts: ReportInput) -> Finding:
-    steered = steering_slopes(parts.features)
+    steered = _steered(parts.features)
     if not len(steered):
-        return Finding("steering", "no feature was steered", "run steer")
+        return Finding("steering", "no feature was steered", "run scircuit steer")
     strongest = steered.iloc[int(np.argmax(np.abs(steered["steering_slope"].to_numpy(float))))]
     p = (
         steered["steering_p"].to_numpy(float)
@@ -331,12 +359,12 @@ def _steering(parts: ReportInput) -> Finding:
         else np.full(len(steered), np.nan)
     )
     claim = (
-        f"{int((p <= 0.05).sum())} of {len(steered)} steered features move the readout with the"
-        f" dose (p <= 0.05); the strongest, {_short(strongest['id'])}, by"
-        f" {number(strongest['steering_slope'])} per dose, raising"
+        f"{int((p <= 0.05).sum())} of {len(steered)} steered features change the readout with the"
+        f" dose (p <= 0.05); the strongest is {_short(strongest['id'])} with a slope of"
+        f" {number(strongest['steering_slope'])} per unit of dose; it raises"
         f" {strongest.get('steering_gene') or 'no gene'} most"
     )
-    control: Any = (
+    control = (
         steered["steering_control"].to_numpy(float)
         if "steering_control" in steered
         else np.full(len(steered), np.nan)
@@ -345,12 +373,12 @@ def _steering(parts: ReportInput) -> Finding:
         return Finding(
             "steering",
             claim,
-            "random directions of equal norm: median |slope|"
-            f" {number(float(np.nanmedian(np.abs(control))))}, the features'"
+            "median |slope| of random directions of equal norm"
+            f" {number(float(np.nanmedian(np.abs(control))))}, of the features"
             f" {number(float(np.nanmedian(np.abs(steered['steering_slope'].to_numpy(float)))))}",
         )
-    return Finding("steering", claim, "no control direction was steered")
+    return Finding("steering", claim, "no random direction was steered")
 
 
-def _short(address: Any) -> str:
+def _short(address: object) -> str:
     return "/".join(str(address).split("/")[-2:])

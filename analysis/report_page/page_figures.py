@@ -1,15 +1,17 @@
-"""Figures of the report as images inside the page: SVG, or PNG where a figure has too many marks."""
+"""Figures of the report as images inside the page: SVG, or PNG for figures with many marks."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scircuit.analysis.plots import BLUE, GREY, ORANGE, STYLE
+from scircuit.analysis.plot_style import BLUE, GREY, ORANGE, STYLE
+from scircuit.analysis.report_page.control_rows import Row
+from scircuit.analysis.report_page.number_text import as_float
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +21,7 @@ _MANY_MARKS = 6000
 
 
 def image(
-    draw: Callable[[Axes], Any], size: tuple[float, float] = (6.6, 4.1), marks: int = 0
+    draw: Callable[[Axes], object], size: tuple[float, float] = (6.6, 4.1), marks: int = 0
 ) -> str:
     """Data URI of a figure.
 
@@ -48,7 +50,7 @@ def image(
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def draw_controls(ax: Axes, rows: list[dict[str, Any]]) -> None:
+def draw_controls(ax: Axes, rows: list[Row]) -> None:
     """Edges of the sampled sources beside the edges of each control, by layer pair."""
     rows = [r for r in rows if r["control_edges"] is not None]  # split halves count no edges
     names = list(dict.fromkeys(r["pair"] for r in rows))
@@ -56,11 +58,18 @@ def draw_controls(ax: Axes, rows: list[dict[str, Any]]) -> None:
     height = 0.8 / (len(kinds) + 1)
     y = np.arange(len(names))[::-1]
     colors = [ORANGE, "#e8b77d", "#f3d9b8", GREY]
-    real = [max((r["edges"] for r in rows if r["pair"] == n), default=0) for n in names]
+    real = [max((as_float(r["edges"]) for r in rows if r["pair"] == n), default=0) for n in names]
     ax.barh(y + 0.4 - height / 2, real, height, color=BLUE, label="features")
     for i, kind in enumerate(kinds, 1):
         values = [
-            next((r["control_edges"] for r in rows if r["pair"] == n and r["control"] == kind), 0)
+            next(
+                (
+                    as_float(r["control_edges"])
+                    for r in rows
+                    if r["pair"] == n and r["control"] == kind
+                ),
+                0,
+            )
             for n in names
         ]
         ax.barh(
@@ -68,15 +77,15 @@ def draw_controls(ax: Axes, rows: list[dict[str, Any]]) -> None:
             values,
             height,
             color=colors[(i - 1) % len(colors)],
-            label=kind.replace("_", " "),
+            label=str(kind).replace("_", " "),
         )
-    ax.set_yticks(y, names)
+    ax.set_yticks(y, [str(n) for n in names])
     ax.set_xlabel("edges of the sampled sources")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=8.5)
 
 
 def draw_ablation(ax: Axes, pairs: pd.DataFrame) -> None:
-    """Ratio of joint to single effects of every pair, beside the ratio of exactly additive effects."""
+    """Ratio of joint to single effects of every pair, beside that of exactly additive effects."""
     y = np.arange(len(pairs))[::-1]
     ax.axvline(1, color=GREY, lw=1, ls=":")
     ax.hlines(
@@ -86,10 +95,10 @@ def draw_ablation(ax: Axes, pairs: pd.DataFrame) -> None:
         color="#d5dbe1",
         lw=3,
     )
+    ax.plot(pairs["ratio"].to_numpy(float), y, "o", ms=9, color=BLUE, mec="white", label="measured")
     ax.plot(
-        pairs["ratio_null"].to_numpy(float), y, "D", ms=6, color=ORANGE, label="exactly additive"
+        pairs["ratio_null"].to_numpy(float), y, "D", ms=4.5, color=ORANGE, label="exactly additive"
     )
-    ax.plot(pairs["ratio"].to_numpy(float), y, "o", ms=8, color=BLUE, mec="white", label="measured")
     ax.set_yticks(y, pairs["pair"].tolist())
     ax.set_ylim(-0.6, len(pairs) - 0.4)
     ax.set_xlabel("median |joint effect| / sum of |single effects|")

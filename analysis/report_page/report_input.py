@@ -1,12 +1,14 @@
-"""What the report is made of: plain dicts and frames. A part that is empty gives a section that
-says so.
+"""What the report is made of: findings of the runs, node properties and frames.
+
+A part that is empty gives a section that says so. The typed dictionaries list what the page reads
+of the findings in a manifest; all of it may be missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,97 @@ class SampleQuery(NamedTuple):
     cypher: str
 
 
-def _frame() -> Any:
+class SampledControls(TypedDict, total=False):
+    """Controls of the sampled sources, all layers together."""
+
+    sources: int
+    half_chance: float
+    half_found: int
+    half_agreement: float
+    half_degree_rho: float
+    half_residual_rho: float
+    half_even_effects: int
+    half_odd_effects: int
+
+
+class TraceFindings(TypedDict, total=False):
+    """Findings of a trace run."""
+
+    sources: int
+    cells: int
+    source_layers: list[int]
+    live_tests: int
+    edges: int
+    edges_calibrated: int
+    zero_edit_max: float
+    controls: SampledControls
+
+
+class RateRow(TypedDict):
+    """`scircuit.analysis.enrichment.matched_null.Rate` as a dictionary."""
+
+    library: str
+    rule: str
+    lists: int
+    annotated: int
+    rate: float
+    null_rate: float
+    null_low: float
+    null_high: float
+    excess: float
+    excess_low: float
+    excess_high: float
+
+
+class PublishedLayerRow(TypedDict):
+    """One layer of an atlas: features, and shares or counts that each procedure annotates."""
+
+    layer: int
+    alive: int
+    published: float
+    random: float
+    random_low: float
+    random_high: float
+    pooled: int
+    calibrated: int
+
+
+class PublishedFindings(TypedDict, total=False):
+    """The published rate of an atlas beside the same procedure on random lists."""
+
+    alive: int
+    published: float
+    random: float
+    calibrated: RateRow
+    layers: list[PublishedLayerRow]
+
+
+class LibraryCoverage(TypedDict, total=False):
+    """Coverage of a library; the page reads its name."""
+
+    library: str
+
+
+class AnnotateFindings(TypedDict, total=False):
+    """Findings of an annotate run; ``name`` and ``published`` where it annotated an atlas."""
+
+    name: str
+    features: int
+    features_tested: int
+    features_annotated: int
+    annotation_rate: float
+    null_annotation_rate: float
+    excess: list[float]
+    terms: int
+    background: int
+    null_draws: int
+    rates: list[RateRow]
+    coverage: list[LibraryCoverage]
+    libraries: list[dict[str, str]]
+    published: PublishedFindings
+
+
+def _frame() -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame()
@@ -45,8 +137,7 @@ class ReportInput:
     title
         Heading of the page.
     trace
-        Findings of the trace run: sources, cells, source_layers, controls, target_layers,
-        live_tests, edges, edges_calibrated, edges_legacy, zero_edit_max, p_at_q05.
+        Findings of the trace run; empty for a report of atlases alone.
     cohort
         Properties of the ``Cohort`` node: file, sha256, cells, filters, composition, scale,
         mapped_share, tokens_median, species.
@@ -61,7 +152,7 @@ class ReportInput:
     analysis
         `scircuit.analysis.circuits.circuit_analysis.Analysis` of the trace run, or None.
     annotate
-        Findings of the annotate run (`Annotation.findings`), or empty.
+        Findings of the annotate run, or empty.
     atlases
         Findings of the annotate runs that were computed from imported atlases, each with the
         ``name`` of its atlas.
@@ -89,20 +180,20 @@ class ReportInput:
     """
 
     title: str
-    trace: Mapping[str, Any]
-    cohort: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
+    trace: TraceFindings
+    cohort: Mapping[str, object] = field(default_factory=dict)
+    model: Mapping[str, object] = field(default_factory=dict)
     dictionaries: pd.DataFrame = field(default_factory=_frame)
     checks: Sequence[Check] = ()
     analysis: Analysis | None = None
-    annotate: Mapping[str, Any] = field(default_factory=dict)
-    atlases: Sequence[Mapping[str, Any]] = ()
+    annotate: AnnotateFindings = field(default_factory=AnnotateFindings)
+    atlases: Sequence[AnnotateFindings] = ()
     features: pd.DataFrame = field(default_factory=_frame)
     controls: pd.DataFrame = field(default_factory=_frame)
     interventions: pd.DataFrame = field(default_factory=_frame)
     members: pd.DataFrame = field(default_factory=_frame)
     readout: str = "mean change of the readout"
-    runs: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[Mapping[str, object]] = ()
     browser: str = ""
     queries: Sequence[SampleQuery] = ()
     generated: str = ""

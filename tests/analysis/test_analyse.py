@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scircuit.analysis.circuits.annotation_bias import annotation_bias, fisher_top, matched_top
+from scircuit.analysis.circuits.annotation_bias import annotation_bias
 from scircuit.analysis.circuits.circuit_analysis import analyse
 from scircuit.analysis.circuits.degree import calibrated, degrees, legacy, read_edges, read_features
+from scircuit.analysis.circuits.hub_annotation_tests import fisher_top, matched_top
 from scircuit.analysis.circuits.hubs import fit_hubs
 from scircuit.analysis.circuits.layer_pairs import cluster_share
 from scircuit.analysis.genesets.regulons import Regulation, Regulons
@@ -41,17 +42,8 @@ def small_graph():
         (0, 3, 20, 1, 18, -0.5, -2.0, 0.001, 2),
         (0, 4, 20, 15, 2, 0.3, 1.0, 0.01, 2),
         (0, 5, 20, 10, 9, 0.1, 0.1, 0.9, 0),
-        (
-            1,
-            3,
-            20,
-            0,
-            5,
-            -0.4,
-            -0.6,
-            0.01,
-            1,
-        ),  # five cells with an effect: too few for the calibrated rule, an edge for the legacy rule
+        # five cells with an effect: too few for the calibrated rule, an edge for the legacy rule
+        (1, 3, 20, 0, 5, -0.4, -0.6, 0.01, 1),
         (1, 6, 20, 0, 20, -0.4, -0.7, 0.2, 1),  # legacy only
         (1, 5, 20, 2, 18, -0.4, -0.4, 0.02, 1),  # calibrated only
         (1, 4, 20, 0, 20, -0.4, -0.9, None, 0),  # q not known
@@ -201,7 +193,7 @@ def test_tables_that_do_not_belong_together_are_refused():
     config = AnalyseConfig(bootstrap=0)
     with pytest.raises(UserError, match="not in the feature table"):
         analyse(features.slice(0, 4), edges, None, config, "x")
-    with pytest.raises(UserError, match="lacks q"):
+    with pytest.raises(UserError, match="has no q"):
         analyse(features, edges.drop_columns("q"), None, config, "x")
     with pytest.raises(UserError, match="none of 7 features was ablated"):
         analyse(features.set_column(3, "traced", pa.array([False] * 7)), edges, None, config, "x")
@@ -242,7 +234,7 @@ def test_hub_fit_without_information_is_the_mean(degree, rate):
     assert fit.method == "mean"
     assert fit.hub_rank.size == len(degree)
     if len(degree) != 3:
-        assert "not assessable" in fit.sentence
+        assert "not testable" in fit.sentence
 
 
 def test_published_fisher_tests_are_reproduced(shared_data):
@@ -284,7 +276,7 @@ def test_matched_null_removes_what_the_firing_rate_explains():
     rate = np.exp(rng.normal(-4, 1, n))
     rank = np.argsort(np.argsort(-rate)) + 1
     # annotation depends on the firing rate only: hubs are annotated more often, but not more than
-    # features of like firing rate
+    # features with similar firing rates
     annotated = rng.random(n) < 1 / (1 + np.exp(-1.5 * (np.log(rate) + 4)))
     noisy = np.argsort(np.argsort(-(np.log(rate) + rng.normal(0, 0.7, n)))) + 1
     fisher, matched = fisher_top(annotated, noisy, 100), matched_top(annotated, noisy, rate, 100)

@@ -8,13 +8,13 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from scircuit.analysis.annotation.annotate_features import annotate, top_genes
-from scircuit.analysis.annotation.sentences import sentences_of
+from scircuit.analysis.annotation.sentences import annotation_sentences
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.enrichment.matched_null import Rate
 from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
-from scircuit.analysis.genesets.library import read_gmt, shipped
+from scircuit.analysis.genesets.readers import read_gmt, shipped
 from scircuit.analysis.genesets.trrust import shipped_trrust
-from scircuit.analysis.report_page.annotation_claims import excess_words as report_words
+from scircuit.analysis.report_page.annotation_claims import excess_sentence as report_sentence
 from scircuit.core import schema
 from scircuit.core.address import Address
 from scircuit.core.config import AnnotateConfig
@@ -247,7 +247,7 @@ def test_one_function_says_whether_annotation_exceeds_chance():
             Rate("all", rule, 2000, 0, 0.0, 0.0, 0.0, 0.0, excess, low, high)
             for rule in ("calibrated", "overlap2", "pooled")
         ]
-        return sentences_of(rates, {"q": 0.05, "family_size": 10})[0]
+        return annotation_sentences(rates, 0.05, 10)[0]
 
     for given, start in (
         (
@@ -267,7 +267,7 @@ def test_one_function_says_whether_annotation_exceeds_chance():
         ),
     ):
         assert first(*given).startswith(start)
-        assert first(*given).startswith(report_words({"excess": list(given)}) + ":")
+        assert first(*given).startswith(report_sentence({"excess": list(given)}) + ":")
 
 
 def test_firing_features_without_a_list_count_also_where_a_layer_has_no_list_at_all(study):
@@ -316,7 +316,7 @@ def test_each_layer_may_have_a_background_of_its_own(study):
 
 def test_wrong_input_is_refused(study, tmp_path):
     catalogue, detection = study
-    with pytest.raises(UserError, match="lacks the columns gene"):
+    with pytest.raises(UserError, match="no columns gene"):
         run(catalogue.drop(columns="gene"), detection)
     with pytest.raises(UserError, match="empty"):
         run(catalogue.iloc[:0], detection)

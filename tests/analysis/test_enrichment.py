@@ -15,15 +15,11 @@ from scircuit.analysis.enrichment.fdr import benjamini_hochberg, benjamini_hochb
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.enrichment.gseapy_reference import gseapy_frame
 from scircuit.analysis.enrichment.hypergeometric import TailTable, odds_ratio
-from scircuit.analysis.enrichment.overrepresentation import (
-    FAMILIES,
-    collect,
-    correct,
-    enrich,
-    overlaps,
-)
-from scircuit.analysis.genesets.library import GeneSetLibrary, Term, shipped
+from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term
+from scircuit.analysis.genesets.readers import shipped
 from scircuit.core.errors import UserError
+from tests.support.enrichment_oracle import FAMILIES, correct, enrich
 
 
 def library(terms, name="L"):

@@ -8,7 +8,7 @@ import gzip
 
 import pytest
 
-from scircuit.analysis.genesets.library import read_gmt, shipped
+from scircuit.analysis.genesets.readers import read_gmt, shipped
 from scircuit.analysis.genesets.symbols import repair
 from scircuit.analysis.genesets.trrust import read_trrust, shipped_trrust
 from scircuit.core.errors import UserError
@@ -47,10 +47,7 @@ def test_a_file_that_may_be_cut_in_its_last_line_says_so(tmp_path):
     cut = read_gmt(write(tmp_path, whole[:-7]))
     assert cut.terms[1].genes == ("CDK1", "CCNB1")
     assert cut.notes == (
-        (
-            "the last of 2 lines (Cell cycle, 4 fields) has no line end: if the file was cut there,"
-            " it is short"
-        ),
+        ("the last of 2 lines (Cell cycle, 4 fields) has no line end: the file may be truncated"),
     )
     assert read_gmt(write(tmp_path, whole.replace("\n", "\r\n"))).notes == ()
 
@@ -63,14 +60,14 @@ def test_weights_repeats_and_blank_lines_are_taken_off(tmp_path):
 def test_repeated_accessions_are_reported_and_the_first_is_kept(tmp_path):
     lib = read_gmt(write(tmp_path, "T\t\tA\tB\nT\t\tC\n"))
     assert lib.terms[0].genes == ("A", "B")
-    assert "occurs again" in lib.notes[0]
+    assert "repeat an accession" in lib.notes[0]
 
 
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
         ("", "x.gmt", "empty"),
-        ("CDK1\nBRCA1\nTP53\n", "x.gmt", "one gene a line"),
+        ("CDK1\nBRCA1\nTP53\n", "x.gmt", "one gene per line"),
         ("T\t\t" + "\t".join(["Cdk1", "Brca1", "Lypla1", "Actb"]) + "\n", "x.gmt", "mouse"),
     ],
 )

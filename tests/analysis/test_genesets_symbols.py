@@ -16,7 +16,8 @@ from scircuit.analysis.genesets.aliases import (
     update_library,
     update_regulons,
 )
-from scircuit.analysis.genesets.library import GeneSetLibrary, Term, read_library
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term
+from scircuit.analysis.genesets.readers import read_library
 from scircuit.analysis.genesets.regulons import Regulation, Regulons
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
@@ -58,7 +59,7 @@ def test_a_library_is_updated_and_every_symbol_counted():
     assert coverage.mapped == 4
     assert [n.split(":")[0] for n in new.notes] == [
         "2 retired symbols were updated",
-        "1 symbols may be several genes and were left as written",
+        "1 symbols may stand for several genes and were kept as written",
         "1 of 6 symbols have no gene in the vocabulary",
     ]
 

@@ -1,4 +1,4 @@
-"""Degrees of imported edges against a plain count, and the comparisons that missing values forbid."""
+"""Degrees of imported edges against a plain count, and comparisons that missing values forbid."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_signs_need_counts():
 
 
 def test_cut_edges_give_the_stated_degrees_or_none():
-    with pytest.raises(UserError, match="states the degrees of 0 of 4 sources"):
+    with pytest.raises(UserError, match="gives the degrees of 0 of 4 sources"):
         analyse_imported(features(), edges(), ("all_edges",))
     stated = [30, 2, 0, 7, None, None, None]
     found = analyse_imported(features(out_degree_legacy=stated), edges(), ("all_edges",), sources=4)
     assert list(degrees(found).values()) == stated[:4]
     assert found.findings["degrees"] == "stated by the source"
-    with pytest.raises(UserError, match="states the degrees of 3 of 4"):
+    with pytest.raises(UserError, match="gives the degrees of 3 of 4"):
         analyse_imported(
             features(out_degree_legacy=[30, 2, None, 7, None, None, None]), edges(), ("all_edges",)
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from scircuit.analysis.enrichment import list_clusters as module
 from scircuit.analysis.enrichment.list_clusters import list_clusters
-from scircuit.analysis.enrichment.list_clusters import list_clusters as module
 
 
 def matrix(lists, genes):

@@ -11,15 +11,17 @@ import pytest
 from scipy import sparse
 from scipy.stats import chisquare, hypergeom
 
-from scircuit.analysis.annotation.calibrated_rates import ListBlock, calibrate
+from scircuit.analysis.enrichment.calibrated_rates import calibrate
 from scircuit.analysis.enrichment.fdr import benjamini_hochberg
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.enrichment.hypergeometric import TailTable
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.enrichment.matched_null import _distinct, detection_bins, draw_matched
-from scircuit.analysis.enrichment.overrepresentation import collect, correct, overlaps
+from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
 from scircuit.analysis.enrichment.pair_tests import test_lists as tested_lists
 from scircuit.analysis.enrichment.profile_null import ProfileNull, profiles
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
+from tests.support.enrichment_oracle import correct
 
 
 def make(rng, genes=1200, terms=250, lists=400, n=15, libraries=1):

@@ -86,7 +86,7 @@ def test_genes_go_up_to_every_ancestor_and_missing_parents_are_added(tmp_path):
         "2025-01-01" in n and "2 parent terms added" in n and " 10 memberships" in n
         for n in closed.notes
     )
-    assert any("1 of 3 terms are named by an id that was merged" in n for n in closed.notes)
+    assert any("1 of 3 terms have an id that was merged" in n for n in closed.notes)
     assert closed.sha256 != "hash"
     assert closed.file == "go.gmt + x.obo"
 
@@ -158,7 +158,7 @@ def test_a_random_ontology_equals_a_plain_walk_up(tmp_path):
         (HEAD + record(4, 99), "GO:0000099"),
         ("A\t\tB\n", r"no \[Term\]"),
         ("", "empty"),
-        (HEAD + record(50), "knows none of the 1 terms"),
+        (HEAD + record(50), "has none of the 1 terms"),
         (HEAD + "[Term]\nid: GO:0000004\nid: GO:0000005\n", "damaged"),
         (gzip.compress(OBO.encode())[:60], "damaged gzip"),
     ],

@@ -11,7 +11,9 @@ import re
 
 import pytest
 
-from scircuit.analysis.genesets.library import GeneSetLibrary, library_name, read_library
+from scircuit.analysis.genesets.build_library import library_name
+from scircuit.analysis.genesets.library import GeneSetLibrary
+from scircuit.analysis.genesets.readers import read_library
 from scircuit.analysis.genesets.regulons import Regulons
 from scircuit.analysis.genesets.symbols import repair
 from scircuit.analysis.genesets.trrust import read_trrust
@@ -116,7 +118,10 @@ def test_weights_that_are_no_numbers_are_counted(tmp_path):
 
 def test_string_exports_become_the_partners_of_each_protein(tmp_path):
     head = "#node1\tnode2\tnode1_string_id\tnode2_string_id\tcombined_score\n"
-    rows = "A1\tB1\t9606.ENSP1\t9606.ENSP2\t0.9\nB1\tA1\t9606.ENSP2\t9606.ENSP1\t0.9\nB1\tC1\t9606.ENSP2\t9606.ENSP3\t0.7\nA1\tC1\t9606.ENSP1\t9606.ENSP3\t0.4\n"
+    rows = (
+        "A1\tB1\t9606.ENSP1\t9606.ENSP2\t0.9\nB1\tA1\t9606.ENSP2\t9606.ENSP1\t0.9\n"
+        "B1\tC1\t9606.ENSP2\t9606.ENSP3\t0.7\nA1\tC1\t9606.ENSP1\t9606.ENSP3\t0.4\n"
+    )
     found = read_library(write(tmp_path, head + rows))
     assert terms(found) == {"A1": {"B1"}, "B1": {"A1", "C1"}, "C1": {"B1"}}
     assert any("3 of 4 pairs" in n for n in found.notes)
@@ -141,7 +146,7 @@ def test_string_exports_become_the_partners_of_each_protein(tmp_path):
                 " 10090.ENSMUSP00000027991 173\n",
             )
         )
-    with pytest.raises(UserError, match="no number"):
+    with pytest.raises(UserError, match="not a number"):
         read_library(write(tmp_path, "#node1\tnode2\tcombined_score\nA1\tB1\thigh\n"))
 
 
@@ -159,13 +164,13 @@ def test_an_accession_that_occurs_again_keeps_the_first_and_is_counted(tmp_path)
     assert terms(found) == {"GO:0000001": {"A1", "B1"}}
     assert found.notes == (
         (
-            "2 terms have an accession that occurs again, 1 of them with other genes; the first of"
-            " each is kept: 'GO:0000001' (2 genes kept, 2 left out)"
+            "2 terms repeat an accession, 1 of them with other genes; the first of each is"
+            " kept: 'GO:0000001' (2 genes kept, 2 left out)"
         ),
     )
     again = read_library(write(tmp_path, '{"A": ["CDK1"], "A": ["TP53"]}'))
     assert terms(again) == {"A": {"CDK1"}}
-    assert "occurs again" in again.notes[0]
+    assert "repeat an accession" in again.notes[0]
 
 
 MOUSE = ["Lypla1", "Tcea1", "Atp6v1h", "Rb1cc1"]
@@ -176,21 +181,21 @@ MOUSE = ["Lypla1", "Tcea1", "Atp6v1h", "Rb1cc1"]
     [
         ("", "empty"),
         ("\n \r\n", "empty"),
-        ("CDK1\nBRCA1\nTP53\n", "one gene a line"),
-        ("".join(f"T{i // 5}\tx\tG{i}\n" for i in range(40)), "one gene a line"),
+        ("CDK1\nBRCA1\nTP53\n", "one gene per line"),
+        ("".join(f"T{i // 5}\tx\tG{i}\n" for i in range(40)), "one gene per line"),
         ("T\t\t" + "\t".join(MOUSE) + "\n", "mouse"),
         ("\n".join(f"Ar\t{g}\tActivation\t1" for g in MOUSE), "mouse"),
         (json.dumps({"T": MOUSE}), "mouse"),
-        ('{"A": ["CDK1"', "cut short"),
+        ('{"A": ["CDK1"', "truncated"),
         ('{"A": [Infinity]}', "Infinity"),
         ('{"A": NaN}', "NaN"),
         ('{"A": 3}', "a number, expected a list"),
         ('["CDK1"]', "a list"),
         ('{"A": []}', "no term with a gene"),
-        ('{"P12345": ["GO:0008150", "GO:0002376"]}', "wrong way round"),
+        ('{"P12345": ["GO:0008150", "GO:0002376"]}', "not genes to terms"),
         ('{"pairs_700": [["A1"]]}', "not two gene names"),
-        ("[" * 100_000, "nested too deep|not whole"),
-        ('{"A": ' * 100_000, "nested too deep|not whole"),
+        ("[" * 100_000, "nested too deeply|not valid"),
+        ('{"A": ' * 100_000, "nested too deeply|not valid"),
         ("format-version: 1.2\n\n[Term]\nid: GO:1\n", "--obo"),
         ("!gaf-version: 2.2\nUniProtKB\tA\n", "GAF"),
         ("Symbol\tApproved.Symbol\tchromosome\nA\tB\t1\n", "gene names"),
@@ -409,10 +414,10 @@ def test_real_string_export_gives_the_partners(shared_data):
     ("name", "message"),
     [
         ("hgnc_alias_to_approved.tsv.gz", "gene names"),
-        ("go_associations_BP.json", "wrong way round"),
-        ("hs_hgnc_tfs.txt", "one gene a line"),
-        ("hs_hgnc_curated_tfs.txt", "one gene a line"),
-        ("lambert2018.txt", "one gene a line"),
+        ("go_associations_BP.json", "not genes to terms"),
+        ("hs_hgnc_tfs.txt", "one gene per line"),
+        ("hs_hgnc_curated_tfs.txt", "one gene per line"),
+        ("lambert2018.txt", "one gene per line"),
         ("msigdb_license_v7.0.txt", "none of them"),
         ("SOURCES.md", "none of them"),
     ],

@@ -10,213 +10,13 @@ import subprocess
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
-from scircuit.analysis.circuits.circuit_analysis import analyse
-from scircuit.analysis.enrichment.matched_null import Rate
-from scircuit.analysis.report_page import Check, ReportInput, SampleQuery, build_report, findings
-from scircuit.analysis.report_page.annotation_claims import excess_words
+from scircuit.analysis.report_page import ReportInput, build_report, findings
+from scircuit.analysis.report_page.annotation_claims import excess_sentence
 from scircuit.analysis.report_page.control_rows import verdict
 from scircuit.analysis.report_page.number_text import number, percent, sentence
-from scircuit.core.address import Address
-from scircuit.core.config import AnalyseConfig
-
-
-def make_parts():
-    rng = np.random.default_rng(0)
-    ids = [str(Address("m", "d", layer, i)) for layer in (1, 2, 3) for i in range(60)]
-    rate = np.exp(rng.normal(-4, 1, 180))
-    rows = []
-    for s in range(60):
-        for layer in (1, 2):
-            for t in rng.choice(60, min(int(rate[s] * 900) + 2, 50), replace=False):
-                rows.append(
-                    (
-                        ids[s],
-                        ids[60 * layer + t],
-                        20,
-                        3,
-                        15,
-                        -0.1 if rng.random() < 0.7 else 0.1,
-                        0.1,
-                        -1.0,
-                        1e-4,
-                        1e-3,
-                        0.01,
-                        2,
-                    )
-                )
-    columns = [
-        "source",
-        "target",
-        "n",
-        "n_pos",
-        "n_neg",
-        "mean",
-        "sd",
-        "d",
-        "p",
-        "q",
-        "passthrough",
-        "halves",
-    ]
-    edges = pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
-    features = pa.table(
-        {
-            "id": ids,
-            "layer": [1] * 60 + [2] * 60 + [3] * 60,
-            "firing_rate": rate,
-            "traced": [True] * 60 + [False] * 120,
-        }
-    )
-    named = pa.table(
-        {
-            "id": ids,
-            "annotated": rng.random(180) < 0.4,
-            "annotatable_genes": rng.integers(3, 20, 180),
-            "label": ["<b>T cell & B cell</b>"] * 180,
-        }
-    )
-    analysis = analyse(features, edges, named, AnalyseConfig(bootstrap=5), "analyse-1")
-    hubs = analysis.frames["hubs"]["id"].head(3).tolist()
-    interventions = [
-        {
-            "id": "i1",
-            "verb": "ablate",
-            "order": 2,
-            "target_layer": 3,
-            "cells": 20,
-            "tested": 60,
-            "significant": 4,
-            "ratio": 0.61,
-            "ratio_null": 0.72,
-        },
-        *(
-            {
-                "id": f"s{c}",
-                "verb": "steer",
-                "order": 1,
-                "coefficient": c,
-                "effect": 0.1 * c,
-                "effect_low": 0.05 * c,
-                "effect_high": 0.2 * c,
-                "p": 0.01,
-                "control": 0.001,
-                "cells": 20,
-            }
-            for c in (0.0, 2.0, 5.0)
-        ),
-    ]
-    members = [
-        {"source": hubs[0], "target": "i1", "role": "A"},
-        {"source": hubs[1], "target": "i1", "role": "B"},
-    ]
-    members += [{"source": hubs[0], "target": f"s{c}", "role": "steered"} for c in (0.0, 2.0, 5.0)]
-    rates = [
-        Rate("all", "calibrated", 177, 51, 0.3, 0.0123, 0.01, 0.02, 0.2877, 0.2, 0.35)._asdict(),
-        Rate("GO_BP", "calibrated", 170, 50, 0.29, 0.01, 0.0, 0.02, 0.28, 0.2, 0.3)._asdict(),
-    ]
-    return ReportInput(
-        title="A study",
-        trace={
-            "sources": 60,
-            "cells": 20,
-            "source_layers": [1],
-            "live_tests": 54321,
-            "edges": len(rows),
-            "edges_calibrated": len(rows),
-            "zero_edit_max": 1.5e-7,
-            "controls": {
-                "sources": 24,
-                "half_degree_rho": 0.91,
-                "half_residual_rho": 0.43,
-                "half_even_effects": 1511,
-                "half_odd_effects": 17,
-                "half_found": 1214,
-                "half_held": 1100,
-                "half_agreement": 0.906,
-                "half_chance": 0.025,
-            },
-        },
-        cohort={
-            "file": "cells.h5ad",
-            "cells": 20,
-            "composition": '{"cell_type": {"T cell": 12, "B cell": 8}}',
-        },
-        model={
-            "name": "m",
-            "layers": 4,
-            "width": 8,
-            "mlm_loss": 7.61,
-            "unigram_loss": 8.22,
-            "sha256": "ab" * 32,
-        },
-        dictionaries=pd.DataFrame(
-            {
-                "layer": [1, 2],
-                "features": [60, 60],
-                "variance_explained": [0.8123, 0.91],
-                "dead_share": [0.02, 0.03],
-            }
-        ),
-        checks=[Check("species", True, "human", "human"), Check("tokens", False, "3", "100")],
-        analysis=analysis,
-        annotate={
-            "features": 180,
-            "features_tested": 170,
-            "features_annotated": 51,
-            "annotation_rate": 0.3,
-            "null_annotation_rate": 0.0123,
-            "terms": 500,
-            "background": 4000,
-            "null_draws": 20,
-            "rates": rates,
-            "coverage": [{"library": "GO_BP"}],
-        },
-        features=pd.DataFrame(
-            {
-                "id": hubs,
-                "random_degree": [2.0, None, 3.0],
-                "steering_slope": [0.11, None, 0.02],
-                "steering_p": [0.001, None, 0.4],
-                "steering_gene": ["CD74", None, "LYZ"],
-                "steering_control": [0.001, None, 0.01],
-            }
-        ),
-        controls=pd.DataFrame(
-            {
-                "control": ["random_direction", "zero_edit", "context"],
-                "source_layer": [1, 1, 1],
-                "target_layer": [2, 2, 2],
-                "sources": [24, 24, 20],
-                "edges": [400, 400, 333],
-                "control_edges": [57, None, 321],
-                "max_abs_effect": [0.02, 1.5e-7, None],
-                "larger_share": [0.83, None, None],
-                "relative_size": [0.37, None, None],
-                "context": [None, None, "frozen"],
-                "precision": [None, None, 0.987],
-                "recall": [None, None, 0.955],
-                "agreement": [None, None, 0.991],
-            }
-        ),
-        interventions=pd.DataFrame(interventions),
-        members=pd.DataFrame(members),
-        runs=[
-            {
-                "run": "trace-1",
-                "verb": "trace",
-                "seconds": 12.0,
-                "seed": 0,
-                "config": {"n_cells": 20},
-            }
-        ],
-        browser="http://localhost:7474",
-        queries=[SampleQuery("Hubs", "MATCH (f:Feature) WHERE f.hub_rank < 10 RETURN f")],
-        generated="2026-01-01T00:00:00",
-        version="0.1.0",
-    )
+from tests.support.report_parts import make_atlas, make_parts
 
 
 @pytest.fixture(scope="module")
@@ -259,14 +59,14 @@ def test_numbers_come_from_the_input(page, parts):
 
 def test_controls_are_said_for_every_layer_pair(page):
     assert (
-        "L01 → L02: 400 edges of 24 sampled sources are kept; in their place, a random direction 57"
+        "L01 → L02: 24 sampled sources have 400 edges; edges of the controls: a random direction 57"
         " (14 %)" in page
     )
     assert (
-        "83 % of the edges are larger than the random direction&#39;s effect on the same target,"
-        " which is 0.37 times as large in the median" in page
+        "83 % of the edges have a larger mean effect than the random direction on the same target,"
+        " whose effect is 0.37 times as large (median)" in page
     )
-    assert "Other directions of the same size make 14 % as many edges as the features." in page
+    assert "Other directions of the same norm give 14 % as many edges as the features." in page
     for text in ("98.7 %", "95.5 %", "0.991", "frozen"):  # the audit has its own table
         assert text in page, text
 
@@ -282,47 +82,10 @@ def test_controls_that_make_as_many_edges_are_not_played_down():
 
 def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
     assert (
-        "Spearman 0.43 beyond the firing rate, 0.91 of raw degree (24 sampled sources with 1,511"
-        " and 17 effects at p ≤ 0.01 in the halves: too few to tell)" in page
+        "Spearman 0.43 for degree beyond the firing rate, 0.91 for raw degree (24 sampled sources"
+        " with 1,511 and 17 effects at p ≤ 0.01 in the two halves: too few to tell)" in page
     )
-    assert "Spearman 0.43 beyond" in findings(parts)[5].control
-
-
-def make_atlas(published: float, random: float):
-    layers = [
-        {
-            "layer": la,
-            "alive": 1000,
-            "published": published + s,
-            "reproduced": 480,
-            "random": random + s,
-            "random_low": random - 0.01,
-            "random_high": random + 0.02,
-            "pooled": 5,
-            "calibrated": 17,
-        }
-        for la, s in ((4, 0.01), (8, -0.01))
-    ]
-    rate = Rate(
-        "all", "calibrated", 2000, 34, 0.017, 0.0004, 0.0, 0.001, 0.0166, 0.012, 0.021
-    )._asdict()
-    return {
-        "name": "gf-atlas",
-        "annotation_rate": 0.2,
-        "null_annotation_rate": 0.03,
-        "excess": [0.17, 0.15, 0.19],
-        "published": {
-            "alive": 2000,
-            "published": published,
-            "reproduced": 0.48,
-            "random": random,
-            "calibrated": rate,
-            "q": 0.05,
-            "pooled": 10,
-            "pooled_pairs": 31,
-            "layers": layers,
-        },
-    }
+    assert "Spearman 0.43 for degree beyond" in findings(parts)[5].control
 
 
 def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
@@ -332,14 +95,14 @@ def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
     )
     assert findings(parts)[6].claim.startswith("annotation exceeds chance by 28.8 %")
     assert (
-        excess_words({"excess": [0.01, -0.02, 0.04]})
+        excess_sentence({"excess": [0.01, -0.02, 0.04]})
         == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 %"
         " interval -2.0 % to 4.0 %)"
     )
     assert (
         "51 of 177 features (30.0 %)" in findings(parts)[6].claim
     )  # not of the 170 that have a list
-    assert excess_words({}) == "" and excess_words({"excess": [float("nan")] * 3}) == ""
+    assert excess_sentence({}) == "" and excess_sentence({"excess": [float("nan")] * 3}) == ""
 
 
 def test_a_published_rate_below_its_null_is_said_to_be(parts):
@@ -358,7 +121,7 @@ def test_a_published_rate_below_its_null_is_said_to_be(parts):
     page = build_report(below)
     for text in (
         "so it does not exceed chance",
-        "Published annotation beside its own null",
+        "Published annotation and its own null",
         "63.0 %",
         "61.0 % to 64.0 %",
         "1.70 %",
@@ -368,7 +131,7 @@ def test_a_published_rate_below_its_null_is_said_to_be(parts):
     above = findings(replace(parts, atlases=[make_atlas(0.31, 0.163)]))[-1].control
     assert (
         "so it exceeds chance by 14.7 %" in above
-        and "in the complete gene sets annotation exceeds chance by 17.0 %" in above
+        and "with the complete gene sets annotation exceeds chance by 17.0 %" in above
     )
 
 
@@ -377,7 +140,7 @@ def test_a_study_of_atlases_alone_has_a_report_of_them():
     page = build_report(parts)
     assert len(findings(parts)) == 1 and "1 findings" not in page and "not annotated" not in page
     assert (
-        "held against random gene lists" in page
+        "compared with random gene lists" in page
         and "Joint ablation" not in page
         and 'id="edges"' not in page
     )
@@ -430,7 +193,7 @@ def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(part
         )
     )
     assert re.search(r">1,214</td><td class=\"n\">90.6 %</td><td class=\"n beside\">2.5 %<", more)
-    assert "In other cells" not in page and "split half" not in more
+    assert "Replication in other cells" not in page and "split half" not in more
 
 
 def test_signs_against_trrust_stand_beside_their_null(parts):
@@ -453,7 +216,7 @@ def test_signs_against_trrust_stand_beside_their_null(parts):
     [found] = [f for f in findings(more) if "TRRUST" in f.claim]
     assert (
         "61.0 % of the 100 edges (of 900)" in found.claim
-        and "no more than chance gives (59.2 %" in found.control
+        and "not more than expected by chance (59.2 %" in found.control
     )
     assert agreement.sentence[:40] in build_report(more)
     few = replace(more, analysis=replace(more.analysis, trrust=replace(agreement, decided=3)))
@@ -510,7 +273,7 @@ def test_the_page_is_drawn_by_a_real_browser(page, tmp_path):
             "--hide-scrollbars",
             f"--user-data-dir={tmp_path / 'profile'}",
             f"--screenshot={picture}",
-            "--window-size=1200,2600",
+            "--window-size=1200,4000",
             (tmp_path / "report.html").as_uri(),
         ],
         check=True,
@@ -520,7 +283,7 @@ def test_the_page_is_drawn_by_a_real_browser(page, tmp_path):
     import matplotlib.image
 
     pixels = matplotlib.image.imread(picture)[..., :3]
-    assert pixels.shape[:2] == (2600, 1200)
+    assert pixels.shape[:2] == (4000, 1200)
     # blue bars and orange controls are on the page: the figures were decoded and drawn
     for color in ((0x1F, 0x6F, 0x9E), (0xD9, 0x82, 0x2B)):
         assert (np.abs(pixels - np.array(color) / 255).max(axis=2) < 0.03).sum() > 500

@@ -1,4 +1,4 @@
-"""Features that fire on the same genes: against a plain reference, on planted and on absent truth."""
+"""Features that fire on the same genes: against a plain reference, with and without truth."""
 
 from __future__ import annotations
 
@@ -452,7 +452,7 @@ def test_at_most_best_partners_and_the_controls():
 def test_one_model_is_not_compared_with_itself_when_not_wanted():
     rng = np.random.default_rng(2)
     lists = [random_lists(rng, "a/s/L00", 30), random_lists(rng, "a/s/L01", 30, layer=1)]
-    with pytest.raises(ValueError, match="no two to compare"):
+    with pytest.raises(ValueError, match="no two that can be compared"):
         match(lists, within_model=False)
     both = match([*lists, random_lists(rng, "b/s/L00", 30)], within_model=False)
     assert [(c.first, c.second) for c in both.compared] == [

@@ -130,8 +130,8 @@ def test_a_planted_truth_is_found():
     assert result.decided > 50
     assert result.p <= 0.01
     assert result.share > result.null_high
-    assert "more than chance gives" in result.sentence
-    assert "no more" not in result.sentence
+    assert "more than expected by chance" in result.sentence
+    assert "not more" not in result.sentence
 
 
 def test_without_truth_p_is_uniform_though_most_edges_support_and_most_pairs_activate():
@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_and_little_evidence_gives_no_share():
 
 def test_wrong_tables_are_refused():
     edges, lists, table = study(np.random.default_rng(2), edges=50)
-    with pytest.raises(UserError, match="lack the columns mean"):
+    with pytest.raises(UserError, match="no columns mean"):
         trrust_agreement(edges.drop(columns="mean"), lists, table)
     edges.loc[0, "mean"] = np.nan
     with pytest.raises(UserError, match="1 of"):
@@ -230,7 +230,7 @@ def test_p_is_that_of_exchanging_lists_within_classes_of_degree():
     assert (
         trrust_agreement(edges((12, 12, 24, 24)), genes, regulons, draws=200).p_sources == 1.0
     )  # sources of other degrees exchange nothing
-    # the same turned round is what the control counts
+    # the same with TRRUST reversed is what the control counts
     turned = trrust_agreement(edges((12, 12, 12, 12), turn=True), genes, regulons, draws=200)
     assert (turned.decided, turned.turned_decided, turned.turned_share) == (0, 48, 1.0)
 
@@ -302,11 +302,11 @@ def test_genes_that_are_expressed_together_agree_in_both_directions():
             edges.loc[i, "mean"] = -abs(edges.loc[i, "mean"]) * np.sign(activation - repression)
     found = trrust_agreement(edges, lists, table, draws=300)
     assert found.p <= 0.05 and found.turned_p <= 0.05
-    assert "genes expressed together would do as well" in found.sentence
+    assert "co-expression would explain the agreement as well" in found.sentence
     one_way, lists, table = study(np.random.default_rng(2), truth=0.5)
     regulated = trrust_agreement(one_way, lists, table, draws=300)
     assert regulated.p <= 0.05 < regulated.turned_p
-    assert "turned round" in regulated.sentence and "expressed together" not in regulated.sentence
+    assert "TRRUST reversed" in regulated.sentence and "co-expression" not in regulated.sentence
 
 
 def test_pairs_stated_in_both_directions_are_no_control():

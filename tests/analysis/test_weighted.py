@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from scircuit.analysis.annotation.calibrated_rates import ListBlock
 from scircuit.analysis.annotation.weighted_tests import (
     subset_tails,
     weighted_p,
-    weighted_shown,
+    weighted_pairs,
     whole_weights,
 )
 from scircuit.analysis.enrichment.gene_term_matrix import build
+from scircuit.analysis.enrichment.list_blocks import ListBlock
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 
 
@@ -80,7 +80,7 @@ def test_without_biology_p_is_not_too_small():
     # nearly continuous where genes are shared
     for x in (0.01, 0.05, 0.2):
         assert x * 0.6 < (p <= x).mean() < x + 3.9 * np.sqrt(x * (1 - x) / p.size)
-    shown, family = weighted_shown(
+    shown, family = weighted_pairs(
         (ListBlock(0, rows, incidence, np.ones(2000)),), [activation], 0.05
     )
     assert family == 300 * 300
@@ -98,7 +98,7 @@ def test_strong_shared_genes_count_more_than_weak_ones():
     rows = incidence.rows(lists)
     is_in = np.isin(rows.indices[:20], term)
     strong, weak = np.where(is_in, 10.0, 1.0), np.where(is_in, 1.0, 10.0)
-    shown, family = weighted_shown(
+    shown, family = weighted_pairs(
         (ListBlock(0, rows, incidence, np.ones(2000)),), [[strong, weak]], 1.0
     )
     p = {
@@ -122,7 +122,7 @@ def test_q_is_benjamini_hochberg_over_every_pair():
         lists.append(genes)
     rows = incidence.rows(lists)
     activation = [rng.gamma(5, 1.0, int(n)) for n in np.diff(rows.indptr)]
-    shown, _family = weighted_shown(
+    shown, _family = weighted_pairs(
         (ListBlock(0, rows, incidence, np.ones(2000)),), [activation], 0.05
     )
     dense = np.ones((40, 300))
