@@ -1,9 +1,8 @@
-"""scircuit traces the causal circuits inside single-cell foundation models and keeps them in a
-Neo4j graph.
+"""Trace the causal circuits inside single-cell foundation models and keep them in a Neo4j graph.
 
-The verbs are the same as on the command line, on plain objects, and are loaded when first used:
-`check`, `train`, `trace`, `load`, `annotate`, `analyse`, `ablate`, `steer`, `report`, `query`,
-`cypher`, `connect`, `runs`, `demo`, `import_`, `match`, `export`, `genesets`.
+The functions are the verbs of the command line: `check`, `train`, `trace`, `load`, `annotate`,
+`analyse`, `ablate`, `steer`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`, `import_`,
+`match`, `export`, `genesets`. Plots are in `scircuit.pl`. Everything is loaded on first use.
 
 >>> import scircuit as sc
 >>> sc.query("top_hubs", study="scircuit-study")  # doctest: +SKIP
@@ -14,36 +13,40 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+from scircuit.core.version import __version__
+
+__all__ = ["__version__"]
 
 ROOMS = ("tracing", "ingest", "analysis", "queries")
-_VERBS = {
-    "check": "check",
-    "train": "train",
-    "trace": "trace",
-    "load": "load",
-    "annotate": "annotate",
+_WORKFLOW_OF = {
+    "ablate": "interventions",
     "analyse": "analyse",
-    "ablate": "ablate",
-    "steer": "steer",
-    "report": "report",
-    "query": "query",
-    "cypher": "query",
+    "annotate": "annotate",
+    "check": "check",
     "connect": "database",
-    "runs": "runs",
+    "cypher": "query",
     "demo": "demo",
-    "import_": "importing",
     "export": "exporting",
-    "match": "match",
     "genesets": "genesets",
+    "import_": "importing",
+    "load": "load",
+    "match": "match",
+    "query": "query",
+    "report": "report",
+    "runs": "runs",
+    "steer": "interventions",
+    "trace": "trace",
+    "train": "train",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        return getattr(importlib.import_module(f"scircuit.workflows.{_VERBS[name]}"), name)
+    if name in _WORKFLOW_OF:
+        return getattr(importlib.import_module(f"scircuit.workflows.{_WORKFLOW_OF[name]}"), name)
+    if name == "pl":
+        return importlib.import_module("scircuit.pl")
     raise AttributeError(f"module 'scircuit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_VERBS])
+    return sorted([*globals(), *_WORKFLOW_OF, "pl"])

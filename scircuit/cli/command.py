@@ -1,173 +1,162 @@
-"""How a verb becomes a command: shared options, defaults remembered in ``study.toml``, result on
-stdout.
-"""
+"""How a verb becomes a command: shared options, remembered defaults, result on stdout."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from click.core import ParameterSource
 
-from scircuit.cli.options import options_of
-from scircuit.core.build_config import build, plain
+import scircuit
+from scircuit.cli.options import help_of, options_of
+from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY
-from scircuit.core.errors import UserError
 from scircuit.core.progress import say
-from scircuit.tracing.hardware.out_of_memory import memory_suffices
+from scircuit.core.remembered_options import once_only, recall, remember, study_file
+
+Command = Callable[..., Any]
 
 
-def study_option(command: Callable[..., Any], config: type | None = None) -> Callable[..., Any]:
-    """Add ``--study DIR``; what the study remembers of a verb of this configuration becomes its
-    defaults.
-    """
-    return click.option(
+class Result(Protocol):
+    """What a workflow returns."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        ...
+
+
+def study_option(command: Command, config: type | None = None) -> Command:
+    """Add ``--study DIR``; what the study remembers of this verb becomes its defaults."""
+    decorate = click.option(
         "--study",
         type=click.Path(path_type=Path, file_okay=False),
         default=DEFAULT_STUDY,
         show_default=True,
         is_eager=True,
-        callback=partial(_recall, _once(config)),
-        expose_value=True,
+        callback=partial(_use_remembered, once_only(config) if config else set()),
         help="folder of the study",
-    )(command)
+    )
+    return decorate(command)
 
 
-def _once(config: Any) -> set[str]:
-    """Options of a configuration that hold for one call."""
-    return (
-        {field.name for field in dataclasses.fields(config) if field.metadata.get("once")}
-        if config is not None
-        else set()
+def json_option(command: Command) -> Command:
+    """Add ``--json``."""
+    text = "print the result as one JSON object on stdout"
+    return click.option("--json", "as_json", is_flag=True, help=text)(command)
+
+
+def format_option(command: Command) -> Command:
+    """Add ``--format table|csv|json``."""
+    kinds = click.Choice(["table", "csv", "json"])
+    return click.option("--format", "shape", type=kinds, default="table", show_default=True)(
+        command
     )
 
 
-def _recall(once: set[str], ctx: click.Context, _parameter: click.Parameter, study: Path) -> Path:
-    """Let options that were given before in this study be the defaults now, but for those of one
-    call.
-    """
-    path = study / "study.toml"
-    if path.exists() and ctx.info_name:
-        try:
-            known = tomllib.loads(path.read_text()).get(ctx.info_name, {})
-        except tomllib.TOMLDecodeError as error:
-            raise UserError(f"{path} is not valid TOML: {error}", "mend or delete it") from error
-        ctx.default_map = {
-            **{name: value for name, value in known.items() if name not in once},
-            **(ctx.default_map or {}),
-        }
-    return study
-
-
-def remember(study: Path, verb: str, config: Any) -> None:
-    """Record the options of a verb in ``study.toml``, but for those that hold for one call."""
-    import tomli_w
-
-    from scircuit.core.files import atomic_path
-
-    path = study / "study.toml"
-    known = tomllib.loads(path.read_text()) if path.exists() else {}
-    once = _once(config)
-    known[verb] = {
-        name: _whole_path(getattr(config, name), value)
-        for name, value in plain(config).items()
-        if name not in once
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(tomli_w.dumps(known))
-
-
-def _whole_path(given: Any, value: Any) -> Any:
-    if isinstance(given, Path):
-        return str(given.resolve())
-    if isinstance(given, tuple) and any(isinstance(item, Path) for item in given):
-        return [str(Path(item).resolve()) for item in given]
-    return value
-
-
-def _say_remembered(study: Path, config: type) -> None:
-    """Name the options that an earlier call of this study gave and that now differ from their
-    defaults.
-    """
-    ctx = click.get_current_context()
-    own = {f.name: f.default for f in dataclasses.fields(config)}
-    found = []
-    for name, default in own.items():
-        value = ctx.params.get(name)
-        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP and value != default:
-            shown = " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-            found.append(f"{name} = {shown}")
-    if found:
-        say(f"  as before in this study ({study / 'study.toml'}): {'; '.join(found)}")
+def show_result(result: Result, as_json: bool) -> None:
+    """Print a result for people, or as one JSON object for programs."""
+    click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))
 
 
 def verb_command(
-    name: str,
+    verb: str,
     config: type,
-    function: Callable[..., Any],
+    run: Command | None = None,
     *,
     database: bool = True,
     paths: tuple[tuple[str, ...], ...] = (),
     remembered: bool = True,
 ) -> click.Command:
-    """Make the command of a verb from its configuration and its function ``(config, study, ...) ->
-    result``.
+    """Make the command of a verb from its configuration.
 
-    The result is printed by its ``__str__``; with ``--json`` as one JSON object from its
-    ``to_json()``. `paths` names the options that may be given as bare arguments, one tuple for each
-    number of them. `remembered` makes the options the study's defaults for the next time.
+    Parameters
+    ----------
+    verb
+        Name of the verb, and of the function of `scircuit` behind it.
+    config
+        Its configuration; one option a field.
+    run
+        Another function ``(config, study, ...) -> result`` to call instead.
+    database
+        Offer ``--no-database``.
+    paths
+        Options that may also be given as bare arguments, one tuple for each number of them.
+    remembered
+        Whether the options become the study's defaults for the next time.
     """
 
-    @click.command(name, help=(config.__doc__ or "").strip())
+    @click.command(verb, help=help_of(config))
     @options_of(config, {field for fields in paths for field in fields})
     @partial(study_option, config=config)
-    @click.option(
-        "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
-    )
+    @json_option
     def command(study: Path, as_json: bool, **values: Any) -> None:
+        from scircuit.tracing.hardware.out_of_memory import memory_suffices
+
         no_database = values.pop("no_database", False)
         if paths:
             _take_paths(values.pop("paths"), paths, values)
         chosen = build(config, values)
-        _say_remembered(study, config)
-        extra = {"database": not no_database} if database else {}
+        _show_remembered(study, config)
+        function = run or getattr(scircuit, verb)
         with memory_suffices(chosen):
-            result = function(chosen, study, **extra)
+            result = function(chosen, study, **({"database": not no_database} if database else {}))
         if remembered and study.exists():
-            remember(study, name, chosen)
-        click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))
+            remember(study, verb, chosen)
+        show_result(result, as_json)
         if getattr(result, "failed", False):
             raise click.exceptions.Exit(1)
 
     if paths:
-        command = click.argument("paths", nargs=-1, metavar=_shape(paths))(command)
+        command = click.argument("paths", nargs=-1, metavar=_metavar(paths))(command)
     if database:
-        command = click.option(
-            "--no-database",
-            is_flag=True,
-            help="write shards only; `scircuit load` brings them into the graph later",
-        )(command)
+        text = "write shards only; `scircuit load` brings them into the graph later"
+        command = click.option("--no-database", is_flag=True, help=text)(command)
     return command
 
 
-def _shape(paths: tuple[tuple[str, ...], ...]) -> str:
-    return " | ".join(
-        " ".join(field.upper() for field in fields)
-        for fields in sorted(paths, key=len, reverse=True)
-    ).join("[]")
+def _use_remembered(
+    once: set[str], ctx: click.Context, _param: click.Parameter, study: Path
+) -> Path:
+    """Let options given before in this study be the defaults, except those of one call."""
+    known = recall(study, ctx.info_name) if ctx.info_name else {}
+    defaults = {name: value for name, value in known.items() if name not in once}
+    if defaults:
+        ctx.default_map = {**defaults, **(ctx.default_map or {})}
+    return study
+
+
+def _show_remembered(study: Path, config: type) -> None:
+    """List the options that come from an earlier call in this study."""
+    ctx = click.get_current_context()
+    found = []
+    for field in dataclasses.fields(config):
+        value = ctx.params.get(field.name)
+        source = ctx.get_parameter_source(field.name)
+        if source is ParameterSource.DEFAULT_MAP and value != field.default:
+            text = " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+            found.append(f"{field.name} = {text}")
+    if found:
+        say(f"  remembered from before ({study_file(study)}): {'; '.join(found)}")
+
+
+def _metavar(paths: tuple[tuple[str, ...], ...]) -> str:
+    longest_first = sorted(paths, key=len, reverse=True)
+    return " | ".join(" ".join(name.upper() for name in names) for names in longest_first).join(
+        "[]"
+    )
 
 
 def _take_paths(
     given: tuple[str, ...], paths: tuple[tuple[str, ...], ...], values: dict[str, Any]
 ) -> None:
-    """Let bare arguments name options by their number; together with explicit options they name
-    everything, so nothing is remembered.
+    """Let bare arguments stand for options, by their number.
+
+    They name everything, so none of these options is taken from the study.
 
     Raises
     ------
@@ -175,22 +164,20 @@ def _take_paths(
         If there is another number of them, or one is also given as an option.
     """
     ctx = click.get_current_context()
-    every = {field for fields in paths for field in fields}
-    explicit = {
-        field for field in every if ctx.get_parameter_source(field) is ParameterSource.COMMANDLINE
-    }
+    every = {name for names in paths for name in names}
+    explicit = {n for n in every if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
     if given:
-        named = next((fields for fields in paths if len(fields) == len(given)), None)
+        named = next((names for names in paths if len(names) == len(given)), None)
         if named is None:
-            raise click.UsageError(f"{len(given)} paths given; expected {_shape(paths)[1:-1]}")
-        twice = [field for field in named if field in explicit]
+            raise click.UsageError(f"{len(given)} paths given; expected {_metavar(paths)[1:-1]}")
+        twice = [name for name in named if name in explicit]
         if twice:
             raise click.UsageError(
                 f"{twice[0]} is given as a path and as --{twice[0]}; give it once"
             )
-        for field in every - explicit:
-            del values[field]
+        for name in every - explicit:
+            del values[name]
         values |= dict(zip(named, given, strict=True))
-    for field in every:
-        if values.get(field, "") is None:
-            del values[field]
+    for name in every:
+        if values.get(name, "") is None:
+            del values[name]

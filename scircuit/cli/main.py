@@ -1,5 +1,4 @@
-"""The command line: verbs that are loaded only when used, one error style, exit codes that mean
-something.
+"""The command line: verbs loaded on first use, one style of error, exit codes with a meaning.
 
 Exit codes: 0 done, 1 a check failed, 2 bad input or usage, 3 unexpected error, 130 interrupted, 143
 terminated (SIGTERM).
@@ -14,19 +13,16 @@ import traceback
 
 import click
 
-from scircuit import __version__
 from scircuit.core.errors import UserError
+from scircuit.core.version import __version__
 
 VERBS = {
-    "demo": "The whole job on the shipped cells and model: from cells to a questioned graph.",
+    "demo": "The whole job on the shipped cells and model: from cells to a graph and a report.",
     "check": "Check cells, model and dictionaries: everything that could invalidate a study.",
     "train": "Train TopK SAEs on the activations of your model and cells.",
     "trace": "Ablate every active feature of a layer and measure all later layers.",
-    "import": (
-        "Make published results a run and a graph: feature atlases, maps, circuit edges,"
-        " attribution graphs."
-    ),
-    "load": "Bring runs that are on disk into the graph; exactly once.",
+    "import": "Import published results: feature atlases, maps, circuit edges, attribution graphs.",
+    "load": "Load runs from disk into the graph, exactly once.",
     "annotate": "Name features by GO, Reactome, TRRUST and your gene sets, beside a matched null.",
     "analyse": "Degrees, hubs, heavy tail and annotation bias of a trace run.",
     "genesets": "Fetch gene-set libraries, each with its licence.",
@@ -37,13 +33,13 @@ VERBS = {
     "query": "Ask a catalogue question, or Cypher of your own.",
     "export": "Write a run or a part of the graph for other tools.",
     "db": "Start, stop, dump, load and check the Neo4j of a study.",
-    "runs": "List, compare and delete runs.",
+    "runs": "List, show, compare and delete runs.",
 }
-_MODULES = {"import": "importing", "export": "exporting"}  # the others are called as their verb
+_OWN_MODULE = ("query", "runs", "db")  # the commands of the others are in `scircuit.cli.verbs`
 
 
 class LazyVerbs(click.Group):
-    """A group whose commands live in ``scircuit.cli.<verb>`` and are imported when asked for."""
+    """A group whose commands are imported when asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         """Verbs in the order of a study."""
@@ -53,9 +49,9 @@ class LazyVerbs(click.Group):
         """Load one verb."""
         if cmd_name not in VERBS:
             return None
-        return importlib.import_module(
-            f"scircuit.workflows.{_MODULES.get(cmd_name, cmd_name)}"
-        ).command
+        module = cmd_name if cmd_name in _OWN_MODULE else "verbs"
+        commands = importlib.import_module(f"scircuit.cli.{module}")
+        return getattr(commands, {"import": "import_"}.get(cmd_name, cmd_name))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's interface
         """List verbs without importing them."""
@@ -71,7 +67,7 @@ class LazyVerbs(click.Group):
 
             close = difflib.get_close_matches(args[0], VERBS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise click.UsageError(f"no verb {args[0]!r}{hint} Verbs: {', '.join(VERBS)}")
+            raise click.UsageError(f"no verb {args[0]!r}{hint}. Verbs: {', '.join(VERBS)}")
         return super().resolve_command(ctx, args)
 
 
@@ -116,7 +112,7 @@ def main() -> None:
 
         if disk_full(error):
             click.echo(
-                f"error: the disk is full ({error.filename or 'writing'})\n  fix: free room, then"
+                f"error: the disk is full ({error.filename or 'writing'})\n  fix: free space, then"
                 " run the same command",
                 err=True,
             )

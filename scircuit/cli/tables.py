@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ def _too_wide(frame: pd.DataFrame, console: Console) -> bool:
     return console.measure(_table(frame)).maximum >= console.width
 
 
-def _empty(column: Iterable[Any]) -> bool:
+def _empty(column: Iterable[object]) -> bool:
     return all(_cell(v) == "" for v in column)
 
 
@@ -119,7 +119,7 @@ def _table(frame: pd.DataFrame) -> Table:
     return table
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if value != value else f"{value:.4g}"
     if isinstance(value, (list, tuple)):

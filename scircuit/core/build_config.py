@@ -7,14 +7,17 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scircuit.core.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Config = TypeVar("Config")
 
 
-def element_of(annotation: Any) -> tuple[Any, bool]:
+def element_of(annotation: object) -> tuple[Any, bool]:
     """Element type of a field and whether it may be given several times."""
     if typing.get_origin(annotation) is tuple:
         return typing.get_args(annotation)[0], True
@@ -23,7 +26,7 @@ def element_of(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def default_of(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[object]) -> Any:
     """Default of a field, or MISSING."""
     if field.default is not dataclasses.MISSING:
         return field.default
@@ -86,10 +89,22 @@ def build(config: type[Config], values: Mapping[str, Any]) -> Config:
     return config(**converted)
 
 
-def plain(config: Any) -> dict[str, Any]:
+def build_stored(config: type[Config], values: Mapping[str, Any]) -> Config:
+    """Make a configuration from the values in a manifest; options that no longer exist are dropped.
+
+    Raises
+    ------
+    UserError
+        As `build`.
+    """
+    retired = getattr(config, "retired", ())
+    return build(config, {name: value for name, value in values.items() if name not in retired})
+
+
+def plain(config: DataclassInstance) -> dict[str, Any]:
     """Configuration as JSON- and TOML-ready values."""
 
-    def simple(value: Any) -> Any:
+    def simple(value: object) -> Any:
         if isinstance(value, Path):
             return str(value)
         if isinstance(value, tuple):

@@ -1,5 +1,6 @@
-"""What a user can choose, as frozen dataclasses: the command line, the manifest and the docs are
-generated from them.
+"""What a user can choose, as frozen dataclasses.
+
+Command line, Python signatures, manifest and docs are generated from them.
 
 Every field carries its help text (`option`). A field without a default is a required argument on
 the command line.
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 DEFAULT_STUDY = Path("scircuit-study")
 
@@ -22,11 +23,17 @@ def option(
     short: str = "",
     once: bool = False,
 ) -> Any:
-    """Declare a field with its help text; `choices` closes the set of values, `short` is a second
-    name such as ``-p``.
+    """Declare a field with its help text.
 
-    `once` keeps it from becoming a default of the study: it names a run, loosens a guard, or leaves
-    out part of what would be looked at.
+    Parameters
+    ----------
+    choices
+        The allowed values (default: any).
+    short
+        A second name such as ``-p``.
+    once
+        The option holds for one call and is not remembered by the study: it names a run, loosens a
+        check, or narrows what is looked at.
     """
     metadata = {"help": help, "choices": choices, "short": short, "once": once}
     if isinstance(default, (list, dict, set)):
@@ -41,38 +48,39 @@ class CellsConfig:
     cells: Path = option(help="h5ad or 10x h5 file with raw counts")
     where: tuple[str, ...] = option(
         (),
-        "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must hold)",
+        "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must match)",
         once=True,
     )
     n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
     seed: int = option(0, "seed of every random choice")
-    mixed: bool = option(False, "declare that a mixed population is intended", once=True)
+    mixed: bool = option(False, "accept a mixed population of cells", once=True)
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
     max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)
     min_mapped: float = option(
-        0.8, "least share of expressed genes that must map to the model's vocabulary", once=True
+        0.8, "minimum share of expressed genes found in the model's vocabulary", once=True
     )
-    min_tokens: int = option(100, "least median of gene tokens per cell", once=True)
+    min_tokens: int = option(100, "minimum median number of gene tokens per cell", once=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckConfig(CellsConfig):
-    """``scircuit check MODEL DICTIONARIES CELLS`` (or ``MODEL CELLS``, or ``CELLS``): everything
-    that could invalidate a study, before any compute.
+    """``scircuit check MODEL DICTIONARIES CELLS``: check the inputs of a study before any compute.
+
+    With ``MODEL CELLS``, or ``CELLS`` alone, only these are checked.
     """
 
     model: str = option("", "model folder (Geneformer or scGPT); empty: check the cells only")
     dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
     n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)", once=True)
     seconds: float = option(
-        60.0, "about how long the measures of the dictionaries may take; what is left out is said"
+        60.0, "time limit for measuring the dictionaries; skipped checks are listed"
     )
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(CellsConfig):
-    """``scircuit train``: a TopK SAE at each chosen layer, on the activations of the given cells."""
+    """``scircuit train``: train a TopK SAE at each chosen layer on your cells."""
 
     model: str = option(help="model folder (Geneformer or scGPT)")
     out: Path = option(help="folder for the dictionaries")
@@ -86,8 +94,7 @@ class TrainConfig(CellsConfig):
     held_out: float = option(0.1, "share of cells kept for evaluation")
     memory: str = option(
         "4g",
-        "memory for rows and training state; layers that fit are trained together, the others after"
-        " them",
+        "memory for activations and training state; as many layers as fit are trained together",
     )
     device: str = option("auto", "auto, cpu, cuda, mps")
 
@@ -97,6 +104,9 @@ class TraceConfig(CellsConfig):
     """``scircuit trace``: ablate every active feature of chosen layers on real cells and measure
     all later layers.
     """
+
+    retired: ClassVar[tuple[str, ...]] = ("unit_features", "batch_pairs", "batch_rows")
+    """Options of earlier versions, which manifests still hold."""
 
     model: str = option(help="model folder (Geneformer or scGPT)")
     dictionaries: str = option(help="folder of dictionaries")
@@ -109,37 +119,35 @@ class TraceConfig(CellsConfig):
     )
     context: str = option(
         "exact",
-        "positions that react to an ablation: exact (all: total effect), frozen (the active ones:"
-        " local effect), or those and so many more",
+        "positions recomputed after an ablation: exact (all: total effect), frozen (the active"
+        " ones: local effect), or m: frozen plus the m most affected positions",
     )
     audit: float = option(
         0.02,
-        "share of the sources of a frozen run that is traced exactly as well, at least 20",
+        "share of the sources of a run that is not exact that are also traced exactly (minimum 20"
+        " sources)",
         once=True,
     )
-    unit_features: int = option(16, "least source features of a work unit (resume granularity)")
-    batch_pairs: int = option(16, "(feature, cell) pairs computed at once, exact context")
-    batch_rows: int = option(8192, "rows computed at once, other contexts")
     memory: str = option(
         "",
-        "cap on the memory, such as 8g (default: batches of fixed size, 1.5 GB of clean states on a"
-        " CPU; beyond that they lie on disk)",
+        "cap on the memory, such as 8g (default: batches of fixed size, and clean states of up to"
+        " 1.5 GB on a CPU in memory, the others on disk)",
     )
     numerics: str = option(
         "float32",
-        "arithmetic of the model's layers; others are measured against float32 first and refused"
-        " where d or a degree differs (on the demo model bf16 is)",
+        "number format of the model's layers; tf32 and bf16 are first compared with float32 on a"
+        " sample and refused where d or out-degrees differ (as bf16 is on the demo model)",
         ("float32", "tf32", "bf16"),
     )
     ray: str = option(
         "",
-        "compute the work units on a Ray cluster: its address, auto (the one running here), or"
-        " local (start one); the result is the same",
+        "compute on a Ray cluster: its address, auto (the cluster of this machine), or local (start"
+        " one); results are the same",
     )
     legacy: bool = option(
         False,
-        "replicate the published study: its cells, tokens, activity, statistics and edges, after"
-        " saying what is wrong with each",
+        "replicate the published study: its cells, tokens, activity, statistics and edges; the"
+        " faults of each are listed first",
         once=True,
     )
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
@@ -164,36 +172,35 @@ class AnnotateConfig:
     )
     gmt: tuple[Path, ...] = option(
         (),
-        "further gene sets, such as KEGG (never shipped): GMT, regulons (TF, target) or pairs as"
-        " TSV or CSV",
+        "further gene sets, such as KEGG (not shipped): GMT files, or tables of TF and target or of"
+        " gene pairs (TSV, CSV)",
     )
     shipped: bool = option(
         True, "use the shipped libraries: GO Biological Process, Reactome and TRRUST"
     )
     obo: tuple[Path, ...] = option(
-        (), "a GO ontology file (OBO): the genes of a GO term become genes of its parents as well"
+        (), "GO ontology file (OBO): genes of a GO term are also counted for its parent terms"
     )
     top_genes: int = option(20, "genes per feature")
-    min_fire_count: int = option(3, "least firings for a gene to count")
+    min_fire_count: int = option(3, "minimum number of firings on a gene")
     weighted: bool = option(
         False,
-        "also test the terms with every gene weighted by its activation, against random sets of the"
-        " same size",
+        "also test each term with genes weighted by activation, against random sets of equal size",
     )
-    min_size: int = option(5, "least term size within the background")
-    max_size: int = option(500, "largest term size within the background")
-    q: float = option(0.05, "q threshold")
+    min_size: int = option(5, "minimum term size within the background")
+    max_size: int = option(500, "maximum term size within the background")
+    q: float = option(0.05, "maximum q")
     null_draws: int = option(20, "matched null lists per feature")
-    cell_types: tuple[str, ...] = option(
-        (), "obs columns whose values are tested as cell types, such as cell_type"
-    )
-    tissues: tuple[str, ...] = option((), "obs columns whose values are tested as tissues")
+    cell_types: tuple[str, ...] = option((), "obs columns to test as cell types, such as cell_type")
+    tissues: tuple[str, ...] = option((), "obs columns to test as tissues")
     donor: str = option(
         "",
-        "obs column that names the donor, the unit of the cell-type tests (default: donor_id, donor"
-        " or patient where there is one)",
+        "obs column of the donor, the unit of the cell-type tests (default: donor_id, donor or"
+        " patient, if present)",
     )
-    engine: str = option("exact", "exact, or gseapy as the reference", ("exact", "gseapy"))
+    engine: str = option(
+        "exact", "exact (own kernel), or gseapy (reference, slow)", ("exact", "gseapy")
+    )
     seed: int = option(0, "seed of the null")
 
 
@@ -202,11 +209,13 @@ class AnalyseConfig:
     """``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run."""
 
     run: str = option("", "trace run (default: the newest complete one)", once=True)
-    q: float = option(0.05, "q threshold of the calibrated rule")
-    min_support: int = option(6, "least cells with a non-zero effect for the calibrated rule")
+    q: float = option(0.05, "maximum q of the calibrated rule")
+    min_support: int = option(
+        6, "minimum number of cells with a non-zero effect, for the calibrated rule"
+    )
     min_effect: float = option(
         0.001,
-        "least mean effect, as a share of the target's mean activation where it fires, for the"
+        "minimum mean effect relative to the target's mean activation where it fires, for the"
         " calibrated rule",
     )
     hubs: int = option(20, "hubs in the top list")
@@ -227,17 +236,15 @@ class AblateConfig:
         (), "addresses (default: the top hubs of the newest analysis)", once=True
     )
     hubs: int = option(
-        6, "how many top hubs when no features are given; all their pairs are ablated"
+        6, "number of top hubs if no features are given; all their pairs are ablated"
     )
-    q: float = option(0.05, "q threshold of the interaction contrasts")
+    q: float = option(0.05, "maximum q of the interaction contrasts")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True)
 class SteerConfig:
-    """``scircuit steer``: multiply a feature's activation and read the change of the model's gene
-    logits.
-    """
+    """``scircuit steer``: multiply a feature's activation and measure the change in gene logits."""
 
     run: str = option(
         "",
@@ -247,7 +254,7 @@ class SteerConfig:
     features: tuple[str, ...] = option(
         (), "addresses (default: top hubs of the newest analysis)", once=True
     )
-    hubs: int = option(6, "how many top hubs when no features are given")
+    hubs: int = option(6, "number of top hubs if no features are given")
     coefficients: tuple[float, ...] = option(
         (0.0, 2.0, 3.0, 5.0), "factors on the feature's activation; 1 is no change"
     )
@@ -257,8 +264,9 @@ class SteerConfig:
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """The Neo4j the graph lives in; NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select the user's
-    own.
+    """The Neo4j server of a study.
+
+    NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD select your own server instead.
     """
 
     profile: str = option("2026.07.1", "server version", ("2026.07.1", "5.26.29"))
@@ -270,15 +278,15 @@ class ServerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportAtlasConfig:
-    """``scircuit import atlas PATH``: a published feature atlas (Geneformer, scGPT): plain or
-    gzipped JSON as its web page reads it.
+    """``scircuit import atlas PATH``: import a published feature atlas (Geneformer, scGPT).
+
+    The files are the plain or gzipped JSON that the atlas web page reads.
     """
 
     path: Path = option(help="folder of the atlas' JSON files")
     terms: Path | None = option(
         None,
-        "reconstructed term library (default: term_library.json, plain or gzipped, in the folder or"
-        " beside it)",
+        "term library (default: term_library.json, plain or gzipped, in the folder or beside it)",
     )
     model_name: str = option("", "model name in addresses (default: that of the recognised atlas)")
     dictionary_name: str = option(
@@ -288,7 +296,7 @@ class ImportAtlasConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportMapConfig:
-    """``scircuit import map PATH``: the result files of the published exhaustive map."""
+    """``scircuit import map PATH``: import the result files of the published exhaustive map."""
 
     path: Path = option(help="folder of the map's result files")
     model_name: str = option("geneformer-v2-316m", "model name in addresses")
@@ -297,21 +305,23 @@ class ImportMapConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportEdgesConfig:
-    """``scircuit import edges PATH``: edges of a circuit-tracing study as JSON, CSV (with or
-    without counts) or per-cell deltas (npz).
+    """``scircuit import edges PATH``: import the edges of a circuit-tracing study.
+
+    Formats: JSON, CSV (with or without cell counts), per-cell effects (npz).
     """
 
     path: Path = option(help="file, or folder of files of one study")
     model_name: str = option(help="model name in addresses")
     dictionary_name: str = option(help="dictionary set name in addresses")
-    source_layer: int = option(-1, "0-based layer of the sources, where the files do not say")
-    condition: str = option("", "condition to import, where the files hold several")
+    source_layer: int = option(-1, "0-based layer of the sources, if the files do not name it")
+    condition: str = option("", "condition to import, if the files contain several")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportGraphConfig:
-    """``scircuit import graph PATH``: an attribution graph of circuit-tracer (.pt or JSON) or
-    Neuronpedia (JSON).
+    """``scircuit import graph PATH``: import an attribution graph.
+
+    Formats: circuit-tracer (.pt or JSON), Neuronpedia (JSON).
     """
 
     path: Path = option(help="graph file")
@@ -331,9 +341,7 @@ IMPORTS: dict[str, type] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MatchConfig:
-    """``scircuit match``: features of other layers and models that fire on the same genes, beside
-    matched random lists.
-    """
+    """``scircuit match``: find features of other layers and models that fire on the same genes."""
 
     runs: tuple[str, ...] = option(
         (),
@@ -342,18 +350,16 @@ class MatchConfig:
         once=True,
     )
     top_genes: int = option(20, "genes per feature")
-    within_model: bool = option(True, "compare layers of one model as well")
-    best: int = option(5, "most partners kept for each feature and other layer")
-    q: float = option(0.01, "q threshold")
+    within_model: bool = option(True, "also compare layers of the same model")
+    best: int = option(5, "maximum partners kept for each feature and other layer")
+    q: float = option(0.01, "maximum q")
     null_draws: int = option(5, "matched null lists per feature")
     seed: int = option(0, "seed of the null")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
-    """``scircuit export``: a run, or the part of the graph that a question returns, for other
-    tools.
-    """
+    """``scircuit export``: write a run, or the part of the graph that a question returns."""
 
     out: Path = option(help="file or folder to write")
     format: str = option(
@@ -364,23 +370,23 @@ class ExportConfig:
     run: str = option("", "run whose records are written (default: the newest complete trace run)")
     query: str = option(
         "",
-        "catalogue question, or read-only Cypher, that returns the part to write; needs the"
-        " database",
+        "catalogue question or read-only Cypher that returns the part to write (needs the"
+        " database)",
     )
     parameters: tuple[str, ...] = option((), "NAME=VALUE parameters of the question", short="-p")
-    q: float = option(0.05, "edges of the run up to this q (1: all stored ones)")
+    q: float = option(0.05, "maximum q of the edges (1: all stored edges)")
     features: tuple[str, ...] = option((), "only edges between these features and their neighbours")
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenesetsConfig:
-    """``scircuit genesets fetch``: obtain gene-set libraries through gseapy, each with its licence."""
+    """``scircuit genesets fetch``: download gene-set libraries, each with its licence."""
 
     libraries: tuple[str, ...] = option(
         (),
-        "names, such as KEGG_2021_Human; empty: list what can be fetched and under which licence",
+        "names, such as KEGG_2021_Human (default: list the libraries and their licences)",
     )
     out: Path = option(Path("genesets"), "folder for the GMT files")
     accept_licence: bool = option(
-        False, "you have read the licence of the libraries that restrict use, and may use them"
+        False, "confirm that you may use libraries whose licence restricts use"
     )

@@ -1,8 +1,8 @@
 """How much of a cell reacts to an edit: the context of a run.
 
-``exact``    every position is recomputed: the total effect, everything downstream reacts
-``frozen``   only the positions where the source is active: the local effect, what the edited positions themselves do
-``m``        those and the m most affected positions: in between; m at or above the cell's length is exact
+``exact``    every position is recomputed: the total effect
+``frozen``   only the positions where the source is active react: the local effect
+``m``        frozen plus the m most affected positions; m at or above the cell's length is exact
 """
 
 from __future__ import annotations

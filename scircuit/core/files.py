@@ -1,4 +1,7 @@
-"""Files that appear under their name only when whole (temporary name, fsync, rename), and their hashes."""
+"""Files that appear under their name only when complete, and hashes of files.
+
+A file is written under a temporary name, synced and renamed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 
 def sha256_file(path: Path) -> str:
@@ -18,7 +20,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """JSON with sorted keys and no NaN, the same text for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
 
@@ -43,7 +45,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(

@@ -4,7 +4,8 @@
 
     study/
       study.toml               what the user asked for
-      runs/<run id>/manifest.json, log, *.parquet shards, units/     the source of truth (and parts/, until the run concludes)
+      runs/<run id>/           the source of truth: manifest.json, log, *.parquet shards, units/,
+                               and parts/ until the run concludes
       neo4j/                   the local server's home, a view that can be rebuilt
       report/index.html
 
@@ -30,7 +31,7 @@ from scircuit.core.schema import SCHEMA_VERSION
 STATUSES = ("running", "interrupted", "failed", "complete")
 
 
-def run_id(verb: str, config: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+def run_id(verb: str, config: Mapping[str, object], inputs: Mapping[str, object]) -> str:
     """Identity of a run: verb and 10 hexadecimal digits of the hash of everything that determines
     its result.
     """

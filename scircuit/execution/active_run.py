@@ -1,5 +1,5 @@
-"""One run from start to end: manifest, shards on disk first, then the graph, and an honest status
-whatever happens.
+"""One run from start to end: manifest, shards on disk first, then the graph, and a status that is
+right however it ends. What is skipped on resume: `scircuit.execution.resume`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scircuit import __version__
 from scircuit.core.errors import UserError
 from scircuit.core.files import canonical_json
 from scircuit.core.progress import say
 from scircuit.core.study import Manifest, Study, now, run_id
-from scircuit.execution.database import opener
+from scircuit.core.version import __version__
+from scircuit.execution.graph_server import opener
 from scircuit.execution.partial_results import remove_parts
-from scircuit.execution.software_versions import differing, listed, packages
+from scircuit.execution.resume import require_same_software
+from scircuit.execution.software_versions import packages
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     import pyarrow as pa
 
     from scircuit.ingest.graph.stream import GraphWriter
@@ -66,7 +69,7 @@ class ActiveRun:
             if self.writer is not None:
                 self.writer.submit(entry)
 
-    def conclude(self, findings: Mapping[str, Any], **record: Any) -> None:
+    def conclude(self, findings: Mapping[str, object], **record: object) -> None:
         """Write the final Run record and mark the run complete."""
         seconds = self.seconds
         self.write(
@@ -89,7 +92,7 @@ class ActiveRun:
         self._started, self._before = time.monotonic(), self.store.manifest.seconds
 
 
-def run_table(run: str, **values: Any) -> pa.Table:
+def run_table(run: str, **values: object) -> pa.Table:
     """One-row table of kind Run."""
     import pyarrow as pa
 
@@ -114,14 +117,14 @@ def links(kind: str, source: str, targets: list[str]) -> dict[str, pa.Table]:
 def active_run(
     study: Study,
     verb: str,
-    config: Mapping[str, Any],
-    inputs: Mapping[str, Any],
+    config: Mapping[str, object],
+    inputs: Mapping[str, object],
     *,
     parents: tuple[str, ...] = (),
     database: bool = True,
-    cohort: Mapping[str, Any] | None = None,
-    record: Mapping[str, Any] | None = None,
-    identity: Mapping[str, Any] | None = None,
+    cohort: Mapping[str, object] | None = None,
+    record: Mapping[str, object] | None = None,
+    identity: Mapping[str, object] | None = None,
 ) -> Iterator[ActiveRun]:
     """Open, resume or find finished the run that this configuration and these inputs name.
 
@@ -139,8 +142,8 @@ def active_run(
     Raises
     ------
     UserError
-        If the run is not finished and was begun with other versions of the software that its result
-        depends on.
+        If the run is not finished and was started with other versions of the software that its
+        result depends on.
     """
     from scircuit.ingest.graph.stream import GraphWriter
     from scircuit.ingest.shards.shard_store import ShardStore
@@ -153,7 +156,7 @@ def active_run(
     resumed = (folder / "manifest.json").exists()
     if resumed:
         store = ShardStore(folder)
-        _same_software(study, store.manifest)
+        require_same_software(study, store.manifest, packages())
     else:
         manifest = Manifest(
             run=identifier,
@@ -192,30 +195,10 @@ def active_run(
         run.load_message = writer.finish().message
 
 
-def _same_software(study: Study, manifest: Manifest) -> None:
-    """Refuse to go on with an unfinished run by other software: its result would be partly of the
-    one and partly of the other.
-    """
-    if manifest.complete:
-        return
-    if not manifest.packages:
-        say(
-            f"  run {manifest.run} does not say with which packages it was begun (scircuit"
-            f" {manifest.version}); it goes on with {listed(packages())}"
-        )
-        return
-    expected, found = differing(manifest.packages, packages())
-    if expected:
-        raise UserError(
-            f"run {manifest.run} was begun with {listed(expected)}, and would go on with"
-            f" {listed(found)}: a mixture",
-            f"install {listed(expected)} again, or delete what is there and start anew: scircuit"
-            f" runs delete {manifest.run} --study {study.root}",
-        )
-
-
-def _start(run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[str, Any]) -> None:
-    """Say on disk that a run that is not finished runs (again)."""
+def _start(
+    run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[str, object]
+) -> None:
+    """Mark an unfinished run as running, and write its Run record."""
     manifest = run.store.manifest
     if run.finished:
         remove_parts(run.folder)  # killed at its very end
@@ -240,7 +223,7 @@ def _start(run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end the block by an exception, so that it leaves what Ctrl-C leaves."""
 
-    def end(_number: int, _frame: Any) -> None:
+    def end(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():  # only there can it be caught
@@ -259,5 +242,5 @@ def _make_folder(folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"cannot write the run to {folder}: {error.strerror}",
-            "choose another --study folder or free room",
+            "choose another --study folder or free space",
         ) from error

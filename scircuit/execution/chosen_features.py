@@ -1,6 +1,4 @@
-"""Which features an intervention is about: the given addresses, or the top hubs of the newest
-analysis.
-"""
+"""The features of an intervention: the given addresses, or the top hubs of the newest analysis."""
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ from scircuit.core.address import Address, parse
 from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
-from scircuit.execution.feature_properties import features_of
-from scircuit.workflows.analyse import child_of
+from scircuit.execution.feature_table import features_of
+from scircuit.execution.find_runs import child_of
 
 
 def chosen_features(
@@ -21,7 +19,7 @@ def chosen_features(
     ------
     UserError
         If an address is malformed, of another model or dictionary set, or not alive in the run; or
-        no analysis names hubs.
+        there is no analysis to take hubs from.
     """
     import pyarrow.compute as pc
 
@@ -46,7 +44,7 @@ def chosen_features(
     analysis = child_of(study, "analyse", trace.run)
     if analysis is None:
         raise UserError(
-            "no features were given and no analysis names hubs",
+            "no features were given, and there is no analysis to take hubs from",
             f"give --features, or run: scircuit analyse --study {study.root}",
         )
     table = features_of(study, analysis)

@@ -53,6 +53,12 @@ def imported_run(study: Study, run: str) -> Manifest | None:
     return manifest
 
 
+def child_of(study: Study, verb: str, parent: str) -> Manifest | None:
+    """Newest complete run of a verb that was computed from `parent`."""
+    found = [m for m in study.manifests() if m.verb == verb and m.complete and parent in m.parents]
+    return found[-1] if found else None
+
+
 def refuse_imported(run: Manifest, needed: tuple[str, ...], purpose: str) -> None:
     """Refuse what the gaps of an imported run forbid, with the reason.
 
@@ -61,6 +67,6 @@ def refuse_imported(run: Manifest, needed: tuple[str, ...], purpose: str) -> Non
     UserError
         If its source lacks any of `needed`.
     """
-    from scircuit.ingest.importers.gaps import refuse
+    from scircuit.ingest.importers.gaps import refuse_if_missing
 
-    refuse(run.run, run.findings, needed, purpose)
+    refuse_if_missing(run.run, run.findings.get("lacks", ()), needed, purpose)

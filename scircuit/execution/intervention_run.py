@@ -1,12 +1,12 @@
-"""What ``ablate`` and ``steer`` share: load the trace run's inputs, intervene, write the records."""
+"""Interventions on a trace run (``ablate``, ``steer``): load inputs, intervene, store records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scircuit.core.build_config import build, plain
+from scircuit.core.build_config import build_stored, plain
 from scircuit.core.config import AblateConfig, SteerConfig, TraceConfig
 from scircuit.core.study import Study
 from scircuit.execution.active_run import active_run
@@ -28,14 +28,14 @@ def intervene(
     study: Path | str,
     database: bool,
     compute: Callable[..., Tables],
-    summarise: Callable[[Tables], tuple[dict[str, Any], str]],
+    summarise: Callable[[Tables], tuple[dict[str, float | None], str]],
 ) -> RunResult:
     """Run an intervention on the cells, model and dictionaries of a trace run; `summarise` reads
     numbers and a sentence off its tables.
     """
     place = Study(Path(study))
     parent = trace_run(place, config.run)
-    traced = build(TraceConfig, parent.config)
+    traced = build_stored(TraceConfig, parent.config)
     addresses, parents = chosen_features(place, parent, traced, config.features, config.hubs)
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "hubs", "device")}
     with active_run(

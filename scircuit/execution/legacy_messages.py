@@ -1,6 +1,4 @@
-"""What a legacy run says about itself: after the clean pass and before the first ablation, and when
-it is complete.
-"""
+"""Messages of a legacy run about the published rules: before the first ablation, and at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 _READ = ("source", "target", "n", "n_pos", "n_neg", "mean", "sd", "d", "q")
 
 
-def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
+def show_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
     """Show what is wrong with the published activity and edge rules on these cells."""
     from scircuit.tracing.legacy.faults_of_run import faults_before
 
@@ -25,15 +23,15 @@ def say_before(tracers: Mapping[int, Tracer], quiet: bool) -> None:
             show_checks(faults_before(tracer))
 
 
-def say_after(
+def show_after(
     run: ActiveRun,
     tracers: Mapping[int, Tracer],
     scale: Mapping[str, float],
     zero_edit_max: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Show what the published edge rule did in a complete run, and list the tests that rounding
-    decides in a file of the run's folder.
+    """Show what the published edge rule did in a complete run, and write the tests that rounding
+    decides to a file in the run's folder.
 
     Returns
     -------

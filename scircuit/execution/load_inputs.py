@@ -1,12 +1,15 @@
-"""Load model, dictionaries and cells together, and refuse what does not fit before any compute."""
+"""Load model, dictionaries and cells together, refuse what does not fit before any compute, and
+resolve the options into the settings of the run.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core.address import slug
+from scircuit.core.build_config import build_stored
 from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from scircuit.core.preflight import CheckLine
     from scircuit.tracing.cells.cohort import Cohort
     from scircuit.tracing.dictionaries import Dictionary
+    from scircuit.tracing.engine.settings import TraceSettings
     from scircuit.tracing.models import Adapter
 
 
@@ -27,23 +31,22 @@ class Inputs:
     adapter: Adapter
     dictionaries: Mapping[int, Dictionary]
     cohort: Cohort
-    sources: tuple[int, ...]
-    targets: tuple[int, ...]
+    settings: TraceSettings
 
     def report(self, *, strict: bool = True) -> tuple[CheckLine, ...]:
         """Preflight of the cells, and of the dictionaries in use: their model, how many of these
-        cells they saw, and whether each lies at its layer.
+        cells they were trained on, and whether each fits its layer.
 
         Raises
         ------
         UserError
-            If dictionaries lie in each other's places, and this is `strict`.
+            If dictionaries appear to be swapped between layers, and this is `strict`.
         """
         from scircuit.tracing.evaluation.fidelity import trained_lines
         from scircuit.tracing.evaluation.layer_match import (
             FEW_ROWS,
-            place_line,
-            require_places,
+            layer_match_line,
+            require_layer_match,
             sample_rows,
         )
 
@@ -54,14 +57,14 @@ class Inputs:
             }
             rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens[:1], FEW_ROWS)
             if strict:
-                require_places(used, rows)
-            lines.append(place_line(used, rows))
+                require_layer_match(used, rows)
+            lines.append(layer_match_line(used, rows))
         return tuple(lines)
 
     @property
     def used(self) -> dict[int, Dictionary]:
         """Dictionaries of the source and target layers."""
-        return {layer: self.dictionaries[layer] for layer in sorted({*self.sources, *self.targets})}
+        return {layer: self.dictionaries[layer] for layer in self.settings.layers}
 
     def hashes(self) -> dict[str, Any]:
         """Hashes that enter the run id."""
@@ -130,8 +133,8 @@ def require_model(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> N
     line = model_line(adapter, dictionaries)
     if not line.ok:
         raise UserError(
-            f"{line.found}; expected {line.expected}: their directions mean nothing in another"
-            " model",
+            f"{line.found}; expected {line.expected}: the directions of a dictionary are valid in"
+            " its own model only",
             "give that model's own weight files (the hash is that of the files), or dictionaries"
             " trained on this model",
         )
@@ -159,37 +162,28 @@ def require_topk(dictionaries: Mapping[int, Dictionary]) -> None:
 def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     """Load and check everything a trace needs; `all_cells` takes every cell that passes the
     filters.
-    """
-    from dataclasses import replace
 
-    from scircuit.core.context import parse_context
+    Raises
+    ------
+    UserError
+        If an option is wrong, or an input is missing or does not fit the others.
+    """
     from scircuit.tracing.cells.cohort import load_cohort
-    from scircuit.tracing.engine.layers import check_layers
-    from scircuit.tracing.hardware.memory_plan import parse_bytes
+    from scircuit.tracing.engine.settings import check_options, resolve_settings
     from scircuit.tracing.legacy.legacy_cohort import load_legacy_cohort
+    from scircuit.tracing.legacy.legacy_effects import LEGACY_RULES
     from scircuit.tracing.models import load_model
 
-    if config.device not in ("auto", "cpu", "cuda", "mps") and not config.device.startswith(
-        "cuda:"
-    ):
-        raise UserError(f"device {config.device!r} is unknown", "choose auto, cpu, cuda or mps")
-    parse_context(config.context)
-    parse_bytes(config.memory)
-    if config.legacy and config.context != "exact":
-        raise UserError(
-            f"--legacy with context {config.context}: the published study recomputed every"
-            " position",
-            "leave --context at exact",
-        )
+    check_options(config)
     adapter = load_model(
         require_folder(config.model, "model"),
         config.device,
         slug(config.model_name) if config.model_name else "",
     )
     dictionaries = load_dictionaries_for(adapter, config.dictionaries)
-    targets = check_layers(adapter, dictionaries, config)
-    sources = tuple(sorted(config.source_layers))
-    used = {layer: dictionaries[layer] for layer in sorted({*sources, *targets})}
+    rules = LEGACY_RULES if config.legacy else None
+    settings = resolve_settings(config, adapter, dictionaries, rules)
+    used = {layer: dictionaries[layer] for layer in settings.layers}
     require_model(adapter, used)
     if config.legacy:
         require_topk(used)
@@ -199,24 +193,21 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
         adapter,
         dictionaries,
         load(chosen, adapter.vocabulary, adapter.max_length),
-        sources,
-        targets,
+        settings,
     )
 
 
 def inputs_of_run(
     manifest: Manifest, *, device: str = "auto", all_cells: bool = False
 ) -> tuple[TraceConfig, Inputs]:
-    """Load what a trace run was made of, and make sure nothing has changed since.
+    """Load the inputs of a trace run, and make sure that none has changed since.
 
     Raises
     ------
     UserError
-        If a file is missing or its hash is another one than in the manifest.
+        If a file is missing, or its hash differs from that in the manifest.
     """
-    from scircuit.core.build_config import build
-
-    config = build(TraceConfig, {**manifest.config, "device": device})
+    config = build_stored(TraceConfig, {**manifest.config, "device": device})
     inputs = load_inputs(config, all_cells=all_cells)
     now_is = inputs.hashes()
     for name in ("model", "dictionaries", "cells") + (() if all_cells else ("row_ids",)):

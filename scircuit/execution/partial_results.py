@@ -1,15 +1,15 @@
 """Finished parts of the controls and the audit: they stay in the run's folder until the run
-concludes, so that a kill loses one part at most.
+concludes, so that an interruption loses one part at most.
 
 ::
 
-    runs/<run id>/parts/<name>-L<layer>-F<first source>.npz     the arrays of a part's result, how they nest, and notes
-                                                        .json    sha256 of that file, and of the job that it is of
+    runs/<run id>/parts/<name>-L<layer>-F<first source>.npz    arrays of the result, nesting, notes
+                                                       .json   sha256 of that file and of its job
 
 A part is done when its ``.json`` exists: arrays first, then that, each under a temporary name and
 renamed. What a run uses of a part is always what is read from these files, so a result does not
 depend on whether the part was computed before an interruption or after it. A part that is damaged,
-or that is of another job (other sources, another rule), is computed anew. Nothing is pickled.
+or that belongs to another job (other sources, another rule), is computed anew. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FOLDER = "parts"
 _ROOM = "scircuit.tracing"
 
 
-class Parts:
+class PartialResults:
     """Results of the jobs ``work(tracer, sources, rule, ...)`` of one name, in a run's folder.
 
     Parameters
@@ -48,11 +48,11 @@ class Parts:
         What an edge is in the run; parts found under another rule are not used.
     """
 
-    def __init__(self, run: Path, name: str, rule: Any) -> None:
+    def __init__(self, run: Path, name: str, rule: object) -> None:
         self._run, self._name, self._rule = run, name, _digest(rule)
 
     def has(self, job: Job) -> bool:
-        """Whether the result of this very job is stored, and whole."""
+        """Whether the result of this job is stored, and whole."""
         path = self._path(job)
         try:
             return json.loads(path.with_suffix(".json").read_text()) == self._marker(
@@ -69,7 +69,7 @@ class Parts:
         UserError
             If the disk is full.
         TypeError
-            If the result holds something else than `pack` takes.
+            If the result contains something that `pack` does not take.
         """
         from scircuit.ingest.shards.shard_store import guarded
 
@@ -131,7 +131,7 @@ def remove_parts(run: Path) -> None:
     shutil.rmtree(run / _FOLDER, ignore_errors=True)
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     """Hash of a value that `pack` takes, of every bit of its arrays."""
     arrays: list[np.ndarray] = []
     found = hashlib.sha256(json.dumps(pack(value, arrays)).encode())
@@ -141,14 +141,14 @@ def _digest(value: Any) -> str:
     return found.hexdigest()
 
 
-def pack(value: Any, arrays: list[np.ndarray]) -> Any:
+def pack(value: object, arrays: list[np.ndarray]) -> Any:
     """A value as plain JSON, its arrays appended to `arrays`; floats keep every bit.
 
     Raises
     ------
     TypeError
-        If there is something else in it than arrays, numbers, texts and tuples, lists, dicts and
-        the engine's named tuples of such.
+        If it contains anything but arrays, numbers, texts, and tuples, lists, dicts and named
+        tuples of the engine of such.
     """
     into = partial(pack, arrays=arrays)
     if isinstance(value, np.ndarray | np.generic):
@@ -175,7 +175,7 @@ def pack(value: Any, arrays: list[np.ndarray]) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be stored as a part")
 
 
-def unpack(value: Any, arrays: list[np.ndarray]) -> Any:
+def unpack(value: object, arrays: list[np.ndarray]) -> Any:
     """What `pack` was given."""
     if not isinstance(value, dict):
         return value

@@ -3,13 +3,13 @@
 
 ::
 
-    driver: cells, records, shards, graph   --job-->   worker: model, dictionaries, clean pass   --result-->   driver
+    driver: cells, records, shards, graph    --job-->    worker: model, dictionaries, clean pass
+                                             <--result--
 
-A worker reads model and dictionaries from the same paths as the driver. Where some host does not
-see a path, the driver puts the files into Ray's object store and they are read from there; either
-way their hashes must be those of the run. Cells travel as tokens. A worker that dies is started
-again by Ray, wherever there is room, and its job with it; a result that was not received was not
-stored.
+A worker reads model and dictionaries from the same paths as the driver. Where a host does not have
+a path, the driver puts the files into Ray's object store and the worker reads them there; their
+hashes must be those of the run. Cells are sent as tokens. A worker that dies is started again by
+Ray, on any host with room, and so is its job; only results that arrive are stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.execution.software_versions import listed, packages
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from scircuit.execution.load_inputs import Inputs
+    from scircuit.tracing.engine.settings import TraceSettings
     from scircuit.tracing.engine.tracer import Tracer
 
 FOLDERS = ("model", "dictionaries")
@@ -41,9 +41,12 @@ _PATIENCE_S = 60  # without any result, before a worker that has no job is ended
 # of a job whose worker dies: a lost host costs several until Ray knows it is lost; a job that
 # always exhausts its host must end
 RETRIES = 10
-Files = Mapping[
-    str, "np.ndarray"
-]  # bytes by name; an array is read where it lies in the object store, without a copy
+# bytes by file name; an array is read in the object store itself, without a copy
+Files = Mapping[str, "np.ndarray"]
+# Handles and references of Ray are Any here: it is imported only when it is asked for, and does not
+# type the options of an actor.
+Handle = Reference = Any
+WorkerOptions = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,13 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What every worker of a run is given."""
+class WorkerInputs:
+    """What every worker of a run is given; `folders` are those of model and dictionaries."""
 
-    config: TraceConfig
+    settings: TraceSettings
+    folders: Mapping[str, str]
     run: str
-    hashes: Mapping[str, Any]
+    hashes: Mapping[str, object]
     packages: Mapping[str, str]
     threads: int
 
@@ -71,8 +75,8 @@ class Worker:
     has nothing else to open its tracers from.
     """
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+    def __init__(self, inputs: WorkerInputs) -> None:
+        self._inputs = inputs
         self._tracers: Mapping[int, Tracer] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="scircuit-worker-")
 
@@ -98,11 +102,11 @@ class Worker:
         """
         if self._tracers:
             return
-        setting, host = self._setting, os.uname().nodename
-        if packages() != setting.packages:
+        inputs, host = self._inputs, os.uname().nodename
+        if packages() != inputs.packages:
             raise UserError(
                 f"the worker on {host} has {listed(packages())}, the driver"
-                f" {listed(setting.packages)}",
+                f" {listed(inputs.packages)}",
                 "install the same versions on all hosts",
             )
         import torch
@@ -111,27 +115,27 @@ class Worker:
         from scircuit.tracing.engine.tracer import open_tracers
         from scircuit.tracing.models import load_model
 
-        if setting.threads:
-            torch.set_num_threads(setting.threads)
+        if inputs.threads:
+            torch.set_num_threads(inputs.threads)
         model, dictionaries = (self._folder(kind, files) for kind in FOLDERS)
-        adapter = load_model(model, setting.config.device, setting.config.model_name)
+        adapter = load_model(model, inputs.settings.device, inputs.settings.model_name)
         found = load_dictionaries_for(adapter, dictionaries)
         hashes = {
             "model": adapter.sha256,
             "dictionaries": {str(layer): d.sha256 for layer, d in sorted(found.items())},
         }
         for kind in FOLDERS:
-            if hashes[kind] != setting.hashes[kind]:
+            if hashes[kind] != inputs.hashes[kind]:
                 raise UserError(
                     f"the {kind} that the worker on {host} reads from"
-                    f" {getattr(setting.config, kind)} are not those of the driver",
-                    "put the same files there on all hosts, or none: they are sent then",
+                    f" {inputs.folders[kind]} are not those of the driver",
+                    "put the same files there on all hosts, or on none (they are sent then)",
                 )
-        self._tracers = open_tracers(adapter, found, cells, setting.config, setting.run)
+        self._tracers = open_tracers(adapter, found, cells, inputs.settings, inputs.run)
 
     def _folder(self, kind: str, files: Mapping[str, Files]) -> Path:
-        """Where the files of a folder are on this host; in a temporary folder when they were sent."""
-        folder = Path(getattr(self._setting.config, kind))
+        """Where the files of a folder are on this host: a temporary folder when they were sent."""
+        folder = Path(self._inputs.folders[kind])
         if kind not in files:
             return folder
         sent = Path(self._temporary.name) / kind / folder.name
@@ -147,30 +151,30 @@ class RayWorkers:
 
     Parameters
     ----------
-    setting
-        The run; each worker gets its own number of threads.
+    inputs
+        Inputs of the workers; each gets its own number of threads.
     references
         Cells and files in the object store.
-    places
-        Options of the actor of each worker.
+    options
+        Ray options of each worker: the resources it takes.
     """
 
     def __init__(
-        self, setting: Setting, references: list[Any], places: list[dict[str, Any]]
+        self, inputs: WorkerInputs, references: list[Reference], options: list[WorkerOptions]
     ) -> None:
-        self._setting, self._references = setting, references
-        self._free, self._taken = list(places), {}
+        self._inputs, self._references = inputs, references
+        self._free, self._taken = list(options), {}
 
     def _start(self) -> Any:
         import ray
 
-        place = self._free.pop(0)
-        actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=RETRIES, **place)
-        handle = actor.remote(replace(self._setting, threads=int(place["num_cpus"])))
-        self._taken[handle] = place
+        options = self._free.pop(0)
+        actor = ray.remote(Worker).options(max_restarts=-1, max_task_retries=RETRIES, **options)
+        handle = actor.remote(replace(self._inputs, threads=int(options["num_cpus"])))
+        self._taken[handle] = options
         return handle
 
-    def _end(self, handle: Any) -> None:
+    def _end(self, handle: Handle) -> None:
         import ray
 
         ray.kill(handle)
@@ -179,9 +183,9 @@ class RayWorkers:
     def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:  # noqa: ARG002 - jobs report when they are done
         """Results of the jobs as they come.
 
-        A worker gets its first job when it is open, and keeps to a source layer while that has
-        jobs, because each layer has a numeric floor to find first. While nothing comes, workers
-        without a job are ended one by one: one that has to start again may need their room.
+        A worker gets its first job when it is open, and stays at a source layer while that has
+        jobs, because the numeric floor of each layer is computed first. While no result comes,
+        workers without a job are ended one by one: a worker that is restarted may need the room.
 
         Raises
         ------
@@ -207,8 +211,8 @@ class RayWorkers:
                     self._end(idle.pop())
                 elif all(job is None for _, job in running.values()):
                     say(
-                        "  no worker has started yet: the Ray cluster has no room, or the model is"
-                        " long to load"
+                        "  no worker has started yet: the Ray cluster has no room, or loading the"
+                        " model takes long"
                     )
                 continue
             handle, job = running.pop(ready[0])
@@ -224,7 +228,7 @@ class RayWorkers:
 
 
 def _next(waiting: Mapping[int, deque[Job]], layer: int | None) -> Job | None:
-    """The next job of a layer, else of the layer with most of them."""
+    """The next job of a layer, else of the layer with the most jobs."""
     left = [at for at, jobs in waiting.items() if jobs]
     return (
         waiting[max(left, key=lambda at: (at == layer, len(waiting[at])))].popleft()
@@ -233,7 +237,7 @@ def _next(waiting: Mapping[int, deque[Job]], layer: int | None) -> Job | None:
     )
 
 
-def _received(reference: Any, job: Job | None) -> Any:
+def _received(reference: Reference, job: Job | None) -> Any:
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -244,9 +248,9 @@ def _received(reference: Any, job: Job | None) -> Any:
     except RayError as error:
         doing = "loading" if job is None else f"a job of source layer {job.layer}"
         raise UserError(
-            f"a worker ended {RETRIES + 1} times at {doing}: {str(error).strip()}",
-            "Ray's log says why (often memory: --memory); what was done is kept, the same command"
-            " goes on",
+            f"a worker ended {RETRIES + 1} times while {doing}: {str(error).strip()}",
+            "Ray's log gives the cause (often memory: --memory); finished units are kept, the same"
+            " command resumes the run",
         ) from error
 
 
@@ -264,14 +268,10 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     if address == "local":
-        wanted = {
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"
-        }  # Ray's switch for "one machine": listen on the loopback interface only
-    else:
-        wanted = {
-            "RAY_NUM_REDIS_GET_RETRIES": "2",
-            "RAY_py_gcs_connect_timeout_s": "10",
-        }  # else it looks for minutes
+        # Ray's switch for "one machine": listen on the loopback interface only
+        wanted = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    else:  # without these it looks for a cluster for minutes
+        wanted = {"RAY_NUM_REDIS_GET_RETRIES": "2", "RAY_py_gcs_connect_timeout_s": "10"}
     for name, value in {"RAY_USAGE_STATS_ENABLED": "0", **wanted}.items():
         os.environ.setdefault(name, value)  # read when Ray is imported
     try:
@@ -280,7 +280,7 @@ def connected(address: str) -> Iterator[None]:
         raise UserError(
             "--ray needs Ray, which is not installed", "pip install 'scircuit[ray]'"
         ) from None
-    if ray.is_initialized():  # somebody's notebook: theirs to end
+    if ray.is_initialized():  # by the caller, who ends it
         yield
         return
     own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
@@ -295,8 +295,17 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def ray_workers(config: TraceConfig, run: str, inputs: Inputs) -> RayWorkers:
+def ray_workers(
+    settings: TraceSettings, folders: Mapping[str, str], run: str, inputs: Inputs
+) -> RayWorkers:
     """Workers of the connected cluster for a run.
+
+    Parameters
+    ----------
+    settings, run, inputs
+        The run.
+    folders
+        Paths of model and dictionaries.
 
     Raises
     ------
@@ -305,25 +314,23 @@ def ray_workers(config: TraceConfig, run: str, inputs: Inputs) -> RayWorkers:
     """
     import ray
 
-    places = _places(inputs.adapter.device.type)
+    options = _worker_options(inputs.adapter.device.type)
     say(
-        f"  computing on {len(places)} worker{'s' if len(places) > 1 else ''} of the Ray cluster,"
-        f" one a {'GPU' if places[0]['num_gpus'] else 'host'}"
+        f"  computing on {len(options)} worker{'s' if len(options) > 1 else ''} of the Ray cluster,"
+        f" one per {'GPU' if options[0]['num_gpus'] else 'host'}"
     )
     files = {
-        kind: _files(Path(getattr(config, kind)))
-        for kind in _unseen([getattr(config, kind) for kind in FOLDERS])
+        kind: _files(Path(folders[kind])) for kind in _unseen([folders[kind] for kind in FOLDERS])
     }
     if files:
-        say(f"  not every host sees the {' and '.join(files)}: sent through the object store")
-    setting = Setting(
-        replace(config, device=inputs.adapter.device.type), run, inputs.hashes(), packages(), 0
-    )
-    return RayWorkers(setting, [ray.put(Cells(inputs.cohort.tokens)), ray.put(files)], places)
+        say(f"  not every host has the {' and '.join(files)}: sent through the object store")
+    settings = replace(settings, device=inputs.adapter.device.type)
+    of_worker = WorkerInputs(settings, folders, run, inputs.hashes(), packages(), 0)
+    return RayWorkers(of_worker, [ray.put(Cells(inputs.cohort.tokens)), ray.put(files)], options)
 
 
-def _places(device: str) -> list[dict[str, Any]]:
-    """Actor options of every worker.
+def _worker_options(device: str) -> list[dict[str, Any]]:
+    """Ray options of every worker.
 
     Raises
     ------
@@ -335,11 +342,11 @@ def _places(device: str) -> list[dict[str, Any]]:
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if device == "cuda":
-        places = [{"num_gpus": 1, "num_cpus": 0}] * int(
+        options = [{"num_gpus": 1, "num_cpus": 0}] * int(
             sum(node["Resources"].get("GPU", 0) for node in nodes)
         )
     else:
-        places = [
+        options = [
             {
                 "num_gpus": 0,
                 "num_cpus": node["Resources"]["CPU"],
@@ -348,16 +355,16 @@ def _places(device: str) -> list[dict[str, Any]]:
             for node in nodes
             if node["Resources"].get("CPU", 0) >= 1
         ]
-    if not places:
+    if not options:
         raise UserError(
             f"the Ray cluster of {len(nodes)} hosts offers no {device}",
             "choose another --device, or add hosts to the cluster",
         )
-    return places
+    return options
 
 
 def _unseen(paths: list[str]) -> list[str]:
-    """Kinds of folder whose path some host does not see."""
+    """Kinds of folder whose path some host does not have."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -18,8 +18,8 @@ from scircuit.core.address import parse
 from scircuit.core.config import ExportConfig
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, ShardEntry, Study
-from scircuit.execution.feature_properties import joined
-from scircuit.workflows.analyse import child_of
+from scircuit.execution.feature_table import joined
+from scircuit.execution.find_runs import child_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

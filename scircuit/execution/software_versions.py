@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from scircuit import __version__
+from scircuit.core.version import __version__
 
 _DECIDE = ("numpy", "scipy", "torch", "transformers")  # arithmetic, p values and the model's layers
 

@@ -6,50 +6,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scircuit.core.files import atomic_path
+from scircuit.core.context import context_name
 from scircuit.core.progress import Progress, say
 from scircuit.execution.active_run import ActiveRun, links
-from scircuit.execution.legacy_messages import say_after, say_before
-from scircuit.execution.partial_results import Parts
+from scircuit.execution.legacy_messages import show_after, show_before
+from scircuit.execution.partial_results import PartialResults
+from scircuit.execution.resume import UnitFiles, missing_units
 
 if TYPE_CHECKING:
-    from scircuit.core.config import TraceConfig
     from scircuit.execution.load_inputs import Inputs
     from scircuit.tracing.controls.audit import Agreement
-    from scircuit.tracing.engine.jobs import Done, Job, Report
+    from scircuit.tracing.engine.jobs import Done, Executor, Job, Report
+    from scircuit.tracing.engine.settings import TraceSettings
     from scircuit.tracing.engine.tracer import Tracer
     from scircuit.tracing.statistics.q_values import QTable
 
 _EDGES = "Feature-AFFECTS-Feature"
 
 
-class Compute(Protocol):
-    """Computes jobs, in this process or elsewhere (`scircuit.tracing.engine.jobs.Here`,
-    `scircuit.execution.ray_workers.RayWorkers`).
-    """
+class NoteOnce:
+    """Computes jobs by another executor, and shows each of their notes once, when it comes."""
 
-    def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
-        """Results in any order."""
-        ...
-
-
-class Heard:
-    """Computes jobs by another `Compute`, and says each of their notes once, when it comes."""
-
-    def __init__(self, compute: Compute) -> None:
-        self._compute = compute
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
         self.notes: set[str] = set()
 
     def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
         """Results in any order."""
-        for done in self._compute.map(jobs, progress):
+        for done in self._executor.map(jobs, progress):
             for note in sorted({*done.notes} - self.notes):
                 say(f"  {note}")
             self.notes.update(done.notes)
@@ -59,147 +48,142 @@ class Heard:
 def map_run(
     run: ActiveRun,
     inputs: Inputs,
-    config: TraceConfig,
+    settings: TraceSettings,
     quiet: bool,
-    measured: Mapping[str, Any] | None = None,
+    measured: Mapping[str, object] | None = None,
+    on_ray: Mapping[str, str] | None = None,
 ) -> None:
     """Trace all missing units, then set q over all live tests, then run controls and audit, and
     conclude the run.
 
-    `measured` is what allowed numerics other than float32; it becomes one of the findings.
+    Parameters
+    ----------
+    run
+        The run, which may be resumed.
+    inputs, settings
+        What is traced.
+    quiet
+        Show no progress.
+    measured
+        The comparison that allowed a number format other than float32; one of the findings.
+    on_ray
+        Folders of model and dictionaries, to compute on the connected Ray cluster; None: here.
     """
     from scircuit.tracing.engine.input_records import describe
     from scircuit.tracing.engine.tracer import open_tracers
+    from scircuit.tracing.legacy.legacy_effects import LEGACY_RULES
     from scircuit.tracing.statistics import q_values
 
-    tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, config, run.id)
+    tracers = open_tracers(inputs.adapter, inputs.dictionaries, inputs.cohort, settings, run.id)
     cells = next(iter(tracers.values())).cells
     if cells.on_disk and not quiet:
         say(
-            f"  clean states of {cells.on_disk} of {len(cells)} cells lie in a temporary folder:"
-            " the memory for them is used up"
+            f"  clean states of {cells.on_disk} of {len(cells)} cells are in a temporary folder:"
+            " they exceed their share of the memory"
         )
-    if config.legacy:
-        say_before(tracers, quiet)
-    records = describe(list(tracers.values()))
+    legacy = settings.rules == LEGACY_RULES
+    if legacy:
+        show_before(tracers, quiet)
+    records = describe(list(tracers.values()), inputs.cohort)
     run.write("records", records)
     used = [
         links(f"Run-USED-{kind}", run.id, records[kind].column("id").to_pylist())
         for kind in ("Model", "Cohort", "Dictionary")
     ]
     run.write("used", {kind: table for link in used for kind, table in link.items()})
-    compute = Heard(_compute(run, inputs, config, tracers))
-    _trace(run, tracers, compute, quiet)
+    executor = NoteOnce(_executor(run, inputs, settings, tracers, on_ray))
+    _trace(run, tracers, executor, quiet)
     table, tested = _gather(
-        run, [u for tracer in tracers.values() for u in tracer.units], config.gate_p
+        run, [u for tracer in tracers.values() for u in tracer.units], settings.gate_p
     )
-    for note in sorted(tested["notes"] - compute.notes):
+    for note in sorted(tested["notes"] - executor.notes):
         say(f"  {note}")
     counts = _set_q(run, table, q_values.scale_of(records["Feature"]))
-    controls = _controls(run, tracers, compute, table, quiet)
-    audit = _audit(run, tracers, compute, table, quiet)
+    controls = _controls(run, tracers, executor, table, quiet)
+    audit = _audit(run, tracers, executor, table, quiet)
     zero = max(tested["zero"], *(c["zero_edit_max"] for c in controls.values()))
     findings = {
         "sources": sum(len(t.sources) for t in tracers.values()),
         "cells": len(inputs.cohort.row_ids),
         "source_layers": list(tracers),
-        "target_layers": list(config.target_layers),
+        "target_layers": list(settings.target_layers),
         "pairs": tested["pairs"],
         "live_tests": tested["live"],
         **counts,
         "zero_edit_max": zero,
         "p_at_q05": table.threshold(0.05),
         "test": q_values.TEST,
-        "context": config.context,
+        "context": context_name(settings.context),
         "sources_exact": sum(len(t.exact_sources) for t in tracers.values()),
         "controls": _together(controls),
-        "notes": sorted({*compute.notes, *tested["notes"]}),
+        "notes": sorted({*executor.notes, *tested["notes"]}),
         "controls_by_layer": {str(layer): c for layer, c in controls.items()},
         "audit": [asdict(a) for a in audit],
         **({"numerics": dict(measured)} if measured else {}),
     }
-    if config.legacy:
-        findings["legacy"] = say_after(
+    if legacy:
+        findings["legacy"] = show_after(
             run, tracers, q_values.scale_of(records["Feature"]), zero, quiet
         )
     run.conclude(findings, **counts, live_tests=tested["live"], zero_edit_max=zero)
 
 
-def _compute(
-    run: ActiveRun, inputs: Inputs, config: TraceConfig, tracers: Mapping[int, Tracer]
-) -> Compute:
-    from scircuit.tracing.engine.jobs import Here
+def _executor(
+    run: ActiveRun,
+    inputs: Inputs,
+    settings: TraceSettings,
+    tracers: Mapping[int, Tracer],
+    on_ray: Mapping[str, str] | None,
+) -> Executor:
+    from scircuit.tracing.engine.jobs import LocalExecutor
 
-    if not config.ray:
-        return Here(tracers)
+    if on_ray is None:
+        return LocalExecutor(tracers)
     from scircuit.execution.ray_workers import ray_workers
 
-    return ray_workers(config, run.id, inputs)
+    return ray_workers(settings, on_ray, run.id, inputs)
 
 
-def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], compute: Compute, quiet: bool) -> None:
-    """Trace the units that are not on disk yet, each written whole before the next is waited for."""
-    from scircuit.ingest.shards.shard_store import guarded
+def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], executor: Executor, quiet: bool) -> None:
+    """Trace the units that are not on disk yet; each is stored before the next is waited for."""
     from scircuit.tracing.engine.jobs import Job
     from scircuit.tracing.engine.tracer import Tracer
 
     owner = {unit: tracer for tracer in tracers.values() for unit in tracer.units}
     sizes = {unit: len(tracer.features_of(unit)) for unit, tracer in owner.items()}
-    todo = [u for u in owner if u not in run.done or not _statistics(run, u).exists()]
+    files = UnitFiles(run.folder)
+    todo = missing_units(owner, run.done, files)
     if run.resumed and len(todo) < len(owner):
         say(
             f"  resuming run {run.id}: {len(owner) - len(todo)} of {len(owner)} work units are done"
         )
     progress = Progress("tracing", sum(sizes[u] for u in todo), "features", quiet=quiet)
     features = edges = 0
-    for done in compute.map(Job(owner[u].layer, Tracer.run_unit, (u,)) for u in todo):
+    for done in executor.map(Job(owner[u].layer, Tracer.run_unit, (u,)) for u in todo):
         result = done.result
-        guarded(partial(_write, _statistics(run, result.name), done), run.folder)
+        files.write(done)
         run.write(result.name, {_EDGES: result.edges})
         features += sizes[result.name]
         edges += result.edges.num_rows
         progress.update(features, _note(run, edges))
 
 
-def _statistics(run: ActiveRun, unit: str) -> Path:
-    """File of a unit's p values, which its stored edges alone do not give."""
-    return run.folder / "units" / f"{unit}.npz"
-
-
-def _write(path: Path, done: Done) -> None:
-    found = done.result
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            p=found.p_values,
-            counts=found.p_counts,
-            pairs=found.pairs,
-            zero=found.zero_edit_max,
-            null=found.null.p,
-            null_weight=found.null.weight,
-            null_quiet=found.null.quiet,
-            notes=np.array(done.notes, dtype=str),
-        )
-
-
 def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, dict[str, Any]]:
     """Table of q over all units, and what they counted; a gate that kept edges out is noted."""
     from scircuit.tracing.statistics.family import Family
-    from scircuit.tracing.statistics.skewness import Null
 
     family, pairs, zero, notes = Family(), 0, 0.0, set()
-    for unit in units:
-        with np.load(_statistics(run, unit)) as u:
-            family.add(u["p"], u["counts"], Null(u["null"], u["null_weight"], int(u["null_quiet"])))
-            pairs, zero = pairs + int(u["pairs"]), max(zero, float(u["zero"]))
-            notes.update(map(str, u["notes"]))
+    files = UnitFiles(run.folder)
+    for unit in map(files.read, units):
+        family.add(unit.p_values, unit.p_counts, unit.null)
+        pairs, zero = pairs + unit.pairs, max(zero, unit.zero_edit_max)
+        notes.update(unit.notes)
     table = family.table()
-    most = table.threshold(0.05)
-    if lost := family.between(gate, most):
+    largest = table.threshold(0.05)
+    if lost := family.between(gate, largest):
         notes.add(
-            f"{lost:,} live tests with q <= 0.05 have p above --gate-p {gate:g} and are not stored:"
-            f" degrees lack what of them is an edge; trace again with --gate-p {most:.2g} or more"
-            " to have them"
+            f"{lost:,} live tests with q <= 0.05 have p above --gate-p {gate:g} and are not stored,"
+            f" so degrees are too low; trace again with --gate-p {largest:.2g} or more"
         )
     return table, {"live": family.tests, "pairs": pairs, "zero": zero, "notes": notes}
 
@@ -219,7 +203,7 @@ def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[st
 
 
 def _in_parts(
-    run: ActiveRun, name: str, compute: Heard, jobs: list[Job], quiet: bool
+    run: ActiveRun, name: str, executor: NoteOnce, jobs: list[Job], quiet: bool
 ) -> Iterator[tuple[int, list[Any]]]:
     """Results of jobs of the kind ``work(tracer, sources, rule, ...)`` by source layer, in order,
     with progress over all jobs.
@@ -229,28 +213,28 @@ def _in_parts(
     """
     if not jobs:
         return
-    stored = Parts(run.folder, name, jobs[0].arguments[1])
+    stored = PartialResults(run.folder, name, jobs[0].arguments[1])
     todo = [job for job in jobs if not stored.has(job)]
     if len(todo) < len(jobs):
-        say(f"  {name}: {len(jobs) - len(todo)} of {len(jobs)} parts are done")
+        say(f"  resuming {name}: {len(jobs) - len(todo)} of {len(jobs)} parts are done")
     checking = Progress(name, len(todo), quiet=quiet)
     finished = 0
 
     def report(at: int, total: int, _found: int) -> None:
         checking.update(finished + 0.999 * at / max(total, 1))
 
-    for done in compute.map(todo, report):
+    for done in executor.map(todo, report):
         stored.write(done)
         finished += 1
         checking.update(finished)
     for layer, of_layer in groupby(jobs, key=lambda job: job.layer):
         parts = [stored.read(job) for job in of_layer]
-        compute.notes.update(note for part in parts for note in part.notes)
+        executor.notes.update(note for part in parts for note in part.notes)
         yield layer, [part.result for part in parts]
 
 
 def _controls(
-    run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool
+    run: ActiveRun, tracers: Mapping[int, Tracer], executor: NoteOnce, table: QTable, quiet: bool
 ) -> dict[int, dict[str, Any]]:
     """Run and store the controls of each source layer; their numbers."""
     from scircuit.tracing.controls.control_edges import Rule
@@ -267,15 +251,15 @@ def _controls(
         for layer, tracer in tracers.items()
         for part in control_sample(tracer)
     ]
-    for layer, parts in _in_parts(run, "controls", compute, jobs, quiet):
+    for layer, parts in _in_parts(run, "controls", executor, jobs, quiet):
         result = control_result(tracers[layer], parts, rule)
         run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", result.tables)
         numbers[layer] = result.numbers
     return numbers
 
 
-def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Control numbers over all source layers: counts added, the largest of sizes, agreements
+def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:  # numbers or None
+    """Control numbers over all source layers: sums of counts, maxima of sizes, means of agreements
     weighted by edges.
     """
     every = list(controls.values())
@@ -296,7 +280,7 @@ def _together(controls: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _audit(
-    run: ActiveRun, tracers: Mapping[int, Tracer], compute: Heard, table: QTable, quiet: bool
+    run: ActiveRun, tracers: Mapping[int, Tracer], executor: NoteOnce, table: QTable, quiet: bool
 ) -> list[Agreement]:
     """Audit every tracer that is not exact, and store it."""
     from scircuit.tracing.controls.audit import agreements, audit_part, audit_sample, audit_tables
@@ -311,7 +295,7 @@ def _audit(
     ]
     found = [
         a
-        for layer, parts in _in_parts(run, "audit", compute, jobs, quiet)
+        for layer, parts in _in_parts(run, "audit", executor, jobs, quiet)
         for a in agreements(tracers[layer], parts)
     ]
     tables = audit_tables(run.id, found)
@@ -323,5 +307,5 @@ def _audit(
 def _note(run: ActiveRun, edges: int) -> str:
     if run.writer is None:
         return f"{edges:,} edges"
-    waiting = f", {run.writer.behind} shards wait" if run.writer.behind > 2 else ""
+    waiting = f", {run.writer.behind} shards to load" if run.writer.behind > 2 else ""
     return f"{edges:,} edges, {run.writer.edges_loaded:,} in the graph{waiting}"

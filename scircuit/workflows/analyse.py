@@ -1,27 +1,24 @@
-"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run; of imported
-edges what they allow.
+"""``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run; for imported
+edges the degrees and their tail.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.active_run import active_run
-from scircuit.execution.feature_properties import features_of
-from scircuit.execution.find_runs import imported_run, refuse_imported, trace_run
+from scircuit.execution.feature_table import features_of
+from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
 from scircuit.execution.run_result import RunResult
 
-
-def child_of(study: Study, verb: str, parent: str) -> Manifest | None:
-    """Newest complete run of a verb that was computed from `parent`."""
-    found = [m for m in study.manifests() if m.verb == verb and m.complete and parent in m.parents]
-    return found[-1] if found else None
+if TYPE_CHECKING:
+    from scircuit.analysis.circuits.circuit_analysis import Analysis
+    from scircuit.analysis.circuits.imported_edges import ImportedDegrees
 
 
 def analyse(
@@ -29,23 +26,22 @@ def analyse(
     study: Path | str = DEFAULT_STUDY,
     *,
     database: bool = True,
-    **options: Any,
+    **options: object,
 ) -> RunResult:
     """Analyse a trace run: findings as Feature properties and as frames.
 
-    An imported run is analysed as far as its source allows: degrees by the published rule and their
-    tail.
+    Of an imported run the degrees by the published rule and their tail are analysed.
 
     Returns
     -------
     RunResult
-        ``sentences`` read the findings; ``table("Feature")`` holds them per feature; ``detail``
-        holds frames and plots when the run was computed now.
+        ``sentences`` are the findings in words; ``table("Feature")`` has them per feature;
+        ``detail`` has frames and plots if the run was computed now.
 
     Raises
     ------
     UserError
-        If there is no complete trace run, or the imported one lacks what an analysis needs.
+        If there is no complete trace run, or the imported one does not have what an analysis needs.
     """
     config = config or build(AnalyseConfig, options)
     place = Study(Path(study))
@@ -56,7 +52,7 @@ def analyse(
     annotation = child_of(place, "annotate", parent.run)
     parents = (parent.run,) + ((annotation.run,) if annotation else ())
     identity = {k: v for k, v in plain(config).items() if k != "run"}
-    result = None
+    result: Analysis | ImportedDegrees | None = None
     with active_run(
         place,
         "analyse",
@@ -74,7 +70,7 @@ def analyse(
                 if imported
                 else compute(place, parent, annotation, config, run.id)
             )
-            run.write("findings", {"Feature": result.features, **getattr(result, "tables", {})})
+            run.write("findings", {"Feature": result.features})
             run.conclude({**result.findings, "sentences": list(result.sentences)})
     findings = dict(run.store.manifest.findings)
     return RunResult(
@@ -90,7 +86,7 @@ def analyse(
 
 def compute(
     study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str
-) -> Any:
+) -> Analysis:
     """The analysis itself, from the shards of the runs."""
     from scircuit.analysis.circuits.circuit_analysis import analyse as analyse_tables
     from scircuit.analysis.genesets.trrust import shipped_trrust
@@ -108,7 +104,7 @@ def compute(
     )
 
 
-def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> Any:
+def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> ImportedDegrees:
     """Degrees by the published rule, from the shards of an imported run."""
     from scircuit.analysis.circuits.imported_edges import analyse_imported
     from scircuit.ingest.shards.shard_store import ShardStore
@@ -128,6 +124,3 @@ def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) ->
         seed=config.seed,
         bootstrap=config.bootstrap,
     )
-
-
-command = verb_command("analyse", AnalyseConfig, analyse)

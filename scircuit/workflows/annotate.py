@@ -4,32 +4,34 @@ a matched null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, AnnotateConfig
 from scircuit.core.errors import UserError
 from scircuit.core.files import sha256_file
 from scircuit.core.progress import Progress, duration, say
 from scircuit.core.study import Manifest, Study
-from scircuit.execution.active_run import active_run, links
+from scircuit.execution.active_run import ActiveRun, active_run, links
+from scircuit.execution.atlas_annotation import annotate_atlas
 from scircuit.execution.find_runs import imported_run, trace_run
 from scircuit.execution.load_inputs import inputs_of_run
 from scircuit.execution.run_result import RunResult
+from scircuit.tracing.tokenisation.vocabulary import human_gene_ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scircuit.analysis.annotation.library_records import Closure
-    from scircuit.analysis.genesets.library import GeneSetLibrary
-    from scircuit.analysis.genesets.regulons import Regulons
+    from scircuit.analysis.annotation.annotate_features import Annotation
+    from scircuit.analysis.annotation.cell_types import CellTypes
+    from scircuit.analysis.annotation.choose_libraries import ChosenLibraries
+    from scircuit.tracing.cells.cohort import Cohort
+    from scircuit.tracing.clean_pass.feature_genes import CellActivity
 
-
-GSEAPY_SECONDS = 1.1e-5  # a list and term; bench/enrichment.py
+GSEAPY_SECONDS = 1.1e-5  # per list and term; bench/enrichment.py
 
 
 def parent_run(study: Study, run: str) -> Manifest:
@@ -52,74 +54,9 @@ def parent_run(study: Study, run: str) -> Manifest:
     return found
 
 
-def libraries_of(
-    config: AnnotateConfig,
-) -> tuple[list[GeneSetLibrary], Regulons | None, dict[str, Closure]]:
-    """Gene sets of a configuration, the regulons whose modes are kept beside their target sets, and
-    the closed libraries by name.
-
-    Raises
-    ------
-    UserError
-        If a file is refused, or nothing is left to test.
-    """
-    from scircuit.analysis.annotation.annotate_features import check_species
-    from scircuit.analysis.genesets import library
-    from scircuit.analysis.genesets.regulons import Regulons
-    from scircuit.analysis.genesets.trrust import shipped_trrust
-
-    libraries: list[GeneSetLibrary] = list(library.shipped()) if config.shipped else []
-    regulons = shipped_trrust() if config.shipped else None
-    for path in config.gmt:
-        found = library.read_library(path)
-        if not isinstance(found, Regulons):
-            libraries.append(found)
-        elif regulons is None:
-            regulons = found
-        else:
-            libraries.append(found.library())
-    libraries, regulons = _of_today(libraries, regulons)
-    check_species([*libraries, *([regulons.library()] if regulons else [])], _human)
-    closed: dict[str, Closure] = {}
-    for path in config.obo:
-        from scircuit.analysis.annotation.library_records import Closure
-        from scircuit.analysis.genesets.ontology import close, is_a
-
-        known = [lib for lib in libraries if any(t.accession.startswith("GO:") for t in lib.terms)]
-        if not known:
-            raise UserError(
-                f"no library has GO accessions for {path} to relate",
-                "give a GO library, or leave --obo out",
-            )
-        for lib in known:
-            whole = close(lib, path)
-            closed[lib.name] = Closure(whole, lib, is_a(whole, path))
-        libraries = [closed[lib.name].library if lib.name in closed else lib for lib in libraries]
-    if not libraries and regulons is None:
-        raise UserError(
-            "there is nothing to annotate with: the shipped libraries are off and no file was"
-            " given",
-            "give gene-set files with --gmt",
-        )
-    return libraries, regulons, closed
-
-
-def _of_today(
-    libraries: list[GeneSetLibrary], regulons: Regulons | None
-) -> tuple[list[GeneSetLibrary], Regulons | None]:
-    """The same with retired gene symbols replaced by those of the vocabulary."""
-    from scircuit.analysis.genesets.aliases import update_library, update_regulons
-
-    return [update_library(lib, _human)[0] for lib in libraries], (
-        update_regulons(regulons, _human)[0] if regulons else None
-    )
-
-
 @cache
 def _symbols() -> frozenset[str]:
-    from scircuit.workflows.importing import gene_ids
-
-    return frozenset(s.upper() for s in gene_ids())
+    return frozenset(s.upper() for s in human_gene_ids())
 
 
 def _human(symbol: str) -> bool:
@@ -133,7 +70,7 @@ def annotate(
     *,
     database: bool = True,
     quiet: bool = False,
-    **options: Any,
+    **options: object,
 ) -> RunResult:
     """Annotate every feature of a trace run's dictionaries, or of an imported atlas, in GO,
     Reactome, TRRUST and the given gene sets.
@@ -148,6 +85,8 @@ def annotate(
     UserError
         If there is no such run, its inputs have changed, or a gene-set file is refused.
     """
+    from scircuit.analysis.annotation.choose_libraries import choose_libraries
+
     config = config or build(AnnotateConfig, options)
     _check_numbers(config)
     place = Study(Path(study))
@@ -155,15 +94,15 @@ def annotate(
     imported = parent.verb == "import"
     if imported and (config.cell_types or config.tissues):
         raise UserError(
-            "cell types are tested on cells, and an imported atlas has none",
-            "leave out --cell-types and --tissues; published ones are in the graph",
+            "tests of cell types need cells, and an imported atlas has none",
+            "leave out --cell-types and --tissues; published cell types are in the graph",
         )
-    libraries, regulons, closed = libraries_of(config)
+    gene_sets = choose_libraries(config, _human)
     if not imported:
         _check_columns(parent, config)
     hashes = {
-        "libraries": {x.name: x.sha256 for x in libraries},
-        "trrust": regulons.sha256 if regulons else "",
+        "libraries": {x.name: x.sha256 for x in gene_sets.libraries},
+        "trrust": gene_sets.regulons.sha256 if gene_sets.regulons else "",
         "gmt": [sha256_file(p) for p in config.gmt],
         "obo": [sha256_file(p) for p in config.obo],
     }
@@ -181,11 +120,18 @@ def annotate(
     ) as run:
         new = not run.finished
         if new and imported:
-            from scircuit.workflows.annotate_atlas import annotate_atlas
-
-            annotate_atlas(run, place, parent, config, libraries, regulons, closed, quiet)
+            atlas = annotate_atlas(
+                place,
+                parent,
+                config,
+                gene_sets,
+                run.id,
+                announce=lambda lists: _announce(lists, gene_sets, config, quiet),
+                quiet=quiet,
+            )
+            _store(run, atlas.annotation, atlas.findings, after=atlas.sentences)
         elif new:
-            _annotate(run, parent, config, libraries, regulons, closed, quiet)
+            _annotate(run, parent, config, gene_sets, quiet)
     findings = dict(run.store.manifest.findings)
     if new and not quiet:
         for note in (*findings.get("notes", ()), *_replaced(place, parent, run.id)):
@@ -196,7 +142,7 @@ def annotate(
 
 
 def _replaced(study: Study, parent: Manifest, run: str) -> list[str]:
-    """What becomes of an earlier annotation of the same features."""
+    """Notes on earlier annotations of the same features."""
     older = [
         m.run
         for m in study.manifests()
@@ -205,21 +151,21 @@ def _replaced(study: Study, parent: Manifest, run: str) -> list[str]:
     if not older:
         return []
     return [
-        f"labels on the features are those of this run now; what {', '.join(older)} found stays in"
-        " the graph with its run, and can be asked for by it"
+        f"the labels of the features are now those of this run; the results of {', '.join(older)}"
+        " stay in the graph under their run id"
     ]
 
 
-def announce(
-    lists: pd.DataFrame, libraries: list[GeneSetLibrary], config: AnnotateConfig, quiet: bool
+def _announce(
+    lists: pd.DataFrame, gene_sets: ChosenLibraries, config: AnnotateConfig, quiet: bool
 ) -> None:
-    """Say what is about to be tested, and what the slow reference will cost for gene lists in rows
+    """Print what will be tested, and how long the slow reference will take for gene lists in rows
     of (layer, index, gene).
     """
     if quiet:
         return
-    terms = sum(len(x.terms) for x in libraries)
-    say(f"  testing {terms:,} terms with {config.null_draws} matched null lists per feature")
+    terms = sum(len(x.terms) for x in gene_sets.all)
+    say(f"  testing {terms:,} terms; {config.null_draws} matched random lists per feature")
     if config.engine == "gseapy":
         features = len(lists[["layer", "index"]].drop_duplicates())
         seconds = GSEAPY_SECONDS * features * terms
@@ -238,16 +184,17 @@ def _obs(parent: Manifest) -> pd.DataFrame:
 
 
 def _check_numbers(config: AnnotateConfig) -> None:
-    """Refuse numbers that no test can use."""
-    for name, least in (("null_draws", 1), ("top_genes", 1), ("min_size", 1)):
-        if (value := getattr(config, name)) < least:
+    """Refuse numbers outside their range."""
+    for name, minimum in (("null_draws", 1), ("top_genes", 1), ("min_size", 1)):
+        if (value := getattr(config, name)) < minimum:
             raise UserError(
-                f"--{name.replace('_', '-')} is {value}, expected {least} or more",
+                f"--{name.replace('_', '-')} is {value}, expected {minimum} or more",
                 f"the default is {getattr(AnnotateConfig(), name)}",
             )
     if config.max_size < config.min_size:
         raise UserError(
-            f"terms of {config.min_size} to {config.max_size} genes: there are none",
+            f"--min-size is {config.min_size} and --max-size {config.max_size}: no term has such a"
+            " size",
             "give a --max-size that is at least --min-size",
         )
     if not 0 < config.q < 1:
@@ -263,8 +210,8 @@ def _check_columns(parent: Manifest, config: AnnotateConfig) -> None:
         return
     if config.donor and not (config.cell_types or config.tissues):
         raise UserError(
-            f"--donor {config.donor} is the unit of the cell-type tests, and none was asked for",
-            "name the columns: --cell-types, --tissues",
+            f"--donor {config.donor} is given, but no cell types or tissues to test",
+            "give their columns: --cell-types, --tissues",
         )
     columns = [str(c) for c in _obs(parent).columns]
     if missing := [c for c in wanted if c not in columns]:
@@ -275,9 +222,14 @@ def _check_columns(parent: Manifest, config: AnnotateConfig) -> None:
 
 
 def _cell_types(
-    run: Any, parent: Manifest, config: AnnotateConfig, cohort: Any, activity: Any, address: Any
-) -> Any:
-    """Cell types and tissues in which features are more active; None where none were asked for."""
+    run: ActiveRun,
+    parent: Manifest,
+    config: AnnotateConfig,
+    cohort: Cohort,
+    activity: CellActivity,
+    address: Callable[[int, int], str],
+) -> CellTypes:
+    """Cell types and tissues in which features are more active."""
     from scircuit.analysis.annotation.cell_types import (
         cell_type_tables,
         donor_column,
@@ -285,8 +237,6 @@ def _cell_types(
     )
     from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
-    if activity is None:
-        return None
     obs = _obs(parent).iloc[cohort.row_ids]
     given = mean_activations(
         activity.cell, activity.layer, activity.index, activity.total, activity.gene_positions
@@ -306,14 +256,13 @@ def _cell_types(
 
 
 def _annotate(
-    run: Any,
+    run: ActiveRun,
     parent: Manifest,
     config: AnnotateConfig,
-    libraries: list[GeneSetLibrary],
-    regulons: Regulons | None,
-    closed: dict[str, Closure],
+    gene_sets: ChosenLibraries,
     quiet: bool,
 ) -> None:
+    """Annotate the features of a trace run and conclude the run."""
     from scircuit.analysis.annotation.annotate_features import annotate as annotate_features
     from scircuit.core.address import Address
     from scircuit.tracing.clean_pass.feature_genes import build_catalogue
@@ -328,7 +277,7 @@ def _annotate(
         progress=lambda done, _total: progress.update(done),
     )
     lists = catalogue.table.to_pandas()
-    announce(lists, [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
+    _announce(lists, gene_sets, config, quiet)
     vocabulary = inputs.adapter.vocabulary
 
     def address(layer: int, index: int) -> str:
@@ -337,23 +286,23 @@ def _annotate(
     annotation = annotate_features(
         lists,
         catalogue.detection,
-        libraries,
-        regulons,
+        gene_sets.libraries,
+        gene_sets.regulons,
         symbol_of=vocabulary.symbol,
         ensembl_of=vocabulary.symbol_to_ensembl.get,
         address=address,
         config=config,
         run=run.id,
-        closed=closed,
+        closed=gene_sets.closed,
         alive={layer: int((rate > 0).sum()) for layer, rate in catalogue.firing_rate.items()},
     )
-    unlisted = _unlisted(annotation.findings, config)
-    found = _cell_types(run, parent, config, inputs.cohort, catalogue.activity, address)
-    if found is None:
-        store(run, annotation, {}, after=unlisted)
+    unlisted = _unlisted(annotation, config)
+    if catalogue.activity is None:
+        _store(run, annotation, {}, after=unlisted)
     else:
+        found = _cell_types(run, parent, config, inputs.cohort, catalogue.activity, address)
         run.write("cell-types", found.tables)
-        store(
+        _store(
             run,
             annotation,
             {"cell_types": found.findings},
@@ -362,24 +311,23 @@ def _annotate(
         )
 
 
-def _unlisted(findings: Mapping[str, Any], config: AnnotateConfig) -> tuple[str, ...]:
-    """What the rates make of features without a list; empty where every one has its list."""
-    without = findings["features"] - findings["features_tested"]
-    if not without:
+def _unlisted(annotation: Annotation, config: AnnotateConfig) -> tuple[str, ...]:
+    """How the rates treat features without a list; empty where every feature has one."""
+    features, tested = annotation.features, annotation.features_tested
+    if features == tested:
         return ()
     return (
         (
-            f"{without:,} of {findings['features']:,} firing features have no gene with"
-            f" {config.min_fire_count} firings or more, so nothing was tested for them; they count"
-            " as not annotated"
+            f"{features - tested:,} of {features:,} firing features have no gene with at least"
+            f" {config.min_fire_count} firings and were not tested; they count as not annotated"
         ),
     )
 
 
-def store(
-    run: Any,
-    annotation: Any,
-    more: dict[str, Any],
+def _store(
+    run: ActiveRun,
+    annotation: Annotation,
+    more: Mapping[str, object],
     *,
     after: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
@@ -404,9 +352,6 @@ def store(
     }
     run.conclude(
         found,
-        annotation_rate=found["annotation_rate"],
-        null_annotation_rate=found["null_annotation_rate"],
+        annotation_rate=annotation.findings["annotation_rate"],
+        null_annotation_rate=annotation.findings["null_annotation_rate"],
     )
-
-
-command = verb_command("annotate", AnnotateConfig, annotate)

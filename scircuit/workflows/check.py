@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, CheckConfig
 from scircuit.core.errors import UserError
-from scircuit.core.progress import say
+from scircuit.core.preflight import CheckLine
+from scircuit.core.progress import say, styled
 
 if TYPE_CHECKING:
-    from scircuit.core.preflight import CheckLine
+    from collections.abc import Mapping
+
+    from scircuit.tracing.cells.cohort import Cohort
+    from scircuit.tracing.dictionaries import Dictionary
+    from scircuit.tracing.models.adapter import Adapter
+
+    Dictionaries = Mapping[int, Dictionary]
 
 Loaded = TypeVar("Loaded")
 
@@ -66,7 +70,7 @@ class CheckResult:
         width = max(shutil.get_terminal_size((140, 24)).columns, name + 40)
         text = []
         for section in self.sections:
-            text.append(click.style(section.title, bold=True))
+            text.append(styled(section.title, "bold"))
             text += [_printed(line, name, width) for line in section.lines]
         return "\n".join([*text, self._verdict()])
 
@@ -79,13 +83,8 @@ class CheckResult:
         )
         failed = sum(not line.ok for line in self.lines)
         if failed:
-            return (
-                click.style(f"failed: {failed} of {len(self.lines)} lines", fg="red", bold=True)
-                + unknown
-            )
-        return (
-            click.style("passed", fg="green", bold=True) + ": these inputs can be traced" + unknown
-        )
+            return styled(f"failed: {failed} of {len(self.lines)} lines", "red", "bold") + unknown
+        return styled("passed", "green", "bold") + ": these inputs can be traced" + unknown
 
 
 def _open(line: CheckLine) -> bool:
@@ -96,11 +95,11 @@ def _open(line: CheckLine) -> bool:
 
 def _printed(line: CheckLine, name: int, width: int) -> str:
     mark = (
-        click.style("FAIL", fg="red", bold=True)
+        styled("FAIL", "red", "bold")
         if not line.ok
-        else click.style(" -  ", fg="yellow")
+        else styled(" -  ", "yellow")
         if _open(line)
-        else click.style(" ok ", fg="green")
+        else styled(" ok ", "green")
     )
     indent = " " * (name + 7)
     parts = (
@@ -122,25 +121,22 @@ def check(
     quiet: bool = False,
     **options: Any,
 ) -> CheckResult:
-    """Check cells, and where given the model and its dictionaries on these very cells.
+    """Check the cells and, if given, the model and its dictionaries on these cells.
 
-    Cells: identifiers, species, scale, tokens, cohort. Model: does the adapter compute what the
-    model computes. Dictionaries: do they fit, are they of this model, what do they explain and
-    recover of the loss here, do they fire as where they were made, is an edit of nothing nothing.
+    Cells: identifiers, species, scale, tokens, cohort. Model: the adapter computes what the model
+    computes. Dictionaries: they fit the model and were trained on it; variance explained and loss
+    recovered on these cells; firing rates as in training; a zero edit changes nothing.
 
     Raises
     ------
     UserError
-        If an option is unknown, the cells are not named, or there are dictionaries without a model;
-        an input that is refused is a failed line.
+        If an option is unknown, the cells are missing, or dictionaries come without a model.
+        An input that is refused is a failed line, not an error.
     """
-    from scircuit.core.preflight import CheckLine
-
     config = config or build(CheckConfig, options)
     if config.dictionaries and not config.model:
         raise UserError(
-            f"the dictionaries {config.dictionaries} are given without a model: nothing about them"
-            " could be checked",
+            f"dictionaries without a model: {config.dictionaries} cannot be checked alone",
             "give the model too: scircuit check MODEL DICTIONARIES CELLS",
         )
     sections: list[Section] = []
@@ -148,9 +144,7 @@ def check(
     def section(
         what: str, load: Callable[[], Loaded], then: Callable[[Loaded], Iterable[CheckLine]]
     ) -> Loaded | None:
-        """Load an input and add its lines; one that cannot be loaded is a failed line that says
-        why.
-        """
+        """Load an input and add its lines; an input that cannot be loaded is one failed line."""
         if not quiet:
             say(f"checking the {what} ...")
         try:
@@ -166,11 +160,7 @@ def check(
             return None
         return loaded
 
-    adapter = (
-        section("model", lambda: _model(config), lambda model: model.self_check())
-        if config.model
-        else None
-    )
+    adapter = section("model", lambda: _model(config), _self_check) if config.model else None
     cohort = section(
         "cells", lambda: _cells(config, adapter), lambda found: (*found.report, _enough(found))
     )
@@ -183,14 +173,20 @@ def check(
     return CheckResult(tuple(sections))
 
 
-def _model(config: CheckConfig) -> Any:
+def _model(config: CheckConfig) -> Adapter:
     from scircuit.execution.load_inputs import require_folder
     from scircuit.tracing.models import load_model
 
     return load_model(require_folder(config.model, "model"), config.device)
 
 
-def _cells(config: CheckConfig, adapter: Any) -> Any:
+def _self_check(adapter: Adapter) -> list[CheckLine]:
+    from scircuit.tracing.models.self_check import self_check
+
+    return self_check(adapter)
+
+
+def _cells(config: CheckConfig, adapter: Adapter | None) -> Cohort:
     from scircuit.tracing.cells.cohort import load_cohort
     from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
@@ -199,29 +195,30 @@ def _cells(config: CheckConfig, adapter: Any) -> Any:
     return load_cohort(config, adapter.vocabulary, adapter.max_length)
 
 
-def _dictionaries(config: CheckConfig) -> Any:
+def _dictionaries(config: CheckConfig) -> Dictionaries:
     from scircuit.execution.load_inputs import require_folder
     from scircuit.tracing.dictionaries import load_dictionaries
 
     return load_dictionaries(require_folder(config.dictionaries, "dictionaries"))
 
 
-def _enough(cohort: Any) -> CheckLine:
-    from scircuit.core.preflight import CheckLine
-    from scircuit.tracing.statistics.q_values import MIN_CELLS
+def _enough(cohort: Cohort) -> CheckLine:
+    from scircuit.core.edge_rules import MIN_SUPPORT
 
     cells = len(cohort.tokens)
     return CheckLine(
         "enough cells",
-        cells >= MIN_CELLS,
+        cells >= MIN_SUPPORT,
         f"{cells:,}",
-        f"at least {MIN_CELLS}: with fewer no edge can be told from chance",
+        f"at least {MIN_SUPPORT}: with fewer, no edge can be distinguished from chance",
         "use more cells, or wider filters",
     )
 
 
-def _fidelity(adapter: Any, dictionaries: Any, cohort: Any, config: CheckConfig) -> list[CheckLine]:
-    """Lines of dictionaries that were read; what needs cells is left out where they were refused."""
+def _fidelity(
+    adapter: Adapter, dictionaries: Dictionaries, cohort: Cohort | None, config: CheckConfig
+) -> list[CheckLine]:
+    """Lines about the dictionaries; those that need cells only where the cells were accepted."""
     from scircuit.tracing.evaluation.fidelity import (
         cells_for_quality,
         fidelity_lines,
@@ -233,12 +230,3 @@ def _fidelity(adapter: Any, dictionaries: Any, cohort: Any, config: CheckConfig)
         cells, which = cells_for_quality(dictionaries, cohort)
         lines += [which, *fidelity_lines(adapter, dictionaries, cells, config.seconds, config.seed)]
     return lines
-
-
-command = verb_command(
-    "check",
-    CheckConfig,
-    check,
-    database=False,
-    paths=(("cells",), ("model", "cells"), ("model", "dictionaries", "cells")),
-)

@@ -5,15 +5,11 @@ graph.
 from __future__ import annotations
 
 import json
-import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from scircuit.cli.command import remember, study_option
 from scircuit.core.config import (
     DEFAULT_STUDY,
     AblateConfig,
@@ -25,15 +21,15 @@ from scircuit.core.config import (
     TraceConfig,
 )
 from scircuit.core.errors import UserError
-from scircuit.core.progress import duration, heading, say, timed
+from scircuit.core.progress import duration, heading, say, styled, timed
+from scircuit.core.remembered_options import remember
 from scircuit.core.study import Study
 
 SOURCE_LAYER = 1
 
 
 def examples_folder() -> Path:
-    """Where the shipped cells, model and dictionaries are: in the checkout, or where the package
-    was installed.
+    """Folder of the shipped cells, model and dictionaries: in the checkout or the installation.
 
     Raises
     ------
@@ -71,10 +67,10 @@ class DemoResult:
         return "\n".join(
             [
                 "",
-                click.style("What was found", bold=True),
+                styled("What was found", "bold"),
                 *numbered,
                 "",
-                click.style("Where to look", bold=True),
+                styled("Where to look", "bold"),
                 f"  report    {self.findings['report']}",
                 f"  Browser   {self.server['browser']}",
                 f"  user      {self.server['user']}",
@@ -82,8 +78,8 @@ class DemoResult:
                 f"  questions scircuit query --list --study {self.study}",
                 "",
                 (
-                    f"The database goes on running. Stop it: scircuit db stop --study {self.study} "
-                    "  (from a checkout: make stop)"
+                    f"The database keeps running. Stop it: scircuit db stop --study {self.study}"
+                    "   (from a checkout: make stop)"
                 ),
                 f"Took {duration(self.findings['seconds']['total'])}.",
             ]
@@ -98,8 +94,9 @@ def demo(
     gmt: tuple[Path, ...] = (),
     quiet: bool = False,
 ) -> DemoResult:
-    """Check, trace, annotate, analyse, ablate, steer and report on the shipped cells; what has not
-    changed is not done again.
+    """Check, trace, annotate, analyse, ablate, steer and report on the shipped cells.
+
+    Steps that are complete and unchanged are not repeated.
 
     Parameters
     ----------
@@ -126,14 +123,13 @@ def _steps(
     gmt: tuple[Path, ...],
     quiet: bool,
 ) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
-    from scircuit.cli.db import describe
-    from scircuit.execution.database import connect, start_server
-    from scircuit.workflows.ablate import ablate
+    from scircuit.execution.graph_server import open_graph, start_server
     from scircuit.workflows.analyse import analyse
     from scircuit.workflows.annotate import annotate
     from scircuit.workflows.check import check
+    from scircuit.workflows.database import describe
+    from scircuit.workflows.interventions import ablate, steer
     from scircuit.workflows.report import report
-    from scircuit.workflows.steer import steer
     from scircuit.workflows.trace import trace
 
     examples = examples_folder()
@@ -191,7 +187,7 @@ def _steps(
         steered = steer(SteerConfig(run=traced.run), place.root, quiet=quiet)
     with step("report", "8/8 Report"):
         written = report(place.root, run=traced.run)
-    with connect(place.root) as connection:
+    with open_graph(place.root) as connection:
         in_graph = connection.run(
             "MATCH (:Feature)-[r:AFFECTS]->() WHERE r.run = $run RETURN count(r) AS n",
             run=traced.run,
@@ -250,35 +246,3 @@ def model_numbers(examples: Path) -> dict[str, Any]:
         "unigram_loss": model["unigram_loss"],
         "sentences": sentences,
     }
-
-
-@click.command("demo")
-@study_option
-@click.option("--cells", "n_cells", default=20, show_default=True, help="cells to trace")
-@click.option(
-    "--feature",
-    "features",
-    type=int,
-    multiple=True,
-    help="trace only these source features (default: every active one)",
-)
-@click.option(
-    "--gmt",
-    type=click.Path(path_type=Path, exists=True),
-    multiple=True,
-    help="further gene sets, such as KEGG",
-)
-@click.option("--json", "as_json", is_flag=True, help="end with one JSON object on stdout")
-def command(
-    study: Path, n_cells: int, features: tuple[int, ...], gmt: tuple[Path, ...], as_json: bool
-) -> None:
-    """The whole job on 559 real immune cells and a small Geneformer: about as long as a coffee
-    takes.
-    """
-    result = demo(study, n_cells=n_cells, features=features, gmt=gmt)
-    if as_json:
-        say(str(result))
-        click.echo(json.dumps(result.to_json(), default=str))
-    else:
-        click.echo(str(result))
-    sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 import tempfile
@@ -12,17 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from scircuit import __version__
-from scircuit.cli.command import study_option
-from scircuit.cli.options import options_of
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, ExportConfig
 from scircuit.core.errors import UserError, disk_full
 from scircuit.core.files import atomic_path, write_json
 from scircuit.core.progress import say
 from scircuit.core.study import Manifest, Study
+from scircuit.core.version import __version__
 
 if TYPE_CHECKING:
     from scircuit.queries.graph_export.graph_part import Part
@@ -152,8 +147,7 @@ def _part(study: Study, config: ExportConfig, *, graph: bool) -> Part:
     manifest = Manifest.load(study.run_folder(config.run))
     if not manifest.complete:
         raise UserError(
-            f"run {config.run} is {manifest.status}: an export of it would be a part that looks"
-            " whole",
+            f"run {config.run} is {manifest.status}: its export would be incomplete",
             "finish it first (the same command resumes it)",
         )
     return part_of_run(study, manifest, config, graph=graph)
@@ -163,9 +157,9 @@ def _answer(study: Study, config: ExportConfig) -> Part:
     """Ask the question; needs the database."""
     from scircuit.queries.graph_export.graph_part import part_of_elements
     from scircuit.queries.graph_export.to_graph import elements
-    from scircuit.workflows.query import cypher, pair, query
+    from scircuit.workflows.query import cypher, parse_pair, query
 
-    parameters = dict(pair(p) for p in config.parameters)
+    parameters = dict(parse_pair(p) for p in config.parameters)
     own = bool(_CYPHER.search(config.query))
     frame = (
         cypher(config.query, study.root, **parameters)
@@ -232,7 +226,7 @@ def _viewer(part: Part, config: ExportConfig) -> tuple[dict[str, Any], list[str]
 
 
 def _write(
-    part: Part, config: ExportConfig, viewer: tuple[dict[str, Any], list[str]] | None
+    part: Part, config: ExportConfig, viewer: tuple[dict[str, list[object]], list[str]] | None
 ) -> ExportResult:
     out, notes = config.out, []
     if config.format in FOLDERS:
@@ -330,19 +324,5 @@ def _writable(out: Path) -> Iterator[None]:
         raise UserError(
             f"cannot write {out}: {'the disk is full' if full else error.strerror or error};"
             " nothing was changed there",
-            "free room, or give another --out",
+            "free space, or give another --out",
         ) from error
-
-
-@click.command("export", help=(ExportConfig.__doc__ or "").strip())
-@options_of(ExportConfig)
-@study_option
-@click.option(
-    "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
-)
-def command(study: Path, as_json: bool, **values: Any) -> None:
-    """Write an export; unlike other verbs it remembers no options, as a filter of the last export
-    would silently cut this one.
-    """
-    result = export(build(ExportConfig, values), study, quiet=as_json)
-    click.echo(json.dumps(result.to_json()) if as_json else str(result))

@@ -1,9 +1,7 @@
-"""``scircuit genesets fetch``: obtain gene-set libraries through gseapy, each with its licence
-beside it.
+"""``scircuit genesets fetch``: download gene-set libraries through gseapy, each with its licence.
 
-The one verb that reaches the network. A library is written whole as GMT or not at all, with a
-notice (source, release, licence, sha256, date) that ``scircuit annotate --gmt`` reads back into the
-graph.
+This verb needs the network. A library is written completely as GMT or not at all, with a notice
+(source, release, licence, sha256, date) that ``scircuit annotate --gmt`` reads.
 """
 
 from __future__ import annotations
@@ -13,11 +11,7 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import click
-
-from scircuit.cli.options import options_of
 from scircuit.core.build_config import build
 from scircuit.core.config import GenesetsConfig
 from scircuit.core.errors import UserError
@@ -30,8 +24,8 @@ _UNKNOWN = "unknown: read the terms of its source before you use or share it"
 
 @dataclass(frozen=True)
 class Licence:
-    """Under which licence the libraries of one source are; `restricted` ones are fetched only when
-    the user accepts that.
+    """Licence of the libraries of one source; `restricted` ones are fetched only if the user
+    accepts the restriction.
     """
 
     pattern: str
@@ -77,7 +71,7 @@ def licence_of(library: str) -> Licence:
 
 @dataclass(frozen=True)
 class Fetched:
-    """One library that was fetched, as its notice states it."""
+    """One library that was fetched, as in its notice."""
 
     library: str
     file: str
@@ -92,19 +86,23 @@ class Fetched:
 
 @dataclass(frozen=True)
 class GenesetsResult:
-    """Libraries that were fetched; none: what can be."""
+    """Libraries that were fetched; if none, examples of what can be fetched."""
 
     folder: Path
     libraries: tuple[Fetched, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values."""
-        known = [
-            {"example": x.example, "licence": x.text, "restricted": x.restricted} for x in LICENCES
-        ]
-        return {"folder": str(self.folder), "fetched": [asdict(x) for x in self.libraries]} | (
-            {} if self.libraries else {"known": known}
-        )
+        found: dict[str, object] = {
+            "folder": str(self.folder),
+            "fetched": [asdict(x) for x in self.libraries],
+        }
+        if not self.libraries:
+            found["known"] = [
+                {"example": x.example, "licence": x.text, "restricted": x.restricted}
+                for x in LICENCES
+            ]
+        return found
 
     def __str__(self) -> str:
         if not self.libraries:
@@ -114,7 +112,7 @@ class GenesetsResult:
             ]
             return "\n".join(
                 [
-                    "such as:",
+                    "libraries that can be fetched, for example:",
                     *rows,
                     f"  {'any other name':<{width}}  * {_UNKNOWN}",
                     "",
@@ -137,10 +135,10 @@ class GenesetsResult:
 
 
 def genesets(
-    config: GenesetsConfig | None = None, *, quiet: bool = False, **options: Any
+    config: GenesetsConfig | None = None, *, quiet: bool = False, **options: object
 ) -> GenesetsResult:
-    """Fetch gene-set libraries of Enrichr through gseapy; without names, list what can be fetched
-    and under which licence.
+    """Fetch gene-set libraries of Enrichr through gseapy; without names, list examples with their
+    licences.
 
     Raises
     ------
@@ -152,14 +150,14 @@ def genesets(
     if wrong := [name for name in config.libraries if not re.fullmatch(r"[A-Za-z0-9._()-]+", name)]:
         raise UserError(
             f"{wrong[0]!r} is not the name of a library",
-            "names are like KEGG_2021_Human; list some: scircuit genesets fetch",
+            "names are like KEGG_2021_Human; list examples: scircuit genesets fetch",
         )
     refused = [name for name in config.libraries if licence_of(name).restricted]
     if refused and not config.accept_licence:
         texts = "; ".join(f"{name}: {licence_of(name).text}" for name in refused)
         raise UserError(
             f"{len(refused)} of {len(config.libraries)} libraries restrict use, or may: {texts}",
-            "if you may use them, add --accept-licence",
+            "if your use is allowed, add --accept-licence",
         )
     if config.libraries:
         _check_network()
@@ -172,9 +170,7 @@ def genesets(
 
 
 def _check_network() -> None:
-    """Fail in seconds where the host cannot be reached; with a proxy only the download itself can
-    tell.
-    """
+    """Fail within seconds if the host cannot be reached; with a proxy this is not tested."""
     import socket
     import urllib.request
 
@@ -189,8 +185,8 @@ def _check_network() -> None:
 def _no_network(why: str) -> UserError:
     return UserError(
         f"cannot reach {_HOST} ({why})",
-        "fetching needs a network: run this where there is one and copy the folder here; a GMT file"
-        " from elsewhere serves as well (scircuit annotate --gmt FILE)",
+        "fetching needs a network: run this on a machine that has one and copy the folder here, or"
+        " use a GMT file from elsewhere (scircuit annotate --gmt FILE)",
     )
 
 
@@ -206,26 +202,22 @@ def _download(name: str) -> dict[str, list[str]]:
     except ValueError:
         raise UserError(
             f"Enrichr has no human library {name!r}",
-            f"see the names on https://{_HOST}/Enrichr/#libraries, or some: scircuit genesets"
-            " fetch",
+            f"see the names on https://{_HOST}/Enrichr/#libraries, or list examples: scircuit"
+            " genesets fetch",
         ) from None
     except OSError:
         raise
     except Exception as error:
         raise UserError(
             f"{name} could not be fetched: {error}",
-            "try again later; Enrichr is at times not available",
+            "try again later; Enrichr is sometimes not available",
         ) from None
 
 
 def _fetch(name: str, folder: Path) -> Fetched:
-    from scircuit.analysis.genesets.library import (
-        Term,
-        accession_of,
-        notice_path,
-        read_gmt,
-        write_gmt,
-    )
+    from scircuit.analysis.genesets.build_library import accession_of, notice_path
+    from scircuit.analysis.genesets.library import Term
+    from scircuit.analysis.genesets.readers import read_gmt, write_gmt
 
     content = _download(name)
     terms = [
@@ -242,7 +234,7 @@ def _fetch(name: str, folder: Path) -> Fetched:
     year = re.search(r"(?:19|20)\d\d", name)
     with atomic_path(path) as temporary:
         write_gmt(temporary, terms)
-        library = read_gmt(temporary, name=name)  # what cannot be read back is not kept
+        library = read_gmt(temporary, name=name)  # a file that cannot be read back is not kept
         digest = sha256_file(temporary)
     found = Fetched(
         name,
@@ -258,22 +250,3 @@ def _fetch(name: str, folder: Path) -> Fetched:
     with atomic_path(notice_path(path)) as temporary:
         temporary.write_text(json.dumps({**asdict(found), "file": path.name}, indent=1) + "\n")
     return found
-
-
-@click.group("genesets", help="Fetch gene-set libraries, each with its licence.")
-def command() -> None:
-    """Gene-set libraries."""
-
-
-@command.command("fetch", help=(genesets.__doc__ or "").split("\n")[0])
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@options_of(GenesetsConfig, {"libraries"})
-@click.option(
-    "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
-)
-def fetch(names: tuple[str, ...], as_json: bool, **values: Any) -> None:
-    """Fetch libraries by name, given as arguments or as --libraries."""
-    result = genesets(
-        build(GenesetsConfig, {**values, "libraries": (*names, *values["libraries"])})
-    )
-    click.echo(json.dumps(result.to_json()) if as_json else str(result))

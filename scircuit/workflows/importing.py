@@ -1,25 +1,33 @@
-"""``scircuit import``: published results become a run and a graph in one command."""
+"""``scircuit import``: imports published results into the study and its graph."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build, plain
-from scircuit.core.config import DEFAULT_STUDY, IMPORTS
+from scircuit.core.config import (
+    DEFAULT_STUDY,
+    IMPORTS,
+    ImportAtlasConfig,
+    ImportEdgesConfig,
+    ImportGraphConfig,
+    ImportMapConfig,
+)
 from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run, links
 from scircuit.execution.run_result import RunResult
+from scircuit.tracing.tokenisation.vocabulary import human_gene_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.ingest.importers.source import Source
+
+ImportConfig = ImportAtlasConfig | ImportMapConfig | ImportEdgesConfig | ImportGraphConfig
 READERS = {
     "atlas": "scircuit.ingest.importers.atlas.atlas_source",
     "map": "scircuit.ingest.importers.exhaustive_map.map_source",
@@ -30,12 +38,12 @@ READERS = {
 
 def import_(
     kind: str,
-    config: Any = None,
+    config: ImportConfig | None = None,
     study: Path | str = DEFAULT_STUDY,
     *,
     database: bool = True,
     quiet: bool = False,
-    **options: Any,
+    **options: object,
 ) -> RunResult:
     """Import published results: an ``atlas`` of features, a ``map`` of an exhaustive study,
     ``edges`` of a circuit study, or an attribution ``graph``.
@@ -47,20 +55,20 @@ def import_(
     ------
     UserError
         If a file is damaged or of another format, another import of the study has the same name
-        with other files or holds the same edges in another form, or a dictionary or model of that
-        name is known to be smaller.
+        with other files or has the same edges in another format, or the study has a smaller
+        dictionary or model of that name.
     """
     if kind not in READERS:
         raise UserError(
-            f"there is no importer {kind!r}", f"the importers are: {', '.join(READERS)}"
+            f"there is no importer {kind!r}", f"available importers: {', '.join(READERS)}"
         )
     config = config or build(IMPORTS[kind], options)
     place = Study(Path(study))
-    from scircuit.ingest.importers.conflicts import meet
+    from scircuit.ingest.importers.conflicts import check_conflicts  # imports pyarrow
 
-    source = importlib.import_module(READERS[kind]).read(config, gene_ids())
+    source = importlib.import_module(READERS[kind]).read(config, human_gene_ids())
     _refuse_same_name(place, source)
-    notes = [*source.notes, *meet(place, source)]
+    notes = [*source.notes, *check_conflicts(place, source)]
     if not quiet:
         for note in notes:
             say(f"  {note}")
@@ -77,7 +85,7 @@ def import_(
         inputs,
         identity=identity,
         database=database,
-        record=source.record(),
+        record=source.run_properties(),
     ) as run:
         new = not run.finished
         if new:
@@ -103,7 +111,7 @@ def import_(
             if database and not quiet:
                 say(
                     f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and"
-                    " on their way into the graph"
+                    " are being loaded into the graph"
                 )
     found = dict(run.store.manifest.findings)
     return RunResult(
@@ -112,7 +120,7 @@ def import_(
 
 
 def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
-    """Imported interventions and controls come from this run, whose id no importer knows."""
+    """Links interventions and controls to this run, whose id no importer knows."""
     import pyarrow as pa
 
     ids = {label: run.store.tables(label).column("id") for label in ("Intervention", "Control")}
@@ -122,17 +130,9 @@ def _provenance(run: ActiveRun) -> dict[str, pa.Table]:
     }
 
 
-def gene_ids() -> dict[str, str]:
-    """Gene symbol -> Ensembl id, of every human gene known here."""
-    from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
-
-    known = geneformer_v2()
-    return {**known.outside, **known.symbol_to_ensembl}
-
-
-def _refuse_same_name(study: Study, source: Any) -> None:
-    """Two sources of one format and name with different files would mix their properties on the
-    same nodes.
+def _refuse_same_name(study: Study, source: Source) -> None:
+    """Two sources with the same format and name but different files would mix their properties on
+    the same nodes.
     """
     for manifest in study.manifests():
         known = manifest.inputs
@@ -148,25 +148,8 @@ def _refuse_same_name(study: Study, source: Any) -> None:
         )
         if changed:
             raise UserError(
-                f"study {study.root} holds another {source.format} called {source.name} (run"
+                f"study {study.root} already has another {source.format} called {source.name} (run"
                 f" {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
-                "give this one another name (--dictionary-name), or delete the other: scircuit"
+                "give this import another name (--dictionary-name), or delete the other: scircuit"
                 f" runs delete {manifest.run} --study {study.root}",
             )
-
-
-@click.group("import", help=(import_.__doc__ or "").split("\n")[0])
-def command() -> None:
-    """Import published results."""
-
-
-for _kind, _config in IMPORTS.items():
-    command.add_command(
-        verb_command(
-            _kind,
-            _config,
-            lambda config, study, kind=_kind, **more: import_(kind, config, study, **more),
-            paths=(("path",),),
-            remembered=False,
-        )
-    )

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-from scircuit.cli.command import study_option
 from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
 from scircuit.core.progress import Progress
 from scircuit.core.study import Study
-from scircuit.execution.database import connect
+from scircuit.execution.graph_server import open_graph
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
             f"see what there is: scircuit runs --study {place.root}",
         )
     rows: dict[str, int] = {}
-    with connect(place.root) as connection:
+    with open_graph(place.root) as connection:
         for manifest in manifests:
             progress = Progress(
                 f"loading {manifest.run}", sum(s.rows for s in manifest.shards), "rows", quiet=quiet
@@ -72,15 +68,3 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
                 apply_q(connection, place.run_folder(manifest.run))
             rows[manifest.run] = report.loaded_rows
     return LoadResult(rows)
-
-
-@click.command("load", help=(load.__doc__ or "").split("\n")[0])
-@study_option
-@click.option("--run", default="", help="one run (default: all of the study)")
-@click.option(
-    "--json", "as_json", is_flag=True, help="print the result as one JSON object on stdout"
-)
-def command(study: Path, run: str, as_json: bool) -> None:
-    """Bring runs that are on disk into the graph."""
-    result = load(study, run)
-    click.echo(json.dumps(result.to_json()) if as_json else str(result))

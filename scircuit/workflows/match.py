@@ -1,5 +1,5 @@
-"""``scircuit match``: link features of other layers and models that fire on the same genes, beside
-random lists.
+"""``scircuit match``: link features of different layers and models that fire on the same genes,
+compared with random lists.
 """
 
 from __future__ import annotations
@@ -7,18 +7,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, MatchConfig
 from scircuit.core.errors import UserError
 from scircuit.core.progress import Progress, say
 from scircuit.core.study import Manifest, Study
-from scircuit.execution.active_run import active_run
+from scircuit.execution.active_run import ActiveRun, active_run
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
     from scircuit.analysis.matching.same_genes import Compared, Family, Matches
@@ -28,8 +28,8 @@ LOADS = "Feature-LOADS_ON-Gene"
 VERBS = ("annotate", "import")
 
 
-class _Place(NamedTuple):
-    """Where a dictionary is, in the order in which two are compared."""
+class _DictionaryKey(NamedTuple):
+    """Model, set and layer of a dictionary, in the order in which dictionaries are compared."""
 
     model: str
     set: str
@@ -42,7 +42,7 @@ def match(
     *,
     database: bool = True,
     quiet: bool = False,
-    **options: Any,
+    **options: object,
 ) -> RunResult:
     """Link the features of different layers and models whose top genes overlap more than those of
     random lists.
@@ -54,7 +54,7 @@ def match(
     Raises
     ------
     UserError
-        If a run is unknown, unfinished or holds no genes of features, or there are no two
+        If a run is unknown, not complete or has no genes of features, or there are no two
         dictionaries to compare.
     """
     config = config or build(MatchConfig, options)
@@ -105,13 +105,13 @@ def _check(config: MatchConfig) -> None:
 
 
 def _sources(study: Study, named: tuple[str, ...]) -> list[Manifest]:
-    """Runs that hold genes of features, newest first."""
+    """Runs with genes of features, newest first."""
     found = [m for m in study.manifests() if any(s.kind == LOADS for s in m.shards)]
     if not named:
         usable = [m for m in found if m.complete and m.verb in VERBS]
         if not usable:
             raise UserError(
-                f"no complete run of study {study.root} says on which genes features fire",
+                f"no complete run of study {study.root} has the genes that features fire on",
                 f"run scircuit annotate --study {study.root}, or scircuit import atlas PATH --study"
                 f" {study.root}",
             )
@@ -122,13 +122,13 @@ def _sources(study: Study, named: tuple[str, ...]) -> list[Manifest]:
         if not manifest.complete:
             raise UserError(
                 f"run {name} is {manifest.status}",
-                "finish it first, or name another: scircuit runs",
+                "finish it first, or give another run: scircuit runs",
             )
         if name not in {m.run for m in found}:
             usable = ", ".join(m.run for m in found) or "none"
             raise UserError(
-                f"run {name} ({manifest.verb}) holds no genes of features",
-                f"runs of this study that do: {usable}",
+                f"run {name} ({manifest.verb}) has no genes of features",
+                f"runs of this study with genes: {usable}",
             )
         chosen.append(manifest)
     return sorted(chosen, key=lambda m: (m.started, m.run), reverse=True)
@@ -144,8 +144,8 @@ def _lists(
     from scircuit.ingest.shards.shard_store import ShardStore
 
     code: dict[str, int] = {}
-    found: dict[_Place, list[tuple[np.ndarray, ...]]] = {}
-    of_run: dict[_Place, str] = {}
+    found: dict[_DictionaryKey, list[tuple[np.ndarray, ...]]] = {}
+    of_run: dict[_DictionaryKey, str] = {}
     for manifest in runs:
         store = ShardStore(study.run_folder(manifest.run))
         for entry in (s for s in manifest.shards if s.kind == LOADS):
@@ -161,15 +161,17 @@ def _lists(
     return [x for x in lists if x.features.size], {_name(w): run for w, run in of_run.items()}
 
 
-def _name(where: _Place) -> str:
+def _name(where: _DictionaryKey) -> str:
     from scircuit.core.address import dictionary_id
 
     return dictionary_id(where.model, where.set, where.layer)
 
 
-def _columns(table: pa.Table, code: dict[str, int]) -> list[tuple[_Place, tuple[Any, ...]]]:
+def _columns(
+    table: pa.Table, code: dict[str, int]
+) -> list[tuple[_DictionaryKey, tuple[np.ndarray, ...]]]:
     """Dictionary, then feature, gene, rank and mean activation of each of its records; genes are
-    numbered as they come.
+    numbered in the order in which they first occur.
     """
     import numpy as np
     import pyarrow as pa
@@ -181,9 +183,11 @@ def _columns(table: pa.Table, code: dict[str, int]) -> list[tuple[_Place, tuple[
     gene = table.column("target").combine_chunks().dictionary_encode()
     addresses = [parse(a) for a in source.dictionary.to_pylist()]
     row = source.indices.to_numpy()
-    places = {_Place(a.model, a.dictionary, a.layer): n for n, a in enumerate(addresses)}
+    places = {_DictionaryKey(a.model, a.dictionary, a.layer): n for n, a in enumerate(addresses)}
     number = {where: n for n, where in enumerate(places)}
-    dictionary = np.array([number[_Place(a.model, a.dictionary, a.layer)] for a in addresses])[row]
+    dictionary = np.array(
+        [number[_DictionaryKey(a.model, a.dictionary, a.layer)] for a in addresses]
+    )[row]
     feature = np.array([a.index for a in addresses])[row]
     genes = np.array([code.setdefault(g, len(code)) for g in gene.dictionary.to_pylist()])[
         gene.indices.to_numpy()
@@ -203,7 +207,7 @@ def _columns(table: pa.Table, code: dict[str, int]) -> list[tuple[_Place, tuple[
     ]
 
 
-def _match(run: Any, config: MatchConfig, lists: list[GeneLists], quiet: bool) -> None:
+def _match(run: ActiveRun, config: MatchConfig, lists: list[GeneLists], quiet: bool) -> None:
     from scircuit.analysis.matching.same_genes import match as match_lists
 
     features = sum(x.features.size for x in lists)
@@ -228,18 +232,21 @@ def _match(run: Any, config: MatchConfig, lists: list[GeneLists], quiet: bool) -
         progress=follow,
     )
     run.write("same-genes", {"Feature-SAME_GENES-Feature": _table(found)})
+    left_out, next_layer = sum(x.left_out for x in lists), _next_layer(found, lists)
     findings = {
         "features": features,
-        "left_out": sum(x.left_out for x in lists),
+        "left_out": left_out,
         "lists": {x.dictionary: int(x.features.size) for x in lists},
         "pairs_tested": sum(f.pairs for f in found.families),
         "pairs_passing": sum(f.passing for f in found.families),
         "pairs_stored": int(found.pairs.p.size),
         "families": [f._asdict() for f in found.families],
         "compared": [c._asdict() for c in found.compared],
-        "next_layer": _next_layer(found, lists),
+        "next_layer": next_layer,
     }
-    run.conclude({**findings, "sentences": _sentences(findings, found.families, config)})
+    stored = int(found.pairs.p.size)
+    sentences = _sentences(next_layer, stored, left_out, found.families, config)
+    run.conclude({**findings, "sentences": sentences})
 
 
 def _table(found: Matches) -> pa.Table:
@@ -247,7 +254,7 @@ def _table(found: Matches) -> pa.Table:
 
     pairs = found.pairs
 
-    def addresses(dictionary: Any, feature: Any) -> list[str]:
+    def addresses(dictionary: np.ndarray, feature: np.ndarray) -> list[str]:
         return [
             f"{found.dictionaries[d]}/F{i:04d}"
             for d, i in zip(dictionary.tolist(), feature.tolist(), strict=True)
@@ -266,8 +273,8 @@ def _table(found: Matches) -> pa.Table:
 
 
 def _next_layer(found: Matches, lists: list[GeneLists]) -> dict[str, dict[str, float]]:
-    """Share of each set's features with a partner in the next layer that is at hand, beside random
-    lists; by set.
+    """Share of each set's features with a partner in the next available layer, and the same for
+    random lists; by set.
     """
     by_pair: Mapping[tuple[str, str], Compared] = {(c.first, c.second): c for c in found.compared}
     answer: dict[str, dict[str, float]] = {}
@@ -289,38 +296,38 @@ def _percent(share: float) -> str:
 
 
 def _sentences(
-    findings: Mapping[str, Any], families: tuple[Family, ...], config: MatchConfig
+    next_layer: Mapping[str, Mapping[str, float]],
+    stored: int,
+    left_out: int,
+    families: tuple[Family, ...],
+    config: MatchConfig,
 ) -> list[str]:
-    """What may be said, each claim with its control."""
-    said = []
-    for name, c in findings["next_layer"].items():
-        said.append(
-            f"{_percent(c['share'])} of the features of {name} have a counterpart in the next layer"
-            f" at hand that fires on the same genes; {_percent(c['null_share'])} find one among"
-            " random lists of the same gene frequencies."
+    """The findings in words, each claim with its control."""
+    sentences = []
+    for name, c in next_layer.items():
+        sentences.append(
+            f"{_percent(c['share'])} of the features of {name} have a counterpart in the next"
+            f" available layer that fires on the same genes; with random lists of the same gene"
+            f" frequencies {_percent(c['null_share'])} have one."
         )
     for f in families:
         if f.first != f.second:
-            said.append(
+            sentences.append(
                 f"{_percent(f.share_second)} of the features of {f.second} have a counterpart in"
                 f" {f.first} (random lists: {_percent(f.null_share_second)}), and"
                 f" {_percent(f.share_first)} of those of {f.first} have one in {f.second}"
-                f" ({_percent(f.null_share_first)})."
+                f" (random lists: {_percent(f.null_share_first)})."
             )
         where = f"between {f.first} and {f.second}" if f.first != f.second else f"within {f.first}"
-        chance = f"; random lists give {f.null_pairs:,.0f} at the same p" if f.passing else ""
-        said.append(
-            f"{f.passing:,} of {f.pairs:,} pairs compared {where} pass at q <="
+        chance = f"; random lists give {f.null_pairs:,.0f} pairs at the same p" if f.passing else ""
+        sentences.append(
+            f"{f.passing:,} of {f.pairs:,} pairs compared {where} match at q <="
             f" {config.q:g}{chance}."
         )
-    kept = findings["pairs_stored"]
-    said.append(
-        f"{kept:,} pairs are stored: at most {config.best} partner{'s' * (config.best != 1)} of a"
-        " feature in each other layer."
+    sentences.append(
+        f"{stored:,} pairs are stored: at most {config.best} partner{'s' * (config.best != 1)} of"
+        " each feature in each other layer."
     )
-    if findings["left_out"]:
-        said.append(f"{findings['left_out']:,} features with fewer than 3 genes were not compared.")
-    return said
-
-
-command = verb_command("match", MatchConfig, match)
+    if left_out:
+        sentences.append(f"{left_out:,} features with fewer than 3 genes were not compared.")
+    return sentences

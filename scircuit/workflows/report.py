@@ -1,5 +1,5 @@
-"""``scircuit report``: one self-contained HTML page, every number from the runs, every claim with
-its control beside it.
+"""``scircuit report``: one self-contained HTML page; every number comes from the runs, and every
+claim has its control beside it.
 """
 
 from __future__ import annotations
@@ -7,28 +7,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-import click
-
-from scircuit import __version__
-from scircuit.cli.command import study_option
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
 from scircuit.core.errors import UserError
 from scircuit.core.files import atomic_path
 from scircuit.core.study import Manifest, Study, now
-from scircuit.execution.feature_properties import features_of, joined
-from scircuit.execution.find_runs import imported_run, refuse_imported, trace_run
-from scircuit.workflows.analyse import child_of, compute
+from scircuit.core.version import __version__
+from scircuit.execution.feature_table import features_of, joined
+from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
+from scircuit.workflows.analyse import compute
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scircuit.analysis.report_page import ReportInput
+    from scircuit.analysis.report_page import ReportInput, SampleQuery
+    from scircuit.analysis.report_page.report_input import AnnotateFindings, TraceFindings
 
 READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
-SHOWN_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
+TRACE_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
 ATLAS_QUERIES = ("features_of_genes", "counterparts")
 
 
@@ -39,7 +37,7 @@ class ReportResult:
     path: Path
     sentences: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values."""
         return {"report": str(self.path), "sentences": list(self.sentences)}
 
@@ -58,7 +56,7 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     Raises
     ------
     UserError
-        If there is no complete trace run; an imported run is refused with what it lacks.
+        If there is no complete trace run, or an imported run does not have what a report needs.
     """
     from scircuit.analysis.report_page import build_report, findings
 
@@ -76,9 +74,9 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
         if imports:
             raise UserError(
                 f"study {place.root} has imports only: {', '.join(imports)}; a report needs a trace"
-                " run, or an annotated atlas",
-                f"annotate an atlas: scircuit annotate --run ID --study {place.root}; ask others:"
-                f" scircuit query imported_runs --study {place.root}",
+                " run or an annotated atlas",
+                f"annotate an atlas: scircuit annotate --run ID --study {place.root}; query other"
+                f" imports: scircuit query imported_runs --study {place.root}",
             )
     parts = (
         gather(place, trace_run(place, run))
@@ -112,11 +110,9 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
     losses, pca = _metrics(trace)
     if pca:
         dictionaries["pca_variance_explained"] = dictionaries["layer"].map(pca.get)
-    analysed = children["analyse"]
+    analysed, annotated = children["analyse"], children["annotate"]
     analysis = (
-        compute(
-            study, trace, children["annotate"], build(AnalyseConfig, analysed.config), analysed.run
-        )
+        compute(study, trace, annotated, build(AnalyseConfig, analysed.config), analysed.run)
         if analysed
         else None
     )
@@ -127,13 +123,13 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
             f"Circuits of {model.get('name', 'the model')}, layer"
             f" {', '.join(map(str, trace.findings['source_layers']))}"
         ),
-        trace=trace.findings,
+        trace=cast("TraceFindings", trace.findings),
         cohort=rows("trace", "Cohort").iloc[0].dropna().to_dict(),
         model={**model, **losses},
         dictionaries=dictionaries,
         checks=[Check(*line) for line in trace.cohort.get("report", [])],
         analysis=analysis,
-        annotate=children["annotate"].findings if children["annotate"] else {},
+        annotate=cast("AnnotateFindings", annotated.findings if annotated else {}),
         atlases=[_atlas(*x) for x in annotated_atlases(study)],
         features=joined([features_of(study, m) for m in runs]),
         controls=rows("trace", "Control"),
@@ -162,17 +158,19 @@ def annotated_atlases(study: Study) -> list[tuple[Manifest, Manifest]]:
     return [(atlas, child) for atlas, child in pairs if child]
 
 
-def _atlas(atlas: Manifest, annotate: Manifest) -> dict[str, Any]:
-    return {**annotate.findings, "name": str(atlas.inputs.get("name", "")).split("/")[0]}
+def _atlas(atlas: Manifest, annotate: Manifest) -> AnnotateFindings:
+    found = cast("AnnotateFindings", dict(annotate.findings))
+    found["name"] = str(atlas.inputs.get("name", "")).split("/")[0]
+    return found
 
 
 def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> ReportInput:
-    """What the page shows where nothing was traced."""
+    """What the page shows for a study without a trace run."""
     from scircuit.analysis.report_page import ReportInput
 
     found = [_atlas(*pair) for pair in atlases]
     return ReportInput(
-        title=f"Published annotation of {' and '.join(a['name'] for a in found)}",
+        title=f"Published annotation of {' and '.join(a.get('name', '') for a in found)}",
         trace={},
         atlases=found,
         runs=[_row(m) for pair in atlases for m in pair],
@@ -183,7 +181,7 @@ def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> Rep
     )
 
 
-def _row(manifest: Manifest) -> dict[str, Any]:
+def _row(manifest: Manifest) -> dict[str, object]:
     """A run as the page lists it."""
     known = {
         k: getattr(manifest, k)
@@ -204,7 +202,7 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
-    """Losses of the model and PCA baselines of its dictionaries, where their folders tell."""
+    """Losses of the model and PCA baselines of its dictionaries, if their folders have them."""
     losses: dict[str, float] = {}
     pca: dict[int, float] = {}
     model, dictionaries = (
@@ -233,19 +231,9 @@ def _browser(study: Study) -> str:
     return info.browser if info.running else ""
 
 
-def _sample_queries(names: tuple[str, ...] = SHOWN_QUERIES) -> list[Any]:
+def _sample_queries(names: tuple[str, ...] = TRACE_QUERIES) -> list[SampleQuery]:
     from scircuit.analysis.report_page import SampleQuery
     from scircuit.queries.catalogue import load_catalogue
 
     catalogue = load_catalogue()
     return [SampleQuery(catalogue[name].question, catalogue[name].cypher) for name in names]
-
-
-@click.command("report")
-@study_option
-@click.option("--run", default="", help="trace run (default: the newest complete one)")
-@click.option("--json", "as_json", is_flag=True, help="print as one JSON object")
-def command(study: Path, run: str, as_json: bool) -> None:
-    """Write the report: one self-contained HTML page."""
-    result = report(study, run)
-    click.echo(json.dumps(result.to_json()) if as_json else str(result))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import click
-
-from scircuit.cli.command import study_option
-from scircuit.cli.tables import render
 from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
 from scircuit.core.progress import duration
 from scircuit.core.study import Manifest, Study
-from scircuit.execution.database import connect
+from scircuit.execution.graph_server import open_graph
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,85 +41,50 @@ def runs(study: Path | str = DEFAULT_STUDY) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)  # pyright: ignore[reportArgumentType]
 
 
-@click.group("runs", invoke_without_command=True)
-@study_option
-@click.option(
-    "--format",
-    "shape",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-)
-@click.pass_context
-def command(ctx: click.Context, study: Path, shape: str) -> None:
-    """List the runs of a study; or compare two, or delete one."""
-    ctx.obj = study
-    if ctx.invoked_subcommand is None:
-        click.echo(render(runs(study), shape))
+def compare_runs(a: str, b: str, study: Path | str = DEFAULT_STUDY) -> pd.DataFrame:
+    """Compare the edges of two trace runs of the graph by layer pair.
 
-
-# as the verb's own option, after the name of the command as well
-_of_study = click.option(
-    "--study", "other", type=click.Path(path_type=Path, file_okay=False), help="folder of the study"
-)
-
-
-@command.command("show")
-@click.argument("run")
-@_of_study
-@click.pass_obj
-def show(study: Path, run: str, other: Path | None) -> None:
-    """Print the manifest of a RUN without its shard list."""
-    study = other or study
-    manifest = Manifest.load(Study(study).run_folder(run))
-    fields: dict[str, Any] = {k: v for k, v in vars(manifest).items() if k != "shards"}
-    click.echo(json.dumps({**fields, "shards": len(manifest.shards)}, indent=1, default=str))
-
-
-@command.command("compare")
-@click.argument("a")
-@click.argument("b")
-@click.option(
-    "--format",
-    "shape",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-)
-@_of_study
-@click.pass_obj
-def compare(study: Path, a: str, b: str, shape: str, other: Path | None) -> None:
-    """Compare the edges of two trace runs, A and B, by layer pair."""
-    study = other or study
-    from scircuit.ingest.graph.graph_runs import compare_runs
+    Raises
+    ------
+    UserError
+        If one of the runs does not exist.
+    """
+    from scircuit.ingest.graph import graph_runs
 
     for run in (a, b):
-        Manifest.load(Study(study).run_folder(run))
-    with connect(study) as connection:
-        click.echo(render(compare_runs(connection, a, b), shape))
+        Manifest.load(Study(Path(study)).run_folder(run))
+    with open_graph(study) as connection:
+        return graph_runs.compare_runs(connection, a, b)
 
 
-@command.command("delete")
-@click.argument("run")
-@click.option("--yes", is_flag=True, help="do not ask")
-@_of_study
-@click.pass_obj
-def delete(study: Path, run: str, yes: bool, other: Path | None) -> None:
-    """Delete a RUN from the graph and from disk; features stay."""
-    study = other or study
-    from scircuit.ingest.graph.graph_runs import delete_run
+def deletable(run: str, study: Path | str = DEFAULT_STUDY) -> Manifest:
+    """Manifest of a run that no other run was computed from.
 
-    place = Study(study)
+    Raises
+    ------
+    UserError
+        If the run does not exist, or other runs were computed from it.
+    """
+    place = Study(Path(study))
     manifest = Manifest.load(place.run_folder(run))
     children = [m.run for m in place.manifests() if run in m.parents]
     if children:
         raise UserError(f"runs computed from {run}: {', '.join(children)}", "delete those first")
-    if not yes:
-        click.confirm(
-            f"delete {run} ({manifest.verb}, {sum(s.rows for s in manifest.shards):,} records)?",
-            abort=True,
-        )
-    with connect(study) as connection:
-        counts = delete_run(connection, run)
-    shutil.rmtree(place.run_folder(run))
-    click.echo(f"deleted {run}: " + ", ".join(f"{v:,} {k}" for k, v in counts.items()))
+    return manifest
+
+
+def delete_run(run: str, study: Path | str = DEFAULT_STUDY) -> dict[str, int]:
+    """Delete a run from the graph and from disk; features stay. Returns counts of what was deleted.
+
+    Raises
+    ------
+    UserError
+        As `deletable`.
+    """
+    from scircuit.ingest.graph import graph_runs
+
+    deletable(run, study)
+    with open_graph(study) as connection:
+        counts = graph_runs.delete_run(connection, run)
+    shutil.rmtree(Study(Path(study)).run_folder(run))
+    return counts

@@ -8,26 +8,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.core.progress import say, show_checks
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run
-from scircuit.execution.database import connect
+from scircuit.execution.graph_server import open_graph
 from scircuit.execution.load_inputs import load_inputs
 from scircuit.execution.ray_workers import connected
+from scircuit.execution.resume import begun_settings
 from scircuit.execution.trace_run import map_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scircuit.tracing.engine.settings import TraceSettings
 
-# Where a file lies, how the work is cut and who computes it do not change the question that a run
-# answers, nor a bit of the answer.
-_PLACES = ("model", "dictionaries", "cells")
-_NOT_IDENTITY = (*_PLACES, "unit_features", "ray")
+
+# Where a file is and where it is computed do not change what a run computes.
+_PATHS = ("model", "dictionaries", "cells")
+_NOT_IDENTITY = (*_PATHS, "ray")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class TraceResult:
     preflight: tuple[Any, ...] = field(default=(), repr=False)
 
     def edges(self) -> pd.DataFrame:
-        """All stored edges as a frame: source, target and the statistics of the effect over cells."""
+        """All stored edges as a frame: source, target and statistics of the effect over cells."""
         from scircuit.ingest.shards.shard_store import ShardStore
 
         return ShardStore(self.folder).tables("Feature-AFFECTS-Feature").to_pandas()
@@ -123,7 +124,7 @@ def trace(
 
 
 def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> TraceResult:
-    from scircuit.tracing.hardware.precision import require_equivalence
+    from scircuit.tracing.evaluation.precision_check import require_equivalence
 
     config = replace(
         config,
@@ -131,20 +132,20 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
         dictionary_name=config.dictionary_name or Path(config.dictionaries).resolve().name,
     )
     inputs = load_inputs(config)
-    config = replace(config, target_layers=inputs.targets, device=str(inputs.adapter.device))
+    settings = inputs.settings
+    config = replace(config, target_layers=settings.target_layers, device=settings.device)
     report = inputs.report(strict=not config.legacy)
     if not quiet:
         show_checks(report)
-    measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, config)
+    measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, settings)
     if measured and not quiet:
         say(f"  {measured}")
-    identity = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
     with active_run(
         place,
         "trace",
-        {**plain(config), **_absolute(config)},
+        _stored_options(config, settings),
         inputs.hashes(),
-        identity=identity,
+        identity=identity_of(config, settings),
         database=database,
         cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]},
         record={
@@ -157,33 +158,60 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
         },
     ) as run:
         new = not run.finished
-        if run.resumed:  # work units keep the size they were begun with
-            config = replace(config, unit_features=int(run.store.manifest.config["unit_features"]))
+        if run.resumed:
+            settings = begun_settings(settings, run.store.manifest)
         if new:
             map_run(
                 run,
                 inputs,
-                replace(config, **_absolute(config)),
+                settings,
                 quiet,
                 measured.record() if measured else None,
+                _absolute(config) if config.ray else None,
             )
     message = _settle(place, run) if database else ""
     return TraceResult(run.id, run.folder, dict(run.store.manifest.findings), message, new, report)
 
 
+def identity_of(config: TraceConfig, settings: TraceSettings) -> dict[str, object]:
+    """The part of the options that the id of a run is made of.
+
+    The sizes of batches belong to it, although they cannot be chosen: batches of other sizes are
+    rounded in another way, and the ids of runs from when they were options stay valid.
+    """
+    chosen = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
+    return {
+        **chosen,
+        "batch_pairs": settings.batch_pairs,
+        "batch_rows": settings.batch_rows,
+    }
+
+
+def _stored_options(config: TraceConfig, settings: TraceSettings) -> dict[str, object]:
+    """Options as the manifest keeps them, and the sizes in which the work is cut: a resumed run
+    needs that of its work units.
+    """
+    sizes = ("unit_features", "batch_pairs", "batch_rows")
+    return {
+        **plain(config),
+        **{name: getattr(settings, name) for name in sizes},
+        **_absolute(config),
+    }
+
+
 def _absolute(config: TraceConfig) -> dict[str, str]:
     """Paths that stay valid from another folder."""
-    return {k: str(Path(getattr(config, k)).resolve()) for k in _PLACES}
+    return {k: str(Path(getattr(config, k)).resolve()) for k in _PATHS}
 
 
 def _settle(study: Study, run: ActiveRun) -> str:
-    """Set q on edges that were streamed before it was known, once everything is in the graph; say
-    how it stands.
+    """Load what is missing in the graph, and set q on edges that were streamed before q was known;
+    a sentence about it.
     """
     from scircuit.ingest.graph.stream import apply_q, load_run
 
     try:
-        with connect(study.root) as connection:
+        with open_graph(study.root) as connection:
             report = load_run(connection, run.folder)
             apply_q(connection, run.folder)
         return (
@@ -192,8 +220,5 @@ def _settle(study: Study, run: ActiveRun) -> str:
         )
     except UserError as error:
         return (
-            f"{error.problem}; shards are kept, catch up with: scircuit load --study {study.root}"
+            f"{error.problem}; shards are kept, load them with: scircuit load --study {study.root}"
         )
-
-
-command = verb_command("trace", TraceConfig, trace)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scircuit.cli.command import verb_command
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, TrainConfig
 from scircuit.core.errors import UserError
@@ -98,6 +97,3 @@ def train(
             raise Terminated from stop
         raise
     return TrainResult(config.out, config.k, tuple(reports))
-
-
-command = verb_command("train", TrainConfig, train, database=False)

@@ -1,5 +1,5 @@
-"""Feature properties of one or several runs as one table: a feature's properties may come from
-several shards.
+"""Feature properties of one or several runs as one table; those of a feature may be in several
+shards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """One row per feature; where several tables know a property, the last one counts."""
+    """One row per feature; if several tables have a property, the last one counts."""
     import pandas as pd
 
     frames = [t.to_pandas(types_mapper=pd.ArrowDtype) for t in tables if t.num_rows]

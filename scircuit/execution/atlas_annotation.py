@@ -1,45 +1,65 @@
-"""``scircuit annotate --run IMPORT``: the features of an imported atlas, from the gene lists that
-it published.
-"""
+"""``scircuit annotate --run IMPORT``: annotate an imported atlas from its published gene lists."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from scircuit.core.address import Address
 from scircuit.core.config import AnnotateConfig
 from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.study import Manifest, Study
+from scircuit.tracing.tokenisation.vocabulary import human_gene_ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scircuit.analysis.annotation.library_records import Closure
+    from scircuit.analysis.annotation.annotate_features import Annotation
+    from scircuit.analysis.annotation.choose_libraries import ChosenLibraries
     from scircuit.analysis.annotation.published_rate import PublishedRates
-    from scircuit.analysis.genesets.library import GeneSetLibrary
-    from scircuit.analysis.genesets.regulons import Regulons
     from scircuit.ingest.shards.shard_store import ShardStore
 
 
+class AtlasAnnotation(NamedTuple):
+    """Annotation of an atlas, with the findings and sentences on its published rate."""
+
+    annotation: Annotation
+    findings: dict[str, object]
+    sentences: tuple[str, ...]
+
+
 def annotate_atlas(
-    run: Any,
     study: Study,
     parent: Manifest,
     config: AnnotateConfig,
-    libraries: list[GeneSetLibrary],
-    regulons: Regulons | None,
-    closed: dict[str, Closure],
+    gene_sets: ChosenLibraries,
+    run: str,
+    *,
+    announce: Callable[[pd.DataFrame], None],
     quiet: bool,
-) -> None:
-    """Annotate and conclude the run.
+) -> AtlasAnnotation:
+    """Annotate the features of an imported atlas.
 
-    The background of a layer is every gene in any of its lists, and how often a gene is listed
-    stands for its detection rate, which no atlas gives. Layers with the first five genes of a
-    feature only are left out. Features of the other layers whose whole list was not published count
-    as not annotated, since the source lists the features that it annotates: leaving them out would
-    test a choice made by the result.
+    The background of a layer is every gene in any of its lists; the share of lists with a gene
+    stands for its detection rate, which no atlas gives. Layers with only the first five genes of
+    each feature are left out. Features of the other layers whose whole list was not published count
+    as not annotated, because the source lists the features that it annotates: leaving them out
+    would test a selection made by the result.
+
+    Parameters
+    ----------
+    study, parent
+        The imported atlas.
+    config, gene_sets
+        Options and gene sets of the run.
+    run
+        Id of the annotate run.
+    announce
+        Called with the gene lists before they are tested.
+    quiet
+        Print nothing.
 
     Raises
     ------
@@ -49,51 +69,48 @@ def annotate_atlas(
     from scircuit.analysis.annotation.annotate_features import annotate
     from scircuit.analysis.annotation.sentences import percent
     from scircuit.ingest.shards.shard_store import ShardStore
-    from scircuit.workflows.annotate import announce, store
-    from scircuit.workflows.importing import gene_ids
 
     shards = ShardStore(study.run_folder(parent.run))
-    lists: Any = _lists(shards)
+    lists = _lists(shards)
     if lists.empty:
         raise UserError(
-            f"import {parent.run} has no whole gene list: no layer has an annotations file",
+            f"import {parent.run} has no complete gene list: no layer has an annotations file",
             "import the layer_NN_annotations.json files as well",
         )
-    whole: Any = lists[lists["fire_count"].notna()]
+    whole = lists.loc[lists["fire_count"].notna()]
     layers = sorted(whole["layer"].unique().tolist())
     alive = {int(k): int(v) for k, v in parent.findings["alive_by_layer"].items() if v is not None}
     genes = shards.tables("Gene")
     symbol = dict(
         zip(genes.column("id").to_pylist(), genes.column("symbol").to_pylist(), strict=True)
     )
-    ids = gene_ids() | {s.upper(): g for g, s in symbol.items()}
+    ids = human_gene_ids() | {s.upper(): g for g, s in symbol.items()}
     published = _published(shards, parent, lists, alive, layers, config)
     left_out = sorted(set(alive) - set(layers))
-    if not quiet:
-        if left_out:
-            say(
-                f"  layers {', '.join(map(str, left_out))}: no whole gene list was published;"
-                " left out"
-            )
-        announce(whole, [*libraries, *([regulons.library()] if regulons else [])], config, quiet)
+    if left_out and not quiet:
+        say(
+            f"  layers {', '.join(map(str, left_out))} are left out: no complete gene list was"
+            " published"
+        )
+    announce(whole)
     annotation = annotate(
         whole,
-        {layer: _frequency(lists[lists["layer"] == layer]) for layer in layers},
-        libraries,
-        regulons,
+        {layer: _frequency(lists.loc[lists["layer"] == layer]) for layer in layers},
+        gene_sets.libraries,
+        gene_sets.regulons,
         symbol_of=lambda g: symbol.get(g) or "",
         ensembl_of=lambda s: ids.get(s) or ids.get(s.upper()),
         address=lambda layer, index: str(
             Address(parent.findings["model"], parent.findings["dictionary"], layer, index)
         ),
         config=config,
-        run=run.id,
+        run=run,
         alive={layer: alive[layer] for layer in layers if layer in alive},
         loads_on=False,
-        closed=closed,
+        closed=gene_sets.closed,
     )
     total = parent.findings["counts"]
-    more: dict[str, Any] = {
+    findings: dict[str, object] = {
         "layers": layers,
         "layers_left_out": left_out,
         "published_annotated": total.get("annotated"),
@@ -101,31 +118,29 @@ def annotate_atlas(
     }
     sentences: tuple[str, ...] = ()
     if published:
-        more["published"] = published.findings()
+        findings["published"] = published.findings()
         sentences = (published.sentence, *published.lines())
-    listed, firing = (
-        annotation.findings["features_tested"],
-        sum(alive.get(layer, 0) for layer in layers),
-    )
+    listed = annotation.features_tested
+    firing = sum(alive.get(layer, 0) for layer in layers)
     if listed < firing:
         sentences += (
             (
                 f"{listed:,} of {firing:,} firing features of these layers have a published list"
-                " with genes of enough firings, as the source lists those that it annotates; the"
-                " others count as not annotated, so what follows is a lower bound for gene sets"
-                " other than the published ones"
+                " with genes of enough firings, because the source lists only the features that it"
+                " annotates; the others count as not annotated, so the rates are lower bounds for"
+                " gene sets other than the published ones"
             ),
         )
     if left_out:
         sentences += (
             (
-                f"layers {', '.join(map(str, left_out))} are left out: of their features only the"
-                " first five genes were published; over all layers at hand"
+                f"layers {', '.join(map(str, left_out))} are left out: only the first five genes of"
+                " their features were published; in all imported layers"
                 f" {percent(total['annotated'] / total['alive'])} of {total['alive']:,} firing"
                 " features are annotated as published"
             ),
         )
-    store(run, annotation, more, after=sentences)
+    return AtlasAnnotation(annotation, findings, sentences)
 
 
 def _lists(shards: ShardStore) -> pd.DataFrame:
@@ -148,8 +163,8 @@ def _lists(shards: ShardStore) -> pd.DataFrame:
     )
 
 
-def _frequency(lists: Any) -> dict[str, float]:
-    """Share of a layer's lists that hold a gene."""
+def _frequency(lists: pd.DataFrame) -> dict[str, float]:
+    """Share of a layer's lists with each gene."""
     count = Counter(lists["gene"].tolist())
     features = max(lists["index"].nunique(), 1)
     return {gene: n / features for gene, n in count.items()}
@@ -158,12 +173,12 @@ def _frequency(lists: Any) -> dict[str, float]:
 def _published(
     shards: ShardStore,
     parent: Manifest,
-    lists: Any,
+    lists: pd.DataFrame,
     alive: dict[int, int],
     layers: list[int],
     config: AnnotateConfig,
 ) -> PublishedRates | None:
-    """The published rate against its own null; None where the gene sets or backgrounds of the
+    """The published rate beside its own null; None where the gene sets or backgrounds of the
     procedure are not known.
     """
     from scircuit.analysis.annotation.published_rate import (
@@ -189,7 +204,7 @@ def _published(
         members.setdefault(term, []).append(gene)
     given = []
     for layer in chosen:
-        own = lists[lists["layer"] == layer]
+        own = lists.loc[lists["layer"] == layer]
         known = own["fire_count"].notna()
         given.append(
             PublishedLayer(
@@ -197,7 +212,7 @@ def _published(
                 alive[layer],
                 annotated[layer],
                 backgrounds[layer],
-                _rows(own[known]),
+                _rows(own.loc[known]),
                 own.loc[~known, "gene"].tolist(),
             )
         )
@@ -210,5 +225,5 @@ def _published(
     )
 
 
-def _rows(lists: Any) -> list[list[str]]:
+def _rows(lists: pd.DataFrame) -> list[list[str]]:
     return [group.tolist() for _, group in lists.groupby("index", sort=True)["gene"]]

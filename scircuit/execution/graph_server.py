@@ -82,7 +82,7 @@ def opener(study: Study) -> Callable[[], Connection]:
     return open_connection
 
 
-def connect(study: Path | str = DEFAULT_STUDY, *, start: bool = True) -> Connection:
+def open_graph(study: Path | str = DEFAULT_STUDY, *, start: bool = True) -> Connection:
     """Open a connection to the study's database.
 
     Parameters

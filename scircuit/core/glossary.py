@@ -1,0 +1,317 @@
+"""The terms of this project: what each means and by which words it is found in texts.
+
+``docs/glossary.md``, the report and the Browser guide use this one declaration. The words are those
+of the field; nothing here defines a second name for the same thing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the glossary.
+
+    Attributes
+    ----------
+    name
+        The term, as it is written in texts.
+    meaning
+        Its definition: one or two sentences in plain text.
+    words
+        Regular expression of the words by which it is found; empty: the name, also in the plural.
+    also
+        Names of related terms.
+    """
+
+    name: str
+    meaning: str
+    words: str = ""
+    also: tuple[str, ...] = ()
+
+    def occurs_in(self, text: str) -> bool:
+        """Whether a text uses the term."""
+        pattern = self.words or rf"\b{re.escape(self.name)}s?\b"
+        return re.search(pattern, text, re.IGNORECASE) is not None
+
+
+PAGE = "https://github.com/scircuit/scircuit/blob/main/docs/glossary.md"
+"""Where the whole glossary is."""
+
+# What is looked at, then how an effect is measured, then its statistics, controls and biology.
+TERMS: tuple[Term, ...] = (
+    Term(
+        "feature",
+        "One latent of a sparse dictionary at one layer of one model. It has an activation at "
+        "every position of a cell, and most of these are zero.",
+        also=("dictionary", "address"),
+    ),
+    Term(
+        "dictionary",
+        "A sparse autoencoder or transcoder: an encoder, a decoder, a sparsity rule and the "
+        "mean it subtracts. It describes the output of one layer.",
+        r"\bdictionar(y|ies)\b",
+    ),
+    Term(
+        "address",
+        "The identity of a feature in print: model / set of dictionaries / layer / index, "
+        "such as geneformer-v2-316m/k562-x4-k32/L05/F0898.",
+    ),
+    Term(
+        "layer",
+        "Layers are counted from 0. Layer l means the output of encoder layer l.",
+    ),
+    Term(
+        "position",
+        "One token of a cell: for Geneformer and scGPT, one gene. Special tokens are not counted.",
+    ),
+    Term(
+        "activation",
+        "The value of a feature at one position, in the units of its dictionary. A feature is "
+        "active (it fires) where the activation is above zero.",
+        r"\bactivations?\b|_activation\b",
+        also=("firing rate",),
+    ),
+    Term(
+        "firing rate",
+        "The share of the cohort's gene positions at which a feature is active.",
+        r"\bfiring[ _]rates?\b",
+        also=("activation",),
+    ),
+    Term(
+        "cohort",
+        "The cells that a run uses: chosen by explicit filters, drawn with a seed, recorded "
+        "with row numbers, barcodes and composition.",
+    ),
+    Term(
+        "run",
+        "One execution of a verb, with its configuration, software versions, seed, device and "
+        "the hashes of model, dictionaries and cells. Its id is a hash of configuration and "
+        "inputs.",
+    ),
+    Term(
+        "clean pass",
+        "The model applied to the unmodified cell. All effects are differences from it.",
+        r"\bclean pass\b",
+    ),
+    Term(
+        "ablation",
+        "Removing a feature's contribution, its activation times its decoder direction, from "
+        "the output of its layer at the positions where it is active.",
+        r"\bablat(ion|e|ed|ing)\b|_ablation|ablation_",
+        also=("effect",),
+    ),
+    Term(
+        "source",
+        "The feature that is ablated.",
+        r"\bsource( feature)?s?\b",
+        also=("target",),
+    ),
+    Term(
+        "target",
+        "A feature of a later layer whose change is measured.",
+        also=("source",),
+    ),
+    Term(
+        "effect",
+        "The change of a target's activation when the source is ablated, averaged over the "
+        "positions of one cell where the source is active.",
+        also=("ablation", "edge"),
+    ),
+    Term(
+        "context",
+        "Which positions are computed again after an ablation. exact: all of them, the total "
+        "effect. frozen: only those where the source is active, the local effect. A number m: "
+        "those and the m most affected others.",
+        r"\bcontexts?\b",
+        also=("audit",),
+    ),
+    Term(
+        "edge",
+        "A source, a target and the statistics of the effect over cells. In the graph: AFFECTS.",
+        r"\bedges?\b|AFFECTS",
+        also=("calibrated", "legacy"),
+    ),
+    Term(
+        "support",
+        "Ablating the source lowers the target (mean < 0): the source supports the target.",
+        r"\bsupports?\b|support_share",
+        also=("suppress",),
+    ),
+    Term(
+        "suppress",
+        "Ablating the source raises the target (mean > 0): the source suppresses the target.",
+        r"\bsuppress(es)?\b",
+        also=("support",),
+    ),
+    Term(
+        "d",
+        "Mean effect divided by its standard deviation over cells. It says how steady an "
+        "effect is, not how large.",
+        r"(?<![\w'|])\|?d\|?(?![\w'(])",
+    ),
+    Term(
+        "p",
+        "Two-sided sign-flip p value of an effect: how often random signs of the cells' "
+        "effects give a mean at least as large. With k cells it is at least 2^(1-k).",
+        r"\bp\b( value)?",
+        also=("q",),
+    ),
+    Term(
+        "q",
+        "False discovery rate by Benjamini-Hochberg, over all tests of the family that is "
+        "named with it. For an edge: all live tests of the run.",
+        r"\bq( value)?\b|_q\b|\bq_",
+        also=("p", "live test"),
+    ),
+    Term(
+        "live test",
+        "A pair of source and target with an effect above the numeric floor in at least one cell.",
+        r"\blive[ _]tests?\b",
+        also=("numeric floor",),
+    ),
+    Term(
+        "numeric floor",
+        "The largest effect of the zero edit, which is rounding. Smaller effects count as zero.",
+        r"\bnumeric floor\b",
+        also=("zero edit",),
+    ),
+    Term(
+        "calibrated",
+        "The edge rule of this project: q at most 0.05, a non-zero effect in at least six "
+        "cells, and a mean effect of at least a thousandth of the target's mean activation. "
+        "Of an annotation: judged against random gene lists matched to the feature.",
+        r"\bcalibrated\b|_calibrated",
+        also=("legacy", "q"),
+    ),
+    Term(
+        "legacy",
+        "The published edge rule, |d| > 0.5 and more than 70 % of the cells on one side. It "
+        "is offered for replication only.",
+        r"\blegacy\b|_legacy",
+        also=("calibrated",),
+    ),
+    Term(
+        "passthrough",
+        "The mean effect that the edit has on a target when it is only encoded again at the "
+        "target's layer, with no block computing anything.",
+        r"\bpass-?through\b",
+        also=("control",),
+    ),
+    Term(
+        "halves",
+        "In how many of two fixed halves of the cells an edge has the same sign and p at most "
+        "0.05. The edge was chosen on all cells, so this is a stricter rule and not a "
+        "replication.",
+        r"\bhalves\b|\bhalf\b|split_half",
+        also=("control",),
+    ),
+    Term(
+        "control",
+        "A measurement that could refute a result: the zero edit, a random direction, a "
+        "feature swap, the pass-through, and split halves of the cells.",
+        r"\bcontrols?\b",
+        also=("zero edit", "random direction", "feature swap", "passthrough", "halves"),
+    ),
+    Term(
+        "zero edit",
+        "The same computation with an edit of zero. Its result shows the rounding error.",
+        r"\bzero[ _]edit\b",
+        also=("numeric floor",),
+    ),
+    Term(
+        "random direction",
+        "An edit of equal length in a random direction, at the same positions, fixed over cells.",
+        r"\brandom (direction|ablation)s?\b|random_d",
+        also=("control",),
+    ),
+    Term(
+        "feature swap",
+        "An edit of equal length along the direction of another feature, at the same positions.",
+        r"\bswap(_|\b)",
+        also=("control",),
+    ),
+    Term(
+        "audit",
+        "A comparison of a run that is not exact with exact tracing of a random sample of its "
+        "sources: precision, recall and correlation for each pair of layers.",
+        r"\baudit\b|\bprecision\b|\brecall\b",
+        also=("context",),
+    ),
+    Term(
+        "out-degree",
+        "The number of calibrated edges that leave a feature. It follows the firing rate.",
+        r"\bout[-_]degrees?\b",
+        also=("hub",),
+    ),
+    Term(
+        "hub",
+        "A feature with more outgoing edges than its firing rate explains. Hubs are ranked by "
+        "the residual of the out-degree (hub_rank).",
+        r"\bhubs?\b|hub_rank",
+        also=("out-degree",),
+    ),
+    Term(
+        "module",
+        "A group of features that a method put together; its source is named in the run.",
+    ),
+    Term(
+        "interaction",
+        "The effect of ablating several features together less the sum of their single effects.",
+        r"\binteractions?\b",
+    ),
+    Term(
+        "steering",
+        "Multiplying a feature's activation by a coefficient and measuring the change of the "
+        "model's output. The dose is the coefficient minus 1.",
+        r"\bsteer(ing|ed)?\b|steering_",
+    ),
+    Term(
+        "top genes",
+        "The genes with the highest mean activation of a feature, among those with enough firings.",
+        r"\btop[ _]genes\b",
+    ),
+    Term(
+        "background",
+        "The genes that could have been found: those the model can see and the cells express.",
+    ),
+    Term(
+        "term",
+        "A named gene set of a library, such as a GO process, a Reactome pathway or the "
+        "targets of a transcription factor.",
+        also=("library",),
+    ),
+    Term(
+        "library",
+        "A collection of gene sets from one source: GO, Reactome, TRRUST or a file of yours.",
+        r"\blibrar(y|ies)\b",
+    ),
+    Term(
+        "label",
+        "The name of the term with the smallest calibrated q of a feature.",
+        r"\blabels?\b|label_",
+        also=("term",),
+    ),
+    Term(
+        "published",
+        "As an imported source states it. It is kept beside what this project computes and is "
+        "never merged with it.",
+        r"\bpublished\b|published_",
+        also=("imported",),
+    ),
+    Term(
+        "imported",
+        "Read from published results or from files of other tools, as a run of its own. The "
+        "run lists what its source does not contain.",
+        r"\bimport(ed)?\b",
+        also=("published",),
+    ),
+    Term(
+        "null",
+        "What would be found if nothing but chance were at work, for instance random gene "
+        "lists that match a feature in how often its genes are detected.",
+        r"_null\b|null_|random (gene )?lists?",
+    ),
+)
