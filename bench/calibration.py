@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special, stats
 
+from scircuit.core.edge_rules import MIN_SUPPORT, legacy_edges
 from scircuit.tracing.statistics.effect_statistics import Tests, edge_statistics
-from scircuit.tracing.statistics.q_values import legacy_rule, q_table
-from scircuit.tracing.statistics.skewness import MIN_CELLS, null_draws
+from scircuit.tracing.statistics.q_values import q_table
+from scircuit.tracing.statistics.skewness import null_draws
 
 SOURCES, TARGETS, CELLS = 6, 400, 20
 SIZES = (0.5, 1.0, 1.5, 2.0)
@@ -121,9 +122,9 @@ def called_by(tests: Tests, seed: int) -> dict[str, np.ndarray]:
     t = tests.d * np.sqrt(tests.n)
     null = null_draws(tests, [(seed, s) for s in range(SOURCES)])
     family = np.unique(tests.p, return_counts=True)
-    enough = tests.cells >= MIN_CELLS
+    enough = tests.cells >= MIN_SUPPORT
     return {
-        "legacy": legacy_rule(tests.d, tests.n, tests.n_pos),
+        "legacy": legacy_edges(tests.d, tests.n, tests.n_pos),
         "t": _bh(2 * stats.t.sf(np.abs(t), tests.n - 1)),
         "moderated t": _bh(moderated_p(tests)),
         "sign flips": (tests.p <= q_table(*family).threshold(NOMINAL)) & enough,
@@ -216,7 +217,7 @@ def _found(found: list[tuple[Planted, np.ndarray]]) -> Found:
         np.array([(c & (planted.size == 0)).sum() / max(c.sum(), 1) for planted, c in found]),
         float(called[size > 0].mean()) if (size > 0).any() else float("nan"),
         {s: float(called[size == s].mean()) for s in SIZES if (size == s).any()},
-        int((called & (cells < MIN_CELLS)).sum()),
+        int((called & (cells < MIN_SUPPORT)).sum()),
         float(np.quantile(by_source, 0.9)) if by_source else 0.0,
     )
 
@@ -249,7 +250,7 @@ def main() -> None:
                 sizes = "  ".join(f"{k:g}: {v:.2f}" for k, v in f.by_size.items())
                 print(
                     f"  {rule:12} FDR {f.fdr:.3f} ± {f.error:.3f}  power {f.power:.3f}  ({sizes}) "
-                    f" under {MIN_CELLS} cells {f.untestable}  worst tenth of sources"
+                    f" under {MIN_SUPPORT} cells {f.untestable}  worst tenth of sources"
                     f" {f.worst_source:.2f}"
                 )
     if options.json:

@@ -29,7 +29,7 @@ from scircuit.analysis.enrichment.hypergeometric import TailTable
 from scircuit.analysis.enrichment.matched_null import detection_bins, draw_matched
 from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
 from scircuit.analysis.enrichment.pair_tests import best_of_random, test_lists
-from scircuit.analysis.genesets.library import read_gmt
+from scircuit.analysis.genesets.readers import read_gmt
 from scircuit.analysis.genesets.trrust import read_trrust
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,11 +12,13 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import tests_package  # noqa: F401 - finds tests.support from any folder
 import torch
 
 from scircuit.core.config import TraceConfig
@@ -24,10 +26,12 @@ from scircuit.core.context import EXACT, FROZEN
 from scircuit.tracing.controls.audit import run_audit
 from scircuit.tracing.controls.control_edges import Rule
 from scircuit.tracing.engine.effects import Ablation
-from scircuit.tracing.engine.tracer import Tracer
+from scircuit.tracing.engine.settings import resolve_settings
+from scircuit.tracing.engine.tracer import Tracer, open_tracers
 from scircuit.tracing.models.geneformer import Geneformer
 from scircuit.tracing.statistics.q_values import q_table
 from scircuit.tracing.statistics.skewness import Null
+from tests.support.tiny_models import TinyDictionary, tiny_model
 
 SOURCE, TARGETS, ACTIVE = 5, (6, 11, 17), 4065  # the published map
 SHAPE = {
@@ -42,7 +46,6 @@ SHAPE = {
 
 
 def shaped(
-    reference: Any,
     shape: dict[str, Any],
     positions: int,
     n_cells: int,
@@ -53,7 +56,7 @@ def shaped(
     """Random model, dictionaries of every layer that is measured, centred on its states as trained
     ones are, and full-length cells.
     """
-    model = reference.tiny_model(positions=positions, **shape)
+    model = tiny_model(positions=positions, **shape)
     model.set_attn_implementation("sdpa")
     adapter = Geneformer(model, "geneformer-shape", "", device)
     layers = (
@@ -61,9 +64,7 @@ def shaped(
         if shape["layers"] == SHAPE["layers"]
         else (0, *range(1, shape["layers"]))
     )
-    dictionaries = {
-        t: reference.TinyDictionary(t, shape["width"], latents, k, seed=t) for t in layers
-    }
+    dictionaries = {t: TinyDictionary(t, shape["width"], latents, k, seed=t) for t in layers}
     rng = np.random.default_rng(0)
     genes = np.arange(4, shape["vocabulary"])
     cells = [np.r_[2, rng.choice(genes, positions - 2, replace=False), 3] for _ in range(n_cells)]
@@ -126,7 +127,6 @@ def frozen_flop(
 
 
 def whole_map(
-    reference: Any,
     positions: int = 2048,
     n_cells: int = 20,
     exact_pairs: int = 2,
@@ -140,7 +140,7 @@ def whole_map(
     share
         Share of the exact pairs of one cell that is measured; `exact_pairs` when 0.
     """
-    adapter, dictionaries, cohort = shaped(reference, SHAPE, positions, n_cells, device)
+    adapter, dictionaries, cohort = shaped(SHAPE, positions, n_cells, device)
     config = TraceConfig(
         model="m",
         dictionaries="d",
@@ -153,7 +153,7 @@ def whole_map(
         device=device,
     )
     start = time.perf_counter()
-    tracer = Tracer(adapter, dictionaries, cohort, config, "bench")
+    tracer = open_tracer(adapter, dictionaries, cohort, config)
     synchronise(adapter.device)
     clean_s = time.perf_counter() - start
     # A job a core for both contexts, as in a run: so many cells at once, and so many fewer of the
@@ -190,9 +190,8 @@ def whole_map(
         for i, f in enumerate(sample):  # the first measured layer is exact in both
             for at in np.flatnonzero(tile == f):
                 gap = np.abs(found.effects[at, 0, next_layer] - exact.effects[i, 0, next_layer])
-                tie = (
-                    gap > 1e-3 / max(some.counts[f, 0], 1)
-                )  # a latent entering or leaving the top k moves by its whole value, shared over the rows
+                # a latent entering or leaving the top k moves by its whole value, shared over rows
+                tie = gap > 1e-3 / max(some.counts[f, 0], 1)
                 worst, ties, compared = (
                     max(worst, float(gap[~tie].max(initial=0))),
                     ties + int(tie.sum()),
@@ -261,15 +260,20 @@ def whole_map(
     }
 
 
+def open_tracer(
+    adapter: Any, dictionaries: Any, cohort: Any, config: TraceConfig, **sizes: int
+) -> Tracer:
+    """Tracer of the first source layer; `sizes` are those of batches and units."""
+    settings = replace(resolve_settings(config, adapter, dictionaries), **sizes)
+    return next(iter(open_tracers(adapter, dictionaries, cohort, settings, "bench").values()))
+
+
 def agreement(adapter: Any, dictionaries: Any, cohort: Any, config: TraceConfig) -> dict[str, Any]:
     """Precision and recall of the frozen context by layer distance, over every source of the demo,
     by both rules.
     """
-    from dataclasses import replace
-
-    tracer = Tracer(
-        adapter, dictionaries, cohort, replace(config, context="frozen", audit=1.0), "bench"
-    )
+    frozen = replace(config, context="frozen", audit=1.0)
+    tracer = open_tracer(adapter, dictionaries, cohort, frozen)
     results = [tracer.run_unit(u) for u in tracer.units]
     table = q_table(
         [r.p_values for r in results],

@@ -22,17 +22,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import tests_package  # noqa: F401 - finds tests.support from any folder
 
 from scircuit.core import schema
 from scircuit.core.address import Address
 from scircuit.core.study import Manifest, now
 from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_import import bulk_import
-from scircuit.ingest.graph.checksum import EDGES, graph_checksums, shard_checksums
-from scircuit.ingest.graph.connection import Connection, Target, rust_codec_active
+from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
+from tests.support.graph_checksum import EDGES, graph_checksums, shard_checksums
+from tests.support.neo4j_driver import rust_codec_active
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,7 +4,7 @@ streamed; one JSON line.
     python bench/knowledge.py --json [--atlas geneformer --atlas scgpt]
 
 Everything at hand of the atlases goes into one study and from there into two graphs. Both are
-compared record by record (`scircuit.ingest.graph.digest`), and each atlas is imported a second
+compared record by record (`tests.support.graph_digest`), and each atlas is imported a second
 time, which must change nothing. Server and loader share this machine."""
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import tests_package  # noqa: F401 - finds tests.support from any folder
+
 from scircuit.core import schema
 from scircuit.core.study import Study
 from scircuit.ingest import server
 from scircuit.ingest.graph.bulk_import import bulk_import
-from scircuit.ingest.graph.connection import Connection, Target, rust_codec_active
-from scircuit.ingest.graph.digest import graph_digest
+from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.stream import load_run
 from scircuit.workflows.importing import import_
+from tests.support.graph_digest import graph_digest
+from tests.support.neo4j_driver import rust_codec_active
 
 ROOT = Path(__file__).resolve().parent.parent
 

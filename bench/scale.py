@@ -1,11 +1,11 @@
 """What a map costs: one source layer or all, 10 to 1,000 cells, 1 to 64 workers; from measured
 rates and arithmetic. One JSON line.
 
-    python bench/scale.py --json                                       the table, from the measurements in bench/scale.json
-    python bench/scale.py --measured tracing.json --statistics --write take rates from `bench/tracing.py --json`, time the statistics here,
-                                                                       and write bench/scale.json
-                                                                       and the tables of
-                                                                       docs/scale.md
+    python bench/scale.py --json
+        the table, from the measurements in bench/scale.json
+    python bench/scale.py --measured tracing.json --statistics --write
+        take rates from `bench/tracing.py --json`, time the statistics on this machine, and write
+        bench/scale.json and the tables of docs/scale.md
 
 Shape and map are the published ones: Geneformer V2-316M, 2,048 positions, 4,065 active features a
 layer, 32 active at each position; one layer is 5 -> 6, 11, 17, all layers are 0..16 -> every later
@@ -23,7 +23,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,19 +30,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from frozen import ACTIVE, SHAPE, exact_flop, frozen_flop
 
 from scircuit.tracing.hardware.memory_plan import make_plan
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "bench"))
-
-from frozen import (  # noqa: E402 - a neighbour, also where a test loads this file
-    ACTIVE,
-    SHAPE,
-    exact_flop,
-    frozen_flop,
-)
-
 INPUT, PAGE = ROOT / "bench" / "scale.json", ROOT / "docs" / "scale.md"
 WIDTH, FFN, LAYERS, LATENTS, POSITIONS, K = (
     SHAPE["width"],
@@ -59,9 +50,9 @@ PART = 4  # least sources of a job of the controls or the audit (tracing/jobs.py
 ONE = {5: (6, 11, 17)}
 ALL = {s: tuple(range(s + 1, LAYERS)) for s in range(LAYERS - 1)}
 CELLS, WORKERS = (10, 20, 100, 1000), (1, 4, 16, 64)
-EDGE_BYTES = (
-    34 + 5 * 41
-)  # aligned store: a relationship record and five of properties (6 doubles, 5 whole numbers, the run's id)
+# Aligned store: a relationship record and five of properties (6 doubles, 5 whole numbers, the run's
+# id).
+EDGE_BYTES = 34 + 5 * 41
 PARQUET_BYTES = 66
 EDGES_PER_PAIR = 1_393_850 / 3  # published edges of a pair of layers, 20 cells, legacy rule
 

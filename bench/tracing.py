@@ -5,7 +5,7 @@ where the engine's time goes.
 cells and dictionaries), `speedup_geneformer` (random weights of the shape of Geneformer V2-316M,
 full-length cells, one pair at a time), `max_abs_diff` (largest difference of any per-cell effect
 between the two, apart from ties of the k-th place, which are counted), and seconds per part. The
-plain loop is ``tests/tracing/reference.py``: whole forward with a hook, two dense decodes, every
+plain loop is ``tests/support/plain_engine.py``: whole forward with a hook, two dense decodes, every
 position encoded, clean codes cached; it computes no pass-through, the engine does. Of each, the
 best time counts, on one core or on all; `speedup_one_core` sets both to one.
 
@@ -17,10 +17,8 @@ sustained TFLOP/s, and the projected and measured times of the whole map."""
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import multiprocessing
-import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
@@ -29,8 +27,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import tests_package  # noqa: F401 - finds tests.support from any folder
 import torch
-from frozen import agreement, whole_map
+from frozen import agreement, open_tracer, whole_map
 
 from scircuit.core.config import TraceConfig
 from scircuit.tracing.engine.effects import Ablation
@@ -38,23 +37,10 @@ from scircuit.tracing.engine.tracer import Tracer
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.geneformer import Geneformer
 from scircuit.tracing.statistics.effect_statistics import edge_statistics
+from tests.support.plain_engine import cell_effects, clean_pass
+from tests.support.tiny_models import TinyDictionary, tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def reference() -> Any:
-    """The plain loop, from the tests."""
-    spec = importlib.util.spec_from_file_location(
-        "reference", ROOT / "tests" / "tracing" / "reference.py"
-    )
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reference"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-REFERENCE = reference()
 
 
 def timed_parts(tracer: Tracer) -> dict[str, float]:
@@ -89,7 +75,7 @@ def compare(
     """Time both ways on the same pairs and compare every per-cell effect."""
     model = tracer.adapter.model  # type: ignore[attr-defined]
     layers = (tracer.layer, *tracer.targets)
-    clean = [REFERENCE.clean_pass(model, tracer.dictionaries, c, layers) for c in cells]
+    clean = [clean_pass(model, tracer.dictionaries, c, layers) for c in cells]
     every = torch.get_num_threads()
     fast: dict[int, list[float]] = defaultdict(list)
     slow: dict[int, list[float]] = defaultdict(list)
@@ -104,7 +90,7 @@ def compare(
         start = time.perf_counter()
         for i, f in enumerate(features):
             for c, cell in enumerate(clean):
-                plain[i, c] = REFERENCE.cell_effects(
+                plain[i, c] = cell_effects(
                     model,
                     tracer.dictionaries,
                     cell,
@@ -116,12 +102,12 @@ def compare(
         slow[threads].append(time.perf_counter() - start)
     assert found is not None
     worst, ties, compared = 0.0, 0, 0
-    for (i, c), cell_effects in plain.items():
-        for t in tracer.targets if cell_effects else ():
-            gap = np.abs(cell_effects[1][t] - found.effects[i, c, tracer.columns(t)])
+    for (i, c), effects in plain.items():
+        for t in tracer.targets if effects else ():
+            gap = np.abs(effects[1][t] - found.effects[i, c, tracer.columns(t)])
             # a latent entering or leaving the top k on a tie moves by its whole value, shared over
             # the active positions
-            tie = gap > 1e-3 / cell_effects[0]
+            tie = gap > 1e-3 / effects[0]
             ties, compared = ties + int(tie.sum()), compared + gap.size
             worst = max(worst, float(gap[~tie].max()))
     pairs = int(found.active.sum())
@@ -157,7 +143,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
             "spread": 0.05,
             "ffn": 512,
         }
-        adapter = Geneformer(REFERENCE.tiny_model(**shape), "demo", "")
+        adapter = Geneformer(tiny_model(**shape), "demo", "")
     if (folder / "dictionaries").is_dir():
         from scircuit.tracing.dictionaries import load_dictionaries
 
@@ -165,7 +151,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
     else:
         stand_in.append("dictionaries")
         dictionaries = {
-            t: REFERENCE.TinyDictionary(t, adapter.width, 4 * adapter.width, 16, seed=t)
+            t: TinyDictionary(t, adapter.width, 4 * adapter.width, 16, seed=t)
             for t in range(1, adapter.n_layers)
         }
     config = TraceConfig(
@@ -188,7 +174,7 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
             for _ in range(n_cells)
         ]
         cohort = SimpleNamespace(tokens=tokens)
-    tracer = Tracer(adapter, dictionaries, cohort, config, "bench")
+    tracer = open_tracer(adapter, dictionaries, cohort, config)
     rng = np.random.default_rng(1)
     sample = rng.choice(tracer.sources, min(n_features, len(tracer.sources)), replace=False)
     result = compare(tracer, sample, list(cohort.tokens), repeats=2)
@@ -211,12 +197,11 @@ def demo(n_features: int, n_cells: int, whole: bool) -> dict[str, Any]:
     torch.set_num_threads(threads)
     if whole:
         start = time.perf_counter()
-        fresh = Tracer(
+        fresh = open_tracer(
             load_model(folder / "model", device="cpu") if not stand_in else adapter,
             dictionaries,
             cohort,
             config,
-            "bench",
         )
         results = [fresh.run_unit(u) for u in fresh.units]
         result["whole_map"] = {
@@ -259,10 +244,10 @@ def geneformer(positions: int, n_features: int) -> dict[str, Any]:
         "act": "relu",
         "ffn": 4608,
     }
-    model = REFERENCE.tiny_model(**shape)
+    model = tiny_model(**shape)
     model.set_attn_implementation("sdpa")  # the faster of the two for the plain loop as well
     adapter = Geneformer(model, "geneformer-shape", "")
-    dictionaries = {t: REFERENCE.TinyDictionary(t, 1152, 4608, 32, seed=t) for t in (5, 6, 11, 17)}
+    dictionaries = {t: TinyDictionary(t, 1152, 4608, 32, seed=t) for t in (5, 6, 11, 17)}
     rng = np.random.default_rng(0)
     cell = np.r_[2, rng.choice(np.arange(4, 20275), positions - 2, replace=False), 3]
     config = TraceConfig(
@@ -271,16 +256,10 @@ def geneformer(positions: int, n_features: int) -> dict[str, Any]:
         cells=Path("c"),
         source_layers=(5,),
         target_layers=(6, 11, 17),
-        batch_pairs=1,
         features=tuple(range(4608)),
     )
-    tracer = Tracer(
-        adapter,
-        dictionaries,
-        SimpleNamespace(tokens=[cell, cell[: positions // 16]]),
-        config,
-        "bench",
-    )
+    cells = SimpleNamespace(tokens=[cell, cell[: positions // 16]])
+    tracer = open_tracer(adapter, dictionaries, cells, config, batch_pairs=1)
     active = tracer.cells[0].firing[5].start
     counts = np.diff(active)
     usual = int(np.median(counts[counts > 0]))
@@ -303,7 +282,7 @@ def geneformer(positions: int, n_features: int) -> dict[str, Any]:
 
 def measured_map(positions: int, n_cells: int) -> dict[str, Any]:
     """``bench/frozen.py:whole_map`` on the CPU."""
-    return whole_map(REFERENCE, positions, n_cells)
+    return whole_map(positions, n_cells)
 
 
 def main() -> None:
@@ -340,9 +319,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.device != "cpu":
-        on_device = whole_map(
-            REFERENCE, args.positions, args.map_cells, device=args.device, share=0.05
-        )
+        on_device = whole_map(args.positions, args.map_cells, device=args.device, share=0.05)
         name = torch.cuda.get_device_name() if args.device == "cuda" else args.device
         print(
             json.dumps(

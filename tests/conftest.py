@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-pytest_plugins = (
-    ["neo4j_fixtures"] if (Path(__file__).parent / "neo4j_fixtures.py").exists() else []
-)
+pytest.register_assert_rewrite("tests.support")
+pytest_plugins = ["tests.support.neo4j_fixtures"]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from scircuit.core.errors import UserError
+from tests.support.tiny_models import tiny_model
 
 BASE = ("--no-database",)
 
@@ -71,11 +72,11 @@ def test_wrong_layers(demo_inputs, tmp_path):
     )
     refused(
         trace_with(demo_inputs, tmp_path, "--source-layers", "5"),
-        "no dictionary lies after source layer 5",
+        "no layer after source layer 5 has a dictionary",
     )
     refused(
         trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "2"),
-        "do not lie after source layer 3",
+        "do not come after source layer 3",
     )
     refused(
         trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "9"),
@@ -91,21 +92,15 @@ def test_wrong_layers(demo_inputs, tmp_path):
 def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path):
     import json
 
-    import torch
-    from transformers import BertConfig, BertForMaskedLM
-
     config = json.loads((examples / "model" / "config.json").read_text())
-    torch.manual_seed(0)
     for layers, width, message in ((6, 64, "reads width 128"), (2, 128, "has layers 0..1")):
-        model = BertForMaskedLM(
-            BertConfig(
-                vocab_size=config["vocab_size"],
-                hidden_size=width,
-                num_hidden_layers=layers,
-                num_attention_heads=2,
-                intermediate_size=32,
-                max_position_embeddings=config["max_position_embeddings"],
-            )
+        model = tiny_model(
+            layers=layers,
+            width=width,
+            heads=2,
+            vocabulary=config["vocab_size"],
+            positions=config["max_position_embeddings"],
+            ffn=32,
         )
         folder = tmp_path / f"model-{layers}-{width}"
         model.save_pretrained(folder)

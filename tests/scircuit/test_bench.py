@@ -1,6 +1,7 @@
 """Every measurement can be started by its one command."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,12 +9,13 @@ import pytest
 
 
 @pytest.mark.parametrize("name", ["calibration", "ingest", "knowledge", "tracing"])
-def test_measurements_start(root, name):
+def test_measurements_start(root, name, tmp_path):
     done = subprocess.run(
         [sys.executable, str(root / "bench" / f"{name}.py"), "--help"],
         capture_output=True,
         text=True,
         timeout=120,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "--json" in done.stdout
@@ -23,19 +25,28 @@ def test_frozen_is_measured_at_any_shape(root):
     """The whole measurement of `bench/frozen.py` on a model of a few layers: its parts agree with
     each other.
     """
-    places = [str(root), str(root / "bench")]
+    shape = {
+        "layers": 18,
+        "width": 36,
+        "heads": 6,
+        "vocabulary": 20275,
+        "spread": 0.02,
+        "act": "relu",
+        "ffn": 72,
+    }
     script = f"""
-import importlib.util, json, sys
-sys.path[:0] = {places!r}
-spec = importlib.util.spec_from_file_location("reference", {str(root / "tests" / "tracing" / "reference.py")!r})
-sys.modules["reference"] = reference = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(reference)
+import json
+import os
 import frozen
-frozen.SHAPE = {{"layers": 18, "width": 36, "heads": 6, "vocabulary": 20275, "spread": 0.02, "act": "relu", "ffn": 72}}
-print(json.dumps(frozen.whole_map(reference, 96, 3, 4)))
+frozen.SHAPE = {shape}
+print(json.dumps(frozen.whole_map(96, 3, 4)))
 """
     done = subprocess.run(
-        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=300
+        [sys.executable, "-P", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(root / "bench")},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.strip().splitlines()[-1])

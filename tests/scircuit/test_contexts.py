@@ -8,6 +8,7 @@ import scircuit as sc
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
 from scircuit.ingest.shards.shard_store import ShardStore
+from tests.support.study_runs import trace
 
 EDGES = "Feature-AFFECTS-Feature"
 
@@ -84,9 +85,7 @@ def test_both_layers_are_in_one_run_and_one_family_of_tests(frozen, options, tmp
 def test_contexts_are_different_runs_and_work_units_are_not(frozen, options, tmp_path):
     manifest = Manifest.load(frozen.folder)
     study = frozen.folder.parent.parent
-    again = sc.trace(
-        study=study, source_layers=(2, 3), context="frozen", unit_features=5, **options
-    )
+    again = trace(study, source_layers=(2, 3), context="frozen", unit_features=5, **options)
     assert again.run == frozen.run and not again.new
     exact = sc.trace(study=tmp_path, source_layers=(2, 3), **{**options, "features": (0, 1, 2)})
     assert exact.run != manifest.run and exact.findings["audit"] == []
@@ -99,7 +98,7 @@ def test_contexts_are_different_runs_and_work_units_are_not(frozen, options, tmp
         ({"context": "warm"}, "context 'warm' is unknown"),
         ({"context": "0"}, "context '0' is unknown"),
         ({"memory": "lots"}, "memory 'lots' is not a size"),
-        ({"memory": "1g"}, "memory 1g leaves"),
+        ({"memory": "1g"}, "memory 1.00 GB leaves"),
         ({"legacy": True, "context": "frozen"}, "recomputed every position"),
         ({"source_layers": (2, 9)}, "source layer 9 has no dictionary"),
         ({"n_cells": 1}, "one cell; an effect is tested over at least 2"),

@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 import scircuit as sc
+from scircuit.cli.verbs import export as command
 from scircuit.core.address import Address
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 from scircuit.ingest.shards.shard_store import ShardStore
-from scircuit.workflows.exporting import command, export
+from scircuit.workflows.exporting import export
 from scircuit.workflows.importing import import_
 
 EDGES = "Feature-AFFECTS-Feature"
@@ -387,7 +388,7 @@ def test_a_full_disk_leaves_what_was_there(study, tmp_path, monkeypatch, kind, n
         monkeypatch.setattr(target, full)
     refused(
         "the disk is full; nothing was changed there",
-        "free room",
+        "free space",
         study=study.root,
         out=out,
         format=kind,

@@ -15,12 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import StoredStates
 from scircuit.tracing.dictionaries import load_dictionaries
-from scircuit.workflows.trace import trace
+from tests.support.study_runs import (
+    command,
+    demo,
+    folder_of,
+    outcome,
+    parts_done,
+    start,
+    trace,
+    units_done,
+)
 
 
 class SmallDisk:
@@ -89,7 +97,7 @@ def test_a_full_disk_stops_a_run_that_goes_on_when_there_is_room(root, disk, tmp
     assert stopped.returncode == 2, stopped.stderr
     assert (
         "the disk is full" in stopped.stderr
-        and "free room" in stopped.stderr
+        and "free space" in stopped.stderr
         and "Traceback" not in stopped.stderr
     )
     assert stopped.stderr.count("error:") == 1
@@ -124,7 +132,7 @@ def test_a_disk_that_is_full_at_the_controls_keeps_the_parts_it_took(root, tmp_p
     for _ in range(2):  # no room the second time either
         with pytest.raises(UserError, match="the disk is full") as refused:
             trace(study=study, database=False, quiet=True, **options)
-        assert "free room" in refused.value.fix
+        assert "free space" in refused.value.fix
         assert parts_done(study, "controls") == 2
         assert not [p for p in study.rglob("*") if p.name.endswith(".tmp")]
     assert json.loads((folder_of(study) / "manifest.json").read_text())["status"] == "failed"
@@ -191,7 +199,7 @@ def test_a_training_on_a_full_disk_goes_on_when_there_is_room(examples, disk, tm
     assert stopped.returncode == 2, stopped.stderr
     assert (
         "the disk is full" in stopped.stderr
-        and "free room" in stopped.stderr
+        and "free space" in stopped.stderr
         and "unexpected" not in stopped.stderr
     )
     assert not (disk.folder / "out" / "layer01").exists()

@@ -12,7 +12,7 @@ import pytest
 import requests
 from click.testing import CliRunner
 
-from scircuit.analysis.genesets.library import read_library
+from scircuit.analysis.genesets.readers import read_library
 from scircuit.cli.main import cli
 from scircuit.core.errors import UserError
 from scircuit.core.files import sha256_file

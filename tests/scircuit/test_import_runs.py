@@ -5,8 +5,6 @@ traced run.
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -15,11 +13,8 @@ import scircuit as sc
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
 from scircuit.ingest.shards.shard_store import ShardStore
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ingest"))
-
-import atlas_tiny
-import import_edges_files as files
+from tests.support import atlas_tiny
+from tests.support import edges_files as files
 
 NAMES = {"model_name": "geneformer-v2-316m", "dictionary_name": "k562-x4-k32"}
 
@@ -99,9 +94,8 @@ def test_an_import_over_own_runs_says_what_stays(tmp_path, edge_folder):
     [note] = [n for n in run.findings["notes"] if "your own" in n]
     assert (
         note
-        == f"1 of {total} features have values of runs of your own (analyse-own, trace-own), which"
-        " stay: of these, what the import says of cells_active (1), firing_rate (1) is not"
-        " shown"
+        == f"1 of {total} features already have values from your own runs (analyse-own, trace-own);"
+        " these are kept. Ignored values of the import: cells_active (1), firing_rate (1)"
     )
     assert not [
         n
@@ -163,7 +157,7 @@ def test_the_same_study_in_another_form_is_refused(tmp_path, edge_folder):
     with pytest.raises(
         UserError,
         match=(
-            rf"run {first.run} \(circuit-layers\) holds (\d+) of these \1 edges with the same"
+            rf"run {first.run} \(circuit-layers\) already has (\d+) of these \1 edges with the same"
             rf" effects(.|\n)*runs delete {first.run}"
         ),
     ):
@@ -216,7 +210,7 @@ def test_only_kept_edges_have_no_degrees(tmp_path):
         path=tmp_path / "circuit_graph.json",
         **NAMES,
     ).run
-    with pytest.raises(UserError, match="a count of what it kept is no degree"):
+    with pytest.raises(UserError, match="counting the kept edges would not give a degree"):
         sc.analyse(study=tmp_path / "study", run=run, database=False)
 
 
@@ -239,10 +233,10 @@ def connection(neo4j_clean):
 
 
 def test_map_and_edges_in_one_real_graph(tmp_path, shared_data, edge_folder, connection):
-    from scircuit.ingest.graph.checksum import graph_checksums, shard_checksums
     from scircuit.ingest.graph.loader import prepare
     from scircuit.ingest.graph.stream import load_run
     from scircuit.ingest.shards.shard_store import ShardStore
+    from tests.support.graph_checksum import graph_checksums, shard_checksums
 
     study = tmp_path / "study"
     runs = [

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
+from scircuit.cli.verbs import match as command
 from scircuit.core.address import Address, parse
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
 from scircuit.ingest.shards.shard_store import ShardStore
 from scircuit.workflows.importing import import_
-from scircuit.workflows.match import LOADS, command, match
+from scircuit.workflows.match import LOADS, match
 
 GENES = [f"ENSG{i:011d}" for i in range(400)]
 
@@ -211,7 +212,7 @@ def test_runs_without_genes_are_refused(tmp_path):
         study.run_folder("analyse-1"),
         Manifest(run="analyse-1", verb="analyse", config={}, inputs={}, version="0"),
     ).finish("complete")
-    with pytest.raises(UserError, match=r"run analyse-1 \(analyse\) holds no genes"):
+    with pytest.raises(UserError, match=r"run analyse-1 \(analyse\) has no genes"):
         match(study=study.root, database=False, runs=("analyse-1",))
 
 

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 import torch
-from study_runs import command, demo, edges, folder_of
-from transformers import BertConfig, BertForMaskedLM
 
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.native import save_dictionary
+from tests.support.study_runs import command, demo, edges, folder_of
+from tests.support.tiny_models import tiny_model
 
 WIDTH, LENGTH, LAYERS = 256, 1024, 6
 CAP = 1.5
@@ -23,19 +23,14 @@ CAP = 1.5
 def options(root, tmp_path_factory):
     """A random model large enough for batches to be what takes the memory."""
     folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    BertForMaskedLM(
-        BertConfig(
-            vocab_size=20275,
-            hidden_size=WIDTH,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=4,
-            intermediate_size=4 * WIDTH,
-            hidden_act="relu",
-            max_position_embeddings=LENGTH + 2,
-            initializer_range=0.05,
-            pad_token_id=0,
-        )
+    tiny_model(
+        layers=LAYERS,
+        width=WIDTH,
+        vocabulary=20275,
+        positions=LENGTH + 2,
+        spread=0.05,
+        act="relu",
+        ffn=4 * WIDTH,
     ).save_pretrained(folder / "model")
     for layer in range(1, LAYERS):
         weights = (
@@ -58,7 +53,10 @@ MEASURED = """
 import atexit
 from pathlib import Path
 from scircuit.cli.main import main
-atexit.register(lambda: Path(PEAK).write_text(next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))))
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    Path(PEAK).write_text(next(line for line in lines if line.startswith("VmHWM")))
+atexit.register(peak)
 main()
 """
 
@@ -87,7 +85,7 @@ def traced(options, study):
 def test_a_run_stays_below_the_cap_and_finds_the_same(options, tmp_path):
     code, peak, said = traced({**options, "memory": f"{CAP}g"}, tmp_path / "capped")
     assert code == 0, said
-    assert re.search(r"clean states of \d of 12 cells lie in a temporary folder", said)
+    assert re.search(r"clean states of \d of 12 cells are in a temporary folder", said)
     free_code, free_peak, free_said = traced(options, tmp_path / "free")
     assert free_code == 0 and "temporary folder" not in free_said
     assert peak < CAP * 2**30 < free_peak, "the cap would have been exceeded without it"
@@ -104,7 +102,7 @@ def test_a_cap_below_what_one_pair_needs_is_refused_with_numbers(options, tmp_pa
     code, _, said = traced({**options, "memory": "1.3g"}, tmp_path / "small")
     assert code == 2
     assert re.search(
-        r"memory 1.3g leaves 0.\d\d GB beside the model \(0.\d\d GB\), .*; one pair of 1024"
+        r"memory 1.30 GB leaves 0.\d\d GB beside the model \(0.\d\d GB\), .*; one pair of 1024"
         r" positions needs 0.\d\d GB",
         said,
     )

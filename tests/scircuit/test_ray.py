@@ -12,14 +12,23 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from study_runs import command, demo, folder_of, outcome, parts_done, start, units_done
 
 from scircuit.core.config import TraceConfig
 from scircuit.core.errors import UserError
 from scircuit.execution import ray_workers
 from scircuit.execution.load_inputs import load_inputs
-from scircuit.execution.partial_results import Parts
-from scircuit.workflows.trace import trace
+from scircuit.execution.partial_results import PartialResults
+from tests.support.study_runs import (
+    command,
+    demo,
+    folder_of,
+    options_alone,
+    outcome,
+    parts_done,
+    start,
+    trace,
+    units_done,
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,8 @@ def test_a_worker_is_killed_in_the_middle(options, address, alone, tmp_path):
     message = process.communicate(timeout=180)[1]
     assert process.returncode == 0, message
     assert 3 <= before < len(alone["units"])
-    assert len(victims) == 2 and "computing on 2 workers of the Ray cluster, one a host" in message
+    assert len(victims) == 2
+    assert "computing on 2 workers of the Ray cluster, one per host" in message
     assert outcome(folder_of(tmp_path)) == alone
 
 
@@ -89,7 +99,7 @@ def test_begun_here_continued_there_with_files_that_are_sent(
     monkeypatch.setattr(ray_workers, "_unseen", lambda paths: [*sees(paths), *ray_workers.FOLDERS])
     trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
     assert (
-        "not every host sees the model and dictionaries: sent through the object store"
+        "not every host has the model and dictionaries: sent through the object store"
         in capsys.readouterr().err
     )
     assert outcome(folder_of(tmp_path)) == alone
@@ -99,7 +109,7 @@ def test_controls_and_audit_are_kept_part_by_part(options, address, alone, tmp_p
     """Stopped on the cluster in the middle of the controls, gone on here until the middle of the
     audit, ended on the cluster.
     """
-    computed, plain = [], Parts.write
+    computed, plain = [], PartialResults.write
     stop = {"controls": 1, "audit": 3}
 
     def write(self, done):
@@ -108,7 +118,7 @@ def test_controls_and_audit_are_kept_part_by_part(options, address, alone, tmp_p
         if sum(name == self._name for name, *_ in computed) == stop.get(self._name):
             raise RuntimeError("injected")
 
-    monkeypatch.setattr(Parts, "write", write)
+    monkeypatch.setattr(PartialResults, "write", write)
     for place in (address, ""):
         with pytest.raises(RuntimeError, match="injected"):
             trace(study=tmp_path, database=False, quiet=True, **options, ray=place)
@@ -124,9 +134,11 @@ def test_controls_and_audit_are_kept_part_by_part(options, address, alone, tmp_p
 
 
 def test_other_files_or_packages_are_refused(options, tmp_path, examples):
-    inputs = load_inputs(TraceConfig(**options))
-    config = replace(TraceConfig(**options), target_layers=inputs.targets)
-    setting = ray_workers.Setting(config, "run", inputs.hashes(), ray_workers.packages(), 1)
+    inputs = load_inputs(TraceConfig(**options_alone(options)))
+    folders = {kind: options[kind] for kind in ray_workers.FOLDERS}
+    setting = ray_workers.WorkerInputs(
+        inputs.settings, folders, "run", inputs.hashes(), ray_workers.packages(), 1
+    )
     cells = ray_workers.Cells(inputs.cohort.tokens)
     ray_workers.Worker(setting).open(cells, {})
     other = ray_workers.Worker(
@@ -150,7 +162,7 @@ def test_what_a_cluster_cannot_do_is_said(options, address, tmp_path, monkeypatc
     with pytest.raises(UserError, match=r"the worker on .* the driver scircuit 9"):
         trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
     with pytest.raises(UserError, match=r"2 hosts offers no cuda"), ray_workers.connected(address):
-        ray_workers._places("cuda")
+        ray_workers._worker_options("cuda")
 
 
 def test_without_ray_or_a_cluster_one_message(options, tmp_path):

@@ -17,7 +17,6 @@ import pytest
 import scipy
 import torch
 import transformers
-from study_runs import command, demo, edges, folder_of, outcome, parts_done, start, units_done
 
 import scircuit
 from scircuit.core.errors import UserError
@@ -27,7 +26,17 @@ from scircuit.execution.partial_results import pack, unpack
 from scircuit.tracing.controls import audit, sampled_controls
 from scircuit.tracing.controls.audit import Found
 from scircuit.tracing.engine.tracer import Tracer
-from scircuit.workflows.trace import trace
+from tests.support.study_runs import (
+    command,
+    demo,
+    edges,
+    folder_of,
+    outcome,
+    parts_done,
+    start,
+    trace,
+    units_done,
+)
 
 CONTEXTS = ("exact", "frozen", "16")
 
@@ -340,8 +349,7 @@ def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypa
     (folder,) = study.runs.iterdir()
     assert (
         refused.value.problem
-        == f"run {folder.name} was begun with {name} {here[name]}, and would go on with {name}"
-        " 0.0.1: a mixture"
+        == f"cannot resume run {folder.name}: started with {name} {here[name]}, now {name} 0.0.1"
     )
     assert f"install {name} {here[name]} again" in refused.value.fix
     assert f"scircuit runs delete {folder.name} --study {tmp_path}" in refused.value.fix
@@ -362,9 +370,7 @@ def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path,
     monkeypatch.setattr(
         active_run, "packages", lambda: {**here, "torch": "2.4.0", "numpy": "1.26.0"}
     )
-    with pytest.raises(
-        UserError, match=r"would go on with numpy 1\.26\.0, torch 2\.4\.0: a mixture"
-    ):
+    with pytest.raises(UserError, match=r"cannot resume run .*, now numpy 1\.26\.0, torch 2\.4\.0"):
         trace(study=tmp_path, database=False, quiet=True, **options)
     assert contents(tmp_path) == before
     monkeypatch.setattr(active_run, "packages", lambda: here)
@@ -382,7 +388,7 @@ def test_a_run_from_before_packages_were_recorded_goes_on_with_a_note(
     del manifest["packages"]
     path.write_text(json.dumps(manifest))
     trace(study=tmp_path, database=False, quiet=True, **options)
-    note = f"run {manifest['run']} does not say with which packages it was begun"
+    note = f"run {manifest['run']} does not record the package versions it was started with"
     assert capsys.readouterr().err.count(note) == 1
     assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])
     assert Manifest.load(folder_of(tmp_path)).packages == {}

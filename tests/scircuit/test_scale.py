@@ -4,18 +4,17 @@ specification.
 
 import importlib.util
 import json
-import sys
 
 import pytest
 
 
 @pytest.fixture(scope="module")
 def scale(root):
-    path = list(sys.path)
     spec = importlib.util.spec_from_file_location("bench_scale", root / "bench" / "scale.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path[:] = path
+    with pytest.MonkeyPatch.context() as path:
+        path.syspath_prepend(root / "bench")  # as when the file is started as a program
+        spec.loader.exec_module(module)
     return module
 
 

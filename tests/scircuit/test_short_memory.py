@@ -42,21 +42,20 @@ def common(examples, tmp_path):
 def refused(result, *ways):
     assert isinstance(result.exception, UserError), result.output
     assert (
-        result.exception.problem
-        == "the memory does not suffice: CUDA out of memory. Tried to allocate 2.00 GiB."
+        result.exception.problem == "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB."
     )
     assert result.exception.fix == ", or ".join(ways)
 
 
 def test_in_a_training(common, tmp_path, monkeypatch):
-    monkeypatch.setattr(scircuit.tracing.training.topk_sae.Learner, "step", short)
+    monkeypatch.setattr(scircuit.tracing.training.topk_sae.TopKTrainer, "step", short)
     result = CliRunner().invoke(
         cli, ["train", *common, "--layers", "1", "--out", str(tmp_path / "out"), "--expansion", "1"]
     )
     refused(
         result,
-        "free memory and give the same command again, which goes on from what was done",
-        "cap what it takes with --memory",
+        "free memory and give the same command again, which resumes the run",
+        "set a cap with --memory",
         "shorten the cells with --max-length",
         "compute on another --device",
     )

@@ -10,12 +10,11 @@ import shutil
 
 import pytest
 import torch
-from study_runs import demo
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
-from scircuit.tracing.evaluation.layer_match import place_line, require_places
-from scircuit.workflows.trace import trace
+from scircuit.tracing.evaluation.layer_match import layer_match_line, require_layer_match
+from tests.support.study_runs import demo, trace
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
 
@@ -74,8 +73,8 @@ def test_layers_in_each_others_places_are_refused(root, folder, tmp_path):
     with pytest.raises(
         UserError,
         match=(
-            r"dictionaries of layers 4, 5 lie in each other's places: as given they explain .*%,"
-            r" .*% of these layers, in another"
+            r"dictionaries of layers 4, 5 appear to be swapped between layers: as given they"
+            r" explain .*%, .*% of these layers, in another"
         ),
     ):
         traced(root, folder, tmp_path)
@@ -85,9 +84,8 @@ def test_layers_in_each_others_places_are_refused(root, folder, tmp_path):
 def test_all_in_their_places_is_a_line_of_the_report(root, folder, tmp_path):
     found = {line.name: line for line in traced(root, folder, tmp_path, features=(3,)).preflight}
     assert (
-        found["layers in their places"].ok
-        and found["layers in their places"].found
-        == "no layer is explained better by another's dictionary"
+        found["layer match"].ok
+        and found["layer match"].found == "no layer is explained better by another's dictionary"
     )
 
 
@@ -119,21 +117,23 @@ def rows_of(layer):
 def test_every_order_but_the_right_one_is_refused():
     right = {layer: explaining(layer, 0.5) for layer in range(3)}
     rows = {layer: rows_of(layer) for layer in range(3)}
-    require_places(right, rows)
+    require_layer_match(right, rows)
     for order in itertools.permutations(range(3)):
         if order == (0, 1, 2):
             continue
         moved = ", ".join(str(i) for i in range(3) if order[i] != i).replace("0, 1, 2", r"0\.\.2")
-        with pytest.raises(UserError, match=f"of layers {moved} lie in each other's places"):
-            require_places({i: right[j] for i, j in enumerate(order)}, rows)
+        with pytest.raises(
+            UserError, match=f"of layers {moved} appear to be swapped between layers"
+        ):
+            require_layer_match({i: right[j] for i, j in enumerate(order)}, rows)
 
 
 def test_a_better_dictionary_of_another_layer_is_no_reason_to_refuse():
-    """It explains every layer better than its own dictionary does, and is in its place nonetheless."""
+    """It explains every layer better than that layer's own dictionary, and yet is no swap."""
     uneven = {0: explaining(0, 0.3), 1: explaining(1, 0.7)}
     rows = {layer: rows_of(layer) for layer in range(2)}
-    require_places(uneven, rows)
-    assert not place_line(uneven, rows).ok
+    require_layer_match(uneven, rows)
+    assert not layer_match_line(uneven, rows).ok
 
 
 def test_what_explains_nothing_is_in_no_ones_place():
@@ -148,7 +148,7 @@ def test_what_explains_nothing_is_in_no_ones_place():
         )
         for layer in range(3)
     }
-    require_places(noise, {layer: rows_of(layer) for layer in range(3)})
+    require_layer_match(noise, {layer: rows_of(layer) for layer in range(3)})
 
 
 @pytest.mark.parametrize("rule", ["relu", "batchtopk", "jumprelu"])

@@ -1,14 +1,19 @@
 """Small traces of the demo's model that can be ended in the middle, and what must be equal between
 two runs.
+
+Options may name the sizes in which the work is cut (`SIZES`), which are no options of the program:
+`demo` makes them small, so that a short run has several units, batches and parts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ import numpy as np
 
 EDGES = "Feature-AFFECTS-Feature"
 TIMES = {"run-start", "run-end"}  # units that hold the time of day
+SIZES = ("unit_features", "batch_pairs", "batch_rows")
 
 
 def demo(root: Path, **more: Any) -> dict[str, Any]:
@@ -37,17 +43,49 @@ def demo(root: Path, **more: Any) -> dict[str, Any]:
     } | more
 
 
+def options_alone(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without the sizes."""
+    return {name: value for name, value in options.items() if name not in SIZES}
+
+
+@contextlib.contextmanager
+def work_sizes(options: dict[str, Any]) -> Iterator[None]:
+    """Cut the work of this process in the sizes among the options."""
+    from scircuit.tracing.engine import settings
+
+    names = {name: name.upper() for name in SIZES if name in options}
+    before = {name: getattr(settings, constant) for name, constant in names.items()}
+    try:
+        for name, constant in names.items():
+            setattr(settings, constant, options[name])
+        yield
+    finally:
+        for name, constant in names.items():
+            setattr(settings, constant, before[name])
+
+
+def trace(study: Path, **options: Any) -> Any:
+    """`scircuit.trace` with sizes."""
+    from scircuit.workflows.trace import trace
+
+    with work_sizes(options):
+        return trace(study=study, **options_alone(options))
+
+
 def command(options: dict[str, Any], study: Path) -> list[str]:
     """The same on the command line."""
     flags: list[str] = []
-    for name, value in options.items():
+    sizes = [f"settings.{n.upper()} = {options[n]}; " for n in SIZES if n in options]
+    for name, value in options_alone(options).items():
         flag = f"--{name.replace('_', '-')}"
         for one in value if isinstance(value, tuple) else (value,):
             flags += [flag] if one is True else [flag, str(one)]
     return [
         sys.executable,
         "-c",
-        "from scircuit.cli.main import main; main()",
+        "from scircuit.tracing.engine import settings; "
+        + "".join(sizes)
+        + "from scircuit.cli.main import main; main()",
         "trace",
         "--no-database",
         "--study",
@@ -137,8 +175,6 @@ def run(
     With `of`, only renames to ``folder/file`` names that begin so count.
     """
     import torch
-
-    from scircuit.workflows.trace import trace
 
     torch.set_num_threads(threads)
     renames, plain = 0, Path.replace

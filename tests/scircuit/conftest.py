@@ -1,6 +1,0 @@
-"""What tests of whole runs share."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -1,0 +1,1 @@
+"""Tiny models, small runs, plain restatements and fixtures that several tests share."""
