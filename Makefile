@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; rm -rf $(VENV); exit 1; }
 	@echo "setting up $(VENV): about 3 GB, most of it PyTorch with its CUDA libraries; this takes a few minutes once"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
 lint: $(READY)
@@ -39,9 +39,21 @@ links:
 unit: $(READY)
 	$(BIN)/python -m pytest $(PYTEST)
 
-# Generated pages: docs/data-model.md, docs/queries.md, docs/options.md
+# Pages and pictures of docs/ that are generated from the code
 pages: $(READY)
-	$(BIN)/python -m scircuit.cli.pages
+	$(BIN)/python -m tools.pages
+
+# The documentation site, in build/site; open build/site/index.html
+.PHONY: docs
+docs: $(READY) links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Wheel and sdist, in build/dist; the wheel is built from the sdist
+.PHONY: dist
+dist: $(READY)
+	@rm -rf build/dist && mkdir -p build/dist
+	@$(BIN)/python -m build --no-isolation --outdir build/dist . >build/dist.log 2>&1 || { cat build/dist.log; exit 1; }
+	$(BIN)/python -m tools.check_dist build/dist
 
 bench: $(READY)
 	$(BIN)/python bench/tracing.py --json

@@ -2,14 +2,20 @@
 inside `scircuit`.
 """
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, setup
 
+# Folders without modules, such as queries/cypher/, count as packages too: setuptools installs their
+# data files only then.
 ROOMS = ("tracing", "ingest", "analysis", "queries")
 
-inside_rooms = find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")])
+_NOT = ("*.__pycache__",)
+
+inside_rooms = find_namespace_packages(
+    include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")], exclude=_NOT
+)
 setup(
     packages=[
-        *find_packages(include=["scircuit", "scircuit.*"]),
+        *find_namespace_packages(include=["scircuit", "scircuit.*"], exclude=_NOT),
         *(f"scircuit.{name}" for name in inside_rooms),
     ],
     package_dir={f"scircuit.{room}": room for room in ROOMS},

@@ -1,7 +1,7 @@
 """Train the demo's dictionaries: a TopK autoencoder (512 latents, k = 16) at each of the model's
 six layers.
 
-    python examples/train_demo_dictionaries.py      # what made examples/dictionaries (about 4 minutes on two idle cores)
+    python examples/train_demo_dictionaries.py      # made examples/dictionaries, 4 min on 2 cores
 
 The same as ``scircuit train --model examples/model --cells
 examples/cells/celltypist_sample_559cells.h5ad --out examples/dictionaries --epochs 10``. The cells

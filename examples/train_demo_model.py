@@ -1,8 +1,8 @@
 """Train the demo's model: a small Geneformer-like BERT by masked language modelling on the shipped
 immune cells.
 
-    python examples/train_demo_model.py                       # what made examples/model (about 5 minutes on two idle cores)
-    python examples/train_demo_model.py --cells mine.h5ad --out my-model --layers 6 --width 256 --positions 1024
+    python examples/train_demo_model.py             # made examples/model, 5 min on 2 cores
+    python examples/train_demo_model.py --cells mine.h5ad --out my-model --width 256
 
 Each cell becomes its highest-ranking genes (the official Geneformer V2 tokenisation,
 `scircuit.tracing.tokenisation.rank`), a share of them is masked and the model guesses which genes
