@@ -17,7 +17,6 @@ from scircuit.core.version import __version__
 
 __all__ = ["__version__"]
 
-ROOMS = ("tracing", "ingest", "analysis", "queries")
 _WORKFLOW_OF = {
     "ablate": "interventions",
     "analyse": "analyse",

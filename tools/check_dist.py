@@ -13,9 +13,9 @@ from email.parser import Parser
 from pathlib import Path
 
 import scircuit
+from tools.import_graph import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("tracing", "ingest", "analysis", "queries")
 _KEYS = ("Name", "Version", "Summary", "License-Expression", "Requires-Python", "Requires-Dist")
 
 

@@ -35,7 +35,8 @@ def options_of(config: type, positional: Collection[str] = ()) -> Callable[[Comm
         return not required, field.name not in config.__annotations__
 
     def decorate(command: Command) -> Command:
-        for field in [*sorted(dataclasses.fields(config), key=order)][::-1]:
+        ordered = sorted(dataclasses.fields(config), key=order)
+        for field in reversed(ordered):
             names, settings = _option(field, hints[field.name], field.name in positional)
             command = click.option(*names, field.name, **settings)(command)
         return command

@@ -130,6 +130,7 @@ def stop_bar() -> None:
     """Leave the bar on the screen as it stands, and give the terminal its cursor back."""
     while _live:
         _live.pop().stop()
+    atexit.unregister(stop_bar)
 
 
 def _start_bar() -> Bar:

@@ -5,10 +5,9 @@ when needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scircuit.core.config import DEFAULT_STUDY, ServerConfig
+from scircuit.core.config import ServerConfig
 from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.study import Study
@@ -80,23 +79,3 @@ def opener(study: Study) -> Callable[[], Connection]:
         return Connection.open(target(study))
 
     return open_connection
-
-
-def open_graph(study: Path | str = DEFAULT_STUDY, *, start: bool = True) -> Connection:
-    """Open a connection to the study's database.
-
-    Parameters
-    ----------
-    study
-        Folder of the study.
-    start
-        Start the local server when it is not running.
-
-    Returns
-    -------
-    Connection
-        A context manager with ``run(cypher, **params)`` and ``frame(cypher, **params)``.
-    """
-    from scircuit.ingest.graph.connection import Connection
-
-    return Connection.open(target(Study(Path(study)), start=start))

@@ -9,7 +9,7 @@ from scircuit.core.config import DEFAULT_STUDY, ServerConfig
 from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.study import Study
-from scircuit.execution.graph_server import open_graph, start_server
+from scircuit.execution.graph_server import start_server, target
 
 if TYPE_CHECKING:
     from scircuit.ingest.graph.connection import Connection
@@ -31,7 +31,9 @@ def connect(study: Path | str = DEFAULT_STUDY, *, start: bool = True) -> Connect
     Connection
         A context manager with ``run(cypher, **params)`` and ``frame(cypher, **params)``.
     """
-    return open_graph(study, start=start)
+    from scircuit.ingest.graph.connection import Connection
+
+    return Connection.open(target(Study(Path(study)), start=start))
 
 
 def describe(info: ServerInfo) -> dict[str, Any]:

@@ -123,11 +123,11 @@ def _steps(
     gmt: tuple[Path, ...],
     quiet: bool,
 ) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
-    from scircuit.execution.graph_server import open_graph, start_server
+    from scircuit.execution.graph_server import start_server
     from scircuit.workflows.analyse import analyse
     from scircuit.workflows.annotate import annotate
     from scircuit.workflows.check import check
-    from scircuit.workflows.database import describe
+    from scircuit.workflows.database import connect, describe
     from scircuit.workflows.interventions import ablate, steer
     from scircuit.workflows.report import report
     from scircuit.workflows.trace import trace
@@ -187,7 +187,7 @@ def _steps(
         steered = steer(SteerConfig(run=traced.run), place.root, quiet=quiet)
     with step("report", "8/8 Report"):
         written = report(place.root, run=traced.run)
-    with open_graph(place.root) as connection:
+    with connect(place.root) as connection:
         in_graph = connection.run(
             "MATCH (:Feature)-[r:AFFECTS]->() WHERE r.run = $run RETURN count(r) AS n",
             run=traced.run,

@@ -10,7 +10,7 @@ from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
 from scircuit.core.progress import Progress
 from scircuit.core.study import Study
-from scircuit.execution.graph_server import open_graph
+from scircuit.workflows.database import connect
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
             f"see what there is: scircuit runs --study {place.root}",
         )
     rows: dict[str, int] = {}
-    with open_graph(place.root) as connection:
+    with connect(place.root) as connection:
         for manifest in manifests:
             progress = Progress(
                 f"loading {manifest.run}", sum(s.rows for s in manifest.shards), "rows", quiet=quiet

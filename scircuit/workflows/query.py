@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
-from scircuit.execution.graph_server import open_graph
+from scircuit.workflows.database import connect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def query(name: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> pd
     from scircuit.queries import api
 
     api.check(name, parameters)
-    with open_graph(study) as connection:
+    with connect(study) as connection:
         return api.query(connection, name, **parameters)
 
 
@@ -40,7 +40,7 @@ def cypher(text: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> p
     """Run read-only Cypher; `parameters` are sent beside the text, never formatted into it."""
     from scircuit.queries import api
 
-    with open_graph(study) as connection:
+    with connect(study) as connection:
         return api.cypher(connection, text, **parameters)
 
 

@@ -10,7 +10,7 @@ from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
 from scircuit.core.progress import duration
 from scircuit.core.study import Manifest, Study
-from scircuit.execution.graph_server import open_graph
+from scircuit.workflows.database import connect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ def compare_runs(a: str, b: str, study: Path | str = DEFAULT_STUDY) -> pd.DataFr
 
     for run in (a, b):
         Manifest.load(Study(Path(study)).run_folder(run))
-    with open_graph(study) as connection:
+    with connect(study) as connection:
         return graph_runs.compare_runs(connection, a, b)
 
 
@@ -84,7 +84,7 @@ def delete_run(run: str, study: Path | str = DEFAULT_STUDY) -> dict[str, int]:
     from scircuit.ingest.graph import graph_runs
 
     deletable(run, study)
-    with open_graph(study) as connection:
+    with connect(study) as connection:
         counts = graph_runs.delete_run(connection, run)
     shutil.rmtree(Study(Path(study)).run_folder(run))
     return counts

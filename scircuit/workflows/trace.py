@@ -14,11 +14,11 @@ from scircuit.core.errors import UserError
 from scircuit.core.progress import say, show_checks
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run
-from scircuit.execution.graph_server import open_graph
 from scircuit.execution.load_inputs import load_inputs
 from scircuit.execution.ray_workers import connected
 from scircuit.execution.resume import begun_settings
 from scircuit.execution.trace_run import map_run
+from scircuit.workflows.database import connect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +211,7 @@ def _settle(study: Study, run: ActiveRun) -> str:
     from scircuit.ingest.graph.stream import apply_q, load_run
 
     try:
-        with open_graph(study.root) as connection:
+        with connect(study.root) as connection:
             report = load_run(connection, run.folder)
             apply_q(connection, run.folder)
         return (

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from scircuit import ROOMS
 from scircuit.ingest.server import DEFAULT_PROFILE, PROFILES
+from tools.import_graph import ROOMS
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 

@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from tools import import_graph
+from tools.import_graph import ROOMS
+
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("tracing", "analysis", "ingest", "queries")
 # The folder of each top-level package: rooms are at the top of the repository.
 FOLDERS = {room: ROOT / room for room in ROOMS} | {
     name: ROOT / "scircuit" / name for name in ("core", "execution", "workflows", "cli", "pl")
@@ -35,21 +37,15 @@ class Import(NamedTuple):
         return f"{path}:{self.line} imports {self.target}" + (f" ({self.taken})" * bool(self.taken))
 
 
-def product_files() -> list[Path]:
-    """Every Python file that is installed."""
-    folders = [*(ROOT / room for room in ROOMS), ROOT / "scircuit"]
-    return sorted(p for folder in folders for p in folder.rglob("*.py"))
-
-
 @cache
 def modules() -> dict[str, Path]:
     """File of every module by the name it is imported under; a package is its __init__."""
-    found = {}
-    for path in product_files():
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        parts = parts if parts[0] == "scircuit" else ("scircuit", *parts)
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+    return import_graph.modules(ROOT)
+
+
+def product_files() -> list[Path]:
+    """Every Python file that is installed."""
+    return sorted(modules().values())
 
 
 def package_of(module: str) -> str:
