@@ -5,10 +5,17 @@ shapes, one JSON line.
     python bench/calibration.py --json     one line
 
 A replicate has 6 sources, 400 targets each, and 20 cells; in the classes with truth a quarter of
-the tests have a mean of 0.5, 1, 1.5 or 2 standard deviations, of either sign. `legacy` is the
-published rule; `t`, `moderated t` (Smyth 2004: the variance of a test shrunk towards that of the
-source's tests) and `sign flips` are followed by Benjamini-Hochberg at 0.05 over all live tests;
-`calibrated` is the rule of this project."""
+the tests have a mean of 0.5, 1, 1.5 or 2 standard deviations, of either sign. Where few tests are
+true there are 24 sources and a quarter of the replicates. `legacy` is the published rule; `t`,
+`moderated t` (Smyth 2004: the variance of a test shrunk towards that of the source's tests) and
+`sign flips` are followed by Benjamini-Hochberg at 0.05, the first two over all live tests, the last
+over those that can be called; `calibrated` is sign flips with the guard against skewness, the rule
+of this project for total effects against zero.
+
+In the classes of directions an effect has a response to the direction that is the same in every
+cell: a standard normal number for random directions and for null tests, 4 to 10 for the true ones
+(one test in 25), times the scale of the source and target. 64 random directions with cells of the
+same law give the direction p; `both` takes the larger of the two p, without the guard."""
 
 from __future__ import annotations
 
@@ -23,10 +30,13 @@ from scipy import special, stats
 from scircuit.core.edge_rules import MIN_SUPPORT, legacy_edges
 from scircuit.tracing.statistics.effect_statistics import Tests, edge_statistics
 from scircuit.tracing.statistics.q_values import q_table
-from scircuit.tracing.statistics.skewness import null_draws
+from scircuit.tracing.statistics.skewness import draws_per_source, null_draws
 
 SOURCES, TARGETS, CELLS = 6, 400, 20
+MANY_SOURCES = 24  # where few tests are true
 SIZES = (0.5, 1.0, 1.5, 2.0)
+DIRECTIONS, RESPONSES, SPECIFIC = 64, (4.0, 6.0, 8.0, 10.0), 0.04
+ASKED = 0.1  # p above it are not computed
 NOMINAL = 0.05
 Noise = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
@@ -52,14 +62,49 @@ def _skewed(draw: Noise) -> Noise:
     return lambda rng, shape: draw(rng, shape) * rng.choice([-1.0, 1.0], (shape[0], 1, shape[2]))
 
 
+def _scaled(draw: Noise, cell: float = 0.0, source: float = 0.0) -> Noise:
+    """Noise times a log-normal scale of every cell of a source and of every source."""
+
+    def scaled(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        cells = rng.lognormal(0, cell, (*shape[:2], 1))
+        cells /= np.sqrt((cells**2).mean(1, keepdims=True))
+        return draw(rng, shape) * cells * rng.lognormal(0, source, (shape[0], 1, 1))
+
+    return scaled
+
+
+def _gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(size=shape)
+
+
+def _t2(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.standard_t(2, shape) / 2
+
+
+def _two_kinds_of_cells(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return rng.normal(size=shape) * np.where(rng.random((*shape[:2], 1)) < 0.25, 2.0, 0.3)
+
+
+def _tenth(draw: Noise) -> Noise:
+    """A tenth of the targets; the others are Gaussian."""
+
+    def mixed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        some = rng.random((shape[0], 1, shape[2])) < 0.1
+        return np.where(some, draw(rng, shape), rng.normal(size=shape))
+
+    return mixed
+
+
 class Class(NamedTuple):
     """One class of effects: noise of standard deviation about one, share of tests with a true mean,
-    cells in which sources are active.
+    cells in which sources are active, number of sources, whether the noise is skewed.
     """
 
     noise: Noise
     truth: float = 0.25
     cells: tuple[int, int] = (CELLS, CELLS)
+    sources: int = SOURCES
+    skewed: bool = False
 
 
 _exponential = _skewed(lambda rng, shape: rng.exponential(size=shape) - 1)
@@ -67,15 +112,20 @@ _lognormal = _skewed(
     lambda rng, shape: (np.exp(rng.normal(size=shape)) - np.exp(0.5)) / np.sqrt(np.e * (np.e - 1))
 )
 CLASSES = {
-    "gaussian": Class(lambda rng, shape: rng.normal(size=shape)),
+    "gaussian": Class(_gaussian),
     "heavy tails, t3": Class(lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3)),
+    "heavy tails, t2": Class(_t2),
+    "scale per cell": Class(_scaled(_gaussian, cell=1)),
+    "scale per source": Class(_scaled(_gaussian, source=1)),
+    "mixture of cells": Class(_two_kinds_of_cells),
     "heavy tails, Laplace": Class(lambda rng, shape: rng.laplace(size=shape) / np.sqrt(2)),
     "equal sizes, random sign": Class(
         lambda rng, shape: rng.choice([-1.0, 1.0], shape) * (1 + 0.02 * rng.normal(size=shape))
     ),
     "zero-inflated": Class(_zero_inflated),
     "shared between targets": Class(_shared),
-    "2 to 20 cells": Class(lambda rng, shape: rng.normal(size=shape), cells=(2, CELLS)),
+    "2 to 20 cells": Class(_gaussian, cells=(2, CELLS)),
+    "2 to 20 cells, scale per cell": Class(_scaled(_gaussian, cell=1), cells=(2, CELLS)),
     "2 to 20 cells, equal sizes": Class(
         lambda rng, shape: rng.choice([-1.0, 1.0], shape) * (1 + 0.02 * rng.normal(size=shape)),
         cells=(2, CELLS),
@@ -84,12 +134,44 @@ CLASSES = {
         lambda rng, shape: _shared(rng, shape) * np.sqrt(3 / rng.chisquare(3, shape)),
         cells=(2, CELLS),
     ),
-    "skewed, exponential": Class(_exponential),
-    "no truth, gaussian": Class(lambda rng, shape: rng.normal(size=shape), truth=0.0),
-    "no truth, exponential": Class(_exponential, truth=0.0),
-    "no truth, lognormal": Class(_lognormal, truth=0.0),
-    "no truth, lognormal, 2 to 20 cells": Class(_lognormal, truth=0.0, cells=(2, CELLS)),
+    "skewed, exponential": Class(_exponential, skewed=True),
+    "skewed, gamma": Class(
+        _skewed(lambda rng, shape: (rng.gamma(4, size=shape) - 4) / 2), skewed=True
+    ),
+    "skewed, scale per cell": Class(_scaled(_exponential, cell=1), skewed=True),
+    "skewed, a tenth of the targets": Class(_tenth(_lognormal), skewed=True),
+    "no truth, gaussian": Class(_gaussian, truth=0.0),
+    "no truth, exponential": Class(_exponential, truth=0.0, skewed=True),
+    "no truth, lognormal": Class(_lognormal, truth=0.0, skewed=True),
+    "no truth, lognormal, 2 to 20 cells": Class(
+        _lognormal, truth=0.0, cells=(2, CELLS), skewed=True
+    ),
 }
+FEW = {
+    f"{share:.0%} true, {name}": CLASSES[name]._replace(truth=share, sources=MANY_SOURCES)
+    for share in (0.01, 0.04, 0.08, 0.14)
+    for name in (
+        "heavy tails, t2",
+        "scale per cell",
+        "scale per source",
+        "mixture of cells",
+        "2 to 20 cells, scale per cell",
+        "skewed, exponential",
+        "skewed, gamma",
+        "skewed, a tenth of the targets",
+    )
+}
+CELLS_OF_DIRECTIONS = {
+    "directions, gaussian cells": Class(_gaussian, SPECIFIC),
+    "directions, heavy tails, t3": Class(
+        lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3), SPECIFIC
+    ),
+    "directions, heavy tails, t2": Class(_t2, SPECIFIC),
+    "directions, scale per cell": Class(_scaled(_gaussian, cell=1), SPECIFIC),
+    "directions, skewed, exponential": Class(_exponential, SPECIFIC, skewed=True),
+    "directions, skewed, lognormal": Class(_lognormal, SPECIFIC, skewed=True),
+}
+EVERY = {**CLASSES, **FEW, **CELLS_OF_DIRECTIONS}
 
 
 class Planted(NamedTuple):
@@ -101,34 +183,62 @@ class Planted(NamedTuple):
 
 def plant(kind: Class, rng: np.random.Generator) -> Planted:
     """Draw one replicate."""
-    shape = (SOURCES, CELLS, TARGETS)
-    size = (
-        rng.choice(SIZES, (SOURCES, TARGETS))
-        * rng.choice([-1.0, 1.0], (SOURCES, TARGETS))
-        * (rng.random((SOURCES, TARGETS)) < kind.truth)
-    )
+    shape = (kind.sources, CELLS, TARGETS)
+    size = _true(rng, SIZES, kind)
     noise = kind.noise(rng, shape)
     effects = noise + np.where(
         noise == 0, 0.0, size[:, None, :]
     )  # a cell without an effect has none with a true mean either
-    n = rng.integers(kind.cells[0], kind.cells[1] + 1, SOURCES)
-    active = np.argsort(rng.random((SOURCES, CELLS)), axis=1) < n[:, None]
-    tests = edge_statistics(effects, active, np.zeros(TARGETS))
+    n = rng.integers(kind.cells[0], kind.cells[1] + 1, kind.sources)
+    active = np.argsort(rng.random((kind.sources, CELLS)), axis=1) < n[:, None]
+    tests = edge_statistics(effects, active, np.zeros(TARGETS), ASKED)
     return Planted(tests, np.abs(size[tests.source, tests.target]))
 
 
-def called_by(tests: Tests, seed: int) -> dict[str, np.ndarray]:
+def _true(rng: np.random.Generator, sizes: tuple[float, ...], kind: Class) -> np.ndarray:
+    """[sources, targets] sizes of either sign, 0 where nothing is true."""
+    shape = (kind.sources, TARGETS)
+    true = rng.random(shape) < kind.truth
+    return rng.choice(sizes, shape) * rng.choice([-1.0, 1.0], shape) * true
+
+
+def called_by(tests: Tests, keys: list[tuple[int, int]], draws: int) -> dict[str, np.ndarray]:
     """Mask of the edges of every rule."""
     t = tests.d * np.sqrt(tests.n)
-    null = null_draws(tests, [(seed, s) for s in range(SOURCES)])
-    family = np.unique(tests.p, return_counts=True)
-    enough = tests.cells >= MIN_SUPPORT
+    null = null_draws(tests, keys, draws)
+    family = np.unique(tests.p[tests.callable], return_counts=True)
+    plain, guarded = q_table(*family, exact=ASKED), q_table(*family, null=null, exact=ASKED)
     return {
         "legacy": legacy_edges(tests.d, tests.n, tests.n_pos),
         "t": _bh(2 * stats.t.sf(np.abs(t), tests.n - 1)),
         "moderated t": _bh(moderated_p(tests)),
-        "sign flips": (tests.p <= q_table(*family).threshold(NOMINAL)) & enough,
-        "calibrated": (tests.p <= q_table(*family, null=null).threshold(NOMINAL)) & enough,
+        "sign flips": (tests.p <= plain.threshold(NOMINAL)) & tests.callable,
+        "calibrated": (tests.p <= guarded.threshold(NOMINAL)) & tests.callable,
+    }
+
+
+def plant_directions(
+    kind: Class, rng: np.random.Generator
+) -> tuple[Planted, dict[str, np.ndarray]]:
+    """One replicate of effects with random directions beside them, and the mask of every rule."""
+    every = DIRECTIONS + 1
+    noise = kind.noise(rng, (kind.sources, CELLS, every * TARGETS))
+    size = _true(rng, RESPONSES, kind)
+    response = rng.normal(size=(kind.sources, every, TARGETS))
+    response[:, 0] = np.where(size == 0, response[:, 0], size)
+    scale = rng.lognormal(size=(kind.sources, 1, 1, TARGETS))
+    x = scale * (noise.reshape(kind.sources, CELLS, every, TARGETS) + response[:, None])
+    active = np.ones((kind.sources, CELLS), bool)
+    tests = edge_statistics(x[:, :, 0], active, np.zeros(TARGETS), ASKED)
+    drawn = x[:, :, 1:].mean(1)
+    spread = drawn.std(1, ddof=1) * np.sqrt(1 + 1 / DIRECTIONS)
+    at = tests.source, tests.target
+    t = (tests.mean - drawn.mean(1)[at]) / spread[at]
+    p = 2 * stats.t.sf(np.abs(t), DIRECTIONS - 1)
+    return Planted(tests, np.abs(size[at])), {
+        "sign flips": _bh(tests.p),
+        "direction": _bh(p),
+        "both": _bh(np.maximum(p, tests.p)),
     }
 
 
@@ -192,13 +302,19 @@ class Found(NamedTuple):
         )
 
 
-def measure(name: str, replicates: int, seed: int = 0) -> dict[str, Found]:
-    """All rules on replicates of one class."""
-    rng = np.random.default_rng([seed, list(CLASSES).index(name)])
+def measure(name: str, replicates: int, seed: int = 0, draws: int = 0) -> dict[str, Found]:
+    """All rules on replicates of one class; `draws` null draws per source, or those of a run."""
+    kind = EVERY[name]
+    rng = np.random.default_rng([seed, list(EVERY).index(name)])
     rows: dict[str, list[tuple[Planted, np.ndarray]]] = {}
     for i in range(replicates):
-        planted = plant(CLASSES[name], rng)
-        for rule, called in called_by(planted.tests, i).items():
+        if name in CELLS_OF_DIRECTIONS:
+            planted, rules = plant_directions(kind, rng)
+        else:
+            planted = plant(kind, rng)
+            keys = [(i, s) for s in range(kind.sources)]
+            rules = called_by(planted.tests, keys, draws or draws_per_source(kind.sources))
+        for rule, called in rules.items():
             rows.setdefault(rule, []).append((planted, called))
     return {rule: _found(found) for rule, found in rows.items()}
 
@@ -206,20 +322,26 @@ def measure(name: str, replicates: int, seed: int = 0) -> dict[str, Found]:
 def _found(found: list[tuple[Planted, np.ndarray]]) -> Found:
     size = np.concatenate([planted.size for planted, _ in found])
     called = np.concatenate([c for _, c in found])
-    cells = np.concatenate([planted.tests.cells for planted, _ in found])
+    able = np.concatenate([planted.tests.callable for planted, _ in found])
     by_source = [
         (c & (planted.size == 0) & mine).sum() / (c & mine).sum()
         for planted, c in found
-        for s in range(SOURCES)
+        for s in np.unique(planted.tests.source)
         if (c & (mine := planted.tests.source == s)).any()
     ]
     return Found(
         np.array([(c & (planted.size == 0)).sum() / max(c.sum(), 1) for planted, c in found]),
         float(called[size > 0].mean()) if (size > 0).any() else float("nan"),
-        {s: float(called[size == s].mean()) for s in SIZES if (size == s).any()},
-        int((called & (cells < MIN_SUPPORT)).sum()),
+        {float(s): float(called[size == s].mean()) for s in np.unique(size[size > 0])},
+        int((called & ~able).sum()),
         float(np.quantile(by_source, 0.9)) if by_source else 0.0,
     )
+
+
+def power_ratio(found: dict[str, Found]) -> float:
+    """Power of the calibrated rule as a share of that of sign flips; NaN where that has none."""
+    flips = found["sign flips"].power
+    return found["calibrated"].power / flips if flips > 0 else float("nan")
 
 
 def main() -> None:
@@ -230,9 +352,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON line")
     parser.add_argument("--replicates", type=int, default=60, help="replicates of each class")
     options = parser.parse_args()
-    result = {}
-    for name in CLASSES:
-        found = measure(name, options.replicates)
+    result, ratios = {}, {}
+    for name, kind in EVERY.items():
+        replicates = max(2, options.replicates * SOURCES // kind.sources)
+        found = measure(name, replicates)
+        if "calibrated" in found and not kind.skewed:
+            ratios[name] = power_ratio(found)
         result[name] = {
             rule: {
                 "fdr": round(f.fdr, 4),
@@ -245,7 +370,7 @@ def main() -> None:
             for rule, f in found.items()
         }
         if not options.json:
-            print(f"{name} ({options.replicates} replicates)")
+            print(f"{name} ({replicates} replicates)", flush=True)
             for rule, f in found.items():
                 sizes = "  ".join(f"{k:g}: {v:.2f}" for k, v in f.by_size.items())
                 print(
@@ -253,6 +378,11 @@ def main() -> None:
                     f" under {MIN_SUPPORT} cells {f.untestable}  worst tenth of sources"
                     f" {f.worst_source:.2f}"
                 )
+    least = min(ratio for ratio in ratios.values() if not np.isnan(ratio))
+    if not options.json:
+        print(
+            f"power of calibrated over that of sign flips, symmetric classes: {least:.2f} or more"
+        )
     if options.json:
         print(
             json.dumps(
@@ -260,6 +390,7 @@ def main() -> None:
                     "bench": "calibration",
                     "nominal": NOMINAL,
                     "replicates": options.replicates,
+                    "guard_power_ratio": round(least, 4),
                     "classes": result,
                 }
             )

@@ -276,8 +276,8 @@ def agreement(adapter: Any, dictionaries: Any, cohort: Any, config: TraceConfig)
     tracer = open_tracer(adapter, dictionaries, cohort, frozen)
     results = [tracer.run_unit(u) for u in tracer.units]
     table = q_table(
-        [r.p_values for r in results],
-        [r.p_counts for r in results],
+        [r.total.p for r in results],
+        [r.total.counts for r in results],
         null=Null.joined([r.null for r in results]),
     )
     found = [a for a in run_audit(tracer, Rule(table), further=False) if a.context == "frozen"]

@@ -4,7 +4,7 @@ JSON line.
     python bench/ingest.py --json [--edges N]
 
 The graph has the out-degrees of the published exhaustive map (4,065 sources, 1,393,850 edges),
-random but fixed targets, and every property that the schema gives ``AFFECTS``. Both ways read the
+random but fixed targets, and every property that an own run gives ``AFFECTS``. Both ways read the
 same shards and are timed as a whole, features and ledger included; counts and checksums of both
 graphs are compared with the shards. Server and loader share this machine, so the ratio is what
 carries over."""
@@ -187,7 +187,14 @@ def write_run(folder: Path, out_degrees: np.ndarray) -> ShardStore:
                         "d": mean / sd,
                         "p": rng.random(n),
                         "q": rng.random(n),
-                        "passthrough": rng.normal(size=n),
+                        "direct": rng.normal(size=n),
+                        "computed": rng.normal(size=n),
+                        "computed_cells": rng.integers(0, 21, n),
+                        "z_direct": rng.normal(size=n),
+                        "z_computed": rng.normal(size=n),
+                        "p_computed": rng.random(n),
+                        "q_computed": rng.random(n),
+                        "q_direct": rng.random(n),
                         "positions": rng.integers(6, 4000, n),
                         "halves": rng.integers(0, 3, n),
                     }

@@ -50,9 +50,9 @@ PART = 4  # least sources of a job of the controls or the audit (tracing/jobs.py
 ONE = {5: (6, 11, 17)}
 ALL = {s: tuple(range(s + 1, LAYERS)) for s in range(LAYERS - 1)}
 CELLS, WORKERS = (10, 20, 100, 1000), (1, 4, 16, 64)
-# Aligned store: a relationship record and five of properties (6 doubles, 5 whole numbers, the run's
-# id).
-EDGE_BYTES = 34 + 5 * 41
+# Aligned store: a relationship record and nine of properties (12 doubles, 6 whole numbers, the
+# run's id).
+EDGE_BYTES = 34 + 9 * 41
 PARQUET_BYTES = 66
 EDGES_PER_PAIR = 1_393_850 / 3  # published edges of a pair of layers, 20 cells, legacy rule
 
@@ -121,7 +121,8 @@ def cost(
         tuple[int, float]
     ] = []  # jobs of the controls and of the audit, and seconds of each
     for source, targets in layers.items():
-        tile = plan.tile(cells, len(targets) * LATENTS)
+        # effects, and the total and direct change of the state of every measured layer
+        tile = plan.tile(cells, len(targets) * (LATENTS + 2 * WIDTH))
         batch = min(plan.pairs, tile)
         tiles = (
             -(-ACTIVE // batch)

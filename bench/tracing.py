@@ -6,7 +6,7 @@ cells and dictionaries), `speedup_geneformer` (random weights of the shape of Ge
 full-length cells, one pair at a time), `max_abs_diff` (largest difference of any per-cell effect
 between the two, apart from ties of the k-th place, which are counted), and seconds per part. The
 plain loop is ``tests/support/plain_engine.py``: whole forward with a hook, two dense decodes, every
-position encoded, clean codes cached; it computes no pass-through, the engine does. Of each, the
+position encoded, clean codes cached; it computes no direct effects, the engine does. Of each, the
 best time counts, on one core or on all; `speedup_one_core` sets both to one.
 
 `frozen_vs_exact`, `peak_rss_gb`, `l5_map_hours_2_cores` (``bench/frozen.py:whole_map``), and
@@ -97,17 +97,17 @@ def compare(
                     tracer.layer,
                     tracer.targets,
                     int(f),
-                    through=False,
+                    split=False,
                 )
         slow[threads].append(time.perf_counter() - start)
     assert found is not None
     worst, ties, compared = 0.0, 0, 0
     for (i, c), effects in plain.items():
         for t in tracer.targets if effects else ():
-            gap = np.abs(effects[1][t] - found.effects[i, c, tracer.columns(t)])
+            gap = np.abs(effects.effects[t] - found.effects[i, c, tracer.columns(t)])
             # a latent entering or leaving the top k on a tie moves by its whole value, shared over
             # the active positions
-            tie = gap > 1e-3 / effects[0]
+            tie = gap > 1e-3 / effects.positions
             ties, compared = ties + int(tie.sum()), compared + gap.size
             worst = max(worst, float(gap[~tie].max()))
     pairs = int(found.active.sum())

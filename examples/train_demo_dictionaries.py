@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scircuit.core.config import CellsConfig, TrainConfig
 from scircuit.core.preflight import printed
-from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.cells.cohort import Cohort, load_cohort
 from scircuit.tracing.models import load_model
 from scircuit.tracing.training.trainer import train_dictionaries
 
@@ -23,21 +23,15 @@ HERE = Path(__file__).resolve().parent
 CELLS = HERE / "cells" / "celltypist_sample_559cells.h5ad"
 
 
-def main() -> None:
-    adapter = load_model(HERE / "model", "cpu", "geneformer-demo")
+def train(model: Path, name: str, config: TrainConfig) -> Cohort:
+    """Train dictionaries for a model folder and print how good they are; the cells used."""
+    adapter = load_model(model, "cpu", name)
     cohort = load_cohort(
-        CellsConfig(cells=CELLS, n_cells=0), adapter.vocabulary, adapter.max_length
+        CellsConfig(cells=config.cells, n_cells=config.n_cells),
+        adapter.vocabulary,
+        adapter.max_length,
     )
     print(printed(cohort.report), file=sys.stderr)
-    config = TrainConfig(
-        model="examples/model",
-        cells=CELLS,
-        out=HERE / "dictionaries",
-        expansion=4,
-        k=16,
-        epochs=10,
-        seed=0,
-    )
 
     def progress(done: int, total: int, _note: str = "") -> None:
         if done % 100 == 0 or done == total:
@@ -49,6 +43,20 @@ def main() -> None:
             f" {config.k}: {report.pca_variance_explained:.3f}), {report.dead_share:.1%} dead, L0"
             f" {report.l0:.1f}"
         )
+    return cohort
+
+
+def main() -> None:
+    config = TrainConfig(
+        model="examples/model",
+        cells=CELLS,
+        out=HERE / "dictionaries",
+        expansion=4,
+        k=16,
+        epochs=10,
+        seed=0,
+    )
+    train(HERE / "model", "geneformer-demo", config)
 
 
 if __name__ == "__main__":

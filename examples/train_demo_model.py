@@ -22,11 +22,14 @@ same masked tokens."""
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +40,7 @@ from transformers import BertConfig, BertForMaskedLM
 from scircuit.core.config import CellsConfig
 from scircuit.core.files import sha256_file, write_json
 from scircuit.core.preflight import printed
-from scircuit.tracing.cells.cohort import load_cohort
+from scircuit.tracing.cells.cohort import Cohort, load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
@@ -45,7 +48,8 @@ from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
 HERE = Path(__file__).resolve().parent
 
 
-def options() -> argparse.Namespace:
+def options(arguments: list[str], **defaults: object) -> argparse.Namespace:
+    """The options of a training, with defaults of another model where given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--cells", type=Path, default=HERE / "cells" / "celltypist_sample_559cells.h5ad"
@@ -82,7 +86,24 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    parser.add_argument("--every", type=int, default=100, help="steps between evaluations")
+    parser.add_argument(
+        "--so-far", type=Path, help="folder for the model as it is at each evaluation"
+    )
+    parser.add_argument(
+        "--pool",
+        type=int,
+        default=1,
+        help="batches drawn at once and sorted by length of the cells",
+    )
+    parser.add_argument(
+        "--waves", action="store_true", help="position embeddings start as sines and cosines"
+    )
+    parser.add_argument(
+        "--spread", type=float, default=0.02, help="standard deviation of the first weights"
+    )
+    parser.set_defaults(**defaults)
+    return parser.parse_args(arguments)
 
 
 def thinned(counts: sparse.csr_matrix, least: float, rng: np.random.Generator) -> sparse.csr_matrix:
@@ -188,59 +209,68 @@ def unigram_loss(train: list[np.ndarray], targets: np.ndarray, size: int) -> flo
     )
 
 
-def main() -> None:
-    args = options()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    rng, generator = np.random.default_rng(args.seed), torch.Generator().manual_seed(args.seed)
-    vocabulary = geneformer_v2()
-    cohort = load_cohort(
-        CellsConfig(cells=args.cells, where=tuple(args.where), n_cells=0, mixed=args.mixed),
-        vocabulary,
-        args.positions,
-    )
-    print(printed(cohort.report), file=sys.stderr)
-    counts, genes, barcodes, sequences = cohort.counts, cohort.genes, cohort.barcodes, cohort.tokens
-    out = held_out(barcodes, args.held_out, args.seed)
-    train, test = (
-        [s for s, h in zip(sequences, out, strict=True) if not h],
-        [s for s, h in zip(sequences, out, strict=True) if h],
-    )
+def waves(positions: int, width: int) -> torch.Tensor:
+    """Sines and cosines of the position, of root mean square 0.05: a shift by one position is a
+    rotation, so attention to the next gene is learnt at once.
+    """
+    turns = torch.logspace(0, -math.log10(positions), width // 2)
+    angle = torch.arange(positions)[:, None] * turns
+    return 0.05 * math.sqrt(2) * torch.cat([angle.sin(), angle.cos()], dim=1)
 
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=args.width,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.heads,
-        intermediate_size=4 * args.width,
-        max_position_embeddings=args.positions,
-        hidden_act="relu",
-        type_vocab_size=2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=vocabulary.pad,
-        tie_word_embeddings=True,
+
+class Data(NamedTuple):
+    """What a training reads.
+
+    Attributes
+    ----------
+    vocabulary, genes
+        Tokens of the model; gene of each column of `counts`.
+    counts
+        Training cells, [cells, genes].
+    train, test
+        Token sequences of the training and the held-out cells.
+    out
+        Mask of the held-out cells, [all cells].
+    columns, seen
+        Columns with a count in a training cell, in the order of their tokens; these tokens.
+    frequency
+        Count of each token in the training sequences, [tokens].
+    evaluation
+        Tokens, inputs and mask of each batch of held-out cells.
+    """
+
+    vocabulary: Vocabulary
+    genes: tuple[str, ...]
+    counts: sparse.csr_matrix
+    train: list[np.ndarray]
+    test: list[np.ndarray]
+    out: np.ndarray
+    columns: np.ndarray
+    seen: torch.Tensor
+    frequency: np.ndarray
+    evaluation: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The masked genes of the held-out cells."""
+        return torch.cat([tokens[chosen] for tokens, _, chosen in self.evaluation]).numpy()
+
+
+def prepare(cohort: Cohort, vocabulary: Vocabulary, args: argparse.Namespace) -> Data:
+    """Cells held out by barcode, and their masks fixed by the seed."""
+    out = held_out(cohort.barcodes, args.held_out, args.seed)
+    train, test = (
+        [s for s, h in zip(cohort.tokens, out, strict=True) if not h],
+        [s for s, h in zip(cohort.tokens, out, strict=True) if h],
     )
-    model = BertForMaskedLM(config)
-    token = np.array([vocabulary.token[g] for g in genes])
-    training_counts = sparse.csr_matrix(counts[~out])
-    columns = np.flatnonzero(training_counts.getnnz(axis=0))
+    token = np.array([vocabulary.token[g] for g in cohort.genes])
+    counts = sparse.csr_matrix(cohort.counts[~out])
+    columns = np.flatnonzero(counts.getnnz(axis=0))
     order = np.argsort(token[columns])
     columns, seen = columns[order], torch.from_numpy(token[columns][order])
-    position = torch.full((len(vocabulary),), -1, dtype=torch.long)
-    position[seen] = torch.arange(len(seen))
     frequency = np.bincount(
         np.concatenate([s[1:-1] for s in train]), minlength=len(vocabulary)
     ).astype(np.float64)
-    embedding, bias = model.bert.embeddings.word_embeddings.weight, model.cls.predictions.bias
-    with torch.no_grad():
-        embedding[len(vocabulary.specials) :] = 0.0
-        embedding[seen] = (
-            torch.from_numpy(principal_components(training_counts, columns, args.width, args.seed))
-            * 0.05
-        )
-        bias[seen] = torch.from_numpy(np.log((frequency[seen] + 0.05) / frequency.sum())).float()
-
     evaluation = []
     for start in range(0, len(test), args.batch):
         tokens = padded(test[start : start + args.batch], vocabulary.pad)
@@ -248,14 +278,81 @@ def main() -> None:
         evaluation.append(
             (tokens, *mask_genes(tokens, 0.15, vocabulary, seen, fixed, corrupt=False))
         )
-    targets = torch.cat([t[c] for t, _, c in evaluation]).numpy()
-    baseline = unigram_loss(train, targets, len(vocabulary))
-    print(
-        f"{len(train)} cells to train on, {len(test)} held out, {len(seen)} genes seen; unigram"
-        f" loss {baseline:.3f}",
-        file=sys.stderr,
+    return Data(
+        vocabulary, cohort.genes, counts, train, test, out, columns, seen, frequency, evaluation
     )
 
+
+def new_model(data: Data, args: argparse.Namespace) -> BertForMaskedLM:
+    """An untrained model: gene embeddings from principal components, output bias from
+    frequencies.
+    """
+    config = BertConfig(
+        vocab_size=len(data.vocabulary),
+        hidden_size=args.width,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.heads,
+        intermediate_size=4 * args.width,
+        max_position_embeddings=args.positions,
+        initializer_range=args.spread,
+        hidden_act="relu",
+        type_vocab_size=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=data.vocabulary.pad,
+        tie_word_embeddings=True,
+    )
+    model = BertForMaskedLM(config)
+    embedding, bias = model.bert.embeddings.word_embeddings.weight, model.cls.predictions.bias
+    directions = principal_components(data.counts, data.columns, args.width, args.seed)
+    frequency = data.frequency
+    with torch.no_grad():
+        if args.waves:
+            model.bert.embeddings.position_embeddings.weight[:] = waves(args.positions, args.width)
+        embedding[len(data.vocabulary.specials) :] = 0.0
+        embedding[data.seen] = torch.from_numpy(directions) * 0.05
+        if args.waves:
+            median = torch.tensor([data.vocabulary.median[data.genes[c]] for c in data.columns])
+            turn, _ = torch.linalg.qr(torch.randn(args.width, args.width))
+            embedding[data.seen] += (
+                waves(len(median), args.width)[median.argsort().argsort()] @ turn
+            )
+        bias[data.seen] = torch.from_numpy(
+            np.log((frequency[data.seen] + 0.05) / frequency.sum())
+        ).float()
+    return model
+
+
+def batches(data: Data, args: argparse.Namespace) -> Iterator[torch.Tensor]:
+    """Batches of training cells without end, [cells, longest]: every epoch sees each cell anew."""
+    rng, queue, pool = np.random.default_rng(args.seed), [], args.batch * args.pool
+    while True:
+        while len(queue) < pool:
+            view = thinned(data.counts, args.thin, rng) if args.thin < 1 else data.counts
+            epoch = tokenise_matrix(view, data.genes, data.vocabulary, args.positions)
+            queue += [epoch[i] for i in rng.permutation(len(epoch))]
+        taken, queue = queue[:pool], queue[pool:]
+        starts = np.arange(0, pool, args.batch)
+        if args.pool > 1:  # cells of like length share a batch, so that little of it is padding
+            taken.sort(key=len)
+            starts = rng.permutation(starts)
+        for start in starts:
+            yield padded(taken[start : start + args.batch], data.vocabulary.pad)
+
+
+def rate(step: int, args: argparse.Namespace) -> float:
+    """Share of the peak learning rate: linear warm-up, then a cosine down to 2 %."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / args.steps)))
+    return min((step + 1) / max(1, args.steps // 20), 0.02 + 0.98 * cosine)
+
+
+def fit(model: BertForMaskedLM, data: Data, args: argparse.Namespace) -> list[dict]:
+    """Train by masked language modelling; losses now and then."""
+    vocabulary, seen, frequency = data.vocabulary, data.seen, data.frequency
+    generator = torch.Generator().manual_seed(args.seed)
+    embedding, bias = model.bert.embeddings.word_embeddings.weight, model.cls.predictions.bias
+    position = torch.full((len(vocabulary),), -1, dtype=torch.long)
+    position[seen] = torch.arange(len(seen))
     decay = [p for p in model.parameters() if p.ndim > 1 and p is not embedding]
     rest = [p for p in model.parameters() if p.ndim < 2 or p is embedding]
     optimiser = torch.optim.AdamW(
@@ -266,22 +363,10 @@ def main() -> None:
         lr=args.learning_rate,
         betas=(0.9, 0.98),
     )
-    warmup = max(1, args.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda s: min(
-            (s + 1) / warmup, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, s / args.steps)))
-        ),
-    )
-    started, history, queue, log_norm = time.perf_counter(), [], [], 0.0
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, args))
+    started, history, log_norm = time.perf_counter(), [], 0.0
     model.train()
-    for step in range(args.steps):
-        if len(queue) < args.batch:
-            view = thinned(training_counts, args.thin, rng) if args.thin < 1 else training_counts
-            epoch = tokenise_matrix(view, genes, vocabulary, args.positions)
-            queue += [epoch[i] for i in rng.permutation(len(epoch))]
-        tokens = padded(queue[: args.batch], vocabulary.pad)
-        del queue[: args.batch]
+    for step, tokens in zip(range(args.steps), batches(data, args), strict=False):
         inputs, chosen = mask_genes(tokens, args.mask, vocabulary, seen, generator, corrupt=True)
         logits = guesses(model, inputs, chosen, vocabulary.pad) @ embedding[seen].T + bias[seen]
         loss = functional.cross_entropy(logits, position[tokens[chosen]])
@@ -299,8 +384,8 @@ def main() -> None:
                 bias,
                 log_norm - math.log(frequency.sum() * (len(vocabulary) - len(seen))),
             )
-        if (step + 1) % 100 == 0 or step + 1 == args.steps:
-            held = evaluate(model, evaluation, vocabulary.pad)
+        if (step + 1) % args.every == 0 or step + 1 == args.steps:
+            held = evaluate(model, data.evaluation, vocabulary.pad)
             history.append(
                 {
                     "step": step + 1,
@@ -308,44 +393,79 @@ def main() -> None:
                     "held_out_loss": round(held, 4),
                 }
             )
+            if args.so_far:
+                save(copy.deepcopy(model), args.so_far)
             print(
                 f"step {step + 1}: train {loss.item():.3f}, held out {held:.3f},"
                 f" {time.perf_counter() - started:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )
-    seconds = time.perf_counter() - started
+    return history
 
-    args.out.mkdir(parents=True, exist_ok=True)
-    model.half().save_pretrained(args.out)
-    (args.out / "model.safetensors").chmod(0o644)
-    saved = json.loads((args.out / "config.json").read_text())
-    write_json(args.out / "config.json", saved | {"dtype": "float32"})
-    model = BertForMaskedLM.from_pretrained(args.out, dtype=torch.float32)
+
+def save(model: BertForMaskedLM, folder: Path) -> BertForMaskedLM:
+    """Write the weights in half precision; the model as it is read back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.half().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
+    saved = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", saved | {"dtype": "float32"})
+    return BertForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+
+
+def train(cohort: Cohort, vocabulary: Vocabulary, args: argparse.Namespace, name: str) -> Data:
+    """Train a model on a cohort and write it with its metrics into ``args.out``."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    data = prepare(cohort, vocabulary, args)
+    baseline = unigram_loss(data.train, data.targets, len(vocabulary))
+    print(
+        f"{len(data.train)} cells to train on, {len(data.test)} held out, {len(data.seen)} genes"
+        f" seen; unigram loss {baseline:.3f}",
+        file=sys.stderr,
+    )
+    model, started = new_model(data, args), time.perf_counter()
+    history = fit(model, data, args)
+    seconds = time.perf_counter() - started
+    model = save(model, args.out)
     write_json(
         args.out / "metrics.json",
         {
-            "mlm_loss": evaluate(model, evaluation, vocabulary.pad),
+            "mlm_loss": evaluate(model, data.evaluation, vocabulary.pad),
             "unigram_loss": baseline,
             "unit": "nats per masked gene",
-            "masked_genes": len(targets),
+            "masked_genes": len(data.targets),
             "mask_share": 0.15,
             "seconds": round(seconds, 1),
             "history": history,
             "cells_file": args.cells.name,
             "cells_sha256": sha256_file(args.cells),
-            "cells_train": len(train),
-            "held_out": [b for b, h in zip(barcodes, out, strict=True) if h],
-            "genes_seen": len(seen),
+            "cells_train": len(data.train),
+            "held_out": [b for b, h in zip(cohort.barcodes, data.out, strict=True) if h],
+            "genes_seen": len(data.seen),
             "vocabulary": vocabulary.name,
             "seed": args.seed,
             "threads": args.threads,
-            "command": " ".join(["python examples/train_demo_model.py", *sys.argv[1:]]),
-            "options": {k: v for k, v in vars(args).items() if k not in ("cells", "out")},
+            "command": " ".join([f"python examples/{name}", *sys.argv[1:]]),
+            "options": {k: v for k, v in vars(args).items() if k not in ("cells", "out", "so_far")},
             "torch": torch.__version__,
         },
     )
     print(f"saved {args.out} after {seconds:.0f} s", file=sys.stderr)
+    return data
+
+
+def main() -> None:
+    args = options(sys.argv[1:])
+    vocabulary = geneformer_v2()
+    cohort = load_cohort(
+        CellsConfig(cells=args.cells, where=tuple(args.where), n_cells=0, mixed=args.mixed),
+        vocabulary,
+        args.positions,
+    )
+    print(printed(cohort.report), file=sys.stderr)
+    train(cohort, vocabulary, args, "train_demo_model.py")
 
 
 if __name__ == "__main__":

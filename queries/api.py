@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, LiteralString, cast
 
 from scircuit.core.address import parse
+from scircuit.core.edge_rules import DEFAULT
 from scircuit.core.errors import UserError
 from scircuit.queries.catalogue import find
 from scircuit.queries.query_header import Query, Value
@@ -30,9 +31,14 @@ _ANNOTATED = (
     " DESC, id DESC"
 )
 _GAPS = (
-    "MATCH (r:Run {id: $run}) WHERE r.method = 'imported' RETURN coalesce(r.lacks, []) AS lacks,"
-    " coalesce(r.format, '') AS format"
+    "MATCH (r:Run {id: $run}) WHERE r.method = 'imported' RETURN coalesce(r.lacks, []) +"
+    " ['computed'] AS lacks, coalesce(r.format, '') AS format"
 )
+_GAP_OF = {"q": "p", "n_pos": "counts", "n_neg": "counts", "mean": "mean"} | dict.fromkeys(
+    ("q_computed", "computed_cells", "computed", "q_direct", "direct"), "computed"
+)
+_NEEDED = {_GAP_OF[name] for name in DEFAULT.columns if name in _GAP_OF}
+"""What the default rule compares, in the words of a run's `lacks`."""
 _PLAN_ASKED = re.compile(r"\s*(EXPLAIN|PROFILE)\b", re.IGNORECASE)
 _ENDING = "MATCH (f:Feature) WHERE f.id ENDS WITH $ending RETURN f.id AS id ORDER BY id LIMIT 20"
 
@@ -97,7 +103,7 @@ def query(connection: Connection, name: str, /, **parameters: object) -> pd.Data
     if annotation := run if name == "compare_annotation" else _text(values, "annotation"):
         _check_annotation(connection, annotation)
     if "min_support" in values and run:
-        _refuse_gaps(connection, run, {"p", "counts", "mean"})
+        _refuse_gaps(connection, run, _NEEDED)
     answer = connection.frame(question.cypher, **values)
     if answer.empty:
         _explain_nothing(connection, question, values)
@@ -173,13 +179,13 @@ def _resolve(connection: Connection, question: Query, values: dict[str, Value]) 
 
 
 def _refuse_gaps(connection: Connection, run: str, needed: set[str]) -> None:
-    """Refuse to apply the calibrated rule to imported edges without the statistics it needs."""
+    """Refuse to apply an edge rule to imported edges without the statistics it needs."""
     for row in connection.run(_GAPS, run=run):
         missing = sorted(needed & set(row["lacks"]))
         if missing:
             raise UserError(
                 f"run {run} was imported from files ({row['format']}) that do not give:"
-                f" {', '.join(missing)}; the calibrated rule needs them to choose edges",
+                f" {', '.join(missing)}; the {DEFAULT.name} rule needs them to choose edges",
                 "use the query 'imported_edges' for its edges as published, and 'imported_runs' for"
                 " the list of what is missing",
             )
@@ -220,7 +226,7 @@ def _explain_nothing(connection: Connection, question: Query, values: dict[str, 
                     f"there is no run {value!r} in the graph", f"runs in the graph: {listed}"
                 )
             if value:
-                _refuse_gaps(connection, value, {"p", "counts", "mean", "all_edges", "edges"})
+                _refuse_gaps(connection, value, _NEEDED | {"all_edges", "edges"})
             if not value and not any(
                 r["verb"] == "trace" and r["status"] == "complete" for r in runs
             ):

@@ -7,9 +7,9 @@ import json
 from functools import cache
 from pathlib import Path
 
+from scircuit.core.edge_rules import CALIBRATED, CARRIED, COMPUTED, DEFAULT, LEGACY
 from scircuit.core.errors import UserError
 from scircuit.queries.query_header import Column, Parameter, Query, parse
-from scircuit.queries.rule_macros import RULES
 
 __all__ = ["FOLDERS", "Column", "Parameter", "Query", "catalogue_page", "find", "load_catalogue"]
 
@@ -129,16 +129,43 @@ Regulations come from one `library`.
 _RULES = """\
 ## Edge rules
 
-Edges are chosen in the query and not at tracing time. The `.cypher` files write
-`rule.calibrated(r)` or `rule.legacy(r)`; saved queries in the Browser have the rule written out.
+Edges are chosen in the query and not at tracing time. The `.cypher` files write `rule.edge(r)`
+where they mean an edge, which is the **{default}** rule, and name a rule where they compare them:
+`rule.computed(r)`, `rule.carried(r)`, `rule.generic(r)`, `rule.calibrated(r)`, `rule.legacy(r)`.
+Saved queries in the Browser have the rule written out.
 
-**Calibrated**: `q` is at most `$q`, at least `$min_support` cells have a non-zero effect, and the
-absolute mean effect is at least `$min_effect` of the target's mean activation where it fires. A
-target that never fires in the clean cells has no such scale, and its edges need no minimum effect.
+An ablation moves a target's pre-activation by `direct + computed`: what the residual stream
+carries, and what the model's blocks computed. `z_direct` and `z_computed` compare both with random
+directions of the same length at the same positions. In all rules but the legacy one, an effect is
+at least `$min_effect` of the target's mean activation where it fires. A target that never fires in
+the clean cells has no such scale, and its edges need no minimum effect.
+
+**Computed**: `q_computed` is at most `$q`, and at least `$min_support` cells have a computed effect
+of the same sign. Scrambled models have next to no such edges.
+
+```cypher
+{computed}
+```
+
+**Carried**: `q_direct` is at most `$q`, and the edge is not computed. The residual stream carries
+the feature on to the target.
+
+```cypher
+{carried}
+```
+
+**Calibrated**: `q` is at most `$q`, and at least `$min_support` cells have a non-zero effect. The
+mean effect on the activation is not zero, which nearly any edit of that length brings about.
 
 ```cypher
 {calibrated}
 ```
+
+**Generic**: calibrated, and neither computed nor carried.
+
+A value that is missing makes no edge and excludes none. Imported edges, and runs without a
+direction null, have no `direct` and no `computed`: they cannot tell computed from carried edges, so
+all their calibrated edges count as generic.
 
 **Legacy**: the published rule, for comparison only. It counts cells without an effect as negative,
 so negative effects pass more easily.
@@ -150,11 +177,12 @@ so negative effects pass more easily.
 
 
 def _rules() -> str:
-    written = {name: rule("r")[1:-1] for name, rule in RULES.items()}
-    calibrated, legacy = (
-        written[name].replace(" AND ", "\nAND ") for name in ("calibrated", "legacy")
-    )
-    return _RULES.format(calibrated=calibrated, legacy=legacy)
+    conditions = {
+        rule.name: "\nAND ".join(c.cypher("r") for c in rule.conditions)
+        for rule in (COMPUTED, CARRIED, CALIBRATED, LEGACY)
+    }
+    conditions["carried"] += "\nAND NOT coalesce(computed, false)"
+    return _RULES.format(default=DEFAULT.name, **conditions)
 
 
 def catalogue_page() -> str:

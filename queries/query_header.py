@@ -15,7 +15,7 @@ and returns.
     // note: ...                               any number of lines
 
 A line ``// current: ...`` in the statement is completed by `scircuit.queries.current_annotation`,
-and ``rule.calibrated(r)`` is written out by `scircuit.queries.rule_macros`.
+and ``rule.edge(r)`` is written out by `scircuit.queries.rule_macros`.
 """
 
 from __future__ import annotations

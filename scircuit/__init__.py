@@ -1,8 +1,9 @@
 """Trace the causal circuits inside single-cell foundation models and keep them in a Neo4j graph.
 
-The functions are the verbs of the command line: `check`, `train`, `trace`, `load`, `annotate`,
-`analyse`, `ablate`, `steer`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`, `import_`,
-`match`, `export`, `genesets`. Plots are in `scircuit.pl`. Everything is loaded on first use.
+The functions are the verbs of the command line: `check`, `train`, `trace`, `null`, `load`,
+`annotate`, `analyse`, `ablate`, `steer`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`,
+`import_`, `match`, `export`, `genesets`. Plots are in `scircuit.pl`. Everything is loaded on
+first use.
 
 >>> import scircuit as sc
 >>> sc.query("top_hubs", study="scircuit-study")  # doctest: +SKIP
@@ -28,8 +29,9 @@ _WORKFLOW_OF = {
     "export": "exporting",
     "genesets": "genesets",
     "import_": "importing",
-    "load": "load",
+    "load": "database",
     "match": "match",
+    "null": "null",
     "query": "query",
     "report": "report",
     "runs": "runs",

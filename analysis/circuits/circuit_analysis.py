@@ -4,8 +4,9 @@ signs, replication, attenuation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,16 +16,19 @@ from scircuit.analysis.circuits.degree import (
     Degrees,
     EdgeArrays,
     FeatureArrays,
-    calibrated,
     degrees,
+    edges_by,
     legacy,
     read_edges,
     read_features,
+    rule_for,
 )
+from scircuit.analysis.circuits.feature_circuit import FeatureCircuit, feature_circuit
 from scircuit.analysis.circuits.heavy_tail import TailFit, fit_tail
 from scircuit.analysis.circuits.hubs import HubFit, fit_hubs
 from scircuit.analysis.circuits.layer_pairs import LayerPairs, layer_pairs
 from scircuit.analysis.circuits.regulation_signs import TrrustAgreement, trrust_agreement
+from scircuit.analysis.circuits.rule_comparison import compare_rules
 from scircuit.core.address import parse
 from scircuit.core.schema import conform
 
@@ -34,11 +38,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from scircuit.analysis.genesets.regulons import Regulons
+    from scircuit.core.edge_rules import EdgeRule
 
 
 class AnalyseOptions(Protocol):
     """What is read of the configuration (`scircuit.core.config.AnalyseConfig`)."""
 
+    @property
+    def rule(self) -> str: ...  # noqa: D102
     @property
     def q(self) -> float: ...  # noqa: D102
     @property
@@ -70,6 +77,10 @@ class Analysis:
         The findings in words, each with its control.
     degree, hub_fit, tail, bias, pairs
         The single results, each with `plot` and a sentence.
+    edges_of
+        Address of a source -> its edges: target, effect and strength.
+    genes
+        Address -> top genes, where the features were annotated.
     trrust
         Agreement of the edges with TRRUST; None without annotation.
     """
@@ -83,7 +94,24 @@ class Analysis:
     tail: TailFit
     bias: AnnotationBias
     pairs: LayerPairs
+    edges_of: Callable[[str], pd.DataFrame]
+    genes: Mapping[str, Sequence[str]]
     trrust: TrrustAgreement | None = None
+
+    def circuit(self, address: str = "") -> FeatureCircuit:
+        """The strongest edges of a feature; of the source with the most edges when none is named.
+
+        Raises
+        ------
+        ValueError
+            If the feature was not ablated.
+        """
+        hubs = self.frames["hubs"].set_index("id")
+        address = address or str(hubs.sort_values("degree_rank").index[0])
+        if address not in hubs.index:
+            raise ValueError(f"{address} was not ablated in this run")
+        label, rule = str(hubs.loc[address, "label"] or ""), str(self.findings["rule"])
+        return feature_circuit(address, self.edges_of(address), self.genes, label, rule)
 
     def plots(self) -> dict[str, Callable[..., Axes]]:
         """Name -> function that draws on given or new Axes."""
@@ -128,34 +156,49 @@ def analyse(
     """
     nodes = read_features(features)
     links = read_edges(edges, nodes)
-    good, published = (
-        calibrated(links, config.q, config.min_support, config.min_effect),
-        legacy(links),
-    )
+    rule = rule_for(links, config.rule)
+    thresholds = (config.q, config.min_support, config.min_effect)
+    good, published = edges_by(links, rule, *thresholds), legacy(links)
     found = degrees(
-        nodes, links, q=config.q, min_support=config.min_support, min_effect=config.min_effect
+        nodes,
+        links,
+        rule=rule,
+        q=config.q,
+        min_support=config.min_support,
+        min_effect=config.min_effect,
     )
     at = nodes.sources
     hub_fit = fit_hubs(found.out[at], nodes.firing_rate[at])
     tail = fit_tail(found.out[at], seed=config.seed, bootstrap=config.bootstrap)
     named = _annotation(annotation, nodes)
     bias = _bias(named, found, hub_fit, nodes, config)
-    pairs = layer_pairs(nodes, links, good, published, seed=config.seed)
+    pairs = layer_pairs(
+        nodes, links._replace(mean=getattr(links, rule.effect)), good, published, seed=config.seed
+    )
+    rules = compare_rules(
+        nodes, links, named["annotated"] if named else None, thresholds, config.hubs, config.seed
+    )
     frames = {
         "hubs": _hub_frame(nodes, found, hub_fit, named),
         "layer_pairs": pairs.frame,
         "bias": bias.frame,
         "tail": _tail_frame(tail),
+        "rules": rules.frame,
     }
     sentences = (
-        _edges_sentence(links, good, published, at.size, config),
+        _edges_sentence(links, rule.name, good, published, at.size, config),
         tail.sentence,
         hub_fit.sentence,
         bias.sentence,
         *pairs.sentences,
+        *rules.sentences,
     )
-    findings = _findings(run, config, links, good, published, found, at, hub_fit, tail, bias, pairs)
-    trrust = _trrust(annotation, regulons, nodes, links.keep(good), config.seed)
+    findings = _findings(
+        run, config, rule.name, links, good, published, found, at, hub_fit, tail, bias, pairs
+    )
+    findings["rules"] = rules.findings
+    findings["hubs_without_annotation"] = rules.hubs_without_annotation(rule.name)
+    trrust = _trrust(annotation, regulons, nodes, links.keep(good), rule.effect, config.seed)
     if trrust:
         frames["trrust"], sentences = trrust.frame, (*sentences, trrust.sentence)
         findings["trrust"] = {
@@ -171,8 +214,33 @@ def analyse(
         tail,
         bias,
         pairs,
+        partial(_edges_of, nodes, links.keep(good), rule),
+        _genes(annotation),
         trrust,
     )
+
+
+def _edges_of(
+    nodes: FeatureArrays, edges: EdgeArrays, rule: EdgeRule, address: str
+) -> pd.DataFrame:
+    import pandas as pd
+
+    own = edges.keep(nodes.id[edges.source] == address)
+    return pd.DataFrame(
+        {
+            "target": nodes.id[own.target],
+            "effect": getattr(own, rule.effect),
+            "strength": getattr(own, rule.strength),
+        }
+    )
+
+
+def _genes(annotation: pa.Table | None) -> dict[str, list[str]]:
+    """Address -> top genes of the features that have some."""
+    if annotation is None or "top_genes" not in annotation.column_names:
+        return {}
+    columns = (annotation.column(name).to_pylist() for name in ("id", "top_genes"))
+    return {feature: genes for feature, genes in zip(*columns, strict=True) if genes}
 
 
 def _trrust(
@@ -180,26 +248,23 @@ def _trrust(
     regulons: Regulons | None,
     nodes: FeatureArrays,
     edges: EdgeArrays,
+    effect: str,
     seed: int,
 ) -> TrrustAgreement | None:
-    """Agreement of the calibrated edges with TRRUST; None where no feature has genes."""
+    """Agreement of the edges with TRRUST by the sign of `effect`; None without genes."""
     import pandas as pd
 
-    if annotation is None or regulons is None or "top_genes" not in annotation.column_names:
+    genes = _genes(annotation)
+    if regulons is None or not genes:
         return None
-    genes = dict(
-        zip(
-            annotation.column("id").to_pylist(),
-            annotation.column("top_genes").to_pylist(),
-            strict=True,
-        )
-    )
     frame = pd.DataFrame(
-        {"source": nodes.id[edges.source], "target": nodes.id[edges.target], "mean": edges.mean}
+        {
+            "source": nodes.id[edges.source],
+            "target": nodes.id[edges.target],
+            "mean": getattr(edges, effect),
+        }
     )
-    return trrust_agreement(
-        frame, {f: listed for f, listed in genes.items() if listed}, regulons, seed=seed
-    )
+    return trrust_agreement(frame, genes, regulons, seed=seed)
 
 
 def _annotation(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.ndarray] | None:
@@ -323,12 +388,17 @@ def _feature_table(nodes: FeatureArrays, found: Degrees, hub_fit: HubFit) -> pa.
 
 
 def _edges_sentence(
-    edges: EdgeArrays, good: np.ndarray, published: np.ndarray, sources: int, config: AnalyseOptions
+    edges: EdgeArrays,
+    rule: str,
+    good: np.ndarray,
+    published: np.ndarray,
+    sources: int,
+    config: AnalyseOptions,
 ) -> str:
     return (
-        f"{int(good.sum()):,} edges from {sources:,} sources at q <= {config.q:g} with at least"
-        f" {config.min_support} cells; the published rule selects {int(published.sum()):,} of the"
-        f" {edges.source.size:,} stored tests"
+        f"{int(good.sum()):,} {rule} edges from {sources:,} sources at q <= {config.q:g} with at"
+        f" least {config.min_support} cells; the published rule selects {int(published.sum()):,}"
+        f" of the {edges.source.size:,} stored tests"
     )
 
 
@@ -339,6 +409,7 @@ def _number(value: float) -> float | None:
 def _findings(
     run: str,
     config: AnalyseOptions,
+    rule: str,
     edges: EdgeArrays,
     good: np.ndarray,
     published: np.ndarray,
@@ -354,11 +425,12 @@ def _findings(
     out = found.out[at]
     return {
         "run": run,
+        "rule": rule,
         "q": config.q,
         "min_support": config.min_support,
         "min_effect": config.min_effect,
         "edges_stored": int(edges.source.size),
-        "edges_calibrated": int(good.sum()),
+        f"edges_{rule}": int(good.sum()),
         "edges_legacy": int(published.sum()),
         "sources": int(at.size),
         "mean_degree": _number(float(out.mean())) if out.size else None,

@@ -203,8 +203,8 @@ def _with_edges(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def plot_signs(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of support by layer pair with intervals, and agreement in sign with the pass-through
-    baseline.
+    """Share of support by layer pair with intervals, and agreement in sign with the direct
+    effect.
     """
     ax = axes_or_new(ax)
     used, names = _with_edges(frame)
@@ -227,12 +227,12 @@ def plot_signs(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         label="support",
     )
     ax.plot(
-        100 * used["passthrough_sign"].to_numpy(),
+        100 * used["direct_sign"].to_numpy(),
         y,
         "D",
         ms=5.5,
         color=ORANGE,
-        label="sign of the pass-through",
+        label="sign of the direct effect",
     )
     ax.set_yticks(y, names)
     ax.set(xlim=(-2, 102), xlabel="edges (%)")

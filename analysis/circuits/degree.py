@@ -1,7 +1,7 @@
-"""Degrees of features by the two edge rules, out of an edge table.
+"""Degrees of features by an edge rule, out of an edge table.
 
-The rules are those of `scircuit.core.edge_rules`: ``calibrated``, and for comparison ``legacy``,
-the published one.
+The rules are those of `scircuit.core.edge_rules`. Beside the one that is asked for, degrees by
+``legacy``, the published rule, are counted for comparison.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scircuit.core.edge_rules import (
+    CALIBRATED,
+    CARRIED,
+    COMPUTED,
+    DEFAULT,
+    GENERIC,
     MAX_Q,
     MIN_EFFECT,
     MIN_SUPPORT,
-    calibrated_edges,
+    EdgeRule,
     legacy_edges,
 )
 from scircuit.core.errors import UserError
@@ -23,7 +28,24 @@ from scircuit.core.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_EDGE_COLUMNS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "p", "q", "passthrough", "halves")
+_EDGE_COLUMNS = (
+    "n",
+    "n_pos",
+    "n_neg",
+    "mean",
+    "sd",
+    "d",
+    "p",
+    "q",
+    "direct",
+    "halves",
+    "computed",
+    "computed_cells",
+    "q_computed",
+    "q_direct",
+    "z_computed",
+    "z_direct",
+)
 _REQUIRED = ("n", "n_pos", "n_neg", "mean", "d", "q")
 
 
@@ -59,8 +81,14 @@ class EdgeArrays(NamedTuple):
     d: np.ndarray
     p: np.ndarray
     q: np.ndarray
-    passthrough: np.ndarray
+    direct: np.ndarray
     halves: np.ndarray
+    computed: np.ndarray
+    computed_cells: np.ndarray
+    q_computed: np.ndarray
+    q_direct: np.ndarray
+    z_computed: np.ndarray
+    z_direct: np.ndarray
     scale: np.ndarray
 
     def keep(self, mask: np.ndarray) -> EdgeArrays:
@@ -152,16 +180,43 @@ def calibrated(
     min_effect: float = MIN_EFFECT,
 ) -> np.ndarray:
     """Mask of the edges that pass the calibrated rule; an edge without q does not."""
-    return calibrated_edges(
-        edges.q,
-        edges.n_pos,
-        edges.n_neg,
-        edges.mean,
-        edges.scale,
-        max_q=q,
-        min_support=min_support,
-        min_effect=min_effect,
-    )
+    return edges_by(edges, CALIBRATED, q, min_support, min_effect)
+
+
+def edges_by(
+    edges: EdgeArrays,
+    rule: EdgeRule,
+    q: float = MAX_Q,
+    min_support: int = MIN_SUPPORT,
+    min_effect: float = MIN_EFFECT,
+) -> np.ndarray:
+    """Mask of the edges that pass a rule; what is not known makes none."""
+    thresholds = {"q": q, "min_support": min_support, "min_effect": min_effect}
+    return rule.holds(edges._asdict(), thresholds)
+
+
+def rule_for(edges: EdgeArrays, name: str = "") -> EdgeRule:
+    """The rule by which edges are counted: the named one, or the default, or where the run has no
+    random directions the calibrated one.
+
+    Raises
+    ------
+    UserError
+        If the named rule needs random directions and the run has none.
+    """
+    has_null = bool(np.isfinite(edges.q_computed).any() or np.isfinite(edges.q_direct).any())
+    if not name:
+        return DEFAULT if has_null else CALIBRATED
+    rule = RULES[name]
+    if not has_null and rule.name != CALIBRATED.name:
+        raise UserError(
+            f"the run has no random directions, so it cannot tell {name} edges",
+            "trace again with --null-draws 64, or use --rule calibrated",
+        )
+    return rule
+
+
+RULES = {rule.name: rule for rule in (COMPUTED, CARRIED, GENERIC, CALIBRATED)}
 
 
 def legacy(edges: EdgeArrays) -> np.ndarray:
@@ -184,6 +239,7 @@ def degrees(
     features: FeatureArrays,
     edges: EdgeArrays,
     *,
+    rule: EdgeRule = CALIBRATED,
     q: float = MAX_Q,
     min_support: int = MIN_SUPPORT,
     min_effect: float = MIN_EFFECT,
@@ -194,17 +250,17 @@ def degrees(
     ----------
     features, edges
         Of one trace run.
-    q, min_support, min_effect
-        The calibrated rule.
+    rule, q, min_support, min_effect
+        What an edge is.
 
     Returns
     -------
     Degrees
-        ``support_share`` is the share of calibrated out-edges with a negative mean (ablation lowers
-        the target), NaN without edges.
+        ``support_share`` is the share of out-edges with a negative effect (ablation lowers the
+        target), NaN without edges.
     """
     size = features.id.size
-    good = calibrated(edges, q, min_support, min_effect)
+    good = edges_by(edges, rule, q, min_support, min_effect)
     layers: Sequence[int] = sorted({int(v) for v in features.layer[edges.target]})
     position = {layer: i for i, layer in enumerate(layers)}
     by_layer = np.zeros((size, len(layers)), dtype=np.int64)
@@ -212,7 +268,7 @@ def degrees(
         column = np.array([position[int(v)] for v in features.layer[edges.target[good]]])
         np.add.at(by_layer, (edges.source[good], column), 1)
     out = np.bincount(edges.source[good], minlength=size)
-    lowered = np.bincount(edges.source[good & (edges.mean < 0)], minlength=size)
+    lowered = np.bincount(edges.source[good & (getattr(edges, rule.effect) < 0)], minlength=size)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = lowered / out
     return Degrees(

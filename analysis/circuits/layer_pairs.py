@@ -2,7 +2,7 @@
 agree.
 
 Targets of one source are correlated, so intervals resample sources, not edges (cluster bootstrap).
-Signs are compared with the pass-through baseline (the edit carried by the residual stream alone),
+Signs are compared with the direct effect (what the residual stream alone carries),
 attenuation with the number of possible targets. Agreement of the halves has no control: edges were
 selected on both, which alone makes them agree. Replication is measured where one half selects and
 the other tests (`split_half` of the controls).
@@ -50,8 +50,8 @@ class LayerPairs:
     attenuation.
 
     Columns: source_layer, target_layer, sources, targets, edges, edges_per_source, share_of_pairs,
-    legacy_edges, support_share (low, high), passthrough_sign (share of edges whose sign is that of
-    the pass-through baseline), testable (share of edges whose halves both have six cells or more
+    legacy_edges, support_share (low, high), direct_sign (share of edges whose sign is that of the
+    direct effect), testable (share of edges whose halves both have six cells or more
     with an effect), agree (share of these with the same sign and p <= 0.05 in both; low, high),
     mean_abs_effect, median_abs_d.
     """
@@ -99,9 +99,9 @@ def layer_pairs(
 
     size = features.id.size
     source_layer, target_layer = features.layer[edges.source], features.layer[edges.target]
-    has_halves, has_pass = (
+    has_halves, has_direct = (
         np.isfinite(edges.halves),
-        np.isfinite(edges.passthrough) & (edges.passthrough != 0),
+        np.isfinite(edges.direct) & (edges.direct != 0),
     )
     agree = has_halves & (edges.halves >= 2)
     rows = []
@@ -113,7 +113,7 @@ def layer_pairs(
         count = int(use.sum())
         support = _share_by_source(edges, edges.mean < 0, use, size, seed)
         same = _share_by_source(
-            edges, np.sign(edges.passthrough) == np.sign(edges.mean), use & has_pass, size, seed
+            edges, np.sign(edges.direct) == np.sign(edges.mean), use & has_direct, size, seed
         )
         halves = _share_by_source(edges, agree, use & has_halves, size, seed)
         rows.append(
@@ -129,7 +129,7 @@ def layer_pairs(
                 "support_share": support[0],
                 "support_low": support[1],
                 "support_high": support[2],
-                "passthrough_sign": same[0],
+                "direct_sign": same[0],
                 "testable": float(has_halves[use].mean()) if count else float("nan"),
                 "agree": halves[0],
                 "agree_low": halves[1],
@@ -151,14 +151,14 @@ def _signs(edges: EdgeArrays, good: np.ndarray, size: int, seed: int) -> str:
     if not good.any():
         return "sign of the edges: no edge passes the calibrated rule"
     share, low, high = _share_by_source(edges, edges.mean < 0, good, size, seed)
-    usable = good & np.isfinite(edges.passthrough) & (edges.passthrough != 0)
+    usable = good & np.isfinite(edges.direct) & (edges.direct != 0)
     text = (
         f"{100 * share:.0f} % of edges are support (95 % interval {100 * low:.0f} to"
         f" {100 * high:.0f} %, sources resampled): ablation lowers the target"
     )
     if usable.any():
-        same = float((np.sign(edges.passthrough) == np.sign(edges.mean))[usable].mean())
-        text += f"; {100 * same:.0f} % have the same sign as the pass-through baseline"
+        same = float((np.sign(edges.direct) == np.sign(edges.mean))[usable].mean())
+        text += f"; {100 * same:.0f} % have the same sign as the direct effect"
     return text
 
 

@@ -22,6 +22,7 @@ from scircuit.analysis.report_page.annotation_claims import (
     published_control,
 )
 from scircuit.analysis.report_page.control_rows import (
+    NULL,
     Row,
     audit_rows,
     control_rows,
@@ -38,7 +39,12 @@ from scircuit.analysis.report_page.page_figures import (
     draw_steering,
     image,
 )
-from scircuit.analysis.report_page.report_input import AnnotateFindings, RateRow, ReportInput
+from scircuit.analysis.report_page.report_input import (
+    AnnotateFindings,
+    RateRow,
+    ReportInput,
+    TraceFindings,
+)
 from scircuit.core.glossary import PAGE as GLOSSARY_PAGE
 from scircuit.core.glossary import TERMS
 
@@ -59,7 +65,12 @@ _TERMS = (
     "random direction",
     "feature swap",
     "zero edit",
-    "passthrough",
+    "direct",
+    "computed",
+    "carried",
+    "generic",
+    "direction null",
+    "expected false",
     "halves",
     "hub",
     "top genes",
@@ -110,6 +121,10 @@ def build_report(parts: ReportInput) -> str:
         style=(_FOLDER / "report.css").read_text(),
         tiles=_tiles(parts),
         figures=_figures(parts),
+        circuit=parts.analysis.circuit(parts.circuit).sentences if parts.analysis else (),
+        null=_null(parts),
+        directions=[c for c in controls if c.get("control") == NULL],
+        by_rule=records(parts.analysis.frames["rules"]) if parts.analysis else [],
         halves=[c for c in controls if c.get("control") == "split_half"],
         chance=(parts.trace.get("controls") or {}).get("half_chance"),
         controls=controls,
@@ -149,11 +164,7 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
     if not t:
         return atlases
     tiles = [
-        (
-            number_text.count(t.get("edges_calibrated")),
-            "edges",
-            f"of {number_text.count(t.get('live_tests'))} live tests, q ≤ 0.05",
-        ),
+        *_edge_tiles(t),
         (
             number_text.count(t.get("sources")),
             "features ablated",
@@ -179,6 +190,26 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
     return tiles + atlases
 
 
+def _edge_tiles(t: TraceFindings) -> list[tuple[str, str, str]]:
+    """Computed edges beside random directions, where these were drawn; all effects that are not
+    zero.
+    """
+    total = (
+        number_text.count(t.get("edges_calibrated")),
+        "effects that are not zero",
+        f"of {number_text.count(t.get('live_tests'))} live tests, q ≤ 0.05",
+    )
+    if not t.get("directions"):
+        return [total]
+    expected = number_text.number(t.get("expected_false"))
+    computed = (
+        number_text.count(t.get("edges_computed")),
+        "computed edges",
+        f"random directions in place of the features: {expected}",
+    )
+    return [computed, total]
+
+
 def _figures(parts: ReportInput) -> dict[str, str]:
     figures: dict[str, str] = {}
     analysis = parts.analysis
@@ -187,6 +218,9 @@ def _figures(parts: ReportInput) -> dict[str, str]:
         frame = analysis.frames["hubs"]
         order = {rank: i for i, rank in enumerate(analysis.hub_fit.hub_rank.tolist())}
         labels = {order[i + 1]: str(address) for i, address in enumerate(frame["address"].head(6))}
+        drawn = analysis.circuit(parts.circuit)
+        height = 1.6 + 0.3 * max(len(drawn.targets), 4)
+        figures["circuit"] = image(drawn.plot, (7.6, height))
         figures["tail"] = image(analysis.tail.plot, marks=marks)
         figures["hubs"] = image(lambda ax: analysis.hub_fit.plot(ax, labels), marks=marks)
         figures["bias"] = image(analysis.bias.plot)
@@ -253,6 +287,21 @@ def _annotation_sentences(parts: ReportInput) -> list[str]:
     ]
 
 
+def _null(parts: ReportInput) -> list[tuple[str, list[str]]]:
+    """Headline numbers in words, then the run's own and those of each kind of scrambled copy."""
+    kinds = parts.null.get("kinds", [])
+    rows = []
+    for row in parts.null.get("table", ()):
+        values = [number_text.number(row["trained"])]
+        for kind in kinds:
+            found = row.get(kind)
+            known = [v for v in found if number_text.known(v)] if isinstance(found, list) else []
+            ends = [number_text.number(v) for v in (min(known), max(known))] if known else ["–"]
+            values.append(" to ".join(dict.fromkeys(ends)))
+        rows.append((str(row["words"]), values))
+    return rows
+
+
 def _rates(annotate: AnnotateFindings) -> list[RateRow]:
     return list(annotate.get("rates", ()))
 
@@ -262,8 +311,6 @@ def _hubs(parts: ReportInput) -> list[Row]:
         return []
     top = parts.analysis.frames["hubs"].head(_HUBS)
     wanted = [
-        "random_degree",
-        "swap_degree",
         "ablation_redundancy",
         "ablation_null",
         "steering_gene",

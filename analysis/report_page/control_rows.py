@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 NAMES = {
     "random_direction": "a random direction",
     "feature_swap": "another feature's direction",
-    "passthrough": "the pass-through baseline",
+    "direct": "the direct effect",
     "zero_edit": "a zero edit",
 }
-_ORDER = {name: i for i, name in enumerate((*NAMES, "split_half"))}
+NULL = "direction_null"
+_ORDER = {name: i for i, name in enumerate((*NAMES, "split_half", NULL))}
 _LARGE_SHARE = 0.5
 _MIN_EFFECTS = 100  # with fewer effects in a half, the ranks of its hubs are mostly ties
 
@@ -72,11 +73,12 @@ def _control_edges(name: str, row: Row) -> str:
 
 def control_sentences(rows: list[Row]) -> list[str]:
     """One sentence for each layer pair: edges of the sampled sources, edges of each control, and
-    how the sizes compare.
+    how the sizes compare; then one for each direction null.
     """
     sentences = []
-    for pair in dict.fromkeys(r["pair"] for r in rows):
-        by_kind = {str(r["control"]): r for r in rows if r["pair"] == pair}
+    sampled = [r for r in rows if r["control"] != NULL]
+    for pair in dict.fromkeys(r["pair"] for r in sampled):
+        by_kind = {str(r["control"]): r for r in sampled if r["pair"] == pair}
         first = next(iter(by_kind.values()))
         found = [
             _control_edges(name, by_kind[kind])
@@ -96,7 +98,28 @@ def control_sentences(rows: list[Row]) -> list[str]:
                 f" {number(random['relative_size'], 2)} times as large (median)"
             )
         sentences.append(text)
-    return sentences
+    return sentences + [_null_sentence(r) for r in rows if r["control"] == NULL]
+
+
+def _null_sentence(row: Row) -> str:
+    """Edges by kind, computed edges of held-out random directions, and how well the pooled null
+    fits single draws.
+    """
+    text = (
+        f"{row['pair']}: {count(row.get('edges'))} computed, {count(row.get('carried'))} carried"
+        f" and {count(row.get('generic'))} generic edges; random directions that were held out give"
+        f" {number(row.get('expected_false'), 2)} computed edges at the same threshold"
+        f" ({count(row.get('draws'))} directions)"
+    )
+    if known(row.get("sigma_ratio")):
+        ratio, low, high = (
+            f"{as_float(row.get(f'sigma_ratio{end}')):.2f}" for end in ("", "_low", "_high")
+        )
+        text += (
+            f"; spread of directions drawn for one source / spread of the pooled null:"
+            f" {ratio} (5 to 95 %: {low} to {high})"
+        )
+    return text
 
 
 def verdict(rows: list[Row]) -> str:

@@ -50,6 +50,7 @@ def findings(parts: ReportInput) -> tuple[Finding, ...]:
         return atlases
     return (
         _model(parts),
+        *_computed(parts),
         _edges(parts),
         _zero(parts),
         _replication(parts),
@@ -116,14 +117,37 @@ def control_sums(controls: pd.DataFrame, kind: str) -> tuple[float, float]:
     return float(_values(rows, "edges").sum()), float(control_edges.sum())
 
 
-def _edges(parts: ReportInput) -> Finding:
+def _computed(parts: ReportInput) -> tuple[Finding, ...]:
+    """Edges that the model computes, beside random directions and scrambled copies."""
     t = parts.trace
+    if not t.get("directions"):
+        return ()
     claim = (
         f"{count(t.get('sources'))} features of layer"
         f" {', '.join(map(str, t.get('source_layers', '?')))} have"
-        f" {count(t.get('edges_calibrated'))} edges (q <= 0.05 over {count(t.get('live_tests'))}"
-        f" live tests in {count(t.get('cells'))} cells)"
+        f" {count(t.get('edges_computed'))} computed edges (q <= 0.05 over"
+        f" {count(t.get('callable_pairs'))} pairs in {count(t.get('cells'))} cells);"
+        f" {count(t.get('edges_carried'))} further effects are carried by the residual stream"
     )
+    control = (
+        f"at the same threshold, random directions in the place of the features have"
+        f" {number(t.get('expected_false'))}"
+    )
+    scrambled = "; ".join(parts.null.get("sentences", ()))
+    return (Finding("edges", claim, "; ".join(x for x in (control, scrambled) if x)),)
+
+
+def _edges(parts: ReportInput) -> Finding:
+    t = parts.trace
+    claim = (
+        f"{count(t.get('edges_calibrated'))} total effects on activations are not zero (q <= 0.05"
+        f" over {count(t.get('callable_tests', t.get('live_tests')))} tests)"
+    )
+    if known(t.get("edges_generic")):
+        claim += (
+            f"; {count(t.get('edges_generic'))} of them are generic: neither computed nor carried"
+            " more than those of random directions"
+        )
     control = []
     for kind, name in (
         ("random_direction", "a random direction of equal norm"),

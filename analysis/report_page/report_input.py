@@ -52,10 +52,30 @@ class TraceFindings(TypedDict, total=False):
     cells: int
     source_layers: list[int]
     live_tests: int
+    callable_tests: int
+    callable_pairs: int
     edges: int
+    edges_computed: int
+    edges_carried: int
+    edges_generic: int
     edges_calibrated: int
+    expected_false: float
+    null_draws: int
+    p_computed_at_q05: float
     zero_edit_max: float
+    numeric_floor: float
     controls: SampledControls
+    directions: list[dict[str, object]]
+
+
+class NullFindings(TypedDict, total=False):
+    """Findings of a run of scrambled copies (`scircuit null`)."""
+
+    kinds: list[str]
+    seeds: int
+    sources: int
+    table: list[dict[str, object]]
+    sentences: list[str]
 
 
 class RateRow(TypedDict):
@@ -151,6 +171,8 @@ class ReportInput:
         Preflight lines.
     analysis
         `scircuit.analysis.circuits.circuit_analysis.Analysis` of the trace run, or None.
+    circuit
+        Address of the feature whose circuit is drawn ("": the source with the most edges).
     annotate
         Findings of the annotate run, or empty.
     atlases
@@ -162,6 +184,8 @@ class ReportInput:
         ``Control`` nodes, one row each.
     interventions
         ``Intervention`` nodes of ablate and steer runs, one row each.
+    null
+        Findings of a null run: headline numbers of the run beside those of scrambled copies.
     members
         ``Feature-PART_OF-Intervention``: source (feature), target (intervention), role,
         coefficient.
@@ -186,10 +210,12 @@ class ReportInput:
     dictionaries: pd.DataFrame = field(default_factory=_frame)
     checks: Sequence[Check] = ()
     analysis: Analysis | None = None
+    circuit: str = ""
     annotate: AnnotateFindings = field(default_factory=AnnotateFindings)
     atlases: Sequence[AnnotateFindings] = ()
     features: pd.DataFrame = field(default_factory=_frame)
     controls: pd.DataFrame = field(default_factory=_frame)
+    null: NullFindings = field(default_factory=NullFindings)
     interventions: pd.DataFrame = field(default_factory=_frame)
     members: pd.DataFrame = field(default_factory=_frame)
     readout: str = "mean change of the readout"

@@ -1,8 +1,10 @@
-"""Sets q on edges that were streamed before q was known.
+"""Sets the late columns (q, q_computed, q_direct) on edges that were streamed before they were
+known.
 
-q is Benjamini-Hochberg over all live tests of a run, so it exists only when the run has ended,
+Every q is Benjamini-Hochberg over all tests of a run, so it exists only when the run has ended,
 after the edges were streamed. Each chunk whose late columns differ from the ledger is updated,
-counted and recorded in the ledger in one transaction.
+counted and recorded in the ledger in one transaction. One q can be null beside another: an edge
+whose activation never moves has no q and can have a q_direct.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest
@@ -18,6 +20,7 @@ from scircuit.ingest.graph import statements
 from scircuit.ingest.graph.chunks import Chunk, chunk_keys, read_ahead, read_chunks
 from scircuit.ingest.graph.connection import rows_of
 from scircuit.ingest.graph.loader import LedgerEntry, Loader
+from scircuit.ingest.shards.content_hash import LATE_COLUMNS
 
 if TYPE_CHECKING:
     import neo4j
@@ -30,21 +33,22 @@ EDGES = "Feature-AFFECTS-Feature"
 def apply_q(
     connection: Connection, folder: Path, *, progress: Callable[[int], None] | None = None
 ) -> int:
-    """Copy q from a run's shards to its edges in the graph; `load_run` loads other edges with q.
+    """Copy the late columns from a run's shards to its edges in the graph; `load_run` loads other
+    edges with them.
 
     Parameters
     ----------
     connection
         An open connection.
     folder
-        The run's folder, its shards holding q.
+        The run's folder, its shards holding the late columns.
     progress
         Called with the number of edges set so far.
 
     Returns
     -------
     int
-        Edges set now; 0 when all had their q. It is safe to repeat after an interruption.
+        Edges set now; 0 when all had their values. It is safe to repeat after an interruption.
 
     Raises
     ------
@@ -78,15 +82,24 @@ def apply_q(
     return total
 
 
+def _columns(chunk: Chunk) -> list[list[Any]]:
+    """Source, target and the late columns of the rows; a column that the shard lacks is null."""
+    names = ("source", "target", *LATE_COLUMNS)
+    return [
+        chunk.table.column(name).to_pylist()
+        if name in chunk.table.column_names
+        else [None] * chunk.table.num_rows
+        for name in names
+    ]
+
+
 def _apply(loader: Loader, chunk: Chunk, known: LedgerEntry) -> int:
     if known.content != chunk.content:
         raise loader.conflict(chunk)
-    by_source: dict[str, dict[str, float]] = defaultdict(dict)
+    by_source: dict[str, dict[str, tuple[float | None, ...]]] = defaultdict(dict)
     if chunk.late and chunk.late != known.late:
-        columns = (chunk.table.column(name).to_pylist() for name in ("source", "target", "q"))
-        for source, target, q in zip(*columns, strict=True):
-            if q is not None:
-                by_source[source][target] = q
+        for source, target, *late in zip(*_columns(chunk), strict=True):
+            by_source[source][target] = tuple(late)
     rows = [[source, targets] for source, targets in by_source.items()]
     expected = sum(map(len, by_source.values()))
 
@@ -99,7 +112,7 @@ def _apply(loader: Loader, chunk: Chunk, known: LedgerEntry) -> int:
         written = rows_of(tx, statements.SET_Q, rows=rows, run=loader.run)[0]["written"]
         if written != expected:
             raise UserError(
-                f"{chunk.entry.name}: {expected} edges have a q, but only {written} of them are in"
+                f"{chunk.entry.name} has {expected} edges, but only {written} of them are in"
                 " the graph; nothing was changed",
                 f"edges were deleted or added by hand: delete run {loader.run} from the graph and"
                 " load it again",

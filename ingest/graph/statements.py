@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from scircuit.core import schema
+from scircuit.ingest.shards.content_hash import LATE_COLUMNS
 
 LEDGER_LABEL = "_LoadChunk"
 RUN = "run"
@@ -277,12 +278,14 @@ RETURN c.key AS key, c.content AS content, coalesce(c.late, '') AS late, c.sha25
        coalesce(c.deleting, false) AS deleting
 """
 
-# One row is one source: [source, {{target: q}}]. Only edges of this run are touched.
-SET_Q = """
+# One row is one source: [source, {target: [value of each late column]}]. Only edges of this run are
+# touched; null is no value.
+SET_Q = f"""
 UNWIND $rows AS row
-MATCH (:Feature {id: row[0]})-[r:AFFECTS]->(t:Feature)
+MATCH (:Feature {{id: row[0]}})-[r:AFFECTS]->(t:Feature)
 WHERE r.run = $run AND row[1][t.id] IS NOT NULL
-SET r.q = row[1][t.id]
+WITH r, row[1][t.id] AS late
+SET {", ".join(f"r.{quoted(name)} = late[{i}]" for i, name in enumerate(LATE_COLUMNS))}
 RETURN count(*) AS written
 """
 

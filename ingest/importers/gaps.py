@@ -1,8 +1,8 @@
 """What an imported source may not give, and which comparisons are then refused.
 
 The gaps of a source are stored on its Run (`lacks`), and a comparison calls `refuse_if_missing`
-first: a tail fit needs every edge of a source, a calibrated rule needs p values, a symmetric
-consistency needs counts.
+first: a tail fit needs every edge of a source, a calibrated rule needs p values, a computed edge
+needs the direct path and a direction null, a symmetric consistency needs counts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ MEANING: dict[str, str] = {
     "mean": "the mean effect",
     "sd": "the standard deviation of the effect",
     "p": "a p value of each edge",
+    "computed": (
+        "what the model's blocks computed: computed, carried and generic edges cannot be told apart"
+    ),
     "null": "controls",
     "all_edges": ("all edges: it keeps only the strongest per source, or per source and layer"),
     "symmetric_rule": (

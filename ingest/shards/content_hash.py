@@ -12,8 +12,8 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
-LATE_COLUMNS = ("q",)
-"""Columns filled in after the records were first written: q needs all tests of the run."""
+LATE_COLUMNS = ("q", "q_computed", "q_direct")
+"""Columns filled in after the records were first written: every q needs all tests of the run."""
 
 
 def content_hash(table: pa.Table, *, skip: Collection[str] = LATE_COLUMNS) -> str:

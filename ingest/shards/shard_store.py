@@ -23,7 +23,7 @@ from scircuit.core import schema
 from scircuit.core.errors import UserError, disk_full
 from scircuit.core.files import atomic_path, sha256_file, write_json
 from scircuit.core.study import STATUSES, Manifest, ShardEntry
-from scircuit.ingest.shards.content_hash import content_hash
+from scircuit.ingest.shards.content_hash import LATE_COLUMNS, content_hash
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,120}")
 T = TypeVar("T")
@@ -31,7 +31,9 @@ _REVISION = re.compile(r"\.r(\d+)\.parquet$")
 
 
 def shard_key(name: str) -> str:
-    """Name of a shard without its revision: the same before and after q is filled in."""
+    """Name of a shard without its revision: the same before and after its late columns are filled
+    in.
+    """
     return _REVISION.sub(".parquet", name)
 
 
@@ -53,7 +55,7 @@ def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
         )
     try:
         table = pq.read_table(path)
-        table = schema.conform(entry.kind, table)
+        table = schema.conform(entry.kind, schema.without_retired(entry.kind, table))
     except (pa.ArrowException, ValueError, OSError) as error:
         raise UserError(
             f"shard {path} cannot be read: {error}", "restore it from a backup or run again"
@@ -224,7 +226,7 @@ class ShardStore:
         return ShardEntry(name, kind, table.num_rows, guarded(write, self.folder))
 
     def replace(self, entry: ShardEntry, table: pa.Table) -> ShardEntry:
-        """Write a shard again with its late columns (q) filled in; all else must be unchanged.
+        """Write a shard again with its late columns filled in; all else must be unchanged.
 
         The new file gets its own name; the manifest then lists it instead of the old one, which is
         deleted last.
@@ -232,7 +234,7 @@ class ShardStore:
         Raises
         ------
         ValueError
-            If the shard is not in the manifest, or anything but q changed.
+            If the shard is not in the manifest, or anything but its late columns changed.
         UserError
             If the disk is full (the old shard is kept), or the old shard is damaged.
         """
@@ -243,8 +245,8 @@ class ShardStore:
         ready = self._with_run(entry.kind, schema.conform(entry.kind, table))
         if content_hash(ready) != content_hash(self.read(current)):
             raise ValueError(
-                f"only q may change in shard {entry.name}, but other values or the row order"
-                " changed"
+                f"only {', '.join(LATE_COLUMNS)} may change in shard {entry.name}, but other"
+                " values or the row order changed"
             )
         revision = int(found[1]) + 1 if (found := _REVISION.search(current.name)) else 1
         name = key.removesuffix(".parquet") + f".r{revision}.parquet"

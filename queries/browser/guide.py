@@ -19,18 +19,28 @@ BEST = {
     "Everything about a feature": ("knowledge_graph", "feature_knowledge"),
     "Published and own annotation": ("compare_annotation", "counterparts"),
     "Paths": ("strongest_paths", "term_circuit"),
-    "Edges you can trust": ("strict_edges", "sign_by_layer"),
+    "Edges you can trust": ("compare_rules", "edge_evidence"),
+    "Sign and halves": ("strict_edges", "sign_by_layer"),
     "Regulation and interventions": ("trrust_share", "interactions"),
 }
 CONTROLS = (
     ("the effect is larger than numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
     (
-        "the edge is specific to this feature",
-        "random_direction and feature_swap: control_edges / edges",
+        "the model's blocks compute the effect",
+        "computed beside direct on every edge: direct is what the residual stream alone carries",
     ),
     (
-        "the model's blocks compute the effect",
-        "passthrough on every edge: the edit re-encoded without any block",
+        "the edge is specific to this feature",
+        "z_computed and q_computed on every edge, against random directions;"
+        " random_direction and feature_swap: control_edges / edges",
+    ),
+    (
+        "few computed edges are false",
+        "expected_false in the direction_null control, beside the number of edges",
+    ),
+    (
+        "the null itself fits",
+        "sigma_ratio in the direction_null control: near 1 where single draws agree with it",
     ),
     (
         "the edge replicates in other cells",

@@ -5,9 +5,9 @@
 // shape: table
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
-// column control: random_direction, feature_swap, passthrough or zero_edit; half_even and half_odd: the source features themselves in every other cell
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
+// column control: random_direction, feature_swap or zero_edit; half_even and half_odd: the source features themselves in every other cell
 // column source_layer: layer of the edit
 // column target_layer: layer measured
 // column sources: sampled source features
@@ -17,6 +17,7 @@
 // column shared: edges that the control has as well
 // column shared_sign: of the shared, with the same sign
 // budget: 1000
+// note: Edges and controls are compared by the calibrated rule: a control has a mean effect and no null of its own. How many computed edges random directions would have is `expected_false` of `run_controls`.
 // note: Counts are exact up to the p at which tests are stored (`gate_p`). A zero edit without rows has no effect above the numeric floor.
 
 WITH $run AS wanted

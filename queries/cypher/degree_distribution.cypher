@@ -5,8 +5,8 @@
 // shape: table
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // column layer: layer of the source features
 // column degree_from: smallest degree in the bin
 // column degree_to: largest degree in the bin
@@ -21,7 +21,7 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature) WHERE f.traced
 WITH f, COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id } AS stored,
-  COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.calibrated(r) } AS degree
+  COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.edge(r) } AS degree
 WITH f.dictionary AS dictionary, f.layer AS layer, sum(stored) AS total, collect(degree) AS degrees
 WHERE total > 0
 UNWIND degrees AS degree

@@ -6,8 +6,8 @@
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param edges: int = 15 (1..140) -- number of strongest incoming edges, and of outgoing edges
 // column path: the path drawn
 // budget: 280
@@ -25,12 +25,12 @@ CALL (run, address) {
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)
-  WHERE r.run = run.id AND rule.calibrated(r)
-  RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
+  WHERE r.run = run.id AND rule.edge(r)
+  RETURN path ORDER BY abs(rule.rank(r)) DESC LIMIT $edges
   UNION ALL
   MATCH path = (:Feature)-[r:AFFECTS]->(f)
-  WHERE r.run = run.id AND rule.calibrated(r)
-  RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
+  WHERE r.run = run.id AND rule.edge(r)
+  RETURN path ORDER BY abs(rule.rank(r)) DESC LIMIT $edges
 }
 RETURN path
 LIMIT 280

@@ -6,8 +6,8 @@
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param feature: feature = "" -- address, or its last two parts; empty: the strongest hub of the run
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param limit: int = 30 (1..100000) -- maximum number of rows
 // column feature: the ablated feature
 // column target: address
@@ -15,19 +15,19 @@
 // column target_layer: 0-based layer
 // column target_label: label: the best term
 // column effect: support: ablating the source lowers the target; suppress: ablating it raises the target
-// column mean: mean effect over n cells, in dictionary units of the target
-// column sd: standard deviation of the effect
-// column d: mean / sd
-// column hedges_g: d (1 - 3 / (4 n - 5)), unbiased for few cells
-// column q: q over all live tests of the run
+// column computed: mean effect on the target's pre-activation that the blocks computed, in dictionary units of the target
+// column direct: mean effect on it that the residual stream alone carries
+// column z_computed: computed effect, in standard deviations of the same for random directions
+// column q_computed: q of the computed effect: over cells, and against random directions
+// column mean: mean effect on the target's activation over n cells, in the same units
+// column d: mean / standard deviation over cells
+// column q: q of the mean effect against zero
 // column n: cells in which the source is active
 // column n_pos: cells whose target rises
 // column n_neg: cells whose target falls
-// column n_zero: cells with an effect below the numeric floor
-// column consistency: share of the larger sign among non-zero cells
-// column passthrough: control: effect when the edit is re-encoded without any block computing
 // column halves: number of halves of the cells (0, 1 or 2) with the same sign and p <= 0.05; empty where a half has fewer than 6 cells with an effect
 // budget: $limit
+// note: `edge_evidence` has all that is known of each edge.
 
 WITH $run AS wanted, $feature AS address
 MATCH (run:Run)
@@ -41,12 +41,10 @@ CALL (run, address) {
   RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 1
 }
 MATCH (f)-[r:AFFECTS]->(t:Feature)
-WHERE r.run = run.id AND rule.calibrated(r)
+WHERE r.run = run.id AND rule.edge(r)
 RETURN f.id AS feature, t.id AS target, t.name AS target_name, t.layer AS target_layer, coalesce(t.label, '') AS target_label,
-  CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect, r.mean AS mean, r.sd AS sd, r.d AS d,
-  CASE WHEN r.n > 2 THEN r.d * (1 - 3.0 / (4 * r.n - 5)) END AS hedges_g, r.q AS q,
-  r.n AS n, r.n_pos AS n_pos, r.n_neg AS n_neg, r.n - r.n_pos - r.n_neg AS n_zero,
-  (r.n_pos + r.n_neg + abs(r.n_pos - r.n_neg)) / 2.0 / (r.n_pos + r.n_neg) AS consistency,
-  r.passthrough AS passthrough, r.halves AS halves
-ORDER BY abs(d) DESC, target
+  CASE WHEN rule.effect(r) < 0 THEN 'support' ELSE 'suppress' END AS effect,
+  r.computed AS computed, r.direct AS direct, r.z_computed AS z_computed, r.q_computed AS q_computed,
+  r.mean AS mean, r.d AS d, r.q AS q, r.n AS n, r.n_pos AS n_pos, r.n_neg AS n_neg, r.halves AS halves
+ORDER BY abs(rule.rank(r)) DESC, target
 LIMIT $limit

@@ -5,8 +5,8 @@
 // shape: table
 // param feature: feature = "" -- address, or its last two parts; empty: the annotated feature with the best hub rank, or the one with most published terms if none is ranked
 // param q: float = 0.05 (0..1) -- maximum q of own terms, cell types, and edges that have a q
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect, for edges that have counts
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires, for edges where both are known
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect, for edges that have counts
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires, for edges where both are known
 // param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // param limit: int = 8 (1..1000) -- maximum number of rows of each kind; for regulators, of each library
 // column section: feature, gene, term, regulator, cell type, tissue, counterpart, same genes, module, drives, driven by, co-occurs, responds to, intervention
@@ -45,7 +45,7 @@ CALL (f, current) {
     {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, overlap: f.cells_active,
       detail: CASE WHEN f.fire_count IS NOT NULL THEN [toString(f.fire_count) + ' firings'] ELSE [] END
         + CASE WHEN f.rare THEN ['rare: what is said of it rests on little'] ELSE [] END + CASE WHEN f.alive = false THEN ['never fires'] ELSE [] END, key: [3]},
-    {item: 'degree', name: f.name, measure: 'edges out, calibrated rule', value: toFloat(f.out_degree), key: [4],
+    {item: 'degree', name: f.name, measure: 'edges out', value: toFloat(f.out_degree), key: [4],
       detail: CASE WHEN f.expected_degree IS NOT NULL THEN [toString(round(f.expected_degree)) + ' expected from its firing rate'] ELSE [] END
         + CASE WHEN f.hub_rank IS NOT NULL THEN ['hub rank ' + toString(f.hub_rank)] ELSE [] END},
     {item: 'degree', name: f.name, measure: 'edges out, published rule', value: toFloat(f.out_degree_legacy), key: [5]}
@@ -131,15 +131,15 @@ CALL (f, current) {
   RETURN 12 AS block, 'module' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
   MATCH (f)-[r:AFFECTS|ATTRIBUTES_TO]-(g:Feature)
-  WHERE r.weight IS NOT NULL OR rule.calibrated_where_given(r)
+  WHERE r.weight IS NOT NULL OR rule.edge_where_given(r)
   MATCH (run:Run {id: r.run}) WHERE run.status = 'complete'
   WITH f, g, r, run ORDER BY run.started DESC
   WITH f, g, startNode(r) = f AS out, type(r) AS type, head(collect({r: r, method: run.method})) AS newest
   WITH g, out, type, newest.r AS r, newest.method AS method
-  WITH g, out, type, r, method, CASE type WHEN 'AFFECTS' THEN coalesce(r.d, r.mean) ELSE r.weight END AS value
-  WITH CASE WHEN out THEN 'drives' ELSE 'driven by' END AS section, {item: g.id, name: g.name, measure: CASE WHEN type <> 'AFFECTS' THEN 'attribution weight' WHEN r.d IS NOT NULL THEN 'd' ELSE 'mean effect' END, value: value, q: r.q, overlap: r.n, run: r.run,
+  WITH g, out, type, r, method, CASE type WHEN 'AFFECTS' THEN coalesce(rule.rank(r), r.mean) ELSE r.weight END AS value
+  WITH CASE WHEN out THEN 'drives' ELSE 'driven by' END AS section, {item: g.id, name: g.name, measure: CASE WHEN type <> 'AFFECTS' THEN 'attribution weight' WHEN rule.rank(r) IS NULL THEN 'mean effect' WHEN rule.rank(r) = r.d THEN 'd' ELSE 'z of the computed effect' END, value: value, q: rule.q(r), overlap: r.n, run: r.run,
     origin: CASE WHEN method = 'imported' THEN 'imported' ELSE 'own' END,
-    detail: CASE WHEN type <> 'AFFECTS' THEN [] WHEN value < 0 THEN ['support'] ELSE ['suppress'] END
+    detail: CASE WHEN type <> 'AFFECTS' THEN [] WHEN coalesce(rule.effect(r), value) < 0 THEN ['support'] ELSE ['suppress'] END
       + CASE WHEN r.n_pos IS NOT NULL THEN [toString(r.n_neg) + ' cells fall, ' + toString(r.n_pos) + ' rise'] ELSE [] END,
     key: [-abs(value), g.id]} AS row ORDER BY row.key
   WITH section, collect(row)[..$limit] AS rows

@@ -8,7 +8,7 @@
 // column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
 // column feature: address
 // column name: caption
-// column out_degree: outgoing edges by the calibrated rule
+// column out_degree: outgoing edges, by the rule of the analysis
 // column expected_degree: out-degree expected from the firing rate
 // column firing_rate: share of gene positions where it fires
 // column annotatable_genes: number of its top genes that occur in any term; with few of them no term can be found

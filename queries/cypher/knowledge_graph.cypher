@@ -53,12 +53,12 @@ CALL (f, current) {
   RETURN path ORDER BY m.id LIMIT $each
   UNION
   MATCH path = (f)-[r:AFFECTS|ATTRIBUTES_TO]->(:Feature)
-  WHERE r.q IS NULL OR r.q <= $q
-  RETURN path ORDER BY abs(coalesce(r.d, r.mean, r.weight)) DESC LIMIT $each
+  WHERE rule.q(r) IS NULL OR rule.q(r) <= $q
+  RETURN path ORDER BY abs(coalesce(rule.rank(r), r.mean, r.weight)) DESC LIMIT $each
   UNION
   MATCH path = (:Feature)-[r:AFFECTS|ATTRIBUTES_TO]->(f)
-  WHERE r.q IS NULL OR r.q <= $q
-  RETURN path ORDER BY abs(coalesce(r.d, r.mean, r.weight)) DESC LIMIT $each
+  WHERE rule.q(r) IS NULL OR rule.q(r) <= $q
+  RETURN path ORDER BY abs(coalesce(rule.rank(r), r.mean, r.weight)) DESC LIMIT $each
   UNION
   MATCH path = (f)-[h:CO_OCCURS]-(:Feature)
   RETURN path ORDER BY h.pmi DESC LIMIT $each

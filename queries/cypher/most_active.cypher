@@ -11,7 +11,7 @@
 // column firing_rate: share of gene positions where it fires
 // column cells_active: cells with an active position
 // column mean_activation: mean activation over active positions
-// column out_degree: outgoing edges by the calibrated rule
+// column out_degree: outgoing edges, by the rule of the analysis
 // column expected_degree: out-degree expected from the firing rate
 // column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
 // column label: label: the best term

@@ -5,8 +5,8 @@
 // shape: graph
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param hubs: int = 6 (1..20) -- maximum number of hubs drawn
 // param edges: int = 8 (1..14) -- number of strongest edges of each hub
 // column path: the path drawn
@@ -23,8 +23,8 @@ CALL (run) {
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)
-  WHERE r.run = run.id AND rule.calibrated(r)
-  RETURN path, r ORDER BY abs(r.d) DESC LIMIT $edges
+  WHERE r.run = run.id AND rule.edge(r)
+  RETURN path, r ORDER BY abs(rule.rank(r)) DESC LIMIT $edges
 }
 RETURN path
 LIMIT 280

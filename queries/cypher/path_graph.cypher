@@ -7,8 +7,8 @@
 // param source: feature = "" -- address; empty: the strongest hub of the run
 // param target: feature = "" -- address; empty: the feature in the last layer on which the source has the strongest effect
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param beam: int = 40 (1..500) -- number of strongest edges followed from each end for three-step paths
 // param limit: int = 25 (1..140) -- maximum number of paths drawn
 // column path: the path drawn
@@ -29,8 +29,8 @@ CALL (run, f, goal) {
   MATCH (t:Feature {id: goal}) RETURN t
   UNION
   WITH run, f, goal WHERE goal = ''
-  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
-  RETURN t ORDER BY t.layer DESC, abs(r.d) DESC, t.id LIMIT 1
+  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.edge(r)
+  RETURN t ORDER BY t.layer DESC, abs(rule.rank(r)) DESC, t.id LIMIT 1
 }
 CALL (run, wanted) {
   WITH run, wanted WHERE wanted <> '' RETURN [run.id] AS runs
@@ -41,24 +41,24 @@ CALL (run, wanted) {
 }
 WITH f AS source, t AS target, runs
 CALL (source, target, runs) {
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r)
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r)
   RETURN path
   UNION
-  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r) AND s.run IN runs AND rule.calibrated(s)
+  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r) AND s.run IN runs AND rule.edge(s)
   RETURN path
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.calibrated(r)
-    RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.edge(r)
+    RETURN r, m ORDER BY abs(rule.rank(r)) DESC LIMIT $beam
   }
   CALL (target, runs) {
-    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND rule.calibrated(t)
-    RETURN t, k ORDER BY abs(t.d) DESC LIMIT $beam
+    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND rule.edge(t)
+    RETURN t, k ORDER BY abs(rule.rank(t)) DESC LIMIT $beam
   }
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND rule.calibrated(s)
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND rule.edge(s)
   RETURN path
 }
-WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d
+WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(rule.rank(r)) < weakest THEN abs(rule.rank(r)) ELSE weakest END) AS weakest
 RETURN path
-ORDER BY weakest_abs_d DESC, length(path)
+ORDER BY weakest DESC, length(path)
 LIMIT $limit

@@ -12,9 +12,11 @@
 // column seconds: wall time
 // column method: context of the edit (exact or frozen), or imported
 // column edges: stored edge records
+// column edges_computed: edges by the computed rule; empty: no direction null
+// column expected_false: computed edges that held-out random directions give at the same threshold
 // column edges_calibrated: edges by the calibrated rule
 // column edges_legacy: edges by the legacy rule
-// column live_tests: number of live tests, over which q is computed
+// column live_tests: number of live tests
 // column zero_edit_max: control: largest absolute effect of the zero edit
 // column annotation_rate: share of features annotated
 // column null_annotation_rate: control: share of matched random gene lists that are annotated
@@ -24,7 +26,8 @@
 MATCH (run:Run)
 WHERE $verb IN ['', run.verb]
 RETURN run.id AS run, run.verb AS verb, run.status AS status, run.started AS started, run.seconds AS seconds, run.method AS method,
-  run.edges AS edges, run.edges_calibrated AS edges_calibrated, run.edges_legacy AS edges_legacy, run.live_tests AS live_tests,
+  run.edges AS edges, run.edges_computed AS edges_computed, run.expected_false AS expected_false,
+  run.edges_calibrated AS edges_calibrated, run.edges_legacy AS edges_legacy, run.live_tests AS live_tests,
   run.zero_edit_max AS zero_edit_max, run.annotation_rate AS annotation_rate, run.null_annotation_rate AS null_annotation_rate,
   COLLECT { MATCH (run)-[:FROM]->(parent:Run) RETURN parent.id ORDER BY parent.id } AS parents
 ORDER BY started DESC, run

@@ -7,17 +7,17 @@
 // param first: feature = "" -- address; empty: the strongest hub of the run
 // param second: feature = "" -- address; empty: the second strongest hub of the run
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param limit: int = 30 (1..100000) -- maximum number of rows
 // column first: address
 // column second: address
 // column target: address
 // column target_name: caption
-// column first_d: d of the first feature on the target
-// column second_d: d of the second feature on the target
+// column first_strength: d of the first feature on the target; z_computed where edges are computed edges
+// column second_strength: the same of the second feature
 // column same_sign: true where both change it in the same direction
-// column weaker_abs_d: the smaller of the two |d|, by which rows are ordered
+// column weaker: the smaller of the two |strength|, by which rows are ordered
 // column shared: total number of shared targets
 // column expected: shared targets expected if both had their targets at random among the live features of those layers
 // budget: $limit
@@ -35,26 +35,27 @@ CALL (run, one, two) {
   RETURN pair[0] AS first, pair[1] AS second
 }
 CALL (run, first) {
-  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.edge(r)
   RETURN count(r) AS first_degree, collect(DISTINCT t.dictionary) AS measured
 }
 CALL (run, second) {
-  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.calibrated(r)
+  MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.edge(r)
   RETURN count(r) AS second_degree
 }
 CALL (measured) {
   MATCH (t:Feature) WHERE t.dictionary IN measured AND t.alive RETURN count(t) AS live
 }
 CALL (run, first, second) {
-  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
-  WITH run, second, t, r.d AS first_d
-  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND rule.calibrated(r)
-  RETURN collect({t: t, first_d: first_d, second_d: r.d}) AS rows
+  MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.edge(r)
+  WITH run, second, t, rule.rank(r) AS first_strength
+  MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND rule.edge(r)
+  RETURN collect({t: t, first_strength: first_strength, second_strength: rule.rank(r)}) AS rows
 }
 UNWIND rows AS row
-RETURN first.id AS first, second.id AS second, row.t.id AS target, row.t.name AS target_name, row.first_d AS first_d, row.second_d AS second_d,
-  sign(row.first_d) = sign(row.second_d) AS same_sign,
-  CASE WHEN abs(row.first_d) < abs(row.second_d) THEN abs(row.first_d) ELSE abs(row.second_d) END AS weaker_abs_d,
+RETURN first.id AS first, second.id AS second, row.t.id AS target, row.t.name AS target_name, 
+  row.first_strength AS first_strength, row.second_strength AS second_strength,
+  sign(row.first_strength) = sign(row.second_strength) AS same_sign,
+  CASE WHEN abs(row.first_strength) < abs(row.second_strength) THEN abs(row.first_strength) ELSE abs(row.second_strength) END AS weaker,
   size(rows) AS shared, CASE WHEN live > 0 THEN toFloat(first_degree) * second_degree / live END AS expected
-ORDER BY weaker_abs_d DESC, target
+ORDER BY weaker DESC, target
 LIMIT $limit

@@ -7,8 +7,8 @@
 // param first: feature = "" -- address; empty: the strongest hub of the run
 // param second: feature = "" -- address; empty: the second strongest hub of the run
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param targets: int = 25 (1..140) -- maximum number of shared targets drawn
 // column path: the path drawn
 // budget: 140
@@ -25,11 +25,11 @@ CALL (run, one, two) {
   WITH collect(f) AS pair WHERE size(pair) = 2
   RETURN pair[0] AS first, pair[1] AS second
 }
-MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
+MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.edge(r)
 WITH run, first, second, t, r AS one
-MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND rule.calibrated(r)
+MATCH (second)-[r:AFFECTS]->(t) WHERE r.run = run.id AND rule.edge(r)
 WITH first, second, t, one, r AS two
-ORDER BY CASE WHEN abs(one.d) < abs(two.d) THEN abs(one.d) ELSE abs(two.d) END DESC, t.id LIMIT $targets
+ORDER BY CASE WHEN abs(rule.rank(one)) < abs(rule.rank(two)) THEN abs(rule.rank(one)) ELSE abs(rule.rank(two)) END DESC, t.id LIMIT $targets
 MATCH path = (first)-[one]->(t)<-[two]-(second)
 RETURN path
 LIMIT 140

@@ -7,16 +7,16 @@
 // param source: feature = "" -- address; empty: the strongest hub of the run
 // param target: feature = "" -- address; empty: the feature in the last layer on which the source has the strongest effect
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param beam: int = 40 (1..500) -- number of strongest edges followed from each end for three-step paths
 // param limit: int = 20 (1..100000) -- maximum number of rows
 // column steps: number of edges in the path
-// column weakest_abs_d: smallest |d| along the path, by which rows are ordered
+// column weakest: smallest |strength| along the path, by which rows are ordered
 // column effect: support or suppress, from the product of the signs
 // column features: addresses of the features along the path
 // column names: captions of the features along the path
-// column d: d of each edge
+// column strength: d of each edge; z_computed where edges are computed edges
 // column q: q of each edge
 // column halves: number of halves of the cells that agree, for each edge
 // column runs: run of each edge
@@ -39,8 +39,8 @@ CALL (run, f, goal) {
   MATCH (t:Feature {id: goal}) RETURN t
   UNION
   WITH run, f, goal WHERE goal = ''
-  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.calibrated(r)
-  RETURN t ORDER BY t.layer DESC, abs(r.d) DESC, t.id LIMIT 1
+  MATCH (f)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.edge(r)
+  RETURN t ORDER BY t.layer DESC, abs(rule.rank(r)) DESC, t.id LIMIT 1
 }
 CALL (run, wanted) {
   WITH run, wanted WHERE wanted <> '' RETURN [run.id] AS runs
@@ -51,27 +51,27 @@ CALL (run, wanted) {
 }
 WITH f AS source, t AS target, runs
 CALL (source, target, runs) {
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r)
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r)
   RETURN path
   UNION
-  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r) AND s.run IN runs AND rule.calibrated(s)
+  MATCH path = (source)-[r:AFFECTS]->(:Feature)-[s:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r) AND s.run IN runs AND rule.edge(s)
   RETURN path
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.calibrated(r)
-    RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.edge(r)
+    RETURN r, m ORDER BY abs(rule.rank(r)) DESC LIMIT $beam
   }
   CALL (target, runs) {
-    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND rule.calibrated(t)
-    RETURN t, k ORDER BY abs(t.d) DESC LIMIT $beam
+    MATCH (k:Feature)-[t:AFFECTS]->(target) WHERE t.run IN runs AND rule.edge(t)
+    RETURN t, k ORDER BY abs(rule.rank(t)) DESC LIMIT $beam
   }
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND rule.calibrated(s)
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(k)-[t]->(target) WHERE s.run IN runs AND rule.edge(s)
   RETURN path
 }
-WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d
-WITH path, weakest_abs_d, nodes(path) AS passed, relationships(path) AS edges
-ORDER BY weakest_abs_d DESC, length(path), [x IN passed | x.id] LIMIT $limit
-RETURN size(edges) AS steps, weakest_abs_d,
-  CASE WHEN reduce(s = 1, r IN edges | s * CASE WHEN r.mean < 0 THEN 1 ELSE -1 END) > 0 THEN 'support' ELSE 'suppress' END AS effect,
-  [x IN passed | x.id] AS features, [x IN passed | x.name] AS names, [r IN edges | r.d] AS d, [r IN edges | r.q] AS q,
+WITH path, reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(rule.rank(r)) < weakest THEN abs(rule.rank(r)) ELSE weakest END) AS weakest
+WITH path, weakest, nodes(path) AS passed, relationships(path) AS edges
+ORDER BY weakest DESC, length(path), [x IN passed | x.id] LIMIT $limit
+RETURN size(edges) AS steps, weakest,
+  CASE WHEN reduce(s = 1, r IN edges | s * CASE WHEN rule.effect(r) < 0 THEN 1 ELSE -1 END) > 0 THEN 'support' ELSE 'suppress' END AS effect,
+  [x IN passed | x.id] AS features, [x IN passed | x.name] AS names, [r IN edges | rule.rank(r)] AS strength, [r IN edges | rule.q(r)] AS q,
   [r IN edges | r.halves] AS halves, [r IN edges | r.run] AS runs

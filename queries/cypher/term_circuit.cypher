@@ -6,8 +6,8 @@
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param term: str = "" e.g. "T cell activation" -- part of the term's name; empty: the term with most features in the run
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param term_q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or adjusted p of a published one
 // param origin: str = "own" e.g. "published" -- which annotations to use: own or published
 // param features: int = 15 (1..60) -- maximum number of features of the term, strongest hubs first
@@ -43,8 +43,8 @@ CALL (run, t, members, annotations) {
   UNWIND members AS f
   CALL (run, f) {
     MATCH path = (f)-[r:AFFECTS]-(:Feature)
-    WHERE r.run = run.id AND rule.calibrated(r)
-    RETURN path ORDER BY abs(r.d) DESC LIMIT $edges
+    WHERE r.run = run.id AND rule.edge(r)
+    RETURN path ORDER BY abs(rule.rank(r)) DESC LIMIT $edges
   }
   RETURN path
   LIMIT 220

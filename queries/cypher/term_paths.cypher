@@ -7,8 +7,8 @@
 // param from_term: str = "" e.g. "T cell activation" -- part of the term's name; empty: any annotated feature
 // param to_term: str = "" e.g. "translation" -- part of the term's name; empty: any annotated feature
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param term_q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or adjusted p of a published one
 // param origin: str = "own" e.g. "published" -- which annotations to use: own or published
 // param features: int = 40 (1..200) -- maximum number of features of each term, smallest q first
@@ -18,11 +18,11 @@
 // column from_term: term of the source
 // column to_term: term of the target
 // column steps: number of edges in the path
-// column weakest_abs_d: smallest |d| along the path, by which rows are ordered
+// column weakest: smallest |strength| along the path, by which rows are ordered
 // column effect: support or suppress, from the product of the signs
 // column features: addresses of the features along the path
 // column names: captions of the features along the path
-// column d: d of each edge
+// column strength: d of each edge; z_computed where edges are computed edges
 // column q: q of each edge
 // column halves: number of halves of the cells that agree, for each edge
 // budget: $limit
@@ -52,23 +52,23 @@ WITH one, one.f AS source, targets, runs
 CALL (source, targets, runs) {
   UNWIND targets AS other
   WITH source, other, other.f AS target, runs
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.calibrated(r)
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r)
   RETURN path, other.term AS to_term
   UNION
   CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.calibrated(r)
-    RETURN r, m ORDER BY abs(r.d) DESC LIMIT $beam
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.edge(r)
+    RETURN r, m ORDER BY abs(rule.rank(r)) DESC LIMIT $beam
   }
   UNWIND targets AS other
   WITH source, r, m, other, other.f AS target, runs
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND rule.calibrated(s)
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND rule.edge(s)
   RETURN path, other.term AS to_term
 }
 WITH one.term AS from_term, to_term, path,
-  reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(r.d) < weakest THEN abs(r.d) ELSE weakest END) AS weakest_abs_d,
+  reduce(weakest = 1.0e308, r IN relationships(path) | CASE WHEN abs(rule.rank(r)) < weakest THEN abs(rule.rank(r)) ELSE weakest END) AS weakest,
   nodes(path) AS passed, relationships(path) AS edges
-ORDER BY weakest_abs_d DESC, size(edges), [x IN passed | x.id] LIMIT $limit
-RETURN from_term, to_term, size(edges) AS steps, weakest_abs_d,
-  CASE WHEN reduce(s = 1, r IN edges | s * CASE WHEN r.mean < 0 THEN 1 ELSE -1 END) > 0 THEN 'support' ELSE 'suppress' END AS effect,
-  [x IN passed | x.id] AS features, [x IN passed | x.name] AS names, [r IN edges | r.d] AS d, [r IN edges | r.q] AS q,
+ORDER BY weakest DESC, size(edges), [x IN passed | x.id] LIMIT $limit
+RETURN from_term, to_term, size(edges) AS steps, weakest,
+  CASE WHEN reduce(s = 1, r IN edges | s * CASE WHEN rule.effect(r) < 0 THEN 1 ELSE -1 END) > 0 THEN 'support' ELSE 'suppress' END AS effect,
+  [x IN passed | x.id] AS features, [x IN passed | x.name] AS names, [r IN edges | rule.rank(r)] AS strength, [r IN edges | rule.q(r)] AS q,
   [r IN edges | r.halves] AS halves

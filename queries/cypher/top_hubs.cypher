@@ -10,11 +10,11 @@
 // column feature: address
 // column name: caption
 // column firing_rate: share of gene positions where it fires
-// column out_degree: outgoing edges by the calibrated rule
+// column out_degree: outgoing edges, by the rule of the analysis
 // column expected_degree: out-degree expected from the firing rate alone
 // column residual_degree: log((out_degree + 1) / (expected_degree + 1))
-// column random_degree: control: edges when a random direction of equal norm is removed (sampled)
-// column swap_degree: control: edges when another feature's direction is removed instead (sampled)
+// column random_degree: effects that are not zero (calibrated rule) when a random direction of equal norm is removed (sampled)
+// column swap_degree: the same when another feature's direction is removed instead (sampled)
 // column support_share: share of its edges that are support
 // column label: label: the best term; empty when not annotated
 // column best_tf: most enriched TRRUST regulator

@@ -5,8 +5,8 @@
 // shape: table
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param top: int = 20 (1..1000) -- number of top genes of each feature to use
 // param library: str = "TRRUST" e.g. "collectri" -- regulon library; empty: all
 // param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
@@ -21,9 +21,12 @@
 // column target_name: caption
 // column effect: support or suppress
 // column sign_agrees: true for Activation with support and Repression with suppress; empty when the mode predicts no sign
-// column d: mean / sd
-// column q: q of the edge
-// column halves: number of halves of the cells that agree on the edge
+// column computed: mean effect on the target's pre-activation that the blocks computed
+// column direct: mean effect on it that the residual stream alone carries
+// column z_computed: computed effect, in standard deviations of the same for random directions
+// column q_computed: q of the computed effect
+// column d: mean / sd of the effect on the activation
+// column q: q of that effect against zero
 // budget: $limit
 // note: Read this together with `trrust_share`: by chance alone many pairs fit a known regulation, so this list is never empty.
 
@@ -37,8 +40,9 @@ WHERE tf <> gene AND $library IN ['', g.library]
 MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top AND s.dictionary + ' ' + a.run IN current
 MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top AND t.dictionary + ' ' + b.run IN current
 MATCH (s)-[r:AFFECTS]->(t)
-WHERE r.run = run.id AND rule.calibrated(r)
-WITH DISTINCT s, r, t, tf, g, gene ORDER BY abs(r.d) DESC, s.id, t.id, tf.symbol, gene.symbol, g.library LIMIT $limit
+WHERE r.run = run.id AND rule.edge(r)
+WITH DISTINCT s, r, t, tf, g, gene ORDER BY abs(rule.rank(r)) DESC, s.id, t.id, tf.symbol, gene.symbol, g.library LIMIT $limit
 RETURN s.id AS source, s.name AS source_name, tf.symbol AS regulator, g.mode AS mode, g.library AS library, gene.symbol AS gene,
-  t.id AS target, t.name AS target_name, CASE WHEN r.mean < 0 THEN 'support' ELSE 'suppress' END AS effect,
-  CASE g.mode WHEN 'Activation' THEN r.mean < 0 WHEN 'Repression' THEN r.mean > 0 END AS sign_agrees, r.d AS d, r.q AS q, r.halves AS halves
+  t.id AS target, t.name AS target_name, CASE WHEN rule.effect(r) < 0 THEN 'support' ELSE 'suppress' END AS effect,
+  CASE g.mode WHEN 'Activation' THEN rule.effect(r) < 0 WHEN 'Repression' THEN rule.effect(r) > 0 END AS sign_agrees, 
+  r.computed AS computed, r.direct AS direct, r.z_computed AS z_computed, r.q_computed AS q_computed, r.d AS d, r.q AS q

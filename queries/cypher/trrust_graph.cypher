@@ -5,8 +5,8 @@
 // shape: graph
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param top: int = 20 (1..1000) -- number of top genes of each feature to use
 // param library: str = "TRRUST" e.g. "collectri" -- regulon library; empty: all
 // param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
@@ -24,8 +24,8 @@ WHERE tf <> gene AND $library IN ['', g.library]
 MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top AND s.dictionary + ' ' + a.run IN current
 MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top AND t.dictionary + ' ' + b.run IN current
 MATCH (s)-[r:AFFECTS]->(t)
-WHERE r.run = run.id AND rule.calibrated(r)
-WITH s, a, tf, g, gene, b, t, r ORDER BY abs(r.d) DESC, s.id, t.id LIMIT $limit
+WHERE r.run = run.id AND rule.edge(r)
+WITH s, a, tf, g, gene, b, t, r ORDER BY abs(rule.rank(r)) DESC, s.id, t.id LIMIT $limit
 UNWIND [1, 2] AS part
 CALL (s, a, tf, g, gene, b, t, r, part) {
   WITH s, r, t, part WHERE part = 1

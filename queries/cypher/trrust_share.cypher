@@ -5,12 +5,12 @@
 // shape: table
 // param run: run = "" -- id of a trace run; empty: the newest complete one
 // param q: float = 0.05 (0..1) -- maximum q of the edge
-// param min_support: int = 6 (1..100000) -- minimum number of cells with a non-zero effect
-// param min_effect: float = 0.001 (0..1000) -- minimum absolute mean effect, as a share of the target's mean activation where it fires
+// param min_support: int = 6 (1..100000) -- minimum number of cells that show the effect
+// param min_effect: float = 0.001 (0..1000) -- minimum absolute effect, as a share of the target's mean activation where it fires
 // param top: int = 20 (1..1000) -- number of top genes of each feature to use
 // param library: str = "TRRUST" e.g. "collectri" -- regulon library; empty: all
 // param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
-// column edges: edges by the calibrated rule
+// column edges: edges by the default rule
 // column consistent: edges with a regulator among the source's top genes and one of its target genes among the target's top genes
 // column share: consistent / edges
 // column pairs: all pairs of a traced source and a measured target in the run
@@ -38,7 +38,7 @@ CALL (run) {
   RETURN collect({layer: layer, n: n}) AS to_layers
 }
 CALL (run) {
-  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND rule.calibrated(r)
+  MATCH (:Feature)-[r:AFFECTS]->(:Feature) WHERE r.run = run.id AND rule.edge(r)
   RETURN count(r) AS edges
 }
 WITH current, run, from_layers, edges, reduce(total = 0, a IN from_layers |
@@ -54,8 +54,8 @@ CALL (run, from_layers, current) {
       RETURN DISTINCT t, g.mode AS mode, null AS mean
       UNION ALL
       MATCH (s)-[r:AFFECTS]->(t:Feature)
-      WHERE r.run = run.id AND rule.calibrated(r)
-      RETURN t, null AS mode, r.mean AS mean
+      WHERE r.run = run.id AND rule.edge(r)
+      RETURN t, null AS mode, rule.effect(r) AS mean
     }
     WITH run, t, collect(DISTINCT mode) AS modes, max(mean) AS mean
     WHERE size(modes) > 0 AND EXISTS { ()-[:AFFECTS {run: run.id}]->(t) }

@@ -23,6 +23,7 @@ VERBS = {
     "trace": "Ablate every active feature of a layer and measure all later layers.",
     "import": "Import published results: feature atlases, maps, circuit edges, attribution graphs.",
     "load": "Load runs from disk into the graph, exactly once.",
+    "null": "Trace scrambled models by the same settings: what would be found without learning.",
     "annotate": "Name features by GO, Reactome, TRRUST and your gene sets, beside a matched null.",
     "analyse": "Degrees, hubs, heavy tail and annotation bias of a trace run.",
     "genesets": "Fetch gene-set libraries, each with its licence.",

@@ -25,6 +25,7 @@ train = verb_command("train", configs.TrainConfig, database=False)
 trace = verb_command("trace", configs.TraceConfig)
 annotate = verb_command("annotate", configs.AnnotateConfig)
 analyse = verb_command("analyse", configs.AnalyseConfig)
+null = verb_command("null", configs.NullConfig)
 match = verb_command("match", configs.MatchConfig)
 ablate = verb_command("ablate", configs.AblateConfig)
 steer = verb_command("steer", configs.SteerConfig)
@@ -46,9 +47,17 @@ steer = verb_command("steer", configs.SteerConfig)
     multiple=True,
     help="further gene sets, such as KEGG",
 )
+@click.option(
+    "--example",
+    type=click.Choice(["thp1", "immune"]),
+    default="thp1",
+    show_default=True,
+    help="THP-1 cells of a CRISPR screen and a model with circuits; or 559 immune cells and a model"
+    " without",
+)
 @json_option
 def demo(study: Path, as_json: bool, **values: Any) -> None:
-    """The whole job on 559 real immune cells and a small Geneformer, in a few minutes."""
+    """The whole job on real cells and a small Geneformer, in a few minutes."""
     result = scircuit.demo(study, **values)
     if as_json:
         say(str(result))
@@ -81,10 +90,15 @@ def load(study: Path, run: str, as_json: bool) -> None:
 @click.command("report")
 @study_option
 @click.option("--run", default="", help="trace run (default: the newest complete one)")
+@click.option(
+    "--feature",
+    default="",
+    help="source whose circuit is drawn (default: the one with the most edges)",
+)
 @json_option
-def report(study: Path, run: str, as_json: bool) -> None:
+def report(study: Path, run: str, feature: str, as_json: bool) -> None:
     """Write the report: one self-contained HTML page."""
-    show_result(scircuit.report(study, run), as_json)
+    show_result(scircuit.report(study, run, feature=feature), as_json)
 
 
 @click.command("export", help=help_of(configs.ExportConfig))

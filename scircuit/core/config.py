@@ -54,12 +54,23 @@ class CellsConfig:
     n_cells: int = option(20, "cells, drawn at random with the seed (0: all)")
     seed: int = option(0, "seed of every random choice")
     mixed: bool = option(False, "accept a mixed population of cells", once=True)
+    panel: bool = option(
+        False,
+        "accept a table of fewer than 2,000 of the model's genes (a targeted panel): ranks among"
+        " them are another input",
+        once=True,
+    )
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
     max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)
     min_mapped: float = option(
         0.8, "minimum share of expressed genes found in the model's vocabulary", once=True
     )
-    min_tokens: int = option(100, "minimum median number of gene tokens per cell", once=True)
+    min_tokens: int = option(
+        100,
+        "minimum median number of gene tokens per cell (at most a tenth of the genes, where the"
+        " model's vocabulary is a panel)",
+        once=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +162,12 @@ class TraceConfig(CellsConfig):
         once=True,
     )
     gate_p: float = option(0.1, "store tests with p up to this, and all legacy edges")
+    null_draws: int = option(
+        64,
+        "random directions that every effect is compared with; computed and carried edges need"
+        " them (0: total effects only)",
+        once=True,
+    )
     control_features: int = option(
         24, "source features sampled for the random-direction and swap controls", once=True
     )
@@ -159,6 +176,29 @@ class TraceConfig(CellsConfig):
     dictionary_name: str = option(
         "", "dictionary set name in addresses (default: the folder's name)"
     )
+
+
+@dataclass(frozen=True)
+class NullConfig:
+    """``scircuit null``: trace scrambled models by the same settings, beside every headline number.
+
+    permuted: the model with the entries of every weight matrix permuted, and dictionaries trained
+    on it. rotated: the trained model, and dictionaries whose decoders are turned at random.
+    """
+
+    run: str = option("", "trace run (default: the newest complete one)", once=True)
+    kinds: tuple[str, ...] = option(("permuted", "rotated"), "what is scrambled", once=True)
+    seeds: int = option(3, "scrambled copies of each kind")
+    sources: int = option(
+        0,
+        "random sample of source features of each layer (0: all, and then annotation and analysis"
+        " are repeated too)",
+    )
+    train_cells: int = option(
+        0, "cells that dictionaries of permuted models are trained on (0: as many as the run's own)"
+    )
+    seed: int = option(0, "seed of the first copy, and of the sample of sources")
+    device: str = option("auto", "auto, cpu, cuda, mps")
 
 
 @dataclass(frozen=True)
@@ -180,6 +220,9 @@ class AnnotateConfig:
     )
     obo: tuple[Path, ...] = option(
         (), "GO ontology file (OBO): genes of a GO term are also counted for its parent terms"
+    )
+    n_cells: int = option(
+        0, "cells from which top genes are read, drawn at random with the run's seed (0: all)"
     )
     top_genes: int = option(20, "genes per feature")
     min_fire_count: int = option(3, "minimum number of firings on a gene")
@@ -209,14 +252,16 @@ class AnalyseConfig:
     """``scircuit analyse``: degrees, hubs, heavy tail and annotation bias of a trace run."""
 
     run: str = option("", "trace run (default: the newest complete one)", once=True)
-    q: float = option(0.05, "maximum q of the calibrated rule")
-    min_support: int = option(
-        6, "minimum number of cells with a non-zero effect, for the calibrated rule"
+    rule: str = option(
+        "",
+        "which effects are edges: computed, carried, generic or calibrated (default: the rule of"
+        " the catalogue)",
+        ("", "computed", "carried", "generic", "calibrated"),
     )
+    q: float = option(0.05, "maximum q of an edge")
+    min_support: int = option(6, "minimum number of cells with the effect")
     min_effect: float = option(
-        0.001,
-        "minimum mean effect relative to the target's mean activation where it fires, for the"
-        " calibrated rule",
+        0.001, "minimum mean effect relative to the target's mean activation where it fires"
     )
     hubs: int = option(20, "hubs in the top list")
     bootstrap: int = option(100, "bootstraps of the tail fit")

@@ -4,15 +4,23 @@ With n the cells in which the source is active, n_pos and n_neg those in which t
 falls, ``mean`` and ``d`` the effect over the n cells, and s the mean activation of the target where
 it fires (0 where it never fires in the clean cells):
 
+    computed     q_computed <= 0.05,   computed_cells >= 6,   |computed| >= 0.001 s
+    carried      q_direct <= 0.05,   |direct| >= 0.001 s,   and not computed
     calibrated   q <= 0.05,   n_pos + n_neg >= 6,   |mean| >= 0.001 s
+    generic      calibrated, and neither computed nor carried
     legacy       n >= 2,   |d| > 0.5,   max(n_pos, n - n_pos) / n > 0.7
     symmetric    n >= 2,   |d| > 0.5,   max(n_pos, n_neg) / (n_pos + n_neg) > 0.7
 
-`legacy` is the published rule, for comparison only: it counts cells without an effect as negative,
-so that negative effects pass more easily. `symmetric` is the same rule without that fault.
+An effect on the pre-activation is ``direct + computed``: what the residual stream carries, and what
+the blocks computed. Both are compared with random directions of the same length. The mean effect is
+compared with zero: any edit of that length has one, so that `calibrated` alone says little of the
+feature; what is neither computed nor carried is `generic`. `legacy` is the published rule, for
+comparison only: it counts cells without an effect as negative, so that negative effects pass more
+easily. `symmetric` is the same rule without that fault.
 
 A comparison with a missing value (NaN here, null in the graph) is not true: what is not known makes
-no edge. No threshold has a tolerance; values are compared as 64-bit floats, as the database does.
+no edge, and excludes none. No threshold has a tolerance; values are compared as 64-bit floats, as
+the database does.
 """
 
 from __future__ import annotations
@@ -27,15 +35,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MAX_Q = 0.05
-"""Largest q of a calibrated edge."""
+"""Largest q of an edge."""
 
 MIN_SUPPORT = 6
 """Minimum cells with an effect: with k of them no sign-flip p is below 2^(1-k), and fewer than six
 cannot reach 0.05."""
 
 MIN_EFFECT = 0.001
-"""Minimum absolute mean effect as a share of the target's mean activation where it fires: one
-position in a thousand losing the target."""
+"""Minimum absolute effect as a share of the target's mean activation where it fires: one position
+in a thousand losing the target."""
 
 LEGACY_D = 0.5
 """The published rule asks for a larger absolute standardised effect d."""
@@ -101,40 +109,72 @@ class Condition:
 
 @dataclass(frozen=True)
 class EdgeRule:
-    """Conditions that an edge meets, all of them."""
+    """Conditions that an edge meets, all of them, and rules that it must not meet.
+
+    Attributes
+    ----------
+    conditions
+        What has to be true.
+    unless
+        Rules none of which may hold. One that cannot be judged, because a value is missing, does
+        not hold.
+    effect
+        Column with the effect that the rule judges; its sign is that of the edge.
+    strength
+        Column by whose absolute value its edges are ranked.
+    """
 
     name: str
     conditions: tuple[Condition, ...]
+    unless: tuple[EdgeRule, ...] = ()
+    effect: str = "mean"
+    strength: str = "d"
 
     @property
     def defaults(self) -> dict[str, float]:
         """Thresholds that a caller may set, by the name of their parameter."""
-        return {c.parameter: c.threshold for c in self.conditions if c.parameter}
+        own = {c.parameter: c.threshold for c in self.conditions if c.parameter}
+        return {name: v for rule in self.unless for name, v in rule.defaults.items()} | own
+
+    @property
+    def q(self) -> str:
+        """Column with the q that it compares; empty: it compares none."""
+        return next((c.quantity.columns[0] for c in self.conditions if c.parameter == "q"), "")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that it compares, those of `unless` included."""
+        own = (name for c in self.conditions for q in c.quantities for name in q.columns)
+        return tuple(dict.fromkeys((*own, *(n for rule in self.unless for n in rule.columns))))
 
     def holds(
         self, columns: Mapping[str, ArrayLike], thresholds: Mapping[str, float] | None = None
     ) -> np.ndarray:
-        """Mask of the edges: every condition is true.
+        """Mask of the edges: every condition is true, and no rule of `unless` holds.
 
         Parameters
         ----------
         columns
-            The columns of the rule's quantities; they may be broadcast.
+            The rule's `columns`; they may be broadcast.
         thresholds
             Thresholds by the name of their parameter, where they are not the default.
         """
         import numpy as np
 
         judged = self._judged(columns, thresholds or {}, unknown=False)
+        judged += [~rule.holds(columns, thresholds) for rule in self.unless]
         return np.logical_and.reduce(np.broadcast_arrays(*judged))
 
     def refuted(self, columns: Mapping[str, ArrayLike]) -> np.ndarray:
-        """Mask of the pairs that are no edges for certain: a condition is known to be false. A
-        condition on columns that are not given is not judged.
+        """Mask of the pairs that are no edges for certain: a condition is known to be false, or a
+        rule of `unless` holds. Conditions and rules on columns that are not given are not judged.
         """
         import numpy as np
 
         judged = self._judged(columns, {}, unknown=True)
+        judged += [
+            ~rule.holds(columns) for rule in self.unless if set(rule.columns) <= set(columns)
+        ]
         return ~np.logical_and.reduce(np.broadcast_arrays(*judged))
 
     def _judged(
@@ -161,12 +201,15 @@ class EdgeRule:
         """The rule in Cypher, on the relationship `edge`: true, false, or null where a value is
         missing. Thresholds that a caller may set are parameters.
         """
-        return "(" + " AND ".join(c.cypher(edge) for c in self.conditions) + ")"
+        return f"({' AND '.join((*(c.cypher(edge) for c in self.conditions), *self._not(edge)))})"
 
     def cypher_where_given(self, edge: str) -> str:
         """The rule in Cypher where a condition on a missing value does not count: true or false."""
         judged = (f"coalesce({c.cypher(edge)}, true)" for c in self.conditions)
-        return "(" + " AND ".join(judged) + ")"
+        return f"({' AND '.join((*judged, *self._not(edge)))})"
+
+    def _not(self, edge: str) -> list[str]:
+        return [f"NOT coalesce({rule.cypher(edge)}, false)" for rule in self.unless]
 
 
 def consistency(n: ArrayLike, n_pos: ArrayLike) -> np.ndarray:
@@ -210,6 +253,11 @@ def _scale(scale: np.ndarray) -> np.ndarray:
 
 
 _Q = Quantity(("q",), _given, "{r}.q")
+_Q_COMPUTED = Quantity(("q_computed",), _given, "{r}.q_computed")
+_Q_DIRECT = Quantity(("q_direct",), _given, "{r}.q_direct")
+_COMPUTED_CELLS = Quantity(("computed_cells",), _given, "{r}.computed_cells")
+_COMPUTED = Quantity(("computed",), _absolute, "abs({r}.computed)")
+_DIRECT = Quantity(("direct",), _absolute, "abs({r}.direct)")
 _SUPPORT = Quantity(("n_pos", "n_neg"), operator.add, "{r}.n_pos + {r}.n_neg")
 _SIZE = Quantity(("mean",), _absolute, "abs({r}.mean)")
 _SCALE = Quantity(("scale",), _scale, "coalesce(endNode({r}).mean_activation, 0.0)")
@@ -234,6 +282,30 @@ _SUPPORTED = (
 _LARGE = (Condition(_CELLS, ">=", LEGACY_MIN_CELLS), Condition(_D, ">", LEGACY_D))
 
 CALIBRATED = EdgeRule("calibrated", (Condition(_Q, "<=", MAX_Q, "q"), *_SUPPORTED))
+COMPUTED = EdgeRule(
+    "computed",
+    (
+        Condition(_Q_COMPUTED, "<=", MAX_Q, "q"),
+        Condition(_COMPUTED_CELLS, ">=", MIN_SUPPORT, "min_support"),
+        Condition(_COMPUTED, ">=", MIN_EFFECT, "min_effect", _SCALE),
+    ),
+    effect="computed",
+    strength="z_computed",
+)
+"""What the blocks computed, over cells and aimed at the target better than a random direction."""
+CARRIED = EdgeRule(
+    "carried",
+    (
+        Condition(_Q_DIRECT, "<=", MAX_Q, "q"),
+        Condition(_DIRECT, ">=", MIN_EFFECT, "min_effect", _SCALE),
+    ),
+    unless=(COMPUTED,),
+    effect="direct",
+    strength="z_direct",
+)
+"""What the residual stream carries to the target better than it carries a random direction."""
+GENERIC = EdgeRule("generic", CALIBRATED.conditions, unless=(COMPUTED, CARRIED))
+"""An effect that is not zero, and not more than a random direction has."""
 LEGACY = EdgeRule("legacy", (*_LARGE, Condition(_CONSISTENCY, ">", LEGACY_CONSISTENCY)))
 SYMMETRIC = EdgeRule("symmetric", (*_LARGE, Condition(_SYMMETRIC, ">", LEGACY_CONSISTENCY)))
 STATED = EdgeRule(
@@ -241,6 +313,9 @@ STATED = EdgeRule(
     (Condition(_D, ">", LEGACY_D), Condition(_STATED, ">", LEGACY_CONSISTENCY)),
 )
 """The published rule on a source that states the consistency and not the counts."""
+
+DEFAULT = COMPUTED
+"""What "edge" means where no rule is named."""
 
 
 def calibrated_edges(
@@ -270,6 +345,54 @@ def calibrated_edges(
     return CALIBRATED.holds(
         columns, {"q": max_q, "min_support": min_support, "min_effect": min_effect}
     )
+
+
+def computed_edges(
+    q_computed: ArrayLike,
+    computed_cells: ArrayLike,
+    computed: ArrayLike,
+    scale: ArrayLike,
+    *,
+    max_q: float = MAX_Q,
+    min_support: float = MIN_SUPPORT,
+    min_effect: float = MIN_EFFECT,
+) -> np.ndarray:
+    """Mask of the computed edges.
+
+    Parameters
+    ----------
+    q_computed, computed_cells, computed
+        Of each edge; NaN where a run has no direction null.
+    scale
+        Mean activation of its target where that fires, as for `calibrated_edges`.
+    max_q, min_support, min_effect
+        Thresholds.
+    """
+    columns = {
+        "q_computed": q_computed,
+        "computed_cells": computed_cells,
+        "computed": computed,
+        "scale": scale,
+    }
+    return COMPUTED.holds(
+        columns, {"q": max_q, "min_support": min_support, "min_effect": min_effect}
+    )
+
+
+def edges_by_kind(
+    columns: Mapping[str, ArrayLike], thresholds: Mapping[str, float] | None = None
+) -> dict[str, np.ndarray]:
+    """Masks of the computed, carried and generic edges, by the name of the rule: no edge is of two
+    kinds.
+
+    Parameters
+    ----------
+    columns
+        The columns of `GENERIC`; those of runs without a direction null are NaN.
+    thresholds
+        As for `EdgeRule.holds`.
+    """
+    return {rule.name: rule.holds(columns, thresholds) for rule in (COMPUTED, CARRIED, GENERIC)}
 
 
 def legacy_edges(d: ArrayLike, n: ArrayLike, n_pos: ArrayLike) -> np.ndarray:

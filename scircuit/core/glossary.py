@@ -116,9 +116,59 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "effect",
-        "The change of a target's activation when the source is ablated, averaged over the "
-        "positions of one cell where the source is active.",
-        also=("ablation", "edge"),
+        "The change of a target's activation, or of its pre-activation, when the source is "
+        "ablated, averaged over the positions of one cell where the source is active.",
+        also=("ablation", "edge", "pre-activation"),
+    ),
+    Term(
+        "pre-activation",
+        "The product of a target's encoder with the state, before the sparsity rule sets most "
+        "values to zero. Effects on it have a direct and a computed part.",
+        r"\bpre-activations?\b",
+        also=("direct", "computed"),
+    ),
+    Term(
+        "direct",
+        "The part of an effect that the residual stream alone carries: the edit passes with the "
+        "output of every block held at its clean value.",
+        r"\bdirect\b|_direct\b",
+        also=("computed", "carried"),
+    ),
+    Term(
+        "computed",
+        "The part of an effect that the blocks computed: the total less the direct effect. A "
+        "computed edge has such a part in at least six cells, and it is specific to the "
+        "direction of the source: q_computed is at most 0.05.",
+        r"\bcomputed (edges?|effects?|part|rule|mean)\b|\bcomputed,|\bcomputed_|_computed\b"
+        r"|blocks? computed",
+        also=("direct", "direction null", "carried", "generic"),
+    ),
+    Term(
+        "carried",
+        "A carried edge is specific in its direct part and not computed: the residual stream "
+        "carries the feature on, and no block does anything specific with it.",
+        also=("direct", "computed"),
+    ),
+    Term(
+        "generic",
+        "A generic edge has an effect that is not zero, and is neither computed nor carried: a "
+        "random direction of the same length does as much.",
+        also=("computed", "carried", "calibrated"),
+    ),
+    Term(
+        "direction null",
+        "The effects of random directions of the same length at the same positions, the same "
+        "direction at all positions and in all cells. z is the distance of the feature's own "
+        "effect from their mean, in their standard deviations.",
+        r"\bdirection[ _]null\b|\bz_(direct|computed)\b|\brandom directions\b",
+        also=("expected false", "random direction"),
+    ),
+    Term(
+        "expected false",
+        "How many computed edges random directions give at the same threshold. These directions "
+        "are held out: they are not among those that set the null.",
+        r"\bexpected[ _]false\b",
+        also=("direction null", "computed"),
     ),
     Term(
         "context",
@@ -132,7 +182,7 @@ TERMS: tuple[Term, ...] = (
         "edge",
         "A source, a target and the statistics of the effect over cells. In the graph: AFFECTS.",
         r"\bedges?\b|AFFECTS",
-        also=("calibrated", "legacy"),
+        also=("computed", "carried", "generic", "calibrated", "legacy"),
     ),
     Term(
         "support",
@@ -162,7 +212,8 @@ TERMS: tuple[Term, ...] = (
     Term(
         "q",
         "False discovery rate by Benjamini-Hochberg, over all tests of the family that is "
-        "named with it. For an edge: all live tests of the run.",
+        "named with it. For an edge: all live tests of the run with an effect in at least six "
+        "cells.",
         r"\bq( value)?\b|_q\b|\bq_",
         also=("p", "live test"),
     ),
@@ -174,17 +225,18 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "numeric floor",
-        "The largest effect of the zero edit, which is rounding. Smaller effects count as zero.",
+        "Effects up to this size count as zero. It is at least the largest effect of the zero "
+        "edit, which is rounding.",
         r"\bnumeric floor\b",
         also=("zero edit",),
     ),
     Term(
         "calibrated",
-        "The edge rule of this project: q at most 0.05, a non-zero effect in at least six "
-        "cells, and a mean effect of at least a thousandth of the target's mean activation. "
-        "Of an annotation: judged against random gene lists matched to the feature.",
+        "The edge rule that compares an effect with zero: q at most 0.05, a non-zero effect in at "
+        "least six cells, and a mean effect of at least a thousandth of the target's mean "
+        "activation. Of an annotation: judged against random gene lists matched to the feature.",
         r"\bcalibrated\b|_calibrated",
-        also=("legacy", "q"),
+        also=("generic", "legacy", "q"),
     ),
     Term(
         "legacy",
@@ -192,13 +244,6 @@ TERMS: tuple[Term, ...] = (
         "is offered for replication only.",
         r"\blegacy\b|_legacy",
         also=("calibrated",),
-    ),
-    Term(
-        "passthrough",
-        "The mean effect that the edit has on a target when it is only encoded again at the "
-        "target's layer, with no block computing anything.",
-        r"\bpass-?through\b",
-        also=("control",),
     ),
     Term(
         "halves",
@@ -211,9 +256,9 @@ TERMS: tuple[Term, ...] = (
     Term(
         "control",
         "A measurement that could refute a result: the zero edit, a random direction, a "
-        "feature swap, the pass-through, and split halves of the cells.",
+        "feature swap, the direction null, and split halves of the cells.",
         r"\bcontrols?\b",
-        also=("zero edit", "random direction", "feature swap", "passthrough", "halves"),
+        also=("zero edit", "random direction", "feature swap", "direction null", "halves"),
     ),
     Term(
         "zero edit",
@@ -242,7 +287,7 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "out-degree",
-        "The number of calibrated edges that leave a feature. It follows the firing rate.",
+        "The number of edges that leave a feature.",
         r"\bout[-_]degrees?\b",
         also=("hub",),
     ),

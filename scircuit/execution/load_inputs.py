@@ -159,9 +159,8 @@ def require_topk(dictionaries: Mapping[int, Dictionary]) -> None:
         )
 
 
-def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
-    """Load and check everything a trace needs; `all_cells` takes every cell that passes the
-    filters.
+def load_inputs(config: TraceConfig) -> Inputs:
+    """Load and check everything a trace needs.
 
     Raises
     ------
@@ -187,20 +186,28 @@ def load_inputs(config: TraceConfig, *, all_cells: bool = False) -> Inputs:
     require_model(adapter, used)
     if config.legacy:
         require_topk(used)
-    chosen = replace(config, n_cells=0) if all_cells else config
     load = load_legacy_cohort if config.legacy else load_cohort
     return Inputs(
         adapter,
         dictionaries,
-        load(chosen, adapter.vocabulary, adapter.max_length),
+        load(config, adapter.vocabulary, adapter.max_length),
         settings,
     )
 
 
 def inputs_of_run(
-    manifest: Manifest, *, device: str = "auto", all_cells: bool = False
+    manifest: Manifest, *, device: str = "auto", n_cells: int | None = None
 ) -> tuple[TraceConfig, Inputs]:
     """Load the inputs of a trace run, and make sure that none has changed since.
+
+    Parameters
+    ----------
+    manifest
+        The run.
+    device
+        Where to compute.
+    n_cells
+        Cells to draw instead of the run's own, from those that pass its filters; 0: all.
 
     Raises
     ------
@@ -208,9 +215,9 @@ def inputs_of_run(
         If a file is missing, or its hash differs from that in the manifest.
     """
     config = build_stored(TraceConfig, {**manifest.config, "device": device})
-    inputs = load_inputs(config, all_cells=all_cells)
+    inputs = load_inputs(config if n_cells is None else replace(config, n_cells=n_cells))
     now_is = inputs.hashes()
-    for name in ("model", "dictionaries", "cells") + (() if all_cells else ("row_ids",)):
+    for name in ("model", "dictionaries", "cells") + (("row_ids",) if n_cells is None else ()):
         if now_is[name] != manifest.inputs[name]:
             raise UserError(
                 f"the {name} of run {manifest.run} have changed since it ran",

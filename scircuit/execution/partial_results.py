@@ -31,7 +31,7 @@ from scircuit.tracing.engine.jobs import Done
 if TYPE_CHECKING:
     from scircuit.tracing.engine.jobs import Job
 
-_FOLDER = "parts"
+PARTS = "parts"
 _ROOM = "scircuit.tracing"
 
 
@@ -114,9 +114,7 @@ class PartialResults:
 
     def _path(self, job: Job) -> Path:
         return (
-            self._run
-            / _FOLDER
-            / f"{self._name}-L{job.layer:02d}-F{int(job.arguments[0][0]):05d}.npz"
+            self._run / PARTS / f"{self._name}-L{job.layer:02d}-F{int(job.arguments[0][0]):05d}.npz"
         )
 
     def _marker(self, job: Job, sha256: str) -> dict[str, str]:
@@ -128,7 +126,7 @@ class PartialResults:
 
 def remove_parts(run: Path) -> None:
     """Remove the parts of a run that has concluded; what cannot be removed stays."""
-    shutil.rmtree(run / _FOLDER, ignore_errors=True)
+    shutil.rmtree(run / PARTS, ignore_errors=True)
 
 
 def _digest(value: object) -> str:

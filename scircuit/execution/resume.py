@@ -34,8 +34,10 @@ from scircuit.execution.software_versions import differing, listed
 if TYPE_CHECKING:
     from scircuit.tracing.engine.jobs import Done
     from scircuit.tracing.engine.settings import TraceSettings
-    from scircuit.tracing.engine.unit_results import UnitResult
+    from scircuit.tracing.engine.unit_results import Counted, UnitResult
     from scircuit.tracing.statistics.skewness import Null
+
+_FAMILIES = ("total", "direct", "computed")
 
 
 def require_same_software(study: Study, manifest: Manifest, installed: Mapping[str, str]) -> None:
@@ -79,9 +81,12 @@ def begun_settings(settings: TraceSettings, manifest: Manifest) -> TraceSettings
 class StoredUnit(NamedTuple):
     """What is on disk of a work unit beside its stored edges."""
 
-    p_values: np.ndarray
-    p_counts: np.ndarray
+    total: Counted
     null: Null
+    direct: Counted
+    computed: Counted
+    held_out: np.ndarray
+    live: int
     pairs: int
     zero_edit_max: float
     notes: tuple[str, ...]
@@ -115,28 +120,35 @@ class UnitFiles:
         with atomic_path(self._path(found.name)) as temporary, temporary.open("wb") as file:
             np.savez(
                 file,
-                p=found.p_values,
-                counts=found.p_counts,
+                **{
+                    f"{family}_{name}": values
+                    for family in _FAMILIES
+                    for name, values in getattr(found, family)._asdict().items()
+                },
+                held_out=found.held_out.astype(np.int32),
+                live=found.live,
                 pairs=found.pairs,
                 zero=found.zero_edit_max,
-                null=found.null.p,
-                null_weight=found.null.weight,
-                null_quiet=found.null.quiet,
+                **{f"null_{name}": value for name, value in found.null._asdict().items()},
                 notes=np.array(notes, dtype=str),
             )
 
     def read(self, unit: str) -> StoredUnit:
         """What is stored of a unit."""
+        from scircuit.tracing.engine.unit_results import Counted
         from scircuit.tracing.statistics.skewness import Null
 
         with np.load(self._path(unit)) as u:
             return StoredUnit(
-                u["p"],
-                u["counts"],
-                Null(u["null"], u["null_weight"], int(u["null_quiet"])),
-                int(u["pairs"]),
-                float(u["zero"]),
-                tuple(map(str, u["notes"])),
+                total=Counted(u["total_p"], u["total_counts"]),
+                null=Null(*(u[f"null_{name}"] for name in Null._fields)),
+                direct=Counted(u["direct_p"], u["direct_counts"]),
+                computed=Counted(u["computed_p"], u["computed_counts"]),
+                held_out=u["held_out"].astype(np.int64),
+                live=int(u["live"]),
+                pairs=int(u["pairs"]),
+                zero_edit_max=float(u["zero"]),
+                notes=tuple(map(str, u["notes"])),
             )
 
     def _path(self, unit: str) -> Path:

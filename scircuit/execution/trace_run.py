@@ -4,45 +4,30 @@ audit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scircuit.core.context import context_name
+from scircuit.core.edge_rules import MAX_Q
 from scircuit.core.progress import Progress, say
 from scircuit.execution.active_run import ActiveRun, links
 from scircuit.execution.legacy_messages import show_after, show_before
-from scircuit.execution.partial_results import PartialResults
 from scircuit.execution.resume import UnitFiles, missing_units
+from scircuit.execution.trace_steps.families import EDGES, Gathered, gather, set_q
+from scircuit.execution.trace_steps.null_step import DrawnNull, draw_null
+from scircuit.execution.trace_steps.parts import NoteOnce, in_parts
 
 if TYPE_CHECKING:
     from scircuit.execution.load_inputs import Inputs
     from scircuit.tracing.controls.audit import Agreement
-    from scircuit.tracing.engine.jobs import Done, Executor, Job, Report
+    from scircuit.tracing.controls.null_records import NullFinding
+    from scircuit.tracing.engine.jobs import Executor, Job
     from scircuit.tracing.engine.settings import TraceSettings
     from scircuit.tracing.engine.tracer import Tracer
     from scircuit.tracing.statistics.q_values import QTable
-
-_EDGES = "Feature-AFFECTS-Feature"
-
-
-class NoteOnce:
-    """Computes jobs by another executor, and shows each of their notes once, when it comes."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self.notes: set[str] = set()
-
-    def map(self, jobs: Iterable[Job], progress: Report | None = None) -> Iterator[Done]:
-        """Results in any order."""
-        for done in self._executor.map(jobs, progress):
-            for note in sorted({*done.notes} - self.notes):
-                say(f"  {note}")
-            self.notes.update(done.notes)
-            yield done
 
 
 def map_run(
@@ -69,6 +54,7 @@ def map_run(
     on_ray
         Folders of model and dictionaries, to compute on the connected Ray cluster; None: here.
     """
+    from scircuit.tracing.controls.null_records import null_notes
     from scircuit.tracing.engine.input_records import describe
     from scircuit.tracing.engine.tracer import open_tracers
     from scircuit.tracing.legacy.legacy_effects import LEGACY_RULES
@@ -92,40 +78,61 @@ def map_run(
     ]
     run.write("used", {kind: table for link in used for kind, table in link.items()})
     executor = NoteOnce(_executor(run, inputs, settings, tracers, on_ray))
-    _trace(run, tracers, executor, quiet)
-    table, tested = _gather(
-        run, [u for tracer in tracers.values() for u in tracer.units], settings.gate_p
-    )
-    for note in sorted(tested["notes"] - executor.notes):
+    null = draw_null(run.folder, tracers, executor, quiet)
+    _trace(run, tracers, executor, null, quiet)
+    tested = gather(run, tracers)
+    table = tested.families.total
+    counts, of_pairs = set_q(run, tested.families, q_values.scale_of(records["Feature"]))
+    directions = _directions(run, tracers, null, tested, of_pairs)
+    notes = {
+        *tested.notes,
+        *(n for layer in null for n in null_notes(tracers[layer], null[layer].ratios)),
+    }
+    if few := _few_edges(tracers, tested, counts):
+        notes.add(few)
+    for note in sorted(notes - executor.notes):
         say(f"  {note}")
-    counts = _set_q(run, table, q_values.scale_of(records["Feature"]))
     controls = _controls(run, tracers, executor, table, quiet)
     audit = _audit(run, tracers, executor, table, quiet)
-    zero = max(tested["zero"], *(c["zero_edit_max"] for c in controls.values()))
+    zero = max(tested.zero, *(c["zero_edit_max"] for c in controls.values()))
     findings = {
         "sources": sum(len(t.sources) for t in tracers.values()),
         "cells": len(inputs.cohort.row_ids),
         "source_layers": list(tracers),
         "target_layers": list(settings.target_layers),
-        "pairs": tested["pairs"],
-        "live_tests": tested["live"],
+        "pairs": tested.pairs,
+        "live_tests": tested.live,
+        "callable_tests": tested.callable,
+        "callable_pairs": tested.callable_pairs,
         **counts,
+        "expected_false": sum(d.expected_false for d in directions) if directions else None,
+        "null_draws": settings.null_draws,
         "zero_edit_max": zero,
-        "p_at_q05": table.threshold(0.05),
+        "numeric_floor": max(float(t.floors.max()) for t in tracers.values()),
+        "p_at_q05": table.threshold(MAX_Q),
+        "p_computed_at_q05": tested.families.computed.threshold(MAX_Q),
+        "p_direct_at_q05": tested.families.direct.threshold(MAX_Q),
         "test": q_values.TEST,
         "context": context_name(settings.context),
         "sources_exact": sum(len(t.exact_sources) for t in tracers.values()),
         "controls": _together(controls),
-        "notes": sorted({*executor.notes, *tested["notes"]}),
+        "notes": sorted({*executor.notes, *notes}),
         "controls_by_layer": {str(layer): c for layer, c in controls.items()},
         "audit": [asdict(a) for a in audit],
+        "directions": [asdict(d) for d in directions],
         **({"numerics": dict(measured)} if measured else {}),
     }
     if legacy:
         findings["legacy"] = show_after(
             run, tracers, q_values.scale_of(records["Feature"]), zero, quiet
         )
-    run.conclude(findings, **counts, live_tests=tested["live"], zero_edit_max=zero)
+    run.conclude(
+        findings,
+        **counts,
+        live_tests=tested.live,
+        expected_false=findings["expected_false"],
+        zero_edit_max=zero,
+    )
 
 
 def _executor(
@@ -144,7 +151,13 @@ def _executor(
     return ray_workers(settings, on_ray, run.id, inputs)
 
 
-def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], executor: Executor, quiet: bool) -> None:
+def _trace(
+    run: ActiveRun,
+    tracers: Mapping[int, Tracer],
+    executor: Executor,
+    null: Mapping[int, DrawnNull],
+    quiet: bool,
+) -> None:
     """Trace the units that are not on disk yet; each is stored before the next is waited for."""
     from scircuit.tracing.engine.jobs import Job
     from scircuit.tracing.engine.tracer import Tracer
@@ -159,78 +172,64 @@ def _trace(run: ActiveRun, tracers: Mapping[int, Tracer], executor: Executor, qu
         )
     progress = Progress("tracing", sum(sizes[u] for u in todo), "features", quiet=quiet)
     features = edges = 0
-    for done in executor.map(Job(owner[u].layer, Tracer.run_unit, (u,)) for u in todo):
+
+    def job(unit: str) -> Job:
+        layer, drawn = owner[unit].layer, null.get(owner[unit].layer)
+        own = drawn.of(owner[unit].features_of(unit)) if drawn else None
+        return Job(layer, Tracer.run_unit, (unit, own))
+
+    for done in executor.map(map(job, todo)):
         result = done.result
         files.write(done)
-        run.write(result.name, {_EDGES: result.edges})
+        run.write(result.name, {EDGES: result.edges})
         features += sizes[result.name]
         edges += result.edges.num_rows
         progress.update(features, _note(run, edges))
 
 
-def _gather(run: ActiveRun, units: Iterable[str], gate: float) -> tuple[QTable, dict[str, Any]]:
-    """Table of q over all units, and what they counted; a gate that kept edges out is noted."""
-    from scircuit.tracing.statistics.family import Family
-
-    family, pairs, zero, notes = Family(), 0, 0.0, set()
-    files = UnitFiles(run.folder)
-    for unit in map(files.read, units):
-        family.add(unit.p_values, unit.p_counts, unit.null)
-        pairs, zero = pairs + unit.pairs, max(zero, unit.zero_edit_max)
-        notes.update(unit.notes)
-    table = family.table()
-    largest = table.threshold(0.05)
-    if lost := family.between(gate, largest):
-        notes.add(
-            f"{lost:,} live tests with q <= 0.05 have p above --gate-p {gate:g} and are not stored,"
-            f" so degrees are too low; trace again with --gate-p {largest:.2g} or more"
-        )
-    return table, {"live": family.tests, "pairs": pairs, "zero": zero, "notes": notes}
-
-
-def _set_q(run: ActiveRun, table: QTable, scale: Mapping[str, float]) -> dict[str, int]:
-    """Give every stored edge its q, and count edges by rule."""
-    from scircuit.tracing.statistics import q_values
-
-    counts = {"edges": 0, "edges_calibrated": 0, "edges_legacy": 0}
-    for entry in [e for e in run.store.manifest.shards if e.kind == _EDGES]:
-        edges = q_values.with_q(run.store.read(entry), table)
-        run.store.replace(entry, edges)
-        counts["edges"] += edges.num_rows
-        counts["edges_calibrated"] += int(q_values.calibrated(edges, scale=scale).sum())
-        counts["edges_legacy"] += int(q_values.legacy(edges).sum())
-    return counts
-
-
-def _in_parts(
-    run: ActiveRun, name: str, executor: NoteOnce, jobs: list[Job], quiet: bool
-) -> Iterator[tuple[int, list[Any]]]:
-    """Results of jobs of the kind ``work(tracer, sources, rule, ...)`` by source layer, in order,
-    with progress over all jobs.
-
-    Each is stored when it is computed, and those of one layer at a time are read when all are
-    there.
+def _few_edges(
+    tracers: Mapping[int, Tracer], tested: Gathered, counts: Mapping[str, int]
+) -> str | None:
+    """What would help a run with few edges: computed ones, or where no random directions were drawn
+    all effects that are not zero.
     """
-    if not jobs:
-        return
-    stored = PartialResults(run.folder, name, jobs[0].arguments[1])
-    todo = [job for job in jobs if not stored.has(job)]
-    if len(todo) < len(jobs):
-        say(f"  resuming {name}: {len(jobs) - len(todo)} of {len(jobs)} parts are done")
-    checking = Progress(name, len(todo), quiet=quiet)
-    finished = 0
+    from scircuit.tracing.statistics.power import few_edges_note
 
-    def report(at: int, total: int, _found: int) -> None:
-        checking.update(finished + 0.999 * at / max(total, 1))
+    most = max(int(t.cells_of_sources.max()) for t in tracers.values())
+    if tested.families.draws:
+        pairs = tested.callable_pairs
+        return few_edges_note(counts["edges_computed"], pairs, pairs, most)
+    return few_edges_note(counts["edges_calibrated"], tested.live, tested.callable, most)
 
-    for done in executor.map(todo, report):
-        stored.write(done)
-        finished += 1
-        checking.update(finished)
-    for layer, of_layer in groupby(jobs, key=lambda job: job.layer):
-        parts = [stored.read(job) for job in of_layer]
-        executor.notes.update(note for part in parts for note in part.notes)
-        yield layer, [part.result for part in parts]
+
+def _directions(
+    run: ActiveRun,
+    tracers: Mapping[int, Tracer],
+    null: Mapping[int, DrawnNull],
+    tested: Gathered,
+    of_pairs: Mapping[tuple[int, int], Mapping[str, int]],
+) -> list[NullFinding]:
+    """What the direction null says about every layer pair; stored as controls."""
+    from scircuit.tracing.controls.null_records import null_findings, null_tables
+
+    thresholds = {
+        "direct": tested.families.direct.threshold(MAX_Q),
+        "computed": tested.families.computed.threshold(MAX_Q),
+    }
+    found = [
+        finding
+        for layer, drawn in null.items()
+        for finding in null_findings(
+            tracers[layer],
+            drawn.ratios,
+            tested.held_out[layer],
+            thresholds,
+            {t: edges for (s, t), edges in of_pairs.items() if s == layer},
+        )
+    ]
+    if tables := null_tables(run.id, found):
+        run.write("directions", tables)
+    return found
 
 
 def _controls(
@@ -251,7 +250,7 @@ def _controls(
         for layer, tracer in tracers.items()
         for part in control_sample(tracer)
     ]
-    for layer, parts in _in_parts(run, "controls", executor, jobs, quiet):
+    for layer, parts in in_parts(run.folder, "controls", executor, jobs, quiet):
         result = control_result(tracers[layer], parts, rule)
         run.write("controls" if len(tracers) == 1 else f"controls-L{layer:02d}", result.tables)
         numbers[layer] = result.numbers
@@ -295,7 +294,7 @@ def _audit(
     ]
     found = [
         a
-        for layer, parts in _in_parts(run, "audit", executor, jobs, quiet)
+        for layer, parts in in_parts(run.folder, "audit", executor, jobs, quiet)
         for a in agreements(tracers[layer], parts)
     ]
     tables = audit_tables(run.id, found)

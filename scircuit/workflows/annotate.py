@@ -267,7 +267,7 @@ def _annotate(
     from scircuit.core.address import Address
     from scircuit.tracing.clean_pass.feature_genes import build_catalogue
 
-    traced, inputs = inputs_of_run(parent, all_cells=True)
+    traced, inputs = inputs_of_run(parent, n_cells=config.n_cells)
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)
     catalogue = build_catalogue(
         inputs.adapter,
@@ -278,7 +278,8 @@ def _annotate(
     )
     lists = catalogue.table.to_pandas()
     _announce(lists, gene_sets, config, quiet)
-    vocabulary = inputs.adapter.vocabulary
+    # a gene set may hold genes that a small vocabulary of a panel does not
+    vocabulary, others = inputs.adapter.vocabulary, human_gene_ids()
 
     def address(layer: int, index: int) -> str:
         return str(Address(traced.model_name, traced.dictionary_name, layer, index))
@@ -289,7 +290,7 @@ def _annotate(
         gene_sets.libraries,
         gene_sets.regulons,
         symbol_of=vocabulary.symbol,
-        ensembl_of=vocabulary.symbol_to_ensembl.get,
+        ensembl_of=lambda symbol: vocabulary.symbol_to_ensembl.get(symbol) or others.get(symbol),
         address=address,
         config=config,
         run=run.id,

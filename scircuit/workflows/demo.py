@@ -1,5 +1,9 @@
-"""``scircuit demo``: the whole job on the shipped cells and model, from cells to a questioned
+"""``scircuit demo``: the whole job on shipped cells and a shipped model, from cells to a questioned
 graph.
+
+There are two examples. ``thp1``: THP-1 cells of a CRISPR screen of the interferon-gamma response,
+and a model that has learnt from 18,656 of them; it has circuits. ``immune``: 559 immune cells, and
+a model that has learnt too little from them to compute anything that its dictionaries show.
 """
 
 from __future__ import annotations
@@ -8,7 +12,7 @@ import json
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scircuit.core.config import (
     DEFAULT_STUDY,
@@ -16,6 +20,7 @@ from scircuit.core.config import (
     AnalyseConfig,
     AnnotateConfig,
     CheckConfig,
+    NullConfig,
     ServerConfig,
     SteerConfig,
     TraceConfig,
@@ -23,13 +28,43 @@ from scircuit.core.config import (
 from scircuit.core.errors import UserError
 from scircuit.core.progress import duration, heading, say, styled, timed
 from scircuit.core.remembered_options import remember
-from scircuit.core.study import Study
+from scircuit.core.study import Manifest, Study
+from scircuit.execution.feature_table import features_of
 
 SOURCE_LAYER = 1
+INTERFERON = ("UBE2L6", "STAT1", "IFNGR2", "JAK2", "IRF1", "CD274", "IFNGR1", "STAT2")
+"""Genes of the interferon-gamma response in the panel of the screen."""
+
+_SCRAMBLED_SOURCES, _SCRAMBLED_CELLS = 40, 300
+_GENE_CELLS = 4000  # from which top genes are read
+
+
+class Example(NamedTuple):
+    """Shipped cells with a model and dictionaries, in a folder of the examples."""
+
+    folder: str
+    cells: str
+    model_name: str
+    dictionary_name: str
+    genes: tuple[str, ...]  # a feature of these is shown; none: the one with the most edges
+
+
+EXAMPLES = {
+    "thp1": Example(
+        "thp1",
+        "papalexi2021_thp1_crispr_20729cells.h5ad",
+        "geneformer-thp1",
+        "thp1-x4-k16",
+        INTERFERON,
+    ),
+    "immune": Example(
+        ".", "celltypist_sample_559cells.h5ad", "geneformer-demo", "immune-x4-k16", ()
+    ),
+}
 
 
 def examples_folder() -> Path:
-    """Folder of the shipped cells, model and dictionaries: in the checkout or the installation.
+    """Folder of the shipped cells, models and dictionaries: in the checkout or the installation.
 
     Raises
     ------
@@ -41,7 +76,7 @@ def examples_folder() -> Path:
         Path(sysconfig.get_path("data")) / "share" / "scircuit" / "examples",
     ]
     for place in places:
-        if (place / "model" / "config.json").exists():
+        if (place / "thp1" / "model" / "config.json").exists():
             return place
     raise UserError(
         f"the demo's files are in none of {', '.join(map(str, places))}",
@@ -92,9 +127,10 @@ def demo(
     n_cells: int = 20,
     features: tuple[int, ...] = (),
     gmt: tuple[Path, ...] = (),
+    example: str = "thp1",
     quiet: bool = False,
 ) -> DemoResult:
-    """Check, trace, annotate, analyse, ablate, steer and report on the shipped cells.
+    """Check, trace, scramble, annotate, analyse, ablate, steer and report on shipped cells.
 
     Steps that are complete and unchanged are not repeated.
 
@@ -102,15 +138,21 @@ def demo(
     ----------
     n_cells
         Cells to trace.
+    example
+        ``thp1`` or ``immune``.
     features
         Trace only these source features (default: every active one).
     gmt
         Further gene sets, such as KEGG.
     """
+    if example not in EXAMPLES:
+        raise UserError(f"there is no example {example!r}", f"choose {' or '.join(EXAMPLES)}")
     place = Study(Path(study))
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):
-        findings, sentences, server = _steps(place, seconds, n_cells, features, gmt, quiet)
+        findings, sentences, server = _steps(
+            place, seconds, EXAMPLES[example], n_cells, features, gmt, quiet
+        )
     findings["seconds"] = seconds
     return DemoResult(findings, sentences, server, place.root)
 
@@ -118,6 +160,7 @@ def demo(
 def _steps(
     place: Study,
     seconds: dict[str, float],
+    example: Example,
     n_cells: int,
     features: tuple[int, ...],
     gmt: tuple[Path, ...],
@@ -129,21 +172,22 @@ def _steps(
     from scircuit.workflows.check import check
     from scircuit.workflows.database import connect, describe
     from scircuit.workflows.interventions import ablate, steer
+    from scircuit.workflows.null import null
     from scircuit.workflows.report import report
     from scircuit.workflows.trace import trace
 
-    examples = examples_folder()
-    cells = examples / "cells" / "celltypist_sample_559cells.h5ad"
+    examples = examples_folder() / example.folder
+    cells = examples / "cells" / example.cells
 
     def step(name: str, title: str) -> Any:
         if not quiet:
             heading(title)
         return timed(seconds, name)
 
-    with step("server", "1/8 Neo4j"):
+    with step("server", "1/9 Neo4j"):
         server = describe(start_server(place, ServerConfig()))
         say(f"  Neo4j {server['version']} at {server['uri']}")
-    with step("check", "2/8 Checking the cells"):
+    with step("check", "2/9 Checking the cells"):
         checked = check(
             CheckConfig(
                 cells=cells,
@@ -158,7 +202,7 @@ def _steps(
             raise UserError(
                 "the shipped cells did not pass the check", "restore examples/ from the repository"
             )
-    with step("model", "3/8 The model"):
+    with step("model", "3/9 The model"):
         trained = model_numbers(examples)
         for line in trained["sentences"]:
             say(f"  {line}")
@@ -169,24 +213,39 @@ def _steps(
         source_layers=(SOURCE_LAYER,),
         n_cells=n_cells,
         features=features,
-        model_name="geneformer-demo",
-        dictionary_name="immune-x4-k16",
+        model_name=example.model_name,
+        dictionary_name=example.dictionary_name,
     )
     with step(
-        "trace", f"4/8 Tracing every active feature of layer {SOURCE_LAYER} to all later layers"
+        "trace", f"4/9 Tracing every active feature of layer {SOURCE_LAYER} to all later layers"
     ):
         traced = trace(trace_config, place.root, quiet=quiet)
         remember(place.root, "trace", trace_config)
         say(f"  {traced.message}")
-    with step("annotate", "5/8 Annotating in GO, Reactome and TRRUST"):
-        annotated = annotate(AnnotateConfig(run=traced.run, gmt=gmt), place.root, quiet=quiet)
-    with step("analyse", "6/8 Analysing"):
+    with step("null", "5/9 A scrambled model, traced in the same way"):
+        scrambled = null(
+            NullConfig(
+                run=traced.run,
+                kinds=("permuted",),
+                seeds=1,
+                sources=_SCRAMBLED_SOURCES,
+                train_cells=_SCRAMBLED_CELLS,
+            ),
+            place.root,
+            quiet=quiet,
+        )
+    with step("annotate", "6/9 Annotating in GO, Reactome and TRRUST"):
+        annotated = annotate(
+            AnnotateConfig(run=traced.run, gmt=gmt, n_cells=_GENE_CELLS), place.root, quiet=quiet
+        )
+    with step("analyse", "7/9 Analysing"):
         analysed = analyse(AnalyseConfig(run=traced.run), place.root)
-    with step("interventions", "7/8 Ablating pairs of hubs and steering hubs"):
-        ablated = ablate(AblateConfig(run=traced.run), place.root, quiet=quiet)
-        steered = steer(SteerConfig(run=traced.run), place.root, quiet=quiet)
-    with step("report", "8/8 Report"):
-        written = report(place.root, run=traced.run)
+    with step("interventions", "8/9 Ablating pairs of features and steering them"):
+        shown = _shown_features(place, example, traced.run, annotated.run, analysed.run)
+        ablated = ablate(AblateConfig(run=traced.run, features=shown), place.root, quiet=quiet)
+        steered = steer(SteerConfig(run=traced.run, features=shown), place.root, quiet=quiet)
+    with step("report", "9/9 Report"):
+        written = report(place.root, run=traced.run, feature=shown[0])
     with connect(place.root) as connection:
         in_graph = connection.run(
             "MATCH (:Feature)-[r:AFFECTS]->() WHERE r.run = $run RETURN count(r) AS n",
@@ -196,6 +255,11 @@ def _steps(
     findings = {
         "edges_traced": f["edges"],
         "edges_in_graph": in_graph,
+        "edges_computed": f["edges_computed"],
+        "edges_carried": f["edges_carried"],
+        "expected_false": f["expected_false"],
+        "scrambled_share": scrambled.findings["computed_share"]["permuted"],
+        "feature": shown[0],
         "edges_calibrated": f["edges_calibrated"],
         "edges_legacy": f["edges_legacy"],
         "live_tests": f["live_tests"],
@@ -211,6 +275,7 @@ def _steps(
         "cells": f["cells"],
         "runs": {
             "trace": traced.run,
+            "null": scrambled.run,
             "annotate": annotated.run,
             "analyse": analysed.run,
             "ablate": ablated.run,
@@ -221,6 +286,28 @@ def _steps(
         "study": str(place.root.resolve()),
     }
     return findings, written.sentences, server
+
+
+_SHOWN = 6
+
+
+def _shown_features(
+    place: Study, example: Example, trace: str, annotate: str, analyse: str
+) -> tuple[str, ...]:
+    """The feature that the demo is about, and the hubs; these are ablated together and steered."""
+    from scircuit.analysis.circuits.feature_circuit import feature_of_genes
+
+    found = [features_of(place, Manifest.load(place.run_folder(r))) for r in (annotate, analyse)]
+    named, degrees = ({row["id"]: row for row in table.to_pylist()} for table in found)
+    sources = {f: row for f, row in degrees.items() if row.get("hub_rank") is not None}
+    if not sources:
+        raise UserError(f"run {trace} has no source", "trace more cells or more features")
+    genes = {f: row.get("top_genes") or [] for f, row in named.items()}
+    first = feature_of_genes(
+        example.genes, genes, {f: row["out_degree"] for f, row in sources.items()}
+    )
+    hubs = sorted(sources, key=lambda f: sources[f]["hub_rank"])
+    return tuple(dict.fromkeys((first, *hubs)))[:_SHOWN]
 
 
 def model_numbers(examples: Path) -> dict[str, Any]:
@@ -235,6 +322,12 @@ def model_numbers(examples: Path) -> dict[str, Any]:
         (
             f"held-out masked-LM loss {model['mlm_loss']:.2f} nats against"
             f" {model['unigram_loss']:.2f} for unigrams"
+            + (
+                f" and {model['gene_gene_loss']:.2f} for a regression on the other genes of the"
+                " cell"
+                if "gene_gene_loss" in model
+                else ""
+            )
         ),
         (
             f"{len(explained)} TopK SAEs explain {min(explained):.0%} to {max(explained):.0%} of"

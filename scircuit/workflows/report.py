@@ -22,8 +22,13 @@ from scircuit.workflows.analyse import compute
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scircuit.analysis.circuits.circuit_analysis import Analysis
     from scircuit.analysis.report_page import ReportInput, SampleQuery
-    from scircuit.analysis.report_page.report_input import AnnotateFindings, TraceFindings
+    from scircuit.analysis.report_page.report_input import (
+        AnnotateFindings,
+        NullFindings,
+        TraceFindings,
+    )
 
 READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
 TRACE_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
@@ -47,11 +52,20 @@ class ReportResult:
         )
 
 
-def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
+def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "") -> ReportResult:
     """Write the report of a trace run (default: the newest) and of what was computed from it, and
     of the imported atlases that were annotated.
 
     A study without a trace run has a report of its atlases alone.
+
+    Parameters
+    ----------
+    study
+        Folder of the study.
+    run
+        Trace run.
+    feature
+        Address of the source whose circuit is drawn (default: the one with the most edges).
 
     Raises
     ------
@@ -79,7 +93,7 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
                 f" imports: scircuit query imported_runs --study {place.root}",
             )
     parts = (
-        gather(place, trace_run(place, run))
+        gather(place, trace_run(place, run), feature)
         if traced or not atlases
         else atlases_alone(place, atlases)
     )
@@ -88,8 +102,14 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "") -> ReportResult:
     return ReportResult(place.report.resolve(), tuple(f.sentence for f in findings(parts)))
 
 
-def gather(study: Study, trace: Manifest) -> ReportInput:
-    """Everything the page shows, from the shards and manifests of the runs."""
+def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
+    """Everything the page shows, from the shards and manifests of the runs.
+
+    Raises
+    ------
+    UserError
+        If the feature was not ablated in the run.
+    """
     import pandas as pd
 
     from scircuit.analysis.report_page import Check, ReportInput
@@ -97,7 +117,7 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
 
     children = {
         verb: child_of(study, verb, trace.run)
-        for verb in ("annotate", "analyse", "ablate", "steer")
+        for verb in ("annotate", "analyse", "ablate", "steer", "null")
     }
     runs = [trace, *(m for m in children.values() if m)]
     stores = {m.verb: ShardStore(study.run_folder(m.run)) for m in runs}
@@ -129,10 +149,12 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
         dictionaries=dictionaries,
         checks=[Check(*line) for line in trace.cohort.get("report", [])],
         analysis=analysis,
+        circuit=_source(feature, analysis, trace.run),
         annotate=cast("AnnotateFindings", annotated.findings if annotated else {}),
         atlases=[_atlas(*x) for x in annotated_atlases(study)],
         features=joined([features_of(study, m) for m in runs]),
         controls=rows("trace", "Control"),
+        null=cast("NullFindings", children["null"].findings if children["null"] else {}),
         interventions=_stack(frames),
         members=_stack(members),
         readout=READOUT,
@@ -142,6 +164,15 @@ def gather(study: Study, trace: Manifest) -> ReportInput:
         generated=now(),
         version=__version__,
     )
+
+
+def _source(feature: str, analysis: Analysis | None, run: str) -> str:
+    if feature and analysis and feature not in set(analysis.frames["hubs"]["id"]):
+        raise UserError(
+            f"feature {feature} was not ablated in run {run}",
+            "choose one that was: scircuit query top_hubs",
+        )
+    return feature
 
 
 def annotated_atlases(study: Study) -> list[tuple[Manifest, Manifest]]:

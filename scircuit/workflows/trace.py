@@ -64,9 +64,33 @@ class TraceResult:
             f"run {self.run}{'' if self.new else ' (already complete)'}\n  {f['sources']:,} source"
             f" features of layers {', '.join(map(str, f['source_layers']))} x {f['cells']} cells ->"
             f" layers {', '.join(map(str, f['target_layers']))}\n  {f['live_tests']:,} live tests,"
-            f" {f['edges']:,} edge records stored\n  {f['edges_calibrated']:,} edges by the"
-            f" calibrated rule (q <= 0.05), {f['edges_legacy']:,} by the legacy rule\n  zero edit:"
-            f" largest |effect| {f['zero_edit_max']:.3g}\n{self._audit()}  {self.message}"
+            f" {f.get('callable_tests', f['live_tests']):,} of them callable; {f['edges']:,} edge"
+            f" records stored\n{self._kinds()}  {f['edges_calibrated']:,} total effects that are"
+            f" not zero (calibrated rule, q <= 0.05), {f['edges_legacy']:,} edges by the legacy"
+            f" rule\n  zero edit: largest |effect| {f['zero_edit_max']:.3g}"
+            f"{self._floor()}\n{self._audit()}  {self.message}"
+        )
+
+    def _floor(self) -> str:
+        floor = self.findings.get("numeric_floor")
+        return "" if floor is None else f"; effects up to {floor:.3g} count as none"
+
+    def _kinds(self) -> str:
+        """Lines about the edges of each kind, where random directions were drawn."""
+        f = self.findings
+        if not f.get("directions"):
+            return ""
+        pairs = "".join(
+            f"  L{d['source_layer']:02d} → L{d['target_layer']:02d}: {d['computed']:,} computed"
+            f" edges, {d['expected_false']:,.1f} expected from random directions;"
+            f" {d['carried']:,} carried, {d['generic']:,} generic\n"
+            for d in f["directions"]
+        )
+        return (
+            f"  {f['edges_computed']:,} computed edges (q <= 0.05 against {f['null_draws']} random"
+            f" directions), {f['expected_false']:,.1f} expected from random directions;"
+            f" {f['edges_carried']:,} carried, {f['edges_generic']:,} generic\n"
+            + (pairs if len(f["directions"]) > 1 else "")
         )
 
     def _audit(self) -> str:

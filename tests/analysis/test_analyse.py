@@ -60,7 +60,7 @@ def small_graph():
             "d": d,
             "q": q,
             "halves": halves,
-            "passthrough": [m / 2 for m in mean],
+            "direct": [m / 2 for m in mean],
         }
     )
     return features, edges
@@ -360,6 +360,6 @@ def test_layer_pairs_count_what_is_there():
         1.0,
         0.5,
     ), "an edge that halves cannot test is no disagreement"
-    assert first["passthrough_sign"] == 1.0
+    assert first["direct_sign"] == 1.0
     assert rows[1, 4]["support_share"] == 1.0
     assert result.frames["hubs"]["id"].tolist()[-1] in {name(1, i) for i in range(3)}

@@ -69,6 +69,13 @@ def test_controls_are_said_for_every_layer_pair(page):
     assert "Other directions of the same norm give 14 % as many edges as the features." in page
     for text in ("98.7 %", "95.5 %", "0.991", "frozen"):  # the audit has its own table
         assert text in page, text
+    assert (
+        "L01 → L02: 4,675 computed, 304 carried and 9,021 generic edges; random directions that"
+        " were held out give 190 computed edges at the same threshold (64 directions); spread of"
+        " directions drawn for one source / spread of the pooled null: 1.00 (5 to 95 %: 0.77 to"
+        " 1.31)" in page
+    )
+    assert "<td>direction null</td>" not in page  # it is no control of single sources
 
 
 def test_controls_that_make_as_many_edges_are_not_played_down():

@@ -77,7 +77,7 @@ def test_files_of_layers(tmp_path, pairs):
     row = tables["Feature"].set_index("id").loc[address(5, 30)]
     assert (row["firing_rate"], row["cells_active"], row["traced"]) == (0.03, 9, True)
     assert source.cap == 50
-    assert {"all_edges", "counts", "p", "null", "symmetric_rule"} <= set(source.lacks)
+    assert {"all_edges", "counts", "p", "computed", "null", "symmetric_rule"} <= set(source.lacks)
     assert not {"n", "sd", "mean"} & set(source.lacks)
     assert f"{sum(published_degrees(pairs).values()) - len(kept(pairs)):,} of" in " ".join(
         source.notes
@@ -138,7 +138,7 @@ def test_effects_per_cell_give_every_statistic(tmp_path, effects, pairs):
     tables = frames(source)
     compare(tables["Feature-AFFECTS-Feature"], wanted, {"n", "n_pos", "n_neg", "mean", "sd", "d"})
     assert degrees(tables["Feature"]) == published_degrees(pairs)
-    assert set(source.lacks) == {"p", "null", "cells"}
+    assert set(source.lacks) == {"p", "computed", "null", "cells"}
     with pytest.raises(UserError, match="does not state its layer"):
         load(tmp_path)
     files.write_features(tmp_path, pairs)

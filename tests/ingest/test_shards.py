@@ -8,14 +8,21 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scircuit.core.errors import UserError
 from scircuit.core.files import sha256_file
+from scircuit.core.schema import SCHEMA_VERSION
 from scircuit.core.study import Manifest
-from scircuit.ingest.shards.content_hash import content_hash, late_columns_hash
+from scircuit.ingest.shards.content_hash import (
+    LATE_COLUMNS,
+    content_hash,
+    late_columns_hash,
+)
 from scircuit.ingest.shards.shard_store import ShardStore, shard_key
 from tests.support.synthetic import (
     EDGES,
@@ -127,9 +134,9 @@ def test_filling_in_q(store):
     assert [shard_key(e.name) for e in edges(again)] == [e.name for e in before]
     assert {e.sha256 for e in edges(again)}.isdisjoint({e.sha256 for e in before})
     assert again.verify() == []
-    assert again.tables(EDGES).column("q").null_count == 0
+    assert again.tables(EDGES).column("q_direct").null_count == 0
     # Entries from before still lead to the shard, and the old files are gone.
-    assert again.read(before[0]).column("q").null_count == 0
+    assert again.read(before[0]).column("q_direct").null_count == 0
     assert not (store.folder / before[0].name).exists()
     fill_q(again)
     assert ShardStore(store.folder).verify() == []
@@ -147,7 +154,7 @@ def test_only_q_may_change(store):
         q_of(table).slice(1),
         q_of(table).take(list(range(table.num_rows))[::-1]),
     ):
-        with pytest.raises(ValueError, match="only q may change in shard"):
+        with pytest.raises(ValueError, match="only q, q_computed, q_direct may change in shard"):
             store.replace(entry, other)
     assert store.verify() == []
 
@@ -156,6 +163,7 @@ def test_content_hash_sees_values_only():
     table = edge_table("r", range(3), 60, 30, 0)
     split = pa.concat_tables([table.slice(0, 7), table.slice(7)])
     nulls = table.append_column("q", pa.nulls(90, pa.float64()))
+    nulls = nulls.append_column("q_direct", pa.nulls(90, pa.float64()))
     assert (
         content_hash(table)
         == content_hash(split)
@@ -169,11 +177,33 @@ def test_content_hash_sees_values_only():
         "",
         late_columns_hash(edge_table("r", range(3), 60, 30, 0, q=True)),
     )
+    # of three late columns any one can be the only one, and each counts
+    late = {n: late_columns_hash(q_of(table).select([n])) for n in LATE_COLUMNS}
+    assert len({*late.values(), "", late_columns_hash(q_of(table))}) == len(late) + 2
     one, two = (
         pa.table({"a": pa.array(v, pa.list_(pa.string()))})
         for v in ([["x", "y"], ["z"]], [["x"], ["y", "z"]])
     )
     assert content_hash(one) != content_hash(two)
+
+
+def test_a_shard_of_an_earlier_schema_is_read_without_what_has_gone(store):
+    entry = edges(store)[0]
+    path, table = store.folder / entry.name, store.read(entry)
+    old = table.append_column("passthrough", pa.array([0.5] * len(table)))
+
+    def written_by(version: int) -> ShardStore:
+        marked = {b"scircuit.schema": str(version).encode()}
+        pq.write_table(old.replace_schema_metadata({**table.schema.metadata, **marked}), path)
+        changed = replace(entry, sha256=sha256_file(path))
+        found = Manifest.load(store.folder)
+        shards = tuple(changed if e.name == entry.name else e for e in found.shards)
+        found.with_(shards=shards).save(store.folder)
+        return ShardStore(store.folder)
+
+    assert written_by(SCHEMA_VERSION - 1).read(entry).equals(table)
+    with pytest.raises(UserError, match="no property passthrough"):
+        written_by(SCHEMA_VERSION).read(entry)
 
 
 def test_disk_full_while_writing(tmp_path, root):

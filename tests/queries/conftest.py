@@ -12,6 +12,7 @@ import neo4j
 import pandas as pd
 import pytest
 
+from scircuit.core.edge_rules import DEFAULT, EdgeRule
 from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import BrowserSeed, ServerInfo, start, stop
 from scircuit.queries import browser
@@ -40,25 +41,50 @@ class Study(NamedTuple):
             & (e["mean"].abs() >= min_effect * scale)
         )
 
+    def computed(
+        self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+    ) -> pd.Series:
+        """Mask of the edges by the computed rule."""
+        scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
+        return (
+            (e.q_computed <= q)
+            & (e.computed_cells >= min_support)
+            & (e.computed.abs() >= min_effect * scale)
+        )
+
+    def carried(
+        self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
+    ) -> pd.Series:
+        """Mask of the edges by the carried rule."""
+        scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
+        direct = (e.q_direct <= q) & (e.direct.abs() >= min_effect * scale)
+        return direct & ~self.computed(e, q, min_support, min_effect)
+
     def edges(
         self,
         run: str | None = None,
         q: float = 0.05,
         min_support: int = 6,
         min_effect: float = 0.001,
+        rule: EdgeRule = DEFAULT,
     ) -> pd.DataFrame:
-        """Edges by the calibrated rule, derived columns included."""
+        """Edges by a rule, derived columns included, in the order of their size."""
         e = self.frames["Feature-AFFECTS-Feature"]
-        e = e[self.calibrated(e, q, min_support, min_effect)]
+        e = e[
+            {"calibrated": self.calibrated, "computed": self.computed}[rule.name](
+                e, q, min_support, min_effect
+            )
+        ]
         e = e[e.run == run] if run else e[e.run.isin([OLD, NEW])]
         non_zero = e.n_pos + e.n_neg
         f = self.features
         return e.assign(
-            effect=["support" if m < 0 else "suppress" for m in e["mean"]],
+            effect=["support" if m < 0 else "suppress" for m in e[rule.effect]],
             hedges_g=e.d * (1 - 3 / (4 * e.n - 5)),
             n_zero=e.n - non_zero,
             consistency=e[["n_pos", "n_neg"]].max(axis=1) / non_zero,
-            size=e.d.abs(),
+            strength=e[rule.strength],
+            size=e[rule.strength].abs(),
             source_layer=f.layer.loc[e.source].values,
             target_layer=f.layer.loc[e.target].values,
             source_name=f["name"].loc[e.source].values,

@@ -241,6 +241,7 @@ def runs() -> dict[str, pd.DataFrame]:
             live_tests=900,
             zero_edit_max=1e-7,
             edges=300,
+            edges_computed=40,
             edges_calibrated=100,
             edges_legacy=120,
         ),
@@ -322,8 +323,23 @@ def runs() -> dict[str, pd.DataFrame]:
             "found": 30 if control == "split_half" else None,
             "run": run,
         }
+        | (
+            {
+                "carried": 7,
+                "generic": 90,
+                "draws": 64,
+                "expected_false": 0.5 * t,
+                "sigma_ratio": 1.01,
+                "sigma_ratio_low": 0.9,
+                "sigma_ratio_high": 1.1,
+            }
+            if control == "direction_null"
+            else {}
+        )
         for run, s, t in ((OLD, 1, 2), (OLD, 1, 3), (NEW, 2, 3))
-        for k, control in enumerate(("zero_edit", "random_direction", "feature_swap", "split_half"))
+        for k, control in enumerate(
+            ("zero_edit", "random_direction", "feature_swap", "split_half", "direction_null")
+        )
     ]
     used = [
         (run, d["id"])

@@ -41,12 +41,27 @@ def edges(
         d=mean / sd,
         p=rng.uniform(0, 0.1, n),
         q=rng.uniform(0, 0.1, n),
-        passthrough=rng.normal(0, 0.1, n),
+        direct=rng.normal(0, 0.1, n),
         positions=rng.integers(20, 400, n),
         halves=np.where(
             zero <= 8, rng.integers(0, 3, n), np.nan
         ),  # empty where a half has too few cells
-    )
+    ).assign(**_against_the_null(np.random.default_rng([source_layer, n]), n))
+
+
+def _against_the_null(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    """What the direction null says of each edge; q_computed is missing where few cells agree."""
+    cells = rng.integers(3, CELLS + 1, n)
+    p = rng.uniform(0, 0.1, n)
+    return {
+        "computed": rng.normal(0, 0.5, n),
+        "computed_cells": cells,
+        "z_direct": rng.normal(0, 3, n),
+        "z_computed": rng.normal(0, 4, n),
+        "p_computed": p,
+        "q_computed": np.where(cells >= 6, p, np.nan),
+        "q_direct": rng.uniform(0, 0.1, n),
+    }
 
 
 def control_edges(rng: np.random.Generator, edges: pd.DataFrame) -> pd.DataFrame:
@@ -60,7 +75,7 @@ def control_edges(rng: np.random.Generator, edges: pd.DataFrame) -> pd.DataFrame
         for control, share in (
             ("random_direction", 0.7),
             ("feature_swap", 0.5),
-            ("passthrough", 0.4),
+            ("zero_edit", 0.4),
             ("half_even", 0.9),
         ):
             part = beside[rng.random(len(beside)) < share]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scircuit.core.edge_rules import CALIBRATED, DEFAULT
 from scircuit.queries.api import query
 from tests.queries.expected import same
 from tests.queries.small_names import NEW, OLD, address
@@ -13,17 +14,16 @@ from tests.queries.small_names import NEW, OLD, address
 pytestmark = pytest.mark.server
 STATISTICS = [
     "effect",
+    "computed",
+    "direct",
+    "z_computed",
+    "q_computed",
     "mean",
-    "sd",
     "d",
-    "hedges_g",
     "q",
     "n",
     "n_pos",
     "n_neg",
-    "n_zero",
-    "consistency",
-    "passthrough",
     "halves",
 ]
 
@@ -48,16 +48,23 @@ def test_top_hubs(study):
 )
 def test_degrees(study, q, min_support, min_effect):
     e = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
-    edge = study.calibrated(e, q, min_support, min_effect)
-    assert min_effect < 0.1 or edge.sum() < study.calibrated(e, q, min_support).sum()
+    thresholds = (q, min_support, min_effect)
+    edge = e.index.isin(study.edges(NEW, *thresholds).index)
+    computed, carried = (rule(e, *thresholds) for rule in (study.computed, study.carried))
+    generic = study.calibrated(e, *thresholds) & ~computed & ~carried
+    assert computed.any() and carried.any() and generic.any()
+    assert min_effect < 0.1 or edge.sum() < len(study.edges(NEW, q, min_support))
     counted = (
         pd.DataFrame(
             {
                 "feature": e.source,
                 "out_degree": edge,
-                "support": edge & (e["mean"] < 0),
-                "suppress": edge & (e["mean"] > 0),
+                "support": edge & (e[DEFAULT.effect] < 0),
+                "suppress": edge & (e[DEFAULT.effect] > 0),
                 "strict": edge & (e.halves == 2),
+                "computed": computed,
+                "carried": carried,
+                "generic": generic,
                 "out_degree_legacy": legacy(e),
                 "stored": True,
             }
@@ -151,12 +158,12 @@ def test_sign_by_layer(study):
         return pd.Series(
             {
                 "edges": len(e),
-                "support": (e["mean"] < 0).sum(),
-                "suppress": (e["mean"] > 0).sum(),
-                "support_share": (e["mean"] < 0).mean(),
+                "support": (e.effect == "support").sum(),
+                "suppress": (e.effect == "suppress").sum(),
+                "support_share": (e.effect == "support").mean(),
                 "mean_abs_d": e.d.abs().mean(),
                 "strict": len(strict),
-                "support_share_strict": (strict["mean"] < 0).mean(),
+                "support_share_strict": (strict.effect == "support").mean(),
             }
         )
 
@@ -173,11 +180,14 @@ def test_sign_by_layer(study):
 
 def test_compare_rules(study):
     e = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
-    a, b = study.calibrated(e), legacy(e)
+    a, b, computed, carried = study.calibrated(e), legacy(e), study.computed(e), study.carried(e)
     expected = {
         "source_layer": 2,
         "target_layer": 3,
         "stored": len(e),
+        "computed": computed.sum(),
+        "carried": carried.sum(),
+        "generic": (a & ~computed & ~carried).sum(),
         "calibrated": a.sum(),
         "legacy": b.sum(),
         "both": (a & b).sum(),
@@ -188,6 +198,52 @@ def test_compare_rules(study):
         "agree_legacy": (e.halves[b].dropna() == 2).mean(),
     }
     same(query(study.connection, "compare_rules"), pd.DataFrame([expected]))
+
+
+def test_edge_evidence(study):
+    f, e = study.features, study.frames["Feature-AFFECTS-Feature"].query("run == @NEW")
+    hub = f[f.index.isin(e.source)].sort_values("hub_rank").index[0]
+    own = e[e.source == hub]
+    computed, carried, calibrated = study.computed(own), study.carried(own), study.calibrated(own)
+    null = study.frames["Control"].query("run == @NEW and control == 'direction_null'").iloc[0]
+    expected = own.assign(
+        feature=hub,
+        target_name=f["name"].loc[own.target].values,
+        kind=np.select(
+            [computed, carried, calibrated], ["computed", "carried", "generic"], default="none"
+        ),
+        hedges_g=own.d * (1 - 3 / (4 * own.n - 5)),
+        n_zero=own.n - own.n_pos - own.n_neg,
+        consistency=own[["n_pos", "n_neg"]].max(axis=1) / (own.n_pos + own.n_neg),
+        pair_edges=null.edges,
+        pair_expected_false=null.expected_false,
+        pair_sigma_ratio=null.sigma_ratio,
+        size=own.z_computed.abs(),
+    ).sort_values("size", ascending=False)
+    assert set(expected.kind) == {"computed", "carried", "generic", "none"}
+    same(query(study.connection, "edge_evidence", limit=1000), expected)
+    one = expected.dropna(subset=["halves", "q_computed"]).iloc[[3]]
+    answer = query(study.connection, "edge_evidence", feature=hub, target=one.target.iloc[0])
+    same(answer, one)
+
+
+def test_edge_evidence_of_a_run_without_a_null(study):
+    """Its edges are calibrated, and no more can be said."""
+    edge = study.edges(NEW, rule=CALIBRATED).iloc[0]
+    match = "MATCH (:Feature {id: $s})-[r:AFFECTS {run: $run}]->(:Feature {id: $t})"
+    names = ("direct", "computed", "computed_cells", "z_direct", "z_computed")
+    names += ("p_computed", "q_computed", "q_direct")
+    where = {"s": edge.source, "t": edge.target, "run": NEW}
+    study.connection.run(f"{match} REMOVE {', '.join(f'r.{n}' for n in names)}", **where)
+    try:
+        answer = query(
+            study.connection, "edge_evidence", feature=edge.source, target=edge.target, run=NEW
+        )
+        assert answer.kind.tolist() == ["calibrated"]
+    finally:
+        values = {n: None if pd.isna(edge[n]) else edge[n] for n in names}
+        values["computed_cells"] = int(edge.computed_cells)
+        study.connection.run(f"{match} SET r += $values", **where, values=values)
 
 
 def test_size_floor_follows_the_targets_scale(study):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scircuit.core.edge_rules import CALIBRATED
 from scircuit.queries.api import query
 from scircuit.queries.graph_export.to_graph import to_networkx
 from tests.queries import small_graph
@@ -177,6 +178,7 @@ def test_runs_inputs_controls(study):
         and runs.loc[ANNOTATE, "null_annotation_rate"] == 0.04
     )
     assert runs.status.to_dict() == expected.status.to_dict()
+    assert runs.loc[OLD, "edges_computed"] == 40 and runs.edges_computed.isna()[NEW]
     assert set(query(study.connection, "runs", verb="trace").verb) == {"trace"}
 
     inputs = query(study.connection, "run_inputs", run=OLD)
@@ -210,7 +212,7 @@ def test_runs_inputs_controls(study):
 def test_controls_at_threshold(study, run, q):
     c = study.frames["Feature-CONTROL_AFFECTS-Feature"].query("run == @run")
     sampled, layer = set(c.source), study.features.layer
-    edges = study.edges(run, q=q).query("source in @sampled")
+    edges = study.edges(run, q=q, rule=CALIBRATED).query("source in @sampled")
     sign = {(e.source, e.target): e.mean > 0 for e in edges.itertuples()}
     found = c.assign(target_layer=layer.loc[c.target].values, edge=study.calibrated(c, q))
     rows = []
@@ -259,7 +261,7 @@ def test_control_edges(study, run):
         "run == @run and control != 'half_even'"
     )
     feature = study.features.loc[sorted(set(c.source))].sort_values("hub_rank").index[0]
-    edges = study.edges(run).query("source == @feature")
+    edges = study.edges(run, rule=CALIBRATED).query("source == @feature")
     own = c[c.source == feature]
     means = (
         own.pivot(index="target", columns="control", values="mean")
@@ -272,7 +274,6 @@ def test_control_edges(study, run):
         feature=feature,
         random_mean=means.random_direction.values,
         swap_mean=means.feature_swap.values,
-        passthrough_mean=means.passthrough.values,
         specificity=[
             abs(m) / s if s else None for m, s in zip(edges["mean"], largest, strict=True)
         ],

@@ -21,14 +21,14 @@ pytestmark = pytest.mark.server
 def paths_between(study, source: str, target: str) -> list[tuple[float, list[str], str]]:
     graph = nx.MultiDiGraph()
     for e in study.edges().itertuples():
-        graph.add_edge(e.source, e.target, d=e.d)
+        graph.add_edge(e.source, e.target, size=e.size, effect=e.effect)
     found = []
     for edges in nx.all_simple_edge_paths(graph, source, target, cutoff=3):
-        d = [graph.edges[e]["d"] for e in edges]
-        sign = np.prod([-np.sign(x) for x in d])
+        passed = [graph.edges[e] for e in edges]
+        sign = np.prod([1 if e["effect"] == "support" else -1 for e in passed])
         found.append(
             (
-                min(map(abs, d)),
+                min(e["size"] for e in passed),
                 [source, *(e[1] for e in edges)],
                 "support" if sign > 0 else "suppress",
             )
@@ -54,7 +54,7 @@ def test_strongest_paths(study):
     answer = query(study.connection, "strongest_paths", source=source, target=target, limit=1000)
     assert answer.features.tolist() == [p for _, p, _ in expected]
     assert answer.effect.tolist() == [s for _, _, s in expected]
-    np.testing.assert_allclose(answer.weakest_abs_d, [w for w, _, _ in expected], rtol=1e-12)
+    np.testing.assert_allclose(answer.weakest, [w for w, _, _ in expected], rtol=1e-12)
     assert set(answer.steps) == {1, 2}
     drawn = to_networkx(
         query(study.connection, "path_graph", source=source, target=target, limit=140)
@@ -72,14 +72,16 @@ def test_three_step_paths_are_found(study):
     text = """
         MATCH (a:Feature {id: $a}), (b:Feature {id: $b})
         MERGE (s:Feature {id: $s}) MERGE (t:Feature {id: $t})
-        WITH *, {run: $run, mean: -1.0, q: 0.0, n: 20, n_pos: 0, n_neg: 20} AS values
-        CREATE (s)-[first:AFFECTS {d: -99.0}]->(a), (b)-[last:AFFECTS {d: -98.0}]->(t)
+        WITH *, {run: $run, mean: -1.0, q: 0.0, n: 20, n_pos: 0, n_neg: 20,
+          computed: -1.0, computed_cells: 20, q_computed: 0.0} AS values
+        CREATE (s)-[first:AFFECTS {d: -99.0, z_computed: -99.0}]->(a),
+          (b)-[last:AFFECTS {d: -98.0, z_computed: -98.0}]->(t)
         SET first += values, last += values"""
     study.connection.run(text, a=start, b=middle, s=extra, t=end, run=NEW)
     try:
         answer = query(study.connection, "strongest_paths", source=extra, target=end)
         assert answer.features.tolist() == [[extra, start, middle, end]]
-        assert answer.weakest_abs_d[0] == pytest.approx(e["size"].iloc[0])
+        assert answer.weakest[0] == pytest.approx(e["size"].iloc[0])
     finally:
         study.connection.run(
             "MATCH (f:Feature) WHERE f.id IN $ids DETACH DELETE f", ids=[extra, end]
@@ -114,9 +116,9 @@ def test_term_paths(study):
         limit=10_000,
     )
     assert {
-        tuple(p): w for p, w in zip(answer.features, answer.weakest_abs_d, strict=True)
+        tuple(p): w for p, w in zip(answer.features, answer.weakest, strict=True)
     } == pytest.approx(expected)
-    assert answer.weakest_abs_d.is_monotonic_decreasing
+    assert answer.weakest.is_monotonic_decreasing
     assert set(answer.from_term) <= {"T cell activation", "regulation of T cell activation"}
     assert set(answer.to_term) == {"DNA repair"}
 
@@ -139,7 +141,9 @@ def test_shared_downstream(study):
     both["weaker"] = both[["size_x", "size_y"]].min(axis=1)
     both = both.sort_values("weaker", ascending=False)
     assert answer.target.tolist() == both.target.tolist()
-    assert answer.same_sign.tolist() == (np.sign(both.d_x) == np.sign(both.d_y)).tolist()
+    assert (
+        answer.same_sign.tolist() == (np.sign(both.strength_x) == np.sign(both.strength_y)).tolist()
+    )
     assert set(answer.shared) == {len(both)}
     live = f[(f.layer == 3) & f.alive]
     assert answer.expected[0] == pytest.approx(
@@ -151,7 +155,8 @@ def test_shared_downstream(study):
     assert set(drawn) == {first, second, *both.target}
     swapped = query(study.connection, "shared_downstream", first=second, second=first)
     assert (
-        swapped["first"].iloc[0] == second and swapped.first_d.tolist() == answer.second_d.tolist()
+        swapped["first"].iloc[0] == second
+        and swapped.first_strength.tolist() == answer.second_strength.tolist()
     )
 
 
@@ -184,7 +189,7 @@ def test_trrust(study):
     modes = {(s, t): m for (s, t), m in modes.items() if s in sources and t in targets}
     consistent = e[[pair in modes for pair in zip(e.source, e.target, strict=True)]]
     signed = [
-        (m, row.mean < 0)
+        (m, row.effect == "support")
         for row in consistent.itertuples()
         for m in modes[row.source, row.target]
         if m != "Unknown"

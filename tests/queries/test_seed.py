@@ -99,7 +99,7 @@ def test_guide_explains_and_asks():
     page = guide()
     for word in ("Support", "lowers", "Suppress", "raises", "<b>q</b>", "halves = 2"):
         assert word in page
-    assert sum(len(names) for names in BEST.values()) == 14
+    assert sum(len(names) for names in BEST.values()) == 16
     assert page.count('class="pre-scroll code runnable"') >= 16 and page.count(
         "<slide"
     ) == page.count("</slide>")
@@ -107,7 +107,7 @@ def test_guide_explains_and_asks():
         p.name for kind in (*NODES.values(), *RELATIONSHIPS.values()) for p in kind.properties
     }
     columns = {c.name for q in load_catalogue().values() for c in q.columns}
-    controls = {"zero_edit", "random_direction", "feature_swap", "split_half", "passthrough"}
+    controls = {"zero_edit", "random_direction", "feature_swap", "split_half", "direction_null"}
     named = {w for _, where in CONTROLS for w in re.findall(r"\b[a-z]+_[a-z_]+\b", where)}
     assert named and named <= declared | columns | controls, (
         "the guide names something that does not exist"

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from scircuit.core import edge_rules
-from scircuit.core.edge_rules import CALIBRATED, LEGACY, STATED, SYMMETRIC
+from scircuit.core.edge_rules import (
+    CALIBRATED,
+    CARRIED,
+    COMPUTED,
+    GENERIC,
+    LEGACY,
+    STATED,
+    SYMMETRIC,
+)
 from tests.support.edge_cases import CASES, NAN, columns, verdicts
 
 
@@ -20,7 +28,10 @@ def _no_numpy_warning():
         yield
 
 
-@pytest.mark.parametrize("rule", [CALIBRATED, LEGACY, SYMMETRIC], ids=lambda r: r.name)
+RULES = (CALIBRATED, LEGACY, SYMMETRIC, COMPUTED, CARRIED, GENERIC)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
 def test_verdicts_by_hand(rule):
     found, wanted = rule.holds(columns()), verdicts(rule.name)
     assert not [c.what for c, f, w in zip(CASES, found, wanted, strict=True) if f != w]
@@ -33,12 +44,45 @@ def test_the_functions_are_the_rules():
     d, n, up, down = c["d"], c["n"], c["n_pos"], c["n_neg"]
     np.testing.assert_array_equal(edge_rules.legacy_edges(d, n, up), LEGACY.holds(c))
     np.testing.assert_array_equal(edge_rules.symmetric_edges(d, n, up, down), SYMMETRIC.holds(c))
-    defaults = inspect.signature(edge_rules.calibrated_edges).parameters
-    assert CALIBRATED.defaults == {
-        "q": defaults["max_q"].default,
-        "min_support": defaults["min_support"].default,
-        "min_effect": defaults["min_effect"].default,
-    }
+    args = {n: c[n] for n in ("q_computed", "computed_cells", "computed", "scale")}
+    np.testing.assert_array_equal(edge_rules.computed_edges(**args), COMPUTED.holds(c))
+    loose = {"q": 0.5, "min_support": 5, "min_effect": 0.0}
+    np.testing.assert_array_equal(
+        edge_rules.computed_edges(**args, max_q=0.5, min_support=5, min_effect=0.0),
+        COMPUTED.holds(c, loose),
+    )
+    for function in (edge_rules.calibrated_edges, edge_rules.computed_edges):
+        defaults = inspect.signature(function).parameters
+        assert CALIBRATED.defaults == {
+            "q": defaults["max_q"].default,
+            "min_support": defaults["min_support"].default,
+            "min_effect": defaults["min_effect"].default,
+        }
+
+
+def test_every_rule_of_a_query_has_the_same_thresholds():
+    for rule in (COMPUTED, CARRIED, GENERIC, edge_rules.DEFAULT):
+        assert rule.defaults == CALIBRATED.defaults, rule.name
+    assert (COMPUTED.q, CARRIED.q, CALIBRATED.q, LEGACY.q) == ("q_computed", "q_direct", "q", "")
+
+
+@pytest.mark.parametrize("other", [{}, {"q": 0.5}, {"min_support": 5}, {"min_effect": 0.0}])
+def test_no_edge_is_of_two_kinds(other):
+    c = columns()
+    kinds = edge_rules.edges_by_kind(c, other)
+    assert list(kinds) == ["computed", "carried", "generic"]
+    assert np.sum(list(kinds.values()), axis=0).max() == 1
+    any_kind = np.any(list(kinds.values()), axis=0)
+    assert (any_kind >= CALIBRATED.holds(c, other)).all()
+
+
+def test_what_excludes_is_judged_at_the_same_thresholds():
+    c = {"q": 0.01, "n_pos": 9, "n_neg": 0, "mean": 1.0, "scale": 1.0, "q_direct": 0.01}
+    c |= {"direct": 1.0, "computed": 1.0, "q_computed": 0.2, "computed_cells": 9}
+    assert bool(CARRIED.holds(c)) and not CARRIED.holds(c, {"q": 0.2})
+    assert CARRIED.holds(c | {"computed_cells": 8}, {"q": 0.2, "min_support": 9})
+    without = {n: v for n, v in c.items() if n not in ("q_computed", "computed", "computed_cells")}
+    assert not CARRIED.refuted(without) and CARRIED.refuted(c | {"q_computed": 0.01})
 
 
 def test_thresholds_can_be_chosen():
@@ -51,10 +95,11 @@ def test_thresholds_can_be_chosen():
 
 def test_no_edge_is_refuted_and_a_missing_value_refutes_nothing():
     c = columns()
-    for rule in (CALIBRATED, LEGACY, SYMMETRIC):
+    for rule in RULES:
         holds, refuted = rule.holds(c), rule.refuted(c)
         assert not (holds & refuted).any()
-        unknown = np.any([np.isnan(c[x]) for x in ("q", "n", "n_pos", "n_neg", "mean", "d")], 0)
+        own = {n for x in rule.conditions for k in x.quantities for n in k.columns} - {"scale"}
+        unknown = np.any([np.isnan(c[x]) for x in own], 0)
         np.testing.assert_array_equal((~holds & ~refuted)[~unknown], False)
         assert not refuted[-1]  # nothing is known of the last case
     # no consistency was stated: only d can refute

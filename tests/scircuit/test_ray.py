@@ -127,7 +127,9 @@ def test_controls_and_audit_are_kept_part_by_part(options, address, alone, tmp_p
     trace(study=tmp_path, database=False, quiet=True, **options, ray=address)
     assert len(set(computed)) == len(computed), "no part is computed twice"
     assert {(name, layer) for name, layer, _ in computed} == {
-        (name, layer) for name in ("controls", "audit") for layer in (2, 3)
+        (name, layer)
+        for name in ("random directions", "null audit", "controls", "audit")
+        for layer in (2, 3)
     }
     assert outcome(folder_of(tmp_path)) == alone
     assert not (folder_of(tmp_path) / "parts").exists()

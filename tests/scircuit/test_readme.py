@@ -27,9 +27,8 @@ def test_the_readme_runs(root, tmp_path, monkeypatch):
             ),
             names,
         )
-        assert {"n", "mean", "sd", "d", "p", "q", "passthrough", "halves"} <= set(
-            names["edges"].columns
-        )
+        wanted = {"n", "mean", "sd", "d", "p", "q", "direct", "computed", "z_computed"}
+        assert wanted | {"q_computed", "halves"} <= set(names["edges"].columns)
         assert len(names["hubs"]) == 10
         assert names["page"].exists()
         rows = sc.cypher(block(root, "cypher"), study)

@@ -18,6 +18,7 @@ from scircuit.core.config import AnnotateConfig, CheckConfig, TraceConfig, Train
 NEEDED = ["--model", "m", "--dictionaries", "d", "--cells", "c.h5ad"]
 LOOSE = {
     "mixed": ["--mixed"],
+    "panel": ["--panel"],
     "legacy": ["--legacy"],
     "features": ["--features", "3,5,7"],
     "where": ["--where", "cell_line=K562"],

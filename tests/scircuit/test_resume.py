@@ -25,6 +25,7 @@ from scircuit.execution import active_run
 from scircuit.execution.partial_results import pack, unpack
 from scircuit.tracing.controls import audit, sampled_controls
 from scircuit.tracing.controls.audit import Found
+from scircuit.tracing.direction_null import null_audit, pooled_null
 from scircuit.tracing.engine.tracer import Tracer
 from tests.support.study_runs import (
     command,
@@ -58,8 +59,9 @@ def test_killed_again_and_again(root, undisturbed, tmp_path, context):
     options = demo(root, context=context, unit_features=1)
     endings = [
         {"at_rename": 1},  # nothing is there yet
+        {"at_rename": 19},  # a part of the random directions, and no sign that it is whole
         {
-            "at_rename": 22 + chance.randrange(4),
+            "at_rename": 28 + chance.randrange(4),
             "before": False,
         },  # the first units; each becomes final by four renames
         {"at_rename": chance.randint(3, 9)},
@@ -71,7 +73,7 @@ def test_killed_again_and_again(root, undisturbed, tmp_path, context):
         code = start(options, tmp_path, threads=1 + i % 2, **ending)
         assert code == -signal.SIGKILL or (code == 0 and "after_s" in ending)
         done.append(units_done(tmp_path))
-    assert done == sorted(done) and done[0] == 0 < done[1]
+    assert done == sorted(done) and done[1] == 0 < done[2]
     # asked for other units now: those begun with stay
     assert start({**options, "unit_features": 7}, tmp_path, threads=2) == 0
     assert outcome(folder_of(tmp_path)) == outcome(undisturbed[context])
@@ -80,12 +82,12 @@ def test_killed_again_and_again(root, undisturbed, tmp_path, context):
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_killed_where_every_shard_gets_its_q(root, undisturbed, tmp_path, context):
     options = demo(root, context=context, unit_features=3)
-    assert start(options, tmp_path, at_rename=40) == -signal.SIGKILL
+    assert start(options, tmp_path, at_rename=44) == -signal.SIGKILL
     manifest = json.loads((folder_of(tmp_path) / "manifest.json").read_text())
     assert manifest["status"] == "running"
     assert any(".r1." in s["name"] for s in manifest["shards"])
     assert start(options, tmp_path) == 0
-    # other work units, same run, same statistics: q, p, pass-through and all
+    # other work units, same run, same statistics: q, p, direct effects and all
     assert folder_of(tmp_path).name == undisturbed[context].name
     assert edges(folder_of(tmp_path)).equals(edges(undisturbed[context]))
     ours, theirs = (outcome(f)["findings"] for f in (folder_of(tmp_path), undisturbed[context]))
@@ -103,8 +105,12 @@ def test_other_batches_agree_to_tolerance(root, undisturbed, tmp_path, context):
     both = ours.join(theirs, how="inner", rsuffix="_2")
     assert len(both) >= 0.995 * max(len(ours), len(theirs)) > 300
     np.testing.assert_allclose(both["mean"], both["mean_2"], atol=2e-6)
-    np.testing.assert_allclose(both["passthrough"], both["passthrough_2"], atol=2e-6)
-    assert (both["p"] == both["p_2"]).mean() > 0.98
+    for name in ("direct", "computed"):
+        np.testing.assert_allclose(both[name], both[f"{name}_2"], atol=2e-6)
+    # an activation that moves in no cell has no p
+    live = both[both["p"].notna()]
+    assert (both["p"].isna() == both["p_2"].isna()).all() and len(live) > 300
+    assert (live["p"] == live["p_2"]).mean() > 0.98
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,9 @@ def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code,
 
 @pytest.fixture(scope="module")
 def in_parts(root):
-    """Options of a run whose controls and audit are several parts in each of two layers."""
+    """Options of a run whose random directions, controls and audit are several parts in each of two
+    layers.
+    """
     return demo(
         root,
         source_layers=(2, 3),
@@ -144,6 +152,7 @@ def in_parts(root):
         unit_features=7,
         features=tuple(range(10)),
         control_features=10,
+        null_draws=32,
         batch_pairs=4,
         batch_rows=64,
     )
@@ -157,6 +166,7 @@ def whole(in_parts, tmp_path_factory):
         jobs = counted(patch)
         trace(study=study, database=False, quiet=True, **in_parts)
     assert len(jobs["controls"]) >= 6 and len(jobs["audit"]) >= 4 and len(jobs["units"]) >= 4
+    assert len(jobs["random directions"]) == 6 and len(jobs["null audit"]) >= 2
     assert all(
         len(set(found)) == len(found) and {layer for layer, _ in found} == {2, 3}
         for found in jobs.values()
@@ -170,11 +180,15 @@ def whole(in_parts, tmp_path_factory):
     return found, jobs
 
 
+STAGES = ("random directions", "null audit", "units", "controls", "audit")
+PARTS = [stage for stage in STAGES if stage != "units"]
+
+
 def counted(patch, fail=("", 0)):
-    """Layer and first source of each job that is computed from now on, by kind; the n-th of one
-    kind fails.
+    """Layer and first source or draw of each job that is computed from now on, by kind; the n-th of
+    one kind fails.
     """
-    computed = {"units": [], "controls": [], "audit": []}
+    computed = {kind: [] for kind in STAGES}
 
     def counting(kind, work):
         @functools.wraps(work)
@@ -187,6 +201,8 @@ def counted(patch, fail=("", 0)):
         return counted_work
 
     for kind, owner, name in (
+        ("random directions", pooled_null, "null_part"),
+        ("null audit", null_audit, "audit_null"),
         ("units", Tracer, "run_unit"),
         ("controls", sampled_controls, "control_part"),
         ("audit", audit, "audit_part"),
@@ -195,9 +211,9 @@ def counted(patch, fail=("", 0)):
     return computed
 
 
-@pytest.mark.parametrize("name", ["controls", "audit"])
+@pytest.mark.parametrize("name", PARTS)
 @pytest.mark.parametrize(("rename", "before", "kept"), [(4, True, 1), (4, False, 2)])
-def test_killed_in_the_middle_of_controls_or_audit(
+def test_killed_in_the_middle_of_what_is_done_in_parts(
     in_parts, whole, tmp_path, monkeypatch, name, rename, before, kept
 ):
     expected, jobs = whole
@@ -208,27 +224,28 @@ def test_killed_in_the_middle_of_controls_or_audit(
     assert parts_done(tmp_path, name) == kept
     computed = counted(monkeypatch)
     trace(study=tmp_path, database=False, quiet=True, **in_parts)
+    later = STAGES[STAGES.index(name) + 1 :]
     assert computed == {
-        "units": [],
-        "controls": jobs["controls"][kept:] if name == "controls" else [],
-        "audit": jobs["audit"][kept if name == "audit" else 0 :],
+        stage: jobs[stage][kept:] if stage == name else jobs[stage] if stage in later else []
+        for stage in STAGES
     }
     assert outcome(folder_of(tmp_path)) == expected
     assert not (folder_of(tmp_path) / "parts").exists()
 
 
-@pytest.mark.parametrize("name", ["controls", "audit"])
-def test_failed_in_the_middle_of_controls_or_audit(in_parts, whole, tmp_path, name, capsys):
+@pytest.mark.parametrize("name", PARTS)
+def test_failed_in_the_middle_of_what_is_done_in_parts(in_parts, whole, tmp_path, name, capsys):
     expected, jobs = whole
+    kept = 1 if name == "null audit" else 3
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="injected"):
-        counted(patch, fail=(name, 3))
+        counted(patch, fail=(name, kept))
         trace(study=tmp_path, database=False, quiet=True, **in_parts)
     assert Manifest.load(folder_of(tmp_path)).status == "failed"
     with pytest.MonkeyPatch.context() as patch:
         computed = counted(patch)
         trace(study=tmp_path, database=False, quiet=True, **in_parts)
-    assert computed[name] == jobs[name][3:]
-    assert f"{name}: 3 of {len(jobs[name])} parts are done" in capsys.readouterr().err
+    assert computed[name] == jobs[name][kept:]
+    assert f"{name}: {kept} of {len(jobs[name])} parts are done" in capsys.readouterr().err
     assert outcome(folder_of(tmp_path)) == expected
 
 
@@ -238,9 +255,7 @@ def test_killed_when_all_parts_are_there(in_parts, whole, tmp_path, monkeypatch)
     """
     assert start(in_parts, tmp_path, at_rename=1, of="units/run-end") == -signal.SIGKILL
     parts = folder_of(tmp_path) / "parts"
-    assert [parts_done(tmp_path, name) for name in ("controls", "audit")] == [
-        len(whole[1][name]) for name in ("controls", "audit")
-    ]
+    assert [parts_done(tmp_path, name) for name in PARTS] == [len(whole[1][n]) for n in PARTS]
     computed = counted(monkeypatch)
     trace(study=tmp_path, database=False, quiet=True, **in_parts)
     assert not any(computed.values()) and outcome(folder_of(tmp_path)) == whole[0]
@@ -253,6 +268,9 @@ def test_killed_when_all_parts_are_there(in_parts, whole, tmp_path, monkeypatch)
 def test_damaged_parts_are_computed_anew(in_parts, whole, tmp_path, monkeypatch):
     expected, jobs = whole
     assert start(in_parts, tmp_path, at_rename=1, of="parts/audit") == -signal.SIGKILL
+    drawn = sorted((folder_of(tmp_path) / "parts").glob("random directions-*.npz"))
+    assert len(drawn) == len(jobs["random directions"])
+    drawn[4].write_bytes(drawn[4].read_bytes()[:-1])
     arrays = sorted((folder_of(tmp_path) / "parts").glob("controls-*.npz"))
     assert [path.stem for path in arrays] == [
         f"controls-L{layer:02d}-F{first:05d}" for layer, first in jobs["controls"]
@@ -266,7 +284,14 @@ def test_damaged_parts_are_computed_anew(in_parts, whole, tmp_path, monkeypatch)
         arrays[3].with_suffix(ending).write_bytes(arrays[4].with_suffix(ending).read_bytes())
     computed = counted(monkeypatch)
     trace(study=tmp_path, database=False, quiet=True, **in_parts)
-    assert computed == {"units": [], "controls": jobs["controls"][:4], "audit": jobs["audit"]}
+    # random directions as before give the same null audit, and the same units
+    assert computed == {
+        "random directions": [jobs["random directions"][4]],
+        "null audit": [],
+        "units": [],
+        "controls": jobs["controls"][:4],
+        "audit": jobs["audit"],
+    }
     assert outcome(folder_of(tmp_path)) == expected
 
 

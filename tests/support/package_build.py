@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PRODUCT = ("scircuit", "tracing", "ingest", "analysis", "queries")
-EXAMPLES = ("cells", "model", "dictionaries")  # what `scircuit demo` reads
+EXAMPLES = ("cells", "model", "dictionaries", "thp1")  # what `scircuit demo` reads
 
 
 def checkout_files(root: Path) -> list[str]:

@@ -2,8 +2,10 @@
 engine with.
 
 Full ``BertForMaskedLM`` forward with a hook at the source layer, two dense decodes per edit, every
-gene position encoded, Welford in float64, p by listing all sign patterns. Only what the engine must
-agree on is shared with it: the smallest effect of each target that counts as nonzero."""
+gene position encoded, Welford in float64, p by listing all sign patterns; the direct path from what
+the library's own modules gave in the clean forward, with LayerNorm written out. Only what the
+engine must agree on is shared with it: the smallest effect of each target that counts as nonzero.
+"""
 
 from __future__ import annotations
 
@@ -61,13 +63,60 @@ def hooked_states(
 
 class Clean(NamedTuple):
     """Clean pass of one cell: token ids, gene positions, layer outputs, dense codes at gene
-    positions.
+    positions; what attention and feed-forward of every layer add.
     """
 
     ids: torch.Tensor
     genes: torch.Tensor
     states: tuple[torch.Tensor, ...]
     codes: dict[int, torch.Tensor]
+    blocks: list[tuple[torch.Tensor, torch.Tensor]]
+
+
+class CellEffects(NamedTuple):
+    """One ablation in one cell: active positions; by measured layer the effect on every activation,
+    and the direct and computed effect on every pre-activation.
+    """
+
+    positions: int
+    effects: dict[int, np.ndarray]
+    direct: dict[int, np.ndarray]
+    computed: dict[int, np.ndarray]
+
+
+def block_outputs(modules: Sequence[torch.nn.Module], forward: Any) -> list[torch.Tensor]:
+    """What some modules give [S, d] in one forward pass, in the order in which they are run."""
+    caught: list[torch.Tensor] = []
+    handles = [
+        m.register_forward_hook(lambda _m, _i, output: caught.append(output[0])) for m in modules
+    ]
+    try:
+        forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return caught
+
+
+def layer_norm(x: torch.Tensor, norm: Any) -> torch.Tensor:
+    """LayerNorm of rows, written out."""
+    centred = x - x.mean(-1, keepdim=True)
+    scale = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+    return centred / scale * norm.weight + norm.bias
+
+
+def direct_states(
+    model: Any, clean: Clean, edited: torch.Tensor, source: int, last: int
+) -> dict[int, torch.Tensor]:
+    """States [S, d] of the layers after the source, when only norms and sums react."""
+    found, x = {}, edited
+    for l in range(source + 1, last + 1):  # noqa: E741
+        layer, (attended, fed) = model.bert.encoder.layer[l], clean.blocks[l]
+        x = layer_norm(
+            fed + layer_norm(attended + x, layer.attention.output.LayerNorm), layer.output.LayerNorm
+        )
+        found[l] = x
+    return found
 
 
 @torch.no_grad()
@@ -78,7 +127,14 @@ def clean_pass(
     ids = torch.as_tensor(tokens)
     genes = torch.tensor([p for p, t in enumerate(tokens) if t not in SPECIAL])
     states = tuple(h[0] for h in hooked_states(model, ids, 0, None))
-    return Clean(ids, genes, states, {t: dictionaries[t].encode(states[t][genes]) for t in layers})
+    dense = [
+        module
+        for layer in model.bert.encoder.layer
+        for module in (layer.attention.output.dense, layer.output.dense)
+    ]
+    given = block_outputs(dense, lambda: model(input_ids=ids[None]))
+    codes = {t: dictionaries[t].encode(states[t][genes]) for t in layers}
+    return Clean(ids, genes, states, codes, list(zip(given[::2], given[1::2], strict=True)))
 
 
 @torch.no_grad()
@@ -89,10 +145,10 @@ def cell_effects(
     source_layer: int,
     target_layers: Sequence[int],
     feature: int,
-    through: bool = True,
-) -> tuple[int, dict[int, np.ndarray], dict[int, np.ndarray]] | None:
-    """Effect and pass-through of one ablation in one cell: (active positions, effects by layer,
-    pass-through by layer).
+    split: bool = True,
+) -> CellEffects | None:
+    """Effects of one ablation in one cell, None where the feature is silent; those on
+    pre-activations with `split` only.
     """
     source, z = dictionaries[source_layer], clean.codes[source_layer]
     active = (z[:, feature] > 0).nonzero()[:, 0]
@@ -103,14 +159,20 @@ def cell_effects(
     delta = torch.zeros_like(clean.states[source_layer])
     delta[clean.genes] = source.decode(without) - source.decode(z)
     edited = hooked_states(model, clean.ids, source_layer, delta[None])
-    effects, passed = {}, {}
+    start = clean.states[source_layer] + delta
+    passed = direct_states(model, clean, start, source_layer, max(target_layers)) if split else {}
+    effects, direct, computed = {}, {}, {}
     for t in target_layers:
         after = dictionaries[t].encode(edited[t][0][clean.genes])
         effects[t] = (after - clean.codes[t])[active].double().mean(0).numpy()
-        if through:
-            echo = dictionaries[t].encode((clean.states[t] + delta)[clean.genes])
-            passed[t] = (echo - clean.codes[t])[active].double().mean(0).numpy()
-    return len(active), effects, passed
+        if split:
+            encoder, at = dictionaries[t].encoder.double(), clean.genes[active]
+            carried, whole = (
+                ((x - clean.states[t])[at].double() @ encoder.T).mean(0).numpy()
+                for x in (passed[t], edited[t][0])
+            )
+            direct[t], computed[t] = carried, whole - carried
+    return CellEffects(len(active), effects, direct, computed)
 
 
 @torch.no_grad()
@@ -134,25 +196,26 @@ def reference_loop(
     for feature in features:
         rows: dict[int, list[np.ndarray]] = {t: [] for t in target_layers}
         welford = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
-        through = {t: _Welford(dictionaries[t].n_features) for t in target_layers}
+        split: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {t: [] for t in target_layers}
         where, positions = [], 0
         for c, cell in enumerate(clean):
             found = cell_effects(model, dictionaries, cell, source_layer, target_layers, feature)
             if found is None:
                 continue
             where.append(c)
-            positions += found[0]
+            positions += found.positions
             for t in target_layers:
-                x = np.where(np.abs(found[1][t]) <= floors[t], 0.0, found[1][t])
+                x = np.where(np.abs(found.effects[t]) <= floors[t], 0.0, found.effects[t])
                 rows[t].append(x)
                 welford[t].add(x)
-                through[t].add(found[2][t])
+                split[t].append((found.direct[t], found.computed[t]))
         for t in target_layers:
             w = welford[t]
             if w.n < 2:
                 continue
             x = np.stack(rows[t])
             sd = np.sqrt(w.m2 / (w.n - 1))
+            direct, computed = (np.stack(part) for part in zip(*split[t], strict=True))
             stats = {
                 "n": np.full(x.shape[1], w.n),
                 "n_pos": (x > 0).sum(0),
@@ -160,7 +223,9 @@ def reference_loop(
                 "mean": w.mean,
                 "sd": sd,
                 "d": w.mean / np.maximum(sd, 1e-10),
-                "passthrough": through[t].mean,
+                "direct": direct.mean(0),
+                "computed": computed.mean(0),
+                "computed_by_cell": computed,
                 "positions": np.full(x.shape[1], positions),
             }
             if with_p:

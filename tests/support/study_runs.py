@@ -36,6 +36,7 @@ def demo(root: Path, **more: Any) -> dict[str, Any]:
         "cells": examples / "cells" / "celltypist_sample_559cells.h5ad",
         "features": tuple(range(14)),
         "control_features": 2,
+        "null_draws": 8,
         "max_length": 128,
         "device": "cpu",
         "batch_pairs": 2,

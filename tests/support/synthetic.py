@@ -12,6 +12,7 @@ import pyarrow as pa
 from scircuit.core import schema
 from scircuit.core.address import Address
 from scircuit.core.study import Manifest
+from scircuit.ingest.shards.content_hash import LATE_COLUMNS
 from scircuit.ingest.shards.shard_store import ShardStore
 
 EDGES = "Feature-AFFECTS-Feature"
@@ -66,20 +67,38 @@ def edge_table(
         "sd": rng.random(n),
         "d": rng.normal(size=n) * 10.0 ** rng.integers(-3, 11, n),
         "p": rng.random(n) ** 4,
-        "passthrough": rng.normal(size=n),
         "positions": rng.integers(6, 4000, n),
         "halves": rng.integers(0, 3, n),
+        "direct": rng.normal(size=n),
+        "computed": rng.normal(size=n),
+        "computed_cells": rng.integers(0, 21, n),
+        "z_direct": 3 * rng.normal(size=n),
+        "z_computed": 3 * rng.normal(size=n),
+        "p_computed": rng.random(n) ** 4,
     }
     if q:
-        table["q"] = np.minimum(1.0, rng.random(n))
+        table |= {name: np.minimum(1.0, rng.random(n)) for name in LATE_COLUMNS}
     return schema.conform(EDGES, pa.table(table))
 
 
 def q_of(table: pa.Table) -> pa.Table:
-    """The same edges with a q that depends on p only."""
-    p = table.column("p").to_numpy()
-    table = table.drop_columns(["q"]) if "q" in table.column_names else table
-    return schema.conform(EDGES, table.append_column("q", pa.array(np.minimum(1.0, 1.7 * p))))
+    """The same edges with values of q that depend on p and z only: q is missing where p
+    is large, q_computed where z_computed is small, so that each is null beside the other.
+    """
+    p, z = (table.column(name).to_numpy() for name in ("p", "z_direct"))
+    values = {
+        "q": np.where(p > 0.5, np.nan, 1.7 * p),
+        "q_computed": np.where(
+            np.abs(table.column("z_computed").to_numpy()) < 0.5,
+            np.nan,
+            np.minimum(1.0, 1.3 * table.column("p_computed").to_numpy()),
+        ),
+        "q_direct": np.exp(-np.abs(z)),
+    }
+    table = table.drop_columns([name for name in LATE_COLUMNS if name in table.column_names])
+    for name, column in values.items():
+        table = table.append_column(name, pa.array(column, from_pandas=True))
+    return schema.conform(EDGES, table)
 
 
 def write_base(store: ShardStore, per_layer: int) -> list:

@@ -41,6 +41,10 @@ class TinyDictionary:
             setattr(self, name, getattr(self, name).to(target))
         return self
 
+    @property
+    def encoder(self) -> torch.Tensor:
+        return self.w_enc
+
     def pre_activations(self, x: torch.Tensor) -> torch.Tensor:
         return by_row(lambda rows: (rows - self.mean) @ self.w_enc.T + self.b_enc, x)
 
@@ -94,6 +98,38 @@ def tiny_model(
         attn_implementation="eager",
     )
     return BertForMaskedLM(config).eval()
+
+
+def tiny_esm(layers: int = 5) -> Any:
+    """A random ``EsmForMaskedLM`` in which every part acts: rotary positions, norms before the
+    blocks.
+    """
+    from transformers import EsmConfig, EsmForMaskedLM
+
+    torch.manual_seed(0)
+    config = EsmConfig(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=40,
+        position_embedding_type="rotary",
+        token_dropout=False,
+        pad_token_id=0,
+        mask_token_id=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    model = EsmForMaskedLM(config).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(
+                0.5 * torch.randn(p.shape) / p.shape[-1] ** 0.25
+                if p.ndim > 1
+                else (name.endswith("LayerNorm.weight")) + 0.2 * torch.randn(p.shape)
+            )
+    return model
 
 
 def tiny_cells(

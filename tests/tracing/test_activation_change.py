@@ -1,6 +1,4 @@
-"""Effects from states: means over rows do not depend on how they are cut, nothing adds nothing,
-pass-through is re-encoding.
-"""
+"""Effects from states: means over rows do not depend on how they are cut, nothing adds nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +7,7 @@ import pytest
 import torch
 
 import scircuit.tracing.engine.activation_change
-from scircuit.tracing.dictionaries import Dictionary
-from scircuit.tracing.engine.activation_change import code_change, mean_change, pass_through
+from scircuit.tracing.engine.activation_change import code_change, mean_change, mean_rows
 from tests.support.tiny_models import TinyDictionary
 
 SIZES = np.array([5, 2, 8])
@@ -72,30 +69,15 @@ def test_unchanged_rows_add_exactly_nothing(rows):
     assert not mean_change(48, same, codes, position, SIZES).any()
 
 
-def without_k(like: TinyDictionary, rule: str) -> Dictionary:
-    """A dictionary whose rows have any number of active features."""
-    threshold = torch.full((48,), 0.5) if rule == "jumprelu" else None
-    weights = like.w_enc, like.b_enc, like.w_dec.T, like.b_dec, like.mean
-    return Dictionary(2, *weights, rule=rule, k=0, threshold=threshold, provenance={})
-
-
 @torch.inference_mode()
-@pytest.mark.parametrize("rule", ["topk", "relu", "jumprelu"])
-@pytest.mark.parametrize("repeat", [1, 2], ids=["fewer rows than positions", "more"])
-def test_pass_through_is_the_edited_row_encoded(rows, repeat, rule, monkeypatch):
-    monkeypatch.setattr(scircuit.tracing.engine.activation_change, "_ROWS", 4)
-    dictionary, clean, position, _ = rows
-    dictionary = dictionary if rule == "topk" else without_k(dictionary, rule)
-    clean, position = (
-        clean[: 12 if repeat == 2 else None].repeat(1 if repeat == 2 else 2, 1),
-        position.repeat(repeat),
-    )
-    directions = torch.randn(len(SIZES) * repeat, 32, generator=torch.Generator().manual_seed(1))
-    slot = torch.repeat_interleave(
-        torch.arange(len(directions)), torch.from_numpy(np.tile(SIZES, repeat))
-    )
-    strength = torch.linspace(-2, 2, len(position))
-    values, indices = pass_through(dictionary, clean, directions, position, slot, strength)
-    found = torch.zeros(len(position), 48).scatter_add_(1, indices, values)
-    wanted = dictionary.encode(clean[position] + strength[:, None] * directions[slot])
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+@pytest.mark.parametrize("step", [1, 4, 100])
+def test_changes_of_states_are_averaged_edit_by_edit(rows, step, monkeypatch):
+    """In one piece or many; rows that do not change have exactly none."""
+    monkeypatch.setattr(scircuit.tracing.engine.activation_change, "_ROWS", step)
+    _, clean, position, states = rows
+    change = states - clean[position]
+    change[SIZES[0] : SIZES[:2].sum()] = 0
+    found = mean_rows(change, SIZES)
+    for got, part in zip(found, change.split(SIZES.tolist()), strict=True):
+        torch.testing.assert_close(got, part.mean(0), atol=1e-6, rtol=0)
+    assert not found[1].any() and found[0].all() and found[2].all()

@@ -15,7 +15,7 @@ from scircuit.tracing import models
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.self_check import self_check
 from tests.support.plain_effects import edges_agree, hook_states, plain_effects
-from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort
+from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_esm
 from tests.support.tiny_tracer import open_tracer
 
 SOURCE, TARGETS = 1, (2, 3)
@@ -37,32 +37,8 @@ def page(root):
 
 @pytest.fixture(scope="module")
 def esm(tmp_path_factory):
-    """A random ESM in which every part acts: rotary positions, norms before the blocks."""
-    from transformers import EsmConfig, EsmForMaskedLM
-
-    torch.manual_seed(0)
-    config = EsmConfig(
-        vocab_size=60,
-        hidden_size=32,
-        num_hidden_layers=5,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=40,
-        position_embedding_type="rotary",
-        token_dropout=False,
-        pad_token_id=0,
-        mask_token_id=1,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    model = EsmForMaskedLM(config).eval()
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(
-                0.5 * torch.randn(p.shape) / p.shape[-1] ** 0.25
-                if p.ndim > 1
-                else (name.endswith("LayerNorm.weight")) + 0.2 * torch.randn(p.shape)
-            )
+    """A random ESM, saved as a model folder."""
+    model = tiny_esm()
     folder = tmp_path_factory.mktemp("models") / "my-esm"
     model.save_pretrained(folder, safe_serialization=True)
     return model, folder

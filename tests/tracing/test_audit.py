@@ -126,7 +126,7 @@ def test_features_of_a_tile_do_not_leak_into_each_other(context):
     for i, f in list(enumerate(tracer.sources))[::5]:
         alone = tracer.effects(np.array([f]), context=tracer.context)
         np.testing.assert_allclose(together.effects[i], alone.effects[0], atol=2e-6)
-        np.testing.assert_allclose(together.passthrough[i], alone.passthrough[0], atol=2e-5)
+        np.testing.assert_allclose(together.total[i], alone.total[0], atol=2e-5)
 
 
 def test_as_many_further_positions_as_there_are_is_exact():

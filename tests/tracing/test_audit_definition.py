@@ -18,7 +18,8 @@ def test_an_audit_holds_the_effects_of_one_tile_and_finds_what_it_finds_at_once(
     tracer = setup(cells=6, context="frozen", audit=0.9)[0]
     calls: list[int] = []
     wanted = run_audit(tracer, RULE)
-    tracer.plan = replace(tracer.plan, effects=4 * tracer.n_targets * (4 * len(tracer.cells) + 8))
+    of_source = 4 * tracer.ablation.values * len(tracer.cells)
+    tracer.plan = replace(tracer.plan, effects=4 * of_source)
     plain, asked = tracer.effects, []
     monkeypatch.setattr(
         tracer,

@@ -20,19 +20,21 @@ KERNELS += ["MKL_CBWR=COMPATIBLE", "ATEN_CPU_CAPABILITY=default"]
 
 
 def differing_bits(context: int) -> int:
-    """Effects and pass-through that differ between one batch, batches of three, and single ones."""
+    """Effects, total and direct changes that differ between one batch, batches of three, and single
+    ones.
+    """
     tracer = setup(cells=4)[0]
     features = tracer.sources[:: max(1, len(tracer.sources) // 9)]
-    whole = tracer.effects(features, context=context, keep_passthrough=True)
-    assert whole.passed is not None and np.count_nonzero(whole.effects) > 500
+    whole = tracer.effects(features, context=context)
+    assert whole.direct is not None and np.count_nonzero(whole.effects) > 500
     found = 0
     for step in (1, 3):
         for i in range(0, len(features), step):
             of = slice(i, i + step)
-            part = tracer.effects(features[of], context=context, keep_passthrough=True)
+            part = tracer.effects(features[of], context=context)
             found += np.count_nonzero(part.effects != whole.effects[of])
-            found += np.count_nonzero(part.passed != whole.passed[of])
-            found += np.count_nonzero(part.passthrough != whole.passthrough[of])
+            found += np.count_nonzero(part.total != whole.total[of])
+            found += np.count_nonzero(part.direct != whole.direct[of])
     return int(found)
 
 

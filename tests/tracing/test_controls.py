@@ -25,7 +25,7 @@ def traced():
     tracer = setup(cells=14)[0]
     tracer.settings = replace(tracer.settings, control_features=10)
     results = [tracer.run_unit(u) for u in tracer.units]
-    table = q_table([r.p_values for r in results], [r.p_counts for r in results])
+    table = q_table([r.total.p for r in results], [r.total.counts for r in results])
     return tracer, table, run_controls(tracer, Rule(table, min_support=4, min_effect=0)), results
 
 
@@ -35,7 +35,7 @@ def rows(control, kind):
 
 def test_one_record_per_kind_and_layer_pair(traced):
     _, _, control, _ = traced
-    kinds = {"zero_edit", "random_direction", "feature_swap", "passthrough", "split_half"}
+    kinds = {"zero_edit", "random_direction", "feature_swap", "direct", "split_half"}
     table = control.tables["Control"].to_pylist()
     assert {(r["control"], r["target_layer"]) for r in table} == {
         (k, t) for k in kinds for t in TARGETS
@@ -177,8 +177,9 @@ def test_parts_of_the_sample_give_what_the_whole_gives(traced):
     seen = []
     again = setup(cells=14)[0]
     again.settings = replace(again.settings, control_features=10)
-    tile = 4 * again.n_targets * (4 * len(again.cells) + 8)
-    again.plan = replace(again.plan, effects=3 * tile)  # three sources at once
+    of_source = 4 * again.ablation.values * len(again.cells)
+    # three sources at once, of each the effects and three copies
+    again.plan = replace(again.plan, effects=3 * 4 * of_source)
     parts = run_controls(
         again,
         Rule(table, min_support=4, min_effect=0),
@@ -269,7 +270,7 @@ def test_control_edges_are_gated_like_edges_and_stand_beside_every_edge(traced):
         if e["source"] in sample and e["p"] <= threshold and e["n_pos"] + e["n_neg"] >= 4
     }
     assert kept
-    for name in ("random_direction", "feature_swap", "passthrough", "half_even", "half_odd"):
+    for name in ("random_direction", "feature_swap", "half_even", "half_odd"):
         everything, some = control_edges(control, name), control_edges(gated, name)
         wanted = {
             k
@@ -285,7 +286,7 @@ def test_control_edges_are_gated_like_edges_and_stand_beside_every_edge(traced):
 def test_comparison_with_the_control_source_by_source(traced):
     _, table, control, results = traced
     threshold = table.threshold(0.05)
-    for kind in ("random_direction", "feature_swap", "passthrough"):
+    for kind in ("random_direction", "feature_swap"):
         other = control_edges(control, kind)
         for r in rows(control, kind):
             sample = {f["id"] for f in control.tables["Feature"].to_pylist()}
@@ -324,6 +325,24 @@ def test_halves_are_the_statistics_of_every_other_cell(traced):
             )
             compared += 1
     assert compared > 20
+
+
+def test_total_and_direct_effects_on_pre_activations_go_together_as_is_said(traced):
+    tracer, _, control, _ = traced
+    features = np.concatenate(control_sample(tracer))
+    found = tracer.effects(features)
+    assert found.direct is not None
+    for r in rows(control, "direct"):
+        t = r["target_layer"]
+        at, encoder = TARGETS.index(t) * 32, tracer.dictionaries[t].w_enc.numpy()
+        total, direct = (
+            np.stack([x[i, on].mean(0) for i, on in enumerate(found.active)])[:, at : at + 32]
+            @ encoder.T
+            for x in (found.total, found.direct)
+        )
+        wanted = np.corrcoef(total.ravel(), direct.ravel())[0, 1]
+        assert r["agreement"] == pytest.approx(wanted, abs=1e-4) and 0.1 < wanted < 0.999
+        assert r["control_edges"] is None and r["max_abs_effect"] is None
 
 
 def test_hubs_of_one_half_in_the_other():

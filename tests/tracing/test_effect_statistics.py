@@ -122,10 +122,10 @@ def test_parts_change_no_bit(many, monkeypatch, at_once):
 
 def test_memory_does_not_grow_with_the_sources():
     rng = np.random.default_rng(1)
-    effects = rng.normal(size=(30, 20, 4000)).astype(np.float32) * (rng.random((30, 1, 4000)) < 0.1)
-    active, floors = np.ones((30, 20), bool), np.zeros(4000)
+    effects = rng.normal(size=(45, 20, 4000)).astype(np.float32) * (rng.random((45, 1, 4000)) < 0.1)
+    active, floors = np.ones((45, 20), bool), np.zeros(4000)
     sizes = []
-    for sources in (10, 30):
+    for sources in (15, 45):  # either is more than one block
         tracemalloc.start()
         t = edge_statistics(effects[:sources], active[:sources], floors)
         sizes.append(

@@ -34,11 +34,11 @@ def tracer() -> Tracer:
 def test_zero_edit_is_at_the_floor_in_several_batch_shapes(tracer):
     features = tracer.sources
     for batch in (1, 3, tracer.plan.pairs, 16):
-        found = tracer.effects(
-            features, torch.zeros(len(features), 32), batch=batch, keep_passthrough=True
-        )
+        found = tracer.effects(features, torch.zeros(len(features), 32), batch=batch)
         assert (np.abs(found.effects) <= tracer.floors).all()
-        assert (np.abs(found.passed) <= tracer.floors).all()
+        for changes in (found.total, found.direct):
+            moved = tracer.readout.of(changes.reshape(-1, tracer.state_values))
+            assert (np.abs(moved) <= tracer.change_floors).all()
     assert (tracer.floors < 1e-5).all() and (tracer.floors > 0).all()
 
 
@@ -46,7 +46,8 @@ def test_zero_edit_is_at_the_floor_in_several_batch_shapes(tracer):
 def test_batches_do_not_change_effects(tracer, batch):
     ours, other = tracer.effects(tracer.sources), tracer.effects(tracer.sources, batch=batch)
     np.testing.assert_allclose(ours.effects, other.effects, atol=2e-6)
-    np.testing.assert_allclose(ours.passthrough, other.passthrough, atol=2e-6)
+    np.testing.assert_allclose(ours.total, other.total, atol=2e-6)
+    np.testing.assert_allclose(ours.direct, other.direct, atol=2e-6)
 
 
 def test_units_in_any_order_on_a_fresh_tracer_are_bit_equal(tracer):
@@ -56,7 +57,7 @@ def test_units_in_any_order_on_a_fresh_tracer_are_bit_equal(tracer):
     for unit in reversed(again.units):
         result = again.run_unit(unit)
         assert result.edges.equals(forward[unit].edges)
-        np.testing.assert_array_equal(result.p_values, forward[unit].p_values)
+        np.testing.assert_array_equal(result.total.p, forward[unit].total.p)
         assert (result.live, result.pairs, result.zero_edit_max) == (
             forward[unit].live,
             forward[unit].pairs,
@@ -120,8 +121,12 @@ def test_gate_stores_small_p_and_legacy_edges_but_counts_all_live_tests():
     gated.settings = replace(gated.settings, gate_p=0.1)
     for unit in everything.units:
         a, b = everything.run_unit(unit), gated.run_unit(unit)
-        assert a.live == b.live == len(a.edges) == a.p_counts.sum()
-        np.testing.assert_array_equal(a.p_values, b.p_values)
+        cells = a.edges["n_pos"].to_numpy() + a.edges["n_neg"].to_numpy()
+        assert a.live == b.live == len(a.edges) > 0
+        # fewer than six cells with an effect cannot be called: not in the family
+        assert a.total.counts.sum() == (cells >= 6).sum() < len(a.edges)
+        np.testing.assert_array_equal(a.total.p, b.total.p)
+        np.testing.assert_array_equal(a.total.counts, b.total.counts)
         share = (
             np.maximum(
                 a.edges["n_pos"].to_numpy(), (a.edges["n"].to_numpy() - a.edges["n_pos"].to_numpy())
@@ -139,9 +144,8 @@ def test_edge_table_is_the_declared_kind_without_q(tracer):
     edges = tracer.run_unit(tracer.units[0]).edges
     # q comes when all tests are known; consistency is what imported edges have in the place of
     # counts
-    wanted = [
-        n for n in arrow_schema("Feature-AFFECTS-Feature").names if n not in ("q", "consistency")
-    ]
+    late = ("q", "q_computed", "q_direct", "consistency")
+    wanted = [n for n in arrow_schema("Feature-AFFECTS-Feature").names if n not in late]
     assert edges.column_names == wanted
 
 
@@ -181,33 +185,29 @@ def test_records_describe_what_fires(tracer):
     )
 
 
-def test_effect_equals_passthrough_when_blocks_do_nothing():
-    """With zero output projections, equal LayerNorms on normalised states make every block the
-    identity up to a LayerNorm.
+def test_blocks_that_do_nothing_compute_nothing():
+    """With zero output projections all of an effect goes through the residual stream and its norms,
+    however large the edit.
     """
     model = tiny_model(layers=3)
     for layer in model.bert.encoder.layer:
         for module in (layer.attention.output.dense, layer.output.dense):
             torch.nn.init.zeros_(module.weight)
             torch.nn.init.zeros_(module.bias)
-    dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=1e-3) for t in (0, 1, 2)}
-    # an edit without mean and along nothing the norm rescales: orthogonal to ones, and small, so
-    # LayerNorm is identity to first order
-    for d in dictionaries.values():
-        d.w_dec = d.w_dec - d.w_dec.mean(0)
-    config = tiny_config(source_layers=(0,), target_layers=(1, 2))
-    tracer = open_tracer(
-        Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(6)), config, "r"
-    )
-    found = tracer.effects(tracer.sources, keep_passthrough=True)
-    scale = np.abs(found.passed).max()
-    some = np.abs(found.passed) > 0.05 * scale
-    close = np.abs(found.effects - found.passed)[some] / scale
-    assert some.sum() > 100
-    # LayerNorm removes the part of the edit along the state itself, which a random direction in 32
-    # dimensions has little of
-    assert np.median(close) < 0.1
-    assert np.corrcoef(found.effects[some], found.passed[some])[0, 1] > 0.9
+    dictionaries = {t: TinyDictionary(t, 32, 48, 4, seed=t, scale=2.0) for t in (0, 1, 2)}
+    for context in ("exact", "frozen", "3"):
+        config = tiny_config(source_layers=(0,), target_layers=(1, 2), context=context)
+        tracer = open_tracer(
+            Geneformer(model, "tiny", ""), dictionaries, tiny_cohort(tiny_cells(6)), config, "r"
+        )
+        found = tracer.effects(tracer.sources)
+        assert found.direct is not None
+        np.testing.assert_allclose(found.total, found.direct, atol=2e-6)
+        assert np.abs(found.direct).max() > 0.5
+        edges = edges_of(tracer).values()
+        limit = 10 * tracer.change_floors.max()
+        assert max(abs(e["computed"]) for e in edges) < limit < 1e-3
+        assert max(abs(e["direct"]) for e in edges) > 0.5
 
 
 def test_planted_edges_are_found_and_others_are_not():

@@ -145,13 +145,13 @@ def test_effects_of_a_run_are_means_over_the_rows_of_the_definition(context):
 def test_zero_edits_are_at_the_floor_in_every_context(context):
     """At most as large as the floor, which the zero edit of the context itself has measured."""
     tracer = setup(context=context)[0]
-    found = tracer.effects(
-        tracer.sources, torch.zeros(len(tracer.sources), 32), keep_passthrough=True
-    )
-    assert found.passed is not None
-    assert (np.abs(found.effects) <= tracer.floors).all() and (
-        np.abs(found.passed) <= tracer.floors
-    ).all()
+    found = tracer.effects(tracer.sources, torch.zeros(len(tracer.sources), 32))
+    assert found.direct is not None
+    assert (np.abs(found.effects) <= tracer.floors).all()
+    for change in (found.total, found.direct):
+        moved = tracer.readout.of(change.reshape(-1, tracer.state_values))
+        assert (np.abs(moved) <= tracer.change_floors).all()
+    assert (tracer.change_floors < 2e-5).all() and (tracer.change_floors > 0).all()
 
 
 @torch.inference_mode()
@@ -290,20 +290,18 @@ def test_directions_stay_with_their_features_when_contexts_are_mixed():
     assert 0 < len(tracer.exact_sources) < len(tracer.sources)
     directions = torch.randn(len(tracer.sources), 32, generator=torch.Generator().manual_seed(3))
     order = np.random.default_rng(0).permutation(len(tracer.sources))
-    mixed = tracer.effects(
-        tracer.sources[order], directions[torch.from_numpy(order)], keep_passthrough=True
-    )
-    assert mixed.passed is not None
+    mixed = tracer.effects(tracer.sources[order], directions[torch.from_numpy(order)])
+    assert mixed.direct is not None
     for place, i in list(enumerate(order))[::6]:
-        alone = tracer.effects(tracer.sources[[i]], directions[[i]], keep_passthrough=True)
-        assert alone.passed is not None
+        alone = tracer.effects(tracer.sources[[i]], directions[[i]])
+        assert alone.direct is not None
         np.testing.assert_allclose(mixed.effects[place], alone.effects[0], atol=2e-5)
-        np.testing.assert_allclose(mixed.passed[place], alone.passed[0], atol=2e-5)
-        np.testing.assert_allclose(mixed.passthrough[place], alone.passed[0].sum(0), atol=2e-4)
+        np.testing.assert_allclose(mixed.total[place], alone.total[0], atol=2e-5)
+        np.testing.assert_allclose(mixed.direct[place], alone.direct[0], atol=2e-5)
 
 
 def test_parts_of_a_tile_keep_their_own_statistics(monkeypatch):
-    """Statistics in parts of one source give the edges of the whole tile: names, pass-through and
+    """Statistics in parts of one source give the edges of the whole tile: names, direct effects and
     positions of each source stay its own.
     """
     tracer = setup(context="frozen")[0]
@@ -312,7 +310,8 @@ def test_parts_of_a_tile_keep_their_own_statistics(monkeypatch):
     for unit, wanted in zip(tracer.units, whole, strict=True):
         found = tracer.run_unit(unit)
         assert found.edges.equals(wanted.edges)
-        np.testing.assert_array_equal(found.p_values, wanted.p_values)
+        np.testing.assert_array_equal(found.total.p, wanted.total.p)
+        np.testing.assert_array_equal(found.held_out, wanted.held_out)
 
 
 def test_layers_that_are_not_measured_are_passed_through_and_the_last_of_the_model_can_be_read():
@@ -331,7 +330,9 @@ def test_layers_that_are_not_measured_are_passed_through_and_the_last_of_the_mod
         )
         a, b = few.effects(every.sources), many.effects(every.sources)
         np.testing.assert_allclose(a.effects, b.effects[:, :, many.columns(4)], atol=2e-6)
-        np.testing.assert_allclose(a.passthrough, b.passthrough[:, many.columns(4)], atol=2e-5)
+        assert a.direct is not None and b.direct is not None
+        np.testing.assert_allclose(a.total, b.total[:, :, -32:], atol=2e-5)
+        np.testing.assert_allclose(a.direct, b.direct[:, :, -32:], atol=2e-5)
 
 
 def test_a_member_of_the_top_k_at_value_zero_counts_as_active_and_has_exactly_no_effect():

@@ -236,6 +236,7 @@ def test_other_layouts_options_and_models_are_refused(tmp_path, shared_data):
         "where": ("cell_line=K562",),
         "layer_key": "counts",
         "mixed": True,
+        "panel": True,
         "min_mapped": 0.1,
         "min_tokens": 5,
     }

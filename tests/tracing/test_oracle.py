@@ -10,7 +10,8 @@ from tests.support.plain_engine import cell_effects, clean_pass, reference_loop
 from tests.support.tiny_models import TinyDictionary
 from tests.support.tiny_tracer import SOURCE, TARGETS, edges_of, setup
 
-STATISTICS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "p", "passthrough", "positions", "halves")
+STATISTICS = ("n", "n_pos", "n_neg", "mean", "sd", "d", "p", "direct", "computed")
+STATISTICS += ("positions", "halves")
 
 
 @pytest.fixture(
@@ -54,6 +55,24 @@ def test_every_statistic_of_every_edge(traced):
     assert compared == len(edges) > 1500
 
 
+def test_cells_in_which_the_computed_effect_has_the_sign_of_its_mean(traced):
+    """Between those that have it with certainty and those that could: the engine rounds the change
+    of a state to float32.
+    """
+    tracer, edges, oracle = traced
+    limit, certain, compared = 1e-5, 0, 0
+    for (feature, t), stats in oracle.items():
+        floors = tracer.change_floors[tracer.columns(t)]
+        along = stats["computed_by_cell"] * np.sign(stats["computed"])
+        low, high = ((along > floors + by).sum(0) for by in (limit, -limit))
+        for j in np.flatnonzero(~np.isnan(stats["p"])):
+            edge = edges[str(tracer.address(SOURCE, feature)), str(tracer.address(t, j))]
+            if abs(stats["computed"][j]) > limit:
+                assert low[j] <= edge["computed_cells"] <= high[j]
+                certain, compared = certain + (low[j] == high[j]), compared + 1
+    assert certain > 0.95 * compared > 1000
+
+
 def test_some_sources_are_silent_in_some_cells(traced):
     tracer, edges, _ = traced
     assert {e["n"] for e in edges.values()} != {len(tracer.cells)}
@@ -63,19 +82,22 @@ def test_some_sources_are_silent_in_some_cells(traced):
 def test_float32_effects_of_single_cells_equal_the_hooked_forward():
     tracer, model, dictionaries, tokens = setup()
     feature = int(tracer.sources[-1])
-    found = tracer.effects(np.array([feature]), keep_passthrough=True)
+    found = tracer.effects(np.array([feature]))
+    assert found.direct is not None
     for c, cell in enumerate(tokens):
         clean = clean_pass(model, dictionaries, cell, (SOURCE, *TARGETS))
         wanted = cell_effects(model, dictionaries, clean, SOURCE, TARGETS, feature)
         assert (wanted is not None) == found.active[0, c]
         for t in TARGETS if wanted else ():
             assert wanted is not None
-            np.testing.assert_allclose(
-                found.effects[0, c, tracer.columns(t)], wanted[1][t], atol=1e-5
-            )
-            np.testing.assert_allclose(
-                found.passed[0, c, tracer.columns(t)], wanted[2][t], atol=1e-5
-            )
+            at = tracer.columns(t)
+            split = tracer.readout.split(found.total[:, c], found.direct[:, c])
+            for ours, theirs in (
+                (found.effects[0, c, at], wanted.effects[t]),
+                (split[0][0, at], wanted.direct[t]),
+                (split[1][0, at], wanted.computed[t]),
+            ):
+                np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_rank_one_edit_equals_the_difference_of_two_decodes():

@@ -109,6 +109,7 @@ def test_scaled_file_falls_back_to_raw_and_says_so(shared_data):
         shared_data / "cells" / "10x_pbmc68k_reduced.h5ad",
         n_cells=0,
         where=("bulk_labels=CD14+ Monocyte,CD19+ B",),
+        panel=True,
     )
     found = {line.name: line.found for line in cohort.report}
     assert (
@@ -237,8 +238,8 @@ def test_too_few_tokens(shared_data):
             r" 100(.|\n)*--min-tokens"
         ),
     ):
-        load(shared_data / "cells" / "pbmc_small.h5ad", n_cells=0)
-    cohort = load(shared_data / "cells" / "pbmc_small.h5ad", n_cells=0, min_tokens=20)
+        load(shared_data / "cells" / "pbmc_small.h5ad", n_cells=0, panel=True)
+    cohort = load(shared_data / "cells" / "pbmc_small.h5ad", n_cells=0, min_tokens=20, panel=True)
     assert "215 have a token" in next(
         line.found for line in cohort.report if line.name == "identifiers"
     )

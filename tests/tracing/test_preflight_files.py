@@ -67,7 +67,7 @@ def test_scattered_rows_are_read_without_the_rest(data, tmp_path, form, monkeypa
 
 def test_10x_file_with_ensembl_ids(shared_data):
     path = shared_data / "cells" / "scanpy_test_10x_v3_filtered_feature_bc_matrix.h5"
-    cohort = load(path, min_tokens=10, min_mapped=0.5)
+    cohort = load(path, min_tokens=10, min_mapped=0.5, panel=True)
     assert len(cohort.barcodes) == 1107 and cohort.barcodes[0].endswith("-1")
     found = {line.name: line.found for line in cohort.report}
     assert "Ensembl ids in var['gene_ids']" in found["identifiers"] and "GRCh38" in found["species"]

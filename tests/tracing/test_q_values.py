@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, norm
 
 from scircuit.core.edge_rules import legacy_edges
 from scircuit.tracing.statistics.q_values import (
@@ -15,7 +15,7 @@ from scircuit.tracing.statistics.q_values import (
     scale_of,
     with_q,
 )
-from scircuit.tracing.statistics.skewness import Null
+from scircuit.tracing.statistics.skewness import LEVELS, Null
 
 
 @pytest.fixture
@@ -50,28 +50,41 @@ def test_q_of_a_p_outside_the_family_follows_the_threshold(units):
         np.testing.assert_array_equal(table.of(p) <= q, p <= table.threshold(q))
 
 
+def null_of(own, symmetric, draws=2**14):
+    """Null draws whose shares up to each level are given."""
+    weight = np.stack([np.diff(own, prepend=0), np.diff(symmetric, prepend=0)])
+    return Null(LEVELS, 1e4 * weight, draws)
+
+
 def test_null_draws_only_raise_q(units):
     family = np.unique(np.concatenate(units), return_counts=True)
     plain = q_table(*family)
-    uniform = np.unique(np.arange(1, 2001) / 2000)
-    mild = q_table(*family, null=Null(uniform, np.ones(2000), 10))
-    np.testing.assert_array_equal(mild.q, plain.q)  # few tests with a large p: pi0 is small
-    skewed = q_table(*family, null=Null(uniform**2, np.ones(2000), 2000))
+    fewer = q_table(*family, null=null_of(LEVELS / 2, LEVELS))  # fewer small p than with signs
+    np.testing.assert_array_equal(fewer.q, plain.q)
+    heavy = np.minimum(20 * LEVELS, 1)  # many small p, with random signs as many
+    np.testing.assert_array_equal(q_table(*family, null=null_of(heavy, heavy)).q, plain.q)
+    null = null_of(np.minimum(LEVELS * np.exp(0.05 * norm.isf(LEVELS / 2) ** 3), 1), LEVELS)
+    skewed = q_table(*family, null=null)
     assert (skewed.q >= plain.q).all() and skewed.threshold(0.15) < plain.threshold(0.15)
-    # by hand: pi0 = 1, 2,000 null tests of which sqrt(p) are at or below p, and one draw more
-    p = plain.p[5]
-    expected = np.maximum(2000 * plain.p, np.searchsorted(uniform**2, plain.p, side="right") + 1)
-    rank = np.cumsum(family[1])
-    assert skewed.of(np.array([p]))[0] == pytest.approx(min(1, (expected / rank)[5:].min()))
+    # by hand: m p exp(c z^3) false tests at p
+    expected = plain.p * np.exp(0.05 * norm.isf(plain.p / 2) ** 3) * 2000 / np.cumsum(family[1])
+    np.testing.assert_allclose(skewed.q[5], min(1, expected[5:].min()), rtol=1e-6)
 
 
-def test_nothing_is_called_beyond_what_was_drawn():
-    """One test in 1,000 at p = 1e-6 and ten draws: the draws cannot tell whether that is rare."""
-    family = np.array([1e-6, 0.9]), np.array([1, 999])
-    assert q_table(*family).q[0] == pytest.approx(1e-3)
-    assert (
-        q_table(*family, null=Null(np.array([0.2, 0.8]), np.array([500.0, 500.0]), 999)).q[0] == 1.0
-    )
+@pytest.mark.parametrize("method", ["bh", "by"])
+def test_p_beyond_the_exact_ones_count_and_no_more(method):
+    everything = np.ceil(np.random.default_rng(1).random(2000) ** 8 * 4096) / 4096
+    whole = q_table(*np.unique(everything, return_counts=True), method=method)
+    gated = q_table(*np.unique(everything, return_counts=True), method=method, exact=0.1)
+    unasked = np.where(everything > 0.1, 1.0, everything)
+    given = q_table(*np.unique(unasked, return_counts=True), method=method, exact=0.1)
+    np.testing.assert_array_equal(gated.q, given.q)
+    np.testing.assert_array_equal(gated.p, given.p)
+    asked = whole.p <= 0.1
+    below = whole.q[asked] <= 0.1
+    assert below.any() and (gated.p[:-1] == whole.p[asked]).all()
+    np.testing.assert_array_equal(gated.q[:-1][below], whole.q[asked][below])
+    assert (gated.q[:-1] >= whole.q[asked]).all() and gated.of(np.array([0.2]))[0] == 1
 
 
 def test_gated_edges_get_the_q_of_the_whole_family(units):
@@ -84,6 +97,13 @@ def test_gated_edges_get_the_q_of_the_whole_family(units):
     )
     assert edges.column_names == ["p", "q", "n"]
     assert with_q(edges, table).equals(edges)
+
+
+def test_edges_outside_the_family_have_q_one():
+    """Fewer than six cells with an effect, and p beyond those that were asked for."""
+    table = q_table(np.array([0.01, 1.0]), np.array([4, 4]), exact=0.1)
+    edges = pa.table({"p": [0.01, 0.0625, 0.01, 0.3], "n_pos": [6, 5, 3, 9], "n_neg": [0, 0, 2, 9]})
+    assert with_q(edges, table)["q"].to_pylist() == [0.02, 1.0, 1.0, 1.0]
 
 
 def test_threshold_is_the_largest_passing_p(units):
@@ -104,6 +124,9 @@ def test_bad_families_are_refused():
         q_table(np.array([0.1]), np.array([1]), method="holm")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="not among the p values"):
         with_q(pa.table({"p": [0.3]}), q_table(np.array([0.1]), np.array([4])))
+    with pytest.raises(ValueError, match="not among the p values"):
+        cells = {"n_pos": [6], "n_neg": [0]}
+        with_q(pa.table({"p": [0.3], **cells}), q_table(np.array([0.1]), np.array([4])))
     empty = with_q(pa.table({"p": pa.array([], pa.float64())}), q_table(np.array([]), np.array([])))
     assert empty.num_rows == 0 and "q" in empty.column_names
 

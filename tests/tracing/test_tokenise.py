@@ -85,7 +85,9 @@ def test_every_file_of_counts_gives_the_official_tokens(shared_data, name):
     """Every cell (500 of the larger files), at a length that cuts and at the model's own."""
     path, vocabulary = shared_data / "cells" / name, geneformer_v2()
     cohort = load_cohort(
-        CellsConfig(cells=path, n_cells=500, min_tokens=1, min_mapped=0.4), vocabulary, 4096
+        CellsConfig(cells=path, n_cells=500, min_tokens=1, min_mapped=0.4, panel=True),
+        vocabulary,
+        4096,
     )
     short = tokenise_matrix(cohort.counts, cohort.genes, vocabulary, 34, cohort.totals)
     names, matrix = raw(path)

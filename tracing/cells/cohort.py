@@ -20,7 +20,7 @@ from scipy import sparse
 from scircuit.core.errors import UserError
 from scircuit.core.files import sha256_file
 from scircuit.core.preflight import CheckLine, require
-from scircuit.tracing.cells import filters, scale, species
+from scircuit.tracing.cells import filters, panel, scale, species
 from scircuit.tracing.cells.expression_files import Expression, Matrix, open_expression
 from scircuit.tracing.cells.identifiers import Identifiers, identify, merge
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
@@ -227,8 +227,11 @@ def load_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) ->
 
     totals = np.asarray(counts.sum(axis=1)).ravel()
     merged, genes = merge(counts, identifiers.genes)
+    few = panel.check_panel(len(genes), vocabulary, getattr(config, "panel", False))
+    lines += [require(few)] if few else []
+    least = panel.least_tokens(getattr(config, "min_tokens", 100), len(genes), vocabulary)
     tokens = tokenise_matrix(merged, genes, vocabulary, length, totals, rows, seed)
-    lines += _token_lines(merged, tokens, length, vocabulary, getattr(config, "min_tokens", 100))
+    lines += _token_lines(merged, tokens, length, vocabulary, least)
     shown = filters.composition(expression.obs.iloc[rows], config.where)
     kept = expression.obs.iloc[rows][[c for c in expression.obs.columns if str(c) in shown]]
     return Cohort(

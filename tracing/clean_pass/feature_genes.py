@@ -8,15 +8,16 @@ and if asked for the sum of z_f over each cell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import sparse
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.hardware.parallel import run_jobs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +104,32 @@ class _Tally:
         self.parts, self.waiting = [], 0
 
 
-@torch.inference_mode()
+_Active = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+_CELLS = 64  # whose activations are held at once
+
+
+def _each_cell(
+    adapter: Adapter, dictionaries: Mapping[int, Dictionary], cells: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, _Active]]:
+    """Of every cell, in order: its gene tokens, and by layer the gene position, feature and value
+    of each activation. Cells are computed at the same time, one a core.
+    """
+
+    def one(tokens: np.ndarray) -> tuple[np.ndarray, _Active]:
+        states, genes = adapter.clean_states(tokens), adapter.gene_positions(tokens)
+        found = {}
+        for layer, dictionary in dictionaries.items():
+            values, indices = dictionary.encode_topk(states[layer][genes])
+            value, index = values.cpu().numpy(), indices.cpu().numpy()
+            row, column = np.nonzero(value > 0)
+            found[layer] = row, index[row, column], value[row, column]
+        return adapter.gene_tokens(tokens), found
+
+    for start in range(0, len(cells), _CELLS):
+        jobs = [partial(one, tokens) for tokens in cells[start : start + _CELLS]]
+        yield from run_jobs(jobs, adapter.device)
+
+
 def build_catalogue(
     adapter: Adapter,
     dictionaries: Mapping[int, Dictionary],
@@ -146,19 +172,14 @@ def build_catalogue(
     positions = 0
     length = np.zeros(len(cohort.tokens), dtype=np.int64)
     sums: list[tuple[int, int, np.ndarray, np.ndarray]] = []
-    for done, tokens in enumerate(cohort.tokens, start=1):
-        states = adapter.clean_states(tokens)
-        genes, ids = adapter.gene_positions(tokens), adapter.gene_tokens(tokens)
+    for done, (ids, active) in enumerate(_each_cell(adapter, dictionaries, cohort.tokens), start=1):
         seen[np.unique(ids)] += 1
         positions += len(ids)
         length[done - 1] = len(ids)
-        for layer, dictionary in dictionaries.items():
-            values, indices = dictionary.encode_topk(states[layer][genes])
-            value, index = values.cpu().numpy(), indices.cpu().numpy()
-            row, column = np.nonzero(value > 0)
-            tallies[layer].add(index[row, column], ids[row], value[row, column].astype(np.float64))
+        for layer, (row, index, value) in active.items():
+            tallies[layer].add(index, ids[row], value.astype(np.float64))
             if by_cell:
-                total = np.bincount(index[row, column], weights=value[row, column])
+                total = np.bincount(index, weights=value)
                 fired = np.flatnonzero(total)
                 sums.append(
                     (done - 1, layer, fired.astype(np.int32), total[fired].astype(np.float32))

@@ -83,10 +83,13 @@ def without_effects(tracer: Tracer, c: Condition, edges: np.ndarray) -> Conditio
         | c.calibrated
         | np.isin(tests.pairs(tracer.n_targets), edges)
     )
-    few = Tests(*(column[chosen] for column in tests[:-1]), given=_NOTHING)
+    columns = [getattr(tests, name) for name in _COLUMNS]
+    few = Tests(*(column[chosen] for column in columns), given=_NOTHING)
     return Condition(few, c.calibrated[chosen], c.legacy[chosen], c.largest)
 
 
+# fields with an entry for each test
+_COLUMNS = Tests._fields[: Tests._fields.index("given")]
 _NOTHING = (np.zeros((0, 0, 0)), np.zeros((0, 0), bool), np.zeros(0))
 
 
@@ -103,8 +106,7 @@ def joined(parts: Sequence[Condition], sources: Sequence[int]) -> Condition:
         for c, first in zip(parts, start, strict=True)
     ]
     tests = Tests(
-        *(np.concatenate(columns) for columns in zip(*(t[:-1] for t in moved), strict=True)),
-        given=_NOTHING,
+        *(np.concatenate([getattr(t, name) for t in moved]) for name in _COLUMNS), given=_NOTHING
     )
     largest = {t: max(c.largest[t] for c in parts) for t in parts[0].largest}
     return Condition(

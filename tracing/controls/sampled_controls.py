@@ -6,8 +6,8 @@ random_direction  ``z_f(p) ||W_f|| u`` is removed, u one random unit vector per 
                   cells and positions
 feature_swap      ``z_f(p) ||W_f|| W_g / ||W_g||`` is removed: another feature's direction, where
                   and as strongly as f fires
-passthrough       the edit re-encoded at the target, ``z_t(h_t + delta) - z_t(h_t)``: the effect
-                  without the layers between
+direct            what the residual stream alone carries to the pre-activation of the target, and
+                  how it goes with the total effect there
 split_half        do effects found in one half of the cells replicate in the other
                   (`scircuit.tracing.controls.split_half`); edges of the halves: half_even, half_odd
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from scircuit.tracing.engine.tracer import Tracer
 
 DIRECTIONS = {"random_direction": random_directions, "feature_swap": swapped_directions}
-_ARRAYS = 4  # effects, pass-through and copies of them that are held at once
+_ARRAYS = 4  # effects and copies of them that are held at once
 _OTHER_SHAPES = 3  # sources whose zero edit is also run one by one and in half batches
 
 
@@ -68,7 +68,8 @@ class Part(NamedTuple):
     real: Condition
     controls: dict[str, Condition]
     halves: Replication
-    means: tuple[np.ndarray, np.ndarray]  # [sources, targets] mean effect and mean pass-through
+    # [sources, targets] mean total and direct effect on pre-activations; empty: not known
+    means: tuple[np.ndarray, np.ndarray]
     above: int  # zero edits above the floor
 
 
@@ -138,30 +139,27 @@ def control_part(
     own = _own(tracer, features)
     finished = 0
 
-    def effects(directions: Tensor | None, keep: bool = False) -> Effects:
+    def effects(directions: Tensor | None) -> Effects:
         nonlocal finished
 
         def report(done: int, _total: int, _edges: int) -> None:
             if progress:
                 progress(finished + done, total, 0)
 
-        found = tracer.effects(features, directions, report, keep_passthrough=keep)
+        found = tracer.effects(features, directions, report)
         finished += int(found.active.sum())
         return found
 
-    found = effects(None, keep=True)
-    assert found.passed is not None
+    found = effects(None)
     real = condition(tracer, found.effects, found.active, rule)
     edges = edges_of(real, tracer.n_targets)
-    n = np.maximum(found.active.sum(1), 1)[:, None]
-    means = found.effects.sum(1, dtype=np.float64) / n, found.passed.sum(1, dtype=np.float64) / n
+    means = _means(tracer, found)
     even = np.arange(found.active.shape[1]) % 2 == 0
     controls: dict[str, Condition] = {}
 
     def add(name: str, values: np.ndarray, active: np.ndarray) -> None:
         controls[name] = without_effects(tracer, condition(tracer, values, active, rule), edges)
 
-    add("passthrough", found.passed, found.active)
     split = {
         name: condition(tracer, found.effects, found.active & half, rule)
         for name, half in (("half_even", even), ("half_odd", ~even))
@@ -186,6 +184,19 @@ def control_part(
         changed = effects(directions(tracer, features, own))
         add(name, changed.effects, changed.active)
     return Part(real, controls, halves, means, above)
+
+
+def _means(tracer: Tracer, found: Effects) -> tuple[np.ndarray, np.ndarray]:
+    """Mean total and direct effect on the pre-activations, over the cells in which each source is
+    active.
+    """
+    if found.direct is None:
+        nothing = np.zeros((0, tracer.n_targets))
+        return nothing, nothing
+    n = np.maximum(found.active.sum(1), 1)[:, None]
+    total, direct = (x.sum(1, dtype=np.float64) / n for x in (found.total, found.direct))
+    carried, computed = tracer.readout.split(total, direct)
+    return carried + computed, carried
 
 
 def _own(tracer: Tracer, features: np.ndarray) -> Tensor:
@@ -233,7 +244,7 @@ def _nodes(
             "edges_legacy": int((real.legacy & real.within(columns)).sum()),
             "run": tracer.run,
         }
-        for kind in ("zero_edit", "random_direction", "feature_swap", "passthrough"):
+        for kind in ("zero_edit", *DIRECTIONS):
             c = controls[kind]
             inside = c.within(columns)
             rows.append(
@@ -244,9 +255,11 @@ def _nodes(
                     "control_edges": int((c.calibrated & inside).sum()),
                     "control_edges_legacy": int((c.legacy & inside).sum()),
                     "max_abs_effect": c.largest[t],
-                    "agreement": _correlation(means, columns) if kind == "passthrough" else None,
                 }
             )
+        if len(means[0]):
+            agreement = _correlation(means, columns)
+            rows.append(base | _named(tracer, "direct", t) | {"agreement": agreement})
         rows.append(
             base
             | _named(tracer, "split_half", t)
@@ -281,8 +294,8 @@ def _named(tracer: Tracer, kind: str, target: int) -> dict[str, str]:
 
 
 def _correlation(means: tuple[np.ndarray, np.ndarray], columns: slice) -> float | None:
-    """Correlation of mean effect and mean pass-through over the (source, target) pairs where either
-    is not zero.
+    """Correlation of total and direct effect over the (source, target) pairs where either is not
+    zero.
     """
     x, y = (m[:, columns] for m in means)
     some = (x != 0) | (y != 0)

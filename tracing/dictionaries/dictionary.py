@@ -175,6 +175,13 @@ class Dictionary:
         self._prepare()
         return self
 
+    @property
+    def encoder(self) -> Tensor:
+        """Encoder rows e_j, [F, d]: a change of the state by v changes pre-activations by
+        ``e_j . v``.
+        """
+        return self._encoder
+
     def pre_activations(self, x: Tensor) -> Tensor:
         """Pre-activations a of rows [N, d]: [N, F]."""
         return by_row(lambda rows: torch.nn.functional.linear(rows, self._encoder, self._bias), x)

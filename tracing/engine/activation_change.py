@@ -9,15 +9,10 @@ adds exactly nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-if TYPE_CHECKING:
-    from scircuit.tracing.dictionaries.dictionary import Dictionary
 
 # rows whose change is dense at once: 19 MB at 4,608 features, which stays near the cache
 _ROWS = 1024
@@ -74,6 +69,23 @@ def mean_change(
     return result / torch.from_numpy(sizes).to(result)[:, None]
 
 
+def mean_rows(rows: Tensor, sizes: np.ndarray) -> Tensor:
+    """Mean over the rows [N, d] of each edit, which lie together: [B, d].
+
+    Parameters
+    ----------
+    rows
+        Changes of states.
+    sizes
+        [B] rows of each edit, in order.
+    """
+    slot = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(rows.device)
+    result = torch.zeros(len(sizes), rows.shape[1], dtype=rows.dtype, device=rows.device)
+    for start in range(0, len(rows), _ROWS):
+        add_rows(result, slot[start : start + _ROWS], rows[start : start + _ROWS])
+    return result / torch.from_numpy(sizes).to(rows)[:, None]
+
+
 def add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
     """Add rows [N, F] to ``result[slot]`` in a fixed order; `slot` ascends."""
     if result.device.type == "cpu":
@@ -83,54 +95,3 @@ def add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:
     low = int(slot[0])
     which = functional.one_hot(slot - low).to(rows.dtype)
     result[low : low + which.shape[1]] += which.T @ rows
-
-
-def pass_through(
-    dictionary: Dictionary,
-    clean: Tensor,
-    directions: Tensor,
-    position: Tensor,
-    slot: Tensor,
-    strength: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Codes of edited but otherwise clean rows: ``encode(h_t(p) + strength(p) W)`` with one
-    direction W an edit.
-
-    Pre-activations are affine in the row: those of the clean row plus ``strength(p) W_enc W``. So
-    each clean position and each direction is multiplied with the encoder once, however many rows
-    there are.
-
-    Parameters
-    ----------
-    dictionary
-        Dictionary of the layer read.
-    clean
-        Clean states [S, d] of that layer.
-    directions
-        [B, d].
-    position, slot, strength
-        Position, edit and factor of each row, [N].
-
-    Returns
-    -------
-    Values and indices, [N, k].
-    """
-    read, row = position.unique(return_inverse=True)
-    nothing = torch.zeros_like(directions[:1])
-    before, with_bias, bias = dictionary.pre_activations(
-        torch.cat([clean[read], directions, nothing])
-    ).split([len(read), len(directions), 1])
-    echo = with_bias - bias  # [B, F]
-    parts = []
-    for start in range(0, len(position), _ROWS):
-        part = slice(start, start + _ROWS)
-        parts.append(
-            dictionary.select(before[row[part]].addcmul_(echo[slot[part]], strength[part, None]))
-        )
-    # rules without a k return as many entries as a part needs
-    widest = max(v.shape[1] for v, _ in parts)
-    values, indices = (
-        torch.cat([functional.pad(x, (0, widest - x.shape[1])) for x in xs])
-        for xs in zip(*parts, strict=True)
-    )
-    return values, indices

@@ -5,6 +5,11 @@ Removing feature f from a cell changes the source state by ``-z_f(p) W_dec[:, f]
 A where f is active. All positions or a row set (`scircuit.tracing.engine.exact_context`,
 `scircuit.tracing.engine.frozen_context`) gives the edited states, and the effect on target t is
 ``mean over A of z'_t(p) - z_t(p)``.
+
+Beside it the change of the states themselves is kept, averaged over A: the total change of every
+measured layer, and the part of it that the residual stream alone carries there
+(`scircuit.tracing.engine.direct_path`). Pre-activations are linear in the states, so the effect on
+those of every target can be read off these (`scircuit.tracing.direction_null.readout`).
 """
 
 from __future__ import annotations
@@ -18,7 +23,8 @@ import torch
 from torch import Tensor
 
 from scircuit.core.context import EXACT
-from scircuit.tracing.engine.activation_change import mean_change, pass_through
+from scircuit.tracing.engine.activation_change import mean_change, mean_rows
+from scircuit.tracing.engine.direct_path import HeldBlocks, run_direct
 from scircuit.tracing.engine.exact_context import make_edits, run_exact
 from scircuit.tracing.engine.frozen_context import run_frozen
 from scircuit.tracing.hardware.out_of_memory import halving
@@ -38,10 +44,11 @@ class Effects(NamedTuple):
     """Per-cell effects of some sources on the targets of all measured layers."""
 
     effects: np.ndarray  # [sources, cells, targets]
-    passthrough: np.ndarray  # [sources, targets] float64, summed over cells
     active: np.ndarray  # [sources, cells]
     positions: np.ndarray  # [sources], summed over cells
-    passed: np.ndarray | None = None  # [sources, cells, targets] pass-through, where asked for
+    # [sources, cells, measured layers x width] mean change of the state at the active positions
+    total: np.ndarray
+    direct: np.ndarray | None  # the same through the residual stream alone; None: not known
 
 
 def joined_effects(parts: Sequence[tuple[np.ndarray, Effects]]) -> Effects:
@@ -50,13 +57,13 @@ def joined_effects(parts: Sequence[tuple[np.ndarray, Effects]]) -> Effects:
         return parts[0][1]
     order = np.argsort(np.concatenate([at for at, _ in parts]))
     found = [effects for _, effects in parts]
-    passed = [f.passed for f in found if f.passed is not None]
+    direct = [f.direct for f in found if f.direct is not None]
     return Effects(
         np.concatenate([f.effects for f in found])[order],
-        np.concatenate([f.passthrough for f in found])[order],
         np.concatenate([f.active for f in found])[order],
         np.concatenate([f.positions for f in found])[order],
-        np.concatenate(passed)[order] if passed else None,
+        np.concatenate([f.total for f in found])[order],
+        np.concatenate(direct)[order] if direct else None,
     )
 
 
@@ -111,6 +118,7 @@ class Ablation:
         sizes = [dictionaries[t].n_features for t in self.targets]
         self.offsets = dict(zip(self.targets, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.n_targets = sum(sizes)
+        self.held = HeldBlocks(adapter, cells, layer, max(self.targets), plan.states // 2)
         self.counts = np.stack(
             [np.diff(c.firing[layer].start) for c in cells], 1
         )  # [F, cells] active positions
@@ -123,6 +131,11 @@ class Ablation:
         start = self.offsets[target]
         return slice(start, start + self.dictionaries[target].n_features)
 
+    @property
+    def values(self) -> int:
+        """Numbers held for one source in one cell: its effects and both changes of the states."""
+        return self.n_targets + 2 * len(self.targets) * self.adapter.width
+
     def effects(
         self,
         features: np.ndarray,
@@ -130,9 +143,8 @@ class Ablation:
         directions: Tensor | None = None,
         progress: Progress | None = None,
         pairs: int = 0,
-        keep_passthrough: bool = False,
     ) -> Effects:
-        """Effects and pass-through of removing ``z_f`` along each feature's direction.
+        """Effects of removing ``z_f`` along each feature's direction.
 
         Parameters
         ----------
@@ -146,8 +158,6 @@ class Ablation:
             Called with (pairs done, pairs, 0) after each batch.
         pairs
             Edits of one exact batch; the plan's when 0.
-        keep_passthrough
-            Keep the pass-through of every cell, not only the sum.
         """
         device, dtype = self.adapter.device, self.adapter.dtype
         features = np.asarray(features)
@@ -156,28 +166,32 @@ class Ablation:
             if directions is None
             else directions
         )
-        shape = (len(features), len(self.cells), self.n_targets)
-        effect = torch.zeros(shape, dtype=dtype, device=device)
-        passed = torch.zeros(shape, dtype=dtype, device=device) if keep_passthrough else None
-        through = np.zeros((len(features), self.n_targets))
+        shape, width = (len(features), len(self.cells)), len(self.targets) * self.adapter.width
+        effect, total, direct = (
+            torch.zeros(*shape, size, dtype=dtype, device=device)
+            for size in (self.n_targets, width, width)
+        )
+        found = (effect, total, direct)
         counts = self.counts[features]
-        jobs, slots = [], []
+        jobs, sizes = [], []
         for c in range(len(self.cells)):
             for chosen in self._batches(
                 counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs
             ):
-                jobs.append(partial(self._batch, c, features, chosen, removed, context, effect))
-                slots.append((c, chosen))
-        done, total = 0, int((counts > 0).sum())
-        for (c, chosen), found in zip(slots, run_jobs(jobs, device, self.plan.jobs), strict=True):
-            through[chosen] += found.cpu().numpy()
-            if passed is not None:
-                passed[torch.as_tensor(chosen, device=device), c] = found
-            done += len(chosen)
+                jobs.append(partial(self._batch, c, features, chosen, removed, context, found))
+                sizes.append(len(chosen))
+        done, pairs_in_all = 0, int((counts > 0).sum())
+        for size, _ in zip(sizes, run_jobs(jobs, device, self.plan.jobs), strict=True):
+            done += size
             if progress:
-                progress(done, total, 0)
-        kept = passed.cpu().numpy() if passed is not None else None
-        return Effects(effect.cpu().numpy(), through, counts > 0, counts.sum(1), kept)
+                progress(done, pairs_in_all, 0)
+        return Effects(
+            effect.cpu().numpy(),
+            counts > 0,
+            counts.sum(1),
+            total.cpu().numpy(),
+            direct.cpu().numpy() if self.adapter.has_direct_path else None,
+        )
 
     def _batches(self, counts: np.ndarray, context: int, pairs: int) -> list[np.ndarray]:
         """Slots that are computed together in one cell, given the active positions of each."""
@@ -196,13 +210,12 @@ class Ablation:
         slots: np.ndarray,
         directions: Tensor,
         context: int,
-        effect: Tensor,
-    ) -> Tensor:
-        """Write the effects of one batch into ``effect[slots, c]``; give its pass-through [slots,
-        T].
-        """
-        cell = self.cells[c]
-        firing = cell.firing[self.layer]
+        found: tuple[Tensor, Tensor, Tensor],
+    ) -> None:
+        """Write effect, total and direct change of one batch into ``found[...][slots, c]``."""
+        cell, (effect, total, direct) = self.cells[c], found
+        firing, width = cell.firing[self.layer], self.adapter.width
+        layers = {t: slice(i * width, (i + 1) * width) for i, t in enumerate(self.targets)}
 
         def work(part: np.ndarray) -> Tensor:
             rows = [firing.rows(int(features[i])) for i in part]
@@ -210,21 +223,31 @@ class Ablation:
             sizes = np.array([len(positions) for positions, _ in rows])
             position, strength = torch.cat([p for p, _ in rows]), -torch.cat([v for _, v in rows])
             slot = torch.as_tensor(np.repeat(np.arange(len(part)), sizes), device=effect.device)
-            wanted = directions[at]
-            deltas = (strength[:, None] * wanted[slot]).split(sizes.tolist())
-            through = torch.zeros(
-                len(part), self.n_targets, dtype=effect.dtype, device=effect.device
-            )
+            delta = strength[:, None] * directions[at][slot]
             for t, states in edited_states(
-                self.adapter, cell, [p for p, _ in rows], deltas, self.layer, self.targets, context
+                self.adapter,
+                cell,
+                [p for p, _ in rows],
+                delta.split(sizes.tolist()),
+                self.layer,
+                self.targets,
+                context,
             ):
-                dictionary, codes = self.dictionaries[t], cell.codes[t]
-                measured = partial(
-                    mean_change, dictionary.n_features, codes=codes, position=position, sizes=sizes
+                dictionary = self.dictionaries[t]
+                effect[at, c, self.columns(t)] = mean_change(
+                    dictionary.n_features,
+                    dictionary.encode_topk(states),
+                    cell.codes[t],
+                    position,
+                    sizes,
                 )
-                effect[at, c, self.columns(t)] = measured(dictionary.encode_topk(states))
-                unmoved = pass_through(dictionary, cell.states[t], wanted, position, slot, strength)
-                through[:, self.columns(t)] = measured(unmoved)
-            return through
+                total[at, c, layers[t]] = mean_rows(states - cell.states[t][position], sizes)
+            if self.adapter.has_direct_path:
+                edited = cell.states[self.layer][position] + delta
+                for t, states in run_direct(
+                    self.adapter, self.held.of(c), edited, position, self.layer, self.targets
+                ):
+                    direct[at, c, layers[t]] = mean_rows(states - cell.states[t][position], sizes)
+            return at
 
-        return torch.cat(halving(work, slots, self.note))
+        halving(work, slots, self.note)

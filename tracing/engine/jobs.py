@@ -49,7 +49,7 @@ def parts_of(tracer: Tracer, sample: np.ndarray, arrays: int = 1) -> list[np.nda
     arrays
         Arrays of effects that a job holds at once.
     """
-    most = tracer.plan.tile(len(tracer.cells), arrays * tracer.n_targets)
+    most = tracer.plan.tile(len(tracer.cells), arrays * tracer.ablation.values)
     size = min(most, max(_MIN_SOURCES, tracer.plan.pairs))
     return [sample[i : i + size] for i in range(0, len(sample), size)]
 

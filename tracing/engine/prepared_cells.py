@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scircuit.core.context import EXACT
 from scircuit.core.edge_rules import MIN_SUPPORT
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import CleanCells
@@ -40,8 +39,8 @@ def prepare_cells(
     cohort: TokenisedCells,
     settings: TraceSettings,
 ) -> PreparedCells:
-    """Clean pass at every source and target layer, and at the layers between them where the context
-    needs their states.
+    """Clean pass at every source and target layer, and the states of the layers between them: other
+    contexts than exact and the direct path need these.
 
     Raises
     ------
@@ -56,8 +55,7 @@ def prepare_cells(
             f" calibrated edge needs {MIN_SUPPORT}",
             "raise --n-cells, or loosen the filters given with --where",
         )
-    exact = settings.context == EXACT
-    kept = layers if exact else range(layers[0], layers[-1] + 1)
+    kept = range(layers[0], layers[-1] + 1)
     codes = sum(map(len, tokens)) * _CODE_BYTES
     held = sum(
         codes * (dictionaries[t].k or _ACTIVE) + 2 * 4 * dictionaries[t].n_features * adapter.width

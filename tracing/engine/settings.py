@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from scircuit.core.address import slug
 from scircuit.core.config import TraceConfig
 from scircuit.core.context import EXACT, parse_context
+from scircuit.core.edge_rules import MAX_Q
 from scircuit.core.errors import UserError
+from scircuit.tracing.direction_null.direction_tests import smallest_p
 from scircuit.tracing.engine.effect_rules import EffectRules
 from scircuit.tracing.engine.layers import check_layers, later_layers
 from scircuit.tracing.hardware.memory_plan import BATCH_PAIRS, BATCH_ROWS, parse_bytes
@@ -23,6 +25,11 @@ from scircuit.tracing.hardware.memory_plan import BATCH_PAIRS, BATCH_ROWS, parse
 if TYPE_CHECKING:
     from scircuit.tracing.dictionaries.dictionary import Dictionary
     from scircuit.tracing.models.adapter import Adapter
+
+MIN_DRAWS = 4
+"""Fewest random directions: with them one further is held out (`pooled_null.HELD_OUT`)."""
+
+_MANY_DRAWS = 4096  # beyond that, t is the normal distribution for all that matters here
 
 UNIT_FEATURES = 16  # minimum source features of a work unit, which is what a resumed run skips
 
@@ -51,6 +58,8 @@ class TraceSettings:
         What is active, ablated and stored.
     gate_p
         Tests up to this p are stored.
+    null_draws
+        Random directions that give the null of every effect; 0: none.
     audit, control_features
         Share of the sources that is audited; sources that get controls.
     seed
@@ -70,6 +79,7 @@ class TraceSettings:
     dictionary_name: str
     rules: EffectRules
     gate_p: float
+    null_draws: int
     audit: float
     control_features: int
     seed: int
@@ -115,6 +125,12 @@ def check_options(config: TraceConfig) -> None:
             " edges without controls cannot be judged",
             "give --control-features 24, or fewer",
         )
+    if config.null_draws and config.null_draws < MIN_DRAWS:
+        raise UserError(
+            f"null_draws is {config.null_draws}: a mean, a standard deviation and one direction"
+            f" held out of both take at least {MIN_DRAWS} random directions",
+            "give --null-draws 64, or 0 to trace total effects only",
+        )
 
 
 def resolve_settings(
@@ -141,6 +157,12 @@ def resolve_settings(
     """
     check_options(config)
     targets = check_layers(adapter, dictionaries, config.source_layers, config.target_layers)
+    draws = 0 if config.legacy else config.null_draws
+    if draws:
+        adapter.require_direct_path()
+        for source in sorted(set(config.source_layers)):
+            tests = sum(dictionaries[t].n_features for t in later_layers(targets, source))
+            _check_draws(draws, adapter.width, tests)
     return TraceSettings(
         source_layers=tuple(sorted(set(config.source_layers))),
         target_layers=targets,
@@ -153,10 +175,34 @@ def resolve_settings(
         dictionary_name=slug(config.dictionary_name or Path(config.dictionaries).name),
         rules=rules or EffectRules(),
         gate_p=config.gate_p,
+        null_draws=draws,
         audit=config.audit,
         control_features=config.control_features,
         seed=config.seed,
         unit_features=UNIT_FEATURES,
         batch_pairs=BATCH_PAIRS,
         batch_rows=BATCH_ROWS,
+    )
+
+
+def _check_draws(draws: int, width: int, tests: int) -> None:
+    """Check that so many random directions can tell one of the targets of a source from chance.
+
+    Raises
+    ------
+    UserError
+        If the smallest p that they can give has q above the threshold of an edge.
+    """
+    smallest = smallest_p(width, draws)
+    if smallest * tests <= MAX_Q:
+        return
+    enough = next(
+        (k for k in range(draws, _MANY_DRAWS) if smallest_p(width, k) * tests <= MAX_Q), 0
+    )
+    raise UserError(
+        f"null_draws is {draws}: with {draws} random directions of {width} dimensions the smallest"
+        f" p of an effect is {smallest:.2g}, and a source has {tests:,} targets, so q <= {MAX_Q:g}"
+        f" needs p <= {MAX_Q / tests:.2g}: no computed or carried edge could be found",
+        (f"give --null-draws {enough} or more" if enough else "measure fewer layers")
+        + ", or 0 to trace total effects only",
     )

@@ -12,25 +12,39 @@ tracers over the same clean cells (`open_tracers`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from scircuit.core.address import Address, dictionary_id
 from scircuit.core.context import EXACT, context_name
 from scircuit.core.edge_rules import MIN_SUPPORT
 from scircuit.tracing.clean_pass.clean_pass import LayerSummary, summarise
+from scircuit.tracing.direction_null.direction_tests import (
+    DirectionTests,
+    Family,
+    direction_tests,
+)
+from scircuit.tracing.direction_null.null_ratios import Ratios, UnitNull, factors
+from scircuit.tracing.direction_null.readout import Readout
 from scircuit.tracing.engine.effects import Ablation, Effects, Progress, joined_effects
 from scircuit.tracing.engine.numeric_floor import floors_of, zero_edit
 from scircuit.tracing.engine.prepared_cells import PreparedCells, prepare_cells
-from scircuit.tracing.engine.unit_results import EdgeNames, UnitResult, UnitStatistics
+from scircuit.tracing.engine.unit_results import (
+    DIRECTION_GATE,
+    EdgeNames,
+    UnitResult,
+    UnitStatistics,
+)
 from scircuit.tracing.engine.work_units import (
     arrange_units,
     choose_exact,
     choose_sources,
     sources_of,
 )
+from scircuit.tracing.hardware.parallel import run_jobs
 from scircuit.tracing.hardware.precision import with_numerics
 
 if TYPE_CHECKING:
@@ -40,6 +54,8 @@ if TYPE_CHECKING:
     from scircuit.tracing.engine.settings import TraceSettings
     from scircuit.tracing.interfaces import TokenisedCells
     from scircuit.tracing.models.adapter import Adapter
+
+_FLOOR_SOURCES = 8  # whose zero edits give the floor of pre-activations
 
 
 def open_tracers(
@@ -132,7 +148,7 @@ class Tracer:
             ((self.context, self._sources[~exact]), (EXACT, self._sources[exact])),
             self.ablation.counts,
             layer,
-            self.n_targets,
+            self.ablation.values,
             self.plan,
             settings.unit_features,
         )
@@ -168,6 +184,47 @@ class Tracer:
     def summaries(self) -> dict[int, LayerSummary]:
         """How the features of each layer fire over the cohort."""
         return {t: summarise(self.cells, t) for t in (self.layer, *self.targets)}
+
+    @property
+    def state_values(self) -> int:
+        """Numbers of a change of the states of all measured layers: layers times width."""
+        return len(self.targets) * self.adapter.width
+
+    @cached_property
+    def cells_of_sources(self) -> np.ndarray:
+        """Cells in which each source is active, [sources]."""
+        return (self.ablation.counts[self._sources] > 0).sum(1)
+
+    @cached_property
+    def alive(self) -> np.ndarray:
+        """Whether each target fires anywhere in the clean cells, [T]."""
+        return np.concatenate([self.summaries[t].positions > 0 for t in self.targets])
+
+    @cached_property
+    def readout(self) -> Readout:
+        """From changes of states to changes of pre-activations of all targets."""
+        return Readout(self.dictionaries, self.targets)
+
+    @cached_property
+    def change_floors(self) -> np.ndarray:
+        """Numeric floor of the change of every pre-activation, [T]: the largest that zero edits of
+        rare and frequent sources show, in total and on the direct path, and never less than four
+        units in the last place of the largest clean activation.
+        """
+        at = np.linspace(0, len(self.sources) - 1, min(_FLOOR_SOURCES, len(self.sources)))
+        features = self.sources[np.unique(at.round().astype(int))]
+        nothing = torch.zeros(
+            len(features), self.adapter.width, dtype=self.adapter.dtype, device=self.adapter.device
+        )
+        found = self.effects(features, nothing)
+        moved = [found.total] if found.direct is None else [found.total, found.direct]
+        rows = np.concatenate([x.reshape(-1, self.state_values) for x in moved])
+        largest = np.abs(self.readout.of(rows)).max(0)
+        smallest = floors_of(dict.fromkeys(self.targets, 0.0), self.cells, self.adapter.dtype)
+        floors = np.empty(self.n_targets)
+        for t in self.targets:
+            floors[self.columns(t)] = max(smallest[t], float(largest[self.columns(t)].max()))
+        return floors
 
     @cached_property
     def exact_sources(self) -> np.ndarray:
@@ -214,13 +271,18 @@ class Tracer:
         """Address of a feature."""
         return Address(self.settings.model_name, self.settings.dictionary_name, layer, int(index))
 
-    def run_unit(self, name: str, progress: Progress | None = None) -> UnitResult:
+    def run_unit(
+        self, name: str, null: UnitNull | None = None, progress: Progress | None = None
+    ) -> UnitResult:
         """Trace one work unit; a pure function of settings and inputs.
 
         Parameters
         ----------
         name
             One of `units`.
+        null
+            Random directions in the place of its sources, in the order of `features_of`; without
+            them no effect is called computed or carried.
         progress
             Called with (pairs done, pairs in the unit, edges so far) after each batch.
 
@@ -236,17 +298,68 @@ class Tracer:
             )
         total = self.pairs_of(self.features_of(name))
         names = EdgeNames(self.run, self._names(self.layer), self.target_names)
-        statistics = UnitStatistics(self.layer, self.settings, self.floors, names)
+        statistics = UnitStatistics(
+            self.layer,
+            self.settings,
+            self.floors,
+            [self.columns(t) for t in self.targets],
+            names,
+            len(self._sources),
+        )
+        start = 0
 
         def report(done: int, _total: int, _edges: int) -> None:
             if progress:
                 progress(statistics.pairs + done, total, statistics.edges)
 
         for tile in self.tiles_of(name):
-            statistics.add(tile, self.effects(tile, progress=report))
+            found = self.effects(tile, progress=report)
+            changes = None if null is None else null.changes[start : start + len(tile)]
+            tests = self._direction_tests(tile, found, changes, {} if null is None else null.ratios)
+            statistics.add(tile, found, tests)
+            start += len(tile)
         if progress:
             progress(total, total, statistics.edges)
         return statistics.result(name, max(self.zero_edit.values()))
+
+    @cached_property
+    def family(self) -> Family:
+        """What the direction tests of all sources have in common."""
+        return Family(
+            self.readout,
+            self.change_floors,
+            self.alive,
+            self.settings.null_draws,
+            min(self.settings.gate_p, DIRECTION_GATE),
+        )
+
+    def _direction_tests(
+        self, features: np.ndarray, found: Effects, changes: np.ndarray | None, ratios: Ratios
+    ) -> list[DirectionTests] | None:
+        """Direct and computed effects of some sources, tested against random directions where these
+        were drawn; None where the model's residual stream is not known.
+        """
+        if found.direct is None:
+            return None
+        columns = {t: self.columns(t) for t in self.targets}
+        exact = np.isin(features, self.exact_sources)
+        jobs = [
+            partial(
+                direction_tests,
+                found.total[i][found.active[i]],
+                found.direct[i][found.active[i]],
+                None if changes is None else changes[i],
+                factors(
+                    ratios,
+                    EXACT if exact[i] else self.context,
+                    columns,
+                    int(found.positions[i]),
+                ),
+                self.family,
+            )
+            for i in range(len(features))
+        ]
+        return list(run_jobs(jobs, self.adapter.device, self.plan.jobs))
 
     def effects(
         self,
@@ -254,7 +367,6 @@ class Tracer:
         directions: Tensor | None = None,
         progress: Progress | None = None,
         batch: int = 0,
-        keep_passthrough: bool = False,
         context: int | None = None,
     ) -> Effects:
         """Per-cell effects of removing ``z_f`` along each feature's direction; see
@@ -262,7 +374,7 @@ class Tracer:
 
         Parameters
         ----------
-        features, directions, progress, keep_passthrough
+        features, directions, progress
             As there.
         batch
             Edits of one exact batch; the plan's when 0.
@@ -286,9 +398,7 @@ class Tracer:
             if len(at) == 0:
                 continue
             chosen = None if directions is None else directions[at]
-            found = self.ablation.effects(
-                features[at], kind, chosen, report, batch, keep_passthrough
-            )
+            found = self.ablation.effects(features[at], kind, chosen, report, batch)
             done += int(found.active.sum())
             parts.append((at, found))
         return joined_effects(parts)

@@ -94,7 +94,7 @@ def arrange_units(
     contexts: Iterable[tuple[int, np.ndarray]],
     counts: np.ndarray,
     layer: int,
-    n_targets: int,
+    values: int,
     plan: Plan,
     unit_features: int,
 ) -> dict[str, Tiles]:
@@ -108,8 +108,8 @@ def arrange_units(
         [F, cells] active positions of every feature.
     layer
         Source layer, for the names.
-    n_targets
-        Targets of all measured layers.
+    values
+        Numbers held for one source in one cell.
     plan
         Sizes of the run.
     unit_features
@@ -118,9 +118,7 @@ def arrange_units(
     positions, tiles = counts.sum(1), []
     for context, chosen in contexts:
         if len(chosen):
-            tiles += make_tiles(
-                chosen, positions[chosen], counts.shape[1], n_targets, context, plan
-            )
+            tiles += make_tiles(chosen, positions[chosen], counts.shape[1], values, context, plan)
     units: list[Tiles] = [[]]
     for tile in tiles:
         if sum(map(len, units[-1])) >= unit_features:

@@ -78,11 +78,11 @@ class Plan:
     effects: int
     jobs: int = 0
 
-    def tile(self, n_cells: int, n_targets: int) -> int:
-        """Maximum of sources whose effects are held at once: float32 per cell, and a float64 sum of
-        the pass-through.
+    def tile(self, n_cells: int, values: int) -> int:
+        """Maximum of sources whose effects are held at once, of each so many float32 values in
+        every cell.
         """
-        return max(1, self.effects // (n_targets * (4 * n_cells + 8)))
+        return max(1, self.effects // (4 * values * n_cells))
 
 
 def parse_bytes(text: str) -> int:
@@ -149,7 +149,8 @@ def make_plan(
                 f" {8 * pair / 2**30:.2f} GB",
                 "raise --memory, or shorten the cells with --max-length",
             )
-        states, effects, share = free // 4, free // 4, free // 2
+        # states are held once and a half: beside them the clean blocks of some cells
+        states, effects, share = free // 5, free // 5, free // 2
         paired, rowed = min(paired, share), min(rowed, share)
         jobs = max(1, share // max(paired, rowed))
     return Plan(
@@ -161,7 +162,7 @@ def make_tiles(
     features: Sequence[int] | np.ndarray,
     positions: np.ndarray,
     n_cells: int,
-    n_targets: int,
+    values: int,
     context: int,
     plan: Plan,
 ) -> list[np.ndarray]:
@@ -173,8 +174,8 @@ def make_tiles(
         [M] source features.
     positions
         [M] positions of each, summed over the cells.
-    n_cells, n_targets
-        Cells, and targets of all layers measured for these sources.
+    n_cells, values
+        Cells, and numbers held for one source in each of them.
     context
         `scircuit.core.context`.
     plan
@@ -182,7 +183,7 @@ def make_tiles(
     """
     features = np.asarray(features, np.int64)
     order = features[np.lexsort((features, positions))]
-    largest = plan.tile(n_cells, n_targets)
+    largest = plan.tile(n_cells, values)
     if context == EXACT:
         step = min(plan.pairs, largest)
         return [order[i : i + step] for i in range(0, len(order), step)]

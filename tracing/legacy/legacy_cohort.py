@@ -33,7 +33,7 @@ LONGEST = 2048
 _UNREAD = {
     f.name: f.default
     for f in fields(CellsConfig)
-    if f.name in ("where", "layer_key", "mixed", "min_mapped", "min_tokens")
+    if f.name in ("where", "layer_key", "mixed", "panel", "min_mapped", "min_tokens")
 }
 
 

@@ -88,6 +88,12 @@ class Adapter(ABC):
         Format of the layers' arithmetic; see `scircuit.tracing.hardware.precision`.
     special
         Token ids that are not genes.
+    losses
+        Held-out losses as stated beside the weights, where they are.
+    adds_to_stream
+        Whether a layer's output is its input plus what its blocks give (pre-norm, or attention and
+        feed-forward in parallel), with no norm after the sum. Families where it is not have a
+        `held` and a `carry` of their own.
     """
 
     name: str
@@ -106,6 +112,7 @@ class Adapter(ABC):
     numerics: str = "float32"
     special: tuple[int, ...]
     losses: Mapping[str, float] = {}
+    adds_to_stream: bool = False
 
     @abstractmethod
     def embed(self, cell: np.ndarray) -> Tensor:
@@ -127,6 +134,56 @@ class Adapter(ABC):
         """Output of a layer [..., d] from its input `states` and what attention gave, `context`,
         row by row.
         """
+
+    def held(self, layer: int, states: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """What `carry` needs of a clean layer, row by row: its blocks' outputs.
+
+        Parameters
+        ----------
+        layer
+            0-based layer.
+        states, context
+            Clean input of the layer and what attention gave there, [..., d].
+
+        Returns
+        -------
+        Tensors [..., d] with the rows of `states`.
+
+        Raises
+        ------
+        UserError
+            If the family does not say how its residual stream goes through a layer.
+        """
+        self.require_direct_path()
+        return states, self.finish(layer, states, context)
+
+    def carry(self, layer: int, rows: Tensor, held: tuple[Tensor, ...]) -> Tensor:  # noqa: ARG002
+        """Output of a layer for changed `rows` [N, d] when every block's output keeps its clean
+        value, `held` at these rows: no attention and no feed-forward reacts.
+        """
+        before, after = held
+        return after + (rows - before)
+
+    @property
+    def has_direct_path(self) -> bool:
+        """Whether the family says how its residual stream goes through a layer."""
+        return self.adds_to_stream or type(self).carry is not Adapter.carry
+
+    def require_direct_path(self) -> None:
+        """Check that effects can be split into direct and computed ones.
+
+        Raises
+        ------
+        UserError
+            If the family does not say how its residual stream goes through a layer.
+        """
+        if not self.has_direct_path:
+            raise UserError(
+                f"{self.name} ({self.family}) does not say what its residual stream carries on, so"
+                " effects cannot be split into direct and computed ones",
+                "set adds_to_stream in its adapter (pre-norm layers), or give it `held` and"
+                " `carry`: docs/adapters.md; or trace total effects alone with --null-draws 0",
+            )
 
     @abstractmethod
     def whole_forward(self, cell: np.ndarray) -> Whole:

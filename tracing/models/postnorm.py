@@ -66,3 +66,15 @@ class PostNorm(Adapter):
         w = self.layers[layer]
         y = w.norm_1(w.out(context).add_(states))
         return w.norm_2(w.down(w.act(w.up(y))).add_(y))
+
+    def held(self, layer: int, states: Tensor, context: Tensor) -> tuple[Tensor, ...]:
+        """Clean outputs of attention and of feed-forward, [..., d] each."""
+        w = self.layers[layer]
+        attended = w.out(context)
+        y = w.norm_1(attended + states)
+        return attended, w.down(w.act(w.up(y)))
+
+    def carry(self, layer: int, rows: Tensor, held: tuple[Tensor, ...]) -> Tensor:
+        """``LN(ff_clean + LN(att_clean + x))``: both norms see the changed rows."""
+        w, (attended, fed) = self.layers[layer], held
+        return w.norm_2(fed + w.norm_1(attended + rows))

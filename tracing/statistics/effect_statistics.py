@@ -3,7 +3,8 @@
 For one source and one target with effects x_c in the n cells where the source is active, after
 effects at or below the numeric floor are set to zero: n_pos and n_neg count the signs, ``mean =
 sum(x) / n``, ``sd`` uses n - 1, ``d = mean / max(sd, 1e-10)``, p is the two-sided sign-flip p. A
-test is *live* when n >= 2 and at least one effect is not zero.
+test is *live* when n >= 2 and at least one effect is not zero, and *callable* when at least
+`MIN_SUPPORT` are: with fewer the smallest p is 0.0625.
 
 Sources are taken a few at a time and very many targets in parts, so the memory used does not grow
 with the number of tests; every test is computed from its own row alone, so the parts do not change
@@ -17,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scircuit.core.edge_rules import MIN_SUPPORT
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 HALF_P = 0.05
-HALF_CELLS = 6  # with fewer non-zero cells the smallest p is 0.0625
+HALF_CELLS = MIN_SUPPORT
 _AT_ONCE = 2**20  # effects taken at once: about ten float64 copies of them exist at a time
 
 
@@ -37,15 +39,24 @@ class Tests(NamedTuple):
     mean: np.ndarray
     sd: np.ndarray
     d: np.ndarray
-    p: np.ndarray
+    p: np.ndarray  # 1 where it is above `up_to`
     given: tuple[
         np.ndarray, np.ndarray, np.ndarray
     ]  # effects, active and floors as they were given
+    up_to: float = 1.0  # p up to which p was asked for
 
     @property
     def cells(self) -> np.ndarray:
         """Cells with an effect of each test: the number of elements of its sign-flip test."""
         return self.n_pos + self.n_neg
+
+    @property
+    def callable(self) -> np.ndarray:
+        """Mask of the tests that can be called: at least `MIN_SUPPORT` cells with an effect. Only
+        they belong to the family over which q is computed. Under sign flips the number of cells
+        with an effect does not depend on the signs, so choosing by it leaves every p valid.
+        """
+        return self.cells >= MIN_SUPPORT
 
     def pairs(self, targets: int) -> np.ndarray:
         """Source and target of each test as one ascending number."""
@@ -59,6 +70,17 @@ class Tests(NamedTuple):
         source, target = self.source[chosen], self.target[chosen]
         x = effects[source, :, target].astype(np.float64)
         return np.where(active[source] & (np.abs(x) > floors[target, None]), x, 0.0)
+
+    def exact_p(self, chosen: np.ndarray) -> np.ndarray:
+        """Give p of the chosen tests (positions or mask), also where it was not asked for."""
+        p = self.p[chosen].copy()
+        larger = np.flatnonzero(p > self.up_to)
+        at = np.arange(len(self.p))[chosen][larger]
+        step = max(1, _AT_ONCE // self.given[0].shape[1])
+        for start in range(0, len(at), step):
+            part = slice(start, start + step)
+            p[larger[part]] = sign_flip_p(self.rows(at[part]))
+        return p
 
     def halves(self, chosen: np.ndarray) -> np.ma.MaskedArray:
         """In how many halves of the cells (even and odd) the chosen tests (positions or mask) keep
@@ -80,12 +102,14 @@ class Tests(NamedTuple):
                         found[at] += (
                             (np.sign(half.sum(1)) == sign)
                             & (sign != 0)
-                            & (sign_flip_p(half) <= HALF_P)
+                            & (sign_flip_p(half, up_to=HALF_P) <= HALF_P)
                         )
         return np.ma.masked_array(found, ~testable)
 
 
-def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray) -> Tests:
+def edge_statistics(
+    effects: np.ndarray, active: np.ndarray, floors: np.ndarray, up_to: float = 1.0
+) -> Tests:
     """Statistics of every live test.
 
     Parameters
@@ -97,6 +121,9 @@ def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray)
         [S, C] whether the source is active in the cell.
     floors
         [T] numeric floor of each target: effects of at most this size count as zero.
+    up_to
+        Largest p that is asked for: a larger one is given as 1, at a small part of the cost, and
+        `Tests.exact_p` gives it for single tests.
 
     Raises
     ------
@@ -104,10 +131,10 @@ def edge_statistics(effects: np.ndarray, active: np.ndarray, floors: np.ndarray)
         If an effect is not finite: it would otherwise pass for none.
     """
     active = np.asarray(active, bool)
-    parts = [_part(effects, active, floors, s, t) for s, t in _blocks(effects.shape, active)]
+    parts = [_part(effects, active, floors, s, t, up_to) for s, t in _blocks(effects.shape, active)]
     empty = [np.zeros(0, np.int64)] * 5 + [np.zeros(0)] * 4
     columns = [np.concatenate(c) for c in zip(*parts, strict=True)] if parts else empty
-    return Tests(*columns, given=(effects, active, floors))
+    return Tests(*columns, given=(effects, active, floors), up_to=up_to)
 
 
 def _blocks(shape: tuple[int, ...], active: np.ndarray) -> Iterator[tuple[np.ndarray, slice]]:
@@ -123,7 +150,12 @@ def _blocks(shape: tuple[int, ...], active: np.ndarray) -> Iterator[tuple[np.nda
 
 
 def _part(
-    effects: np.ndarray, active: np.ndarray, floors: np.ndarray, sources: np.ndarray, targets: slice
+    effects: np.ndarray,
+    active: np.ndarray,
+    floors: np.ndarray,
+    sources: np.ndarray,
+    targets: slice,
+    up_to: float,
 ) -> tuple[np.ndarray, ...]:
     """Columns of `Tests` for one block, in their order."""
     x = effects[sources, :, targets]
@@ -146,5 +178,5 @@ def _part(
         mean,
         sd,
         mean / np.maximum(sd, 1e-10),
-        sign_flip_p(rows),
+        np.where((p := sign_flip_p(rows, up_to=up_to)) > up_to, 1.0, p),
     )

@@ -1,5 +1,5 @@
-"""The family of tests of a run, gathered unit by unit: distinct p values with their counts, and
-null p values with their weights.
+"""The family of tests of a run, gathered unit by unit: distinct p values of the tests that can be
+called with their counts, and null p values with their weights.
 
 Up to 20 cells p is a multiple of 2^-19, beyond that it has four digits, so distinct values are few
 however many tests there are; they are put together whenever many have come in, and a run of any
@@ -19,12 +19,17 @@ _MANY = 2**21  # values held before they are put together
 
 
 class Family:
-    """Live tests of a run; the order in which units come changes nothing (null weights are
+    """Callable tests of a run; the order in which units come changes nothing (null weights are
     multiples of 1/256, and add up exactly).
+
+    Parameters
+    ----------
+    exact
+        p up to which tests are told apart (`q_table`).
     """
 
-    def __init__(self) -> None:
-        self.tests = 0
+    def __init__(self, exact: float = 1.0) -> None:
+        self.exact, self.tests = exact, 0
         self._p, self._counts, self._null = (
             [np.zeros(0)],
             [np.zeros(0, np.int64)],
@@ -43,10 +48,10 @@ class Family:
     def table(self, method: Literal["bh", "by"] = "bh") -> QTable:
         """Rank all tests: q of every distinct p."""
         self._join()
-        return q_table(self._p[0], self._counts[0], method, self._null[0])
+        return q_table(self._p[0], self._counts[0], method, self._null[0], self.exact)
 
     def between(self, low: float, high: float) -> int:
-        """Live tests with ``low < p <= high``."""
+        """Callable tests with ``low < p <= high``."""
         self._join()
         return int(self._counts[0][(self._p[0] > low) & (self._p[0] <= high)].sum())
 

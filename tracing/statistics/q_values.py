@@ -1,18 +1,17 @@
-r"""q values over all live tests although only gated ones are stored, and the edge rules
+r"""q values over all callable tests although only gated ones are stored, and the edge rules
 (`scircuit.core.edge_rules`) on a table of edges.
 
-With m live tests, R(p) of them with p at most p, and the null p values N of the m6 tests that can
-be called, drawn from the run itself (`scircuit.tracing.statistics.skewness`),
+The family are the m live tests that can be called, those with at least `MIN_SUPPORT` cells with an
+effect. With R(p) of them with p at most p, and I(p) >= 1 the inflation of small p by skewness, read
+from the run itself (`scircuit.tracing.statistics.skewness`),
 
-    q(p) = min over p' >= p of  max( m p', pi0 #{N <= p'} ) / R(p') ,
-    pi0 = min(1, #{tests of the m6 with p > 1/2} / #{N > 1/2}) .
+    q(p) = min over p' >= p of  m p' I(p') / R(p') .
 
-The first term is Benjamini-Hochberg (1995): with symmetric effects the expected share of false
-edges is at most q when the tests are independent or positively dependent. The second (Storey's
-estimate with an empirical null) only ever raises q, where effects are skewed. Targets of one source
-share its cells, so false edges come in clumps: the bound is on the mean over runs, a single source
-can have more. ``method="by"`` bounds it under any dependence (Benjamini and Yekutieli 2001: m times
-sum of 1/i).
+With I = 1 that is Benjamini-Hochberg (1995): with symmetric effects the expected share of false
+edges is at most q when the tests are independent or positively dependent. I only ever raises q,
+where effects are skewed. Targets of one source share its cells, so false edges come in clumps: the
+bound is on the mean over runs, a single source can have more. ``method="by"`` bounds it under any
+dependence (Benjamini and Yekutieli 2001: m times sum of 1/i).
 
 Sign-flip p values are few and discrete, so each work unit hands over its distinct p values with
 their counts and the whole family is ranked from those.
@@ -27,7 +26,7 @@ import numpy as np
 
 from scircuit.core import edge_rules
 from scircuit.core.edge_rules import MAX_Q, MIN_EFFECT, MIN_SUPPORT
-from scircuit.tracing.statistics.skewness import Null
+from scircuit.tracing.statistics.skewness import Null, inflation
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,10 +41,13 @@ Arrays = np.ndarray | Sequence[np.ndarray]
 
 
 class QTable(NamedTuple):
-    """q of every distinct p of a family of tests, ascending."""
+    """q of every distinct p of a family of tests, ascending; beyond `exact` the family knows only
+    how many tests there are, and q is 1.
+    """
 
     p: np.ndarray
     q: np.ndarray
+    exact: float = 1.0
 
     def threshold(self, q: float = MAX_Q) -> float:
         """Largest p whose q is at most `q`; 0 when there is none."""
@@ -60,7 +62,11 @@ class QTable(NamedTuple):
 
 
 def q_table(
-    p_values: Arrays, p_counts: Arrays, method: Literal["bh", "by"] = "bh", null: Null | None = None
+    p_values: Arrays,
+    p_counts: Arrays,
+    method: Literal["bh", "by"] = "bh",
+    null: Null | None = None,
+    exact: float = 1.0,
 ) -> QTable:
     """Compute q of distinct p values with their counts; several units are given as lists of arrays.
 
@@ -71,7 +77,10 @@ def q_table(
     method
         ``bh``, or ``by`` for any dependence between tests.
     null
-        Null p values of the run; without them q is that of the method alone.
+        Null draws of the run; without them q is that of the method alone.
+    exact
+        p up to which tests are told apart; those beyond count in m and no more, as if their p were
+        1. No q up to `exact` changes by that, for q is never below p.
 
     Raises
     ------
@@ -80,9 +89,9 @@ def q_table(
     """
     if method not in ("bh", "by"):
         raise ValueError(f"method {method!r}; expected 'bh' or 'by'")
-    distinct, counts = _ranked(p_values, p_counts)
+    distinct, counts = _ranked(p_values, p_counts, exact)
     if len(distinct) == 0:
-        return QTable(distinct, distinct.copy())
+        return QTable(distinct, distinct.copy(), exact)
     rank = np.cumsum(counts)
     m = rank[-1]
     false = m * distinct
@@ -91,38 +100,33 @@ def q_table(
 
         false *= digamma(m + 1) + np.euler_gamma  # sum of 1/i over the m tests
     if null is not None:
-        false = np.maximum(false, _expected_false(distinct, null))
+        false *= inflation(null, distinct)
     raw = false / rank
-    return QTable(distinct, np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0))
-
-
-def _expected_false(p: np.ndarray, null: Null) -> np.ndarray:
-    """``pi0 #{N <= p}``, one draw added: nothing is called beyond what was drawn."""
-    if not len(null.p):
-        return np.zeros(len(p))
-    below = np.append(0.0, np.cumsum(null.weight))[np.searchsorted(null.p, p, side="right")]
-    upper = null.weight[null.p > 0.5].sum()
-    return min(1.0, null.quiet / upper if upper else 1.0) * (below + null.weight.min())
+    return QTable(distinct, np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0), exact)
 
 
 def with_q(edges: pa.Table, table: QTable) -> pa.Table:
     """Edges with their q column set.
 
+    Edges with fewer than `MIN_SUPPORT` cells with an effect (``n_pos + n_neg``, where the table has
+    them) are not in the family: their q is 1, as nothing is claimed about them.
+
     Raises
     ------
     ValueError
-        If an edge's p is not in the family.
+        If the p of an edge that can be called is not in the family.
     """
     import pyarrow as pa
 
-    p = edges.column("p").to_numpy(zero_copy_only=False)
-    at = np.searchsorted(table.p, p)
-    inside = np.minimum(at, max(len(table.p) - 1, 0))
-    if len(p) and (len(table.p) == 0 or not (table.p[inside] == p).all()):
+    p = _column(edges, "p")
+    member = np.ones(len(p), bool)
+    if {"n_pos", "n_neg"} <= set(edges.column_names):
+        member = _column(edges, "n_pos") + _column(edges, "n_neg") >= MIN_SUPPORT
+    if not np.isin(p[member & (p <= table.exact)], table.p).all():
         raise ValueError(
             "an edge's p is not among the p values of the family; rank the units of the same run"
         )
-    q = pa.array(table.q[inside] if len(p) else np.zeros(0), pa.float64())
+    q = pa.array(np.where(member, table.of(p), 1.0), pa.float64())
     if "q" in edges.column_names:
         return edges.set_column(edges.column_names.index("q"), "q", q)
     return edges.add_column(edges.column_names.index("p") + 1, "q", q)
@@ -177,8 +181,10 @@ def legacy(edges: pa.Table) -> np.ndarray:
     return edge_rules.legacy_edges(*(_column(edges, name) for name in ("d", "n", "n_pos")))
 
 
-def _ranked(values: Arrays, counts: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct p values ascending, and how often each occurred in all units."""
+def _ranked(values: Arrays, counts: Arrays, exact: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct p values ascending, and how often each occurred in all units; those beyond `exact`
+    are 1.
+    """
     p, times = _joined(values, np.float64), _joined(counts, np.int64)
     if p.shape != times.shape:
         raise ValueError(
@@ -190,7 +196,7 @@ def _ranked(values: Arrays, counts: Arrays) -> tuple[np.ndarray, np.ndarray]:
             "p values must lie in [0, 1]; found NaN or values outside. Leave tests without a p out"
             " of the family"
         )
-    distinct, inverse = np.unique(p, return_inverse=True)
+    distinct, inverse = np.unique(np.where(p > exact, 1.0, p), return_inverse=True)
     return distinct, np.bincount(inverse, weights=times, minlength=len(distinct))
 
 

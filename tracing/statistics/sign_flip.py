@@ -19,13 +19,13 @@ a time:
 with elements b_i rounded so that each partial sum is within half a step of the true one. Rounding
 errors of a subset then cancel like those of random rounding, with variance ``v = sum f_i (1 - f_i)
 / 4`` over the fractions f_i; the margin ``e = 4 sqrt(v)`` keeps p from falling below the exact
-count, whatever lattice the sizes lie on. That is done where p may matter, by an approximation: the
-signs of up to ten of the largest effects are listed exactly and the sum of the others is taken as
-normal with its fourth cumulant (Edgeworth). As few are listed as keep the next terms of the others'
-expansion, ``He_5(z) k_6 / 720 + He_7(z) k_4^2 / 1152``, below half a percent of p: ten where a few
-large effects decide, none in many like cells. Above 0.15 that value stands. With more than 20
-non-zero cells p is rounded up to four digits, so that the distinct p values of a run stay few,
-however many tests it has.
+count, whatever lattice the sizes lie on. Where p is proven to be above 0.15
+(`scircuit.tracing.statistics.p_lower_bound`) it is approximated instead: the signs of up to ten of
+the largest effects are listed exactly and the sum of the others is taken as normal with its fourth
+cumulant (Edgeworth). As few are listed as keep the next terms of the others' expansion, ``He_5(z)
+k_6 / 720 + He_7(z) k_4^2 / 1152``, below half a percent of p: ten where a few large effects decide,
+none in many like cells. With more than 20 non-zero cells p is rounded up to four digits, so that
+the distinct p values of a run stay few, however many tests it has.
 """
 
 from __future__ import annotations
@@ -36,17 +36,20 @@ from functools import lru_cache
 
 import numpy as np
 
+from scircuit.tracing.statistics.p_lower_bound import certainly_above
+
 EXACT = 20
+_CHEAP = 12  # cells up to which the count costs no more than a bound
 _LISTED, _NEXT_TERMS = (0, 3, 5, 7, 10), 0.005
-_ASKED = 0.15  # approximate p up to which it is counted
+_ASKED = 0.15  # p that has to be proven to be larger for an approximation to stand
 _STEPS, _MARGIN = 4096, 4.0  # of the grid, and in standard deviations of its rounding errors
 _RESCALE = 500  # elements after which counts are scaled, as 2^1000 is near the largest number
 _SMALLEST = 1e-300  # of an approximate p: four digits cannot be told apart much below
 _TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
-_CHUNK_BYTES = 2**19  # of subset sums per chunk: stays in the second-level cache
+_CHUNK_BYTES = 2**18  # of subset sums per chunk: stays in the second-level cache
 
 
-def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
+def sign_flip_p(effects: np.ndarray, exact: int = EXACT, up_to: float = 1.0) -> np.ndarray:
     """Two-sided sign-flip p of each row.
 
     Parameters
@@ -55,6 +58,9 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
         [N, C] effects of N tests in C cells; zeros take no part.
     exact
         Most elements for which the count is exact; 20 costs about ten microseconds a test.
+    up_to
+        Largest p that is asked for. Where p is proven to be larger (`p_lower_bound`), 1 is given
+        instead, at a tenth of the cost; every p up to here is the same bit for bit.
 
     Returns
     -------
@@ -72,6 +78,29 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
             f"effects must be a finite matrix [tests, cells]; found shape {x.shape}. Check the"
             " states for NaN"
         )
+    if up_to >= 1:
+        return _counted(x, exact)
+    p = np.ones(len(x))
+    asked = np.flatnonzero(~_needless(x, exact, up_to))
+    p[asked] = _counted(x[asked], exact)
+    return p
+
+
+def _needless(x: np.ndarray, exact: int, up_to: float) -> np.ndarray:
+    """Mask of the rows whose p is certainly above `up_to`, among those whose count is costly."""
+    sizes = np.abs(x)
+    cells = np.count_nonzero(x, axis=1)
+    # beyond the exact count an approximation may stand, and up to _ASKED a count that can be
+    # 1 in 10,000 too small
+    costly = (cells > _CHEAP) & ((cells <= exact) | (up_to <= _ASKED))
+    needless = np.zeros(len(x), bool)
+    rows = np.flatnonzero(costly)
+    needless[rows] = certainly_above(sizes[rows], np.abs(x[rows].sum(1)), up_to * 1.001)
+    return needless
+
+
+def _counted(x: np.ndarray, exact: int) -> np.ndarray:
+    """Two-sided p of every row."""
     a = np.sort(np.abs(x), axis=1)
     total = a.sum(1)
     gap = (total - np.abs(x.sum(1))) / 2 + _TIE * total
@@ -83,6 +112,7 @@ def sign_flip_p(effects: np.ndarray, exact: int = EXACT) -> np.ndarray:
     jobs: list[tuple[np.ndarray, int]] = []
     for size in np.unique(j[k > 0]):
         rows = np.flatnonzero((j == size) & (k > 0))
+        rows = rows[np.argsort(gap[rows] / total[rows], kind="stable")]  # alike, with few sums left
         if size > exact:
             part = _chunks(rows, 256)
         else:
@@ -138,49 +168,78 @@ def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
     every ``limit - u``, how many ``v`` lie below it.
     """
     half = a.shape[1] // 2
-    u, v = a[:, :half] @ _patterns(half), a[:, half:] @ _patterns(a.shape[1] - half)
-    keys = np.concatenate([v, limit[:, None] - u], axis=1)
+    limit = limit[:, None]
+    v, u = (_all_sums(part, limit) for part in (a[:, half:], a[:, :half]))
+    keys = np.concatenate([v, limit - u], axis=1)
     bits = keys.view(np.int64)
     bits &= ~np.int64(1)
     bits[:, v.shape[1] :] |= 1
     keys.sort(axis=1)
-    ranks = (bits & 1) @ np.arange(keys.shape[1])
+    bits &= 1
+    ranks = bits @ np.arange(keys.shape[1])
     m = u.shape[1]
     return ranks - m * (m - 1) // 2
 
 
+def _all_sums(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """[N, *] the sums of all subsets of each row of `a` [N, size], without the subsets whose sum is
+    above `limit` [N, 1] in every row.
+    """
+    out = np.zeros((len(a), 2 ** a.shape[1]))
+    for i in range(a.shape[1]):
+        np.add(out[:, : 1 << i], a[:, i : i + 1], out=out[:, 1 << i : 2 << i])
+    return out[:, (out <= limit).any(axis=0)]
+
+
 def _approximate(a: np.ndarray, s: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order: counted where it is
-    small, else an approximation.
+    """P(|sum of +-a| >= s), row by row, for rows of `a` in ascending order: counted unless it is
+    proven to be large, else an approximation.
     """
     p = np.empty(len(a))
-    listed = _to_list(a, s)
+    large = certainly_above(a, s, _ASKED)
+    p[~large] = _on_grid(a[~large], gap[~large])
+    rows = np.flatnonzero(large)
+    listed = _to_list(a[rows], s[rows])
     for size in np.unique(listed):
-        rows = listed == size
-        p[rows] = _edgeworth(a[rows], s[rows], int(size))
-    for row in np.flatnonzero(p <= _ASKED):
-        p[row] = _on_grid(a[row], gap[row])
+        some = rows[listed == size]
+        p[some] = np.maximum(_edgeworth(a[some], s[some], int(size)), _ASKED)
     return np.clip(p, np.ldexp(1.0, 1 - (a > 0).sum(1)), 1.0)
 
 
-def _on_grid(a: np.ndarray, gap: float) -> float:
-    """Two-sided p of the elements of `a`, ascending, counted on a grid."""
-    size = a[a > 0] * (_STEPS / gap)
-    small = size[size <= _STEPS * (1 + _TIE)]  # those beyond are in no subset
+def _on_grid(a: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """Two-sided p of each row of `a`, ascending, counted on a grid: every second element by itself,
+    the others by themselves, and the pairs of sums that stay below the top.
+    """
+    size = a * (_STEPS / gap)[:, None]
+    used = (size > 0) & (size <= _STEPS * (1 + _TIE))  # those beyond are in no subset
+    small = np.where(used, size, 0.0)
     part = small - np.floor(small)
-    top = _STEPS + int(np.ceil(_MARGIN * np.sqrt((part * (1 - part)).sum() / 4)))
-    count, reached = np.zeros(top + 1), 0
-    count[0] = 1.0
-    for number, v in enumerate(
-        np.diff(np.floor(np.cumsum(small) + 0.5), prepend=0).astype(np.int64).tolist(), 1
-    ):
-        reached = min(reached + v, top)
-        count[v : reached + 1] += count[: reached + 1 - v]
+    tops = _STEPS + np.ceil(_MARGIN * np.sqrt((part * (1 - part)).sum(1) / 4)).astype(np.int64)
+    steps = np.diff(np.floor(np.cumsum(small, axis=1) + 0.5), axis=1, prepend=0).astype(np.int64)
+    pairs, scale = np.empty(len(a)), np.empty(len(a), np.int64)
+    for row, top in enumerate(tops.tolist()):
+        mine = steps[row, used[row]].tolist()
+        (first, divided), (second, other) = _sums(mine[0::2], top), _sums(mine[1::2], top)
+        pairs[row], scale[row] = first @ np.cumsum(second)[::-1], divided + other
+    return np.minimum(1.0, 2 * np.ldexp(pairs, scale - np.count_nonzero(a, axis=1)))
+
+
+def _sums(steps: list[int], top: int) -> tuple[np.ndarray, int]:
+    """How many subsets of `steps` have each sum from 0 to `top`, and the power of two by which the
+    counts are divided.
+    """
+    zero = top + 1  # zeros before the first sum: a step is added without asking where it begins
+    count, after, end = np.zeros(2 * zero), np.zeros(2 * zero), zero + 1
+    count[zero] = 1.0
+    scale = 0
+    for number, v in enumerate(steps, 1):
+        end = min(end + v, 2 * zero)
+        np.add(count[zero:end], count[zero - v : end - v], after[zero:end])
+        count, after = after, count
         if number % _RESCALE == 0:
-            count = np.ldexp(count, -_RESCALE)
-    return float(
-        min(1.0, 2 * np.ldexp(count.sum(), -(len(small) % _RESCALE) - (len(size) - len(small))))
-    )
+            count *= 2.0**-_RESCALE
+            scale += _RESCALE
+    return count[zero:], scale
 
 
 def _edgeworth(a: np.ndarray, s: np.ndarray, listed: int) -> np.ndarray:

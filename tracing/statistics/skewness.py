@@ -1,21 +1,25 @@
-r"""Null p values of a run's own effects: what the sign-flip test gives where the mean is zero but
-the effects are not symmetric.
+r"""How much more often a small p comes than sign flips say, where the mean is zero but the effects
+are not symmetric.
 
 The sign-flip test is exact for effects whose distribution over cells is symmetric about zero. Many
 small effects of one sign that a few large ones of the other balance have mean zero too, and a
 handful of cells easily misses the large ones: for effects distributed as 1 - exp(1) in 20 cells, p
-<= 0.001 comes 9 times too often. How skewed the effects of a run are can be read from their
-residuals. For a test drawn at random
+<= 0.001 comes 8 times too often. How skewed the effects of a run are can be read from its quiet
+tests, those with
 
-    x*_i = r_J(i) ,   r_i = x_i - mean(x) over the k cells with an effect,
-    J drawn from 1 .. k with replacement,   i = 1 .. k
+    (sum x)^2 <= 0.455 sum x^2      (half of the tests of a normal null) .
 
-has mean zero and the shape of the residuals; the distribution of its sign-flip p over many draws is
-F0, a null that knows the skewness of the run (the residual bootstrap, Efron and Tibshirani 1993).
-Residuals are taken from a test of the same source with as many cells and p > 0.1 where there is
-one: where something changes, the spread of the change over cells is no null. Tests with fewer than
-`MIN_SUPPORT` cells cannot be called and are not drawn. For symmetric effects in 20 cells F0 is 1.1
-to 2 times p at p = 0.01; it errs to the safe side.
+Their cells are drawn again with replacement, in pairs: once as they are, and once after a random
+sign was given to every cell, drawn until that test is quiet too. Where effects are symmetric both
+have the same distribution given the sizes of the effects, be they heavy-tailed or of a scale of
+their own in every cell: what drawing again does to p cancels. With F_own and F_sym the shares of
+sign-flip p at or below p,
+
+    I(p) = 1 + (F_own(p) - F_sym(p)) / p
+
+is 1 without skewness. With it I grows as ``exp(c z^3)``, z the normal quantile of p / 2, as large
+deviations of self-normalised sums do (Jing, Shao and Wang 2003), and one number c >= 0 says how
+skewed a run is; `inflation` estimates it at the smallest p that the draws reach.
 """
 
 from __future__ import annotations
@@ -25,41 +29,51 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scircuit.core.edge_rules import MIN_SUPPORT
 from scircuit.tracing.statistics.effect_statistics import Tests
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
-DRAWS = 256
-_DONOR_P = 0.1
+LEVELS = np.array(
+    [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 1.0]
+)
+"""p values up to which null draws are counted."""
+
+_QUIET = 0.455  # 0.6745^2, the median of a squared standard normal
+_TRIES = 8  # sign patterns for a quiet one; where none is, the signs stay, and the pair cancels
+_RUN_DRAWS = 2**16  # of all sources together: below, the guard costs power by its own noise
+_FEWEST, _MOST = 2**7, 2**12  # draws per source
+_REACHED = 8  # draws expected at the lowest level that is used
+_WIDTH = 32  # highest level that is used over the lowest
 
 
 class Null(NamedTuple):
-    """Null p values that stand for the tests of some sources that can be called.
+    """Null draws that stand for the tests of some sources that can be called.
 
-    `p` are distinct and ascending, `weight` is the number of tests each stands for, `quiet` how
-    many of those tests have p > 1/2.
+    `p` are the levels, `weight` [2, levels] is the number of tests with a null p up to the level
+    and above the one before it: as drawn, and with random signs. `draws` is the number of pairs.
     """
 
     p: np.ndarray
     weight: np.ndarray
-    quiet: int
+    draws: int
 
     @classmethod
     def joined(cls, parts: Sequence[Null]) -> Null:
         """Put the draws of several blocks of sources together."""
-        return cls._of(
-            [x.p for x in parts], [x.weight for x in parts], sum(int(x.quiet) for x in parts)
-        )
-
-    @classmethod
-    def _of(cls, p: Sequence[np.ndarray], weight: Sequence[np.ndarray], quiet: int) -> Null:
-        values, inverse = np.unique(np.concatenate([np.zeros(0), *p]), return_inverse=True)
-        return cls(
-            values, np.bincount(inverse, np.concatenate([np.zeros(0), *weight]), len(values)), quiet
-        )
+        weight = np.zeros((2, len(LEVELS)))
+        for part in parts:
+            weight += part.weight
+        return cls(LEVELS, weight, sum(int(part.draws) for part in parts))
 
 
-def null_draws(tests: Tests, keys: Sequence[Sequence[int]], draws: int = DRAWS) -> Null:
+def draws_per_source(sources: int) -> int:
+    """Null draws of each source for a run with this many: a power of two, so that weights add up
+    exactly in any order.
+    """
+    wanted = -(-_RUN_DRAWS // max(sources, 1))
+    return int(min(max(1 << (wanted - 1).bit_length(), _FEWEST), _MOST))
+
+
+def null_draws(tests: Tests, keys: Sequence[Sequence[int]], draws: int = _FEWEST) -> Null:
     """Draw null p values for every source.
 
     Parameters
@@ -70,52 +84,85 @@ def null_draws(tests: Tests, keys: Sequence[Sequence[int]], draws: int = DRAWS) 
         Seeds of each source, such as (seed, layer, feature): its draws depend on nothing but these
         and its own effects.
     draws
-        Draws per source.
+        Pairs of draws per source, `draws_per_source` of the run.
     """
-    cells = tests.cells
-    able = np.flatnonzero(cells >= MIN_SUPPORT)
-    bounds = np.searchsorted(tests.source[able], np.arange(len(keys) + 1))
-    donors, picks, weight = [], [], []
+    sources = np.arange(len(keys) + 1)
+    able = np.bincount(tests.source[tests.callable], minlength=len(keys))
+    square = tests.sd**2 * (tests.n - 1) + tests.n * tests.mean**2
+    quiet = np.flatnonzero(tests.callable & ((tests.n * tests.mean) ** 2 <= _QUIET * square))
+    bounds = np.searchsorted(tests.source[quiet], sources)
+    found, scale = [], []
     for s, key in enumerate(keys):
-        mine = able[bounds[s] : bounds[s + 1]]
-        if len(mine):
+        if len(donors := quiet[bounds[s] : bounds[s + 1]]):
             rng = np.random.default_rng([*key, 3])
-            donors.append(_donors(cells[mine], tests.p[mine], mine, draws, rng))
-            picks.append(rng.random((draws, tests.given[0].shape[1])))
-            weight.append(np.full(draws, len(mine) / draws))
-    if not donors:
+            found += _pair(tests.rows(rng.choice(donors, draws)), rng)
+            scale.append(able[s] / draws)
+    if not found:
         return Null.joined([])
-    chosen = np.concatenate(donors)
-    p = _resampled(tests.rows(chosen), cells[chosen], np.concatenate(picks))
-    return Null._of([p], weight, int((tests.p[able] > 0.5).sum()))
+    p = sign_flip_p(np.concatenate(found), up_to=LEVELS[-2])  # all at once: the calls are many
+    level = np.searchsorted(LEVELS, np.where(np.isnan(p), 1.0, p)).reshape(-1, 2, draws)
+    weight = np.zeros((2, len(LEVELS)))
+    for kind in (0, 1):
+        np.add.at(weight[kind], level[:, kind], np.array(scale)[:, None])
+    return Null(LEVELS, weight, draws * len(scale))
 
 
-def _donors(
-    cells: np.ndarray, p: np.ndarray, tests: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Tests in the mix of cells that the source has, from those without a significant mean where
-    there are any with as many cells.
-    """
-    size = rng.choice(cells, draws)
-    donors = np.empty(draws, np.int64)
-    for k in np.unique(size):
-        pool = tests[(cells == k) & (p > _DONOR_P)]
-        if not len(pool):
-            pool = tests[cells == k]
-        wanted = size == k
-        donors[wanted] = rng.choice(pool, wanted.sum())
-    return donors
+def inflation(null: Null, p: np.ndarray) -> np.ndarray:
+    """How many times more often than sign flips say a null p is at most `p`: at least 1."""
+    from scipy.special import ndtri
+
+    c = skewness(null)
+    if c == 0:
+        return np.ones(len(p))
+    return np.exp(np.minimum(c * -(ndtri(p / 2) ** 3), 700.0))
 
 
-def _resampled(rows: np.ndarray, size: np.ndarray, picks: np.ndarray) -> np.ndarray:
-    """Sign-flip p of rows whose `size` non-zero values are centred and drawn again with
-    replacement, `picks` in [0, 1) saying which.
-    """
-    k = size[:, None]
-    left = np.take_along_axis(
-        rows, np.argsort(rows == 0, axis=1, kind="stable"), axis=1
-    )  # values first, zeros after them
-    residual = left - left.sum(1, keepdims=True) / k
-    again = np.take_along_axis(residual, (picks * k).astype(np.int64), axis=1)
-    p = sign_flip_p(np.where(np.arange(rows.shape[1]) < k, again, 0.0))
-    return np.where(np.isnan(p), 1.0, p)  # one value again and again: no effect
+def skewness(null: Null) -> float:
+    """The number c of ``I(p) = exp(c z^3)``: 0 where the draws show no skewness."""
+    from scipy.special import ndtri
+
+    tests = null.weight[0].sum()
+    if not tests:
+        return 0.0
+    lowest = min(_REACHED / null.draws, 0.001)
+    used = (null.p >= lowest * (1 - 1e-9)) & (null.p <= lowest * _WIDTH)
+    level = null.p[used]
+    own, symmetric = np.cumsum(null.weight, axis=1)[:, used] / tests
+    cube = -(ndtri(level / 2) ** 3)
+    excess = (own - symmetric) / level
+    # of log I / z^3, by the variance of a difference of counts
+    precision = cube * level**2 / np.maximum(own + symmetric, 2 * level)
+
+    low, high = 0.0, 1.0
+    if (precision * excess).sum() <= 0:
+        return 0.0
+    for _ in range(50):
+        c = (low + high) / 2
+        low, high = (c, high) if (precision * (np.expm1(c * cube) - excess)).sum() < 0 else (low, c)
+    return high
+
+
+def _pair(own: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """The effects of quiet tests drawn again, and the same with random signs."""
+    signed, waiting = own.copy(), np.arange(len(own))
+    for _ in range(_TRIES):
+        signs = rng.integers(0, 2, (len(waiting), own.shape[1]), dtype=np.int8)
+        signed[waiting] = own[waiting] * (2 * signs - 1)
+        waiting = waiting[~_quiet(signed[waiting])]
+    signed[waiting] = own[waiting]
+    picks = _picks(own, rng)
+    return [np.where(own == 0, 0.0, np.take_along_axis(x, picks, axis=1)) for x in (own, signed)]
+
+
+def _quiet(rows: np.ndarray) -> np.ndarray:
+    return rows.sum(1) ** 2 <= _QUIET * np.einsum("ij,ij->i", rows, rows)
+
+
+def _picks(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For every cell one with an effect in the same row, at random."""
+    cells = np.count_nonzero(rows, axis=1)[:, None]
+    picks = (rng.random(rows.shape) * cells).astype(np.int64)
+    if (cells == rows.shape[1]).all():
+        return picks
+    filled = np.argsort(rows == 0, axis=1, kind="stable")  # cells with an effect come first
+    return np.take_along_axis(filled, picks, axis=1)

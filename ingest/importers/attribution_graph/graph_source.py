@@ -32,7 +32,7 @@ from scircuit.ingest.importers.strict_files import check_names, hashes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LACKS = ("n", "counts", "sd", "p", "null", "cells")
+_LACKS = ("n", "counts", "sd", "p", "computed", "null", "cells")
 
 
 def read(config: ImportGraphConfig, gene_ids: Mapping[str, str]) -> Source:  # noqa: ARG001 - graphs name no gene

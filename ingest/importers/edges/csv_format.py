@@ -84,6 +84,7 @@ def read_csv(path: Path, condition: str) -> Edges:
         *(() if "mean" in values else ("mean",)),
         "sd",
         "p",
+        "computed",
         "null",
         "cells",
         *(("all_edges",) if cap else ()),

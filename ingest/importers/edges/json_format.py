@@ -39,7 +39,7 @@ CONDITIONS = {
     "TS_Multi_GF": "geneformer",
     "scGPT_TS_Multi": "scgpt",
 }
-_NOT_GIVEN = ("counts", "p", "null", "cells", "symmetric_rule")
+_NOT_GIVEN = ("counts", "p", "computed", "null", "cells", "symmetric_rule")
 _EFFECT = ("target_feature_idx", "mean_delta", "std_delta", "cohens_d", "consistency")
 _ROW = (
     "source_layer",

@@ -39,7 +39,7 @@ from scircuit.ingest.importers.strict_files import (
     whole_number,
 )
 
-_NOT_GIVEN = ("p", "null", "cells")
+_NOT_GIVEN = ("p", "computed", "null", "cells")
 _FILE_NAME = re.compile(r"feature_F?(\d+)\.")
 _ARRAY_NAME = re.compile(r"dl(\d+)")
 _D_TOLERANCE = 0.02  # difference of d that half precision can make, relative to 1 + |d|

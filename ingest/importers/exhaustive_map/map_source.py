@@ -84,7 +84,7 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
         units={"map": lambda: tables},
         uses=used_nodes(tables),
         origin="Biodyn-AI/sae-biological-map, result files",
-        lacks=("edges", "all_edges", "counts", "sd", "p", "cells", "symmetric_rule"),
+        lacks=("edges", "all_edges", "counts", "sd", "p", "computed", "cells", "symmetric_rule"),
         cap=CAP,
         rule=RULE,
         findings={

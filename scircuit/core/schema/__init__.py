@@ -12,7 +12,7 @@ properties (later runs add findings to existing nodes); relationship tables hold
 ``target`` (keys of the end nodes) and any subset of the declared properties.
 """
 
-from scircuit.core.schema.arrow import arrow_schema, conform, schema_table
+from scircuit.core.schema.arrow import arrow_schema, conform, schema_table, without_retired
 from scircuit.core.schema.edge_properties import (
     ACTIVE_IN_PROPERTIES,
     AFFECTS_PROPERTIES,
@@ -42,4 +42,5 @@ __all__ = [
     "keys_of",
     "properties_of",
     "schema_table",
+    "without_retired",
 ]

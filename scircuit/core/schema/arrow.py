@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from scircuit.core.schema.kinds import SCHEMA_VERSION, keys_of, properties_of
+from scircuit.core.schema.kinds import RETIRED, SCHEMA_VERSION, keys_of, properties_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +63,17 @@ def schema_table(kind: str, columns: Mapping[str, Column]) -> pa.Table:
 
     schema = arrow_schema(kind, list(columns))
     return conform(kind, pa.table({f.name: pa.array(columns[f.name], type=f.type) for f in schema}))
+
+
+def without_retired(kind: str, table: pa.Table) -> pa.Table:
+    """The table without properties that an earlier version of the schema declared for its kind. A
+    table of this version keeps all its columns, so that an undeclared one is still refused.
+    """
+    written = (table.schema.metadata or {}).get(b"scircuit.schema", b"")
+    if not written.isdigit() or int(written) >= SCHEMA_VERSION:
+        return table
+    gone = [name for name in RETIRED.get(kind, ()) if name in table.column_names]
+    return table.drop_columns(gone) if gone else table
 
 
 def conform(kind: str, table: pa.Table) -> pa.Table:

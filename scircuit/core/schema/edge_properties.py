@@ -14,18 +14,43 @@ AFFECTS_PROPERTIES: tuple[Property, ...] = (
          "cells with effect above the numeric floor: ablation raises the target", "cells"),
     prop("n_neg", "int",
          "cells with effect below minus the numeric floor: ablation lowers the target", "cells"),
-    prop("mean", "float", "mean effect over the n cells", "dictionary units of the target"),
+    prop("mean", "float",
+         "mean effect on the target's activation, over the n cells",
+         "dictionary units of the target"),
     prop("sd", "float",
          "standard deviation of the effect (n - 1)", "dictionary units of the target"),
     prop("d", "float", "mean / max(sd, 1e-10)"),
     prop("p", "float",
-         "two-sided sign-flip p over cells, exact up to 20 non-zero cells", "probability"),
+         "two-sided sign-flip p over cells, exact up to 20 non-zero cells; null where the"
+         " activation moves in no cell", "probability"),
     prop("q", "float",
-         "Benjamini-Hochberg over all live tests of the run, and at least what the skewness of the"
-         " run's effects implies", "probability"),
-    prop("passthrough", "float",
-         "mean effect when the edit is re-encoded without any block computing",
-         "dictionary units"),
+         "Benjamini-Hochberg over the tests of the run that can be called, and at least what the"
+         " skewness of the run's effects implies; null where p is null or fewer than 6 cells have"
+         " an effect", "probability"),
+    prop("direct", "float",
+         "mean effect on the target's pre-activation that the residual stream alone carries: every"
+         " block's output is held at its clean value; null where it is not known (imported runs,"
+         " runs without a direction null)", "dictionary units of the target"),
+    prop("computed", "float",
+         "mean effect on the target's pre-activation that the blocks computed: the total effect on"
+         " it minus `direct`", "dictionary units of the target"),
+    prop("computed_cells", "int",
+         "cells whose computed effect has the sign of `computed`", "cells"),
+    prop("z_direct", "float",
+         "(direct - mean) / sd over random directions of the same length at the same positions",
+         "sd of the direction null"),
+    prop("z_computed", "float",
+         "(computed - mean) / sd over random directions of the same length at the same positions",
+         "sd of the direction null"),
+    prop("p_computed", "float",
+         "the larger of two p: sign flips of the computed effect over cells, and `z_computed`"
+         " against t with draws - 1 degrees of freedom", "probability"),
+    prop("q_computed", "float",
+         "Benjamini-Hochberg of `p_computed` over the pairs of the run that can be called",
+         "probability"),
+    prop("q_direct", "float",
+         "Benjamini-Hochberg of the p of `z_direct` over the pairs of the run that can be called",
+         "probability"),
     prop("positions", "int", "active positions of the source, summed over cells", "positions"),
     prop("halves", "int",
          "halves of the cells (0, 1, 2) that agree: same sign and p <= 0.05; null where a half"
@@ -58,8 +83,8 @@ _OF_A_CONTROL = ("n", "n_pos", "n_neg", "mean", "sd", "d", "p")
 CONTROL_PROPERTIES: tuple[Property, ...] = (
     RUN,
     prop("control", "str",
-         "zero_edit, random_direction, feature_swap, passthrough; half_even, half_odd: the source"
-         " itself in every other cell"),
+         "zero_edit, random_direction, feature_swap; half_even, half_odd: the source itself in"
+         " every other cell"),
     *(p for p in AFFECTS_PROPERTIES if p.name in _OF_A_CONTROL),
     prop("q", "float",
          "q of this p among the live tests of the run: edges and controls share one threshold",

@@ -78,19 +78,19 @@ _PUBLISHED: tuple[Property, ...] = (
 )
 
 _ANALYSED: tuple[Property, ...] = (
-    prop("out_degree", "int", "calibrated edges out of the feature in the analysed run", "edges"),
-    prop("in_degree", "int", "calibrated edges into the feature in the analysed run", "edges"),
+    prop("out_degree", "int", "edges out of the feature, by the rule of its analysis", "edges"),
+    prop("in_degree", "int", "edges into the feature, by the rule of its analysis", "edges"),
     prop("out_degree_legacy", "int",
          "edges out by the legacy rule (|d| > 0.5, consistency > 0.7)", "edges"),
     prop("out_degree_by_layer", "int[]",
-         "calibrated out-degree for each measured layer, in order", "edges"),
+         "out-degree for each measured layer, in order", "edges"),
     prop("expected_degree", "float", "out-degree expected from the firing rate alone", "edges"),
     prop("residual_degree", "float", "log((out_degree + 1) / (expected_degree + 1))", "log ratio"),
     prop("hub_rank", "int",
          "rank by residual degree among sources, 1 is the strongest hub for its firing rate"),
     prop("degree_rank", "int", "rank by raw out-degree among sources, 1 is the highest"),
     prop("support_share", "float",
-         "share of calibrated out-edges that are support (ablation lowers the target)", "share"),
+         "share of out-edges that are support (ablation lowers the target)", "share"),
     prop("random_degree", "float",
          "calibrated edges when a random direction of equal norm is removed (sampled)", "edges"),
     prop("swap_degree", "float",

@@ -6,7 +6,10 @@ from scircuit.core.schema.nodes import NODES
 from scircuit.core.schema.property import Property
 from scircuit.core.schema.relationships import RELATIONSHIPS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+
+RETIRED: dict[str, tuple[str, ...]] = {"Feature-AFFECTS-Feature": ("passthrough",)}
+"""Properties that shards of earlier versions have and that are no longer read."""
 
 
 def properties_of(kind: str) -> tuple[Property, ...]:

@@ -140,18 +140,28 @@ _RUN = NodeType(
     prop("format", "str", "format of imported files"),
     prop("origin", "str", "where imported files come from, if stated"),
     prop("lacks", "str[]",
-         "what an imported source does not give, such as n, sd, p, q, all_edges: comparisons that"
-         " need it are refused"),
+         "what an imported source does not give, such as n, sd, p, computed, all_edges:"
+         " comparisons that need it are refused"),
     prop("cap", "int",
          "maximum number of edges that an imported source kept per source feature, or per source"
          " feature and layer; 0 where it kept all", "edges"),
     prop("rule", "str", "rule by which an imported source chose its edges"),
     prop("edges", "int", "edge records stored", "edges"),
+    prop("edges_computed", "int",
+         "edges by the computed rule; null where the run has no direction null", "edges"),
+    prop("edges_carried", "int", "edges by the carried rule", "edges"),
+    prop("edges_generic", "int", "edges by the generic rule", "edges"),
     prop("edges_calibrated", "int", "edges by the calibrated rule", "edges"),
     prop("edges_legacy", "int", "edges by the legacy rule", "edges"),
+    prop("expected_false", "float",
+         "computed edges that held-out random directions give at the same threshold", "edges"),
     prop("live_tests", "int",
-         "tests with any effect above the numeric floor: the size of the BH family", "tests"),
-    prop("zero_edit_max", "float", "largest |effect| of the zero edit: the numeric floor"),
+         "tests with any effect above the numeric floor", "tests"),
+    prop("callable_tests", "int",
+         "live tests with an effect in at least 6 cells: the size of the BH family", "tests"),
+    prop("zero_edit_max", "float", "largest |effect| of the zero edit: rounding error",
+         "dictionary units"),
+    prop("numeric_floor", "float", "effects up to this size count as zero", "dictionary units"),
     prop("null_annotation_rate", "float",
          "share of matched random lists annotated (annotate)", "share"),
     prop("annotation_rate", "float", "share of features annotated (annotate)", "share"),
@@ -184,12 +194,25 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
 _CONTROL = NodeType("Control", "A control that could refute the edges of one layer pair.", (
     prop("name", "str", "caption"),
     prop("control", "str",
-         "zero_edit, random_direction, feature_swap, passthrough, split_half, context; imported:"
-         " sign_flip"),
+         "zero_edit, random_direction, feature_swap, direct, direction_null, split_half, context;"
+         " imported: sign_flip"),
     prop("source_layer", "int", "layer of the edit"),
     prop("target_layer", "int", "layer measured"),
     prop("sources", "int", "source features in the sample"),
-    prop("edges", "int", "edges of the same sources, calibrated rule"),
+    prop("edges", "int",
+         "edges of the same sources, calibrated rule; direction_null: computed edges of all"
+         " sources"),
+    prop("carried", "int", "direction_null: carried edges of all sources", "edges"),
+    prop("generic", "int", "direction_null: generic edges of all sources", "edges"),
+    prop("draws", "int", "direction_null: random directions drawn", "directions"),
+    prop("expected_false", "float",
+         "direction_null: computed edges that held-out random directions give at the same"
+         " threshold", "edges"),
+    prop("sigma_ratio", "float",
+         "direction_null: spread over random directions that were drawn for the source itself /"
+         " spread of the pooled null, median over pairs", "ratio"),
+    prop("sigma_ratio_low", "float", "the same, 5 % quantile", "ratio"),
+    prop("sigma_ratio_high", "float", "the same, 95 % quantile", "ratio"),
     prop("control_edges", "int", "edges of the control, same rule and same p threshold"),
     prop("edges_legacy", "int", "edges of the same sources, legacy rule"),
     prop("control_edges_legacy", "int", "edges of the control, legacy rule"),
@@ -199,8 +222,8 @@ _CONTROL = NodeType("Control", "A control that could refute the edges of one lay
          " the other half can test"),
     prop("agreement", "float",
          "split_half: share of `found` with the same sign and p <= 0.05 in the other half, at most"
-         " 0.025 by chance; passthrough: correlation of effect and pass-through; context:"
-         " correlation of d with exact"),
+         " 0.025 by chance; direct: correlation of total and direct effect on pre-activations;"
+         " context: correlation of d with exact"),
     prop("relative_size", "float",
          "median over the edges of |mean effect of the control| / |mean effect|, per source",
          "ratio"),

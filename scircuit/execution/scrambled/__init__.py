@@ -1,0 +1,1 @@
+"""Scrambled copies of a trace run, and its headline numbers beside theirs."""

@@ -1,0 +1,64 @@
+"""The headline numbers of a trace run and of what was computed from it, for a run and for its
+scrambled copies alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from scircuit.execution.find_runs import child_of
+
+if TYPE_CHECKING:
+    from scircuit.core.study import Manifest, Study
+
+Numbers = dict[str, float | None]
+
+EDGES = ("computed", "carried", "generic", "calibrated", "legacy")
+
+NAMES = {
+    **{f"{rule}_per_source": f"{rule} edges per source" for rule in EDGES},
+    "expected_false_per_source": "of the computed, expected from random directions, per source",
+    "mean_degree": "mean out-degree",
+    "max_degree": "largest out-degree",
+    "tail_alpha": "exponent of the tail",
+    "degree_rate_spearman": "rank correlation of out-degree and firing rate",
+    "annotation_rate": "share of features annotated",
+    "null_annotation_rate": "share annotated of matched random gene lists",
+    "hubs_without_annotation": "share of hubs without annotation",
+    "trrust_sign_share": "share of TRRUST pairs whose edge has the sign of the regulation",
+}
+"""What a number is, in words, in the order of tables."""
+
+
+def headline(study: Study, trace: Manifest) -> Numbers:
+    """Headline numbers of a trace run, and of its annotation and analysis where there are any."""
+    found = trace.findings
+    sources = max(int(found["sources"]), 1)
+    numbers: Numbers = {
+        f"{rule}_per_source": int(found.get(f"edges_{rule}") or 0) / sources for rule in EDGES
+    }
+    expected = found.get("expected_false")
+    numbers["expected_false_per_source"] = None if expected is None else float(expected) / sources
+    for verb in ("analyse", "annotate"):
+        child = child_of(study, verb, trace.run)
+        for name in NAMES.keys() & (child.findings if child else {}).keys():
+            value = child.findings[name] if child else None
+            numbers[name] = None if value is None else float(value)
+    return numbers
+
+
+def table(own: Numbers, copies: Mapping[str, Sequence[Numbers]]) -> list[dict[str, object]]:
+    """One row for each number: its name, its value in the run, and its values in the copies of each
+    kind.
+    """
+    return [
+        {
+            "number": name,
+            "words": words,
+            "trained": own[name],
+            **{kind: [n.get(name) for n in numbers] for kind, numbers in copies.items()},
+        }
+        for name, words in NAMES.items()
+        if name in own and any(name in n for numbers in copies.values() for n in numbers)
+    ]
