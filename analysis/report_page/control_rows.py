@@ -87,14 +87,14 @@ def control_sentences(rows: list[Row]) -> list[str]:
         ]
         text = (
             f"{pair}: {count(first.get('sources'))} sampled sources have"
-            f" {count(first.get('edges'))} edges; edges of the controls:"
+            f" {count(first.get('edges'))} effects that are not zero; of the controls:"
             f" {', '.join(found) or 'no control was run'}"
         )
         random = by_kind.get("random_direction", {})
         if known(random.get("larger_share")):
             text += (
-                f"; {percent(random['larger_share'], 0)} of the edges have a larger mean effect"
-                " than the random direction on the same target, whose effect is"
+                f"; {percent(random['larger_share'], 0)} of the effects are larger"
+                " than that of the random direction on the same target, whose effect is"
                 f" {number(random['relative_size'], 2)} times as large (median)"
             )
         sentences.append(text)
@@ -139,13 +139,14 @@ def verdict(rows: list[Row]) -> str:
     share = control / sum(as_float(r["edges"]) for r in used)
     if share >= _LARGE_SHARE:
         return (
-            f"Other directions of the same norm give {percent(share, 0)} as many edges as the"
-            " features. That an edge exists therefore shows that an edit of this size at these"
+            f"Other directions of the same norm give {percent(share, 0)} as many effects as the"
+            " features. That an effect exists therefore shows that an edit of this size at these"
             " positions matters, but says little about the feature. To see what is specific to a"
             " feature, compare the size and sign of its effects with those of its controls."
         )
     return (
-        f"Other directions of the same norm give {percent(share, 0)} as many edges as the features."
+        f"Other directions of the same norm give {percent(share, 0)} as many effects as the"
+        " features."
     )
 
 

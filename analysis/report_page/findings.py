@@ -156,7 +156,7 @@ def _edges(parts: ReportInput) -> Finding:
         edges, other = control_sums(parts.controls, kind)
         if known(other):
             share = f", {percent(other / edges, 1)} of their {count(edges)}" if edges else ""
-            control.append(f"{name} gives {count(other)} edges{share}")
+            control.append(f"{name} gives {count(other)}{share}")
     sampled = f"for a sample of the sources, {'; '.join(control)}" if control else ""
     return Finding("edges", claim, sampled or "the controls were not run")
 

@@ -80,7 +80,7 @@ def draw_controls(ax: Axes, rows: list[Row]) -> None:
             label=str(kind).replace("_", " "),
         )
     ax.set_yticks(y, [str(n) for n in names])
-    ax.set_xlabel("edges of the sampled sources")
+    ax.set_xlabel("effects that are not zero, of the sampled sources")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=8.5)
 
 

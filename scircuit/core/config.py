@@ -254,8 +254,8 @@ class AnalyseConfig:
     run: str = option("", "trace run (default: the newest complete one)", once=True)
     rule: str = option(
         "",
-        "which effects are edges: computed, carried, generic or calibrated (default: the rule of"
-        " the catalogue)",
+        "which effects are edges: computed, carried, generic or calibrated (default: computed, and"
+        " calibrated where the run has no random directions)",
         ("", "computed", "carried", "generic", "calibrated"),
     )
     q: float = option(0.05, "maximum q of an edge")

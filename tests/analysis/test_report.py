@@ -34,7 +34,7 @@ def test_the_page_fetches_nothing(page):
         assert address.startswith(("data:image/", "#")) or tag == "a", address
     assert not re.search(r"<(script|link|iframe|object)\b|@import|url\(", page)
     images = re.findall(r'<img src="data:image/(?:svg\+xml|png);base64,', page)
-    assert len(images) == 9
+    assert len(images) == 10
 
 
 def test_numbers_come_from_the_input(page, parts):
@@ -59,14 +59,14 @@ def test_numbers_come_from_the_input(page, parts):
 
 def test_controls_are_said_for_every_layer_pair(page):
     assert (
-        "L01 → L02: 24 sampled sources have 400 edges; edges of the controls: a random direction 57"
-        " (14 %)" in page
+        "L01 → L02: 24 sampled sources have 400 effects that are not zero; of the controls: a"
+        " random direction 57 (14 %)" in page
     )
     assert (
-        "83 % of the edges have a larger mean effect than the random direction on the same target,"
-        " whose effect is 0.37 times as large (median)" in page
+        "83 % of the effects are larger than that of the random direction on the same target, whose"
+        " effect is 0.37 times as large (median)" in page
     )
-    assert "Other directions of the same norm give 14 % as many edges as the features." in page
+    assert "Other directions of the same norm give 14 % as many effects as the features." in page
     for text in ("98.7 %", "95.5 %", "0.991", "frozen"):  # the audit has its own table
         assert text in page, text
     assert (
@@ -83,7 +83,7 @@ def test_controls_that_make_as_many_edges_are_not_played_down():
         {"control": k, "pair": "L01 → L02", "edges": 100, "control_edges": n, "share": n / 100}
         for k, n in (("random_direction", 97), ("feature_swap", 95))
     ]
-    assert "96 % as many edges" in verdict(rows) and "little about the feature" in verdict(rows)
+    assert "96 % as many effects" in verdict(rows) and "little about the feature" in verdict(rows)
     assert verdict([]) == ""
 
 
@@ -171,7 +171,7 @@ def test_ten_findings_each_with_a_control(parts):
     found = findings(parts)
     assert len(found) == 10
     assert all(f.claim and f.control for f in found)
-    assert "57 edges" in found[1].control
+    assert "gives 57, 14.2 % of their 400" in found[1].control
     assert (
         "1,214 effects" in found[3].claim
         and "91 %" in found[3].claim

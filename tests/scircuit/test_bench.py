@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("name", ["calibration", "ingest", "knowledge", "tracing"])
+@pytest.mark.parametrize("name", ["calibration", "edges", "ingest", "knowledge", "tracing"])
 def test_measurements_start(root, name, tmp_path):
     done = subprocess.run(
         [sys.executable, str(root / "bench" / f"{name}.py"), "--help"],

@@ -57,6 +57,10 @@ def test_the_numbers_are_there_and_agree(demo):
         assert key in found
     assert found["edges_in_graph"] == found["edges_traced"] > 10_000
     assert found["mlm_loss"] < found["unigram_loss"]
+    # circuits: far more than random directions and a scrambled model have
+    assert found["edges_computed"] > 1000
+    assert found["expected_false"] < 0.1 * found["edges_computed"]
+    assert found["scrambled_share"] < 0.15
     assert 0 <= found["null_annotation_rate"] <= 1
     assert found["zero_edit_max"] < 1e-4
     assert found["seconds"]["total"] < 3600
@@ -70,13 +74,13 @@ def test_every_active_feature_was_traced(demo):
         "--format",
         "json",
         "--cypher",
-        "MATCH (f:Feature {layer: 1}) WHERE f.alive RETURN count(f) AS alive, sum(CASE WHEN"
-        " f.traced THEN 1 ELSE 0 END) AS traced",
+        "MATCH (f:Feature {layer: 1}) WHERE f.cells_active >= 2 RETURN count(f) AS active, sum(CASE"
+        " WHEN f.traced THEN 1 ELSE 0 END) AS traced",
         cwd=folder,
     )
     assert result.returncode == 0, result.stderr
     row = json.loads(result.stdout)[0]
-    assert row["alive"] == row["traced"] == found["sources"] > 100
+    assert row["active"] == row["traced"] == found["sources"] > 100
 
 
 @pytest.mark.server

@@ -34,6 +34,6 @@ def test_the_readme_runs(root, tmp_path, monkeypatch):
         rows = sc.cypher(block(root, "cypher"), study)
         assert 0 < len(rows) <= 20
         assert set(rows["sign"]) <= {"support", "suppress"}
-        assert (rows["r.q"] <= 0.05).all()
+        assert (rows["r.q_computed"] <= 0.05).all()
     finally:
         server.stop(study / "neo4j")

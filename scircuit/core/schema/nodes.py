@@ -195,7 +195,7 @@ _CONTROL = NodeType("Control", "A control that could refute the edges of one lay
     prop("name", "str", "caption"),
     prop("control", "str",
          "zero_edit, random_direction, feature_swap, direct, direction_null, split_half, context;"
-         " imported: sign_flip"),
+         " of a null run: permuted, rotated; imported: sign_flip"),
     prop("source_layer", "int", "layer of the edit"),
     prop("target_layer", "int", "layer measured"),
     prop("sources", "int", "source features in the sample"),
