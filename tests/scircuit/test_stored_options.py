@@ -33,11 +33,12 @@ def inputs(config):
     return load_inputs(config)
 
 
-def test_the_demo_of_an_earlier_version_is_the_same_run(config, inputs):
+def test_the_id_of_a_run_changes_only_with_what_it_computes(config, inputs):
+    """The id that the immune example has since its effects are compared with random directions."""
     settings = inputs.settings
     resolved = replace(config, target_layers=settings.target_layers, device=settings.device)
     identity = identity_of(resolved, settings)
-    assert run_id("trace", identity, {**inputs.hashes(), "parents": ()}) == "trace-8c598a4c9f"
+    assert run_id("trace", identity, {**inputs.hashes(), "parents": ()}) == "trace-69c0133285"
 
 
 def test_a_manifest_with_retired_options_is_read(config, inputs):

@@ -16,7 +16,7 @@ from scircuit.execution.trace_steps.null_step import DrawnNull
 from scircuit.tracing.direction_null.null_audit import audit_null, audited_sources, ratios_of
 from scircuit.tracing.direction_null.null_ratios import Ratios
 from scircuit.tracing.direction_null.pooled_null import null_jobs, null_part
-from scircuit.tracing.engine.unit_results import UnitResult
+from scircuit.tracing.engine.unit_results import UnitResult, asked_p
 from scircuit.tracing.statistics.family import Family
 from scircuit.tracing.statistics.skewness import Null
 
@@ -66,7 +66,7 @@ def traced(tracer: Any, changes: np.ndarray | None = None, ratios: Ratios | None
         results = [tracer.run_unit(u, null.of(tracer.features_of(u))) for u in tracer.units]
     tables = []
     for name in ("total", "direct", "computed"):
-        family = Family()
+        family = Family(asked_p(tracer.settings) if name == "total" else 1.0)
         for r in results:
             family.add(*getattr(r, name), Null.joined([]))
         tables.append(family.table())
