@@ -35,7 +35,7 @@ SOURCE_LAYER = 1
 INTERFERON = ("UBE2L6", "STAT1", "IFNGR2", "JAK2", "IRF1", "CD274", "IFNGR1", "STAT2")
 """Genes of the interferon-gamma response in the panel of the screen."""
 
-_SCRAMBLED_SOURCES, _SCRAMBLED_CELLS = 40, 300
+_SCRAMBLED_SOURCES, _SCRAMBLED_CELLS = 40, 600
 _GENE_CELLS = 4000  # from which top genes are read
 
 
