@@ -229,40 +229,22 @@ def _records(
     run: str, parent: Manifest, found: dict[Copy, tuple[Manifest, Numbers]]
 ) -> dict[str, pa.Table]:
     """The comparison of each layer pair as ``Control`` records."""
-    import pyarrow as pa
-
-    from scircuit.core.schema import conform
+    from scircuit.tracing.controls.control_records import control_row, control_tables
 
     own = {_pair(d): d for d in parent.findings.get("directions", ())}
-    rows = []
-    for copy, (manifest, _) in found.items():
-        for d in manifest.findings.get("directions", ()):
-            pair = f"L{d['source_layer']:02d}-L{d['target_layer']:02d}"
-            rows.append(
-                {
-                    "id": f"{run}/control/{copy.name}/{pair}",
-                    "name": f"{copy.name} {pair}",
-                    "control": copy.kind,
-                    "source_layer": d["source_layer"],
-                    "target_layer": d["target_layer"],
-                    "sources": d["sources"],
-                    "draws": d["draws"],
-                    "edges": own.get(_pair(d), {}).get("computed"),
-                    "control_edges": d["computed"],
-                    "carried": d["carried"],
-                    "generic": d["generic"],
-                    "expected_false": d["expected_false"],
-                    "run": run,
-                }
-            )
-    if not rows:
-        return {}
-    names = pa.Table.from_pylist(rows)
-    link = pa.table({"source": names.column("id"), "target": [run] * len(rows)})
-    return {
-        "Control": conform("Control", names),
-        "Control-FROM-Run": conform("Control-FROM-Run", link),
-    }
+    return control_tables(
+        [
+            control_row(run, copy.kind, *_pair(d), copy.name)
+            | {name: d[name] for name in ("sources", "draws", "carried", "generic")}
+            | {
+                "edges": own.get(_pair(d), {}).get("computed"),
+                "control_edges": d["computed"],
+                "expected_false": d["expected_false"],
+            }
+            for copy, (manifest, _) in found.items()
+            for d in manifest.findings.get("directions", ())
+        ]
+    )
 
 
 def _pair(finding: dict[str, Any]) -> tuple[int, int]:

@@ -4,7 +4,6 @@ traced within a second.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +14,7 @@ import pyarrow as pa
 import torch
 
 from scircuit.tracing.hardware.row_padding import by_row
+from tests.support.example_scripts import example_script
 
 
 class TinyDictionary:
@@ -152,13 +152,7 @@ def tiny_cohort(tokens: Sequence[np.ndarray]) -> Any:
 
 def scgpt_script(examples: Path) -> ModuleType:
     """`examples/train_demo_scgpt.py`, which restates scGPT with PyTorch's own encoder."""
-    spec = importlib.util.spec_from_file_location(
-        "train_demo_scgpt", examples / "train_demo_scgpt.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_script(examples, "train_demo_scgpt")
 
 
 def tiny_scgpt(script: Any, *shape: int) -> Any:

@@ -12,8 +12,9 @@ import torch
 from scipy import stats
 
 from scircuit.core import edge_rules
-from scircuit.tracing.direction_null.direction_tests import HeldOut, direction_p, rounded_up
+from scircuit.tracing.direction_null.direction_tests import HeldOut, direction_p
 from scircuit.tracing.models.geneformer import Geneformer
+from scircuit.tracing.statistics.sign_flip import rounded_up
 from tests.support.tiny_models import tiny_model
 from tests.support.tiny_null import Traced, traced
 from tests.support.tiny_tracer import setup

@@ -15,10 +15,10 @@ from scircuit.tracing.direction_null.direction_tests import (
     HeldOut,
     direction_p,
     direction_tests,
-    rounded_up,
     smallest_p,
 )
 from scircuit.tracing.direction_null.readout import Readout
+from scircuit.tracing.statistics.sign_flip import rounded_up
 from tests.support.plain_engine import brute_force_p
 
 WIDTH, SIZES, DRAWS, HELD = 24, (30, 50), 16, 4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
@@ -17,6 +16,7 @@ from scircuit.tracing.dictionaries import load_dictionaries
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.self_check import self_check
 from scircuit.tracing.training.trainer import evaluate
+from tests.support.example_scripts import example_script
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,7 @@ def metrics(examples):
 
 @pytest.fixture(scope="module")
 def script(examples):
-    spec = importlib.util.spec_from_file_location(
-        "train_demo_model", examples / "train_demo_model.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_script(examples, "train_demo_model")
 
 
 def held(cohort, seed):

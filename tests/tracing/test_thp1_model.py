@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import anndata
@@ -21,6 +20,7 @@ from scircuit.tracing.models import load_model
 from scircuit.tracing.models.self_check import self_check
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 from scircuit.tracing.training.trainer import evaluate
+from tests.support.example_scripts import example_script
 
 CELLS = "papalexi2021_thp1_crispr_20729cells.h5ad"
 LAYER = 1
@@ -65,13 +65,7 @@ def metrics(thp1):
 
 @pytest.fixture(scope="module")
 def script(examples):
-    spec = importlib.util.spec_from_file_location(
-        "train_demo_model", examples / "train_demo_model.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return example_script(examples, "train_demo_model")
 
 
 def test_shape_and_vocabulary(model):

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scircuit.core.context import EXACT, FROZEN, context_name
-from scircuit.core.schema import conform
 from scircuit.tracing.controls.control_edges import Rule, condition
+from scircuit.tracing.controls.control_records import control_row, control_tables
 from scircuit.tracing.engine.jobs import parts_of
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 MIN_SAMPLE = 20  # sources
 _FIRST = 16  # further positions of the first step away from frozen
 _STORED = (
-    "source_layer",
-    "target_layer",
     "sources",
     "edges",
     "context",
@@ -218,27 +216,11 @@ def audit_tables(run: str, agreements: list[Agreement]) -> dict[str, pa.Table]:
     """The audit as ``Control`` records: `edges` are those of the context, `control_edges` those of
     exact.
     """
-    import pyarrow as pa
-
-    if not agreements:
-        return {}
-    rows: list[dict[str, Any]] = []
-    for a in agreements:
-        pair = f"L{a.source_layer:02d}-L{a.target_layer:02d}"
-        rows.append(
-            {name: getattr(a, name) for name in _STORED}
-            | {
-                "id": f"{run}/control/context/{a.context}/{pair}",
-                "name": f"context {a.context} {pair}",
-                "control": "context",
-                "control_edges": a.exact_edges,
-                "agreement": a.correlation,
-                "run": run,
-            }
-        )
-    table = pa.Table.from_pylist(rows)
-    link = pa.table({"source": table.column("id"), "target": [run] * len(rows)})
-    return {
-        "Control": conform("Control", table),
-        "Control-FROM-Run": conform("Control-FROM-Run", link),
-    }
+    return control_tables(
+        [
+            control_row(run, "context", a.source_layer, a.target_layer, f"context/{a.context}")
+            | {name: getattr(a, name) for name in _STORED}
+            | {"control_edges": a.exact_edges, "agreement": a.correlation}
+            for a in agreements
+        ]
+    )

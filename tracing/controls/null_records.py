@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core.context import EXACT, context_name
-from scircuit.core.schema import conform
+from scircuit.tracing.controls.control_records import control_row, control_tables
 from scircuit.tracing.direction_null.direction_tests import HeldOut
 from scircuit.tracing.direction_null.null_ratios import KINDS, Ratio, Ratios
 from scircuit.tracing.direction_null.pooled_null import held_out_draws
@@ -139,34 +139,17 @@ def _note(source: int, target: int, context: str, kind: str, ratio: Ratio) -> st
 
 def null_tables(run: str, findings: Sequence[NullFinding]) -> dict[str, pa.Table]:
     """The findings as ``Control`` records."""
-    import pyarrow as pa
-
-    if not findings:
-        return {}
-    rows = []
-    for f in findings:
-        pair = f"L{f.source_layer:02d}-L{f.target_layer:02d}"
-        rows.append(
-            {
-                "id": f"{run}/control/direction_null/{pair}",
-                "name": f"direction_null {pair}",
-                "control": "direction_null",
-                "edges": f.computed,
-                "run": run,
-                **{name: getattr(f, name) for name in _STORED},
-            }
-        )
-    table = pa.Table.from_pylist(rows)
-    link = pa.table({"source": table.column("id"), "target": [run] * len(rows)})
-    return {
-        "Control": conform("Control", table),
-        "Control-FROM-Run": conform("Control-FROM-Run", link),
-    }
+    return control_tables(
+        [
+            control_row(run, "direction_null", f.source_layer, f.target_layer)
+            | {"edges": f.computed}
+            | {name: getattr(f, name) for name in _STORED}
+            for f in findings
+        ]
+    )
 
 
 _STORED = (
-    "source_layer",
-    "target_layer",
     "sources",
     "draws",
     "carried",

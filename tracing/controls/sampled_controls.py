@@ -37,6 +37,7 @@ from scircuit.tracing.controls.control_edges import (
     joined,
     without_effects,
 )
+from scircuit.tracing.controls.control_records import control_row, control_tables
 from scircuit.tracing.controls.split_half import CHANCE, Replication, hub_replication, replication
 from scircuit.tracing.engine.jobs import parts_of
 
@@ -237,19 +238,20 @@ def _nodes(
         columns = tracer.columns(t)
         edges = real.calibrated & real.within(columns)
         base = {
-            "source_layer": tracer.layer,
-            "target_layer": t,
             "sources": len(features),
             "edges": int(edges.sum()),
             "edges_legacy": int((real.legacy & real.within(columns)).sum()),
-            "run": tracer.run,
         }
+
+        def named(kind: str, target: int = t) -> dict[str, object]:
+            return control_row(tracer.run, kind, tracer.layer, target)
+
         for kind in ("zero_edit", *DIRECTIONS):
             c = controls[kind]
             inside = c.within(columns)
             rows.append(
                 base
-                | _named(tracer, kind, t)
+                | named(kind)
                 | compare(real, c, columns, tracer.n_targets)
                 | {
                     "control_edges": int((c.calibrated & inside).sum()),
@@ -259,38 +261,25 @@ def _nodes(
             )
         if len(means[0]):
             agreement = _correlation(means, columns)
-            rows.append(base | _named(tracer, "direct", t) | {"agreement": agreement})
+            rows.append(base | named("direct") | {"agreement": agreement})
         rows.append(
             base
-            | _named(tracer, "split_half", t)
+            | named("split_half")
             | {
                 "found": found,
                 "agreement": held / found if found else None,
             }
         )
-    columns = {
-        key: [row.get(key) for row in rows] for key in dict.fromkeys(k for row in rows for k in row)
-    }
     degrees = {
         name: controls[kind].degrees(len(features)).astype(float)
         for name, kind in (("random_degree", "random_direction"), ("swap_degree", "feature_swap"))
     }
-    return {
-        "Control": conform("Control", pa.table(columns)),
-        "Control-FROM-Run": conform(
-            "Control-FROM-Run",
-            pa.table({"source": columns["id"], "target": [tracer.run] * len(rows)}),
-        ),
+    return control_tables(rows) | {
         "Feature": conform(
             "Feature",
             pa.table({"id": [str(tracer.address(tracer.layer, f)) for f in features], **degrees}),
         ),
     }
-
-
-def _named(tracer: Tracer, kind: str, target: int) -> dict[str, str]:
-    pair = f"L{tracer.layer:02d}-L{target:02d}"
-    return {"id": f"{tracer.run}/control/{kind}/{pair}", "name": f"{kind} {pair}", "control": kind}
 
 
 def _correlation(means: tuple[np.ndarray, np.ndarray], columns: slice) -> float | None:

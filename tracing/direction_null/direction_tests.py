@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scircuit.core.edge_rules import MIN_SUPPORT
-from scircuit.tracing.statistics.sign_flip import sign_flip_p
+from scircuit.tracing.statistics.sign_flip import rounded_up, sign_flip_p
 
 if TYPE_CHECKING:
     from scircuit.tracing.direction_null.readout import Readout
@@ -76,7 +76,6 @@ def direction_tests(
     family
         See there.
     """
-    cells = len(total)
     by_cell = family.readout.split(total, direct)
     drawn = (None, None)
     if null is not None:
@@ -85,25 +84,17 @@ def direction_tests(
         _against(values.mean(0), nulls, factor, family)
         for values, nulls, factor in zip(by_cell, drawn, factors, strict=True)
     ]
-    (direct_mean, z_direct, p_direct, held_direct), (computed, z_computed, p, held) = found
-    enough = cells >= MIN_SUPPORT
-    for values, z, p_values, held_p in (
-        (by_cell[0], z_direct, p_direct, held_direct),
-        (by_cell[1], z_computed, p, held),
-    ):
+    for values, (_, *judged) in zip(by_cell, found, strict=True):
         moves = (np.abs(values) > family.floors).sum(0) >= MIN_SUPPORT
         # z too: the q of a direct effect is found from it when all of the run are known
-        p_values[~(moves & family.alive & enough)] = z[~(moves & family.alive & enough)] = np.nan
-        held_p[:, np.isnan(p_values)] = np.nan
+        for numbers in judged:
+            numbers[..., ~(moves & family.alive)] = np.nan
+    (direct_mean, z_direct, p_direct, held_direct), (computed, z_computed, p, held) = found
     possible = p <= family.gate
     rows = by_cell[1][:, possible].T
     rows = np.where(np.abs(rows) > family.floors[possible, None], rows, 0.0)
     p[p > family.gate] = 1.0
-    p[possible] = (
-        np.maximum(p[possible], sign_flip_p(rows, up_to=family.gate))
-        if possible.any()
-        else p[possible]
-    )
+    p[possible] = np.maximum(p[possible], sign_flip_p(rows, up_to=family.gate))
     agree = (np.sign(by_cell[1]) == np.sign(computed)) & (np.abs(by_cell[1]) > family.floors)
     return DirectionTests(
         direct_mean,
@@ -148,13 +139,6 @@ def smallest_p(width: int, draws: int) -> float:
     at most the square root of the width.
     """
     return float(direction_p(np.array(np.sqrt(width)), draws))
-
-
-def rounded_up(p: np.ndarray) -> np.ndarray:
-    """P with four digits: not below the given ones, but for the last bits, and not below 1e-300."""
-    p = np.maximum(p, 1e-300)
-    unit = np.float_power(10.0, np.floor(np.log10(p)) - 3)
-    return np.minimum(1.0, np.ceil(p / unit - 1e-9) * unit)
 
 
 class HeldOut:

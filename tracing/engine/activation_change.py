@@ -9,6 +9,8 @@ adds exactly nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -56,17 +58,13 @@ def mean_change(
     Tensor
         [B, F], in dictionary units.
     """
-    values, device = after[0], after[0].device
-    slot = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
-    result = torch.zeros(len(sizes), n_features, dtype=values.dtype, device=device)
-    for start in range(0, len(slot), _ROWS):
-        part = slice(start, start + _ROWS)
+    values, indices = after
+
+    def change(part: slice) -> Tensor:
         at = position[part]
-        change = code_change(
-            n_features, (values[part], after[1][part]), (codes[0][at], codes[1][at])
-        )
-        add_rows(result, slot[part], change)
-    return result / torch.from_numpy(sizes).to(result)[:, None]
+        return code_change(n_features, (values[part], indices[part]), (codes[0][at], codes[1][at]))
+
+    return _mean_of_edits(change, n_features, values, sizes)
 
 
 def mean_rows(rows: Tensor, sizes: np.ndarray) -> Tensor:
@@ -79,11 +77,19 @@ def mean_rows(rows: Tensor, sizes: np.ndarray) -> Tensor:
     sizes
         [B] rows of each edit, in order.
     """
-    slot = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(rows.device)
-    result = torch.zeros(len(sizes), rows.shape[1], dtype=rows.dtype, device=rows.device)
-    for start in range(0, len(rows), _ROWS):
-        add_rows(result, slot[start : start + _ROWS], rows[start : start + _ROWS])
-    return result / torch.from_numpy(sizes).to(rows)[:, None]
+    return _mean_of_edits(lambda part: rows[part], rows.shape[1], rows, sizes)
+
+
+def _mean_of_edits(
+    change: Callable[[slice], Tensor], width: int, like: Tensor, sizes: np.ndarray
+) -> Tensor:
+    """Mean over the rows of each edit [B, width], of `like`'s kind; `change` gives some rows."""
+    slot = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(like.device)
+    result = torch.zeros(len(sizes), width, dtype=like.dtype, device=like.device)
+    for start in range(0, len(slot), _ROWS):
+        part = slice(start, start + _ROWS)
+        add_rows(result, slot[part], change(part))
+    return result / torch.from_numpy(sizes).to(result)[:, None]
 
 
 def add_rows(result: Tensor, slot: Tensor, rows: Tensor) -> None:

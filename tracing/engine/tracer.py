@@ -33,10 +33,10 @@ from scircuit.tracing.engine.effects import Ablation, Effects, Progress, joined_
 from scircuit.tracing.engine.numeric_floor import floors_of, zero_edit
 from scircuit.tracing.engine.prepared_cells import PreparedCells, prepare_cells
 from scircuit.tracing.engine.unit_results import (
-    DIRECTION_GATE,
     EdgeNames,
     UnitResult,
     UnitStatistics,
+    direction_gate,
 )
 from scircuit.tracing.engine.work_units import (
     arrange_units,
@@ -330,7 +330,7 @@ class Tracer:
             self.change_floors,
             self.alive,
             self.settings.null_draws,
-            min(self.settings.gate_p, DIRECTION_GATE),
+            direction_gate(self.settings),
         )
 
     def _direction_tests(

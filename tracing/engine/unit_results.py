@@ -34,6 +34,11 @@ def asked_p(settings: TraceSettings) -> float:
     return max(settings.gate_p, MAX_Q)
 
 
+def direction_gate(settings: TraceSettings) -> float:
+    """Largest p up to which direct and computed effects are stored."""
+    return min(settings.gate_p, DIRECTION_GATE)
+
+
 class Counted(NamedTuple):
     """Distinct p values, ascending, and how often each occurred."""
 
@@ -166,15 +171,11 @@ class UnitStatistics:
         kept = (tests.p <= self._settings.gate_p) | always
         stored[tests.source[kept], tests.target[kept]] = True
         for i, one in enumerate(directions or ()):
-            stored[i] |= np.fmin(one.p_direct, one.p_computed) <= self._direction_gate
+            stored[i] |= np.fmin(one.p_direct, one.p_computed) <= direction_gate(self._settings)
         cells = found.active[part].sum(1)
         return edge_table(
             self._names, features, cells, found.positions[part], tests, directions, stored
         )
-
-    @property
-    def _direction_gate(self) -> float:
-        return min(self._settings.gate_p, DIRECTION_GATE)
 
     def result(self, name: str, zero_edit_max: float) -> UnitResult:
         """All that was collected."""

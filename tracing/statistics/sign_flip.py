@@ -138,12 +138,12 @@ def _counted(x: np.ndarray, exact: int) -> np.ndarray:
         for job in jobs:
             work(job)
     many = k > EXACT
-    p[many] = _rounded_up(p[many])
+    p[many] = rounded_up(p[many])
     return p
 
 
-def _rounded_up(p: np.ndarray) -> np.ndarray:
-    """Four digits, never below `p`."""
+def rounded_up(p: np.ndarray) -> np.ndarray:
+    """P with four digits: not below `p` but for the last bits, nor below 1e-300; NaN stays."""
     p = np.maximum(p, _SMALLEST)
     with np.errstate(divide="ignore", invalid="ignore"):
         unit = np.float_power(10.0, np.floor(np.log10(p)) - 3)

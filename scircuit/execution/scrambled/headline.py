@@ -41,10 +41,10 @@ def headline(study: Study, trace: Manifest) -> Numbers:
     expected = found.get("expected_false")
     numbers["expected_false_per_source"] = None if expected is None else float(expected) / sources
     for verb in ("analyse", "annotate"):
-        child = child_of(study, verb, trace.run)
-        for name in NAMES.keys() & (child.findings if child else {}).keys():
-            value = child.findings[name] if child else None
-            numbers[name] = None if value is None else float(value)
+        if child := child_of(study, verb, trace.run):
+            for name in NAMES.keys() & child.findings.keys():
+                value = child.findings[name]
+                numbers[name] = None if value is None else float(value)
     return numbers
 
 

@@ -76,12 +76,12 @@ class Gathered:
 
 def gather(run: ActiveRun, tracers: Mapping[int, Tracer]) -> Gathered:
     """Rank the tests of all units; a gate that kept edges out is noted."""
-    from scircuit.tracing.engine.unit_results import DIRECTION_GATE, asked_p
+    from scircuit.tracing.engine.unit_results import asked_p, direction_gate
     from scircuit.tracing.statistics.family import Family
     from scircuit.tracing.statistics.skewness import Null
 
     settings = next(iter(tracers.values())).settings
-    gate, limit = settings.gate_p, min(settings.gate_p, DIRECTION_GATE)
+    gate, limit = settings.gate_p, direction_gate(settings)
     total, direct, computed = Family(asked_p(settings)), Family(), Family(limit)
     pairs = live = 0
     zero, notes, nothing = 0.0, set[str](), Null.joined([])
@@ -159,16 +159,19 @@ def set_q(
         counts["edges"] += edges.num_rows
         for name, mask in masks.items():
             counts[f"edges_{name}"] += int(mask.sum())
-            for source, target in np.unique(pairs, axis=0).tolist() if len(pairs) else ():
-                inside = (pairs == (source, target)).all(1)
-                of_pairs.setdefault((source, target), Counter())[name] += int(mask[inside].sum())
+        for pair in np.unique(pairs, axis=0) if len(pairs) else ():
+            inside, (source, target) = (pairs == pair).all(1), pair.tolist()
+            of_pairs.setdefault((source, target), Counter()).update(
+                {name: int(mask[inside].sum()) for name, mask in masks.items()}
+            )
     return dict(counts), of_pairs
 
 
 def with_every_q(edges: pa.Table, families: Families) -> pa.Table:
     """Edges with the q of total, direct and computed effects set."""
-    from scircuit.tracing.direction_null.direction_tests import direction_p, rounded_up
+    from scircuit.tracing.direction_null.direction_tests import direction_p
     from scircuit.tracing.statistics.q_values import with_q
+    from scircuit.tracing.statistics.sign_flip import rounded_up
 
     edges = with_q(edges, families.total)
     if "z_direct" not in edges.column_names or not families.draws:
