@@ -1,5 +1,5 @@
 """Everything ``scircuit analyse`` finds in one trace run: degrees, hubs, tail, annotation bias,
-signs, replication, attenuation.
+signs, replication, attenuation, modules.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from scircuit.analysis.circuits.annotation_bias import AnnotationBias, annotation_bias
+from scircuit.analysis.circuits.circuit_modules import CircuitModules, circuit_modules
 from scircuit.analysis.circuits.degree import (
     Degrees,
     EdgeArrays,
@@ -75,8 +76,8 @@ class Analysis:
         Numbers for the manifest.
     sentences
         The findings in words, each with its control.
-    degree, hub_fit, tail, bias, pairs
-        The single results, each with `plot` and a sentence.
+    degree, hub_fit, tail, bias, pairs, modules
+        The single results, each with a sentence, and but for the modules with `plot`.
     edges_of
         Address of a source -> its edges: target, effect and strength.
     genes
@@ -94,6 +95,7 @@ class Analysis:
     tail: TailFit
     bias: AnnotationBias
     pairs: LayerPairs
+    modules: CircuitModules
     edges_of: Callable[[str], pd.DataFrame]
     genes: Mapping[str, Sequence[str]]
     trrust: TrrustAgreement | None = None
@@ -178,6 +180,7 @@ def analyse(
     rules = compare_rules(
         nodes, links, named["annotated"] if named else None, thresholds, config.hubs, config.seed
     )
+    modules = circuit_modules(nodes, links.keep(good), rule.name, config.seed)
     frames = {
         "hubs": _hub_frame(nodes, found, hub_fit, named),
         "layer_pairs": pairs.frame,
@@ -192,11 +195,18 @@ def analyse(
         bias.sentence,
         *pairs.sentences,
         *rules.sentences,
+        modules.sentence,
     )
     findings = _findings(
         run, config, rule.name, links, good, published, found, at, hub_fit, tail, bias, pairs
     )
     findings["rules"] = rules.findings
+    findings |= {
+        "modules": modules.modules,
+        "modularity": _number(modules.modularity),
+        "null_modularity": _number(modules.null_mean),
+        "modules_sentence": modules.sentence,
+    }
     findings["hubs_without_annotation"] = rules.hubs_without_annotation(rule.name)
     trrust = _trrust(annotation, regulons, nodes, links.keep(good), rule.effect, config.seed)
     if trrust:
@@ -214,6 +224,7 @@ def analyse(
         tail,
         bias,
         pairs,
+        modules,
         partial(_edges_of, nodes, links.keep(good), rule),
         _genes(annotation),
         trrust,

@@ -55,6 +55,7 @@ def findings(parts: ReportInput) -> tuple[Finding, ...]:
         _zero(parts),
         _replication(parts),
         _tail(parts),
+        *_modules(parts),
         _rate(parts),
         _annotation(parts),
         _bias(parts),
@@ -231,6 +232,13 @@ def _tail(parts: ReportInput) -> Finding:
     else:
         control = "no alternative fits better"
     return Finding("degree", claim, control)
+
+
+def _modules(parts: ReportInput) -> tuple[Finding, ...]:
+    if parts.analysis is None or not parts.analysis.modules.null:
+        return ()
+    modules = parts.analysis.modules
+    return (Finding("degree", modules.claim, modules.control),)
 
 
 def _rate(parts: ReportInput) -> Finding:

@@ -130,6 +130,22 @@ def test_stream_gives_every_gene_row_once(monkeypatch):
     assert not torch.equal(everything[:100], streamed[:100])
 
 
+@pytest.mark.parametrize("kept", [0, 20_000, 2**30])
+def test_kept_rows_change_nothing_and_stay_within_their_bytes(kept):
+    world, cells = SparseWorld(), cohort(30).tokens
+    plain = [b[1] for b in RowStream(world, cells, (0, 1), 100, 0, 0).batches(3)]
+    stream = RowStream(world, cells, (0, 1), 100, 0, kept)
+    for ours, theirs in zip(stream.batches(3), plain, strict=True):
+        assert torch.equal(ours[1], theirs)
+    held = [stream.computed.of(i)[1] for i in range(30)]
+    again = [stream.computed.of(i)[1] for i in range(30)]
+    same = [a is b for a, b in zip(held, again, strict=True)]
+    used = sum(2 * x.numel() * x.element_size() for x, s in zip(held, same, strict=True) if s)
+    assert used <= kept
+    assert sum(same) == {0: 0, 2**30: 30}.get(kept, sum(same))
+    assert kept != 20_000 or 0 < sum(same) < 30
+
+
 def held_rows():
     """Rows in all tensors [N, d] that are alive."""
     return sum(
@@ -141,6 +157,7 @@ def held_rows():
 
 def test_the_rows_held_are_those_of_the_buffer_however_many_the_cells(tmp_path, monkeypatch):
     monkeypatch.setattr("scircuit.tracing.clean_pass.activations.BUFFER_ROWS", 600)
+    monkeypatch.setattr("scircuit.tracing.clean_pass.activations.KEPT_BYTES", 0)
     peak = {}
     for cells in (40, 160):
         before = held_rows()

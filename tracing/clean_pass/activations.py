@@ -3,8 +3,9 @@ layers from one forward pass.
 
 Only gene positions count. Rows of many cells are shuffled together in a buffer, so that one step of
 the optimiser does not see one cell alone. At most `BUFFER_ROWS` rows, one cell and one batch are
-held for each layer, whatever the number of cells. The stream knows its position and can resume from
-there: the same batches come, whether it was interrupted or not.
+held for each layer, whatever the number of cells; beside them, up to `KEPT_BYTES`, the rows of the
+first cells, which are then not computed again in every epoch. The stream knows its position and can
+resume from there: the same batches come, whether it was interrupted or not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
 BUFFER_ROWS = 32_768
+KEPT_BYTES = 2**29
 
 
 @torch.no_grad()
@@ -35,6 +37,40 @@ def cell_rows(adapter: Adapter, cell: np.ndarray, layers: Sequence[int]) -> dict
     return rows
 
 
+class CellRows:
+    """Rows of numbered cells, computed when they are asked for and kept while memory is left.
+
+    Parameters
+    ----------
+    adapter, cells, layers
+        Model, its cells, and the layers whose outputs are wanted.
+    kept
+        Bytes of rows that may be kept.
+    """
+
+    def __init__(
+        self,
+        adapter: Adapter,
+        cells: Sequence[np.ndarray],
+        layers: Sequence[int],
+        kept: int,
+    ) -> None:
+        self.adapter, self.cells, self.layers = adapter, cells, tuple(layers)
+        self._kept: dict[int, dict[int, Tensor]] = {}
+        self._left = kept
+
+    def of(self, number: int) -> dict[int, Tensor]:
+        """Outputs of the layers at the gene positions of one cell, [genes, d] each."""
+        if (rows := self._kept.get(number)) is not None:
+            return rows
+        rows = cell_rows(self.adapter, self.cells[number], self.layers)
+        size = sum(x.numel() * x.element_size() for x in rows.values())
+        if size <= self._left:
+            self._left -= size
+            self._kept[number] = rows
+        return rows
+
+
 class RowStream:
     """Shuffled batches of rows, epoch after epoch; every layer's batch has the same (cell,
     position) pairs.
@@ -47,6 +83,8 @@ class RowStream:
         Rows of a batch; the last batch of an epoch is shorter and kept.
     seed
         Seed of the order of cells and rows.
+    kept
+        Bytes of rows that are kept and not computed in every epoch.
     """
 
     def __init__(
@@ -56,6 +94,7 @@ class RowStream:
         layers: Sequence[int],
         batch_rows: int,
         seed: int,
+        kept: int = KEPT_BYTES,
     ) -> None:
         self.adapter, self.cells, self.layers, self.batch_rows = (
             adapter,
@@ -63,6 +102,7 @@ class RowStream:
             tuple(layers),
             batch_rows,
         )
+        self.computed = CellRows(adapter, cells, layers, kept)
         self.genes = [len(adapter.gene_positions(cell)) for cell in cells]
         self.rows = sum(self.genes)
         self._generator = torch.Generator().manual_seed(seed)
@@ -122,7 +162,7 @@ class RowStream:
         fresh, at = 0, self._cell
         while at < len(order) and fresh < BUFFER_ROWS:
             pause()
-            for layer, rows in cell_rows(self.adapter, self.cells[order[at]], self.layers).items():
+            for layer, rows in self.computed.of(order[at]).items():
                 self._buffer[layer][size : size + len(rows)] = rows
             size, fresh, at = size + self.genes[order[at]], fresh + self.genes[order[at]], at + 1
         return size, at

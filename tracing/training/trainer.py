@@ -35,7 +35,7 @@ from scircuit.core.errors import UserError
 from scircuit.core.files import canonical_json, write_json
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.clean_pass import activations
-from scircuit.tracing.clean_pass.activations import Moments, RowStream, cell_rows
+from scircuit.tracing.clean_pass.activations import Moments, RowStream
 from scircuit.tracing.dictionaries import load_dictionaries, save_dictionary
 from scircuit.tracing.dictionaries.training_statistics import write_own
 from scircuit.tracing.evaluation.quality import evaluate
@@ -287,14 +287,25 @@ class _Job:
             layer, place, rows=self.rows, **{name: known[name] for name in _MEASURED}
         )
 
-    def groups(self) -> Iterator[tuple[int, ...]]:
-        """Layers that are trained together: as many as the memory holds, at least one."""
+    @property
+    def _each(self) -> int:
+        """Bytes that the training of one layer needs."""
         d, f, batch = self.adapter.width, self.latents, self.config.batch_rows
         held = min(self.rows, activations.BUFFER_ROWS + self.longest + batch)
-        each = 4 * (held * d + 10 * f * d + 4 * batch * f) + 8 * d * d
-        size = max(1, (parse_bytes(self.config.memory) or len(self.layers) * each) // each)
+        return 4 * (held * d + 10 * f * d + 4 * batch * f) + 8 * d * d
+
+    def groups(self) -> Iterator[tuple[int, ...]]:
+        """Layers that are trained together: as many as the memory holds, at least one."""
+        memory = parse_bytes(self.config.memory) or len(self.layers) * self._each
+        size = max(1, memory // self._each)
         for start in range(0, len(self.layers), size):
             yield self.layers[start : start + size]
+
+    def kept(self, layers: int) -> int:
+        """Bytes that are left for rows of cells when so many layers are trained together."""
+        memory = parse_bytes(self.config.memory)
+        left = memory - layers * self._each if memory else activations.KEPT_BYTES
+        return min(max(left, 0), activations.KEPT_BYTES)
 
 
 def _hash(content: object) -> str:
@@ -323,7 +334,12 @@ class _Group:
         self.moments = {layer: Moments(job.adapter.width) for layer in layers}
         self.first: dict[int, list[Tensor]] = {layer: [] for layer in layers}
         self.stream = RowStream(
-            job.adapter, job.train_cells, layers, job.config.batch_rows, job.config.seed
+            job.adapter,
+            job.train_cells,
+            layers,
+            job.config.batch_rows,
+            job.config.seed,
+            job.kept(len(layers)),
         )
         self.learners: list[TopKTrainer] = []
         self.surveyed = self.done = 0
@@ -369,7 +385,7 @@ class _Group:
                 self.job.steps * number // len(cells),
                 f"survey of {self.note}: cell {number + 1} of {len(cells)}",
             )
-            for layer, rows in cell_rows(self.job.adapter, cells[number], self.layers).items():
+            for layer, rows in self.stream.computed.of(number).items():
                 self.moments[layer].add(rows)
                 share = torch.randperm(
                     len(rows), generator=torch.Generator().manual_seed(self.job.config.seed)

@@ -26,7 +26,11 @@ NAMES = {
     "annotation_rate": "share of features annotated",
     "null_annotation_rate": "share annotated of matched random gene lists",
     "hubs_without_annotation": "share of hubs without annotation",
-    "trrust_sign_share": "share of TRRUST pairs whose edge has the sign of the regulation",
+    "trrust_decided": "edges between a transcription factor and its target in TRRUST",
+    "trrust_share": "share of these with the sign of the regulation",
+    "modules": "modules of at least three features",
+    "modularity": "modularity of the edges",
+    "null_modularity": "modularity of rewired edges",
 }
 """What a number is, in words, in the order of tables."""
 
@@ -42,8 +46,10 @@ def headline(study: Study, trace: Manifest) -> Numbers:
     numbers["expected_false_per_source"] = None if expected is None else float(expected) / sources
     for verb in ("analyse", "annotate"):
         if child := child_of(study, verb, trace.run):
-            for name in NAMES.keys() & child.findings.keys():
-                value = child.findings[name]
+            own = dict(child.findings)
+            own |= {f"trrust_{name}": value for name, value in (own.get("trrust") or {}).items()}
+            for name in NAMES.keys() & own.keys():
+                value = own[name]
                 numbers[name] = None if value is None else float(value)
     return numbers
 
