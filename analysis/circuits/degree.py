@@ -173,16 +173,6 @@ def read_edges(table: pa.Table, features: FeatureArrays) -> EdgeArrays:
     )
 
 
-def calibrated(
-    edges: EdgeArrays,
-    q: float = MAX_Q,
-    min_support: int = MIN_SUPPORT,
-    min_effect: float = MIN_EFFECT,
-) -> np.ndarray:
-    """Mask of the edges that pass the calibrated rule; an edge without q does not."""
-    return edges_by(edges, CALIBRATED, q, min_support, min_effect)
-
-
 def edges_by(
     edges: EdgeArrays,
     rule: EdgeRule,

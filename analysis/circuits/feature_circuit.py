@@ -67,6 +67,20 @@ class FeatureCircuit:
         ]
         return (first, f"it has {self.edges:,} {self.rule} edges, the strongest: {', '.join(told)}")
 
+    @property
+    def drawing(self) -> tuple[str, ...]:
+        """The source and its strongest edges as lines of text: ``->`` supports, ``-|`` suppresses;
+        empty without edges.
+        """
+        if not self.targets:
+            return ()
+        width = max(len(_short(t.address)) for t in self.targets)
+        lines = [f"{_short(self.address)}  {', '.join(self.genes)}"]
+        for t in self.targets:
+            arrow = "->" if t.effect < 0 else "-|"
+            lines.append(f"  {arrow} {_short(t.address):{width}}  {', '.join(t.genes)}".rstrip())
+        return tuple(lines)
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the source on the left and its targets on the right, by layer."""
         ax = axes_or_new(ax)

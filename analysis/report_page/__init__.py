@@ -6,5 +6,6 @@
 from scircuit.analysis.report_page.build_page import build_report
 from scircuit.analysis.report_page.findings import Finding, findings
 from scircuit.analysis.report_page.report_input import Check, ReportInput, SampleQuery
+from scircuit.analysis.report_page.story import story
 
-__all__ = ["Check", "Finding", "ReportInput", "SampleQuery", "build_report", "findings"]
+__all__ = ["Check", "Finding", "ReportInput", "SampleQuery", "build_report", "findings", "story"]

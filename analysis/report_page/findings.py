@@ -90,6 +90,8 @@ def _model(parts: ReportInput) -> Finding:
     control = []
     if known(unigram):
         control.append(f"unigram baseline {number(unigram)} nats")
+    if known(genes := parts.model.get("gene_gene_loss")):
+        control.append(f"a regression on the other genes of the cell {number(genes)} nats")
     components = _values(frame, "pca_variance_explained")
     if components.size:
         low, high = components.min(), components.max()

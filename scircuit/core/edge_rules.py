@@ -347,38 +347,6 @@ def calibrated_edges(
     )
 
 
-def computed_edges(
-    q_computed: ArrayLike,
-    computed_cells: ArrayLike,
-    computed: ArrayLike,
-    scale: ArrayLike,
-    *,
-    max_q: float = MAX_Q,
-    min_support: float = MIN_SUPPORT,
-    min_effect: float = MIN_EFFECT,
-) -> np.ndarray:
-    """Mask of the computed edges.
-
-    Parameters
-    ----------
-    q_computed, computed_cells, computed
-        Of each edge; NaN where a run has no direction null.
-    scale
-        Mean activation of its target where that fires, as for `calibrated_edges`.
-    max_q, min_support, min_effect
-        Thresholds.
-    """
-    columns = {
-        "q_computed": q_computed,
-        "computed_cells": computed_cells,
-        "computed": computed,
-        "scale": scale,
-    }
-    return COMPUTED.holds(
-        columns, {"q": max_q, "min_support": min_support, "min_effect": min_effect}
-    )
-
-
 def edges_by_kind(
     columns: Mapping[str, ArrayLike], thresholds: Mapping[str, float] | None = None
 ) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import json
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scircuit.core.config import (
     DEFAULT_STUDY,
@@ -30,6 +30,9 @@ from scircuit.core.progress import duration, heading, say, styled, timed
 from scircuit.core.remembered_options import remember
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.feature_table import features_of
+
+if TYPE_CHECKING:
+    from scircuit.workflows.report import ReportResult
 
 SOURCE_LAYER = 1
 INTERFERON = ("UBE2L6", "STAT1", "IFNGR2", "JAK2", "IRF1", "CD274", "IFNGR1", "STAT2")
@@ -86,10 +89,11 @@ def examples_folder() -> Path:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found and where to look."""
+    """What the demo found, one circuit drawn, and where to look."""
 
     findings: dict[str, Any]
     sentences: tuple[str, ...]
+    circuit: tuple[str, ...]
     server: dict[str, Any]
     study: Path
 
@@ -105,6 +109,8 @@ class DemoResult:
                 styled("What was found", "bold"),
                 *numbered,
                 "",
+                *(f"    {line}" for line in self.circuit),
+                *("    -> supports: ablation lowers the target;  -| suppresses: it raises it", ""),
                 styled("Where to look", "bold"),
                 f"  report    {self.findings['report']}",
                 f"  Browser   {self.server['browser']}",
@@ -150,11 +156,11 @@ def demo(
     place = Study(Path(study))
     seconds: dict[str, float] = {}
     with timed(seconds, "total"):
-        findings, sentences, server = _steps(
+        findings, written, server = _steps(
             place, seconds, EXAMPLES[example], n_cells, features, gmt, quiet
         )
     findings["seconds"] = seconds
-    return DemoResult(findings, sentences, server, place.root)
+    return DemoResult(findings, written.story, written.circuit, server, place.root)
 
 
 def _steps(
@@ -165,7 +171,7 @@ def _steps(
     features: tuple[int, ...],
     gmt: tuple[Path, ...],
     quiet: bool,
-) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
+) -> tuple[dict[str, Any], ReportResult, dict[str, Any]]:
     from scircuit.execution.graph_server import start_server
     from scircuit.workflows.analyse import analyse
     from scircuit.workflows.annotate import annotate
@@ -285,7 +291,7 @@ def _steps(
         "browser": server["browser"],
         "study": str(place.root.resolve()),
     }
-    return findings, written.sentences, server
+    return findings, written, server
 
 
 _SHOWN = 6

@@ -37,10 +37,14 @@ ATLAS_QUERIES = ("features_of_genes", "counterparts")
 
 @dataclass(frozen=True)
 class ReportResult:
-    """Where the page is, and its findings."""
+    """Where the page is, and its findings; `story` is the run in ten lines, `circuit` the drawn
+    feature as text.
+    """
 
     path: Path
     sentences: tuple[str, ...]
+    story: tuple[str, ...] = ()
+    circuit: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -72,7 +76,7 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "
     UserError
         If there is no complete trace run, or an imported run does not have what a report needs.
     """
-    from scircuit.analysis.report_page import build_report, findings
+    from scircuit.analysis.report_page import build_report, findings, story
 
     place = Study(Path(study))
     if imported := imported_run(place, run):
@@ -99,7 +103,12 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "
     )
     with atomic_path(place.report) as temporary:
         temporary.write_text(build_report(parts))
-    return ReportResult(place.report.resolve(), tuple(f.sentence for f in findings(parts)))
+    return ReportResult(
+        place.report.resolve(),
+        tuple(f.sentence for f in findings(parts)),
+        story(parts),
+        parts.analysis.circuit(parts.circuit).drawing if parts.analysis else (),
+    )
 
 
 def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
@@ -241,7 +250,7 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
     )
     if model.exists():
         known = json.loads(model.read_text())
-        losses = {k: known[k] for k in ("mlm_loss", "unigram_loss") if k in known}
+        losses = {k: known[k] for k in ("mlm_loss", "unigram_loss", "gene_gene_loss") if k in known}
     if dictionaries.exists():
         known = json.loads(dictionaries.read_text()).get("layers", [])
         pca = {

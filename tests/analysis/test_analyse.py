@@ -12,7 +12,7 @@ import pytest
 
 from scircuit.analysis.circuits.annotation_bias import annotation_bias
 from scircuit.analysis.circuits.circuit_analysis import analyse
-from scircuit.analysis.circuits.degree import calibrated, degrees, legacy, read_edges, read_features
+from scircuit.analysis.circuits.degree import degrees, edges_by, legacy, read_edges, read_features
 from scircuit.analysis.circuits.hub_annotation_tests import fisher_top, matched_top
 from scircuit.analysis.circuits.hubs import fit_hubs
 from scircuit.analysis.circuits.layer_pairs import cluster_share
@@ -20,6 +20,7 @@ from scircuit.analysis.genesets.regulons import Regulation, Regulons
 from scircuit.core import schema
 from scircuit.core.address import Address
 from scircuit.core.config import AnalyseConfig
+from scircuit.core.edge_rules import CALIBRATED
 from scircuit.core.errors import UserError
 
 
@@ -70,7 +71,7 @@ def test_both_rules_by_hand():
     features, edges = small_graph()
     nodes = read_features(features)
     links = read_edges(edges, nodes)
-    np.testing.assert_array_equal(calibrated(links), [1, 1, 0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(edges_by(links, CALIBRATED), [1, 1, 0, 0, 0, 1, 0])
     np.testing.assert_array_equal(legacy(links), [1, 1, 0, 1, 1, 0, 1])
     found = degrees(nodes, links)
     np.testing.assert_array_equal(found.out, [2, 1, 0, 0, 0, 0, 0])
@@ -91,15 +92,16 @@ def test_size_floor_by_hand():
     )
     links = read_edges(edges, read_features(scaled))
     np.testing.assert_array_equal(
-        calibrated(links, min_effect=0.12), [0, 1, 0, 0, 0, 1, 0]
+        edges_by(links, CALIBRATED, min_effect=0.12), [0, 1, 0, 0, 0, 1, 0]
     )  # 0.5 < 0.6, 0.3 >= 0.24, no scale
     np.testing.assert_array_equal(
-        calibrated(links, min_effect=0.1), [1, 1, 0, 0, 0, 1, 0]
+        edges_by(links, CALIBRATED, min_effect=0.1), [1, 1, 0, 0, 0, 1, 0]
     )  # 0.5 >= 0.5: the bound itself passes
     assert degrees(read_features(scaled), links, min_effect=0.2).out.sum() == 1
     # without a mean activation in the table no floor applies
     np.testing.assert_array_equal(
-        calibrated(read_edges(edges, read_features(features)), min_effect=9), [1, 1, 0, 0, 0, 1, 0]
+        edges_by(read_edges(edges, read_features(features)), CALIBRATED, min_effect=9),
+        [1, 1, 0, 0, 0, 1, 0],
     )
 
 

@@ -92,7 +92,7 @@ def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
         "Spearman 0.43 for degree beyond the firing rate, 0.91 for raw degree (24 sampled sources"
         " with 1,511 and 17 effects at p ≤ 0.01 in the two halves: too few to tell)" in page
     )
-    assert "Spearman 0.43 for degree beyond" in findings(parts)[5].control
+    assert "Spearman 0.43 for degree beyond" in findings(parts)[6].control
 
 
 def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
@@ -100,14 +100,14 @@ def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
         "<b>Annotation exceeds chance by 28.8 % of features (95 % interval 20.0 % to 35.0 %).</b>"
         in page
     )
-    assert findings(parts)[6].claim.startswith("annotation exceeds chance by 28.8 %")
+    assert findings(parts)[7].claim.startswith("annotation exceeds chance by 28.8 %")
     assert (
         excess_sentence({"excess": [0.01, -0.02, 0.04]})
         == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 %"
         " interval -2.0 % to 4.0 %)"
     )
     assert (
-        "51 of 177 features (30.0 %)" in findings(parts)[6].claim
+        "51 of 177 features (30.0 %)" in findings(parts)[7].claim
     )  # not of the 170 that have a list
     assert excess_sentence({}) == "" and excess_sentence({"excess": [float("nan")] * 3}) == ""
 
@@ -118,7 +118,7 @@ def test_a_published_rate_below_its_null_is_said_to_be(parts):
     below = replace(parts, atlases=[make_atlas(0.51, 0.62)])
     found = findings(below)
     assert (
-        len(found) == 11
+        len(found) == 12
         and "51.0 % of 2,000 features are annotated as published" in found[-1].claim
     )
     assert (
@@ -167,9 +167,9 @@ def test_the_same_input_gives_the_same_page(parts, page):
     assert build_report(parts) == page
 
 
-def test_ten_findings_each_with_a_control(parts):
+def test_eleven_findings_each_with_a_control(parts):
     found = findings(parts)
-    assert len(found) == 10
+    assert len(found) == 11
     assert all(f.claim and f.control for f in found)
     assert "gives 57, 14.2 % of their 400" in found[1].control
     assert (

@@ -44,20 +44,12 @@ def test_the_functions_are_the_rules():
     d, n, up, down = c["d"], c["n"], c["n_pos"], c["n_neg"]
     np.testing.assert_array_equal(edge_rules.legacy_edges(d, n, up), LEGACY.holds(c))
     np.testing.assert_array_equal(edge_rules.symmetric_edges(d, n, up, down), SYMMETRIC.holds(c))
-    args = {n: c[n] for n in ("q_computed", "computed_cells", "computed", "scale")}
-    np.testing.assert_array_equal(edge_rules.computed_edges(**args), COMPUTED.holds(c))
-    loose = {"q": 0.5, "min_support": 5, "min_effect": 0.0}
-    np.testing.assert_array_equal(
-        edge_rules.computed_edges(**args, max_q=0.5, min_support=5, min_effect=0.0),
-        COMPUTED.holds(c, loose),
-    )
-    for function in (edge_rules.calibrated_edges, edge_rules.computed_edges):
-        defaults = inspect.signature(function).parameters
-        assert CALIBRATED.defaults == {
-            "q": defaults["max_q"].default,
-            "min_support": defaults["min_support"].default,
-            "min_effect": defaults["min_effect"].default,
-        }
+    defaults = inspect.signature(edge_rules.calibrated_edges).parameters
+    assert CALIBRATED.defaults == {
+        "q": defaults["max_q"].default,
+        "min_support": defaults["min_support"].default,
+        "min_effect": defaults["min_effect"].default,
+    }
 
 
 def test_every_rule_of_a_query_has_the_same_thresholds():
@@ -165,8 +157,7 @@ def test_all_adapters_choose_the_same_edges():
     )
     links = degree.read_edges(edges, degree.read_features(features))
     wanted = CALIBRATED.holds(c)
-    np.testing.assert_array_equal(degree.calibrated(links), wanted)
+    np.testing.assert_array_equal(degree.edges_by(links, CALIBRATED), wanted)
     scale = q_values.scale_of(features)
     np.testing.assert_array_equal(q_values.calibrated(edges, scale=scale), wanted)
     np.testing.assert_array_equal(degree.legacy(links), LEGACY.holds(c))
-    np.testing.assert_array_equal(q_values.legacy(edges), LEGACY.holds(c))

@@ -10,7 +10,6 @@ from scipy.stats import false_discovery_control, norm
 from scircuit.core.edge_rules import legacy_edges
 from scircuit.tracing.statistics.q_values import (
     calibrated,
-    legacy,
     q_table,
     scale_of,
     with_q,
@@ -174,4 +173,5 @@ def test_published_asymmetry_is_reproduced(k):
 
 def test_legacy_on_a_table():
     edges = pa.table({"d": [-0.6, 0.6, 0.5, 0.6], "n": [20, 20, 20, 1], "n_pos": [0, 10, 20, 1]})
-    assert legacy(edges).tolist() == [True, False, False, False]
+    columns = (np.array(edges.column(name)) for name in ("d", "n", "n_pos"))
+    assert legacy_edges(*columns).tolist() == [True, False, False, False]

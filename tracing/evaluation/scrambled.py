@@ -76,7 +76,7 @@ def permuted(tensors: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         if tensor.ndim < 2 or not tensor.is_floating_point():
             found[name] = tensor
             continue
-        generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
+        generator = _generator(seed, name)
         order = torch.randperm(tensor.numel(), generator=generator)
         found[name] = tensor.flatten()[order].reshape(tensor.shape).contiguous()
     return found
@@ -95,7 +95,7 @@ def rotated_dictionaries(dictionaries: Iterable[Dictionary], out: Path, seed: in
         Seed of the rotations; each layer has its own.
     """
     for own in dictionaries:
-        generator = torch.Generator().manual_seed(seed * 2**32 + own.layer)
+        generator = _generator(seed, f"layer {own.layer}")
         drawn = torch.randn(own.width, own.width, generator=generator, dtype=torch.float64)
         rotation = torch.linalg.qr(drawn)[0].float()
         t = {name: tensor.cpu() for name, tensor in own.tensors.items()}
@@ -113,6 +113,13 @@ def rotated_dictionaries(dictionaries: Iterable[Dictionary], out: Path, seed: in
         )
         save_dictionary(turned, out)
     return out
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    """A generator for one part of one copy. torch reads 32 bits of a seed, so both are hashed into
+    them.
+    """
+    return torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
 
 
 def _read(file: Path) -> dict[str, Tensor]:

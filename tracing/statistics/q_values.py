@@ -176,11 +176,6 @@ def scale_of(features: pa.Table) -> dict[str, float]:
     return {address: value for address, value in rows if value}
 
 
-def legacy(edges: pa.Table) -> np.ndarray:
-    """Mask of edges by the published rule (`scircuit.core.edge_rules.legacy_edges`)."""
-    return edge_rules.legacy_edges(*(_column(edges, name) for name in ("d", "n", "n_pos")))
-
-
 def _ranked(values: Arrays, counts: Arrays, exact: float) -> tuple[np.ndarray, np.ndarray]:
     """Distinct p values ascending, and how often each occurred in all units; those beyond `exact`
     are 1.
