@@ -178,8 +178,8 @@ def test_eleven_findings_each_with_a_control(parts):
         and "at most 2.5 %" in found[3].control
     )
     assert "8.22" in found[0].control
-    assert "4 of 60 targets" in found[8].claim
-    assert "1 of 2 steered features" in found[9].claim
+    assert "4 of 60 targets" in found[9].claim
+    assert "1 of 2 steered features" in found[10].claim
 
 
 def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(parts, page):
