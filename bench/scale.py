@@ -12,9 +12,10 @@ layer, 32 active at each position; one layer is 5 -> 6, 11, 17, all layers are 0
 one. A run on N workers takes
 
     ceil(units / N) (arithmetic of a unit / rate + its statistics) + zero edits of a worker's layers
-    + controls + audit
+    + random directions + controls + audit
 
-where controls and audit are jobs of a few sources each. Rates of GPUs are assumed until a file of
+where random directions are jobs of some draws, and controls and audits jobs of a few sources each.
+Rates of GPUs are assumed until a file of
 measurements says otherwise."""
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ WIDTH, FFN, LAYERS, LATENTS, POSITIONS, K = (
 )
 ROWS = K * (POSITIONS - 2)  # active rows of a cell
 UNIT_SOURCES, CONTROLS, CONDITIONS, AUDITED = 16, 24, 4, 82  # defaults of a run; 2 % of the sources
+DRAWS, DRAWS_OF_JOB = 64 + 16, 16  # random directions: for mean and spread, and held out
+NULL_AUDIT = 8 * 8  # sources and directions of the audit of these
 PART = 4  # least sources of a job of the controls or the audit (tracing/jobs.py)
 ONE = {5: (6, 11, 17)}
 ALL = {s: tuple(range(s + 1, LAYERS)) for s in range(LAYERS - 1)}
@@ -73,6 +76,15 @@ def flops(
     return cells * frozen_flop(
         WIDTH, FFN, POSITIONS, ROWS * sources / ACTIVE, depth, n, LATENTS, batch
     )
+
+
+def directions_flop(depth: int, targets: int) -> float:
+    """Arithmetic of one random direction in one cell: at every position alone, through the later
+    layers, and summed over the positions of each source. Only states are read.
+    """
+    positions = POSITIONS - 2
+    sums = 2 * 2 * ROWS * targets * WIDTH
+    return frozen_flop(WIDTH, FFN, POSITIONS, positions, depth, targets, 0) + sums
 
 
 def cost(
@@ -115,7 +127,7 @@ def cost(
         )
         / measured["cores"]
     )
-    units = tests = work = extra = 0.0
+    units = tests = work = extra = null = 0.0
     zero: list[float] = []
     checks: list[
         tuple[int, float]
@@ -145,6 +157,11 @@ def cost(
         )  # some sources of a frozen run are traced exactly: both floors are needed
         part = max(PART, plan.pairs)
         checks.append((-(-CONTROLS // part), part * CONDITIONS * cells * pair / rate[context]))
+        drawn = DRAWS * cells * directions_flop(targets[-1] - source, len(targets))
+        jobs = -(-DRAWS // DRAWS_OF_JOB)
+        checks.append((jobs, drawn / jobs / rate["frozen"]))
+        checks.append((1, NULL_AUDIT * cells * pair / rate[context]))
+        null += drawn + NULL_AUDIT * cells * pair
         if context == "frozen":
             checks.append((-(-AUDITED // part), part * cells * exact_pair / rate["exact"]))
         extra += CONTROLS * CONDITIONS * cells * pair + (
@@ -165,6 +182,7 @@ def cost(
         "source_layers": n,
         "cells": cells,
         "petaflop": work / 1e15,
+        "petaflop_directions": null / 1e15,
         "petaflop_controls_audit": extra / 1e15,
         "units": int(units),
         "live_tests": tests,
@@ -253,16 +271,18 @@ def markdown(given: dict[str, Any]) -> dict[str, str]:
         rows = table({**given["cpu"], **given[name]}, "cuda" if name == "gpu" else "cpu")
         lines = [
             (
-                "| context | source layers | cells | PFLOP | controls, audit | units |"
+                "| context | source layers | cells | PFLOP | random directions | controls, audit |"
+                " units |"
                 f" {' | '.join(f'{n} worker' + 's' * (n > 1) for n in WORKERS)} |"
             ),
-            "|---|---|---|---|---|---|" + "---|" * len(WORKERS),
+            "|---|---|---|---|---|---|---|" + "---|" * len(WORKERS),
         ]
         for r in rows:
             times = " | ".join(duration(s) for s in r["seconds"].values())
             lines.append(
                 f"| {r['context']} | {r['source_layers']} | {r['cells']:,} | {r['petaflop']:,.3g} |"
-                f" {r['petaflop_controls_audit']:,.3g} | {r['units']:,} | {times} |"
+                f" {r['petaflop_directions']:,.3g} | {r['petaflop_controls_audit']:,.3g} |"
+                f" {r['units']:,} | {times} |"
             )
         found[name] = "\n".join(lines)
     lines = [
