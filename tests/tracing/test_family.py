@@ -18,8 +18,8 @@ def test_units_together_are_the_whole(many, method, exact, monkeypatch):
     units = []
     for _ in range(12):
         p, counts = np.unique(rng.integers(1, 500, 400) ** 4 / 2**36, return_counts=True)
-        weight = rng.integers(1, 50, (2, len(LEVELS))) / 128
-        units.append((p, counts, Null(LEVELS, weight, 128)))
+        weight = rng.integers(1, 50, (2, len(LEVELS))) << 20
+        units.append((p, counts, Null(LEVELS, weight, weight >> 3)))
     family = Family(exact)
     for unit in units:
         family.add(*unit)

@@ -14,7 +14,7 @@ from scircuit.tracing.statistics.q_values import (
     scale_of,
     with_q,
 )
-from scircuit.tracing.statistics.skewness import LEVELS, Null
+from scircuit.tracing.statistics.skewness import LEVELS, UNIT, Null, inflation
 
 
 @pytest.fixture
@@ -49,24 +49,26 @@ def test_q_of_a_p_outside_the_family_follows_the_threshold(units):
         np.testing.assert_array_equal(table.of(p) <= q, p <= table.threshold(q))
 
 
-def null_of(own, symmetric, draws=2**14):
+def null_of(own, symmetric, draws=1e7):
     """Null draws whose shares up to each level are given."""
-    weight = np.stack([np.diff(own, prepend=0), np.diff(symmetric, prepend=0)])
-    return Null(LEVELS, 1e4 * weight, draws)
+    weight = np.array([np.diff(part, prepend=0) for part in (own, symmetric)])
+    units = np.rint(weight * draws / UNIT).astype(np.int64)
+    return Null(LEVELS, units, units)
 
 
 def test_null_draws_only_raise_q(units):
     family = np.unique(np.concatenate(units), return_counts=True)
     plain = q_table(*family)
-    fewer = q_table(*family, null=null_of(LEVELS / 2, LEVELS))  # fewer small p than with signs
+    few = np.append(LEVELS[:-1] / 2, 1.0)  # fewer small p than with signs
+    fewer = q_table(*family, null=null_of(few, LEVELS))
     np.testing.assert_array_equal(fewer.q, plain.q)
     heavy = np.minimum(20 * LEVELS, 1)  # many small p, with random signs as many
     np.testing.assert_array_equal(q_table(*family, null=null_of(heavy, heavy)).q, plain.q)
-    null = null_of(np.minimum(LEVELS * np.exp(0.05 * norm.isf(LEVELS / 2) ** 3), 1), LEVELS)
+    null = null_of(np.minimum(LEVELS * np.exp(0.1 * norm.isf(LEVELS / 2) ** 2), 1), LEVELS)
     skewed = q_table(*family, null=null)
     assert (skewed.q >= plain.q).all() and skewed.threshold(0.15) < plain.threshold(0.15)
-    # by hand: m p exp(c z^3) false tests at p
-    expected = plain.p * np.exp(0.05 * norm.isf(plain.p / 2) ** 3) * 2000 / np.cumsum(family[1])
+    # by hand: m p I(p) false tests at p
+    expected = plain.p * inflation(null, plain.p) * 2000 / np.cumsum(family[1])
     np.testing.assert_allclose(skewed.q[5], min(1, expected[5:].min()), rtol=1e-6)
 
 

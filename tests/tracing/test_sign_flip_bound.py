@@ -9,7 +9,7 @@ import pytest
 
 from scircuit.tracing.statistics import sign_flip
 from scircuit.tracing.statistics.effect_statistics import edge_statistics
-from scircuit.tracing.statistics.p_lower_bound import _DEGREES, _bound, certainly_above
+from scircuit.tracing.statistics.p_lower_bound import _DEGREES, _bounds, certainly_above
 from scircuit.tracing.statistics.q_values import q_table
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
@@ -75,7 +75,9 @@ def test_no_degree_exceeds_p_anywhere(kind, k):
     spread = np.sqrt((sizes**2).sum(1))
     for degree in _DEGREES:
         rows = s < 3.3 * spread
-        bound = _bound(sizes[rows], s[rows], spread[rows], degree)
+        bound = _bounds(
+            sizes[rows], s[rows], spread[rows], np.zeros(rows.sum(), np.int64), (degree,), 1.0
+        )
         assert (bound <= p[rows]).all() and (bound > 0.1 - 1 / degree).any()
 
 

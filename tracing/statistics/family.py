@@ -20,7 +20,7 @@ _MANY = 2**21  # values held before they are put together
 
 class Family:
     """Callable tests of a run; the order in which units come changes nothing (null weights are
-    multiples of 1/256, and add up exactly).
+    integers, and add up exactly).
 
     Parameters
     ----------

@@ -20,15 +20,20 @@ the effects; where they are few or lie on a lattice the bound is weak, never wro
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
+
+from scircuit.tracing.statistics.machine_code import machine_code
 
 _DEGREES = 5, 10, 20, 44, 96
 _REACH = 3.4  # standard deviations of S that a period holds beyond s
 _SLACK = 0.002  # by which a normal S must be expected to pass for a degree to be tried
 _ROUNDING = 1e-9  # of the sum above, far above the rounding errors of its terms
-_AT_ONCE = 2**13  # effects at a time: their cosines stay in the second-level cache
+# cos x by powers of x^2, highest first; to the last bit for x <= 2 pi / _REACH, and no effect turns
+# further in a period
+_COSINE = tuple((-1.0) ** n / math.factorial(2 * n) for n in range(12, -1, -1))
 
 
 def certainly_above(sizes: np.ndarray, s: np.ndarray, level: float) -> np.ndarray:
@@ -48,18 +53,11 @@ def certainly_above(sizes: np.ndarray, s: np.ndarray, level: float) -> np.ndarra
     numpy.ndarray
         [N] bool. Where it is False, p may be anything.
     """
-    above = np.zeros(len(s), bool)
     if level >= 1:
-        return above
+        return np.zeros(len(s), bool)
     spread = np.sqrt(np.einsum("ij,ij->i", sizes, sizes))
     first = np.searchsorted(_reach_of_degrees(level), s / np.maximum(spread, 1e-300), side="right")
-    step = max(1, _AT_ONCE // sizes.shape[1])
-    for number, degree in enumerate(_DEGREES):
-        rows = np.flatnonzero((first <= number) & ~above)
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            above[part] = _bound(sizes[part], s[part], spread[part], degree) > level
-    return above
+    return _bounds(sizes, s, spread, first, _DEGREES, level) > level
 
 
 @lru_cache(maxsize=8)
@@ -74,31 +72,118 @@ def _reach_of_degrees(level: float) -> np.ndarray:
     return np.maximum.accumulate(passing)
 
 
-def _bound(sizes: np.ndarray, s: np.ndarray, spread: np.ndarray, degree: int) -> np.ndarray:
-    """``1 - E M(S)`` of each row."""
-    period = s + _REACH * spread
-    turn, angle = 2 * np.pi / period, 2 * np.pi * s / period
-    now = np.cos(np.ascontiguousarray(sizes.T) * turn)  # [C, N]
-    twice, before, after = 2 * now, np.ones_like(now), np.empty_like(now)
-    wave = np.stack([np.sin(angle), np.cos(angle)])
-    turned, last = 2 * wave[1], np.array([[0.0], [1.0]])
-    sine, cosine = _weights(degree)
-    expected = angle / np.pi + 1 / (degree + 1)
-    for n in range(degree):
-        f = np.multiply.reduce(now, axis=0)
-        expected += f * (sine[n] * wave[0] + cosine[n] * wave[1])
-        # cos((n + 1) x) = 2 cos(x) cos(n x) - cos((n - 1) x), and so for the sine
-        np.multiply(twice, now, out=after)
-        after -= before
-        before, now, after = now, after, before
-        wave, last = turned * wave - last, wave
-    return 1 - expected - _ROUNDING
+def _bounds(
+    sizes: np.ndarray,
+    s: np.ndarray,
+    spread: np.ndarray,
+    first: np.ndarray,
+    degrees: tuple[int, ...],
+    level: float,
+) -> np.ndarray:
+    """``1 - E M(S)`` of each row with the first of the degrees, from position `first` on, that
+    proves more than `level`, else with the last one; -inf where none is tried.
+    """
+    bound = np.full(len(s), -np.inf)
+    machine_code(
+        bound_loop,
+        "void(f8[:, ::1], f8[::1], f8[::1], i8[::1], i8[::1], f8[:, ::1], f8[:, ::1], f8, f8[::1])",
+    )(
+        np.ascontiguousarray(sizes),
+        np.ascontiguousarray(s),
+        spread,
+        first,
+        np.array(degrees),
+        *_weights(degrees),
+        level,
+        bound,
+    )
+    return bound
 
 
 @lru_cache(maxsize=8)
-def _weights(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factors of ``f_n sin(2 pi n h)`` and of ``f_n cos(2 pi n h)``, n = 1 .. degree."""
-    n = np.arange(1, degree + 1)
-    w = n / (degree + 1)
-    vaaler = np.pi * w * (1 - w) / np.tan(np.pi * w) + w
-    return 2 * vaaler / (np.pi * n), 2 * (1 - w) / (degree + 1)
+def _weights(degrees: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of ``f_n sin(2 pi n h)`` and of ``f_n cos(2 pi n h)``, n = 1 .. degree, a row for
+    each degree.
+    """
+    sine, cosine = np.zeros((2, len(degrees), max(degrees)))
+    for row, degree in enumerate(degrees):
+        n = np.arange(1, degree + 1)
+        w = n / (degree + 1)
+        vaaler = np.pi * w * (1 - w) / np.tan(np.pi * w) + w
+        sine[row, :degree] = 2 * vaaler / (np.pi * n)
+        cosine[row, :degree] = 2 * (1 - w) / (degree + 1)
+    return sine, cosine
+
+
+def bound_loop(
+    sizes: np.ndarray,
+    s: np.ndarray,
+    spread: np.ndarray,
+    first: np.ndarray,
+    degrees: np.ndarray,
+    sine: np.ndarray,
+    cosine: np.ndarray,
+    level: float,
+    bound: np.ndarray,
+) -> None:
+    """Fill `bound`: `_bounds`. The f_n do not depend on the degree, so a higher degree goes on
+    where the one before ended; four are taken at a time, and each product in two halves.
+    """
+    cells, top = sizes.shape[1], degrees[-1] + 4
+    half = (cells + 1) // 2
+    waves = np.ones((top + 1, 2 * half))  # cos(2 pi n a_i / L) in row n; an odd cell out has a = 0
+    twice = np.empty(2 * half)
+    f, sines, cosines = np.empty(top), np.empty(top), np.empty(top)
+    for r in range(len(s)):
+        if first[r] >= len(degrees) or not 0 < spread[r] < np.inf:
+            continue
+        period = s[r] + _REACH * spread[r]
+        turn, angle = 2 * np.pi / period, 2 * np.pi * s[r] / period
+        size, one = sizes[r], waves[1]
+        for c in range(cells):
+            square = (size[c] * turn) ** 2
+            value = _COSINE[0]
+            for n in range(1, 13):
+                value = value * square + _COSINE[n]
+            one[c] = value
+        for c in range(2 * half):
+            twice[c] = 2 * one[c]
+        known = 0
+        turned, now_sine, now_cosine = 2 * math.cos(angle), math.sin(angle), math.cos(angle)
+        last_sine, last_cosine = 0.0, 1.0
+        for d in range(first[r], len(degrees)):
+            while known < degrees[d]:
+                # cos((n + 1) x) = 2 cos(x) cos(n x) - cos((n - 1) x), and so for the sine
+                for n in range(known, known + 4):
+                    if n > 0:
+                        after, now, before = waves[n + 1], waves[n], waves[n - 1]
+                        for c in range(2 * half):
+                            after[c] = twice[c] * now[c] - before[c]
+                    sines[n], cosines[n] = now_sine, now_cosine
+                    now_sine, last_sine = turned * now_sine - last_sine, now_sine
+                    now_cosine, last_cosine = turned * now_cosine - last_cosine, now_cosine
+                w1, w2, w3, w4 = (
+                    waves[known + 1],
+                    waves[known + 2],
+                    waves[known + 3],
+                    waves[known + 4],
+                )
+                p1 = p2 = p3 = p4 = q1 = q2 = q3 = q4 = 1.0
+                for c in range(half):
+                    p1 *= w1[c]
+                    p2 *= w2[c]
+                    p3 *= w3[c]
+                    p4 *= w4[c]
+                    q1 *= w1[c + half]
+                    q2 *= w2[c + half]
+                    q3 *= w3[c + half]
+                    q4 *= w4[c + half]
+                f[known], f[known + 1] = p1 * q1, p2 * q2
+                f[known + 2], f[known + 3] = p3 * q3, p4 * q4
+                known += 4
+            expected = angle / np.pi + 1 / (degrees[d] + 1)
+            for n in range(degrees[d]):
+                expected += f[n] * (sine[d, n] * sines[n] + cosine[d, n] * cosines[n])
+            bound[r] = 1 - expected - _ROUNDING
+            if bound[r] > level:
+                break

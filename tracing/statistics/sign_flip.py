@@ -7,8 +7,8 @@ signs that makes the cells of a subset M negative has sum ``sum(a) - 2 sum_M(a)`
     p = 2 #{ M : sum_M(a) <= g } / 2^k ,     g = (sum(a) - s) / 2 .
 
 Only the j elements with ``a_i <= g`` can be in M. Up to `EXACT` of them the count is exact, by
-meeting in the middle: all subset sums of either half, and the number of pairs with ``u + v <= g``
-from one sort. p is then a multiple of 2^-(k-1).
+meeting in the middle (`scircuit.tracing.statistics.subset_counts`). p is then a multiple of
+2^-(k-1).
 
 Beyond, subsets are counted on a grid of `steps` = 4096 steps of size ``g / steps``, one element at
 a time:
@@ -37,16 +37,16 @@ from functools import lru_cache
 import numpy as np
 
 from scircuit.tracing.statistics.p_lower_bound import certainly_above
+from scircuit.tracing.statistics.subset_counts import IN_FLOAT32, exact_counts, grid_counts
 
 EXACT = 20
 _CHEAP = 12  # cells up to which the count costs no more than a bound
 _LISTED, _NEXT_TERMS = (0, 3, 5, 7, 10), 0.005
 _ASKED = 0.15  # p that has to be proven to be larger for an approximation to stand
 _STEPS, _MARGIN = 4096, 4.0  # of the grid, and in standard deviations of its rounding errors
-_RESCALE = 500  # elements after which counts are scaled, as 2^1000 is near the largest number
 _SMALLEST = 1e-300  # of an approximate p: four digits cannot be told apart much below
 _TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
-_CHUNK_BYTES = 2**18  # of subset sums per chunk: stays in the second-level cache
+_CHUNK = 256  # tests that a thread takes at a time
 
 
 def sign_flip_p(effects: np.ndarray, exact: int = EXACT, up_to: float = 1.0) -> np.ndarray:
@@ -93,6 +93,10 @@ def _needless(x: np.ndarray, exact: int, up_to: float) -> np.ndarray:
     # beyond the exact count an approximation may stand, and up to _ASKED a count that can be
     # 1 in 10,000 too small
     costly = (cells > _CHEAP) & ((cells <= exact) | (up_to <= _ASKED))
+    if not costly.any():
+        return costly
+    if costly.all():  # mostly: no copy of the rows
+        return certainly_above(sizes, np.abs(x.sum(1)), up_to * 1.001)
     needless = np.zeros(len(x), bool)
     rows = np.flatnonzero(costly)
     needless[rows] = certainly_above(sizes[rows], np.abs(x[rows].sum(1)), up_to * 1.001)
@@ -109,25 +113,20 @@ def _counted(x: np.ndarray, exact: int) -> np.ndarray:
     j = ((a <= gap[:, None]) & (a > 0)).sum(1)
     first = a.shape[1] - k
     p = np.full(len(x), np.nan)
-    jobs: list[tuple[np.ndarray, int]] = []
-    for size in np.unique(j[k > 0]):
-        rows = np.flatnonzero((j == size) & (k > 0))
-        rows = rows[np.argsort(gap[rows] / total[rows], kind="stable")]  # alike, with few sums left
-        if size > exact:
-            part = _chunks(rows, 256)
-        else:
-            part = _chunks(rows, max(1, _CHUNK_BYTES // (16 * 2 ** ((int(size) + 1) // 2))))
-        jobs += [(r, int(size)) for r in part]
+    counted = j <= exact
+    jobs = [
+        (rows, part is counted)
+        for part in (counted, ~counted)
+        for rows in _chunks(np.flatnonzero(part & (k > 0)))
+    ]
 
-    def work(job: tuple[np.ndarray, int]) -> None:
-        rows, size = job
-        if size > exact:
+    def work(job: tuple[np.ndarray, bool]) -> None:
+        rows, exactly = job
+        if exactly:
+            counts = exact_counts(a[rows], first[rows], j[rows], gap[rows])
+            p[rows] = np.minimum(1.0, np.ldexp(counts.astype(np.float64), 1 - k[rows]))
+        else:
             p[rows] = _approximate(a[rows], np.abs(x[rows].sum(1)), gap[rows])
-            return
-        small = np.take_along_axis(a[rows], first[rows, None] + np.arange(size), axis=1)
-        p[rows] = np.minimum(
-            1.0, np.ldexp(_subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows])
-        )
 
     if len(jobs) > 4:
         with ThreadPoolExecutor(
@@ -150,45 +149,14 @@ def rounded_up(p: np.ndarray) -> np.ndarray:
         return np.where(p > 0, np.minimum(1.0, np.ceil(p / unit - 1e-9) * unit), p)
 
 
-def _chunks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+def _chunks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
 
 
 @lru_cache(maxsize=32)
 def _patterns(size: int) -> np.ndarray:
     """All subsets of `size` elements as columns of zeros and ones: [size, 2^size]."""
     return ((np.arange(2**size)[None, :] >> np.arange(size)[:, None]) & 1).astype(np.float64)
-
-
-def _subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Number of subsets of each row of `a` whose sum is at most `limit`.
-
-    All ``v`` (subset sums of one half) and all ``limit - u`` (of the other) are sorted together.
-    The lowest bit of each number's significand says which half it came from, so one sort gives, for
-    every ``limit - u``, how many ``v`` lie below it.
-    """
-    half = a.shape[1] // 2
-    limit = limit[:, None]
-    v, u = (_all_sums(part, limit) for part in (a[:, half:], a[:, :half]))
-    keys = np.concatenate([v, limit - u], axis=1)
-    bits = keys.view(np.int64)
-    bits &= ~np.int64(1)
-    bits[:, v.shape[1] :] |= 1
-    keys.sort(axis=1)
-    bits &= 1
-    ranks = bits @ np.arange(keys.shape[1])
-    m = u.shape[1]
-    return ranks - m * (m - 1) // 2
-
-
-def _all_sums(a: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """[N, *] the sums of all subsets of each row of `a` [N, size], without the subsets whose sum is
-    above `limit` [N, 1] in every row.
-    """
-    out = np.zeros((len(a), 2 ** a.shape[1]))
-    for i in range(a.shape[1]):
-        np.add(out[:, : 1 << i], a[:, i : i + 1], out=out[:, 1 << i : 2 << i])
-    return out[:, (out <= limit).any(axis=0)]
 
 
 def _approximate(a: np.ndarray, s: np.ndarray, gap: np.ndarray) -> np.ndarray:
@@ -207,8 +175,8 @@ def _approximate(a: np.ndarray, s: np.ndarray, gap: np.ndarray) -> np.ndarray:
 
 
 def _on_grid(a: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """Two-sided p of each row of `a`, ascending, counted on a grid: every second element by itself,
-    the others by themselves, and the pairs of sums that stay below the top.
+    """Two-sided p of each row of `a`, ascending, counted on a grid and rounded up to four digits:
+    with numbers of 24 bits where their error cannot change a digit, else with 53.
     """
     size = a * (_STEPS / gap)[:, None]
     used = (size > 0) & (size <= _STEPS * (1 + _TIE))  # those beyond are in no subset
@@ -216,30 +184,19 @@ def _on_grid(a: np.ndarray, gap: np.ndarray) -> np.ndarray:
     part = small - np.floor(small)
     tops = _STEPS + np.ceil(_MARGIN * np.sqrt((part * (1 - part)).sum(1) / 4)).astype(np.int64)
     steps = np.diff(np.floor(np.cumsum(small, axis=1) + 0.5), axis=1, prepend=0).astype(np.int64)
-    pairs, scale = np.empty(len(a)), np.empty(len(a), np.int64)
-    for row, top in enumerate(tops.tolist()):
-        mine = steps[row, used[row]].tolist()
-        (first, divided), (second, other) = _sums(mine[0::2], top), _sums(mine[1::2], top)
-        pairs[row], scale[row] = first @ np.cumsum(second)[::-1], divided + other
-    return np.minimum(1.0, 2 * np.ldexp(pairs, scale - np.count_nonzero(a, axis=1)))
+    p, short = np.empty(len(a)), np.full(len(a), a.shape[1] <= IN_FLOAT32)
 
+    def count(rows: np.ndarray, dtype: type[np.floating]) -> np.ndarray:
+        counts, powers = grid_counts(steps[rows], used[rows], tops[rows], dtype)
+        return np.minimum(1.0, 2 * np.ldexp(counts, powers - np.count_nonzero(a[rows], axis=1)))
 
-def _sums(steps: list[int], top: int) -> tuple[np.ndarray, int]:
-    """How many subsets of `steps` have each sum from 0 to `top`, and the power of two by which the
-    counts are divided.
-    """
-    zero = top + 1  # zeros before the first sum: a step is added without asking where it begins
-    count, after, end = np.zeros(2 * zero), np.zeros(2 * zero), zero + 1
-    count[zero] = 1.0
-    scale = 0
-    for number, v in enumerate(steps, 1):
-        end = min(end + v, 2 * zero)
-        np.add(count[zero:end], count[zero - v : end - v], after[zero:end])
-        count, after = after, count
-        if number % _RESCALE == 0:
-            count *= 2.0**-_RESCALE
-            scale += _RESCALE
-    return count[zero:], scale
+    if short.any():
+        p = count(short, np.float32)
+        error = (a.shape[1] + 1) * 2.0**-24
+        short = rounded_up(p * (1 - error)) == rounded_up(p * (1 + error))
+    if not short.all():
+        p[~short] = count(~short, np.float64)
+    return rounded_up(p)
 
 
 def _edgeworth(a: np.ndarray, s: np.ndarray, listed: int) -> np.ndarray:
