@@ -12,7 +12,7 @@ PAGES = (
     *("changes/README.md", "docs/adapters.md", "docs/architecture.md", "docs/data-model.md"),
     *("docs/glossary.md", "docs/knowledge.md", "docs/life-of-a-cell.md", "docs/limits.md"),
     *("docs/method.md", "docs/options.md", "docs/queries.md", "docs/replication.md"),
-    *("docs/scale.md", "docs/tutorial.md"),
+    *("docs/scale.md", "docs/tutorial.md", "docs/validation.md"),
 )
 FOLDERS = (
     *("scircuit", "tracing", "analysis", "ingest", "queries", "tests", "tools", "docs"),
