@@ -6,8 +6,9 @@ effect when ``z_f(p) ||W_f|| u_k`` is really removed, and s' that of the pooled 
 (`scircuit.tracing.direction_null.pooled_null`). The ratio s / s' is 1 where the effect is linear in
 the edit and edited rows do not react to each other. In the exact context it is larger: what other
 positions pass on is in s and not in s'. The pooled standard deviation of a layer pair is multiplied
-by the ratio of its context where that is above 1, the more the more positions a source has; where
-it is far from 1, no edge is called (`scircuit.tracing.direction_null.null_ratios`).
+by the ratio of its context where that is above 1, the more the more positions a source has, and
+further at targets whose own ratio is larger (`scircuit.tracing.direction_null.target_ratios`);
+where it is far from 1, no edge is called (`scircuit.tracing.direction_null.null_ratios`).
 
 The sources of the sample are spread over how often they fire, one group for each context.
 """
@@ -23,6 +24,7 @@ import torch
 from scircuit.core.context import EXACT
 from scircuit.tracing.direction_null.null_ratios import KINDS, Ratio
 from scircuit.tracing.direction_null.pooled_null import PARTS, random_direction, source_norms
+from scircuit.tracing.direction_null.target_ratios import target_ratios
 
 if TYPE_CHECKING:
     from scircuit.tracing.engine.tracer import Tracer
@@ -121,4 +123,5 @@ def _ratio(positions: np.ndarray, ratios: np.ndarray) -> Ratio | None:
     order = moved[np.argsort(positions[moved], kind="stable")]
     steps = tuple((int(positions[i]), float(np.nanmedian(ratios[i]))) for i in order)
     low, middle, high = np.percentile(values, [5, 50, 95])
-    return Ratio(float(middle), float(low), float(high), len(ratios), steps)
+    targets = target_ratios(ratios[order].astype(np.float64))
+    return Ratio(float(middle), float(low), float(high), len(ratios), steps, targets)

@@ -23,6 +23,8 @@ class Ratio(NamedTuple):
     sources: int  # in the sample
     # of every source of the sample, by how often it fires: active positions, median over targets
     steps: tuple[tuple[int, float], ...]
+    # [steps, T of the layer] how much larger the ratio of a target is than that median; None: not
+    targets: np.ndarray | None = None
 
     def factor(self, positions: int) -> float:
         """What the pooled standard deviation of a source is multiplied by: never less than 1, and
@@ -42,6 +44,19 @@ class Ratio(NamedTuple):
         low, high = TRUSTED
         trusted = low <= self.median <= high and risen <= high
         return max(1.0, risen) if trusted else float("nan")
+
+    def factors(self, positions: int) -> np.ndarray | float:
+        """The same for every target of the layer: larger where a target is reached through other
+        edited positions (`scircuit.tracing.direction_null.target_ratios`).
+        """
+        if self.targets is None:
+            return self.factor(positions)
+        at = np.log([step for step, _ in self.steps])
+        place = float(np.interp(np.log(positions), at, np.arange(len(at))))
+        below = int(place)
+        above, share = min(below + 1, len(at) - 1), place - below
+        relative = (1 - share) * self.targets[below] + share * self.targets[above]
+        return self.factor(positions) * relative
 
 
 Ratios = Mapping[tuple[int, int, str], Ratio]
@@ -76,5 +91,5 @@ def factors(
     for kind, name in enumerate(KINDS):
         for t, at in columns.items():
             if (ratio := ratios.get((context, t, name))) is not None:
-                found[kind, at] = ratio.factor(positions)
+                found[kind, at] = ratio.factors(positions)
     return found
