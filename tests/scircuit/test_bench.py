@@ -7,8 +7,13 @@ import sys
 
 import pytest
 
+BENCHES = (
+    *("calibration", "edges", "ingest", "knowledge", "planted", "published_model"),
+    *("statistics_cost", "tracing"),
+)
 
-@pytest.mark.parametrize("name", ["calibration", "edges", "ingest", "knowledge", "tracing"])
+
+@pytest.mark.parametrize("name", BENCHES)
 def test_measurements_start(root, name, tmp_path):
     done = subprocess.run(
         [sys.executable, str(root / "bench" / f"{name}.py"), "--help"],

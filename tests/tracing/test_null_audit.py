@@ -132,7 +132,7 @@ def test_widened_in_the_exact_context_where_other_positions_pass_effects_on():
     assert (applied[1, at[2]] >= known[-1]).all() and (applied[0] >= 1).all()
     np.testing.assert_array_equal(applied[1, at[2]], ratio.factors(positions))
     assert np.isnan(widened[-1])  # rows of the most frequent source react to each other too much
-    (note,) = [n for n in null_notes(whole, far) if "layers 0 to 2" in n]
+    (note,) = [n for n in null_notes(whole, far) if "layers 0 to 2" in n and "one by one" in n]
     assert f"vary {ratio.median:.2f} times" in note and "sources that fire often" in note
     # and so every z is smaller by the factor of its source
     changes = null_part(whole, np.arange(20))
@@ -150,6 +150,16 @@ def test_widened_in_the_exact_context_where_other_positions_pass_effects_on():
     }
     factor = [of[pair] for pair in both.index]
     np.testing.assert_allclose(both["wide"] * factor, both["narrow"], rtol=1e-9)
+
+
+def test_targets_that_vary_far_more_than_others_are_named():
+    tracer = toy_tracer(Toy(), context="frozen", cells=6)
+    relative = np.ones((2, tracer.columns(1).stop - tracer.columns(1).start))
+    relative[1, :3] = 2.5
+    ratio = Ratio(1.0, 0.9, 1.1, 2, ((5, 1.0), (50, 1.0)), relative)
+    (note,) = null_notes(tracer, {(FROZEN, 1, "computed"): ratio})
+    assert f"at 3 of {relative.shape[1]} targets" in note and "up to 2.5 times" in note
+    assert null_notes(tracer, {(FROZEN, 1, "computed"): ratio._replace(targets=None)}) == []
 
 
 def cubic(x: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,5 @@
-"""Targets at which random directions vary more than the pooled null says are found, and the noise of
-few draws is not taken for it.
+"""Targets at which random directions vary more than the pooled null says are found, and the noise
+of few draws is not taken for it.
 """
 
 from __future__ import annotations

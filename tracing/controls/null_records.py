@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CLOSE = (0.9, 1.1)
 """Ratios in which the pooled null counts as equal to direct draws."""
+FAR = 1.5
+"""Targets that vary so many times as much as others are named."""
 
 
 @dataclass(frozen=True)
@@ -115,17 +117,25 @@ def null_findings(
 
 def null_notes(tracer: Tracer, ratios: Ratios) -> list[str]:
     """Sentences about layer pairs whose pooled null was widened or could not be used."""
-    return [
-        _note(tracer.layer, t, context_name(context), kind, ratio)
-        for (context, t, kind), ratio in ratios.items()
-        if not CLOSE[0] <= ratio.median <= CLOSE[1]
-    ]
+    found = []
+    for (context, t, kind), ratio in ratios.items():
+        where = f"layers {tracer.layer} to {t}, {context_name(context)}"
+        if not CLOSE[0] <= ratio.median <= CLOSE[1]:
+            found.append(_note(where, kind, ratio))
+        if ratio.targets is not None and (far := ratio.targets.max(0) > FAR).any():
+            found.append(
+                f"{where}: at {far.sum():,} of {far.size:,} targets random directions vary up to"
+                f" {ratio.targets.max():.1f} times as much in their {kind} effect as at the others,"
+                " as where a head brings together what several positions hold; z there is smaller"
+                " by that"
+            )
+    return found
 
 
-def _note(source: int, target: int, context: str, kind: str, ratio: Ratio) -> str:
+def _note(where: str, kind: str, ratio: Ratio) -> str:
     start = (
-        f"layers {source} to {target}, {context}: {kind} effects of random directions drawn one by"
-        f" one vary {ratio.median:.2f} times as much as the pooled null says"
+        f"{where}: {kind} effects of random directions drawn one by one vary {ratio.median:.2f}"
+        " times as much as the pooled null says"
     )
     widest = ratio.factor(ratio.steps[-1][0])
     if widest != widest:
