@@ -92,6 +92,8 @@ def _model(parts: ReportInput) -> Finding:
         control.append(f"unigram baseline {number(unigram)} nats")
     if known(genes := parts.model.get("gene_gene_loss")):
         control.append(f"a regression on the other genes of the cell {number(genes)} nats")
+    if known(near := parts.model.get("gene_gene_neighbours_loss")):
+        control.append(f"one that sees the two genes beside the masked one too {number(near)} nats")
     components = _values(frame, "pca_variance_explained")
     if components.size:
         low, high = components.min(), components.max()

@@ -34,16 +34,23 @@ def story(parts: ReportInput) -> tuple[str, ...]:
 
 
 def _model(parts: ReportInput) -> str:
-    loss, unigram, genes = (
-        parts.model.get(name) for name in ("mlm_loss", "unigram_loss", "gene_gene_loss")
-    )
-    if not (known(loss) and known(unigram)):
+    loss, *baselines = (parts.model.get(name) for name in ("mlm_loss", *_BASELINES))
+    if not known(loss):
         return ""
-    others = f" and {number(genes)} for a regression on the cell's other genes" * known(genes)
-    return (
-        f"The model's loss on masked genes of held-out cells is {number(loss)} nats, against"
-        f" {number(unigram)} for unigrams{others}"
-    )
+    others = [
+        f"{number(value)} for {words}"
+        for value, words in zip(baselines, _BASELINES.values(), strict=True)
+        if known(value)
+    ]
+    beside = f", against {', '.join(others)}" if others else ""
+    return f"The model's loss on masked genes of held-out cells is {number(loss)} nats{beside}"
+
+
+_BASELINES = {
+    "unigram_loss": "unigrams",
+    "gene_gene_loss": "a regression on the cell's other genes",
+    "gene_gene_neighbours_loss": "one that also sees the two genes beside the masked one",
+}
 
 
 def _edges(parts: ReportInput) -> str:

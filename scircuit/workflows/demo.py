@@ -329,8 +329,9 @@ def model_numbers(examples: Path) -> dict[str, Any]:
             f"held-out masked-LM loss {model['mlm_loss']:.2f} nats against"
             f" {model['unigram_loss']:.2f} for unigrams"
             + (
-                f" and {model['gene_gene_loss']:.2f} for a regression on the other genes of the"
-                " cell"
+                f", {model['gene_gene_loss']:.2f} for a regression on the other genes of the cell"
+                f" and {model['gene_gene_neighbours_loss']:.2f} for one that also sees the two"
+                " genes beside the masked one"
                 if "gene_gene_loss" in model
                 else ""
             )

@@ -29,7 +29,7 @@ def parts():
             "edges_generic": 777,
             "expected_false": 55.5,
         },
-        model={**made.model, "gene_gene_loss": 7.3},
+        model={**made.model, "gene_gene_loss": 7.3, "gene_gene_neighbours_loss": 6.9},
         null={"sentences": ["3.2 computed edges per source, against 0.1 at most"]},
         features=pd.DataFrame(
             {
@@ -49,7 +49,14 @@ def parts():
 def test_the_lines_tell_what_was_found_with_its_controls(parts):
     text = "\n".join(story(parts))
     for number in (
-        *("7.61", "8.22", "7.3", "60 features have 4,321 computed edges", "have 55.5"),
+        *(
+            "7.61",
+            "8.22 for",
+            "7.3 for",
+            "6.9 for",
+            "60 features have 4,321 computed edges",
+            "have 55.5",
+        ),
         *("777 of them", "17 effects", "against 0.1 at most", "0.61 of the effect", "0.72 if"),
         *("by -0.11 a dose (a random direction: 0.004); it raises CD74 most", "30.0 %"),
     ):
