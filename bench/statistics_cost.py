@@ -4,10 +4,10 @@
     python bench/statistics_cost.py --json     one line
 
 Effects of 4 sources with a scale per cell, float32, in 20 and in 100 cells; in one case no test is
-true, in the other half of them have a mean of half a standard deviation. `before` counts every p by
+true, in the other half of them have a mean of half a standard deviation. `arrays` counts every p by
 whole arrays in numpy (`tests.support.numpy_counts`), `all` computes every p, `now` only those up to
 0.1 (the default gate) and proves that the others are larger; each includes the null draws of a
-large run. `ratio` is `before` over `now`. The p that are asked for must be the same bit for bit in
+large run. `ratio` is `arrays` over `now`. The p that are asked for must be the same bit for bit in
 all three, and so must q where it is at most 0.1. Least of three rounds, one after the other of each
 kind: other work on the machine only adds. `first_call_s` is what the first test of a process waits
 for numba: its import and the machine code from its cache, or compiled where there is none.
@@ -62,25 +62,25 @@ def measure(cells: int, shift: float) -> dict[str, float | bool]:
     """All costs on the same effects, and whether p and q agree."""
     x = effects(cells, shift, np.random.default_rng(cells))
     kinds = {
-        "before": (1.0, lambda rows, **_: counted_p(rows)),
+        "arrays": (1.0, lambda rows, **_: counted_p(rows)),
         "all": (1.0, sign_flip_p),
         "now": (GATE, sign_flip_p),
     }
     rounds = [{name: cost(x, *kind) for name, kind in kinds.items()} for _ in range(ROUNDS)]
     least = {name: min(found[name][0] for found in rounds) for name in kinds}
-    before, whole, some = (rounds[0][name][1] for name in kinds)
-    stored = before.p <= GATE
+    plain, whole, some = (rounds[0][name][1] for name in kinds)
+    stored = plain.p <= GATE
     q, gated = (
-        q_table(*np.unique(t.p[t.callable], return_counts=True), exact=exact).of(before.p[stored])
-        for t, exact in ((before, 1.0), (some, GATE))
+        q_table(*np.unique(t.p[t.callable], return_counts=True), exact=exact).of(plain.p[stored])
+        for t, exact in ((plain, 1.0), (some, GATE))
     )
     return {
         **{f"{name}_us": round(us, 2) for name, us in least.items()},
-        "ratio": round(least["before"] / least["now"], 2),
+        "ratio": round(least["arrays"] / least["now"], 2),
         "share_asked": round(float(stored.mean()), 3),
         "same_p": bool(
-            (np.where(stored, before.p, 1.0) == some.p).all()
-            and (before.p[stored] == whole.p[stored]).all()
+            (np.where(stored, plain.p, 1.0) == some.p).all()
+            and (plain.p[stored] == whole.p[stored]).all()
         ),
         "same_q": bool((q[q <= GATE] == gated[q <= GATE]).all()),
     }

@@ -1,5 +1,5 @@
 """Sign-flip p of every row counted by whole arrays, none spared and none approximated: what the
-compiled counts are compared with, and what they cost before.
+compiled counts are compared with.
 
 Up to 20 elements below the limit all subset sums of either half are sorted together; beyond, two
 interleaved halves are counted on the grid of 4096 steps, a row at a time.
