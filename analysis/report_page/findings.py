@@ -131,8 +131,14 @@ def _computed(parts: ReportInput) -> tuple[Finding, ...]:
         f"{count(t.get('sources'))} features of layer"
         f" {', '.join(map(str, t.get('source_layers', '?')))} have"
         f" {count(t.get('edges_computed'))} computed edges (q <= 0.05 over"
-        f" {count(t.get('callable_pairs'))} pairs in {count(t.get('cells'))} cells);"
-        f" {count(t.get('edges_carried'))} further effects are carried by the residual stream"
+        f" {count(t.get('callable_pairs'))} pairs in {count(t.get('cells'))} cells)"
+        + (
+            f", {count(t.get('edges_continued'))} of them to targets to which the residual stream"
+            " carries the feature anyway"
+            if known(t.get("edges_continued"))
+            else ""
+        )
+        + f"; {count(t.get('edges_carried'))} further effects are carried by the residual stream"
     )
     control = (
         f"at the same threshold, random directions in the place of the features have"

@@ -56,6 +56,7 @@ class TraceFindings(TypedDict, total=False):
     callable_pairs: int
     edges: int
     edges_computed: int
+    edges_continued: int | None
     edges_carried: int
     edges_generic: int
     edges_calibrated: int

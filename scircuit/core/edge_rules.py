@@ -363,6 +363,30 @@ def edges_by_kind(
     return {rule.name: rule.holds(columns, thresholds) for rule in (COMPUTED, CARRIED, GENERIC)}
 
 
+CONTINUED_Z = 3.0
+"""z of a direct effect from which a computed one of the same sign continues it."""
+
+
+def continued_edges(z_direct: ArrayLike, z_computed: ArrayLike) -> np.ndarray:
+    """Mask of the pairs whose computed effect continues a direct one: both have the same sign, and
+    the direct one stands out from random directions too (z of 3 or more).
+
+    The residual stream carries the source to such a target, and the blocks add to it. A network
+    that has learnt nothing has computed edges of this kind and few others: a dictionary of a later
+    layer has a feature for the image of an earlier one, whatever the blocks between make of it.
+
+    Parameters
+    ----------
+    z_direct, z_computed
+        Of each edge; NaN where a run has no direction null.
+    """
+    import numpy as np
+
+    direct, computed = np.asarray(z_direct, float), np.asarray(z_computed, float)
+    with np.errstate(invalid="ignore"):
+        return (np.sign(direct) == np.sign(computed)) & (np.abs(direct) >= CONTINUED_Z)
+
+
 def legacy_edges(d: ArrayLike, n: ArrayLike, n_pos: ArrayLike) -> np.ndarray:
     """Mask of the edges by the published rule, for replication and comparison only.
 

@@ -83,6 +83,7 @@ def map_run(
     tested = gather(run, tracers)
     table = tested.families.total
     counts, of_pairs = set_q(run, tested.families, q_values.scale_of(records["Feature"]))
+    continued = counts.pop("continued")
     directions = _directions(run, tracers, null, tested, of_pairs)
     notes = {
         *tested.notes,
@@ -105,6 +106,7 @@ def map_run(
         "callable_tests": tested.callable,
         "callable_pairs": tested.callable_pairs,
         **counts,
+        "edges_continued": continued if directions else None,
         "expected_false": sum(d.expected_false for d in directions) if directions else None,
         "null_draws": settings.null_draws,
         "zero_edit_max": zero,

@@ -222,7 +222,20 @@ def _sentence(kind: str, own: Numbers, copies: list[Numbers]) -> str:
     several = "1 copy" if len(copies) == 1 else f"{len(copies)} copies"
     compared = f"{trained:.3g} computed edges per source, against {max(others):.3g} at most"
     share = f" ({max(others) / trained:.0%})" if trained else ""
-    return f"{compared}{share} in {several} of {KINDS[kind]}"
+    text = f"{compared}{share} in {several} of {KINDS[kind]}"
+    beyond = [_beyond(n) for n in (own, *copies)]
+    if None not in beyond and any(n["continued_per_source"] for n in (own, *copies)):
+        first, *rest = (n for n in beyond if n is not None)
+        text += (
+            f"; without those that continue a direct effect {first:.3g}, against {max(rest):.3g}"
+        )
+    return text
+
+
+def _beyond(numbers: Numbers) -> float | None:
+    """Computed edges per source that continue no direct effect."""
+    continued = numbers["continued_per_source"]
+    return None if continued is None else (numbers["computed_per_source"] or 0.0) - continued
 
 
 def _records(

@@ -133,6 +133,13 @@ def test_every_option_has_the_default_of_the_rule():
     }
 
 
+def test_a_computed_effect_continues_a_direct_one_of_the_same_sign():
+    direct = [3.0, 2.99, -3.0, -9.0, 9.0, NAN, 5.0]
+    computed = [6.0, 6.0, -6.0, 6.0, -6.0, 6.0, NAN]
+    found = edge_rules.continued_edges(direct, computed)
+    assert found.tolist() == [True, False, True, False, False, False, False]
+
+
 def test_all_adapters_choose_the_same_edges():
     """Tables of tracing and arrays of analysis, from the same records."""
     import pyarrow as pa

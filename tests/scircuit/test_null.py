@@ -63,6 +63,10 @@ def test_every_headline_number_has_its_value_in_every_copy(study, compared):
         kind, seed = name.split("-")
         own = manifest.findings
         assert calibrated[kind][int(seed)] == own["edges_calibrated"] / own["sources"]
+        assert own["edges_continued"] <= own["edges_computed"]
+        assert rows["continued_per_source"][kind][int(seed)] == (
+            own["edges_continued"] / own["sources"]
+        )
     assert "computed edges per source" in str(compared)
 
 

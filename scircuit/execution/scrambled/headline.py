@@ -18,6 +18,7 @@ EDGES = ("computed", "carried", "generic", "calibrated", "legacy")
 
 NAMES = {
     **{f"{rule}_per_source": f"{rule} edges per source" for rule in EDGES},
+    "continued_per_source": "of the computed, those that continue a direct effect, per source",
     "expected_false_per_source": "of the computed, expected from random directions, per source",
     "mean_degree": "mean out-degree",
     "max_degree": "largest out-degree",
@@ -42,8 +43,9 @@ def headline(study: Study, trace: Manifest) -> Numbers:
     numbers: Numbers = {
         f"{rule}_per_source": int(found.get(f"edges_{rule}") or 0) / sources for rule in EDGES
     }
-    expected = found.get("expected_false")
-    numbers["expected_false_per_source"] = None if expected is None else float(expected) / sources
+    for name, key in (("continued", "edges_continued"), ("expected_false", "expected_false")):
+        number = found.get(key)
+        numbers[f"{name}_per_source"] = None if number is None else float(number) / sources
     for verb in ("analyse", "annotate"):
         if child := child_of(study, verb, trace.run):
             own = dict(child.findings)

@@ -133,13 +133,14 @@ def set_q(
     Returns
     -------
     counts
-        ``edges`` and ``edges_<rule>`` over the run.
+        ``edges`` and ``edges_<rule>`` over the run, and ``continued``: computed edges that continue
+        a direct effect (`scircuit.core.edge_rules.continued_edges`).
     of_pairs
         (source layer, target layer) -> edges by rule.
     """
     from scircuit.core.address import parse
 
-    counts: Counter[str] = Counter({"edges": 0})
+    counts: Counter[str] = Counter({"edges": 0, "continued": 0})
     of_pairs: dict[tuple[int, int], Counter[str]] = {}
     layers: dict[str, int] = {}
 
@@ -159,6 +160,10 @@ def set_q(
         counts["edges"] += edges.num_rows
         for name, mask in masks.items():
             counts[f"edges_{name}"] += int(mask.sum())
+        if "z_direct" in edges.column_names:
+            z = (_floats(edges, f"z_{kind}") for kind in ("direct", "computed"))
+            own = masks[edge_rules.COMPUTED.name] & edge_rules.continued_edges(*z)
+            counts["continued"] += int(own.sum())
         for pair in np.unique(pairs, axis=0) if len(pairs) else ():
             inside, (source, target) = (pairs == pair).all(1), pair.tolist()
             of_pairs.setdefault((source, target), Counter()).update(
