@@ -21,7 +21,8 @@ import numpy as np
 
 from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
 
-DRAWS = 10
+DRAWS, FEW_DRAWS = 10, 3  # rewired graphs; of a graph with very many edges, whose modularity
+_MANY = 200_000  # varies little
 _ROUNDS = 10  # of exchanges between one draw and the next
 _LARGE = 3  # features of a community that is counted
 _FEWEST = 10  # edges from which communities are looked for
@@ -97,7 +98,7 @@ def circuit_modules(
     _, pair = np.unique(layers, axis=1, return_inverse=True)
     rng = np.random.default_rng([seed, 7])
     target, null = edges.target, []
-    for _ in range(DRAWS):
+    for _ in range(DRAWS if number <= _MANY else FEW_DRAWS):
         target = rewired(edges.source, target, pair.ravel(), rng)
         null.append(_leiden(edges.source, target, seed)[1])
     return CircuitModules(rule, number, int((sizes >= _LARGE).sum()), modularity, tuple(null))

@@ -87,6 +87,14 @@ def test_rewired_edges_are_as_random_as_they_can_be():
     assert (np.abs(seen - 300) < 5 * 2 * np.sqrt(600 / 4)).all()
 
 
+def test_very_many_edges_have_fewer_draws(monkeypatch):
+    edges = graph(0.5, np.random.default_rng(8))
+    ten = modules(edges)
+    monkeypatch.setattr("scircuit.analysis.circuits.circuit_modules._MANY", 100)
+    three = modules(edges)
+    assert len(ten.null) == 10 and three.null == ten.null[:3]
+
+
 def test_few_edges_are_not_looked_at():
     found = modules(edges_of([0] * 9, range(40, 49)))
     assert np.isnan(found.modularity)
