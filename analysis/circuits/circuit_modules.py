@@ -21,8 +21,8 @@ import numpy as np
 
 from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
 
-DRAWS, FEW_DRAWS = 10, 3  # rewired graphs; of a graph with very many edges, whose modularity
-_MANY = 200_000  # varies little
+DRAWS = 10  # rewired graphs
+FEW_DRAWS, _MANY = 3, 200_000  # where edges are very many, as modularity varies little there
 _ROUNDS = 10  # of exchanges between one draw and the next
 _LARGE = 3  # features of a community that is counted
 _FEWEST = 10  # edges from which communities are looked for
