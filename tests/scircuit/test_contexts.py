@@ -109,11 +109,18 @@ def test_what_cannot_be_traced_is_refused(options, tmp_path, change, message):
     assert caught.value.fix
 
 
-def test_a_gate_that_keeps_edges_out_says_how_many(options, tmp_path):
-    more = options | {"n_cells": 20, "features": tuple(range(0, 300, 10))}
+def test_a_gate_that_keeps_edges_out_says_how_many(options, tmp_path, root):
+    thp1 = root / "examples" / "thp1"
+    more = options | {
+        **{name: str(thp1 / name) for name in ("model", "dictionaries")},
+        "cells": next((thp1 / "cells").glob("*.h5ad")),
+        "n_cells": 20,
+        "features": tuple(range(0, 300, 3)),
+        "null_draws": 0,
+    }
     wide, narrow = (
         sc.trace(
-            study=tmp_path / str(gate), source_layers=(2,), target_layers=(3,), gate_p=gate, **more
+            study=tmp_path / str(gate), source_layers=(1,), target_layers=(2,), gate_p=gate, **more
         )
         for gate in (0.1, 0.0002)
     )
