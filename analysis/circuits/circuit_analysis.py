@@ -161,6 +161,7 @@ def analyse(
     rule = rule_for(links, config.rule)
     thresholds = (config.q, config.min_support, config.min_effect)
     good, published = edges_by(links, rule, *thresholds), legacy(links)
+    called = links.keep(good)
     found = degrees(
         nodes,
         links,
@@ -180,7 +181,7 @@ def analyse(
     rules = compare_rules(
         nodes, links, named["annotated"] if named else None, thresholds, config.hubs, config.seed
     )
-    modules = circuit_modules(nodes, links.keep(good), rule.name, config.seed)
+    modules = circuit_modules(nodes, called, rule.name, config.seed)
     frames = {
         "hubs": _hub_frame(nodes, found, hub_fit, named),
         "layer_pairs": pairs.frame,
@@ -208,7 +209,7 @@ def analyse(
         "modules_sentence": modules.sentence,
     }
     findings["hubs_without_annotation"] = rules.hubs_without_annotation(rule.name)
-    trrust = _trrust(annotation, regulons, nodes, links.keep(good), rule.effect, config.seed)
+    trrust = _trrust(annotation, regulons, nodes, called, rule.effect, config.seed)
     if trrust:
         frames["trrust"], sentences = trrust.frame, (*sentences, trrust.sentence)
         findings["trrust"] = {
@@ -225,7 +226,7 @@ def analyse(
         bias,
         pairs,
         modules,
-        partial(_edges_of, nodes, links.keep(good), rule),
+        partial(_edges_of, nodes, called, rule),
         _genes(annotation),
         trrust,
     )

@@ -29,7 +29,7 @@ _FEWEST = 10  # edges from which communities are looked for
 
 
 class CircuitModules(NamedTuple):
-    """Communities of the edges of one rule, beside permuted targets.
+    """Communities of the edges of one rule, beside those of rewired edges.
 
     `modularity` is NaN with fewer than ten edges, `null` then empty; `modules` counts communities
     of at least three features.
@@ -43,7 +43,7 @@ class CircuitModules(NamedTuple):
 
     @property
     def null_mean(self) -> float:
-        """Mean modularity with permuted targets; NaN where there is none."""
+        """Mean modularity of rewired edges; NaN where there is none."""
         return float(np.mean(self.null)) if self.null else float("nan")
 
     @property

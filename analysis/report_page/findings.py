@@ -20,7 +20,11 @@ from scircuit.analysis.report_page.annotation_claims import (
 )
 from scircuit.analysis.report_page.control_rows import hub_replication
 from scircuit.analysis.report_page.number_text import count, known, number, p_value, percent
-from scircuit.analysis.report_page.report_input import AnnotateFindings, ReportInput
+from scircuit.analysis.report_page.report_input import (
+    AnnotateFindings,
+    ReportInput,
+    baseline_losses,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +79,7 @@ def _values(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _model(parts: ReportInput) -> Finding:
-    loss, unigram = parts.model.get("mlm_loss"), parts.model.get("unigram_loss")
+    loss, others = parts.model.get("mlm_loss"), baseline_losses(parts.model)
     frame = parts.dictionaries
     text = []
     if known(loss):
@@ -88,12 +92,8 @@ def _model(parts: ReportInput) -> Finding:
             " variance of its states"
         )
     control = []
-    if known(unigram):
-        control.append(f"unigram baseline {number(unigram)} nats")
-    if known(genes := parts.model.get("gene_gene_loss")):
-        control.append(f"a regression on the other genes of the cell {number(genes)} nats")
-    if known(near := parts.model.get("gene_gene_neighbours_loss")):
-        control.append(f"one that sees the two genes beside the masked one too {number(near)} nats")
+    if others:
+        control.append(f"baselines in nats: {others}")
     components = _values(frame, "pca_variance_explained")
     if components.size:
         low, high = components.min(), components.max()

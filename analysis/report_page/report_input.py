@@ -10,10 +10,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
+from scircuit.analysis.report_page.number_text import known, number
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from scircuit.analysis.circuits.circuit_analysis import Analysis
+
+
+BASELINES = {
+    "unigram_loss": "unigrams",
+    "gene_gene_loss": "a regression on the cell's other genes",
+    "gene_gene_neighbours_loss": "one that also sees the two genes beside the masked one",
+}
+"""Losses that stand beside that of the model, as named in its ``metrics.json``."""
+
+
+def baseline_losses(model: Mapping[str, object]) -> str:
+    """Those that are known, in words; empty where none is."""
+    values = ((model.get(name), words) for name, words in BASELINES.items())
+    return ", ".join(f"{number(value)} for {words}" for value, words in values if known(value))
 
 
 class Check(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.analysis.report_page.number_text import count, known, number, percent
+from scircuit.analysis.report_page.report_input import baseline_losses
 
 if TYPE_CHECKING:
     from scircuit.analysis.report_page.report_input import ReportInput
@@ -18,13 +19,14 @@ def story(parts: ReportInput) -> tuple[str, ...]:
     """The lines, each a claim with its control; a step that was not run has none."""
     if not parts.trace or parts.analysis is None:
         return ()
+    told_apart = bool(parts.trace.get("directions"))
     return tuple(
         line
         for line in (
             _model(parts),
-            _edges(parts),
+            _edges(parts) if told_apart else "",
             *parts.null.get("sentences", ()),
-            _older_edge(parts),
+            _older_edge(parts) if told_apart else "",
             _hubs(parts),
             *_feature(parts),
             _annotation(parts),
@@ -34,29 +36,15 @@ def story(parts: ReportInput) -> tuple[str, ...]:
 
 
 def _model(parts: ReportInput) -> str:
-    loss, *baselines = (parts.model.get(name) for name in ("mlm_loss", *_BASELINES))
+    loss, others = parts.model.get("mlm_loss"), baseline_losses(parts.model)
     if not known(loss):
         return ""
-    others = [
-        f"{number(value)} for {words}"
-        for value, words in zip(baselines, _BASELINES.values(), strict=True)
-        if known(value)
-    ]
-    beside = f", against {', '.join(others)}" if others else ""
+    beside = f", against {others}" * bool(others)
     return f"The model's loss on masked genes of held-out cells is {number(loss)} nats{beside}"
-
-
-_BASELINES = {
-    "unigram_loss": "unigrams",
-    "gene_gene_loss": "a regression on the cell's other genes",
-    "gene_gene_neighbours_loss": "one that also sees the two genes beside the masked one",
-}
 
 
 def _edges(parts: ReportInput) -> str:
     t = parts.trace
-    if not t.get("directions"):
-        return ""
     return (
         f"{count(t.get('sources'))} features have {count(t.get('edges_computed'))} computed edges;"
         f" random directions in their place have {number(t.get('expected_false'))}"
@@ -65,8 +53,6 @@ def _edges(parts: ReportInput) -> str:
 
 def _older_edge(parts: ReportInput) -> str:
     t = parts.trace
-    if not t.get("directions"):
-        return ""
     return (
         f"{count(t.get('edges_calibrated'))} total effects are not zero, the edge of earlier"
         f" studies; {count(t.get('edges_generic'))} of them any vector of that length would have,"

@@ -101,6 +101,14 @@ class DemoResult:
         """Plain values."""
         return self.findings
 
+    @property
+    def _drawn(self) -> list[str]:
+        """The circuit with its legend; nothing without edges."""
+        if not self.circuit:
+            return []
+        legend = "-> supports: ablation lowers the target;  -| suppresses: it raises it"
+        return [*(f"    {line}" for line in (*self.circuit, legend)), ""]
+
     def __str__(self) -> str:
         numbered = [f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)]
         return "\n".join(
@@ -109,8 +117,7 @@ class DemoResult:
                 styled("What was found", "bold"),
                 *numbered,
                 "",
-                *(f"    {line}" for line in self.circuit),
-                *("    -> supports: ablation lowers the target;  -| suppresses: it raises it", ""),
+                *self._drawn,
                 styled("Where to look", "bold"),
                 f"  report    {self.findings['report']}",
                 f"  Browser   {self.server['browser']}",
@@ -320,22 +327,14 @@ def model_numbers(examples: Path) -> dict[str, Any]:
     """Losses of the shipped model and quality of its dictionaries, as measured on held-out cells
     when they were trained.
     """
+    from scircuit.analysis.report_page.report_input import baseline_losses
+
     model = json.loads((examples / "model" / "metrics.json").read_text())
     dictionaries = json.loads((examples / "dictionaries" / "metrics.json").read_text())["layers"]
     explained = [d["variance_explained"] for d in dictionaries]
     dead = [d["dead_share"] for d in dictionaries]
     sentences = (
-        (
-            f"held-out masked-LM loss {model['mlm_loss']:.2f} nats against"
-            f" {model['unigram_loss']:.2f} for unigrams"
-            + (
-                f", {model['gene_gene_loss']:.2f} for a regression on the other genes of the cell"
-                f" and {model['gene_gene_neighbours_loss']:.2f} for one that also sees the two"
-                " genes beside the masked one"
-                if "gene_gene_loss" in model
-                else ""
-            )
-        ),
+        (f"held-out masked-LM loss {model['mlm_loss']:.2f} nats against {baseline_losses(model)}"),
         (
             f"{len(explained)} TopK SAEs explain {min(explained):.0%} to {max(explained):.0%} of"
             f" the variance; {min(dead):.0%} to {max(dead):.0%} of the latents are dead"

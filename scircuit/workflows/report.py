@@ -243,6 +243,8 @@ def _stack(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
     """Losses of the model and PCA baselines of its dictionaries, if their folders have them."""
+    from scircuit.analysis.report_page.report_input import BASELINES
+
     losses: dict[str, float] = {}
     pca: dict[int, float] = {}
     model, dictionaries = (
@@ -250,7 +252,7 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
     )
     if model.exists():
         known = json.loads(model.read_text())
-        losses = {k: known[k] for k in ("mlm_loss", "unigram_loss", "gene_gene_loss") if k in known}
+        losses = {name: known[name] for name in ("mlm_loss", *BASELINES) if name in known}
     if dictionaries.exists():
         known = json.loads(dictionaries.read_text()).get("layers", [])
         pca = {
