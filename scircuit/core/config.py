@@ -61,6 +61,12 @@ class CellsConfig:
         once=True,
     )
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
+    gene_column: str = option(
+        "",
+        "column of var with the gene names, or index (default: the one that maps most genes; columns"
+        " that contradict each other are refused)",
+    )
+    genome: str = option("", "genome to read from a file with several, such as hg19")
     max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)
     min_mapped: float = option(
         0.8, "minimum share of expressed genes found in the model's vocabulary", once=True
