@@ -28,6 +28,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -458,7 +459,8 @@ def train(cohort: Cohort, vocabulary: Vocabulary, args: argparse.Namespace, name
 
 def main() -> None:
     args = options(sys.argv[1:])
-    vocabulary = geneformer_v2()
+    # symbols as they are written in the file: the model's gene_names.json says so
+    vocabulary = replace(geneformer_v2(), follow=False)
     cohort = load_cohort(
         CellsConfig(cells=args.cells, where=tuple(args.where), n_cells=0, mixed=args.mixed),
         vocabulary,
@@ -466,6 +468,7 @@ def main() -> None:
     )
     print(printed(cohort.report), file=sys.stderr)
     train(cohort, vocabulary, args, "train_demo_model.py")
+    (args.out / "gene_names.json").write_text('{"follow_old_symbols": 0}\n')
 
 
 if __name__ == "__main__":

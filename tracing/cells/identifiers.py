@@ -1,38 +1,39 @@
-"""Which column of `var` names the genes, and what each name maps to: Ensembl ids first, symbols
-through the vocabulary.
+"""Which column of `var` names the genes, and which gene each name is.
 
-An Ensembl id counts with its version removed (``ENSG00000102145.12`` is ``ENSG00000102145``). A
-symbol maps only if it is in the vocabulary; a name is *outside* when it is a human gene without a
-token, *made unique* when only its stem is a symbol (``TBCE-1``; which of the copies is meant is
-unclear, so it is skipped), else *unknown*. Columns of the same gene are summed.
+The index and every column of text are read (`scircuit.tracing.cells.genes`), each name by itself:
+an Ensembl id counts with its version removed (``ENSG00000102145.12`` is ``ENSG00000102145``), a
+symbol through the vocabulary's table. The best column is followed and its gaps are filled from
+those that agree with it; columns that contradict each other are refused. A name is *outside* when
+it is a human gene without a token, *made unique* when only its stem is a symbol (``TBCE-1``; which
+of the copies is meant is unclear, so it is skipped), else *unknown*. Columns of the same gene are
+summed.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scircuit.core.errors import UserError
+from scircuit.tracing.cells.genes.candidates import INDEX, Candidate, candidates, read_column
+from scircuit.tracing.cells.genes.choice import Choice, choose
+from scircuit.tracing.cells.genes.filling import fill
+from scircuit.tracing.cells.genes.written_names import How
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
-_HUMAN = re.compile(r"(ENSG\d{11})(\.\d+)?(_PAR_Y)?")
-_ANY = re.compile(r"ENS([A-Z]*)G\d{11}(\.\d+)?(_PAR_Y)?")
-_PREFERRED = (
-    "ensembl_id",
-    "ensembl",
-    "gene_ids",
-    "gene_id",
-    "feature_id",
-    "ensembl_gene_id",
-    "feature_name",
-    "gene_symbol",
-    "gene_symbols",
-    "gene_name",
-    "symbol",
+_RNA = "Gene Expression"  # what Cell Ranger calls the features that are genes
+_STATUS = (
+    ("outside", "are human genes without a token"),
+    ("made unique", "are ambiguous copies made unique"),
+    ("left out", "are left out"),
+    ("no gene", "are no genes by var['feature_types']"),
+    ("missing", "have no name"),
+    ("unknown", "are unknown"),
 )
 
 
@@ -47,11 +48,22 @@ class Identifiers:
     kind
         ``Ensembl ids`` or ``symbols``.
     names
-        The names as written.
+        The name followed for each column, as written.
     genes
-        Ensembl id with a token, or empty.
+        Gene with a token (its Ensembl id, or the model's own name), or empty.
     status
-        ``mapped``, ``outside``, ``made unique`` or ``unknown`` for each column.
+        ``mapped``, ``outside``, ``made unique``, ``left out``, ``no gene``, ``missing`` or
+        ``unknown`` for each column.
+    why
+        Why this column, and what the others give; empty where there is no other.
+    notes
+        Gaps filled, old names followed and left out, with counts.
+    warnings
+        Columns that were not used though they name genes, and rows in which columns differ.
+    ids
+        Ensembl ids by species infix (empty for human, ``MUS`` for mouse).
+    rodent
+        Names that are human symbols only in upper case.
     """
 
     column: str
@@ -59,6 +71,11 @@ class Identifiers:
     names: tuple[str, ...]
     genes: tuple[str, ...]
     status: np.ndarray
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    ids: Mapping[str, int] = field(default_factory=dict)
+    rodent: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
         """Columns with this status."""
@@ -71,75 +88,90 @@ class Identifiers:
         return {str(g): int(n) for g, n in zip(genes[counts > 1], counts[counts > 1], strict=True)}
 
     def sentence(self) -> str:
-        """What was found, with counts."""
+        """What was found, with counts, and why this column was followed."""
         parts = [f"{self.count('mapped'):,} have a token"]
-        parts += [
-            f"{self.count(s):,} {text}"
-            for s, text in (
-                ("outside", "are human genes without a token"),
-                ("made unique", "are ambiguous copies made unique"),
-                ("unknown", "are unknown"),
-            )
-            if self.count(s)
-        ]
-        return f"{self.kind} in {self.column}: of {len(self.names):,}, {', '.join(parts)}"
+        parts += [f"{self.count(s):,} {text}" for s, text in _STATUS if self.count(s)]
+        text = f"{self.kind} in {self.column}: of {len(self.names):,}, {', '.join(parts)}"
+        return "; ".join((text, *self.notes, *((self.why,) if self.why else ())))
 
 
-def ensembl_prefixes(names: Sequence[str]) -> dict[str, int]:
-    """Number of Ensembl gene ids by species infix (empty for human, ``MUS`` for mouse)."""
-    found: dict[str, int] = {}
-    for name in names:
-        match = _ANY.fullmatch(name)
-        if match:
-            found[match[1]] = found.get(match[1], 0) + 1
-    return found
+def identify(var: pd.DataFrame, vocabulary: Vocabulary, column: str = "") -> Identifiers:
+    """Find the gene of each row of `var`.
 
+    A ranked model takes Ensembl ids before symbols, even where symbols map somewhat more: symbols
+    are renamed over the years, ids are not. A model whose own names are symbols takes whichever
+    column maps most.
 
-def identify(var: pd.DataFrame, vocabulary: Vocabulary) -> Identifiers:
-    """Choose the column of `var` that maps most genes, Ensembl ids before symbols.
+    Parameters
+    ----------
+    var
+        Table of the genes, one row for each column of the matrix.
+    vocabulary
+        Genes of the model.
+    column
+        The column to follow, alone: its name, or ``index``; empty to choose.
 
-    Ensembl ids are taken if any column consists of them to at least a half, even when a column of
-    symbols would map more: symbols are renamed over the years, ids are not. A model whose own names
-    are symbols takes whichever column maps most.
+    Raises
+    ------
+    UserError
+        If two good columns name different genes or genes of different species, or the column asked
+        for does not exist.
     """
-    candidates = [("var index", [str(v) for v in var.index])]
-    for column in (*(c for c in _PREFERRED if c in var), *(c for c in var if c not in _PREFERRED)):
-        values = var[column]
-        if values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype | pd.StringDtype):
-            candidates.append((f"var[{str(column)!r}]", [str(v) for v in values]))
-    read = [_read(column, names, vocabulary) for column, names in candidates]
-    half = [c for c in read if c.kind == "Ensembl ids" and not vocabulary.bins]
-    return max(half or read, key=lambda c: c.count("mapped"))
+    if column:
+        found = [_named(var, vocabulary, column)]
+        choice = Choice(found[0], (), "named by --gene-column", ())
+    else:
+        found = candidates(var, vocabulary.table)
+        choice = choose(found, prefer_ids=not vocabulary.bins)
+    base = choice.base
+    filled = fill(base, choice.fillers, found)
+    gene, status, notes = filled.gene, filled.status, filled.notes
+    other = _not_rna(var)
+    if other.any():
+        gene, status = np.where(other, -1, gene), np.where(other, "no gene", status)
+    return Identifiers(
+        base.column,
+        base.kind,
+        filled.names,
+        tuple(vocabulary.table.tokened[gene].tolist()),
+        status,
+        choice.why,
+        notes,
+        choice.warnings,
+        {k: n for k, n in {"": base.ids, **base.species}.items() if n},
+        tuple(base.names[i] for i in np.flatnonzero(base.how == How.RODENT)),
+    )
 
 
-def _read(column: str, names: list[str], vocabulary: Vocabulary) -> Identifiers:
-    genes, status = [], []
-    ids = 0
-    for name in names:
-        match = _HUMAN.fullmatch(name)
-        if match:
-            ids += 1
-            gene = match[1] if match[1] in vocabulary.token else ""
-            state = "mapped" if gene else "outside"
-        elif _ANY.fullmatch(name):
-            ids += 1
-            gene, state = "", "unknown"
-        else:
-            gene, state = _symbol(name, vocabulary)
-        genes.append(gene)
-        status.append(state)
-    kind = "Ensembl ids" if 2 * ids >= max(1, len(names)) else "symbols"
-    return Identifiers(column, kind, tuple(names), tuple(genes), np.array(status, dtype=object))
+def _named(var: pd.DataFrame, vocabulary: Vocabulary, column: str) -> Candidate:
+    """The column that --gene-column names."""
+    known = [str(c) for c in var.columns]
+    if column in known:
+        at = known.index(column)
+        return read_column(f"var[{column!r}]", "own", var.iloc[:, at], vocabulary.table)
+    if column == "index":
+        return read_column(INDEX, "own", var.index.to_series(), vocabulary.table)
+    near = difflib.get_close_matches(column, known, 1, 0.6)
+    if reason := var.attrs.get("unreadable", {}).get(column):
+        raise UserError(
+            f"--gene-column {column}: var[{column!r}] cannot be read: {reason}",
+            "mend the column in the file, or name another",
+        )
+    raise UserError(
+        f"--gene-column {column}: var has no such column; it has index"
+        f"{''.join(f', {c}' for c in known[:20])}",
+        f"give --gene-column {near[0] if near else 'index'}, or leave it out",
+    )
 
 
-def _symbol(name: str, vocabulary: Vocabulary) -> tuple[str, str]:
-    gene = vocabulary.symbol_to_ensembl.get(name, "")
-    if gene:
-        return gene, "mapped"
-    if name in vocabulary.outside:
-        return "", "outside"
-    stem = re.sub(r"[-.]\d+$", "", name)
-    return "", "made unique" if stem != name and stem in vocabulary.symbol_to_ensembl else "unknown"
+def _not_rna(var: pd.DataFrame) -> np.ndarray:
+    """Antibodies, guides and other features beside the genes of a 10x file, [genes]."""
+    for name in ("feature_types", "feature_type"):
+        if name in var and isinstance(var[name], pd.Series):
+            types = var[name].astype(str).to_numpy()
+            if (types == _RNA).any():
+                return types != _RNA
+    return np.zeros(len(var), dtype=bool)
 
 
 def merge(

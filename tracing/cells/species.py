@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scircuit.tracing.cells.identifiers import Identifiers, ensembl_prefixes
+from scircuit.tracing.cells.identifiers import Identifiers
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 _INFIX = {
@@ -41,32 +41,26 @@ class Species:
 
 def detect(identifiers: Identifiers, vocabulary: Vocabulary) -> Species:
     """Species of the genes; ``unknown`` when none fits."""
-    prefixes = ensembl_prefixes(identifiers.names)
-    total = len(identifiers.names)
-    if 2 * sum(prefixes.values()) >= total > 0:
-        infix = max(prefixes, key=prefixes.__getitem__)
+    ids, total = identifiers.ids, len(identifiers.names)
+    named = total - identifiers.count("missing")
+    hint = f"; {identifiers.why}" if "--gene-column" in identifiers.why else ""
+    if 2 * sum(ids.values()) >= named > 0:
+        infix = max(ids, key=ids.__getitem__)
         name = _INFIX.get(infix, f"Ensembl prefix ENS{infix}G")
-        return Species(name, f"{prefixes[infix]:,} of {total:,} ids start with ENS{infix}G")
-    known = [
-        n for n in identifiers.names if n in vocabulary.symbol_to_ensembl or n in vocabulary.outside
-    ]
-    raised = [
-        n
-        for n in identifiers.names
-        if n not in vocabulary.symbol_to_ensembl
-        and n != n.upper()
-        and n.upper() in vocabulary.symbol_to_ensembl
-    ]
-    if len(raised) > len(known):
+        found = f"{ids[infix]:,} of {total:,} ids start with ENS{infix}G"
+        return Species(name, found + (hint if infix else ""))
+    exact, rodent = vocabulary.table.exact, identifiers.rodent
+    known = sum(name in exact for name in identifiers.names)
+    if len(rodent) > known:
         return Species(
             "mouse or rat",
-            f"{len(known):,} of {total:,} names are human symbols as written, {len(raised):,} only"
-            f" in upper case (such as {', '.join(raised[:3])})",
+            f"{known:,} of {total:,} names are human symbols as written, {len(rodent):,} only"
+            f" in upper case (such as {', '.join(rodent[:3])}){hint}",
         )
-    if 2 * len(known) >= total > 0 or identifiers.count("mapped"):
-        return Species("human", f"{len(known):,} of {total:,} names are human symbols")
+    if 2 * known >= named > 0 or identifiers.count("mapped"):
+        return Species("human", f"{known:,} of {total:,} names are human symbols")
     return Species(
         "unknown",
         f"none of {total:,} names is a human symbol (the first:"
-        f" {', '.join(identifiers.names[:3])})",
+        f" {', '.join(identifiers.names[:3])}){hint}",
     )

@@ -14,9 +14,11 @@ import gzip
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import NamedTuple
+
+from scircuit.tracing.tokenisation.vocabulary.gene_table import GeneTable, gene_table
 
 SPECIALS = ("<pad>", "<mask>", "<cls>", "<eos>")
 
@@ -60,6 +62,11 @@ class Vocabulary:
         Gene of each token id; empty for specials.
     bins
         How values are binned, where the model reads values.
+    retired
+        Retired Ensembl id -> the one that took its place, where the model's folder tells them.
+    follow
+        Whether old symbols are followed to the genes that now have other ones: not for a model
+        that was trained on cells whose symbols were read as written, and so never saw these genes.
     """
 
     name: str
@@ -74,11 +81,13 @@ class Vocabulary:
     gene_of_token: Sequence[str] = ()
     symbols: Mapping[str, str] = field(default_factory=dict, repr=False)
     bins: Bins | None = None
+    retired: Mapping[str, str] = field(default_factory=dict, repr=False)
+    follow: bool = True
 
     def __len__(self) -> int:
         return len(self.gene_of_token)
 
-    @property
+    @cached_property
     def specials(self) -> frozenset[int]:
         """Token ids that are not genes."""
         return frozenset(t for t, gene in enumerate(self.gene_of_token) if not gene)
@@ -89,6 +98,12 @@ class Vocabulary:
         the model has them.
         """
         return (self.cls is not None) + (self.eos is not None)
+
+    @cached_property
+    def table(self) -> GeneTable:
+        """Every name that leads to a gene."""
+        genes = {gene for gene in self.gene_of_token if gene}
+        return gene_table(self.symbol_to_ensembl, self.outside, genes, self.retired, self.follow)
 
     def symbol(self, gene: str) -> str:
         """Symbol of a gene, or the id itself when it has none."""

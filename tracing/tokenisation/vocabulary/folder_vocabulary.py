@@ -1,7 +1,8 @@
 """Vocabulary files in a model's own folder, as plain JSON.
 
 ``token_dictionary.json`` maps Ensembl ids and specials to token ids,
-``gene_median_dictionary.json`` Ensembl ids to medians: the contents of the two pickles that come
+``gene_median_dictionary.json`` Ensembl ids to medians, and ``ensembl_mapping_dict.json``, where it
+is there, retired Ensembl ids to those that took their place: the contents of the pickles that come
 with the geneformer package. Pickles themselves are never read. Symbols are those of Geneformer V2's
 table.
 """
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.tokenisation.vocabulary import SPECIALS, Vocabulary, geneformer_v2
 
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value", int, float, str)
 
 TOKENS, MEDIANS = "token_dictionary.json", "gene_median_dictionary.json"
+RETIRED = "ensembl_mapping_dict.json"
+NAMES = "gene_names.json"
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
@@ -61,11 +65,47 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
         eos=eos,
         gene_of_token=tuple("" if g in SPECIALS else g for g in names),
         symbols={gene: symbol for symbol, gene in table.items() if gene in token},
+        retired=_retired(folder / RETIRED),
     )
 
 
-def read_json(file: Path, kind: Callable[[str], Number]) -> dict[str, Number]:
-    """A JSON object of names to numbers.
+def with_names(vocabulary: Vocabulary, folder: Path) -> Vocabulary:
+    """The vocabulary as ``gene_names.json`` in a model's folder asks: ``{"follow_old_symbols": 0}``
+    for a model that was trained on cells whose symbols were read as written.
+
+    Raises
+    ------
+    UserError
+        If the file is something else.
+    """
+    file = folder / NAMES
+    if not file.is_file():
+        return vocabulary
+    found = read_json(file, int)
+    if set(found) != {"follow_old_symbols"}:
+        raise UserError(
+            f"{file} holds {', '.join(found) or 'nothing'}; expected follow_old_symbols, 0 or 1",
+            "correct it, or remove it: then old symbols are followed",
+        )
+    return replace(vocabulary, follow=bool(found["follow_old_symbols"]))
+
+
+def _retired(file: Path) -> dict[str, str]:
+    """The entries from one Ensembl id to another; the published file holds symbols as well, and
+    every id as its own. Empty without the file.
+    """
+    if not file.is_file():
+        return {}
+    found = read_json(file, str)
+    return {
+        old: new
+        for old, new in found.items()
+        if old != new and old.startswith("ENSG") and new.startswith("ENSG")
+    }
+
+
+def read_json(file: Path, kind: Callable[[str], Value]) -> dict[str, Value]:
+    """A JSON object of names to numbers, or to other names.
 
     Raises
     ------
@@ -78,11 +118,11 @@ def read_json(file: Path, kind: Callable[[str], Number]) -> dict[str, Number]:
             "put it beside the weights: it comes with the model",
         )
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         return {str(name): kind(value) for name, value in content.items()}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"{file} is not a JSON object of names and numbers ({error})", "download it again"
+            f"{file} is not a JSON object of names and values ({error})", "download it again"
         ) from error
 
 

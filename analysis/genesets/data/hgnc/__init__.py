@@ -1,1 +1,0 @@
-"""Data folder: names of genes (HGNC)."""
