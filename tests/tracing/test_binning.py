@@ -17,6 +17,7 @@ from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.tokenisation.binning import CELL, bin_values
 from scircuit.tracing.tokenisation.vocabulary import Bins, geneformer_v2
 from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import SPECIALS, from_tokens
+from tests.support.plain_tokens import current_symbols
 
 FILES = (
     "celltypist_sample_559cells.h5ad",
@@ -89,6 +90,7 @@ def test_every_file_of_counts_gives_the_published_input(shared_data, vocabulary,
         max_length,
     )
     names, matrix = raw(path)
+    names = current_symbols(names)
     tokens = {
         vocabulary.symbols[g]: t for g, t in vocabulary.token.items() if g in vocabulary.symbols
     }

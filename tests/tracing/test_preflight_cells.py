@@ -13,6 +13,7 @@ from scircuit.core.errors import UserError
 from scircuit.core.schema import NODES
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
+from tests.support.plain_tokens import current_symbols
 
 
 def load(path, max_length=258, **options):
@@ -59,13 +60,13 @@ def test_report_of_the_demo_cells(demo):
         "tokens",
         "truncated",
     ]
-    assert "17,723 have a token" in found["identifiers"]
+    assert "18,791 have a token" in found["identifiers"]
     assert found["tokens"].startswith("256 / 256 / 256")
-    assert found["mapped"].startswith("89.2% of 9,810 expressed genes")
+    assert found["mapped"].startswith("94.6% of 9,810 expressed genes")
     assert "559 of 559 cells" in found["cells"] and cohort.species == "human"
     full = load(demo, 8192, n_cells=0)
-    assert (full.gene_tokens.min(), full.gene_tokens.max()) == (382, 5391)
-    assert np.percentile(full.gene_tokens, [10, 50, 90]).round().tolist() == [582, 1095, 3449]
+    assert (full.gene_tokens.min(), full.gene_tokens.max()) == (403, 5699)
+    assert np.percentile(full.gene_tokens, [10, 50, 90]).round().tolist() == [614, 1154, 3643]
 
 
 def test_record_and_manifest(demo):
@@ -166,7 +167,8 @@ def test_identifiers_are_found_wherever_they_are(annotated, tmp_path, form):
     expected = load(written(annotated, tmp_path), n_cells=0, mixed=True)
     data = annotated.copy()
     ids = [
-        vocabulary.symbol_to_ensembl.get(s, f"ENSG9{i:010d}") for i, s in enumerate(data.var_names)
+        vocabulary.symbol_to_ensembl.get(s, f"ENSG9{i:010d}")
+        for i, s in enumerate(current_symbols(data.var_names))
     ]
     if form == "versions":
         data.var_names = [f"{g}.{i % 17 + 1}" for i, g in enumerate(ids)]
@@ -215,7 +217,9 @@ def test_columns_of_one_gene_are_summed(annotated, tmp_path):
     expected = load(written(annotated, tmp_path), n_cells=0, mixed=True)
     data = annotated.copy()
     vocabulary = geneformer_v2()
-    data.var_names = [vocabulary.symbol_to_ensembl.get(s, s) for s in data.var_names]
+    data.var_names = [
+        vocabulary.symbol_to_ensembl.get(s, s) for s in current_symbols(data.var_names)
+    ]
     half = sparse.csr_matrix(np.floor(data.X.toarray() / 2))
     rest = sparse.csr_matrix(data.X) - half
     doubled = anndata.AnnData(
@@ -224,7 +228,7 @@ def test_columns_of_one_gene_are_summed(annotated, tmp_path):
         var=pd.DataFrame(index=[*data.var_names, *(f"{v}.3" for v in data.var_names)]),
     )
     cohort = load(written(doubled, tmp_path), n_cells=0, mixed=True)
-    assert "columns of 17,723 genes summed" in next(
+    assert "columns of 18,791 genes summed" in next(
         line.found for line in cohort.report if line.name == "duplicate genes"
     )
     assert all(np.array_equal(a, b) for a, b in zip(cohort.tokens, expected.tokens, strict=True))
@@ -234,13 +238,13 @@ def test_too_few_tokens(shared_data):
     with pytest.raises(
         UserError,
         match=(
-            r"tokens: \d+ / \d+ / 94 gene tokens per cell(.|\n)*a median of at least"
+            r"tokens: \d+ / \d+ / 95 gene tokens per cell(.|\n)*a median of at least"
             r" 100(.|\n)*--min-tokens"
         ),
     ):
         load(shared_data / "cells" / "pbmc_small.h5ad", n_cells=0, panel=True)
     cohort = load(shared_data / "cells" / "pbmc_small.h5ad", n_cells=0, min_tokens=20, panel=True)
-    assert "215 have a token" in next(
+    assert "223 have a token" in next(
         line.found for line in cohort.report if line.name == "identifiers"
     )
 

@@ -16,6 +16,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.expression_files import open_expression
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
+from tests.support.plain_tokens import current_symbols
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_every_storage_form_gives_the_same_cohort(data, tmp_path, form):
     path = tmp_path / "cells.h5ad"
     made.write_h5ad(path, compression="gzip" if form == "gzip" else None)
     cohort = load(path)
-    genes = {s: i for i, s in enumerate(data.var_names)}
+    genes = {s: i for i, s in enumerate(current_symbols(data.var_names))}
     columns = [genes[geneformer_v2().symbol(g)] for g in cohort.genes]
     assert (cohort.counts != expected[:, columns]).nnz == 0
     used = next(line.found for line in cohort.report if line.name == "counts")
@@ -59,7 +60,7 @@ def test_scattered_rows_are_read_without_the_rest(data, tmp_path, form, monkeypa
         var=data.var,
     )
     data.write_h5ad(tmp_path / "cells.h5ad")
-    monkeypatch.setattr("scircuit.tracing.cells.expression_files._BLOCK", 3000)
+    monkeypatch.setattr("scircuit.tracing.cells.storage.stored_matrices._BLOCK", 3000)
     rows = np.array([0, 1, 7, 8, 9, 31, 49])
     with open_expression(tmp_path / "cells.h5ad") as expression:
         assert (expression.matrices["X"].rows(rows) != matrix[rows]).nnz == 0

@@ -87,7 +87,11 @@ def test_the_limit_counts_measured_genes_with_a_token(symbols, tmp_path, measure
         with pytest.raises(UserError, match=r"panel: 1,999 of the model's 20,271"):
             load_cohort(config, geneformer_v2(), 4096)
     else:
-        assert line(load_cohort(config, geneformer_v2(), 4096)) is None
+        cohort = load_cohort(config, geneformer_v2(), 4096)
+        assert line(cohort) is None
+        said = next(one for one in cohort.report if one.name == "genes measured")
+        assert said.ok and said.found.startswith("warning: 2,000 of the model's 20,271 genes")
+        assert "(10%)" in said.found
 
 
 def test_the_panel_of_the_model_itself_passes_with_a_note(symbols, tmp_path):
@@ -133,9 +137,41 @@ def test_models_that_bin_values_are_not_held_to_it(symbols):
     assert check_panel(300, binned, declared=False) is None
 
 
+@pytest.mark.parametrize("mark", ["highly_variable", "n_genes_by_counts", "total_counts"])
+def test_a_table_that_was_cut_is_refused_by_its_own_marks(symbols, tmp_path, mark):
+    """Counts were taken before the cut, and every gene left is marked."""
+    path = cells_of(symbols[:5_000], tmp_path, depth=0.3)
+    data = anndata.read_h5ad(path)
+    if mark == "highly_variable":
+        data.var[mark] = True
+    else:
+        data.obs[mark] = 3 * np.asarray((data.X if "total" in mark else data.X > 0).sum(axis=1))
+    data.write_h5ad(path)
+    with pytest.raises(
+        UserError,
+        match=rf"panel: 5,000 of .* \(25%\), and the table was cut(.|\n)*{mark}(.|\n)*--panel",
+    ):
+        load_cohort(CellsConfig(cells=path), geneformer_v2(), 4096)
+    declared = line(load_cohort(CellsConfig(cells=path, panel=True), geneformer_v2(), 4096))
+    assert declared is not None and "declared" in declared.found
+
+
+def test_marks_of_a_whole_table_say_nothing(symbols, tmp_path):
+    path = cells_of(symbols[:14_000], tmp_path, depth=0.3)
+    data = anndata.read_h5ad(path)
+    data.var["highly_variable"] = np.arange(14_000) < 2_000
+    data.obs["n_genes"] = (
+        np.asarray((data.X > 0).sum(axis=1)).ravel() + 40
+    )  # rare genes were left out
+    data.obs["total_counts"] = np.asarray(data.X.sum(axis=1)).ravel() * 1.02
+    data.write_h5ad(path)
+    cohort = load_cohort(CellsConfig(cells=path), geneformer_v2(), 4096)
+    assert not [one for one in cohort.report if one.name in ("panel", "genes measured")]
+
+
 def test_the_screen_is_refused_by_a_model_of_all_genes(examples):
     cells = examples / "thp1" / "cells" / "papalexi2021_thp1_crispr_20729cells.h5ad"
-    with pytest.raises(UserError, match=r"panel: 248 of the model's 20,271 genes measured"):
+    with pytest.raises(UserError, match=r"panel: 258 of the model's 20,271 genes measured"):
         load_cohort(CellsConfig(cells=cells, min_tokens=30), geneformer_v2(), 4096)
 
 

@@ -87,11 +87,32 @@ def test_transforms_that_no_count_explains_are_refused(counts, function, word):
     assert not scale.usable and word in scale.name
 
 
-def test_logarithm_of_expected_counts_is_refused_and_they_are_taken(shared_data):
-    data = anndata.read_h5ad(shared_data / "cells" / "oligodendroglioma_184cells.h5ad")
-    values = sparse.csr_matrix(data.X[:30], dtype=np.float64)
-    assert detect(values).usable and "expected counts" in detect(values).name
+def test_expected_counts_are_taken_and_their_logarithm_is_refused(counts):
+    """Ambient counts taken off leave values a little below whole numbers."""
+    rng = np.random.default_rng(0)
+    dense = counts.toarray()
+    profile = dense.sum(axis=0) / dense.sum()
+    left = np.maximum(dense - 0.05 * dense.sum(axis=1, keepdims=True) * profile, 0)
+    left[:, rng.random(left.shape[1]) < 0.05] = 0
+    values = sparse.csr_matrix(left)
+    scale = detect(values)
+    assert scale.usable and "expected counts" in scale.name and len(misfits(values, scale)) == 0
+    assert (to_counts(values, scale) != values).nnz == 0
     assert not detect(sparse.csr_matrix(values.log1p())).usable
+
+
+def test_values_with_sums_of_their_own_are_read_with_a_warning_and_one_sum_is_refused(shared_data):
+    """Values near no whole number: as they are, divided to one sum as TPM are, as logarithms."""
+    data = anndata.read_h5ad(shared_data / "cells" / "oligodendroglioma_184cells.h5ad")
+    values = sparse.csr_matrix(data.X, dtype=np.float64)
+    scale = detect(values)
+    assert scale.usable and not scale.proven and "warning" in scale.evidence
+    assert len(misfits(values, scale)) == 0 and (to_counts(values, scale) != values).nnz == 0
+    one_sum = sparse.csr_matrix(values.multiply(1e6 / values.sum(axis=1)))
+    assert not detect(one_sum).usable and "gene lengths" in detect(one_sum).evidence
+    assert not detect(sparse.csr_matrix(values.log1p())).usable
+    with_counts = sparse.csr_matrix(sparse.vstack([values, np.rint(values[:9])]))
+    assert len(misfits(with_counts, detect(with_counts))) == 9
 
 
 def test_scaled_values_are_refused(shared_data):

@@ -16,6 +16,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.tokenisation.rank import tokenise, tokenise_matrix
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
+from tests.support.plain_tokens import current_symbols
 
 DEMO = "celltypist_sample_559cells.h5ad"
 COUNTS = (
@@ -91,7 +92,7 @@ def test_every_file_of_counts_gives_the_official_tokens(shared_data, name):
     )
     short = tokenise_matrix(cohort.counts, cohort.genes, vocabulary, 34, cohort.totals)
     names, matrix = raw(path)
-    names = np.array(names, dtype=object)
+    names = np.array(current_symbols(names), dtype=object)
     for row, tokens, cut in zip(cohort.row_ids, cohort.tokens, short, strict=True):
         cell = matrix[row]
         assert tokens.tolist() == plain(names[cell.indices], cell.data, vocabulary, 4096)

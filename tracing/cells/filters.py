@@ -7,7 +7,6 @@ over several populations describes none of them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -15,6 +14,13 @@ import pandas as pd
 
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
+from scircuit.tracing.cells.filter_values import (
+    MAX_VALUES,
+    as_text,
+    asked_column,
+    asked_values,
+    cells_per_value,
+)
 
 # Columns whose values must not be mixed by accident, and columns whose composition is reported.
 _EXCLUSIVE = (
@@ -44,24 +50,6 @@ _REPORTED = (
     "assay",
     "sex",
 )
-_MAX_VALUES = 30
-
-
-def parse(text: str) -> tuple[str, tuple[str, ...]]:
-    """Column and accepted values of one filter.
-
-    Raises
-    ------
-    UserError
-        If the text is not ``COLUMN=VALUE[,VALUE...]``.
-    """
-    column, sign, values = text.partition("=")
-    accepted = tuple(v.strip() for v in values.split(",") if v.strip())
-    if not sign or not column.strip() or not accepted:
-        raise UserError(
-            f"filter {text!r} is not COLUMN=VALUE[,VALUE...]", "write it as --where cell_line=K562"
-        )
-    return column.strip(), accepted
 
 
 def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
@@ -70,60 +58,23 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
     Raises
     ------
     UserError
-        If a column or value does not exist (the nearest ones are named), or no cell passes.
+        If a column or value does not exist (the nearest ones are named), a column cannot be read,
+        or no cell passes.
     """
     keep = np.ones(len(obs), dtype=bool)
     for text in where:
-        column, accepted = parse(text)
-        if column not in obs:
-            near = difflib.get_close_matches(column, [str(c) for c in obs.columns], 1, 0.5)
-            has = ", ".join(str(c) for c in obs.columns[:_MAX_VALUES]) or "no column"
-            raise UserError(
-                f"filter {text!r}: obs has no column {column!r}; it has {has}",
-                f"did you mean {near[0]!r}?" if near else "choose one of these columns",
-            )
-        values = _text(pd.Series(obs[column]))
-        counts = _counts(values)
-        for value in accepted:
-            if value not in counts:
-                near = difflib.get_close_matches(value, list(counts), 1, 0.5)
-                has = ", ".join(f"{v} ({n:,})" for v, n in list(counts.items())[:_MAX_VALUES])
-                more = (
-                    f" and {len(counts) - _MAX_VALUES:,} more" if len(counts) > _MAX_VALUES else ""
-                )
-                raise UserError(
-                    f"filter {text!r}: no cell has {column} = {value!r}; {column} holds"
-                    f" {has}{more}",
-                    f"did you mean {near[0]!r}?" if near else "choose one of these values",
-                )
-        keep &= np.isin(values.astype(str), accepted)
+        column, values = asked_column(text, obs)
+        written = as_text(pd.Series(obs[column]))
+        keep &= np.isin(written.astype(str), asked_values(text, values, pd.Series(obs[column])))
     rows = np.flatnonzero(keep)
     if not len(rows):
         raise UserError(
             f"no cell of {len(obs):,} passes all filters ({'; '.join(where) or 'none given'})",
-            "each filter matches some cells, but no cell matches all: drop one of them",
+            "each filter matches some cells, but no cell matches all: drop one of them"
+            if where
+            else "the file has no cells: give another",
         )
     return rows
-
-
-def _text(values: pd.Series) -> np.ndarray:
-    """Values as text: missing ones as ``NA``, whole numbers without a fraction."""
-
-    def written(value: object) -> str:
-        if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-            return "NA"
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-    codes, distinct = pd.factorize(
-        np.asarray(values.astype(object), dtype=object), use_na_sentinel=False
-    )
-    return np.array([written(v) for v in distinct], dtype=object)[codes]
-
-
-def _counts(values: np.ndarray) -> dict[str, int]:
-    """Cells per value, the most frequent first, then by name."""
-    names, counts = np.unique(values.astype(str), return_counts=True)
-    return {str(names[i]): int(counts[i]) for i in np.lexsort((names, -counts))}
 
 
 def describing(columns: Iterable[object]) -> list[str]:
@@ -134,22 +85,31 @@ def describing(columns: Iterable[object]) -> list[str]:
 
 def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, int]]:
     """Cells per value of each filtered column and of the columns that describe populations."""
-    filtered = [parse(text)[0] for text in where]
+    filtered = [asked_column(text, obs)[0] for text in where]
     columns = dict.fromkeys([*filtered, *describing(obs.columns)])
     result = {}
     for column in columns:
-        counts = _counts(_text(pd.Series(obs[column])))
-        if column in filtered or len(counts) <= _MAX_VALUES:
+        counts = cells_per_value(pd.Series(obs[column]))
+        if column in filtered or len(counts) <= MAX_VALUES:
             result[column] = counts
     return result
 
 
 def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLine:
     """Whether the chosen cells are one cell line and one species, or declared as mixed."""
-    named = {parse(text)[0] for text in where}
+    named = {asked_column(text, obs)[0] for text in where}
     looked_at = [c for c in obs.columns if str(c).lower() in _EXCLUSIVE]
+    for column, reason in obs.attrs.get("unreadable", {}).items():
+        if column.lower() in _EXCLUSIVE and not mixed:
+            return CheckLine(
+                "population",
+                False,
+                f"obs[{column!r}] cannot be read: {reason}; a mixture cannot be seen",
+                "one population: effects averaged over several describe none of them",
+                "mend the column or delete it from the file; or declare a mixture with --mixed",
+            )
     for column in looked_at:
-        counts = _counts(_text(pd.Series(obs[column])))
+        counts = cells_per_value(pd.Series(obs[column]))
         if len(counts) > 1:
             listed = ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8]) + (
                 ", ..." if len(counts) > 8 else ""

@@ -23,6 +23,7 @@ import pandas as pd
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells import filters
 from scircuit.tracing.cells.expression_files import HdfNode, kind_of
+from scircuit.tracing.cells.storage.stored_nodes import first_line
 
 CONTROLS = ("non-targeting", "Non-targeting", "non_targeting")
 DRAWN, SEED = 2000, 42
@@ -46,7 +47,7 @@ def open_published(path: Path) -> Iterator[HdfNode]:
     Raises
     ------
     UserError
-        If the file is absent, of another kind or layout.
+        If the file is absent, of another kind or layout, or what the block reads is damaged.
     """
     if not path.is_file() or kind_of(path) != "hdf5":
         found = kind_of(path) if path.is_file() else "not a file"
@@ -54,18 +55,28 @@ def open_published(path: Path) -> Iterator[HdfNode]:
             f"cells: {path} is {found}; expected an h5ad file of the published layout",
             "give the file itself",
         )
-    with h5py.File(path, "r") as file:
-        x: HdfNode = file.get("X")
-        faults = [f"no {name}" for name in ("obs/gene", "var/gene_name_index") if name not in file]
-        if not isinstance(x, h5py.Dataset) or x.ndim != 2:
-            faults.append("no dense X")
-        if faults:
-            raise UserError(
-                f"cells: {path.name} has {', '.join(faults)}; legacy mode reads dense X, obs/gene"
-                " and var/gene_name_index, as published",
-                "trace this file without --legacy",
-            )
-        yield file
+    try:
+        with h5py.File(path, "r") as file:
+            x: HdfNode = file.get("X")
+            columns = ("obs/gene", "var/gene_name_index")
+            faults = [f"no {name}" for name in columns if name not in file]
+            if not isinstance(x, h5py.Dataset) or x.ndim != 2:
+                faults.append("no dense X")
+            if faults:
+                raise UserError(
+                    f"cells: {path.name} has {', '.join(faults)}; legacy mode reads dense X,"
+                    " obs/gene and var/gene_name_index, as published",
+                    "trace this file without --legacy",
+                )
+            yield file
+    except UserError:
+        raise
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(  # the block reads the file and nothing else
+            f"cells: {path.name} is damaged or not as published ({first_line(error)}); legacy mode"
+            " reads dense X, obs/gene and var/gene_name_index",
+            "copy the file again; or trace it without --legacy, which names what cannot be read",
+        ) from error
 
 
 def read_column(file: HdfNode, name: str, missing: str | None = None) -> np.ndarray:

@@ -33,7 +33,8 @@ LONGEST = 2048
 _UNREAD = {
     f.name: f.default
     for f in fields(CellsConfig)
-    if f.name in ("where", "layer_key", "mixed", "panel", "min_mapped", "min_tokens")
+    if f.name
+    in ("where", "layer_key", "gene_column", "genome", "mixed", "panel", "min_mapped", "min_tokens")
 }
 
 
@@ -118,7 +119,8 @@ def load_legacy_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: 
         CheckLine(
             "legacy genes",
             share >= 0.8,
-            f"{identifiers.sentence()}; {share:.1%} of the expressed genes have a token",
+            f"symbols in {identifiers.column}: of {len(symbols):,}, {len(known.column):,} have a"
+            f" token as written; {share:.1%} of the expressed genes have a token",
             "at least 80%",
         ),
         *faults_of_tokens(values, v, known, found, tokens, vocabulary, length),
