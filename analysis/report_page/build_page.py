@@ -176,7 +176,10 @@ def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
         (
             number_text.number(t.get("zero_edit_max"), 2),
             "largest zero-edit effect",
-            "control: an edit that removes nothing",
+            (
+                "control: an edit that removes nothing; numeric floor"
+                f" {number_text.number(t.get('numeric_floor'), 2)}"
+            ),
         ),
     ]
     if a:

@@ -24,6 +24,7 @@ from scircuit.analysis.report_page.report_input import (
     AnnotateFindings,
     ReportInput,
     baseline_losses,
+    loss_on_cells,
 )
 
 if TYPE_CHECKING:
@@ -81,9 +82,15 @@ def _values(frame: pd.DataFrame, name: str) -> np.ndarray:
 def _model(parts: ReportInput) -> Finding:
     loss, others = parts.model.get("mlm_loss"), baseline_losses(parts.model)
     frame = parts.dictionaries
-    text = []
+    here, beside = loss_on_cells(parts.trace.get("loss") or {})
+    text = [here] if here else []
     if known(loss):
-        text.append(f"the model's loss on masked genes of held-out cells is {number(loss)} nats")
+        where = (
+            "on held-out cells of its training it is"
+            if here
+            else "the model's loss on masked genes of held-out cells is"
+        )
+        text.append(f"{where} {number(loss)} nats")
     explained = _values(frame, "variance_explained")
     if explained.size:
         low, high = explained.min(), explained.max()
@@ -91,9 +98,9 @@ def _model(parts: ReportInput) -> Finding:
             f"{len(frame)} dictionaries explain {percent(low, 0)} to {percent(high, 0)} of the"
             " variance of its states"
         )
-    control = []
+    control = [f"on the same genes, in nats: {beside}"] if beside else []
     if others:
-        control.append(f"baselines in nats: {others}")
+        control.append(f"baselines in nats{' in its training' * bool(here)}: {others}")
     components = _values(frame, "pca_variance_explained")
     if components.size:
         low, high = components.min(), components.max()
@@ -173,7 +180,12 @@ def _edges(parts: ReportInput) -> Finding:
 
 
 def _zero(parts: ReportInput) -> Finding:
-    value = parts.trace.get("zero_edit_max")
+    value, smallest = (parts.trace.get(n) for n in ("zero_edit_max", "numeric_floor"))
+    floor = (
+        f"; effects up to {number(smallest)} (numeric floor) count as none"
+        if known(smallest)
+        else ""
+    )
     typical = float("nan")
     if parts.analysis is not None and len(parts.analysis.pairs.frame):
         frame = parts.analysis.pairs.frame
@@ -191,7 +203,8 @@ def _zero(parts: ReportInput) -> Finding:
         "edges",
         claim,
         (
-            f"an edit that removes nothing changes no activation by more than {number(value)}"
+            "an edit that removes nothing changes no activation by more than"
+            f" {number(value)}{floor}"
             if known(value)
             else "no zero edit was run"
         ),

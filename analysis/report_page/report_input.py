@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from scircuit.analysis.report_page.number_text import known, number
+from scircuit.analysis.report_page.number_text import as_float, count, known, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,37 @@ BASELINES = {
     "gene_gene_neighbours_loss": "one that also sees the two genes beside the masked one",
 }
 """Losses that stand beside that of the model, as named in its ``metrics.json``."""
+
+
+class LossOnCells(TypedDict, total=False):
+    """The model's loss on masked genes of the run's own cells, in nats, and its baselines."""
+
+    loss: float
+    unigram: float | None
+    uniform: float
+    cells: int
+    genes: int
+
+
+def loss_on_cells(found: LossOnCells) -> tuple[str, str]:
+    """The loss on the run's own cells and its baselines, in words; empty where it was not measured.
+
+    A loss at or above a baseline says so.
+    """
+    if not known(found.get("loss")):
+        return "", ""
+    loss, unigram, uniform = (found.get(k) for k in ("loss", "unigram", "uniform"))
+    verdict = ""
+    if not as_float(loss) < as_float(uniform):
+        verdict = ", no better than guessing"
+    elif known(unigram) and as_float(loss) >= as_float(unigram):
+        verdict = ", no better than unigrams"
+    claim = (
+        f"the model's loss on {count(found.get('genes'))} masked genes of"
+        f" {count(found.get('cells'))} of these cells is {number(loss)} nats{verdict}"
+    )
+    baselines = [f"{number(unigram)} for unigrams of the other cells"] * known(unigram)
+    return claim, ", ".join([*baselines, f"{number(uniform)} for uniform guessing"])
 
 
 def baseline_losses(model: Mapping[str, object]) -> str:
@@ -79,6 +110,7 @@ class TraceFindings(TypedDict, total=False):
     expected_false: float
     null_draws: int
     p_computed_at_q05: float
+    loss: LossOnCells
     zero_edit_max: float
     numeric_floor: float
     controls: SampledControls

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scircuit.analysis.report_page.number_text import count, known, number, percent
-from scircuit.analysis.report_page.report_input import baseline_losses
+from scircuit.analysis.report_page.report_input import baseline_losses, loss_on_cells
 
 if TYPE_CHECKING:
     from scircuit.analysis.report_page.report_input import ReportInput
@@ -37,10 +37,18 @@ def story(parts: ReportInput) -> tuple[str, ...]:
 
 def _model(parts: ReportInput) -> str:
     loss, others = parts.model.get("mlm_loss"), baseline_losses(parts.model)
-    if not known(loss):
-        return ""
+    here, against = loss_on_cells(parts.trace.get("loss") or {})
     beside = f", against {others}" * bool(others)
-    return f"The model's loss on masked genes of held-out cells is {number(loss)} nats{beside}"
+    text = [f"{here}, against {against}"] if here else []
+    if known(loss):
+        where = (
+            "on held-out cells of its training it is"
+            if here
+            else "the model's loss on masked genes of held-out cells is"
+        )
+        text.append(f"{where} {number(loss)} nats{beside}")
+    line = "; ".join(text)
+    return line[:1].upper() + line[1:]
 
 
 def _edges(parts: ReportInput) -> str:

@@ -5,6 +5,7 @@ resolve the options into the settings of the run.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from scircuit.tracing.cells.cohort import Cohort
     from scircuit.tracing.dictionaries import Dictionary
     from scircuit.tracing.engine.settings import TraceSettings
+    from scircuit.tracing.evaluation.loss_on_cells import LossOnCells
     from scircuit.tracing.models import Adapter
 
 
@@ -33,33 +35,65 @@ class Inputs:
     cohort: Cohort
     settings: TraceSettings
 
-    def report(self, *, strict: bool = True) -> tuple[CheckLine, ...]:
-        """Preflight of the cells, and of the dictionaries in use: their model, how many of these
-        cells they were trained on, and whether each fits its layer.
+    def report(self, *, strict: bool = True, untrained: bool = False) -> tuple[CheckLine, ...]:
+        """Preflight of a trace: whether the model is better than guessing on these cells, the cells
+        themselves, and the dictionaries in use: their model, how many of these cells they were
+        trained on, what they explain, and whether each fits its layer.
+
+        Parameters
+        ----------
+        strict
+            Refuse dictionaries that appear to be swapped between layers.
+        untrained
+            Accept a model that is no better than guessing, and dictionaries that explain nothing.
 
         Raises
         ------
         UserError
-            If dictionaries appear to be swapped between layers, and this is `strict`.
+            If one of these is not accepted.
         """
-        from scircuit.tracing.evaluation.fidelity import trained_lines
+        from scircuit.tracing.evaluation.fidelity import place_lines, trained_lines
         from scircuit.tracing.evaluation.layer_match import (
             FEW_ROWS,
+            explained_lines,
             layer_match_line,
+            require_explained,
             require_layer_match,
             sample_rows,
         )
+        from scircuit.tracing.evaluation.loss_on_cells import (
+            loss_line,
+            require_better_than_guessing,
+        )
+        from scircuit.tracing.models.self_check import files_line
 
-        lines = [*self.cohort.report, *trained_lines(self.adapter, self.used, self.cohort)]
-        if len(self.used) > 1:
-            used = {
-                layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()
-            }
-            rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens[:1], FEW_ROWS)
+        if not untrained:
+            require_better_than_guessing(self.adapter, self.loss)
+        used = {
+            layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()
+        }
+        rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens[:1], FEW_ROWS)
+        lines = [
+            loss_line(self.adapter, self.loss),
+            *files_line(self.adapter),
+            *self.cohort.report,
+            *trained_lines(self.adapter, used, self.cohort),
+            *place_lines(self.adapter, used),
+        ]
+        if len(used) > 1:
             if strict:
                 require_layer_match(used, rows)
             lines.append(layer_match_line(used, rows))
-        return tuple(lines)
+        if strict and not untrained:
+            require_explained(used, rows)
+        return (*lines, *explained_lines(used, rows))
+
+    @cached_property
+    def loss(self) -> LossOnCells | None:
+        """Loss of the model on masked genes of these cells; None where it has no token head."""
+        from scircuit.tracing.evaluation.loss_on_cells import loss_on_cells
+
+        return loss_on_cells(self.adapter, self.cohort.tokens, self.settings.seed)
 
     @property
     def used(self) -> dict[int, Dictionary]:

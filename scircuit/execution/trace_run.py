@@ -116,6 +116,7 @@ def map_run(
         "p_direct_at_q05": tested.families.direct.threshold(MAX_Q),
         "test": q_values.TEST,
         "context": context_name(settings.context),
+        **({"loss": inputs.loss.record()} if inputs.loss else {}),
         "sources_exact": sum(len(t.exact_sources) for t in tracers.values()),
         "controls": _together(controls),
         "notes": sorted({*executor.notes, *notes}),
@@ -134,6 +135,8 @@ def map_run(
         live_tests=tested.live,
         expected_false=findings["expected_false"],
         zero_edit_max=zero,
+        numeric_floor=findings["numeric_floor"],
+        **(inputs.loss.of_run() if inputs.loss else {}),
     )
 
 

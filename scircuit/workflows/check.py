@@ -19,6 +19,7 @@ from scircuit.core.config import DEFAULT_STUDY, CheckConfig
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 from scircuit.core.progress import say, styled
+from scircuit.core.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,17 +94,26 @@ def _open(line: CheckLine) -> bool:
     return line.ok and line.found.startswith(NOT_MEASURED)
 
 
+def _warns(line: CheckLine) -> bool:
+    from scircuit.tracing.evaluation.loss_on_cells import WARNING
+
+    return line.ok and WARNING in line.found
+
+
 def _printed(line: CheckLine, name: int, width: int) -> str:
     mark = (
         styled("FAIL", "red", "bold")
         if not line.ok
         else styled(" -  ", "yellow")
         if _open(line)
+        else styled("warn", "yellow", "bold")
+        if _warns(line)
         else styled(" ok ", "green")
     )
     indent = " " * (name + 7)
+    line = CheckLine(line.name, line.ok, *map(one_line, (line.found, line.expected, line.fix)))
     parts = (
-        [line.found]
+        [line.found.removeprefix("warning: ")]
         if line.ok
         else [line.found, f"expected: {line.expected}", *([f"fix: {line.fix}"] if line.fix else [])]
     )
@@ -124,8 +134,9 @@ def check(
     """Check the cells and, if given, the model and its dictionaries on these cells.
 
     Cells: identifiers, species, scale, tokens, cohort. Model: the adapter computes what the model
-    computes. Dictionaries: they fit the model and were trained on it; variance explained and loss
-    recovered on these cells; firing rates as in training; a zero edit changes nothing.
+    computes; on these cells it is better than guessing. Dictionaries: they fit the model and were
+    trained on it; variance explained and loss recovered on these cells; firing rates as in
+    training; a zero edit changes nothing.
 
     Raises
     ------
@@ -164,6 +175,8 @@ def check(
     cohort = section(
         "cells", lambda: _cells(config, adapter), lambda found: (*found.report, _enough(found))
     )
+    if adapter is not None and cohort is not None:
+        section("model on these cells", lambda: _loss(adapter, cohort, config), lambda line: [line])
     if config.dictionaries and adapter is not None:
         section(
             "dictionaries",
@@ -184,6 +197,14 @@ def _self_check(adapter: Adapter) -> list[CheckLine]:
     from scircuit.tracing.models.self_check import self_check
 
     return self_check(adapter)
+
+
+def _loss(adapter: Adapter, cohort: Cohort, config: CheckConfig) -> CheckLine:
+    from scircuit.tracing.evaluation.loss_on_cells import loss_line, loss_on_cells
+
+    return loss_line(
+        adapter, loss_on_cells(adapter, cohort.tokens, config.seed, config.seconds / 4)
+    )
 
 
 def _cells(config: CheckConfig, adapter: Adapter | None) -> Cohort:

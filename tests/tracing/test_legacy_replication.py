@@ -55,6 +55,7 @@ def traced(oracle, tmp_path_factory):
         database=False,
         quiet=True,
         legacy=True,
+        untrained=True,
         cells=study["cells"],
         model=str(study["model"]),
         dictionaries=str(study["dictionaries"]),
@@ -168,7 +169,9 @@ def test_the_command_prints_the_faults_before_it_computes(oracle, traced, tmp_pa
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
     few = [part for f in features[:12] for part in ("--features", str(f))]
     done = CliRunner().invoke(
-        cli, ["trace", "--legacy", "--no-database", *arguments, *few], catch_exceptions=False
+        cli,
+        ["trace", "--legacy", "--untrained", "--no-database", *arguments, *few],
+        catch_exceptions=False,
     )
     assert done.exit_code == 0, done.output
     names = ("population", "draw", "scale", "duplicates", "consistency", "edge rule", "activity")

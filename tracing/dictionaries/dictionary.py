@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.dictionaries.formats.safe_files import readable
 from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
 from scircuit.tracing.hardware.row_padding import by_row
 from scircuit.tracing.interfaces import JsonObject
@@ -85,14 +86,17 @@ class Dictionary:
             "decoder_bias": decoder_bias,
             "mean": mean,
         }
+        self.layer, self.rule = layer, rule
         if threshold is not None:
+            tensors["threshold"] = threshold
+        self._check_types(tensors)
+        if threshold is not None and encoder.ndim:
             tensors["threshold"] = (
                 threshold.expand(len(encoder)) if threshold.numel() == 1 else threshold
             )
         self.tensors = {
             name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()
         }
-        self.layer, self.rule = layer, rule
         self.provenance: JsonObject = dict(provenance or {})
         self._read_catalogue = catalogue
         self._check(k)
@@ -102,10 +106,20 @@ class Dictionary:
         self.sha256 = _hash(self.tensors, f"{layer} {rule} {self.k}")
         self._prepare()
 
+    def _check_types(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            kind = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+            if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+                raise UserError(
+                    f"dictionary of layer {self.layer}: {name} is of {kind}; expected"
+                    " floating-point numbers",
+                    "give the weights as they were before quantisation",
+                )
+
     def _check(self, k: int) -> None:
         where = f"dictionary of layer {self.layer}"
         shape = tuple(self.tensors["encoder"].shape)
-        if len(shape) != 2:
+        if len(shape) != 2 or 0 in shape:
             raise UserError(
                 f"{where}: the encoder has shape {shape}; expected [features, width]",
                 "give the weights of one dictionary",
@@ -167,7 +181,11 @@ class Dictionary:
     @cached_property
     def catalogue(self) -> FeatureCatalogue | None:
         """How often its features fired where it was made; None where that is not known."""
-        return self._read_catalogue(self.n_features) if self._read_catalogue else None
+        read = self._read_catalogue
+        if read is None:
+            return None
+        with readable(f"the catalogue of layer {self.layer}"):
+            return read(self.n_features)
 
     def to(self, device: torch.device | str) -> Dictionary:
         """Move the weights, in place."""

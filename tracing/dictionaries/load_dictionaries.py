@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -15,10 +16,13 @@ from scircuit.tracing.dictionaries.formats import (
     saelens,
     sparsify,
 )
+from scircuit.tracing.dictionaries.formats.safe_files import LAYER, readable
 
 
 class DictionaryFormat(Protocol):
     """What a module of `scircuit.tracing.dictionaries.formats` offers."""
+
+    __name__: str
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder holds one dictionary of this format."""
@@ -71,7 +75,8 @@ def load_dictionaries(
     found: dict[int, Dictionary] = {}
     paths: dict[int, Path] = {}
     for path, reader in _dictionary_folders(folder):
-        dictionary = reader.read(path)
+        with readable(f"dictionary {path}"):
+            dictionary = reader.read(path)
         layer = dictionary.layer
         if layer in found:
             raise UserError(
@@ -110,17 +115,67 @@ def _dictionary_folders(folder: Path) -> Iterator[tuple[Path, DictionaryFormat]]
     """Folders that hold a dictionary and the format of each: the folder itself, its sub-folders,
     and the sub-folders of those that hold none themselves.
     """
-    for path in (folder, *sorted(p for p in folder.iterdir() if p.is_dir())):
+    for path in (folder, *_folders(folder)):
         reader = _format(path)
         if reader is not None:
             yield path, reader
         elif path != folder:
-            yield from (
-                (p, f)
-                for p in sorted(path.iterdir())
-                if p.is_dir() and (f := _format(p)) is not None
-            )
+            inner = [(p, f) for p in _folders(path) if (f := _format(p)) is not None]
+            if not inner:
+                _refuse_incomplete(path)
+            yield from inner
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir())
+    except OSError as error:
+        raise UserError(
+            f"dictionaries: {folder} cannot be read ({error})", "check its permissions"
+        ) from error
 
 
 def _format(folder: Path) -> DictionaryFormat | None:
-    return next((f for f in _FORMATS if f.recognises(folder)), None)
+    """The format of a folder; a checkpoint of the published layout is any ``.pt``, and counts only
+    where no other format is found.
+    """
+    found = [f for f in _FORMATS if f is not published and f.recognises(folder)]
+    if len(found) > 1:
+        names = " and ".join(f.__name__.rpartition(".")[2] for f in found)
+        raise UserError(
+            f"dictionaries: {folder} holds dictionaries of two formats: {names}",
+            "keep the files of one of them in the folder",
+        )
+    if found:
+        return found[0]
+    return published if published.recognises(folder) else None
+
+
+_OF_DICTIONARIES = (
+    "dictionary.safetensors",
+    "sae_weights.safetensors",
+    "sae.safetensors",
+    "ae.pt",
+    "sae_final.pt",
+    "activation_mean.npy",
+    "cfg.json",
+)
+
+
+def _refuse_incomplete(folder: Path) -> None:
+    """Refuse a folder that holds a part of a dictionary, or is named like a layer and holds none:
+    passed over, the layer would be missing without a word.
+    """
+    held = sorted(
+        str(p.relative_to(folder))
+        for place in (folder, *_folders(folder))
+        for p in place.iterdir()
+        if not p.is_dir()
+    )
+    parts = any(Path(name).name in _OF_DICTIONARIES for name in held)
+    if parts or (held and re.search(LAYER, folder.name)):
+        raise UserError(
+            f"dictionaries: {folder} is no whole dictionary of a known format; it holds"
+            f" {', '.join(held[:8])}",
+            "copy the whole folder again from its source, or move it away to do without this layer",
+        )

@@ -17,7 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from scircuit.core.errors import UserError
-from scircuit.tracing.dictionaries.formats.safe_files import need, read_json, read_tensors
+from scircuit.tracing.dictionaries.formats.safe_files import (
+    need_weights,
+    read_json,
+    read_tensors,
+)
 from scircuit.tracing.interfaces import JsonObject
 
 OWN_FILE = "catalogue.safetensors"
@@ -68,6 +72,27 @@ class FeatureCatalogue:
         return str(first.get("term", UNANNOTATED)) if first else UNANNOTATED
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is something of this name, a broken link included."""
+    return path.exists() or path.is_symlink()
+
+
+def require_rates(frequency: np.ndarray, path: Path) -> None:
+    """Check that firing rates are shares.
+
+    Raises
+    ------
+    UserError
+        If one is negative, above 1 or no number.
+    """
+    bad = int((~((frequency >= 0) & (frequency <= 1))).sum())
+    if bad:
+        raise UserError(
+            f"{path}: {bad:,} of {frequency.size:,} firing rates are not between 0 and 1",
+            "copy the file again, or delete it to do without",
+        )
+
+
 def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
     """Catalogue of a published dictionary folder; None where it has no ``feature_catalog.json``.
 
@@ -77,7 +102,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
         If a file is damaged, or belongs to another dictionary.
     """
     path = folder / "feature_catalog.json"
-    if not path.exists():
+    if not is_there(path):
         return None
     entries = read_json(path).get("features")
     if not isinstance(entries, list):
@@ -97,7 +122,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
             int(e["feature_idx"]): tuple(str(g["gene_name"]) for g in e.get("top_genes", ()))
             for e in entries
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise UserError(
             f"{path}: an entry has no valid {error}",
             "expected feature_idx, is_dead and activation_freq for every feature",
@@ -109,6 +134,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
             "catalogue and checkpoint belong to different dictionaries: copy both again",
         )
     order = np.argsort(number)
+    require_rates(values["activation_freq"], path)
     return FeatureCatalogue(
         **{name: array[order] for name, array in values.items()},
         top_genes=genes,
@@ -119,7 +145,7 @@ def read_published(folder: Path, n_features: int) -> FeatureCatalogue | None:
 
 def _annotations(folder: Path) -> dict[int, tuple[JsonObject, ...]]:
     path = folder / "feature_annotations.json"
-    if not path.exists():
+    if not is_there(path):
         return {}
     found = read_json(path).get("feature_annotations")
     if not isinstance(found, dict):
@@ -139,11 +165,11 @@ def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
         If the file is damaged, or belongs to another dictionary.
     """
     path = folder / OWN_FILE
-    if not path.exists():
+    if not is_there(path):
         return None
     frequency, mean = (
         t.numpy()
-        for t in need(
+        for t in need_weights(
             read_tensors(path), ("activation_freq", "mean_activation"), path, "project's own"
         )
     )
@@ -153,6 +179,7 @@ def read_own(folder: Path, n_features: int) -> FeatureCatalogue | None:
             f" {n_features:,}",
             "delete the file, or train again",
         )
+    require_rates(frequency, path)
     return FeatureCatalogue(frequency, frequency == 0, mean, source=str(path))
 
 

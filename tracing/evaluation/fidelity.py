@@ -10,6 +10,7 @@ that were skipped are listed.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ MIN_FIRINGS = 100  # per feature, on average: with fewer the order of the rates 
 MAX_RATIO = 2.0
 # Edits of nothing, relative to the largest activation: float32 through tens of layers.
 ROUNDING = 1e-4
+UNSURE_PLACE = re.compile(r"(?<!normalized_)resid_(post|pre)$")
 _MODEL_FIX = "use dictionaries trained on this model and on cells like these"
 
 
@@ -73,6 +75,30 @@ def identity_lines(
             if cohort is not None
             else [model_line(adapter, dictionaries)]
         ),
+        *place_lines(adapter, dictionaries),
+    ]
+
+
+def place_lines(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> list[CheckLine]:
+    """Places whose names do not decide whether they are a layer's output; none where all do.
+
+    TransformerLens calls ``hook_resid_post`` the sum before the last norm of a post-norm layer, and
+    others the layer's output.
+    """
+    places = {layer: str(d.provenance.get("place") or "") for layer, d in dictionaries.items()}
+    unsure = {layer: place for layer, place in places.items() if UNSURE_PLACE.search(place)}
+    if adapter.adds_to_stream or not unsure:
+        return []
+    return [
+        CheckLine(
+            "places of the dictionaries",
+            True,
+            f"{NOT_MEASURED}: layers {ranges(unsure)} read {next(iter(unsure.values()))!r}, in"
+            " TransformerLens the state before the last norm, which is not the output of a layer of"
+            f" {adapter.name}; the variance explained decides",
+            "the output of the layer, after its last norm",
+            _MODEL_FIX,
+        )
     ]
 
 
@@ -170,7 +196,11 @@ def fidelity_lines(
     seed
         Seed of the choice of cells and of the masks.
     """
-    from scircuit.tracing.evaluation.layer_match import layer_match_line, sample_rows
+    from scircuit.tracing.evaluation.layer_match import (
+        layer_match_line,
+        sample_rows,
+        stated_explained,
+    )
     from scircuit.tracing.evaluation.quality import evaluate
     from scircuit.tracing.evaluation.rotated_null import RotatedDictionary, explained, rebuilt
 
@@ -192,6 +222,7 @@ def fidelity_lines(
             explained(x, rebuilt(d, x)),
             explained(x, nulls[layer].rebuilt(x)),
             len(used),
+            stated_explained(d),
         )
     if len(dictionaries) > 1:
         yield layer_match_line(dictionaries, rows)
@@ -218,16 +249,21 @@ def _needed(null: float) -> float:
     return null + MIN_GAIN * (1 - null)
 
 
-def _reconstruction(layer: int, found: Quality, own: float, null: float, cells: int) -> CheckLine:
+def _reconstruction(
+    layer: int, found: Quality, own: float, null: float, cells: int, stated: float | None
+) -> CheckLine:
     """Variance explained by the dictionary and by its null, `own` and `null`, are those of the same
-    rows, a sample of all.
+    rows, a sample of all; `stated` is what the dictionary says of the cells it was trained on.
     """
-    needed = _needed(null)
+    from scircuit.tracing.evaluation.layer_match import STATED
+
+    needed = max(_needed(null), STATED * (stated or 0.0))
+    beside = "" if stated is None else f", {stated:.1%} where it was trained"
     return CheckLine(
         f"layer {layer} reconstruction",
         bool(own > needed),
         f"{found['variance_explained']:.1%} of the variance (on a sample {own:.1%}, {null:.0%} with"
-        f" randomly rotated directions), {found['l0']:.1f} active features a row,"
+        f" randomly rotated directions{beside}), {found['l0']:.1f} active features a row,"
         f" {found['dead_share']:.0%} of features silent on {cells} of these cells",
         f"more than {needed:.0%} on the sample",
         _MODEL_FIX,

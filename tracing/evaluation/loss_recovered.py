@@ -156,7 +156,7 @@ def loss_recovered(
         at = torch.from_numpy(chosen).to(adapter.device)
         truth = adapter.token_ids(cell)[at]
         genes, states = adapter.gene_positions(cell), adapter.clean_states(masked)
-        clean = _cross_entropy(adapter, states[-1], at, truth)
+        clean = cross_entropy(adapter, states[-1], at, truth)
         for layer in order:
             if found and time.monotonic() > end:
                 return dict(sorted(found.items()))
@@ -169,7 +169,7 @@ def loss_recovered(
                 ]
             )
             losses = [
-                _cross_entropy(adapter, last, at, truth)
+                cross_entropy(adapter, last, at, truth)
                 for last in _replaced(adapter, states[layer], genes, instead, layer)
             ]
             found.setdefault(layer, Recovered()).add(torch.stack([clean, *losses]))
@@ -189,7 +189,10 @@ def _replaced(
     return states
 
 
-def _cross_entropy(adapter: Adapter, state: Tensor, at: Tensor, truth: Tensor) -> Tensor:
+def cross_entropy(adapter: Adapter, state: Tensor, at: Tensor, truth: Tensor) -> Tensor:
+    """-ln p of the tokens `truth` [M] by the head, at the positions `at` [M] of last-layer states
+    [S, d]; float64 on the CPU.
+    """
     return (
         functional.cross_entropy(adapter.logits(state[at]).float(), truth, reduction="none")
         .cpu()

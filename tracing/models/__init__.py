@@ -107,27 +107,42 @@ def load_model(path: str | Path, device: str = "auto", name: str = "") -> Adapte
     Raises
     ------
     UserError
-        If the folder, its configuration or its weights are missing, unsafe, not finite or of an
-        unknown family.
+        If the folder, its configuration or its weights are missing, damaged, unsafe, not finite,
+        quantised, changed by an adapter or of an unknown family.
     """
-    from scircuit.tracing.models.huggingface import model_type
+    from scircuit.tracing.models.unusual_weights import require_plain
 
     folder = Path(path).expanduser()
     supported = "; ".join(f"{f.name} ({f.holds})" for f in _families)
     if not folder.is_dir():
         raise UserError(f"no model folder at {folder}", f"give a folder of {supported}")
-    for family in _families:
-        if family.recognises(folder):
-            return family.load(folder, device, name)
+    try:
+        require_plain(folder)
+        for family in _families:
+            if family.recognises(folder):
+                return family.load(folder, device, name)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be read ({error})", "check the folder and its permissions"
+        ) from error
+    raise _unknown(folder, supported)
+
+
+def _unknown(folder: Path, supported: str) -> UserError:
+    from scircuit.tracing.models.huggingface import model_type
+
     kind = model_type(folder)
     if kind is None:
         inside = sorted(p.name for p in folder.iterdir())[:8]
-        raise UserError(
+        below = sorted(p.name for p in folder.iterdir() if (p / "config.json").is_file())
+        if below:
+            supported = f"{supported}; one lies below it: {folder / below[-1]}"
+        return UserError(
             f"{folder} has no config.json or args.json (it holds:"
             f" {', '.join(inside) or 'nothing'})",
             f"give a folder of {supported}",
         )
-    raise UserError(
+    return UserError(
         f"{folder} holds a model of type {kind or 'unknown'!r}; supported: {supported}",
         "see docs/adapters.md for how to add a family",
     )

@@ -90,6 +90,8 @@ class Adapter(ABC):
         Token ids that are not genes.
     losses
         Held-out losses as stated beside the weights, where they are.
+    notes
+        What else lies in the model's folder, or in its files, and is not used; in words.
     adds_to_stream
         Whether a layer's output is its input plus what its blocks give (pre-norm, or attention and
         feed-forward in parallel), with no norm after the sum. Families where it is not have a
@@ -112,6 +114,7 @@ class Adapter(ABC):
     numerics: str = "float32"
     special: tuple[int, ...]
     losses: Mapping[str, float] = {}
+    notes: tuple[str, ...] = ()
     adds_to_stream: bool = False
 
     @abstractmethod

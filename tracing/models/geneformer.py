@@ -22,7 +22,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.models.huggingface import HuggingFaceAdapter, TransformersModel
 from scircuit.tracing.models.postnorm import Layer, PostNorm
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
-from scircuit.tracing.tokenisation.vocabulary.folder_vocabulary import read_vocabulary
+from scircuit.tracing.tokenisation.vocabulary.folder_vocabulary import read_vocabulary, with_names
 
 V1_TOKENS = 25_426
 
@@ -33,6 +33,15 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
     family = "geneformer"
     model_class = "BertForMaskedLM"
     attention = "sdpa"
+    needed = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+        "hidden_act",
+    )
     folder: Path | None = None
 
     def __init__(
@@ -68,6 +77,8 @@ class Geneformer(PostNorm, HuggingFaceAdapter):
         """
         own = read_vocabulary(self.folder) if self.folder else None
         found = own or geneformer_v2()
+        if self.folder:
+            found = with_names(found, self.folder)
         if len(found) != self.n_tokens:
             v1 = (
                 " (Geneformer V1, whose dictionaries are not shipped here)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,10 @@ from scircuit.core.address import slug
 from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
+from scircuit.tracing.models.checkpoint_files import checkpoint_of, is_harmless
+from scircuit.tracing.models.model_config import read_config, require_config
 from scircuit.tracing.models.weight_files import (
-    read_tensors,
+    read_any,
     require_finite,
     sha256_files,
     stored_precision,
@@ -50,11 +53,15 @@ class HuggingFaceAdapter(Adapter):
         Name of its class in transformers, such as ``BertForMaskedLM``.
     attention
         Attention implementation for the library's own forward pass.
+    needed
+        Fields of ``config.json`` that must be there, since the library's defaults would change
+        the numbers.
     """
 
     model: TransformersModel
     model_class: str
     attention: str = "eager"
+    needed: tuple[str, ...] = ()
 
     def __init__(
         self, model: TransformersModel, name: str, sha256: str, device: torch.device | str = "cpu"
@@ -103,21 +110,14 @@ class HuggingFaceAdapter(Adapter):
         Raises
         ------
         UserError
-            If weights are missing, incomplete, not finite, or a pickle that could run code.
+            If weights are missing, incomplete, more than the configuration describes, not finite,
+            or a pickle that could run code; or if there are two checkpoints.
         """
-        files = sorted(folder.glob("*.safetensors"))
-        safe = bool(files)
-        if not safe:
-            files = sorted(folder.glob("pytorch_model*.bin"))
-            if not files:
-                raise UserError(
-                    f"{folder} has no model.safetensors",
-                    "download the model again, with its weights",
-                )
-            for file in files:
-                read_tensors(file, "meta")
+        held = checkpoint_of(folder)
+        weights = {name: t for file in held.files for name, t in read_any(file, "meta").items()}
+        require_config(folder, weights, cls.needed)
         where = choose_device(device)
-        model, missing = cls._read(folder, safe)
+        model, missing, unexpected = cls._read(folder, held.safe)
         if missing:
             raise UserError(
                 f"{folder} lacks {len(missing)} weights of a {cls.model_class}, such as"
@@ -125,17 +125,30 @@ class HuggingFaceAdapter(Adapter):
                 "give the masked-LM checkpoint itself, not a fine-tuned classifier or a partial"
                 " download",
             )
+        unknown = [name for name in unexpected if not is_harmless(name)]
+        if unknown:
+            raise UserError(
+                f"{folder} holds {len(unknown)} weights that a {cls.model_class} of its"
+                f" config.json does not have, such as {unknown[0]}; they would be left out",
+                "give config.json and weights of the same model",
+            )
         require_finite(model.named_parameters(), folder)
         adapter = cls(
-            model.float(), slug(name or folder.resolve().name), sha256_files(files), where
+            model.float(), slug(name or folder.resolve().name), sha256_files([*held.files]), where
         )
-        adapter.stored = stored_precision(files)
+        adapter.stored = stored_precision(held.files)
+        adapter.notes = (
+            *held.notes,
+            *([f"not used: {', '.join(unexpected[:3])}"] if unexpected else []),
+        )
         adapter.losses = _stated_losses(folder)
         return adapter
 
     @classmethod
-    def _read(cls, folder: Path, safe: bool) -> tuple[TransformersModel, list[str]]:
-        """Model and the names of missing weights, without the library's own messages."""
+    def _read(cls, folder: Path, safe: bool) -> tuple[TransformersModel, list[str], list[str]]:
+        """Model, and the names of weights that are missing and that it has no place for, without
+        the library's own messages.
+        """
         import transformers
         from transformers.utils import logging
 
@@ -148,6 +161,8 @@ class HuggingFaceAdapter(Adapter):
                 folder,
                 local_files_only=True,
                 use_safetensors=safe,
+                # whatever type config.json names: a cast to a shorter one would be lost
+                **{_dtype_option(transformers.__version__): torch.float32},
                 output_loading_info=True,
                 attn_implementation=cls.attention,
             )
@@ -156,13 +171,14 @@ class HuggingFaceAdapter(Adapter):
         except Exception as error:
             if out_of_memory(error):
                 raise
+            why = " ".join(str(error).split())[:300]
             raise UserError(
-                f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {error})",
+                f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {why})",
                 "download it again",
             ) from error
         finally:
             logging.set_verbosity(verbosity)
-        return model, sorted(info["missing_keys"])
+        return model, sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
 
     @torch.inference_mode()
     def whole_forward(self, cell: np.ndarray) -> Whole:
@@ -194,15 +210,14 @@ def model_type(folder: Path) -> str | None:
     UserError
         If the file is not a JSON object.
     """
-    config = folder / "config.json"
-    if not config.is_file():
-        return None
-    try:
-        return str(json.loads(config.read_text()).get("model_type", ""))
-    except (json.JSONDecodeError, AttributeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{config} is not a JSON object ({error})", "download the model again"
-        ) from error
+    config = read_config(folder)
+    return None if config is None else str(config.get("model_type", ""))
+
+
+def _dtype_option(version: str) -> str:
+    """Name of the argument for the format of the weights, which transformers renamed."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
 
 
 def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -213,7 +228,8 @@ def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 def _stated_losses(folder: Path) -> dict[str, float]:
     """Held-out losses from a ``metrics.json`` beside the weights, where there is one."""
     try:
-        stated = json.loads((folder / "metrics.json").read_text())
-        return {k: float(stated[k]) for k in ("mlm_loss", "unigram_loss") if k in stated}
-    except (OSError, ValueError, TypeError):
+        stated = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        losses = {k: float(stated[k]) for k in ("mlm_loss", "unigram_loss") if k in stated}
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
+    return {name: loss for name, loss in losses.items() if math.isfinite(loss) and loss >= 0}

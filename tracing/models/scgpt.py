@@ -130,6 +130,8 @@ class ScGPT(PostNorm):
             where,
         )
         adapter.stored = precision(value.dtype for value in weights.values())
+        others = [f.name for f in sorted(folder.glob("*.pt")) if f != files[0]]
+        adapter.notes = (f"not read: {', '.join(others[:5])}",) if others else ()
         return adapter
 
     def embed(self, cell: np.ndarray) -> Tensor:

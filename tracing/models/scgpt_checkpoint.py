@@ -9,6 +9,7 @@ nor those of heads of other tasks are refused.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,21 @@ class Arguments(NamedTuple):
     pad_value: float
 
 
+_LARGEST = {
+    "embsize": 10**5,
+    "nheads": 10**5,
+    "d_hid": 10**6,
+    "nlayers": 1000,
+    "n_bins": 10**5,
+    "max_seq_len": 10**7,
+}
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def read_arguments(folder: Path) -> Arguments:
     """Shape and input of a checkpoint.
 
@@ -63,15 +79,24 @@ def read_arguments(folder: Path) -> Arguments:
             "give the whole checkpoint folder: args.json, vocab.json, best_model.pt",
         )
     try:
-        stated = dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
+        stated = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(stated, dict):
+            raise ValueError(f"it holds a {type(stated).__name__}")
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a JSON object ({error})", "download it again") from error
-    missing = [name for name in Arguments._fields if not isinstance(stated.get(name), int | float)]
+    missing = [name for name in Arguments._fields if not _is_number(stated.get(name))]
     if missing:
         raise UserError(
             f"{file} lacks {', '.join(missing)}",
             "give the args.json that came with the checkpoint",
         )
+    for name in Arguments._fields[:-1]:
+        if stated[name] != int(stated[name]) or not 0 < stated[name] <= _LARGEST[name]:
+            raise UserError(
+                f"{file} has {name}={stated[name]!r}; expected a whole number of 1 to"
+                f" {_LARGEST[name]:,}",
+                "give the args.json that came with the checkpoint",
+            )
     if stated["embsize"] % stated["nheads"]:
         raise UserError(
             f"{file}: {stated['nheads']} heads do not divide a width of {stated['embsize']}",
@@ -112,6 +137,7 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[
         )
     found: dict[str, Tensor] = {}
     for name, value in read_tensors(file).items():
+        name = str(name)
         for pattern, plain in _RENAMED:
             name = re.sub(pattern, plain, name)
         if not name.startswith(UNUSED):

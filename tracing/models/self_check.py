@@ -87,6 +87,13 @@ def _largest(values: list[float]) -> float:
     return float(np.max(values, initial=0.0))
 
 
+def files_line(adapter: Adapter) -> list[CheckLine]:
+    """What else lies beside the weights that are used; nothing where nothing does."""
+    if not adapter.notes:
+        return []
+    return [CheckLine("files of the model", True, "; ".join(adapter.notes), "one checkpoint")]
+
+
 def _weights(adapter: Adapter) -> CheckLine:
     used = str(adapter.dtype).removeprefix("torch.")
     cast = (
@@ -94,7 +101,8 @@ def _weights(adapter: Adapter) -> CheckLine:
         if adapter.stored == used
         else f", computed in {used}; precision lost in storage is not recovered"
     )
-    return CheckLine("weights", True, f"stored as {adapter.stored}{cast}", "finite numbers")
+    found = "; ".join([f"stored as {adapter.stored}{cast}", *adapter.notes])
+    return CheckLine("weights", True, found, "finite numbers")
 
 
 def _row_sums(adapter: Adapter, states: list[Tensor]) -> Iterable[tuple[Tensor, Tensor]]:

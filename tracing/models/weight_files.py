@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import check_zip
 from scircuit.core.files import sha256_file
 
 
@@ -27,6 +28,7 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
     UserError
         If it holds anything that could run code, is damaged, or is no mapping of names to tensors.
     """
+    check_zip(file)
     try:
         content = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:
@@ -49,6 +51,39 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
             "save the model's state_dict() alone",
         )
     return content
+
+
+def read_any(file: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Tensors of a weight file of either format; on the device ``meta`` their names, shapes and
+    types without values.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or could run code.
+    """
+    if file.suffix != ".safetensors":
+        return read_tensors(file, device)
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        if device != "meta":
+            return load_file(file, device)
+        with safe_open(file, "pt") as held:
+            parts = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118  (no mapping)
+            return {
+                name: torch.empty(
+                    part.get_shape(),
+                    dtype=_SAFETENSORS.get(part.get_dtype(), torch.uint8),
+                    device="meta",
+                )
+                for name, part in parts.items()
+            }
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{file} is damaged or no safetensors file: {error}", "download the model again"
+        ) from error
 
 
 _SAFETENSORS = {

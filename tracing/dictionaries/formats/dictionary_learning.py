@@ -25,9 +25,12 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import (
     layer_of,
-    need,
+    need_weights,
     read_checkpoint,
     read_json,
+    require_same_layer,
+    section,
+    single,
     whole_number,
 )
 from scircuit.tracing.interfaces import JsonObject
@@ -51,17 +54,17 @@ def read(folder: Path) -> Dictionary:
         does not read a layer's output.
     """
     config, path = read_json(folder / "config.json"), folder / "ae.pt"
-    trainer = config.get("trainer")
-    if not isinstance(trainer, dict):
+    trainer = section(config, "trainer", folder / "config.json")
+    if not trainer:
         raise UserError(
             f"{folder / 'config.json'} has no object 'trainer'",
             "give the dictionary_learning layout",
         )
     kind = trainer.get("dict_class")
-    if kind not in _READERS:
+    if not isinstance(kind, str) or kind not in _READERS:
         raise UserError(f"{folder} has dict_class {kind!r}", f"supported: {', '.join(_READERS)}")
     layer = _layer(folder, config, trainer)
-    state = read_checkpoint(path)
+    state = single(read_checkpoint(path), path)
     return Dictionary(
         layer,
         **_READERS[kind](state, trainer, path),
@@ -73,7 +76,7 @@ def read(folder: Path) -> Dictionary:
 
 
 def _layer(folder: Path, config: JsonObject, trainer: JsonObject) -> int:
-    flow = (config.get("buffer") or {}).get("io", "out")
+    flow = section(config, "buffer", folder / "config.json").get("io", "out")
     if flow != "out":
         raise UserError(
             f"{folder} reads {flow!r} of its module; expected 'out', a layer's output",
@@ -81,6 +84,9 @@ def _layer(folder: Path, config: JsonObject, trainer: JsonObject) -> int:
         )
     named = str(trainer.get("submodule_name") or "")
     stated = trainer.get("layer")
+    if stated is not None:
+        stated = whole_number(stated, "layer", folder / "config.json")
+        require_same_layer(named, stated, folder)
     place = (
         f"{named} layer_{stated}"
         if isinstance(stated, int)
@@ -90,7 +96,9 @@ def _layer(folder: Path, config: JsonObject, trainer: JsonObject) -> int:
 
 
 def _auto(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
-    encoder, bias, decoder, mean = need(state, (*_LINEAR, "bias"), path, "dictionary_learning")
+    encoder, bias, decoder, mean = need_weights(
+        state, (*_LINEAR, "bias"), path, "dictionary_learning"
+    )
     norms = decoder.norm(dim=0)
     return _weights(encoder * norms[:, None], bias * norms, (decoder / norms).T, mean=mean) | {
         "rule": "relu"
@@ -98,7 +106,7 @@ def _auto(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
 
 
 def _auto_new(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
-    encoder, bias, decoder, offset = need(
+    encoder, bias, decoder, offset = need_weights(
         state, (*_LINEAR, "decoder.bias"), path, "dictionary_learning"
     )
     return _weights(encoder, bias, decoder.T, offset=offset) | {"rule": "relu"}
@@ -106,7 +114,9 @@ def _auto_new(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject
 
 def _gated(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     names = ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias")
-    encoder, decoder, mean, rate, gate, magnitude = need(state, names, path, "dictionary_learning")
+    encoder, decoder, mean, rate, gate, magnitude = need_weights(
+        state, names, path, "dictionary_learning"
+    )
     threshold = magnitude - rate.exp() * gate
     return _weights(rate.exp()[:, None] * encoder, magnitude, decoder.T, mean=mean) | {
         "rule": "jumprelu",
@@ -115,7 +125,9 @@ def _gated(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
 
 
 def _topk(state: JsonObject, trainer: JsonObject, path: Path) -> JsonObject:
-    encoder, bias, decoder, mean = need(state, (*_LINEAR, "b_dec"), path, "dictionary_learning")
+    encoder, bias, decoder, mean = need_weights(
+        state, (*_LINEAR, "b_dec"), path, "dictionary_learning"
+    )
     return _weights(encoder, bias, decoder.T, mean=mean) | {
         "rule": "topk",
         "k": _k(state, trainer, path),
@@ -123,7 +135,9 @@ def _topk(state: JsonObject, trainer: JsonObject, path: Path) -> JsonObject:
 
 
 def _batch_topk(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
-    encoder, bias, decoder, mean = need(state, (*_LINEAR, "b_dec"), path, "dictionary_learning")
+    encoder, bias, decoder, mean = need_weights(
+        state, (*_LINEAR, "b_dec"), path, "dictionary_learning"
+    )
     return _weights(encoder, bias, decoder.T, mean=mean) | {
         "rule": "batchtopk",
         "threshold": state.get("threshold"),
@@ -131,7 +145,7 @@ def _batch_topk(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObje
 
 
 def _matryoshka(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
-    encoder, bias, decoder, mean = need(state, _PLAIN, path, "dictionary_learning")
+    encoder, bias, decoder, mean = need_weights(state, _PLAIN, path, "dictionary_learning")
     return _weights(encoder.T, bias, decoder, mean=mean) | {
         "rule": "batchtopk",
         "threshold": state.get("threshold"),
@@ -139,7 +153,7 @@ def _matryoshka(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObje
 
 
 def _jump(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
-    encoder, bias, decoder, offset, threshold = need(
+    encoder, bias, decoder, offset, threshold = need_weights(
         state, (*_PLAIN, "threshold"), path, "dictionary_learning"
     )
     return _weights(encoder.T, bias, decoder, offset=offset) | {

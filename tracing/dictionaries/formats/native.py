@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,15 @@ from scircuit.core.files import write_json
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import (
     need,
+    need_weights,
     read_json,
-    read_tensors,
+    read_weights,
+    section,
     whole_number,
 )
 from scircuit.tracing.dictionaries.tensor_file import write_tensors
 from scircuit.tracing.dictionaries.training_statistics import read_own
+from scircuit.tracing.interfaces import JsonObject
 
 FORMAT = "scircuit-dictionary-1"
 _NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
@@ -62,15 +66,15 @@ def read(folder: Path) -> Dictionary:
             f"dictionary {folder} has format {config.get('format')!r}; expected {FORMAT!r}",
             "write it with save_dictionary",
         )
-    tensors = read_tensors(path)
+    tensors = read_weights(path)
     layer, rule, k = need(config, ("layer", "rule", "k"), folder / "config.json", FORMAT)
     dictionary = Dictionary(
         whole_number(layer, "layer", folder / "config.json"),
-        *need(tensors, _NAMES, path, FORMAT),
+        *need_weights(tensors, _NAMES, path, FORMAT),
         rule=rule,
         k=whole_number(k, "k", folder / "config.json"),
         threshold=tensors.get("threshold"),
-        provenance=config.get("provenance"),
+        provenance=_provenance(config, folder / "config.json"),
         catalogue=partial(read_own, folder),
     )
     if config.get("sha256") not in (None, dictionary.sha256):
@@ -81,3 +85,44 @@ def read(folder: Path) -> Dictionary:
             " both again",
         )
     return dictionary
+
+
+def _provenance(config: JsonObject, path: Path) -> JsonObject:
+    """What is stated of the training, with the types that its readers rely on.
+
+    Raises
+    ------
+    UserError
+        If a field is of another type.
+    """
+    found = section(config, "provenance", path)
+    for names, fits, expected in _FIELDS:
+        for name in names:
+            value = found.get(name)
+            if value is not None and not fits(value):
+                raise UserError(
+                    f"{path}: provenance.{name} is {value!r:.60}; expected {expected}",
+                    "copy it again from its source, or remove the field",
+                )
+    return found
+
+
+def _is_number(value: object) -> bool:
+    """A number that can be written as one; explained variance may be far below 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+_FIELDS: tuple[tuple[tuple[str, ...], Callable[[object], bool], str], ...] = (
+    (
+        ("held_out", "trained_cells"),
+        lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v),
+        "a list of barcodes",
+    ),
+    (("model_sha256", "cells_sha256", "cells_file"), lambda v: isinstance(v, str), "text"),
+    (
+        ("cells",),
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 62,
+        "a number of cells",
+    ),
+    (("variance_explained", "dead_share"), _is_number, "a number"),
+)

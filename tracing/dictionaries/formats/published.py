@@ -11,6 +11,7 @@ refused before it runs.
 from __future__ import annotations
 
 import re
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +20,17 @@ import torch
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.formats.safe_files import need, read_checkpoint, whole_number
+from scircuit.tracing.dictionaries.formats.safe_files import (
+    layer_of,
+    need_weights,
+    read_checkpoint,
+    section,
+    single,
+    whole_number,
+)
 from scircuit.tracing.dictionaries.training_statistics import read_published
 
+_FINAL = "sae_final.pt"
 _WEIGHTS = ("W_enc.weight", "W_enc.bias", "W_dec.weight", "W_dec.bias")
 
 
@@ -33,7 +42,7 @@ def recognises(folder: Path) -> bool:
 def _checkpoints(folder: Path) -> list[Path]:
     return sorted(
         [*folder.glob("*.pt"), *folder.glob("*.pth")],
-        key=lambda p: (p.name != "sae_final.pt", p.name),
+        key=lambda p: (p.name != _FINAL, p.name),
     )
 
 
@@ -45,11 +54,19 @@ def read(folder: Path) -> Dictionary:
     UserError
         If the checkpoint is unsafe, weights are missing, k is not stated, or shapes do not fit.
     """
-    path = _checkpoints(folder)[0]
+    path, *others = _checkpoints(folder)
+    if others and path.name != _FINAL:
+        raise UserError(
+            f"{folder} has {1 + len(others)} checkpoints, {path.name},"
+            f" {', '.join(p.name for p in others[:4])}, and none is {_FINAL}",
+            f"keep the one that is meant, or call it {_FINAL}",
+        )
     content = read_checkpoint(path)
-    state = content.get("model_state_dict", content)
-    encoder, bias, decoder, decoder_bias = need(state, _WEIGHTS, path, "published")
-    layer = int(re.findall(r"layer_?(\d+)", folder.name)[0])
+    state = section(content, "model_state_dict", path) or content
+    encoder, bias, decoder, decoder_bias = need_weights(
+        single(state, path), _WEIGHTS, path, "published"
+    )
+    layer = layer_of(folder.name, folder)
     stated = re.search(r"_k(\d+)", folder.name)
     k = whole_number(content.get("k", stated[1] if stated else None), "k", path)
     width = encoder.shape[-1]
@@ -59,13 +76,7 @@ def read(folder: Path) -> Dictionary:
             f"{folder} has no activation_mean.npy, which the dictionary subtracts",
             "copy it from the source of the checkpoint",
         )
-    try:
-        mean = torch.from_numpy(np.load(mean_path, allow_pickle=False).astype(np.float32))
-    except ValueError as error:
-        raise UserError(
-            f"{mean_path} is not a plain array ({error})",
-            "copy it again; arrays of objects are not read",
-        ) from error
+    mean = _mean(mean_path)
     if mean.shape != (width,):
         raise UserError(
             f"{mean_path} has shape {tuple(mean.shape)}; expected ({width},)",
@@ -86,3 +97,20 @@ def read(folder: Path) -> Dictionary:
         },
         catalogue=partial(read_published, folder),
     )
+
+
+def _mean(path: Path) -> torch.Tensor:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} is not a plain array ({error})",
+            "copy it again; arrays of objects are not read",
+        ) from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f":
+        kind = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
+        raise UserError(
+            f"{path} holds {kind}; expected one array of floating-point numbers",
+            "copy it again from the source of the checkpoint",
+        )
+    return torch.from_numpy(found.astype(np.float32))

@@ -15,6 +15,7 @@ linear in the decoder, so an ablation would not be the removal of a direction: r
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -25,13 +26,22 @@ from torch import Tensor
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import (
+    LAYER,
     layer_of,
-    need,
+    need_weights,
     read_json,
     read_tensors,
+    read_weights,
+    require_same_layer,
+    section,
+    truth,
     whole_number,
 )
-from scircuit.tracing.dictionaries.training_statistics import FeatureCatalogue
+from scircuit.tracing.dictionaries.training_statistics import (
+    FeatureCatalogue,
+    is_there,
+    require_rates,
+)
 from scircuit.tracing.interfaces import JsonObject
 
 _RULES = {
@@ -71,24 +81,25 @@ def read(folder: Path) -> Dictionary:
     config, path = read_json(folder / "cfg.json"), folder / "sae_weights.safetensors"
     architecture = _architecture(config, folder)
     rule = _RULES[architecture]
-    layer = _layer(folder, config)
-    weights = {name: tensor.float() for name, tensor in read_tensors(path).items()}
-    encoder, decoder, b_dec = need(weights, ("W_enc", "W_dec", "b_dec"), path, "SAELens")
+    layer, place = _layer(folder, config)
+    weights = read_weights(path)
+    encoder, decoder, b_dec = need_weights(weights, ("W_enc", "W_dec", "b_dec"), path, "SAELens")
     encoder, threshold = encoder.T, weights.get("threshold")
     if architecture == "gated":
-        rate, gate, bias = need(weights, ("r_mag", "b_gate", "b_mag"), path, "SAELens")
+        rate, gate, bias = need_weights(weights, ("r_mag", "b_gate", "b_mag"), path, "SAELens")
         encoder, threshold = rate.exp()[:, None] * encoder, bias - rate.exp() * gate
     else:
-        (bias,) = need(weights, ("b_enc",), path, "SAELens")
+        (bias,) = need_weights(weights, ("b_enc",), path, "SAELens")
     if rule == "batchtopk":
         threshold = weights.get("topk_threshold", threshold)
     decoder = decoder * _factor(config, weights, folder)
-    if config.get("rescale_acts_by_decoder_norm"):
+    if truth(config, "rescale_acts_by_decoder_norm", False, folder / "cfg.json"):
         # The library ranks a * |column| and decodes along unit columns: the same function with the
         # norms in the encoder.
         norms = decoder.norm(dim=1)
         encoder, bias, decoder = encoder * norms[:, None], bias * norms, decoder / norms[:, None]
-    centred, zero = bool(config.get("apply_b_dec_to_input", True)), torch.zeros_like(b_dec)
+    centred = truth(config, "apply_b_dec_to_input", True, folder / "cfg.json")
+    zero = torch.zeros_like(b_dec)
     return Dictionary(
         layer,
         encoder,
@@ -99,7 +110,7 @@ def read(folder: Path) -> Dictionary:
         rule=rule,
         k=_k(config, path) if rule == "topk" else 0,
         threshold=threshold,
-        provenance=_provenance(config, architecture),
+        provenance=_provenance(config, architecture) | {"place": place},
         catalogue=partial(_catalogue, folder),
     )
 
@@ -126,8 +137,9 @@ def _architecture(config: JsonObject, folder: Path) -> str:
     return architecture
 
 
-def _layer(folder: Path, config: JsonObject) -> int:
-    metadata = config.get("metadata") or {}
+def _layer(folder: Path, config: JsonObject) -> tuple[int, str]:
+    """Layer, and the name of the place that is read."""
+    metadata = section(config, "metadata", folder / "cfg.json")
     place = next(
         (
             str(p)
@@ -137,15 +149,16 @@ def _layer(folder: Path, config: JsonObject) -> int:
         "",
     )
     stated = config.get("hook_layer", metadata.get("hook_layer", config.get("hook_point_layer")))
-    if config.get("reshape_activations", "none") not in ("none", None):
-        place = "hook_z"
-    try:
-        return layer_of(place or folder.name, folder)
-    except UserError:
-        # Models outside TransformerLens have places of any name; the layer may be stated beside it.
-        if isinstance(stated, int) and not place:
-            return stated
-        raise
+    head = config.get("hook_head_index", metadata.get("hook_head_index"))
+    if config.get("reshape_activations", "none") not in ("none", None) or head is not None:
+        place = f"{place} hook_z"  # one head, or all of them side by side
+    if stated is not None:
+        stated = whole_number(stated, "hook_layer", folder / "cfg.json")
+        require_same_layer(place, stated, folder)
+    # Models outside TransformerLens have places of any name; the layer may be stated beside it.
+    if stated is not None and not place and not re.search(LAYER, folder.name):
+        place = f"layer_{stated}"
+    return layer_of(place or folder.name, folder), place
 
 
 def _factor(config: JsonObject, weights: dict[str, Tensor], folder: Path) -> Tensor:
@@ -163,7 +176,7 @@ def _factor(config: JsonObject, weights: dict[str, Tensor], folder: Path) -> Ten
 
 def _k(config: JsonObject, path: Path) -> int:
     return whole_number(
-        config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k"), "k", path
+        config.get("k") or section(config, "activation_fn_kwargs", path).get("k"), "k", path
     )
 
 
@@ -180,7 +193,7 @@ def _provenance(config: JsonObject, architecture: str) -> JsonObject:
 def _catalogue(folder: Path, n_features: int) -> FeatureCatalogue | None:
     """Firing rates of a training checkpoint: ``sparsity`` is log10(rate + 1e-10)."""
     path = folder / "sparsity.safetensors"
-    if not path.exists():
+    if not is_there(path):
         return None
     logarithm = read_tensors(path).get("sparsity", torch.zeros(0)).double().numpy()
     if logarithm.shape != (n_features,):
@@ -191,4 +204,5 @@ def _catalogue(folder: Path, n_features: int) -> FeatureCatalogue | None:
         )
     rate = np.maximum(10**logarithm - 1e-10, 0.0)
     rate[rate < 1e-12] = 0.0
+    require_rates(rate, path)
     return FeatureCatalogue(rate, rate == 0, np.full(n_features, np.nan), source=str(path))

@@ -6,9 +6,10 @@ Some formats state in names rather than in fields which layer is read, and which
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,11 +19,47 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import check_zip
+from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.interfaces import JsonObject
 
 Value = TypeVar("Value")
 
-_LAYER = r"(?<![a-z])(?:blocks?|layers?|h)[._]?(\d+)"
+LAYER = r"(?<![a-z])(?:blocks?|layers?|h)[._]?(\d+)"
+
+
+@contextlib.contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn what a file of the right format and the wrong content leads to, tensors of shapes that
+    do not fit or values of other types, into one sentence.
+
+    Raises
+    ------
+    UserError
+        In place of these errors; running out of memory stays what it is.
+    """
+    try:
+        yield
+    except _CONTENT as error:
+        if out_of_memory(error) or isinstance(error, UserError):
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{what} cannot be read: its files do not fit each other or their format"
+            f" ({type(error).__name__}: {why})",
+            "copy the whole folder again from its source",
+        ) from error
+
+
+_CONTENT = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def read_json(path: Path) -> JsonObject:
@@ -34,8 +71,8 @@ def read_json(path: Path) -> JsonObject:
         If it is damaged or no object.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}", "copy it again from its source") from error
     if not isinstance(content, dict):
         raise UserError(
@@ -61,6 +98,48 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file in float32: see `single`."""
+    return single(read_tensors(path), path)
+
+
+def single(found: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Values of a checkpoint with every tensor of floating point as float32, before any arithmetic:
+    a norm or a product computed in half precision is another dictionary.
+
+    Raises
+    ------
+    UserError
+        If a tensor is of complex numbers or of 8 bits.
+    """
+    odd = {
+        name: value.dtype
+        for name, value in found.items()
+        if isinstance(value, Tensor) and not _is_plain(value)
+    }
+    if odd:
+        name, kind = next(iter(odd.items()))
+        raise UserError(
+            f"{path}: {name} is of {str(kind).removeprefix('torch.')}; expected numbers of float64,"
+            " float32, float16 or bfloat16",
+            "save the weights as they were before quantisation",
+        )
+    return {
+        name: value.float()
+        if isinstance(value, Tensor) and value.dtype.is_floating_point
+        else value
+        for name, value in found.items()
+    }
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Floating point of 16 bits or more, or whole numbers, of which a checkpoint has some beside
+    its weights (k, group sizes).
+    """
+    kind = tensor.dtype
+    return not kind.is_complex and (not kind.is_floating_point or tensor.element_size() >= 2)
+
+
 def read_checkpoint(path: Path) -> JsonObject:
     """Tensors and plain values of a PyTorch checkpoint, never code.
 
@@ -69,6 +148,7 @@ def read_checkpoint(path: Path) -> JsonObject:
     UserError
         If it holds anything else, or is damaged.
     """
+    check_zip(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -106,6 +186,89 @@ def need(
     return [found[name] for name in names]
 
 
+def need_weights(
+    found: Mapping[str, Any], names: tuple[str, ...], path: Path, layout: str
+) -> list[Tensor]:
+    """Weights of the names, in order.
+
+    Raises
+    ------
+    UserError
+        If one is missing, is no tensor of floating point, or has too few or many axes.
+    """
+    values = need(found, names, path, layout)
+    for name, value in zip(names, values, strict=True):
+        if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+            kind = (
+                f"of {str(value.dtype).removeprefix('torch.')}"
+                if isinstance(value, Tensor)
+                else f"a {type(value).__name__}"
+            )
+            raise UserError(
+                f"{path}: {name} is {kind}; expected a tensor of floating-point numbers",
+                "save the weights as they were before quantisation",
+            )
+        axes = 2 if name.endswith((".weight", "W_enc", "W_dec", "encoder", "decoder")) else 1
+        if value.ndim != axes:
+            raise UserError(
+                f"{path}: {name} has shape {tuple(value.shape)}; expected {axes}"
+                f" {'axes' if axes > 1 else 'axis'}",
+                "copy it again from its source",
+            )
+    return values
+
+
+def section(content: Mapping[str, Any], name: str, path: Path) -> JsonObject:
+    """An object inside an object; empty where it is absent or null.
+
+    Raises
+    ------
+    UserError
+        If it is something else.
+    """
+    found = content.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path}: {name} is {found!r:.60}; expected an object", "copy it again from its source"
+        )
+    return found
+
+
+def truth(content: Mapping[str, Any], name: str, default: bool, path: Path) -> bool:
+    """A field that is true or false; `default` where it is absent.
+
+    Raises
+    ------
+    UserError
+        If it is something else.
+    """
+    found = content.get(name, default)
+    if not isinstance(found, bool):
+        raise UserError(
+            f"{path}: {name} is {found!r:.60}; expected true or false",
+            "copy it again from its source",
+        )
+    return found
+
+
+def require_same_layer(place: str, stated: object, folder: Path) -> None:
+    """Check that a layer that is stated beside the name of a place is the one in the name.
+
+    Raises
+    ------
+    UserError
+        If they differ.
+    """
+    numbers = [int(n) for n in re.findall(LAYER, place)]
+    if isinstance(stated, int) and numbers and numbers[-1] != stated:
+        raise UserError(
+            f"{folder} names layer {numbers[-1]} ({place!r}) and layer {stated}",
+            "give the configuration that was written with these weights",
+        )
+
+
 def whole_number(value: Any, what: str, path: Path) -> int:  # Any: whatever the file holds
     """A value that must be a whole number.
 
@@ -114,15 +277,25 @@ def whole_number(value: Any, what: str, path: Path) -> int:  # Any: whatever the
     UserError
         If it is not.
     """
-    try:
-        if int(value) == float(value):
+    with contextlib.suppress(TypeError, ValueError, OverflowError, RuntimeError):
+        if not isinstance(value, bool) and int(value) == float(value):
             return int(value)
-    except (TypeError, ValueError):
-        pass
     raise UserError(
         f"{path}: {what} is {value!r}; expected a whole number",
         "copy the file again from its source",
     )
+
+
+# Places that are not the output of a layer: parts of attention and feed-forward, norms, the state
+# between the two blocks, embeddings, logits. In TransformerLens hook_normalized_resid_post is the
+# state after the last norm of a post-norm layer, its output.
+_INSIDE = re.compile(
+    r"mlp|attn|attention|hook_[zqkv]\b|hook_(result|pattern|scale|rot)|(?<![a-z])ln_?(\d|f|$)"
+    r"|layer_?norm|rms_?norm|(?<![a-z])norm(?![a-z])|hook_normalized(?!_resid_post$)"
+    r"|_mid|intermediate|\.dense$|feed_?forward|ffn|linear|out_proj|[qkv]_proj|up_proj|down_proj"
+    r"|gate_proj|fc_?[12]|dropout|embed|logits|lm_head|pooler|router|transcod|crosscod",
+    re.IGNORECASE,  # output.dense: before residual and norm
+)
 
 
 def layer_of(place: str, folder: Path) -> int:
@@ -134,23 +307,24 @@ def layer_of(place: str, folder: Path) -> int:
     Raises
     ------
     UserError
-        If no layer is named, or the place is inside a layer (attention, feed-forward) or before the
-        first.
+        If no layer is named, or the place is inside a layer (attention, feed-forward, a norm) or
+        before the first.
     """
-    numbers = re.findall(_LAYER, place)
+    numbers = re.findall(LAYER, place)
     if not numbers:
         raise UserError(
             f"{folder}: neither the configuration nor the name says which layer it reads",
             "name the folder like layer05",
         )
-    if re.search(
-        r"mlp|attn|attention|hook_z|ln\d|_mid|intermediate|\.dense$", place
-    ):  # output.dense: before residual and norm
+    inside = _INSIDE.search(place)
+    if inside:
         raise UserError(
-            f"{folder} reads {place!r}; expected the output of a layer (residual stream)",
-            "give dictionaries of layer outputs",
+            f"{folder} reads {place!r} ({inside[0]}); expected the output of a layer (residual"
+            " stream)",
+            "give dictionaries of layer outputs; if this place is the output of the layer under"
+            " another name, call it encoder.layer.N",
         )
-    layer = int(numbers[-1]) - ("resid_pre" in place)
+    layer = int(numbers[-1]) - ("resid_pre" in place.lower())
     if layer < 0:
         raise UserError(
             f"{folder} reads {place!r}, the embedding; expected the output of a layer",

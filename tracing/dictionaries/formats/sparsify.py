@@ -16,9 +16,9 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import (
     layer_of,
-    need,
+    need_weights,
     read_json,
-    read_tensors,
+    read_weights,
     whole_number,
 )
 
@@ -49,8 +49,8 @@ def read(folder: Path) -> Dictionary:
             f"{folder} has activation {rule!r}; expected 'topk'", "give a TopK dictionary"
         )
     layer = layer_of(folder.name, folder)
-    encoder, bias, decoder, mean = need(
-        read_tensors(path), ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), path, "sparsify"
+    encoder, bias, decoder, mean = need_weights(
+        read_weights(path), ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), path, "sparsify"
     )
     return Dictionary(
         layer,

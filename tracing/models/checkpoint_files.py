@@ -1,0 +1,201 @@
+"""Which files of a folder are the model's weights: one checkpoint, whole, and no other beside it.
+
+The library takes the first of ``model.safetensors``, ``model.safetensors.index.json`` with its
+parts, ``pytorch_model.bin`` and ``pytorch_model.bin.index.json``, and says nothing of the rest.
+Here a second checkpoint is compared with the first: the same numbers in another file are a note,
+other numbers are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scircuit.core.errors import UserError
+from scircuit.tracing.models.weight_files import read_any
+
+_SINGLE = ("model.safetensors", "pytorch_model.bin")
+_INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# What a training leaves beside its weights, and the same model for other libraries: never read.
+_STATE = r"optimizer|scheduler|scaler|rng_state|training_args|trainer_state"
+_TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_ELSEWHERE = (".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".tflite")
+
+
+class Checkpoint(NamedTuple):
+    """Weight files of a model, in name order, and what else of this kind lies in its folder."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def safe(self) -> bool:
+        """Whether they are safetensors."""
+        return self.files[0].suffix == ".safetensors"
+
+
+def checkpoint_of(folder: Path) -> Checkpoint:
+    """The one checkpoint of a folder in Hugging Face layout.
+
+    Raises
+    ------
+    UserError
+        If there is none, a part of it is missing, or another one holds other numbers.
+    """
+    found = [files for name in _names() if (files := _files(folder, name))]
+    if not found:
+        raise _none(folder)
+    chosen, *others = found
+    notes = [_same(folder, chosen, other) for other in others]
+    known = {file for files in found for file in files}
+    rest = [f for f in sorted(folder.iterdir()) if f not in known and f.is_file()]
+    unread: list[str] = []
+    for file in rest:
+        if re.search(_STATE, file.name) or file.suffix not in (*_TENSORS, *_ELSEWHERE):
+            continue
+        if file.suffix in _TENSORS and _overlaps(chosen, file):
+            notes.append(_same(folder, chosen, (file,)))
+        else:
+            unread.append(file.name)
+    unread += [f"{p.name}/" for p in sorted(folder.glob("checkpoint-*")) if p.is_dir()]
+    if unread:
+        notes.append(f"not read: {_listed(unread)}")
+    return Checkpoint(chosen, tuple(notes))
+
+
+def _names() -> Iterator[str]:
+    """File names in the order in which the library looks for them."""
+    for single, index in zip(_SINGLE, _INDEX, strict=True):
+        yield single
+        yield index
+
+
+def _files(folder: Path, name: str) -> tuple[Path, ...]:
+    path = folder / name
+    if not path.is_file():
+        if path.exists() or path.is_symlink():
+            raise UserError(
+                f"{path} is no file that can be read; expected the model's weights",
+                "download the model again",
+            )
+        return ()
+    return _parts(path) if name in _INDEX else (path,)
+
+
+def _parts(index: Path) -> tuple[Path, ...]:
+    """Files that an index names, each in its own folder."""
+    try:
+        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        odd = [name for name in named if Path(name).name != name]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{index} is no index of weight files ({type(error).__name__}: {error})",
+            "download the model again",
+        ) from error
+    missing = [name for name in named if not (index.parent / name).is_file()]
+    if odd or missing or not named:
+        what = (
+            f"names files outside the folder, such as {odd[0]}"
+            if odd
+            else f"names {len(missing)} of {len(named)} files that are not there:"
+            f" {_listed(missing)}"
+            if missing
+            else "names no files"
+        )
+        raise UserError(f"{index} {what}", "download the model again, with all its parts")
+    return tuple(index.parent / name for name in named)
+
+
+def _none(folder: Path) -> UserError:
+    """The error for a folder without weights, which names where some are."""
+    parts = sorted(f.name for f in folder.glob("*-of-*") if f.suffix in _TENSORS)
+    inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
+    below = [p.name for p in inside if any((p / name).is_file() for name in (*_SINGLE, *_INDEX))]
+    if parts:
+        return UserError(
+            f"{folder} has {len(parts)} parts of a checkpoint ({_listed(parts)}) and no index of"
+            " them",
+            "download model.safetensors.index.json too, or save the model again in one file",
+        )
+    if below:
+        return UserError(
+            f"{folder} has no model.safetensors of its own; {len(below)} checkpoints lie below it:"
+            f" {_listed(below)}",
+            f"give one of them, such as {folder / below[-1]}",
+        )
+    return UserError(
+        f"{folder} has no model.safetensors",
+        "download the model again, with its weights",
+    )
+
+
+def _overlaps(chosen: tuple[Path, ...], other: Path) -> bool:
+    """Whether a file holds weights of the names of the model; one that cannot be read does not."""
+    try:
+        names = set(read_any(other, "meta"))
+    except UserError:
+        return False
+    return bool(names & {name for file in chosen for name in read_any(file, "meta")})
+
+
+def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...]) -> str:
+    """A note that two checkpoints hold the same numbers, up to the rounding of the shorter format.
+
+    Raises
+    ------
+    UserError
+        If they do not.
+    """
+    a, b = _all(first), _all(second)
+    shared = sorted(set(a) & set(b))
+    differ = [name for name in shared if not _equal(a[name], b[name])]
+    apart = sorted(name for name in set(a) ^ set(b) if not is_harmless(name))
+    names = [", ".join(file.name for file in files) for files in (first, second)]
+    # a partial file (some layers of a later training) has names apart and numbers that differ
+    if differ or (apart and not set(b) <= set(a)) or not shared:
+        found = (
+            f"{len(differ):,} of {len(shared):,} weights have other values, such as {differ[0]}"
+            if differ
+            else f"{len(apart):,} weights are in one of them only, such as {apart[0]}"
+            if apart
+            else "they share no names"
+        )
+        raise UserError(
+            f"{folder} holds two checkpoints, {names[0]} and {names[1]}: {found}",
+            "keep the one that is meant in the folder and move the other away",
+        )
+    return f"{names[1]} holds the same numbers"
+
+
+def _all(files: Iterable[Path]) -> dict[str, Tensor]:
+    return {name: tensor for file in files for name, tensor in read_any(file).items()}
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    short = a.dtype if a.element_size() < b.element_size() else b.dtype
+    return torch.equal(a.to(short).double(), b.to(short).double())
+
+
+# Weights of other tasks, which the states do not pass through, and buffers; and the vocabulary
+# projection, which is the embedding itself and stored in some formats only.
+_HARMLESS = re.compile(
+    r"(^|\.)(pooler|seq_relationship|classifier|qa_outputs|score|contact_head|position_ids"
+    r"|inv_freq)(\.|$)|^(cls\.predictions|lm_head)\.(decoder\.(weight|bias)|bias)$"
+)
+
+
+def is_harmless(name: str) -> bool:
+    """Whether a weight may be there or not without a change of the states."""
+    return _HARMLESS.search(name) is not None
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

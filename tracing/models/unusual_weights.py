@@ -1,0 +1,147 @@
+"""Weights that cannot be read as they lie: adapters beside a base model, and quantised weights.
+
+An adapter (LoRA and its kin) is a change of a base model in files of its own; whoever loads the
+base alone computes another model than the one that was trained. Quantised weights are whole numbers
+with scales beside them; read as they are they mean nothing. Both are refused in words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from scircuit.core.errors import UserError
+from scircuit.tracing.models.weight_files import read_any
+
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_ADAPTER_FILE = re.compile(r"adapter|(^|[^a-z])(lora|dora|peft|ia3)([^a-z]|$)", re.IGNORECASE)
+_ADAPTER_TENSOR = re.compile(
+    r"lora_|(^|[._])(lora|dora|loha|lokr|hada_w|ia3_l|vera_lambda|oft_r|boft_r|lokr_w"
+    r"|prompt_embeddings|modules_to_save|adapters?)([._]|$)|^base_model\.model\."
+)
+_QUANTISED_FILE = re.compile(r"(quantize|quant|hf_quant)_config\.json$|[._-](int[48]|gptq|awq)\b")
+_QUANTISED_TENSOR = re.compile(
+    r"\.(qweight|qzeros|g_idx|SCB|CB|absmax|quant_map|weight_format|weight_packed|weight_scale"
+    r"|weight_zero_point|scales|zeros|input_scale)$|quant_state|nested_absmax"
+)
+_CONFIG = ("quantization_config", "compression_config", "quantization")
+
+
+def require_plain(folder: Path) -> None:
+    """Refuse adapters in a folder or in one below it, and quantised weights.
+
+    Raises
+    ------
+    UserError
+        Which files say so, and what to do.
+    """
+    for place in (folder, *(p for p in sorted(folder.iterdir()) if p.is_dir())):
+        adapters = sorted({*_adapter_files(place), *_adapter_configs(place)})
+        if adapters:
+            raise UserError(
+                f"{folder} holds an adapter beside its weights"
+                f" ({', '.join(str(f.relative_to(folder)) for f in adapters[:4])}); the base model"
+                " alone is another model than the one that was trained",
+                "merge it and save the whole model: PeftModel.from_pretrained(base, adapter)"
+                ".merge_and_unload().save_pretrained(FOLDER); to trace the base itself, move the"
+                " adapter's files away",
+            )
+    _require_no_quantised_config(folder)
+    for file in _weight_files(folder):
+        _require_plain_tensors(folder, file, _names(file))
+
+
+def _weight_files(folder: Path) -> Iterator[Path]:
+    yield from (f for f in sorted(folder.iterdir()) if f.suffix in _WEIGHTS and f.is_file())
+
+
+def _adapter_files(place: Path) -> Iterator[Path]:
+    for file in sorted(place.iterdir()):
+        if file.suffix in (*_WEIGHTS, ".json") and _ADAPTER_FILE.search(file.stem):
+            yield file
+
+
+def _adapter_configs(place: Path) -> Iterator[Path]:
+    """JSON files of any name that describe an adapter; one that cannot be read describes none."""
+    for file in sorted(place.glob("*.json")):
+        if file.is_file() and file.stat().st_size < 1 << 20:
+            content = _object(file)
+            if content.get("peft_type") or content.get("adapters"):
+                yield file
+
+
+def _object(file: Path) -> dict[str, object]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _require_no_quantised_config(folder: Path) -> None:
+    config = _object(folder / "config.json")
+    stated = {name: config[name] for name in _CONFIG if config.get(name)}
+    files = [f.name for f in sorted(folder.iterdir()) if _QUANTISED_FILE.search(f.name)]
+    if not stated and not files:
+        return
+    kind = ""
+    for value in stated.values():
+        if isinstance(value, Mapping):
+            kind = str(value.get("quant_method") or value.get("format") or "")[:40]
+    found = (
+        f"config.json has {', '.join(stated)}" + (f" ({kind})" if kind else "")
+        if stated
+        else f"{files[0]} lies in it"
+    )
+    raise _quantised(folder, found)
+
+
+def _names(file: Path) -> Mapping[str, Tensor]:
+    """Tensors without their values; none where the file is no file of tensors, which its reader
+    says if it is needed.
+    """
+    try:
+        return read_any(file, "meta")
+    except UserError:
+        return {}
+
+
+def _require_plain_tensors(folder: Path, file: Path, tensors: Mapping[str, Tensor]) -> None:
+    adapters = [name for name in tensors if _ADAPTER_TENSOR.search(name)]
+    if adapters:
+        raise UserError(
+            f"{file} holds {len(adapters):,} weights of an adapter, such as {adapters[0]}; the"
+            " model does not apply them",
+            "merge the adapter and save the whole model: merge_and_unload(), then"
+            " save_pretrained(FOLDER)",
+        )
+    quantised = [
+        name
+        for name, tensor in tensors.items()
+        if _QUANTISED_TENSOR.search(name)
+        or (name.endswith((".weight", ".bias")) and not _is_plain(tensor))
+    ]
+    if quantised:
+        first = quantised[0]
+        kind = str(tensors[first].dtype).removeprefix("torch.")
+        raise _quantised(
+            folder, f"{file.name} holds {len(quantised):,} such tensors: {first} of {kind}"
+        )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Floating point of 16 bits or more; formats of 8 bits need a scale."""
+    return tensor.dtype.is_floating_point and tensor.element_size() >= 2
+
+
+def _quantised(folder: Path, found: str) -> UserError:
+    return UserError(
+        f"{folder} holds a quantised model: {found}; expected weights of float32, float16 or"
+        " bfloat16",
+        "give the model as it was before quantisation, or dequantise it:"
+        " model.dequantize().save_pretrained(FOLDER)",
+    )
