@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
 
 import neo4j
@@ -25,7 +26,7 @@ from neo4j.exceptions import (
     TransientError,
 )
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +38,6 @@ Row = dict[str, Any]
 OLDEST_5 = (5, 26)
 CALENDAR_YEARS = (2025, 2026)
 _UNAVAILABLE = (ServiceUnavailable, SessionExpired, TransientError, OSError)
-_OWN_SERVER = (
-    "check NEO4J_URI and that the server runs; for the study's own server: scircuit db status"
-)
 
 
 class DatabaseAway(UserError):
@@ -58,12 +56,15 @@ class Target:
         Credentials.
     database
         Name of the database; Neo4j Community has ``neo4j``.
+    study
+        Folder of the study whose own server this is; empty for a server that the user named.
     """
 
     uri: str
     user: str
     password: str = field(repr=False)
     database: str = "neo4j"
+    study: str = ""
 
 
 def target_from_env(environ: Mapping[str, str] | None = None) -> Target | None:
@@ -138,10 +139,16 @@ class Connection:
         self._driver = driver
         self.target = target
         self.version = version
+        self._revive: Callable[[], Target] | None = None
 
     @classmethod
     def open(
-        cls, target: Target, *, timeout: float = 10.0, retry_seconds: float = 5.0
+        cls,
+        target: Target,
+        *,
+        timeout: float = 10.0,
+        retry_seconds: float = 5.0,
+        revive: Callable[[], Target] | None = None,
     ) -> Connection:
         """Connect and verify address, password, version and database, with one login attempt.
 
@@ -153,6 +160,10 @@ class Connection:
             Seconds to wait for the server's answer.
         retry_seconds
             How long `write` repeats a transaction after transient failures.
+        revive
+            Starts the study's own server if it has ended, and returns where it answers now. A call
+            that found no server is then made once more there: statements are idempotent. Without
+            it the call fails.
 
         Raises
         ------
@@ -162,6 +173,17 @@ class Connection:
             If the address is malformed, the password wrong, the version unsupported or the database
             unknown.
         """
+        try:
+            connection = cls._verified(target, timeout, retry_seconds)
+        except DatabaseAway:
+            if revive is None:
+                raise
+            connection = cls._verified(revive(), timeout, retry_seconds)
+        connection._revive = revive
+        return connection
+
+    @classmethod
+    def _verified(cls, target: Target, timeout: float, retry_seconds: float) -> Connection:
         try:
             driver = neo4j.GraphDatabase.driver(
                 target.uri,
@@ -229,13 +251,31 @@ class Connection:
     def _ask(
         self, cypher: str, params: Mapping[str, object], transform: Callable[[neo4j.Result], T]
     ) -> T:
-        try:
+        def call() -> T:
             return self._driver.execute_query(
                 neo4j.Query(cast("LiteralString", cypher)),
                 dict(params),
                 database_=self.target.database,
                 result_transformer_=transform,
             )
+
+        return self._healed(call)
+
+    def _healed(self, call: Callable[[], T]) -> T:
+        """Make a call; where no server answered and it can be started again, once more."""
+        try:
+            return self._explaining(call)
+        except DatabaseAway:
+            if self._revive is None:
+                raise
+        again = Connection.open(self._revive(), revive=self._revive)
+        self._driver.close()
+        self._driver, self.target, self.version = again._driver, again.target, again.version
+        return self._explaining(call)
+
+    def _explaining(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
         except (Neo4jError, DriverError, OSError) as error:
             raise _explained(error, self.target) from error
 
@@ -244,7 +284,8 @@ class Connection:
 
         It is never repeated.
         """
-        try:
+
+        def call() -> list[Row]:
             with self._driver.session(database=self.target.database) as session:
                 return [
                     record.data()
@@ -252,8 +293,8 @@ class Connection:
                         neo4j.Query(cast("LiteralString", cypher)), dict(params)
                     )
                 ]
-        except (Neo4jError, DriverError, OSError) as error:
-            raise _explained(error, self.target) from error
+
+        return self._explaining(call)
 
     def write(self, work: Callable[[neo4j.ManagedTransaction], T]) -> T:
         """Run `work(tx)` in one transaction, repeated from its start after a transient failure.
@@ -268,11 +309,12 @@ class Connection:
         UserError
             If the server refuses a statement.
         """
-        try:
+
+        def call() -> T:
             with self._driver.session(database=self.target.database) as session:
                 return session.execute_write(work)
-        except (Neo4jError, DriverError, OSError) as error:
-            raise _explained(error, self.target) from error
+
+        return self._healed(call)
 
 
 def _explained(error: Exception, target: Target) -> UserError:
@@ -284,7 +326,7 @@ def _explained(error: Exception, target: Target) -> UserError:
     if "AuthenticationRateLimit" in code:
         return UserError(
             f"the database {where} refuses logins for a while after too many wrong passwords",
-            "wait some seconds, then give the correct NEO4J_USERNAME and NEO4J_PASSWORD",
+            f"wait some seconds, then {_right_password(target)}",
         )
     if "CredentialsExpired" in code:
         return UserError(
@@ -294,7 +336,9 @@ def _explained(error: Exception, target: Target) -> UserError:
     if isinstance(error, AuthError):
         return UserError(
             f"the database {where} refuses user {target.user!r}: wrong user name or password",
-            "give the correct NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the"
+            _right_password(target)
+            if target.study
+            else "give the correct NEO4J_USERNAME and NEO4J_PASSWORD, or unset NEO4J_URI to use the"
             " study's own server",
         )
     if "DatabaseNotFound" in code or "DatabaseNotFound" in str(error):
@@ -305,7 +349,8 @@ def _explained(error: Exception, target: Target) -> UserError:
     if "MemoryPoolOutOfMemory" in code or "OutOfMemory" in code:
         return UserError(
             f"the database {where} is out of memory: {error}",
-            "give it a larger heap: scircuit db start --heap 2g",
+            f"give it a larger heap: scircuit db stop{_study(target)}, then scircuit db start"
+            f" --heap 2g{_study(target)}",
         )
     if isinstance(error, ConfigurationError):
         return UserError(
@@ -315,7 +360,7 @@ def _explained(error: Exception, target: Target) -> UserError:
     if isinstance(error, _UNAVAILABLE):
         return DatabaseAway(
             f"no database answers {where} ({type(error).__name__}: {_first_line(error)})",
-            _OWN_SERVER,
+            _server_advice(target),
         )
     if isinstance(error, ClientError):
         return UserError(
@@ -323,8 +368,25 @@ def _explained(error: Exception, target: Target) -> UserError:
             "correct the statement",
         )
     return UserError(
-        f"the database {where} failed: {type(error).__name__}: {_first_line(error)}", _OWN_SERVER
+        f"the database {where} failed: {type(error).__name__}: {_first_line(error)}",
+        _server_advice(target),
     )
+
+
+def _study(target: Target) -> str:
+    return f" --study {quoted(target.study)}" if target.study else ""
+
+
+def _server_advice(target: Target) -> str:
+    if target.study:
+        return f"start the study's server again: scircuit db start{_study(target)}"
+    return "check the address (NEO4J_URI) and that the server runs"
+
+
+def _right_password(target: Target) -> str:
+    if target.study:
+        return f"write the server's password into {Path(target.study) / 'neo4j' / 'password'}"
+    return "give the correct NEO4J_USERNAME and NEO4J_PASSWORD"
 
 
 def _first_line(error: Exception) -> str:

@@ -4,8 +4,8 @@ consistency check.
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +17,7 @@ from scircuit.core.errors import UserError
 from scircuit.ingest.server import home as homes
 from scircuit.ingest.server import jars, jvm
 from scircuit.ingest.server.find_process import find_server
+from scircuit.ingest.server.folder_errors import located, usable
 from scircuit.ingest.server.home import DATABASE
 from scircuit.ingest.server.info import ImportReport
 from scircuit.ingest.server.java import find_java
@@ -43,7 +44,7 @@ def set_initial_password(home: Path, profile: Profile, java: Path, password: str
             home,
             profile,
             java,
-            ["dbms", "set-initial-password", f"@{arguments}"],
+            ["dbms", "set-initial-password", f"@{jvm.reach(home, arguments)}"],
             heap="256m",
             brief=True,
         )
@@ -95,26 +96,22 @@ def import_full(
         "--verbose",
     ]
     arguments += [
-        f"--report-file={home / 'logs' / 'import.report'}",
+        f"--report-file={jvm.reach(home, home / 'logs' / 'import.report')}",
         "--bad-tolerance=0",
         "--strict=true",
     ]
     if threads:
         arguments.append(f"--threads={threads}")
-    for option, groups in (("nodes", nodes), ("relationships", relationships)):
-        for name, files in groups.items():
-            if not files:
-                continue
-            paths = [Path(file).expanduser().resolve() for file in files]
-            for path in paths:
-                _check_input(path)
-            arguments.append(
-                f"--{option}={name + '=' if name else ''}{','.join(str(path) for path in paths)}"
-            )
     began = time.monotonic()
-    (home / "logs" / "import.report").unlink(missing_ok=True)
-    with replacing(home):
-        text = _run(home, profile, java, arguments)
+    with usable(home), tempfile.TemporaryDirectory(dir=home / "run") as folder:
+        for option, groups in (("nodes", nodes), ("relationships", relationships)):
+            for name, files in groups.items():
+                if files:
+                    paths = ",".join(_linked(home, Path(folder), Path(file)) for file in files)
+                    arguments.append(f"--{option}={name + '=' if name else ''}{paths}")
+        (home / "logs" / "import.report").unlink(missing_ok=True)
+        with replacing(home):
+            text = _run(home, profile, java, arguments)
     counts = {
         what: int(number)
         for number, what in re.findall(r"^\s*(\d+) (nodes|relationships|properties)", text, re.M)
@@ -149,7 +146,8 @@ def dump(home: Path, to_path: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".dump-", dir=target.parent) as staging:
-            _run(home, profile, java, ["database", "dump", DATABASE, f"--to-path={staging}"])
+            way = jvm.reach(home, Path(staging))
+            _run(home, profile, java, ["database", "dump", DATABASE, f"--to-path={way}"])
             (Path(staging) / f"{DATABASE}.dump").replace(target)
     except OSError as error:
         raise UserError(
@@ -178,7 +176,7 @@ def load_dump(home: Path, from_path: Path) -> None:
             "database",
             "load",
             DATABASE,
-            f"--from-path={staging}",
+            f"--from-path={jvm.reach(home, Path(staging))}",
             "--overwrite-destination=true",
         ]
         with replacing(home):
@@ -201,7 +199,8 @@ def check(home: Path) -> str:
     home, profile, java = _stopped(home, "check")
     with tempfile.TemporaryDirectory(dir=home / "run") as folder:
         try:
-            _run(home, profile, java, ["database", "check", DATABASE, f"--report-path={folder}"])
+            way = jvm.reach(home, Path(folder))
+            _run(home, profile, java, ["database", "check", DATABASE, f"--report-path={way}"])
         except UserError as error:
             reports = sorted(Path(folder).rglob("*.report"))
             if not reports:
@@ -210,32 +209,35 @@ def check(home: Path) -> str:
             shutil.copyfile(reports[-1], kept)
             raise UserError(
                 f"the store in {home} is inconsistent; the report is {kept}",
-                f"delete {home} and load the runs again: the graph can be rebuilt from them",
+                f"delete {shlex.quote(str(home))} and load the runs again: the graph can be rebuilt"
+                " from them",
             ) from error
     return f"The store of Neo4j {profile.version} in {home} is consistent."
 
 
-def _check_input(path: Path) -> None:
+def _linked(home: Path, folder: Path, file: Path) -> str:
+    """Give the import tool a file by a short name: in the file's own path it would read a comma as
+    two files and a bracket as a pattern.
+    """
+    path = file.expanduser().resolve()
     if not path.is_file():
         raise UserError(
             f"the file to import is missing: {path}",
             "write it again, or repeat the run it belongs to",
         )
-    if any(mark in str(path) for mark in ",*?[]"):
-        raise UserError(
-            f"the path {path} contains a comma or a wildcard, which the import tool reads as"
-            " several files",
-            "choose another folder for the study",
-        )
+    link = folder / f"{sum(1 for _ in folder.iterdir())}{path.suffix}"
+    link.symlink_to(path)
+    return str(jvm.reach(home, link))
 
 
 def _stopped(home: Path, verb: str) -> tuple[Path, Profile, Path]:
     """Return home, profile and Java of a stopped server, with its jars installed."""
-    home = home.expanduser().resolve()
-    if not (home / "data" / "databases").is_dir():
-        raise UserError(
-            f"there is no database in {home}", "start the server once: scircuit db start"
-        )
+    home = located(home)
+    with usable(home):
+        if not (home / "data" / "databases").is_dir():
+            raise UserError(
+                f"there is no database in {home}", "start the server once: scircuit db start"
+            )
     state = homes.read_state(home)
     running = find_server(home, state.pid)
     if running is not None:
@@ -243,6 +245,8 @@ def _stopped(home: Path, verb: str) -> tuple[Path, Profile, Path]:
             f"cannot {verb} the database in {home} while its server runs (process {running.pid})",
             "stop the server first: scircuit db stop",
         )
+    homes.prepare(home)
+    jvm.empty_temporary_folder(home)
     profile = profile_of(state.version)
     jars.install(profile.version)
     return home, profile, find_java(profile).path
@@ -257,24 +261,19 @@ def _run(
     brief: bool = False,
 ) -> str:
     """Run the tool, keep its output in ``logs/admin.log``, and return it."""
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))
-    }
     answer = subprocess.run(
-        [*jvm.admin_command(java, profile, heap, brief), *arguments],
+        [*jvm.admin_command(java, profile, home, heap, brief), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        cwd=home / "run",
-        env={**kept, "NEO4J_HOME": str(home), "NEO4J_CONF": str(home / "conf")},
+        cwd=home,
+        env=jvm.environment(home),
         check=False,
     )
     words = " ".join(argument for argument in arguments[:3] if not argument.startswith(("-", "@")))
-    with (home / "logs" / "admin.log").open("a", encoding="utf-8") as log:
+    with usable(home), (home / "logs" / "admin.log").open("a", encoding="utf-8") as log:
         log.write(f"=== {words}: exit {answer.returncode}\n{re.sub(PROGRESS, '', answer.stdout)}\n")
     if answer.returncode != 0:
         raise _refusal(home, words, answer.stdout)

@@ -8,14 +8,19 @@ not changed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scircuit.core.errors import UserError
+from scircuit.ingest.server.jars import cache_dir
+from scircuit.ingest.server.jvm import PLAIN
 
 SCRIPT_NAME = "scircuit-seed.js"
 INDEX = "browser/index.html"
@@ -60,20 +65,51 @@ def seeded_jar(original: Path, home: Path, seed: BrowserSeed) -> Path:
     UserError
         If a file's path is outside ``/browser/`` or would replace a file of the Browser.
     """
-    target = home / "browser" / f"{original.stem}-{seed.digest}.jar"
+    target = _folder(home) / f"{original.stem}-{seed.digest}.jar"
     if not target.exists():
-        part = target.with_suffix(".part")
+        part = target.with_suffix(f".{os.getpid()}.part")
         _copy(original, part, seed)
         part.replace(target)
-    for other in target.parent.glob("*.jar"):
-        if other != target:
-            other.unlink()
+    if target.parent == home / "browser":
+        for other in target.parent.glob("*.jar"):
+            if other != target:
+                other.unlink()
     return target
 
 
-def current_jar(original: Path, home: Path) -> Path:
-    """Return the copy from an earlier start, or the original."""
-    return next(iter((home / "browser").glob(f"{original.stem}-*.jar")), original)
+def current_jar(original: Path, home: Path, digest: str = "") -> Path:
+    """Return the copy from an earlier start, by the hash of its seed, or the original."""
+    copy = _folder(home) / f"{original.stem}-{digest}.jar"
+    return copy if copy.exists() else original
+
+
+def _folder(home: Path) -> Path:
+    """Return the folder of the copy: in the home, or, where the home's path has characters that
+    the server cannot serve from (``[``, ``?``), one of this user with a plain path.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    own = home / "browser"
+    others = (cache_dir() / "browser-copies", Path(tempfile.gettempdir()) / _of_this_user())
+    for folder in (own, *others):
+        if not PLAIN.fullmatch(str(folder.resolve())):
+            continue
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder.stat().st_uid == os.geteuid() and os.access(folder, os.W_OK):
+                return folder
+    raise UserError(
+        f"the server cannot serve its Browser from {home}: the path has characters other than"
+        " letters, digits and '-_.', and no other folder could be used",
+        "choose another --study folder, or set SCIRCUIT_CACHE to a folder with a plain path",
+    )
+
+
+def _of_this_user() -> str:
+    return f"scircuit-{os.geteuid()}"
 
 
 def _copy(original: Path, part: Path, seed: BrowserSeed) -> None:

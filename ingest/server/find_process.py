@@ -17,7 +17,7 @@ from scircuit.ingest.server.jvm import home_argument
 def is_server_of(process: psutil.Process, home: Path) -> bool:
     """Whether the process runs the server of this home, and is not a zombie."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and home_argument(home) in process.cmdline()
+        return process.status() != psutil.STATUS_ZOMBIE and _names(process.cmdline(), home)
     except psutil.Error:
         return False
 
@@ -38,15 +38,21 @@ def find_server(home: Path, pid: int) -> psutil.Process | None:
             process = psutil.Process(pid)
             if is_server_of(process, home):
                 return process
-        except psutil.Error:
+        except (psutil.Error, ValueError, OverflowError):
             pass
-    if not (home / "server.json").exists():
+    if not home.is_dir():
         return None
-    wanted = home_argument(home)
     for process in psutil.process_iter(["cmdline"]):
-        if wanted in (process.info["cmdline"] or ()) and is_server_of(process, home):
+        if _names(process.info["cmdline"] or [], home) and is_server_of(process, home):
             return process
     return None
+
+
+def _names(command: list[str], home: Path) -> bool:
+    """Whether a command line runs this home's server; the second form is that of a server that an
+    earlier version of this program started.
+    """
+    return home_argument(home) in command or f"--home-dir={home}" in command
 
 
 def end(process: psutil.Process, timeout_s: float) -> bool:

@@ -8,14 +8,20 @@ owner only.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import secrets
+import shlex
 import socket
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from scircuit.core.errors import UserError
+from scircuit.ingest.server import confinement, jvm
+from scircuit.ingest.server.folder_errors import located, usable
 from scircuit.ingest.server.info import ServerInfo
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE
 
@@ -25,6 +31,7 @@ DATABASE = "neo4j"
 BOLT_PORT = 7687
 HTTP_PORT = 7474
 PORTS_TRIED = 200
+FOLDERS = ("conf", "data", "import", "logs", "plugins", "run", "run/tmp", "browser")
 
 
 @dataclass(frozen=True)
@@ -37,25 +44,65 @@ class State:
     pid: int = 0
     seed: str = ""
     post_connect: str = ""
+    heap: str = "1g"
+    pagecache: str = "512m"
 
 
 def read_state(home: Path) -> State:
-    """Read ``server.json``; a missing or damaged file gives the defaults, which can be corrected
-    later.
+    """Read ``server.json``.
+
+    A missing or damaged file, or a value that cannot be, gives the defaults: ports are chosen
+    anew, and a running process is found by its command line.
+
+    Raises
+    ------
+    UserError
+        If another user's folder does not let it be read.
     """
+    path = home / "server.json"
     try:
-        raw = json.loads((home / "server.json").read_text(encoding="utf-8"))
-        known = {
-            name: type(value)(raw[name]) for name, value in asdict(State()).items() if name in raw
-        }
-        return State(**known)
-    except (OSError, ValueError, TypeError):
+        text = path.read_bytes().decode("utf-8")
+        raw = json.loads(text)
+    except PermissionError:
+        with usable(home):
+            raise
+    except (OSError, ValueError, RecursionError):
         return State()
+    if not isinstance(raw, dict):
+        return State()
+    valid = {name: raw[name] for name, fits in _FITS.items() if name in raw and fits(raw[name])}
+    return State(**valid)
+
+
+def _between(low: int, high: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 4096 and (value == "" or value.isprintable())
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[1-9]\d{0,9}[kmgt]", value) is not None
+
+
+# A line break in a text would become a setting of its own in the server's configuration.
+_FITS: dict[str, Callable[[object], bool]] = {
+    "version": _is_line,
+    "bolt_port": _between(1, 65535),
+    "http_port": _between(1, 65535),
+    "pid": _between(0, 2**31 - 1),
+    "seed": _is_line,
+    "post_connect": _is_line,
+    "heap": _is_size,
+    "pagecache": _is_size,
+}
 
 
 def write_state(home: Path, state: State) -> None:
     """Write ``server.json`` under a temporary name and rename it."""
     part = home / "server.json.part"
+    part.unlink(missing_ok=True)
     part.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
     part.replace(home / "server.json")
 
@@ -67,33 +114,41 @@ def prepare(home: Path) -> Path:
     Raises
     ------
     UserError
-        If it cannot be created, or its path has a character that Java's class path cannot have.
+        If it cannot be created, belongs to another user, or its path cannot be told to Java.
     """
-    home = home.expanduser().resolve()
-    if os.pathsep in str(home) or "*" in str(home):
-        raise UserError(
-            f"the folder {home} has {os.pathsep!r} or '*' in its name",
-            "choose another folder for the study",
-        )
-    try:
+    home = located(home)
+    jvm.root(home)
+    with usable(home):
         home.mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
-        for name in ("conf", "data", "import", "logs", "plugins", "run", "browser"):
+        for name in FOLDERS:
             (home / name).mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the server's folder {home} cannot be written: {error}",
-            "choose another --study folder",
-        ) from error
+            if not os.access(home / name, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "Permission denied", str(home / name))
     return home
 
 
 def read_password(home: Path) -> str:
-    """Return the password, or an empty text if there is none yet."""
+    """Return the password, or an empty text if there is none yet.
+
+    Raises
+    ------
+    UserError
+        If the file holds something that no one can have typed as a password.
+    """
+    path = home / "password"
     try:
-        return (home / "password").read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        return ""
+        with usable(home):
+            text = path.read_bytes()[: 2**16].decode("utf-8").strip() if path.exists() else ""
+    except UnicodeDecodeError:
+        text = "\0"
+    if text and (len(text) > 4096 or not text.isprintable()):
+        raise UserError(
+            f"{path} is damaged: it holds no password",
+            "write the server's password into it; if that is lost, delete"
+            f" {shlex.quote(str(home))} and load the runs again: the graph is rebuilt from them",
+        )
+    return text
 
 
 def make_password(home: Path) -> str:
@@ -180,25 +235,13 @@ def settings_of(state: State, pagecache: str) -> dict[str, str]:
         "db.tx_log.rotation.retention_policy": "keep_none",
         "db.tx_log.preallocate": "false",
         "browser.remote_content_hostname_whitelist": "localhost,127.0.0.1",
+        **confinement.SETTINGS,
     }
 
 
 def write_conf(home: Path, settings: dict[str, str]) -> None:
     """Write ``conf/neo4j.conf``; ``conf/extra.conf`` (same format) overrides single settings."""
-    merged = dict(settings)
-    extra = home / "conf" / "extra.conf"
-    if extra.exists():
-        for number, line in enumerate(extra.read_text(encoding="utf-8").splitlines(), start=1):
-            text = line.strip()
-            if not text or text.startswith("#"):
-                continue
-            key, equals, value = text.partition("=")
-            if not equals:
-                raise UserError(
-                    f"{extra}:{number}: {text!r} has no '='",
-                    "write one setting per line: name=value",
-                )
-            merged[key.strip()] = value.strip()
+    merged = {**settings, **confinement.read_extra(home)}
     lines = ["# Written at every start. Put your own settings into extra.conf in this folder."]
     lines += [f"{key}={value}" for key, value in merged.items()]
     (home / "conf" / "neo4j.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")

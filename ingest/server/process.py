@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,20 +21,34 @@ from pathlib import Path
 import psutil
 
 from scircuit.core.errors import UserError
-from scircuit.ingest.server import admin, browser_copy, jars, jvm, store_backup
+from scircuit.core.progress import say
+from scircuit.ingest.server import (
+    admin,
+    browser_copy,
+    confinement,
+    jars,
+    jvm,
+    preconditions,
+    store_backup,
+)
 from scircuit.ingest.server import home as homes
 from scircuit.ingest.server.browser_copy import BrowserSeed
 from scircuit.ingest.server.find_process import end, find_server, is_server_of
+from scircuit.ingest.server.folder_errors import located, usable
 from scircuit.ingest.server.home import State
 from scircuit.ingest.server.info import Progress, ServerInfo
 from scircuit.ingest.server.java import find_java
-from scircuit.ingest.server.profiles import DEFAULT_PROFILE, Profile, profile_of
-from scircuit.ingest.server.ready import PortLost, diagnosis, log_sizes, wait_ready
+from scircuit.ingest.server.profiles import DEFAULT_PROFILE, PROFILES, Profile, profile_of
+from scircuit.ingest.server.ready import (
+    PortLost,
+    StoreDamaged,
+    diagnosis,
+    log_sizes,
+    wait_ready,
+)
 
-MIN_DISK = 256 * 2**20
-MIN_HEAP = 256 * 2**20
-SYSTEM_SHARE = 192 * 2**20
 BIND_ATTEMPTS = 4
+KILL_ATTEMPTS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +66,9 @@ def start(
     wait_s: float = 120,
 ) -> ServerInfo:
     """Start the server of a home, and return when it answers queries; a running one is not changed.
+
+    A server that is killed while it starts is started again. A database that is missing or cannot
+    be opened is made anew (the files are kept), and `store_backup.lost_mark` says so.
 
     Parameters
     ----------
@@ -79,34 +96,52 @@ def start(
     Raises
     ------
     UserError
-        If a requested port is in use, memory or disk space are insufficient, no supported Java is
-        found, the jars cannot be downloaded, the data are of a newer version, or the server does
-        not answer in time.
+        If a requested port is in use, memory, disk space or open files are insufficient, the
+        loopback does not work, the folder cannot be written, no supported Java is found, the jars
+        cannot be downloaded, the data are of a newer version, or the server does not answer in
+        time.
     """
     chosen = profile_of(profile)
     sizes = jvm.parse_size(heap, "heap"), jvm.parse_size(pagecache, "page cache")
     home = homes.prepare(home)
-    with _one_at_a_time(home, wait_s):
+    with usable(home), _one_at_a_time(home, wait_s):
         state = homes.read_state(home)
+        for opening in confinement.openings(confinement.read_extra(home)):
+            say(f"warning: {home / 'conf' / 'extra.conf'} opens this server: {opening}")
         running = find_server(home, state.pid)
         if running is not None:
-            return _join(home, state, running, chosen, seed, wait_s)
+            try:
+                return _join(home, state, running, chosen, seed, wait_s)
+            except UserError:
+                if is_server_of(running, home):
+                    raise
+                say("the running server was stopped by another process: it is started again")
         if store_backup.restore(home):
-            _log.warning("an import or load was interrupted; the previous graph was restored")
+            say("an import or load was interrupted; the previous graph was restored")
         _refuse_older(home, state, chosen)
         for name, port in (("Bolt", bolt_port), ("HTTP", http_port)):
             if port:
                 homes.choose_port(name, port, port)
-        _check_room(home, *sizes)
+        preconditions.check(home, *sizes)
+        jvm.empty_temporary_folder(home)
+        store_backup.complete(home)
         jars.install(profile, progress)
         java = find_java(chosen)
         _first_password(home, chosen, java.path)
-        state = replace(state, version=chosen.version, pid=0)
-        jar = browser_copy.current_jar(jars.browser_jar(chosen), home)
+        state = replace(state, version=chosen.version, pid=0, heap=heap, pagecache=pagecache)
+        jar = browser_copy.current_jar(jars.browser_jar(chosen), home, state.seed)
         if seed is not None:
             jar = browser_copy.seeded_jar(jars.browser_jar(chosen), home, seed)
             state = replace(state, seed=seed.digest, post_connect=seed.post_connect)
-        command = jvm.server_command(java.path, chosen, home, heap, jar)
+        names = not confinement.openings(confinement.read_extra(home))
+        command = jvm.server_command(java.path, chosen, home, heap, jar, names=names)
+        for _database in ("neo4j", "system"):
+            try:
+                return _launch(home, state, command, pagecache, (bolt_port, http_port), wait_s)
+            except StoreDamaged as error:
+                kept = store_backup.set_aside(home, error.database)
+                say(f"{error.problem}: its files are kept in {kept}, and it is made anew")
+                _first_password(home, chosen, java.path)
         return _launch(home, state, command, pagecache, (bolt_port, http_port), wait_s)
 
 
@@ -118,9 +153,10 @@ def stop(home: Path, timeout_s: float = 120) -> bool:
     bool
         Whether a server was running.
     """
-    home = home.expanduser().resolve()
-    if not home.is_dir():
-        return False
+    home = located(home)
+    with usable(home):
+        if not home.is_dir():
+            return False
     state = homes.read_state(home)
     process = find_server(home, state.pid)
     if process is not None and not end(process, timeout_s):
@@ -138,7 +174,7 @@ def stop(home: Path, timeout_s: float = 120) -> bool:
 
 def status(home: Path) -> ServerInfo:
     """Describe the server of a home; if stopped, ``running`` is False and ``pid`` is None."""
-    home = home.expanduser().resolve()
+    home = located(home)
     state = homes.read_state(home)
     process = find_server(home, state.pid)
     return homes.info_of(home, replace(state, pid=process.pid if process else 0))
@@ -155,6 +191,11 @@ def _one_at_a_time(home: Path, wait_s: float) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"the server in {home} is already being started", "wait for it, then repeat"
+        ) from None
+    except NotImplementedError:  # filelock's word for a file system without locks
+        raise UserError(
+            f"the file system of {home} cannot lock files, which a database needs",
+            "choose a --study folder on a local disk",
         ) from None
     try:
         yield
@@ -194,44 +235,22 @@ def _join(
 
 def _refuse_older(home: Path, state: State, profile: Profile) -> None:
     """A store that a newer server has opened cannot be opened by an older one again."""
-    stored = profile_of(state.version)
-    if (home / "data" / "databases").exists() and stored.order > profile.order:
+    if not (home / "data" / "databases").exists():
+        return
+    if state.version not in PROFILES:
+        raise UserError(
+            f"{home / 'server.json'} says that the data were made by Neo4j {state.version!r}, which"
+            f" this version of scircuit does not run ({', '.join(PROFILES)})",
+            f"upgrade scircuit, or delete {shlex.quote(str(home))} and load the runs again",
+        )
+    stored = PROFILES[state.version]
+    if stored.order > profile.order:
         raise UserError(
             f"the data in {home} were made by Neo4j {stored.version}, which {profile.version}"
             " cannot open",
-            f"start version {stored.version}, or delete {home} and load the runs again",
+            f"start version {stored.version}, or delete {shlex.quote(str(home))} and load the runs"
+            " again",
         )
-
-
-def _check_room(home: Path, heap: int, pagecache: int) -> None:
-    if heap < MIN_HEAP:
-        raise UserError(
-            f"a heap of {heap // 2**20} MB is too small for the server", "use at least 256m"
-        )
-    memory = min(psutil.virtual_memory().total, _container_limit())
-    if heap + pagecache + SYSTEM_SHARE > memory:
-        raise UserError(
-            f"heap {heap // 2**20} MB and page cache {pagecache // 2**20} MB, with"
-            f" {SYSTEM_SHARE // 2**20} MB for Java itself, exceed the {memory // 2**20} MB of"
-            " memory of this machine",
-            "choose a smaller heap or page cache, such as heap 512m and pagecache 128m",
-        )
-    free = shutil.disk_usage(home).free
-    if free < MIN_DISK:
-        raise UserError(
-            f"{free // 2**20} MB of disk space free at {home}; the server needs {MIN_DISK // 2**20}"
-            " MB to start",
-            "free some space, or put the study on a larger disk",
-        )
-
-
-def _container_limit() -> int:
-    """Return the memory limit of the control group, which may be below the machine's memory."""
-    try:
-        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        return int(text) if text != "max" else 2**62
-    except (OSError, ValueError):
-        return 2**62
 
 
 def _first_password(home: Path, profile: Profile, java: Path) -> None:
@@ -241,7 +260,8 @@ def _first_password(home: Path, profile: Profile, java: Path) -> None:
             raise UserError(
                 f"the data in {home} have a password, but the file {home / 'password'} is missing"
                 " or empty",
-                f"write the password into it, or delete {home} and load the runs again",
+                f"write the password into it, or delete {shlex.quote(str(home))} and load the runs"
+                " again",
             )
         return
     # An interrupted first start may have left one of the two: both are created again.
@@ -259,7 +279,8 @@ def _launch(
 ) -> ServerInfo:
     """Run the server on free ports; if another process takes a port meanwhile, choose again."""
     lost: frozenset[int] = frozenset()
-    for _ in range(BIND_ATTEMPTS):
+    killed = 0
+    for _ in range(BIND_ATTEMPTS + KILL_ATTEMPTS):
         bolt = homes.choose_port("Bolt", requested[0], state.bolt_port, lost)
         http = homes.choose_port("HTTP", requested[1], state.http_port, lost | {bolt})
         if (bolt, http) != (state.bolt_port, state.http_port):
@@ -270,63 +291,87 @@ def _launch(
             http_root = homes.info_of(home, state).http
             settings["browser.post_connect_cmd"] = state.post_connect.replace("{http}", http_root)
         homes.write_conf(home, settings)
+        extra = home / "conf" / "extra.conf"
+        confinement.check_ports(confinement.read_extra(home), bolt, http, extra)
         try:
             return _run(home, state, command, wait_s)
         except PortLost:
             lost = lost | {port for port in (bolt, http) if not homes.is_free(port)}
             _log.info("a port of %d and %d was taken in the meantime", bolt, http)
+        except Killed as error:
+            killed += 1
+            if killed == KILL_ATTEMPTS:
+                raise UserError(
+                    f"the server was killed {killed} times while it started (signal {error})",
+                    "another process ends it, or this machine lacks memory: choose a smaller heap"
+                    f" or page cache (the logs are in {home / 'logs'})",
+                ) from error
+            say(f"the server was killed while it started (signal {error}): it is started again")
     raise UserError(
         "other processes repeatedly took the chosen ports", "choose free ports yourself"
     )
 
 
+class Killed(Exception):
+    """A signal of another process ended the server before it answered."""
+
+
+# By the code that a process ends with; Java's is 128 and the number when it is asked to end.
+_SIGNALS = {
+    -signal.SIGKILL: signal.SIGKILL,
+    -signal.SIGTERM: signal.SIGTERM,
+    128 + signal.SIGTERM: signal.SIGTERM,
+}
+
+
 def _run(home: Path, state: State, command: list[str], wait_s: float) -> ServerInfo:
     """Run the command detached and wait until it answers; stop it on any interruption."""
     since = log_sizes(home)
-    # Settings of the user's own Neo4j or Java must not affect this server.
-    kept = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("NEO4J_", "JAVA_TOOL", "JDK_JAVA"))
-    }
-    child: subprocess.Popen[bytes] | None = None
+    started: subprocess.Popen[bytes] | None = None
     try:
         homes.write_state(home, replace(state, pid=0))
         with (home / "logs" / "console.log").open("ab") as console:
-            child = subprocess.Popen(
+            started = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
-                cwd=home / "run",
-                env={**kept, "NEO4J_HOME": str(home)},
+                cwd=home,
+                env=jvm.environment(home),
                 start_new_session=True,
             )
-        process = child
+        process = started
         state = replace(state, pid=process.pid)
         homes.write_state(home, state)
         info = homes.info_of(home, state)
         wait_ready(info, lambda: process.poll() is None, since, time.monotonic() + wait_s)
         return info
     except OSError as error:
-        if child is not None:
-            _reap(child)
+        if started is not None:
+            _reap(started)
         raise diagnosis(home, str(error)) from error
+    except UserError as error:
+        sent = _SIGNALS.get((started.poll() or 0) if started is not None else 0)
+        if sent is not None:
+            raise Killed(int(sent)) from error
+        if started is not None:
+            _reap(started)
+        raise
     except BaseException:
-        if child is not None:
-            _reap(child)
+        if started is not None:
+            _reap(started)
         raise
     finally:
-        if child is not None and child.poll() is not None:
+        if started is not None and started.poll() is not None:
             homes.write_state(home, homes.stopped(state))
 
 
-def _reap(child: subprocess.Popen[bytes]) -> None:
+def _reap(process: subprocess.Popen[bytes]) -> None:
     """Stop a child that did not become a server; kill it if it does not end."""
-    if child.poll() is None:
-        child.send_signal(signal.SIGTERM)
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
         try:
-            child.wait(20)
+            process.wait(20)
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait(20)
+            process.kill()
+            process.wait(20)

@@ -15,12 +15,18 @@ from scircuit.ingest.server.home import DATABASE, HOST
 from scircuit.ingest.server.info import ServerInfo
 
 LOGS = ("neo4j.log", "console.log")
+DEBUG = "debug.log"
 # First match wins: (pattern in the logs, what it means, what to do).
 REASONS: tuple[tuple[str, str, str], ...] = (
     (
         r"No space left on device|Disk quota exceeded",
         "the disk is full",
         "free some space; committed data are not lost",
+    ),
+    (
+        r"unable to create (new )?native thread|Cannot create worker GC thread",
+        "too few threads or too little address space are allowed (ulimit -u, ulimit -v)",
+        "raise the limit in a new shell, or close other programs",
     ),
     (
         r"Could not reserve enough space|insufficient memory|Cannot allocate"
@@ -61,12 +67,51 @@ REASONS: tuple[tuple[str, str, str], ...] = (
         "a setting is not accepted",
         "look at conf/extra.conf in the server's folder",
     ),
+    (
+        r"Too many open files|failed to (open a new selector|create a child event loop)",
+        "too few open files are allowed (ulimit -n)",
+        "raise the limit in a new shell: ulimit -n 4096",
+    ),
+    (
+        r"File too large|File size limit exceeded",
+        "files may not grow as large as the database needs (ulimit -f)",
+        "raise the limit in a new shell: ulimit -f unlimited",
+    ),
+    (
+        r"Read-only file system",
+        "its folder is on a read-only file system",
+        "choose a --study folder on a file system that can be written",
+    ),
+    (
+        r"No locks available|Function not implemented|Operation not supported",
+        "the file system of its folder cannot lock files, which a database needs",
+        "choose a --study folder on a local disk",
+    ),
+    (
+        r"AccessDeniedException|Permission denied",
+        "a file in its folder belongs to another user",
+        "ask the owner for access, or choose a --study folder of your own",
+    ),
+    (
+        r"Network is unreachable|Cannot assign requested address|Unresolved address|"
+        r"UnknownHostException",
+        "an address that it should listen on does not work on this machine",
+        "bring the loopback up (as root: ip link set lo up), and look at conf/extra.conf",
+    ),
 )
 PORT_TAKEN = r"Address already in use|PortBindException|BindException"
 
 
 class PortLost(Exception):
     """Another process took the port before the server started."""
+
+
+class StoreDamaged(UserError):
+    """The server runs, but cannot open the files of a database, whose name is `database`."""
+
+    def __init__(self, problem: str, fix: str, database: str) -> None:
+        super().__init__(problem, fix)
+        self.database = database
 
 
 class NotReady(UserError):
@@ -77,23 +122,23 @@ def log_sizes(home: Path) -> dict[str, int]:
     """Return the current sizes of the logs, so that only new text is read later."""
     return {
         name: (home / "logs" / name).stat().st_size if (home / "logs" / name).exists() else 0
-        for name in LOGS
+        for name in (*LOGS, DEBUG)
     }
 
 
 def new_log_text(home: Path, since: dict[str, int]) -> str:
     """Return the new text in the logs, at most the last 64 KB of each."""
-    parts = []
-    for name in LOGS:
-        path = home / "logs" / name
-        if not path.exists():
-            continue
+    return "\n".join(_new_text(home / "logs" / name, since.get(name, 0)) for name in LOGS)
+
+
+def _new_text(path: Path, since: int) -> str:
+    try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            start = since.get(name, 0) if size >= since.get(name, 0) else 0
-            file.seek(max(start, size - 65536))
-            parts.append(file.read().decode("utf-8", "replace"))
-    return "\n".join(parts)
+            file.seek(max(since if size >= since else 0, size - 65536))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def diagnosis(home: Path, text: str) -> UserError:
@@ -168,14 +213,32 @@ def wait_ready(
                     ) from error
                 except (DriverError, Neo4jError, OSError):
                     pass  # the port is open before the database is
+            _refuse_damaged(info.home, since)
             time.sleep(0.15)
     finally:
         quiet.setLevel(level)
     raise NotReady(
         f"the server (process {info.pid}) did not answer at {info.uri} in time",
-        "recovery after a crash can take minutes: repeat with a longer wait; the log is"
+        "recovery after a crash can take minutes: repeat the command; the log is"
         f" {info.home / 'logs/neo4j.log'}",
     )
+
+
+def _refuse_damaged(home: Path, since: dict[str, int]) -> None:
+    """Raise `StoreDamaged` if the server has given up opening a database; it then waits for ever.
+
+    Only its log for developers says so.
+    """
+    text = _new_text(home / "logs" / DEBUG, since.get(DEBUG, 0))
+    found = re.search(r"Failed to start DatabaseId\{[^\[]*\[(system|neo4j)\]\}", text)
+    if found:
+        why = re.search(r"(?:Caused by: [\w.$]+: |start 'DatabaseId\S+ )([^\n\\]{1,200})", text)
+        raise StoreDamaged(
+            f"the database {found[1]} in {home} cannot be opened"
+            f"{f' ({why[1].strip()})' if why else ''}",
+            "load the runs again: the graph can be rebuilt from them",
+            found[1],
+        )
 
 
 def _listens(pid: int, port: int) -> bool:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from scircuit.core.progress import say
 from scircuit.ingest.server.home import DATABASE
 
 PARTS = ("databases", "transactions")
@@ -53,3 +54,40 @@ def restore(home: Path) -> bool:
         (aside / part).rename(store)
     aside.rmdir()
     return True
+
+
+def lost_mark(home: Path) -> Path:
+    """File that exists while the graph lacks what it had: its store was lost and made anew."""
+    return home / "data" / "graph-lost"
+
+
+def complete(home: Path) -> None:
+    """Make what is left of a store startable, where a part of it was deleted.
+
+    Transaction logs without their store would keep the database from being made anew, and the
+    system's database has the password. The graph is then empty; `lost_mark` says so.
+    """
+    data = home / "data"
+    missing = [name for name in ("system", DATABASE) if not (data / "databases" / name).is_dir()]
+    if not missing or not (data / "transactions").is_dir():
+        return
+    for name in missing:
+        shutil.rmtree(data / "transactions" / name, ignore_errors=True)
+    if DATABASE in missing:
+        lost_mark(home).touch()
+        say(f"the graph's files are missing in {data}: an empty graph is made")
+
+
+def set_aside(home: Path, database: str) -> Path:
+    """Move a database that cannot be opened into a folder of its own, and return that folder."""
+    data = home / "data"
+    number = 1 + sum(1 for _ in data.glob("damaged-*"))
+    kept = data / f"damaged-{number}"
+    if database == DATABASE:
+        lost_mark(home).touch()
+    for part in PARTS:
+        store = data / part / database
+        if store.exists():
+            (kept / part).mkdir(parents=True)
+            store.rename(kept / part / database)
+    return kept

@@ -12,6 +12,8 @@ from scircuit.cli.command import json_option, study_option
 from scircuit.cli.options import options_of
 from scircuit.core.build_config import build
 from scircuit.core.config import ServerConfig
+from scircuit.core.errors import quoted
+from scircuit.core.study import Study
 from scircuit.workflows import database
 
 if TYPE_CHECKING:
@@ -27,34 +29,51 @@ def db() -> None:
     """
 
 
-def show(info: ServerInfo, as_json: bool, study: Path) -> None:
+def password_option(command: Any) -> Any:
+    """Add ``--show-password``."""
+    text = "print the password too; it stands in the file `password` of the server's folder"
+    return click.option("--show-password", is_flag=True, help=text)(command)
+
+
+def password_line(info: ServerInfo, study: Path, show_password: bool) -> str:
+    """The password, or how to see it."""
+    return (
+        info.password
+        if show_password
+        else f"scircuit db status --show-password --study {quoted(study)}"
+    )
+
+
+def show(info: ServerInfo, as_json: bool, study: Path, show_password: bool) -> None:
     """Print the state of the server."""
     if as_json:
-        click.echo(json.dumps(database.describe(info)))
+        click.echo(json.dumps(database.describe(info, show_password=show_password)))
     elif info.running:
         click.echo(
             f"Neo4j {info.version} is running (pid {info.pid})\n"
             f"  Browser   {info.browser}\n"
             f"  Bolt      {info.uri}\n"
             f"  user      {info.user}\n"
-            f"  password  {info.password}\n"
+            f"  password  {password_line(info, study, show_password)}\n"
             f"  home      {info.home}\n"
-            f"  stop it   scircuit db stop --study {study}"
+            f"  stop it   scircuit db stop --study {quoted(study)}"
         )
     else:
         click.echo(
             f"Neo4j is not running\n  home      {info.home}\n"
-            f"  start it  scircuit db start --study {study}"
+            f"  start it  scircuit db start --study {quoted(study)}"
         )
 
 
 @db.command("start")
 @options_of(ServerConfig)
 @study_option
+@password_option
 @json_option
-def start(study: Path, as_json: bool, **values: Any) -> None:
+def start(study: Path, as_json: bool, show_password: bool, **values: Any) -> None:
     """Start the server (downloads it on first use) and say how to reach it."""
-    show(database.start(study, build(ServerConfig, values)), as_json, study)
+    info = database.start(study, build(ServerConfig, values))
+    show(info, as_json, study, show_password)
 
 
 @db.command("stop")
@@ -66,19 +85,23 @@ def stop(study: Path) -> None:
 
 @db.command("status")
 @study_option
+@password_option
 @json_option
-def status(study: Path, as_json: bool) -> None:
+def status(study: Path, as_json: bool, show_password: bool) -> None:
     """Say whether the server runs and how to reach it."""
-    show(database.status(study), as_json, study)
+    show(database.status(study), as_json, study, show_password)
 
 
 @db.command("browser")
 @study_option
+@password_option
 @click.option("--print", "only_print", is_flag=True, help="print the address, do not open it")
-def browser(study: Path, only_print: bool) -> None:
+def browser(study: Path, only_print: bool, show_password: bool) -> None:
     """Open the Neo4j Browser with style, saved queries and guide."""
+    Study(study).require("it has no server")
     info = database.start(study)
-    click.echo(f"{info.browser}\n  user      {info.user}\n  password  {info.password}")
+    password = password_line(info, study, show_password)
+    click.echo(f"{info.browser}\n  user      {info.user}\n  password  {password}")
     if not only_print:
         click.launch(info.browser)
 
@@ -97,7 +120,7 @@ def dump(folder: Path, study: Path) -> None:
 def load(folder: Path, study: Path) -> None:
     """Stop the server and replace the graph by the dump in FOLDER."""
     database.load_dump(folder, study)
-    click.echo(f"loaded; start it: scircuit db start --study {study}")
+    click.echo(f"loaded; start it: scircuit db start --study {quoted(study)}")
 
 
 @db.command("rebuild")

@@ -1,8 +1,9 @@
-"""The error that a user can mend, and what counts as a full disk."""
+"""The error that a user can mend, what counts as a full disk, and paths in commands to copy."""
 
 from __future__ import annotations
 
 import errno
+import shlex
 
 
 class UserError(ValueError):
@@ -20,6 +21,11 @@ class UserError(ValueError):
         super().__init__(f"{problem}\n  fix: {fix}" if fix else problem)
         self.problem = problem
         self.fix = fix
+
+
+def quoted(path: object) -> str:
+    """Return a path as a shell reads it back, for a command that a person copies."""
+    return shlex.quote(str(path))
 
 
 def disk_full(error: OSError) -> bool:

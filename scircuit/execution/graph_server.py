@@ -8,26 +8,24 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core.config import ServerConfig
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.progress import say
 from scircuit.core.study import Study
 
 if TYPE_CHECKING:
     from scircuit.ingest.graph.connection import Connection, Target
+    from scircuit.ingest.server import ServerInfo
 
 
 def start_server(study: Study, config: ServerConfig | None = None, *, quiet: bool = False) -> Any:
-    """Start the study's local server (or find it running), Browser style, queries and guide
-    included.
+    """Start the study's local server, Browser style, queries and guide included, or wait until the
+    running one answers; without a configuration, with the version and memory of the last start.
     """
     from scircuit.ingest import server
     from scircuit.queries import browser
 
-    config = config or ServerConfig()
-    found = server.status(study.server_home)
-    if found.running:
-        return found
-    if not quiet:
+    config = config or _as_before(study)
+    if not server.status(study.server_home).running and not quiet:
         say(f"starting Neo4j {config.profile} in {study.server_home}")
     script, files = browser.seed()
     return server.start(
@@ -41,6 +39,17 @@ def start_server(study: Study, config: ServerConfig | None = None, *, quiet: boo
     )
 
 
+def _as_before(study: Study) -> ServerConfig:
+    """Version and memory that the study's server had when it was last started."""
+    from scircuit.ingest.server import PROFILES
+    from scircuit.ingest.server.home import read_state
+
+    state = read_state(study.server_home)
+    if state.version not in PROFILES:
+        return ServerConfig()
+    return ServerConfig(profile=state.version, heap=state.heap, pagecache=state.pagecache)
+
+
 def target(study: Study, *, start: bool = True) -> Target:
     """Address and password of the study's database.
 
@@ -50,32 +59,65 @@ def target(study: Study, *, start: bool = True) -> Target:
         If the local server is stopped and `start` is false, or the user's own server is only half
         named.
     """
-    from scircuit.ingest.graph.connection import Target, target_from_env
+    from scircuit.ingest.graph.connection import target_from_env
 
     own = target_from_env()
     if own is not None:
         return own
-    if start:
-        info = start_server(study)
-    else:
-        from scircuit.ingest import server
+    from scircuit.ingest import server
 
-        info = server.status(study.server_home)
-        if not info.running:
+    info = server.status(study.server_home)
+    if not info.running:
+        if not start:
             raise UserError(
                 f"the database of {study.root} is not running",
-                f"start it: scircuit db start --study {study.root}",
+                f"start it: scircuit db start --study {quoted(study.root)}",
             )
-    return Target(info.uri, info.user, info.password)
+        info = start_server(study)
+    return _target_of(study, info)
+
+
+def _target_of(study: Study, info: ServerInfo) -> Target:
+    from scircuit.ingest.graph.connection import Target
+
+    return Target(info.uri, info.user, info.password, study=str(study.root))
+
+
+def open_graph(study: Study, *, start: bool = True) -> Connection:
+    """Open a connection to the study's database.
+
+    Parameters
+    ----------
+    study
+        The study.
+    start
+        Start the study's own server where it is not running, and again where it ends while the
+        connection is in use: what was asked then is asked once more. The user's own server
+        (NEO4J_URI) is never started.
+
+    Raises
+    ------
+    UserError
+        If the database cannot be reached.
+    """
+    from scircuit.ingest.graph.connection import Connection, target_from_env
+
+    own = target_from_env()
+    if own is not None:
+        return Connection.open(own)
+
+    def revive() -> Target:
+        return _target_of(study, start_server(study))
+
+    return Connection.open(target(study, start=start), revive=revive if start else None)
 
 
 def opener(study: Study) -> Callable[[], Connection]:
     """Give a function that opens a connection to the study's database, starting the local server on
     first use.
     """
-    from scircuit.ingest.graph.connection import Connection
 
     def open_connection() -> Connection:
-        return Connection.open(target(study))
+        return open_graph(study)
 
     return open_connection
