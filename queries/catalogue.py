@@ -122,6 +122,12 @@ command line, and `sc.query(NAME, key=value)` in Python, which returns a DataFra
 p <= 0.05; it is empty where a half has fewer than six cells with an effect. Edges were chosen on
 all cells, so agreement of the halves is a stricter rule and not a replication.
 
+A question about a `run` is answered from that run: firing rates and controls are its own, degrees
+and ranks those of its newest complete analysis, labels and regulators those of its newest complete
+annotation, or of the newest annotation of the feature where the run has none. Features show the
+newest of each, and captions carry the newest label; what every run found is on
+`(Run)-[:FOUND]->(Feature)`.
+
 Gene lists, own terms and cell types always come from one annotate run: the newest complete one of
 the dictionary, or the one named in `annotation`. A feature that this run could not list has none.
 Regulations come from one `library`.

@@ -7,7 +7,9 @@ A question that reads them has the line ``// current: ...`` in its Cypher and th
 ``$annotation``) and the run that it annotates, whose gene lists it used if that is an imported
 atlas; for a dictionary that is not annotated, they name its imports. A run is used for whole
 dictionaries: a feature that it could not list has no genes, rather than those of an older run.
-"dictionary cells run" names the newest of these runs that tested cell types.
+"dictionary cells run" names the newest of these runs that tested cell types. The dictionaries of an
+annotate run are those whose features it wrote about, whether or not the run that it annotates used
+them.
 """
 
 from __future__ import annotations
@@ -15,9 +17,18 @@ from __future__ import annotations
 MARK = "// current:"
 CURRENT = """
 CALL () {
-  MATCH (base:Run)-[:USED]->(d:Dictionary)
-  OPTIONAL MATCH (own:Run {verb: 'annotate'})-[:FROM]->(base)
-  WHERE own.status = 'complete' OR own.id = $annotation
+  CALL () {
+    MATCH (base:Run)-[:USED]->(d:Dictionary)
+    WHERE base.verb <> 'annotate'
+    OPTIONAL MATCH (own:Run {verb: 'annotate'})-[:FROM]->(base)
+    WHERE (own.status = 'complete' OR own.id = $annotation)
+      AND (EXISTS { (own)-[:USED]->(d) } OR NOT EXISTS { (own)-[:USED]->(:Dictionary) })
+    RETURN d, base, own
+    UNION
+    MATCH (base:Run)<-[:FROM]-(own:Run {verb: 'annotate'})-[:USED]->(d:Dictionary)
+    WHERE own.status = 'complete' OR own.id = $annotation
+    RETURN d, base, own
+  }
   WITH d.id AS dictionary, base, own ORDER BY coalesce(own.started, '') DESC, own.id DESC
   WHERE $annotation IN ['', base.id, coalesce(own.id, '')]
   WITH dictionary, collect([base.id, own.id]) AS runs,

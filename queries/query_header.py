@@ -15,7 +15,8 @@ and returns.
     // note: ...                               any number of lines
 
 A line ``// current: ...`` in the statement is completed by `scircuit.queries.current_annotation`,
-and ``rule.edge(r)`` is written out by `scircuit.queries.rule_macros`.
+``rule.edge(r)`` is written out by `scircuit.queries.rule_macros`, and ``found.hub_rank(f)`` by
+`scircuit.queries.run_findings`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Literal
 
 from scircuit.queries.current_annotation import expanded
 from scircuit.queries.rule_macros import with_rules
+from scircuit.queries.run_findings import with_findings
 
 ParameterType = Literal["str", "int", "float", "list[str]", "run", "feature"]
 PARAMETER_TYPES: tuple[ParameterType, ...] = ("str", "int", "float", "list[str]", "run", "feature")
@@ -171,7 +173,7 @@ def parse(text: str, where: str) -> Query:
         raise ValueError(
             f"{where}: the header lacks {', '.join([*missing, *([] if columns else ['column'])])}"
         )
-    cypher = with_rules("\n".join(expanded(lines[body:])).strip())
+    cypher = with_findings(with_rules("\n".join(expanded(lines[body:])).strip()))
     declared, used = {p.name for p in parameters}, set(re.findall(r"\$(\w+)", cypher))
     if declared != used:
         raise ValueError(

@@ -273,6 +273,7 @@ def _enriched_by(
     genes: list[list[str]] = []
     order: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     ratio: list[np.ndarray] = [np.zeros(0)]
+    counted: list[np.ndarray] = [np.zeros((3, 0), dtype=np.int64)]
     for number, block in enumerate(tests.blocks):
         own = np.flatnonzero(reported.block == number)
         row, column = reported.row[own], reported.column[own]
@@ -287,7 +288,10 @@ def _enriched_by(
                 len(block.incidence.genes),
             )
         )
+        background = np.full(own.size, len(block.incidence.genes))
+        counted.append(np.stack([block.incidence.sizes[column], sizes[row], background]))
         order.append(own)
+    term_genes, listed, background = np.concatenate(counted, axis=1).astype(np.int64).tolist()
     at = ReportedPairs(*(x[np.concatenate(order)] for x in reported))
     up, down = _modes(terms, genes, trrust)
 
@@ -310,6 +314,9 @@ def _enriched_by(
                 "activation": up,
                 "repression": down,
                 "overlap": at.overlap.tolist(),
+                "term_genes": term_genes,
+                "listed_genes": listed,
+                "background_genes": background,
                 "genes": genes,
                 "library": [t.library for t in terms],
                 "test": [test] * len(terms),

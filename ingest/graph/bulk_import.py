@@ -22,16 +22,16 @@ from scircuit.core import schema
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, now
 from scircuit.ingest import server
+from scircuit.ingest.graph import found_by_run
 from scircuit.ingest.graph.bulk_headers import DELIMITER, bulk_table
 from scircuit.ingest.graph.chunks import chunks_of
 from scircuit.ingest.graph.loader import load_order, run_properties
 from scircuit.ingest.graph.statements import (
-    ANNOTATION_RUN,
     LEDGER_LABEL,
     OWN,
-    annotation_block,
     caption_without_label,
     carries_run,
+    finding_blocks,
     records_own_values,
 )
 from scircuit.ingest.shards.shard_store import read_shard
@@ -39,6 +39,7 @@ from scircuit.ingest.shards.shard_store import read_shard
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.ingest.graph.chunks import Chunk
     from scircuit.ingest.server import ImportReport
 
 # A value is a string, a number, a list of them, or, under OWN, a set of property names.
@@ -112,6 +113,7 @@ def _write(
             chunks = list(chunks_of(manifest.run, table, entry))
             if entry.kind in schema.NODES:
                 for chunk in chunks:
+                    _add_findings(chunk, manifest.run, nodes, facts)
                     _merge_nodes(
                         nodes[entry.kind],
                         entry.kind,
@@ -133,6 +135,7 @@ def _write(
                     "content": chunk.content,
                     "late": chunk.late,
                     "sha256": entry.sha256,
+                    "found": True if entry.kind == found_by_run.FEATURE else None,
                 }
                 for chunk in chunks
             ]
@@ -142,6 +145,11 @@ def _write(
             ("id",),
         )
 
+    for kind in (found_by_run.FEATURE, found_by_run.DICTIONARY):
+        for (key,), row in nodes.get(kind, {}).items():
+            for name, value in found_by_run.identity_of(kind, str(key)).items():
+                if row.get(name) in (None, ""):
+                    row[name] = value
     node_files = {kind: [_node_file(scratch, kind, rows)] for kind, rows in nodes.items()}
     relationship_files: dict[str, list[Path]] = defaultdict(list)
     tables = {
@@ -155,6 +163,33 @@ def _write(
         )
     node_files[LEDGER_LABEL] = [_ledger_file(scratch, ledger)]
     return node_files, relationship_files
+
+
+def _add_findings(chunk: Chunk, run: str, nodes: dict[str, Rows], facts: dict[str, Rows]) -> None:
+    """What a run found out about its features, and the dictionaries of an annotate run."""
+    if chunk.entry.kind != found_by_run.FEATURE:
+        return
+    rows = chunk.table.to_pylist()
+    found = [{"source": run, **row} for row in found_by_run.found_rows(rows, chunk.columns)]
+    _merge(facts[found_by_run.FOUND], found, ("source", "target"))
+    if not run.startswith("annotate-"):
+        return
+    ends = ("source", "target")
+    for one in found_by_run.dictionaries_of(row["id"] for row in rows):
+        key, model = one["id"], one["model"]
+        nodes[found_by_run.DICTIONARY].setdefault((key,), {"id": key})
+        nodes["Model"].setdefault((model,), {"id": model, "name": model})
+        _merge(facts["Dictionary-OF-Model"], [{"source": key, "target": model}], ends)
+        _merge(facts["Run-USED-Dictionary"], [{"source": run, "target": key}], ends)
+    _merge(
+        facts["Feature-OF-Dictionary"],
+        [
+            {"source": row["id"], "target": identity["dictionary"]}
+            for row in rows
+            if (identity := found_by_run.identity_of(found_by_run.FEATURE, row["id"]))
+        ],
+        ends,
+    )
 
 
 def _merge(rows: Rows, new: Iterable[Row], keys: tuple[str, ...]) -> None:
@@ -172,14 +207,14 @@ def _merge_nodes(
     label, whole annotations, and what own runs wrote.
     """
     tracks_own = records_own_values(kind)
-    no_label, block = caption_without_label(kind, columns), annotation_block(kind, columns)
+    no_label, blocks = caption_without_label(kind, columns), finding_blocks(kind, columns)
     for row in new:
         known = rows.setdefault((row["id"],), {})
         own: frozenset[str] = known.get(OWN, frozenset())
         given = {name: value for name, value in row.items() if value is not None}
         if no_label and given.get("name") and (known.get("name") or "").startswith(given["name"]):
             del given["name"]
-        replaced = block if given.get(ANNOTATION_RUN) else ()
+        replaced = [name for mark, block in blocks.items() if given.get(mark) for name in block]
         for name in replaced:
             known.pop(name, None)
         if tracks_own and imported:
@@ -253,7 +288,9 @@ def _ledger_file(scratch: Path, ledger: list[Row]) -> Path:
     import pyarrow.parquet as pq
 
     names = {"key": "key:ID(_LoadChunk)"}
-    columns = ("key", "run", "kind", "rows", "at", "content", "late", "sha256")
+    columns = ("key", "run", "kind", "rows", "at", "content", "late", "sha256", "found")
     path = scratch / "ledger.parquet"
-    pq.write_table(pa.table({names.get(c, c): [row[c] for row in ledger] for c in columns}), path)
+    table = pa.table({names.get(c, c): [row[c] for row in ledger] for c in columns})
+    found = pa.array([row["found"] for row in ledger], pa.bool_())
+    pq.write_table(table.set_column(len(columns) - 1, "found", found), path)
     return path

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from scircuit.core import schema
 from scircuit.core.study import ShardEntry
-from scircuit.ingest.graph import statements
+from scircuit.ingest.graph import found_by_run, statements
 from scircuit.ingest.shards.content_hash import content_hash, late_columns_hash
 from scircuit.ingest.shards.shard_store import read_shard, shard_key
 
@@ -39,7 +39,7 @@ class Chunk:
     content, late
         Hashes of the values without and of the late columns.
     table
-        The rows.
+        The rows, features with the name of the run whose findings they are.
     """
 
     key: str
@@ -93,7 +93,13 @@ def chunks_of(
     """Cut a shard's table."""
     for number, key in enumerate(chunk_keys(run, entry, size)):
         part = table.slice(number * size, size)
-        yield Chunk(key, entry, content_hash(part), late_columns_hash(part), part)
+        yield Chunk(
+            key,
+            entry,
+            content_hash(part),
+            late_columns_hash(part),
+            found_by_run.marked(entry.kind, part, run),
+        )
 
 
 def read_ahead(items: Iterable[T]) -> Iterator[T]:

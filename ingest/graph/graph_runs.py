@@ -2,7 +2,8 @@
 
 A deletion removes relationships first, in batches, then the run's own nodes, and its ledger last:
 while the ledger exists (marked as being deleted) an interrupted deletion can be repeated, and
-nothing is loaded in between. Features, genes and terms are kept.
+nothing is loaded in between. Features, genes and terms are kept; what the run found out about
+features goes, and they show the findings of the next newest run.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from typing import TYPE_CHECKING
 
 from scircuit.core import schema
 from scircuit.core.errors import UserError
+from scircuit.ingest.graph import found_by_run
+from scircuit.ingest.graph.connection import rows_of
 from scircuit.ingest.graph.loader import prepare
 from scircuit.ingest.graph.statements import LEDGER_LABEL, quoted
 
 if TYPE_CHECKING:
+    import neo4j
     import pandas as pd
 
     from scircuit.ingest.graph.connection import Connection
 
 BATCH = 10_000
+_FORGET = """
+MATCH (:Run {id: $run})-[x:FOUND]->(f:Feature)
+WITH x, f LIMIT $n
+DELETE x
+RETURN collect(f.id) AS ids
+"""
 
 
 def delete_run(connection: Connection, run: str) -> dict[str, int]:
@@ -37,7 +47,7 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
     -------
     dict
         Deleted ``relationships``, ``nodes`` and ledger ``chunks``; all 0 when the run is not in the
-        graph. Properties that the run set on features remain until a later run sets them.
+        graph. Features get back what the next newest run found out about them.
 
     Raises
     ------
@@ -55,7 +65,7 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
             "delete these runs first",
         )
     connection.run(f"MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}}) SET c.deleting = true", run=run)
-    relationships = nodes = 0
+    relationships, nodes = _forget_findings(connection, run), 0
     typed = sorted(
         {
             r.type
@@ -80,6 +90,24 @@ def delete_run(connection: Connection, run: str) -> dict[str, int]:
         nodes += _batches(connection, f"{match} WITH n AS x", run)
     chunks = _batches(connection, f"MATCH (x:{quoted(LEDGER_LABEL)} {{run: $run}})", run)
     return {"relationships": relationships, "nodes": nodes, "chunks": chunks}
+
+
+def _forget_findings(connection: Connection, run: str) -> int:
+    """Delete what a run found out about features, and compute these features again; it is safe to
+    repeat.
+    """
+    explained = not [r for r in connection.run(found_by_run.INCOMPLETE) if r["run"] != run]
+
+    def work(tx: neo4j.ManagedTransaction) -> int:
+        ids = rows_of(tx, _FORGET, run=run, n=BATCH)[0]["ids"]
+        if ids and explained:
+            rows_of(tx, found_by_run.MIRROR, ids=ids)
+        return len(ids)
+
+    total = 0
+    while forgotten := connection.write(work):
+        total += forgotten
+    return total
 
 
 def _batches(connection: Connection, match: str, run: str) -> int:

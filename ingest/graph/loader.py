@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +18,7 @@ from scircuit.core import schema
 from scircuit.core.errors import UserError
 from scircuit.core.files import canonical_json
 from scircuit.core.study import Manifest, ShardEntry, now
-from scircuit.ingest.graph import statements
+from scircuit.ingest.graph import found_by_run, statements
 from scircuit.ingest.graph.chunks import CHUNK_ROWS, Chunk, chunk_keys, read_ahead, read_chunks
 from scircuit.ingest.graph.connection import Connection, DatabaseAway, rows_of
 
@@ -54,11 +54,12 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """Hashes of a chunk in the graph's ledger."""
+    """Hashes of a chunk in the graph's ledger, and whether the run's findings are in the graph."""
 
     content: str
     late: str
     sha256: str
+    found: bool = True
 
 
 def prepare(connection: Connection) -> None:
@@ -134,7 +135,8 @@ class Loader:
                 f"finish it first: scircuit runs delete {self.run}",
             )
         self.ledger = {
-            row["key"]: LedgerEntry(row["content"], row["late"], row["sha256"]) for row in rows
+            row["key"]: LedgerEntry(row["content"], row["late"], row["sha256"], row["found"])
+            for row in rows
         }
         connection.run(
             "MERGE (r:Run {id: $id}) ON CREATE SET r += $properties",
@@ -148,7 +150,8 @@ class Loader:
 
     def is_loaded(self, entry: ShardEntry) -> bool:
         """Whether every row of a shard is in the graph."""
-        return all(key in self.ledger for key in chunk_keys(self.run, entry, self.chunk_rows))
+        known = [self.ledger.get(key) for key in chunk_keys(self.run, entry, self.chunk_rows)]
+        return all(chunk is not None and chunk.found for chunk in known)
 
     def load(
         self,
@@ -195,6 +198,8 @@ class Loader:
                 raise self.conflict(chunk)
             if known is None:
                 rows += self._write(chunk)
+            elif not known.found:
+                self._add_findings(chunk)
             if on_rows is not None:
                 on_rows(chunk.entry, chunk.table.num_rows)
         return rows
@@ -202,7 +207,7 @@ class Loader:
     def _missing_or_changed(self, entries: Iterable[ShardEntry]) -> Iterable[Chunk]:
         for entry in entries:
             known = [self.ledger.get(key) for key in chunk_keys(self.run, entry, self.chunk_rows)]
-            if all(chunk is not None and chunk.sha256 == entry.sha256 for chunk in known):
+            if all(c is not None and c.sha256 == entry.sha256 and c.found for c in known):
                 continue
             self._check_row_ranges(entry)
             for chunk in read_chunks(self.run, self.folder, entry, self.chunk_rows):
@@ -248,11 +253,41 @@ class Loader:
             written = rows_of(tx, statement, rows=rows, run=self.run)[0]["written"]
             if written != count:
                 raise self._missing(tx, chunk, count - written)
+            self._complete(tx, chunk)
             return count
 
         written = self._retry_while_away(lambda: self.connection.write(work))
         self.ledger[chunk.key] = LedgerEntry(chunk.content, chunk.late, chunk.entry.sha256)
         return written
+
+    def _complete(self, tx: neo4j.ManagedTransaction, chunk: Chunk) -> None:
+        """Give nodes the identity that they lack, and features the findings of this run."""
+        kind = chunk.entry.kind
+        if lacking := found_by_run.without_identity(kind, chunk.table):
+            rows_of(tx, found_by_run.identity_cypher(kind), identity=lacking)
+        if kind != found_by_run.FEATURE:
+            return
+        ids = chunk.table.column("id").to_pylist()
+        if self.run.startswith("annotate-"):
+            given = found_by_run.dictionaries_of(ids)
+            rows_of(tx, found_by_run.DICTIONARIES, dictionaries=given, run=self.run)
+            rows_of(tx, found_by_run.OF_DICTIONARY, ids=ids)
+        names = statements.row_columns(kind, chunk.columns)
+        if statement := found_by_run.found_cypher(names):
+            rows_of(tx, statement, rows=chunk.rows, run=self.run)
+            newer = rows_of(tx, found_by_run.NEWER, run=self.run)[0]["newer"]
+            if newer and not rows_of(tx, found_by_run.INCOMPLETE):
+                rows_of(tx, found_by_run.MIRROR, ids=ids)
+
+    def _add_findings(self, chunk: Chunk) -> None:
+        """Write the findings of a chunk that a version without them loaded."""
+
+        def work(tx: neo4j.ManagedTransaction) -> None:
+            rows_of(tx, statements.LEDGER_FOUND, key=chunk.key)
+            self._complete(tx, chunk)
+
+        self._retry_while_away(lambda: self.connection.write(work))
+        self.ledger[chunk.key] = replace(self.ledger[chunk.key], found=True)
 
     def _retry_while_away(self, call: Callable[[], T]) -> T:
         """Repeat calls while the database is away, up to `patience_s`; the ledger makes it safe."""
@@ -300,6 +335,34 @@ class Loader:
         )
 
 
+def add_missing_findings(connection: Connection, runs: Path) -> int:
+    """Write what each run found about features where an earlier version loaded them without, and
+    when all runs have it, compute the features again.
+
+    Parameters
+    ----------
+    runs
+        Folder with the folders of the runs; runs that are not there are left as they are.
+
+    Returns
+    -------
+    int
+        Runs that were completed.
+    """
+    known = connection.run("SHOW CONSTRAINTS YIELD name WHERE name = 'load_chunk_key' RETURN name")
+    incomplete = connection.run(found_by_run.INCOMPLETE) if known else []
+    folders = [runs / row["run"] for row in incomplete]
+    done = [folder for folder in folders if (folder / "manifest.json").is_file()]
+    for folder in done:
+        entries = Manifest.load(folder).shards
+        Loader(connection, folder).load([e for e in entries if e.kind == found_by_run.FEATURE])
+    if done and not connection.run(found_by_run.INCOMPLETE):
+        ids = [row["id"] for row in connection.run("MATCH (f:Feature) RETURN f.id AS id")]
+        for start in range(0, len(ids), CHUNK_ROWS):
+            connection.run(found_by_run.MIRROR, ids=ids[start : start + CHUNK_ROWS])
+    return len(done)
+
+
 def run_properties(manifest: Manifest) -> dict[str, str]:
     """Properties of a Run node from the manifest, until the run's own record is loaded."""
     return {
@@ -342,7 +405,9 @@ def load_run(
         e
         for e in manifest.shards
         if all(
-            (known := loader.ledger.get(key)) is not None and known.sha256 == e.sha256
+            (known := loader.ledger.get(key)) is not None
+            and known.sha256 == e.sha256
+            and known.found
             for key in chunk_keys(loader.run, e)
         )
     ]

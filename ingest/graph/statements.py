@@ -10,8 +10,10 @@ columns, so that the server plans each one once. How records are written:
   deletes none);
 * a run that knows no labels gives a feature its short address as caption, which does not replace a
   caption that consists of this address and a label;
-* an annotation of a feature (a row with ``annotation_run``) replaces an earlier annotation as a
-  whole, properties without a new value included;
+* the annotation of a feature (a row with ``annotation_run``) replaces an earlier annotation as a
+  whole, properties without a new value included; the clean pass of a trace run
+  (``activation_run``) and an analysis (``analysis_run``) likewise. What each run found stays as
+  its own (`scircuit.ingest.graph.found_by_run`);
 * an empty text or list is no value: it removes one that an earlier run wrote (the import tool
   cannot store it either);
 * an import never replaces what an own run wrote, whichever came first: ``_own`` on a node lists
@@ -33,7 +35,6 @@ from scircuit.ingest.shards.content_hash import LATE_COLUMNS
 
 LEDGER_LABEL = "_LoadChunk"
 RUN = "run"
-ANNOTATION_RUN = "annotation_run"
 OWN = "_own"
 
 
@@ -143,8 +144,8 @@ def _nodes(label: str, names: list[str], imported: bool) -> str:
     by = "" if not records_own_values(label) else "imported" if imported else "own"
     if by == "own":
         lines.append(f"WITH n, row, {_given_properties(label, names)} AS given")
-    if given_up := annotation_block(label, names):
-        earlier = f"coalesce(row[{names.index(ANNOTATION_RUN)}], '') = ''"
+    for mark, given_up in finding_blocks(label, names).items():
+        earlier = f"coalesce(row[{names.index(mark)}], '') = ''"
         lines.append(
             "SET "
             + ", ".join(
@@ -170,10 +171,10 @@ def _given_properties(label: str, names: list[str]) -> str:
         if i and not (name == "name" and caption_without_label(label, names))
     ]
     given = f"[p IN [{', '.join(values)}] WHERE p[1] IS NOT NULL | p[0]]"
-    if block := annotation_block(label, names):
+    for mark, block in finding_blocks(label, names).items():
         given += (
-            f" + CASE WHEN coalesce(row[{names.index(ANNOTATION_RUN)}], '') = '' THEN [] ELSE"
-            f" {list(block)} END"
+            f" + CASE WHEN coalesce(row[{names.index(mark)}], '') = '' THEN [] ELSE {list(block)}"
+            " END"
         )
     return given
 
@@ -204,11 +205,14 @@ def _relationships(relationship: schema.RelationshipType, names: list[str]) -> s
     return "\n".join(lines)
 
 
-def annotation_block(kind: str, columns: Iterable[str]) -> tuple[str, ...]:
-    """Properties that a row with an ``annotation_run`` removes where it has no value for them."""
-    if kind != "Feature" or ANNOTATION_RUN not in columns:
-        return ()
-    return tuple(p.name for p in schema.ANNOTATION_PROPERTIES)
+def finding_blocks(kind: str, columns: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """By the column with the name of a run: properties that a row with such a name removes where it
+    has no value for them.
+    """
+    if kind != "Feature":
+        return {}
+    given = set(columns)
+    return {mark: block for mark, block in schema.FINDING_BLOCKS.items() if mark in given}
 
 
 def caption_without_label(kind: str, columns: Iterable[str]) -> bool:
@@ -234,7 +238,7 @@ def _set_clause(variable: str, kind: str, names: list[str], by: str = "") -> lis
         value = _value(kind, name, f"coalesce({given}, {known})")
         if by == "imported":
             value = f"CASE WHEN '{name}' IN {own} THEN {known} ELSE {value} END"
-        elif by == "own" and (empty := _empty(kind, name)):
+        elif by == "own" and (empty := empty_value(kind, name)):
             value = (
                 f"CASE WHEN {given} = {empty} AND NOT '{name}' IN {own} THEN {known} ELSE"
                 f" {value} END"
@@ -243,7 +247,7 @@ def _set_clause(variable: str, kind: str, names: list[str], by: str = "") -> lis
     return ["SET " + ", ".join(parts)] if parts else []
 
 
-def _empty(kind: str, name: str) -> str:
+def empty_value(kind: str, name: str) -> str:
     """Empty value of this property's type in Cypher; empty where the type has none."""
     type_ = next(p.type for p in schema.properties_of(kind) if p.name == name)
     return "''" if type_ == "str" else "[]" if type_.endswith("[]") else ""
@@ -251,7 +255,7 @@ def _empty(kind: str, name: str) -> str:
 
 def _value(kind: str, name: str, expression: str) -> str:
     """Expression that is null where the value is an empty text or list."""
-    empty = _empty(kind, name)
+    empty = empty_value(kind, name)
     return f"nullIf({expression}, {empty})" if empty else expression
 
 
@@ -266,7 +270,8 @@ def missing_cypher(label: str) -> str:
 LEDGER_CLAIM = f"""
 MERGE (c:{quoted(LEDGER_LABEL)} {{key: $key}})
 ON CREATE SET c.run = $run, c.kind = $kind, c.rows = $n, c.content = $content,
-              c.late = nullIf($late, ''), c.sha256 = $sha256, c.at = $at, c.fresh = true
+              c.late = nullIf($late, ''), c.sha256 = $sha256, c.at = $at, c.fresh = true,
+              c.found = CASE WHEN $kind = 'Feature' THEN true END
 WITH c, coalesce(c.fresh, false) AS fresh
 REMOVE c.fresh
 RETURN fresh, c.content AS content
@@ -275,7 +280,8 @@ RETURN fresh, c.content AS content
 LEDGER_OF_RUN = f"""
 MATCH (c:{quoted(LEDGER_LABEL)} {{run: $run}})
 RETURN c.key AS key, c.content AS content, coalesce(c.late, '') AS late, c.sha256 AS sha256,
-       coalesce(c.deleting, false) AS deleting
+       coalesce(c.deleting, false) AS deleting, c.kind <> 'Feature' OR coalesce(c.found, false)
+       AS found
 """
 
 # One row is one source: [source, {target: [value of each late column]}]. Only edges of this run are
@@ -287,6 +293,13 @@ WHERE r.run = $run AND row[1][t.id] IS NOT NULL
 WITH r, row[1][t.id] AS late
 SET {", ".join(f"r.{quoted(name)} = late[{i}]" for i, name in enumerate(LATE_COLUMNS))}
 RETURN count(*) AS written
+"""
+
+# Versions without `scircuit.ingest.graph.found_by_run` loaded features without what the run found.
+LEDGER_FOUND = f"""
+MATCH (c:{quoted(LEDGER_LABEL)} {{key: $key}})
+SET c.found = true
+RETURN c.key AS key
 """
 
 LEDGER_UPDATE = f"""

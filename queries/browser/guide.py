@@ -24,7 +24,10 @@ BEST = {
     "Regulation and interventions": ("trrust_share", "interactions"),
 }
 CONTROLS = (
-    ("the effect is larger than numerical noise", "Run.zero_edit_max; zero_edit in the controls"),
+    (
+        "the effect is larger than numerical noise",
+        "Run.numeric_floor beside Run.zero_edit_max; zero_edit in the controls",
+    ),
     (
         "the model's blocks compute the effect",
         "computed beside direct on every edge: direct is what the residual stream alone carries",

@@ -50,7 +50,7 @@ CALL (types, tissues, excluded, current) {
   RETURN f, origin, cell_types, a ORDER BY a.q, coalesce(a.odds_ratio, a.difference) DESC, f.id LIMIT $limit
 }
 RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, cell_types, a.q AS q, a.odds_ratio AS odds_ratio, a.difference AS difference,
-  a.cells AS cells, a.donors AS donors, origin, coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label,
+  a.cells AS cells, a.donors AS donors, origin, coalesce(listed.label(f), '') AS label, coalesce(f.published_label, '') AS published_label,
   COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE f.dictionary + ' ' + l.run IN current WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank LIMIT 5 } AS top_genes
 ORDER BY q, coalesce(odds_ratio, difference) DESC, feature
 LIMIT $limit

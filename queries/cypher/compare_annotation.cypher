@@ -12,7 +12,7 @@
 // column layer: 0-based layer
 // column library: gene-set library; any: all libraries together, each feature counted once
 // column features: features of the layer that fire
-// column tested: of these, features with genes that the run could test; the others count as not annotated. Empty where a later run has replaced these values
+// column tested: of these, features with genes that the run could test; the others count as not annotated. Empty where the run did not look at the layer
 // column published: features with a published term
 // column published_rate: published / features
 // column calibrated: features with a term at calibrated q; 0 where none passed. Empty, like the columns derived from it, where the run did not test the library or the layer
@@ -55,8 +55,8 @@ CALL (run) {
 }
 CALL (d, run) {
   MATCH (f:Feature) WHERE f.layer = d.layer AND f.model = d.model AND f.dictionary = d.id AND coalesce(f.alive, true)
-  RETURN count(*) AS features, count(CASE WHEN f.annotation_run = run.id THEN 1 END) AS said, count(CASE WHEN f.annotation_run = run.id THEN f.label_null END) AS tested,
-    count(f.annotation_run) AS annotated
+  OPTIONAL MATCH (run)-[x:FOUND]->(f) WHERE x.annotation_run IS NOT NULL
+  RETURN count(*) AS features, count(x) AS said, count(x.label_null) AS tested, count(x) AS annotated
 }
 CALL (d, run, used) {
   MATCH (f:Feature)-[e:ENRICHED_FOR]->(t:Term)

@@ -34,7 +34,7 @@ CALL (run, address) {
   UNION
   WITH run, address WHERE address = ''
   MATCH (f:Feature)-[c:CONTROL_AFFECTS]->() WHERE c.run = run.id
-  WITH DISTINCT f RETURN f ORDER BY f.hub_rank, f.id LIMIT 1
+  WITH DISTINCT run, f RETURN f ORDER BY found.order(f) LIMIT 1
 }
 WITH run, f WHERE EXISTS { (f)-[:CONTROL_AFFECTS {run: run.id}]->() }
 MATCH (f)-[r:AFFECTS]->(t:Feature)

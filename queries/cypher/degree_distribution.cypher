@@ -19,7 +19,7 @@ WITH $run AS wanted
 MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
-MATCH (f:Feature) WHERE f.traced
+MATCH (run)-[x:FOUND]->(f:Feature) WHERE x.traced
 WITH f, COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id } AS stored,
   COUNT { (f)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.edge(r) } AS degree
 WITH f.dictionary AS dictionary, f.layer AS layer, sum(stored) AS total, collect(degree) AS degrees

@@ -28,13 +28,13 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature)-[r:AFFECTS]->(:Feature)
 WHERE r.run = run.id
-WITH f, r, rule.edge(r) AS edge,
+WITH run, f, r, rule.edge(r) AS edge,
   rule.computed(r) AS computed, rule.carried(r) AS carried, rule.generic(r) AS generic, rule.legacy(r) AS legacy
-WITH f, count(r) AS stored, count(CASE WHEN edge THEN 1 END) AS out_degree,
+WITH run, f, count(r) AS stored, count(CASE WHEN edge THEN 1 END) AS out_degree,
   count(CASE WHEN edge AND rule.effect(r) < 0 THEN 1 END) AS support, count(CASE WHEN edge AND rule.effect(r) > 0 THEN 1 END) AS suppress,
   count(CASE WHEN edge AND r.halves = 2 THEN 1 END) AS strict,
   count(CASE WHEN computed THEN 1 END) AS computed, count(CASE WHEN carried THEN 1 END) AS carried,
   count(CASE WHEN generic THEN 1 END) AS generic, count(CASE WHEN legacy THEN 1 END) AS out_degree_legacy
-RETURN f.id AS feature, f.name AS name, f.firing_rate AS firing_rate, out_degree, support, suppress, strict, computed, carried, generic, out_degree_legacy, stored
+ORDER BY out_degree DESC, f.id LIMIT $limit
+RETURN f.id AS feature, f.name AS name, found.firing_rate(f) AS firing_rate, out_degree, support, suppress, strict, computed, carried, generic, out_degree_legacy, stored
 ORDER BY out_degree DESC, feature
-LIMIT $limit

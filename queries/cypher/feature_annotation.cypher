@@ -22,12 +22,12 @@
 
 // current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
-CALL (address) {
+CALL (address, current) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
-  WITH address WHERE address = ''
+  WITH address, current WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(listed.annotated(f), false) DESC, f.hub_rank, listed.label_q(f), coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f, current) {
   MATCH (f)-[l:LOADS_ON]->(g:Gene)
@@ -45,8 +45,8 @@ CALL (f, current) {
     e.overlap AS overlap, e.genes AS detail
   ORDER BY origin, q, name LIMIT $limit
   UNION ALL
-  WITH f, current WHERE f.best_tf <> '' AND f.dictionary + ' ' + f.annotation_run IN current
-  RETURN 3 AS block, 'regulator' AS kind, 1 AS rank, f.best_tf AS name, coalesce(f.tf_library, '') AS library, f.best_tf_q AS q, null AS q_calibrated, 'own' AS origin, null AS odds_ratio,
+  WITH f, current, listed.best_tf(f) AS best_tf WHERE best_tf <> ''
+  RETURN 3 AS block, 'regulator' AS kind, 1 AS rank, best_tf AS name, coalesce(listed.tf_library(f), '') AS library, listed.best_tf_q(f) AS q, null AS q_calibrated, 'own' AS origin, null AS odds_ratio,
     null AS overlap, [] AS detail
   UNION ALL
   MATCH (f)-[:MEMBER_OF]->(m:Module)

@@ -21,7 +21,7 @@ CALL (run, address) {
   UNION
   WITH run, address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
-  RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 1
+  RETURN f ORDER BY found.order(f) LIMIT 1
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)

@@ -38,11 +38,11 @@ CALL (run, address) {
   UNION
   WITH run, address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
-  RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 1
+  RETURN f ORDER BY found.order(f) LIMIT 1
 }
 MATCH (f)-[r:AFFECTS]->(t:Feature)
 WHERE r.run = run.id AND rule.edge(r)
-RETURN f.id AS feature, t.id AS target, t.name AS target_name, t.layer AS target_layer, coalesce(t.label, '') AS target_label,
+RETURN f.id AS feature, t.id AS target, t.name AS target_name, t.layer AS target_layer, coalesce(found.label(t), '') AS target_label,
   CASE WHEN rule.effect(r) < 0 THEN 'support' ELSE 'suppress' END AS effect,
   r.computed AS computed, r.direct AS direct, r.z_computed AS z_computed, r.q_computed AS q_computed,
   r.mean AS mean, r.d AS d, r.q AS q, r.n AS n, r.n_pos AS n_pos, r.n_neg AS n_neg, r.halves AS halves

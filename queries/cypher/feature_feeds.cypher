@@ -38,11 +38,11 @@ CALL (run, address) {
   UNION
   WITH run, address WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { ()-[:AFFECTS {run: run.id}]->(f) }
-  RETURN f ORDER BY COUNT { ()-[:AFFECTS]->(f) } DESC, f.id LIMIT 1
+  RETURN f ORDER BY COUNT { ()-[r:AFFECTS]->(f) WHERE r.run = run.id } DESC, f.id LIMIT 1
 }
 MATCH (s:Feature)-[r:AFFECTS]->(f)
 WHERE r.run = run.id AND rule.edge(r)
-RETURN f.id AS feature, s.id AS source, s.name AS source_name, s.layer AS source_layer, coalesce(s.label, '') AS source_label,
+RETURN f.id AS feature, s.id AS source, s.name AS source_name, s.layer AS source_layer, coalesce(found.label(s), '') AS source_label,
   CASE WHEN rule.effect(r) < 0 THEN 'support' ELSE 'suppress' END AS effect,
   r.computed AS computed, r.direct AS direct, r.z_computed AS z_computed, r.q_computed AS q_computed,
   r.mean AS mean, r.d AS d, r.q AS q, r.n AS n, r.n_pos AS n_pos, r.n_neg AS n_neg, r.halves AS halves

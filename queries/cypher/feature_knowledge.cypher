@@ -24,28 +24,28 @@
 // column run: run that wrote it
 // column feature: address
 // budget: 28 * $limit
-// note: Genes and own terms come from one run; labels and shares of transcription factors are listed only if that run wrote them last.
+// note: Genes, own terms, labels and shares of transcription factors come from one run. Firing rate and degrees are those of the newest trace run and analysis, which `run` names.
 // note: Published and own terms are matched by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
 // note: Edges come from all complete runs; if several have the same edge, the newest is used. Imported edges are listed with the statistics that were published.
 
 // current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
-CALL (address) {
+CALL (address, current) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
-  WITH address WHERE address = ''
+  WITH address, current WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(listed.annotated(f), false) DESC, f.hub_rank, listed.label_q(f), coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f, current) {
-  WITH f, current, f.dictionary + ' ' + f.annotation_run IN current AS own
+  WITH f, listed.label(f) AS label, listed.annotation_run(f) AS run, listed.label_library(f) AS library, listed.label_null(f) AS label_null, listed.label_q(f) AS label_q
   UNWIND [
-    {item: 'label', name: CASE WHEN own THEN f.label END, run: f.annotation_run, library: f.label_library, measure: 'random lists as good', value: f.label_null, q_calibrated: f.label_q, origin: 'own', key: [1]},
+    {item: 'label', name: label, run: run, library: library, measure: 'p against matched random lists', value: label_null, q_calibrated: label_q, origin: 'own', key: [1]},
     {item: 'label', name: f.published_label, library: f.published_library, measure: 'published entries', value: f.published_terms, origin: 'published', key: [2]},
-    {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, overlap: f.cells_active,
+    {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, run: f.activation_run, overlap: f.cells_active,
       detail: CASE WHEN f.fire_count IS NOT NULL THEN [toString(f.fire_count) + ' firings'] ELSE [] END
         + CASE WHEN f.rare THEN ['rare: what is said of it rests on little'] ELSE [] END + CASE WHEN f.alive = false THEN ['never fires'] ELSE [] END, key: [3]},
-    {item: 'degree', name: f.name, measure: 'edges out', value: toFloat(f.out_degree), key: [4],
+    {item: 'degree', name: f.name, measure: 'edges out', value: toFloat(f.out_degree), run: f.analysis_run, key: [4],
       detail: CASE WHEN f.expected_degree IS NOT NULL THEN [toString(round(f.expected_degree)) + ' expected from its firing rate'] ELSE [] END
         + CASE WHEN f.hub_rank IS NOT NULL THEN ['hub rank ' + toString(f.hub_rank)] ELSE [] END},
     {item: 'degree', name: f.name, measure: 'edges out, published rule', value: toFloat(f.out_degree_legacy), key: [5]}
@@ -95,9 +95,9 @@ CALL (f, current) {
     detail: COLLECT { MATCH (tf)-[x:REGULATES]->() RETURN DISTINCT 'a factor in ' + x.library AS text ORDER BY text }} AS row
   RETURN 6 AS block, 'regulator' AS section, row ORDER BY row.key LIMIT $limit
   UNION ALL
-  WITH f, current WHERE f.tf_share IS NOT NULL AND f.dictionary + ' ' + f.annotation_run IN current
+  WITH f, current, listed.tf_share(f) AS share WHERE share IS NOT NULL
   RETURN 7 AS block, 'regulator' AS section,
-    {item: 'all', name: 'transcription factors', library: f.tf_library, measure: 'share of the top genes', value: f.tf_share, q: f.tf_share_q, run: f.annotation_run, key: [1]} AS row
+    {item: 'all', name: 'transcription factors', library: listed.tf_library(f), measure: 'share of the top genes', value: share, q: listed.tf_share_q(f), run: listed.annotation_run(f), key: [1]} AS row
   UNION ALL
   MATCH (f)-[a:ACTIVE_IN]->(c:CellType|Tissue)
   WHERE a.q <= $q AND (a.origin = 'published' OR f.dictionary + ' cells ' + a.run IN current)

@@ -21,7 +21,7 @@
 // column of: number of top genes of the feature, at most $top
 // column label: label: the best term
 // column published_label: label as published
-// column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
+// column hub_rank: rank by residual degree in the newest analysis; empty: not ranked
 // budget: $limit
 // note: Rows are ordered by hits, then weight. The p value of so many hits is `scipy.stats.hypergeom.sf(hits - 1, background, listed, of)`, with `background` the
 // note: number of genes that the model sees; correct it for the number of features. The test can be no better than the gene ranking it starts from.
@@ -43,6 +43,6 @@ RETURN f.id AS feature, f.name AS name, f.layer AS layer, hits,
   COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top AND g.symbol IN symbols AND f.dictionary + ' ' + l.run IN current WITH g, min(l.rank) AS rank RETURN g.symbol ORDER BY rank, g.symbol } AS genes,
   weight, best_rank, listed,
   COUNT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE l.rank <= $top AND f.dictionary + ' ' + l.run IN current RETURN DISTINCT g } AS of,
-  coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label, f.hub_rank AS hub_rank
+  coalesce(listed.label(f), '') AS label, coalesce(f.published_label, '') AS published_label, f.hub_rank AS hub_rank
 ORDER BY hits DESC, weight DESC, feature
 LIMIT $limit

@@ -22,9 +22,10 @@ MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature)
-WHERE f.hub_rank IS NOT NULL AND f.annotated = false AND EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
-RETURN f.hub_rank AS hub_rank, f.id AS feature, f.name AS name, f.out_degree AS out_degree, f.expected_degree AS expected_degree,
-  f.firing_rate AS firing_rate, f.annotatable_genes AS annotatable_genes, f.top_genes AS top_genes,
-  coalesce(f.best_tf, '') AS best_tf, f.best_tf_q AS best_tf_q
+WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
+WITH run, f, found.hub_rank(f) AS hub_rank WHERE hub_rank IS NOT NULL AND found.annotated(f) = false
+WITH run, f, hub_rank ORDER BY hub_rank, f.id LIMIT $limit
+RETURN hub_rank, f.id AS feature, f.name AS name, found.out_degree(f) AS out_degree, found.expected_degree(f) AS expected_degree,
+  found.firing_rate(f) AS firing_rate, found.annotatable_genes(f) AS annotatable_genes, found.top_genes(f) AS top_genes,
+  coalesce(found.best_tf(f), '') AS best_tf, found.best_tf_q(f) AS best_tf_q
 ORDER BY hub_rank, feature
-LIMIT $limit

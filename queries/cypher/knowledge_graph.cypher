@@ -12,12 +12,12 @@
 
 // current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
-CALL (address) {
+CALL (address, current) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
-  WITH address WHERE address = ''
+  WITH address, current WHERE address = ''
   MATCH (f:Feature) WHERE EXISTS { (f)-[:LOADS_ON]->() }
-  RETURN f ORDER BY coalesce(f.annotated, false) DESC, f.hub_rank, f.label_q, coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
+  RETURN f ORDER BY coalesce(listed.annotated(f), false) DESC, f.hub_rank, listed.label_q(f), coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f, current) {
   MATCH path = (f)-[l:LOADS_ON]->(:Gene)

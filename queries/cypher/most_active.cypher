@@ -15,12 +15,15 @@
 // column expected_degree: out-degree expected from the firing rate
 // column hub_rank: rank by residual degree (1: strongest hub for its firing rate)
 // column label: label: the best term
+// note: Firing rates are those of the newest trace run of each feature, and degrees those of its analysis.
 // budget: $limit
 
 MATCH (f:Feature)
 WHERE f.firing_rate IS NOT NULL AND $layer IN [-1, f.layer]
-RETURN f.id AS feature, f.name AS name, f.layer AS layer, f.firing_rate AS firing_rate, f.cells_active AS cells_active,
-  f.mean_activation AS mean_activation, f.out_degree AS out_degree, f.expected_degree AS expected_degree, f.hub_rank AS hub_rank,
-  coalesce(f.label, '') AS label
+WITH f ORDER BY f.firing_rate DESC, f.id LIMIT $limit
+OPTIONAL MATCH (run:Run {id: f.activation_run})
+RETURN f.id AS feature, f.name AS name, f.layer AS layer, f.firing_rate AS firing_rate, f.cells_active AS cells_active, f.mean_activation AS mean_activation,
+  CASE WHEN run IS NULL THEN f.out_degree ELSE found.out_degree(f) END AS out_degree,
+  CASE WHEN run IS NULL THEN f.expected_degree ELSE found.expected_degree(f) END AS expected_degree,
+  CASE WHEN run IS NULL THEN f.hub_rank ELSE found.hub_rank(f) END AS hub_rank, coalesce(f.label, '') AS label
 ORDER BY firing_rate DESC, feature
-LIMIT $limit

@@ -19,7 +19,7 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run) {
   MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
-  RETURN f ORDER BY f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT $hubs
+  RETURN f ORDER BY found.order(f) LIMIT $hubs
 }
 CALL (run, f) {
   MATCH path = (f)-[r:AFFECTS]->(:Feature)

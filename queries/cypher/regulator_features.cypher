@@ -51,6 +51,6 @@ CALL (f, current) {
     min(CASE WHEN e.origin = 'published' THEN e.q END) AS q_published
 }
 RETURN f.id AS feature, f.name AS name, f.model AS model, f.layer AS layer, size(genes) AS targets, activation, repression, genes, tf_rank, q, q_calibrated, q_published,
-  coalesce(f.label, '') AS label
+  coalesce(listed.label(f), '') AS label
 ORDER BY q_calibrated, q, targets DESC, tf_rank, feature
 LIMIT $limit

@@ -33,4 +33,4 @@ RETURN p.name AS perturbation, coalesce(p.symbol, '') AS gene, p.is_tf AS is_tf,
   r.control_firings AS control_firings, coalesce(r.degenerate, false) AS degenerate,
   head(COLLECT { MATCH (f)-[l:LOADS_ON]->(g:Gene) WHERE g.symbol = p.symbol AND f.dictionary + ' ' + l.run IN current RETURN l.rank AS rank ORDER BY rank LIMIT 1 }) AS gene_rank,
   COLLECT { MATCH (tf:Gene)-[x:REGULATES]->(g:Gene)<-[l:LOADS_ON]-(f) WHERE tf.symbol = p.symbol AND $library IN ['', x.library] AND f.dictionary + ' ' + l.run IN current RETURN DISTINCT g.symbol AS target ORDER BY target } AS regulated,
-  coalesce(f.label, '') AS label, coalesce(f.published_label, '') AS published_label
+  coalesce(listed.label(f), '') AS label, coalesce(f.published_label, '') AS published_label

@@ -17,7 +17,8 @@
 // column edges_calibrated: edges by the calibrated rule
 // column edges_legacy: edges by the legacy rule
 // column live_tests: number of live tests
-// column zero_edit_max: control: largest absolute effect of the zero edit
+// column zero_edit_max: control: largest absolute effect of the zero edit, with batches of other shapes and ties between latents included
+// column numeric_floor: effects up to this size count as none: what rounding alone changes, ties left out
 // column annotation_rate: share of features annotated
 // column null_annotation_rate: control: share of matched random gene lists that are annotated
 // column parents: runs it was computed from
@@ -28,7 +29,7 @@ WHERE $verb IN ['', run.verb]
 RETURN run.id AS run, run.verb AS verb, run.status AS status, run.started AS started, run.seconds AS seconds, run.method AS method,
   run.edges AS edges, run.edges_computed AS edges_computed, run.expected_false AS expected_false,
   run.edges_calibrated AS edges_calibrated, run.edges_legacy AS edges_legacy, run.live_tests AS live_tests,
-  run.zero_edit_max AS zero_edit_max, run.annotation_rate AS annotation_rate, run.null_annotation_rate AS null_annotation_rate,
+  run.zero_edit_max AS zero_edit_max, run.numeric_floor AS numeric_floor, run.annotation_rate AS annotation_rate, run.null_annotation_rate AS null_annotation_rate,
   COLLECT { MATCH (run)-[:FROM]->(parent:Run) RETURN parent.id ORDER BY parent.id } AS parents
 ORDER BY started DESC, run
 LIMIT $limit

@@ -28,9 +28,9 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run, one, two ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run, one, two) {
   MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
-  WITH f, CASE f.id WHEN one THEN 0 WHEN two THEN 1 ELSE 2 END AS chosen
+  WITH run, f, CASE f.id WHEN one THEN 0 WHEN two THEN 1 ELSE 2 END AS chosen
   WHERE chosen < 2 OR one = '' OR two = ''
-  WITH f, chosen ORDER BY chosen, f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 2
+  WITH run, f, chosen ORDER BY chosen, found.order(f) LIMIT 2
   WITH collect(f) AS pair WHERE size(pair) = 2
   RETURN pair[0] AS first, pair[1] AS second
 }
@@ -42,8 +42,8 @@ CALL (run, second) {
   MATCH (second)-[r:AFFECTS]->() WHERE r.run = run.id AND rule.edge(r)
   RETURN count(r) AS second_degree
 }
-CALL (measured) {
-  MATCH (t:Feature) WHERE t.dictionary IN measured AND t.alive RETURN count(t) AS live
+CALL (run, measured) {
+  MATCH (run)-[x:FOUND]->(t:Feature) WHERE t.dictionary IN measured AND x.alive RETURN count(t) AS live
 }
 CALL (run, first, second) {
   MATCH (first)-[r:AFFECTS]->(t:Feature) WHERE r.run = run.id AND rule.edge(r)

@@ -19,9 +19,9 @@ WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'c
 WITH run, one, two ORDER BY run.started DESC, run.id DESC LIMIT 1
 CALL (run, one, two) {
   MATCH (f:Feature) WHERE EXISTS { (f)-[:AFFECTS {run: run.id}]->() }
-  WITH f, CASE f.id WHEN one THEN 0 WHEN two THEN 1 ELSE 2 END AS chosen
+  WITH run, f, CASE f.id WHEN one THEN 0 WHEN two THEN 1 ELSE 2 END AS chosen
   WHERE chosen < 2 OR one = '' OR two = ''
-  WITH f, chosen ORDER BY chosen, f.hub_rank, COUNT { (f)-[:AFFECTS]->() } DESC, f.id LIMIT 2
+  WITH run, f, chosen ORDER BY chosen, found.order(f) LIMIT 2
   WITH collect(f) AS pair WHERE size(pair) = 2
   RETURN pair[0] AS first, pair[1] AS second
 }

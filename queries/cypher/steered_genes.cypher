@@ -28,7 +28,8 @@ CALL (address) {
 }
 MATCH (f)-[:PART_OF]->(i:Intervention)-[s:SHIFTED]->(g:Gene)
 WHERE i.verb = 'steer' AND s.q <= $q
+OPTIONAL MATCH (:Run {id: i.run})-[x:FOUND]->(f)
 RETURN f.id AS feature, i.coefficient AS coefficient, s.dose AS dose, g.symbol AS gene, s.effect AS effect, s.low AS low, s.high AS high, s.q AS q,
-  f.steering_slope AS slope, f.steering_control AS slope_control
+  x.steering_slope AS slope, x.steering_control AS slope_control
 ORDER BY abs(effect) DESC, gene, coefficient
 LIMIT $limit

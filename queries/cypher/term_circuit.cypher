@@ -30,9 +30,9 @@ CALL (run, text, current) {
 CALL (run, t, current) {
   MATCH (t)<-[e:ENRICHED_FOR]-(f:Feature)
   WHERE CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $term_q AND e.origin = $origin AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current) AND EXISTS { (f)-[:AFFECTS {run: run.id}]-() }
-  WITH f, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END
-  WITH f, head(collect(e)) AS e
-  RETURN f, e ORDER BY f.hub_rank, CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, f.id LIMIT $features
+  WITH run, f, e ORDER BY CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END
+  WITH run, f, head(collect(e)) AS e
+  RETURN f, e ORDER BY found.hub_rank(f), CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END, f.id LIMIT $features
 }
 WITH run, t, collect(f) AS members, collect(e) AS annotations
 CALL (run, t, members, annotations) {

@@ -12,7 +12,6 @@
 // param term_q: float = 0.05 (0..1) -- maximum calibrated q of an own annotation, or adjusted p of a published one
 // param origin: str = "own" e.g. "published" -- which annotations to use: own or published
 // param features: int = 40 (1..200) -- maximum number of features of each term, smallest q first
-// param beam: int = 20 (1..100) -- number of strongest edges followed from each source for two-step paths
 // param annotation: str = "" e.g. "annotate-0123456789" -- annotate run or import to read gene lists, terms and cell types from; empty: the newest complete annotate run of each dictionary, or the imported annotation if there is none
 // param limit: int = 20 (1..100000) -- maximum number of rows
 // column from_term: term of the source
@@ -26,7 +25,7 @@
 // column q: q of each edge
 // column halves: number of halves of the cells that agree, for each edge
 // budget: $limit
-// note: All direct edges between the chosen features are found; two-step paths follow the $beam strongest edges from each source.
+// note: The strongest of all direct edges and two-step paths between the chosen features are found; none is left out.
 
 // current: the runs whose gene lists and terms are used
 WITH current, $from_term AS wanted_sources, $to_term AS wanted_targets
@@ -47,21 +46,45 @@ CALL (wanted_targets, current) {
 MATCH (run:Run)
 WHERE run.verb = 'trace' AND (run.id = $run OR ($run = '' AND run.status = 'complete'))
 WITH sources, targets, collect(run.id) AS runs
+// A bound for the answer: that many paths are at least this strong, so a path with a weaker edge is none of the strongest.
+CALL (sources, targets, runs) {
+  CALL (sources, targets, runs) {
+    UNWIND sources AS one
+    UNWIND targets AS other
+    WITH one.f AS source, other.f AS target, runs
+    MATCH (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r)
+    RETURN abs(rule.rank(r)) AS weakest
+    UNION ALL
+    UNWIND sources AS one
+    WITH one.f AS source, targets, runs
+    CALL (source, runs) {
+      MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.edge(r)
+      RETURN r, m ORDER BY abs(rule.rank(r)) DESC LIMIT 20
+    }
+    UNWIND targets AS other
+    WITH r, m, other.f AS target, runs
+    MATCH (m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND rule.edge(s)
+    RETURN CASE WHEN abs(rule.rank(r)) < abs(rule.rank(s)) THEN abs(rule.rank(r)) ELSE abs(rule.rank(s)) END AS weakest
+  }
+  WITH weakest ORDER BY weakest DESC LIMIT $limit
+  WITH collect(weakest) AS strongest
+  RETURN CASE WHEN size(strongest) = $limit THEN strongest[-1] ELSE 0.0 END AS bound
+}
 UNWIND sources AS one
-WITH one, one.f AS source, targets, runs
-CALL (source, targets, runs) {
+WITH one, one.f AS source, targets, runs, bound
+CALL (source, targets, runs, bound) {
   UNWIND targets AS other
-  WITH source, other, other.f AS target, runs
-  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND rule.edge(r)
+  WITH source, other, other.f AS target, runs, bound
+  MATCH path = (source)-[r:AFFECTS]->(target) WHERE r.run IN runs AND abs(rule.rank(r)) >= bound AND rule.edge(r)
   RETURN path, other.term AS to_term
   UNION
-  CALL (source, runs) {
-    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND rule.edge(r)
-    RETURN r, m ORDER BY abs(rule.rank(r)) DESC LIMIT $beam
+  CALL (source, runs, bound) {
+    MATCH (source)-[r:AFFECTS]->(m:Feature) WHERE r.run IN runs AND abs(rule.rank(r)) >= bound AND rule.edge(r)
+    RETURN r, m
   }
   UNWIND targets AS other
-  WITH source, r, m, other, other.f AS target, runs
-  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND rule.edge(s)
+  WITH source, r, m, other, other.f AS target, runs, bound
+  MATCH path = (source)-[r]->(m)-[s:AFFECTS]->(target) WHERE s.run IN runs AND abs(rule.rank(s)) >= bound AND rule.edge(s)
   RETURN path, other.term AS to_term
 }
 WITH one.term AS from_term, to_term, path,

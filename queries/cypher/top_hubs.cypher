@@ -26,10 +26,11 @@ MATCH (run:Run)
 WHERE run.id = wanted OR (wanted = '' AND run.verb = 'trace' AND run.status = 'complete')
 WITH run ORDER BY run.started DESC, run.id DESC LIMIT 1
 MATCH (f:Feature)
-WHERE f.hub_rank IS NOT NULL AND (EXISTS { (f)-[:AFFECTS {run: run.id}]->() } OR (run.method = 'imported' AND EXISTS { (run)-[:USED]->(:Dictionary {id: f.dictionary}) }))
-RETURN f.hub_rank AS hub_rank, f.degree_rank AS degree_rank, f.id AS feature, f.name AS name, f.firing_rate AS firing_rate,
-  f.out_degree AS out_degree, f.expected_degree AS expected_degree, f.residual_degree AS residual_degree,
-  f.random_degree AS random_degree, f.swap_degree AS swap_degree, f.support_share AS support_share,
-  coalesce(f.label, '') AS label, coalesce(f.best_tf, '') AS best_tf
+WHERE (EXISTS { (f)-[:AFFECTS {run: run.id}]->() } OR (run.method = 'imported' AND EXISTS { (run)-[:USED]->(:Dictionary {id: f.dictionary}) }))
+WITH run, f, found.hub_rank(f) AS hub_rank WHERE hub_rank IS NOT NULL
+WITH run, f, hub_rank ORDER BY hub_rank, f.id LIMIT $limit
+RETURN hub_rank, found.degree_rank(f) AS degree_rank, f.id AS feature, f.name AS name, found.firing_rate(f) AS firing_rate,
+  found.out_degree(f) AS out_degree, found.expected_degree(f) AS expected_degree, found.residual_degree(f) AS residual_degree,
+  found.random_degree(f) AS random_degree, found.swap_degree(f) AS swap_degree, found.support_share(f) AS support_share,
+  coalesce(found.label(f), '') AS label, coalesce(found.best_tf(f), '') AS best_tf
 ORDER BY hub_rank, feature
-LIMIT $limit

@@ -20,12 +20,12 @@
 
 // current: the runs whose gene lists and terms are used
 WITH current, $feature AS address
-CALL (address) {
+CALL (address, current) {
   MATCH (f:Feature {id: address}) RETURN f
   UNION
-  WITH address WHERE address = ''
+  WITH address, current WHERE address = ''
   MATCH (f:Feature)
-  WHERE coalesce(f.label, '') = '' AND coalesce(f.published_label, '') = '' AND coalesce(f.alive, true) AND EXISTS { (f)-[:LOADS_ON]->() }
+  WHERE coalesce(listed.label(f), '') = '' AND coalesce(f.published_label, '') = '' AND coalesce(f.alive, true) AND EXISTS { (f)-[:LOADS_ON]->() }
   RETURN f ORDER BY EXISTS { (f)-[:SAME_GENES|CO_OCCURS]-() } DESC, coalesce(f.firing_rate, 0) DESC, f.id LIMIT 1
 }
 CALL (f, current) {
@@ -46,8 +46,8 @@ CALL (f, current) {
     MATCH (f)-[:MEMBER_OF]->(:Module)<-[:MEMBER_OF]-(other:Feature) WHERE other <> f
     RETURN DISTINCT 5 AS block, 'module' AS way, other, null AS strength
   }
-  WITH block, way, other, strength, CASE WHEN coalesce(other.label, '') <> '' THEN 'own' ELSE 'published' END AS origin
-  WITH block, way, other, strength, origin, CASE origin WHEN 'own' THEN other.label ELSE other.published_label END AS label
+  WITH block, way, other, strength, coalesce(listed.label(other), '') AS own
+  WITH block, way, other, strength, CASE own WHEN '' THEN 'published' ELSE 'own' END AS origin, CASE own WHEN '' THEN other.published_label ELSE own END AS label
   WHERE coalesce(label, '') <> ''
   WITH block, way, label, origin, other, strength ORDER BY strength DESC, other.id
   WITH block, way, label, origin, count(other) AS neighbours, head(collect({id: other.id, strength: strength})) AS nearest

@@ -260,7 +260,15 @@ _COMPUTED = Quantity(("computed",), _absolute, "abs({r}.computed)")
 _DIRECT = Quantity(("direct",), _absolute, "abs({r}.direct)")
 _SUPPORT = Quantity(("n_pos", "n_neg"), operator.add, "{r}.n_pos + {r}.n_neg")
 _SIZE = Quantity(("mean",), _absolute, "abs({r}.mean)")
-_SCALE = Quantity(("scale",), _scale, "coalesce(endNode({r}).mean_activation, 0.0)")
+# The target shows the newest trace run; an edge of another run is compared with what that one
+# found.
+_SCALE = Quantity(
+    ("scale",),
+    _scale,
+    "coalesce(CASE WHEN coalesce(endNode({r}).activation_run, {r}.run) = {r}.run THEN"
+    " endNode({r}).mean_activation ELSE"
+    " head([()-[{r}]->()<-[was:FOUND]-(:Run {{id: {r}.run}}) | was.mean_activation]) END, 0.0)",
+)
 _CELLS = Quantity(("n",), _given, "{r}.n")
 _D = Quantity(("d",), _absolute, "abs({r}.d)")
 # max(a, b) = (a + b + |a - b|) / 2, for Cypher has no maximum of two numbers. Dividing by the float

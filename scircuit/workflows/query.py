@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
+from scircuit.core.study import Study
 from scircuit.workflows.database import connect
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ def query(name: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> pd
     UserError
         If the name or a parameter is unknown, or the database cannot be reached.
     """
+    from scircuit.ingest.graph.loader import add_missing_findings
     from scircuit.queries import api
 
     api.check(name, parameters)
     with connect(study) as connection:
+        add_missing_findings(connection, Study(Path(study)).runs)
         return api.query(connection, name, **parameters)
 
 

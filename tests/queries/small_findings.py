@@ -8,6 +8,7 @@ import pandas as pd
 from tests.queries.small_names import (
     ABLATE,
     ANALYSE,
+    ANALYSE_OLD,
     ANNOTATE,
     ATLAS,
     BROKEN,
@@ -264,6 +265,7 @@ def runs() -> dict[str, pd.DataFrame]:
             findings='{"cell_types":{}}',
         ),
         row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"),
+        row(ANALYSE_OLD, "complete", "2026-01-05T06:00:00+00:00"),
         row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"),
         row(
             ATLAS,
@@ -410,6 +412,7 @@ def runs() -> dict[str, pd.DataFrame]:
                 (EARLIER, OLD),
                 (EARLIER, ATLAS),
                 (ANALYSE, NEW),
+                (ANALYSE_OLD, OLD),
                 (ABLATE, NEW),
                 (STEER, NEW),
             ],

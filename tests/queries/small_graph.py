@@ -23,6 +23,10 @@ from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
 from tests.queries import small_findings, small_imported, small_traces
 from tests.queries.small_names import (
+    ANALYSE,
+    ANALYSE_OLD,
+    ANNOTATE,
+    ATLAS,
     BROKEN,
     CELL_TYPES,
     EARLIER,
@@ -30,6 +34,7 @@ from tests.queries.small_names import (
     NEW,
     OLD,
     SIZES,
+    STEER,
     address,
 )
 
@@ -173,7 +178,9 @@ def load(connection: Connection, folder: Path, found: dict[str, pd.DataFrame]) -
                     )
                 )
             )
-            if column:
+            if kind == "Feature":
+                mine |= of_run(table, str(row.id))
+            elif column:
                 mine[kind] = table.filter(pc.equal(table.column(column), row.id))
             elif row.id == OLD:
                 mine[kind] = table
@@ -194,6 +201,38 @@ def load(connection: Connection, folder: Path, found: dict[str, pd.DataFrame]) -
         store.add("all", mine)
         store.finish(str(row.status), seconds=1.5)
         load_run(connection, target)
+
+
+def of_run(table: pa.Table, run: str) -> dict[str, pa.Table]:
+    """Features as this run writes them: identity and clean pass by the traces, labels by the
+    annotation, degrees by the analyses, what was published by the atlas, steering by its run.
+    """
+    blocks = records.FINDING_BLOCKS
+    annotated, traced, degrees = (
+        [n for n in blocks[mark] if n in table.column_names]
+        for mark in ("annotation_run", "activation_run", "analysis_run")
+    )
+    identity = [*records.IDENTITY]
+    rest = [n for n in table.column_names if n.startswith("steering_")]
+    own = pc.equal(table.column("model"), MODEL)
+    layers = {OLD: (1, 2, 3), NEW: (2, 3)}
+    if run in layers:
+        some = pc.and_(own, pc.is_in(table.column("layer"), pa.array(layers[run])))
+        parts = [table.filter(some).select(["id", *identity, *traced])]
+        if run == OLD:  # it brings the ends of all relationships without a run
+            parts.append(table.filter(pc.invert(own)).select(["id", *identity]))
+        return {"Feature": pa.concat_tables(parts, promote_options="default")}
+    if run in (ANALYSE, ANALYSE_OLD):
+        return {"Feature": table.filter(own).select(["id", *degrees])}
+    if run == ANNOTATE:
+        return {"Feature": table.select(["id", "name", *annotated])}
+    if run == STEER:
+        return {"Feature": table.filter(own).select(["id", *rest])}
+    if run == ATLAS:
+        published = {*table.column_names} - {*annotated, *degrees, *rest, *traced} | {"alive"}
+        names = [n for n in table.column_names if n in published]
+        return {"Feature": table.filter(pc.invert(own)).select(names)}
+    return {}
 
 
 def _missing(value: object) -> bool:

@@ -150,6 +150,9 @@ def lost(study):
           layer: layer, index: k, alive: true, annotated: layer = 1 AND k = 0,
           annotation_run: CASE WHEN layer < 2 THEN 'annotate-z' END,
           label_null: CASE WHEN k < 6 THEN 0.5 END})
+        FOREACH (_ IN CASE WHEN layer < 2 THEN [1] ELSE [] END |
+          CREATE (a)-[:FOUND {annotation_run: a.id, label_null: f.label_null}]->(f),
+            (b)-[:FOUND {annotation_run: b.id, label_null: CASE WHEN k < 3 THEN 0.5 END}]->(f))
         CREATE (f)-[:ENRICHED_FOR {run: 'import-z', origin: 'published', q: 0.01}]->(x)
         FOREACH (_ IN CASE WHEN layer = 1 AND k = 0 THEN [1] ELSE [] END |
           CREATE (f)-[e:ENRICHED_FOR {run: 'annotate-z'}]->(o) SET e += own)
@@ -183,10 +186,9 @@ def test_a_layer_where_nothing_survives_is_no_untested_one(lost):
             "survival",
         ],
     ].to_numpy().tolist() == [[10, 6, 10, 0, 10, 0, 0.0], [10, 6, 10, 1, 10, 1, 0.1]]
-    assert (
-        mine.loc["annotate-y"].surviving_terms.tolist() == [0, 3]
-        and mine.loc["annotate-y"].tested.isna().all()
-    ), "no run's findings are added to another's"
+    assert mine.loc["annotate-y"].surviving_terms.tolist() == [0, 3] and mine.loc[
+        "annotate-y"
+    ].tested.tolist() == [3, 3], "no run's findings are added to another's"
     nobody = answer[answer.run == ""]
     assert (
         set(nobody.layer) == {2}

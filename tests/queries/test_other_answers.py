@@ -291,10 +291,32 @@ def test_contents(study):
 
     answer = query(study.connection, "contents")
     counted = dict(zip(answer.kind, answer["count"], strict=True))
+
+    def findings_of(run: str) -> int:
+        """Features that a run says something about, beside who they are."""
+        written = small_graph.of_run(small_graph.tables(study.frames)["Feature"], run)
+        if not written:
+            return 0
+        frame = written["Feature"].to_pandas()
+        said = frame.drop(columns=["id", *schema.IDENTITY], errors="ignore")
+        return int((said.notna() & said.astype(str).ne("")).any(axis=1).sum())
+
     earlier = small_graph.earlier(study.frames)
     expected = pd.Series(
         {kind: len(frame) + len(earlier.get(kind, ())) for kind, frame in study.frames.items()}
     )
+    features = study.frames["Feature"]
+    dictionaries = set(features.dictionary)
+    of_model = {(d, d.split("/")[0]) for d in dictionaries}
+    used = {(ANNOTATE, d) for d in dictionaries}
+    expected["Run-FOUND-Feature"] = sum(map(findings_of, study.frames["Run"].id))
+    # An annotate run brings the dictionaries of all features that it writes about.
+    expected["Feature-OF-Dictionary"] = len(features)
+    for kind, brought in (("Dictionary-OF-Model", of_model), ("Run-USED-Dictionary", used)):
+        frame = study.frames[kind]
+        known = set(zip(frame.source, frame.target, strict=True))
+        expected[kind] = len(known | brought)
+    expected["Dictionary"] = len(dictionaries | set(study.frames["Dictionary"].id))
     assert counted == expected.to_dict()
     assert (
         set(answer[answer.what == "node"].kind) <= set(schema.NODES)

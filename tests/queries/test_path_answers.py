@@ -5,6 +5,7 @@ records.
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -88,6 +89,61 @@ def test_three_step_paths_are_found(study):
         )
 
 
+DENSE = "trace-00000000ff"
+
+
+@pytest.fixture(params=[0, 1, 2])
+def dense(study, request):
+    """A source, two layers of 60 features that all have edges to the next one, and a target."""
+    rng = np.random.default_rng(request.param)
+    layers = [
+        [f"dense/d/L{at:02d}/F{i:04d}" for i in range(n)] for at, n in enumerate((1, 60, 60, 1))
+    ]
+    pairs = [
+        (s, t)
+        for at, later in ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+        for s in layers[at]
+        for t in layers[later]
+    ]
+    size = rng.lognormal(0, 1, len(pairs)) * rng.choice([-1, 1], len(pairs))
+    study.connection.run(
+        """
+        CREATE (:Run {id: $run, verb: 'trace', status: 'interrupted', started: '2025-01-01'})
+        WITH 1 AS one UNWIND $pairs AS pair
+        MERGE (s:Feature {id: pair[0]}) MERGE (t:Feature {id: pair[1]})
+        CREATE (s)-[:AFFECTS {run: $run, z_computed: pair[2], d: pair[2], computed: pair[2],
+          computed_cells: 20, q_computed: 0.0, n: 20, n_pos: 10, n_neg: 10, mean: 1.0, q: 0.0}]->(t)
+        """,
+        run=DENSE,
+        pairs=[[s, t, z] for (s, t), z in zip(pairs, size.tolist(), strict=True)],
+    )
+    yield layers, dict(zip(pairs, size.tolist(), strict=True))
+    study.connection.run("MATCH (f:Feature) WHERE f.id STARTS WITH 'dense/' DETACH DELETE f")
+    study.connection.run("MATCH (r:Run {id: $run}) DETACH DELETE r", run=DENSE)
+
+
+def test_the_strongest_paths_of_a_dense_graph_are_all_found(study, dense):
+    """By brute force; no number of strongest edges from each end has them all."""
+    (source,), one, two, (target,) = layers = dense[0]
+    size = {pair: abs(z) for pair, z in dense[1].items()}
+    ways = [[source, target], *([source, m, target] for m in one + two)]
+    ways += [[source, m, k, target] for m in one for k in two]
+    every = sorted((-min(size[pair] for pair in pairwise(way)), len(way), way) for way in ways)
+    answer = query(study.connection, "strongest_paths", run=DENSE, source=source, target=target)
+    assert answer.features.tolist() == [way for _, _, way in every[:20]]
+    assert answer.weakest.tolist() == [-w for w, _, _ in every[:20]]
+    assert set(answer.steps) == {len(way) - 1 for _, _, way in every[:20]}
+    drawn = query(study.connection, "path_graph", run=DENSE, source=source, target=target, limit=20)
+    assert sorted([node["id"] for node in path.nodes] for path in drawn.path) == sorted(
+        way for _, _, way in every[:20]
+    )
+    whole = query(
+        study.connection, "strongest_paths", run=DENSE, source=source, target=target, limit=10_000
+    )
+    assert whole.features.tolist() == [way for _, _, way in every]
+    assert len(layers[1]) > 40
+
+
 def test_term_paths(study):
     enriched = study.frames["Feature-ENRICHED_FOR-Term"].merge(
         study.frames["Term"][["id", "name"]], left_on="target", right_on="id"
@@ -112,7 +168,6 @@ def test_term_paths(study):
         "term_paths",
         from_term="T cell",
         to_term="dna repair",
-        beam=100,
         limit=10_000,
     )
     assert {

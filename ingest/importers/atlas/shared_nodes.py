@@ -123,6 +123,11 @@ def model_tables(
         "k": [atlas.k or None] * of,
         "rule": ["topk" if atlas.k else None] * of,
         "decoder_norm": ["rows" if atlas.k else None] * of,
+        "variance_explained": [
+            stated if isinstance(stated := found.layers.get(layer, {}).get(key), float) else None
+            for key in ("variance_explained",)
+            for layer in layers
+        ],
         "trained_on": [atlas.trained_on or None] * of,
         "alive": [found.layers.get(layer, {}).get("alive") for layer in layers],
         "published_annotated": [found.layers.get(layer, {}).get("annotated") for layer in layers],

@@ -18,18 +18,28 @@ from scircuit.core.schema.edge_properties import (
     AFFECTS_PROPERTIES,
     CONTROL_PROPERTIES,
 )
-from scircuit.core.schema.feature_properties import ANNOTATION_PROPERTIES, FEATURE_PROPERTIES
+from scircuit.core.schema.feature_properties import (
+    ANNOTATION_PROPERTIES,
+    FEATURE_PROPERTIES,
+    FINDING_BLOCKS,
+    FOUND_PROPERTIES,
+    IDENTITY,
+)
 from scircuit.core.schema.kinds import SCHEMA_VERSION, keys_of, properties_of
 from scircuit.core.schema.nodes import NODES
 from scircuit.core.schema.property import NodeType, Property, PropertyType, RelationshipType
-from scircuit.core.schema.relationships import RELATIONSHIPS
+from scircuit.core.schema.relationships import AT_LOAD, RELATIONSHIPS
 
 __all__ = [
     "ACTIVE_IN_PROPERTIES",
     "AFFECTS_PROPERTIES",
     "ANNOTATION_PROPERTIES",
+    "AT_LOAD",
     "CONTROL_PROPERTIES",
     "FEATURE_PROPERTIES",
+    "FINDING_BLOCKS",
+    "FOUND_PROPERTIES",
+    "IDENTITY",
     "NODES",
     "RELATIONSHIPS",
     "SCHEMA_VERSION",

@@ -13,11 +13,14 @@ ANNOTATION_PROPERTIES: tuple[Property, ...] = (
     prop("annotation_run", "str", "annotate run that wrote the label and the properties after it"),
     prop("top_genes", "str[]",
          "symbols of the genes with the highest mean activation among those with enough firings"),
-    prop("label", "str", "name of the term with the smallest calibrated q; empty: not annotated"),
+    prop("label", "str",
+         "name of the term with the smallest calibrated q; absent where no term passed"),
     prop("label_library", "str", "library of `label`"),
     prop("label_q", "float", "calibrated q of `label`", "probability"),
     prop("label_null", "float",
-         "share of random lists matched to this feature whose best term is at least as good",
+         "p of its best term among random lists matched to it: (1 + lists as good) / (1 + lists);"
+         " where no list is as good, a bound on the share of such lists: the number of terms as"
+         " good that one is expected to have, if that is smaller",
          "probability"),
     prop("label_ties", "int", "further terms that tie with `label` in every criterion", "terms"),
     prop("annotated", "bool", "has at least one term at the run's q threshold"),
@@ -39,6 +42,8 @@ _TRACED: tuple[Property, ...] = (
     prop("dictionary", "str", "id of the dictionary: model/set/layer"),
     prop("layer", "int", "0-based encoder layer whose output the dictionary reads", indexed=True),
     prop("index", "int", "0-based index of the latent in the dictionary"),
+    prop("activation_run", "str",
+         "trace run that wrote the firing rate and the properties after it, up to `context`"),
     prop("firing_rate", "float",
          "share of the cohort's gene positions where the feature is active", "share"),
     prop("cells_active", "int", "cells of the cohort with at least one active position", "cells"),
@@ -78,6 +83,8 @@ _PUBLISHED: tuple[Property, ...] = (
 )
 
 _ANALYSED: tuple[Property, ...] = (
+    prop("analysis_run", "str",
+         "analysis of a trace run that wrote the degrees, ranks and the properties with them"),
     prop("out_degree", "int", "edges out of the feature, by the rule of its analysis", "edges"),
     prop("in_degree", "int", "edges into the feature, by the rule of its analysis", "edges"),
     prop("out_degree_legacy", "int",
@@ -118,6 +125,28 @@ _INTERVENED: tuple[Property, ...] = (
          "slope of the same readout for a random direction of equal norm", "per dose"),
 )
 
+IDENTITY = ("name", "model", "dictionary", "layer", "index")
+"""What every feature has, whichever run writes it first: its address says all of it."""
+
 FEATURE_PROPERTIES: tuple[Property, ...] = (
     *_TRACED, *ANNOTATION_PROPERTIES, *_PUBLISHED, *_ANALYSED, *_INTERVENED,
 )
+
+# What one run of a verb finds out about a feature belongs together: a record with the name of its
+# run also removes the values of an earlier run that it does not replace.
+FINDING_BLOCKS: dict[str, tuple[str, ...]] = {
+    "annotation_run": tuple(p.name for p in ANNOTATION_PROPERTIES),
+    "activation_run": (
+        "activation_run", "firing_rate", "cells_active", "mean_activation", "traced", "context",
+        "alive", "random_degree", "swap_degree",
+    ),
+    "analysis_run": (
+        "analysis_run", "out_degree", "in_degree", "out_degree_legacy", "out_degree_by_layer",
+        "expected_degree", "residual_degree", "hub_rank", "degree_rank", "support_share",
+    ),
+}
+
+FOUND_PROPERTIES: tuple[Property, ...] = tuple(
+    p for p in FEATURE_PROPERTIES if p.name not in IDENTITY[1:]
+)
+"""What one run found out about a feature; the caption only where the run has labels."""

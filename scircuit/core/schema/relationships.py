@@ -8,6 +8,7 @@ from scircuit.core.schema.edge_properties import (
     AFFECTS_PROPERTIES,
     CONTROL_PROPERTIES,
 )
+from scircuit.core.schema.feature_properties import FOUND_PROPERTIES
 from scircuit.core.schema.property import RUN, P, Q, RelationshipType, prop
 
 _BETWEEN_FEATURES = (
@@ -76,12 +77,20 @@ _GENES_AND_TERMS = (
         prop("activation", "int", "TRRUST: shared targets that the TF activates", "genes"),
         prop("repression", "int", "TRRUST: shared targets that the TF represses", "genes"),
         prop("overlap", "int", "shared genes", "genes"),
+        prop("term_genes", "int",
+             "genes of the term in the background of this test, which may hold fewer than the"
+             " library lists", "genes"),
+        prop("listed_genes", "int", "genes of the feature's list in that background", "genes"),
+        prop("background_genes", "int", "genes of the background of this test", "genes"),
         prop("genes", "str[]", "shared gene symbols"),
         prop("library", "str", "library of the term"),
         prop("test", "str", "hypergeometric, weighted, or as published"),
         prop("origin", "str", "own or published"),
     )),
-    RelationshipType("Gene", "MEMBER_OF", "Term", "The gene belongs to the gene set.", (
+    RelationshipType("Gene", "MEMBER_OF", "Term",
+        "The gene belongs to the gene set. Only genes that some feature lists are stored, so that"
+        " counting them gives less than the term: `Term.size` has the genes in its file,"
+        " `Term.size_in_background` and `ENRICHED_FOR.term_genes` those that were tested.", (
         prop("origin", "str",
              "library; closure (by a child term); reconstructed (from published overlaps)"),
     )),
@@ -152,6 +161,10 @@ _PROVENANCE = (
     RelationshipType("Intervention", "FROM", "Run", "Provenance."),
     RelationshipType("Control", "FROM", "Run", "Provenance."),
     RelationshipType("Run", "FROM", "Run", "This run was computed from that run."),
+    RelationshipType("Run", "FOUND", "Feature",
+        "What this run found out about the feature. The newest values are on the feature too; these"
+        " stay when another run of the same verb follows. Loading a run's features writes them.",
+        FOUND_PROPERTIES),
     RelationshipType("Run", "USED", "Model", "Input of the run."),
     RelationshipType("Run", "USED", "Dictionary", "Input of the run."),
     RelationshipType("Run", "USED", "Cohort", "Input of the run."),
@@ -166,3 +179,6 @@ RELATIONSHIPS: dict[str, RelationshipType] = {
         *_PROVENANCE,
     )
 }
+
+AT_LOAD = frozenset({"Run-FOUND-Feature"})
+"""Kinds that no shard holds: loading the ends writes them."""
