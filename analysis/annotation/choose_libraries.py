@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from scircuit.analysis.annotation.library_records import Closure
 from scircuit.analysis.genesets.aliases import update_library, update_regulons
+from scircuit.analysis.genesets.gene_names import with_symbols
 from scircuit.analysis.genesets.library import GeneSetLibrary
 from scircuit.analysis.genesets.ontology import close, is_a
 from scircuit.analysis.genesets.readers import read_library, shipped
@@ -75,7 +76,11 @@ def refuse_unmapped_libraries(
             )
 
 
-def choose_libraries(options: LibraryOptions, is_human: Callable[[str], bool]) -> ChosenLibraries:
+def choose_libraries(
+    options: LibraryOptions,
+    is_human: Callable[[str], bool],
+    symbol_of: Callable[[str], str] = lambda _ensembl: "",
+) -> ChosenLibraries:
     """Read the gene sets of a configuration.
 
     Parameters
@@ -84,6 +89,8 @@ def choose_libraries(options: LibraryOptions, is_human: Callable[[str], bool]) -
         Which libraries and files.
     is_human
         Whether a symbol, in any case, is that of a human gene with an Ensembl id.
+    symbol_of
+        The symbol of an Ensembl id, empty where it is not known; for gene sets of Ensembl ids.
 
     Raises
     ------
@@ -93,9 +100,9 @@ def choose_libraries(options: LibraryOptions, is_human: Callable[[str], bool]) -
     libraries: list[GeneSetLibrary] = list(shipped()) if options.shipped else []
     regulons = shipped_trrust() if options.shipped else None
     for path in options.gmt:
-        found = read_library(path)
+        found = read_library(path, is_gene=is_human)
         if not isinstance(found, Regulons):
-            libraries.append(found)
+            libraries.append(with_symbols(found, symbol_of))
         elif regulons is None:
             regulons = found
         else:

@@ -19,12 +19,30 @@ from scircuit.analysis.genesets.gene_files import GeneFile, symbol_notes
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 from scircuit.analysis.genesets.symbols import Symbol, looks_like_mouse, repair
 from scircuit.core.errors import UserError
+from scircuit.core.hgnc import hgnc
 
 _IN_NAME = re.compile(
     r"^(?P<name>.*?)\s*(?:\((?P<go>GO:\d{7})\)|(?P<id>R-[A-Z]{3}-\d+|WP\d+|hsa\d{5}))\s*$"
 )
-_IN_COLUMN = re.compile(r"GO:\d{7}|R-[A-Z]{3}-[\d.]+|WP\d+|hsa\d{5}|CORUM:\d+|[MC]\d{3,}")
-_WEIGHT = re.compile(r",\s*[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf|infinity|nan)$", re.IGNORECASE)
+IN_COLUMN = re.compile(r"GO:\d{7}|R-[A-Z]{3}-[\d.]+|WP\d+|hsa\d{5}|CORUM:\d+|[MC]\d{3,}")
+WEIGHT = re.compile(r",\s*[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf|infinity|nan)$", re.IGNORECASE)
+
+_OTHER_IDS = {
+    "Entrez id": (
+        re.compile(r"\d+"),
+        "convert them to symbols (for example with mygene in Python, or org.Hs.eg.db in R);"
+        " MSigDB offers each of its files with symbols too (*.symbols.gmt)",
+    ),
+    "transcript or protein id": (
+        re.compile(r"(?:ENS[A-Z]*[TP]\d{11}|[NX][MRP]_\d+)(?:\.\d+)?"),
+        "convert them to symbols or Ensembl gene ids (ENSG...)",
+    ),
+    "UniProt accession": (
+        re.compile(r"[OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2}"),
+        "convert them to symbols, for example with the ID mapping of UniProt",
+    ),
+}
+_MOST_OTHER = 0.5
 
 
 class Provenance(TypedDict):
@@ -50,7 +68,7 @@ class TermCollector:
         )
         genes: dict[str, str] = {}
         for token in tokens:
-            bare = _WEIGHT.sub("", token.strip().strip('"'))
+            bare = WEIGHT.sub("", token.strip().strip("\"'"))
             if bare:
                 symbol = repair(bare)
                 genes.setdefault(symbol.text.upper(), symbol.text)
@@ -84,7 +102,7 @@ class TermCollector:
 
 def accession_of(name: str, column: str) -> tuple[str, str]:
     """Accession and bare name of a term, from its name and the second column of a GMT line."""
-    if _IN_COLUMN.fullmatch(column):
+    if IN_COLUMN.fullmatch(column):
         return column, name
     match = _IN_NAME.match(name)
     if match and match["name"]:
@@ -115,6 +133,28 @@ def refuse_mouse_genes(path: Path | str, symbols: Sequence[str]) -> None:
         )
 
 
+def _refuse_other_ids(path: Path | str, genes: Sequence[str]) -> list[str]:
+    """Refuse genes that are named by identifiers for which no table is shipped; notes where they
+    are the smaller part.
+    """
+    notes = []
+    for kind, (pattern, fix) in _OTHER_IDS.items():
+        found = [gene for gene in genes if pattern.fullmatch(gene)]
+        found = [gene for gene in found if gene.upper() not in hgnc().group_of]  # H2AC11
+        if len(found) > _MOST_OTHER * len(genes):
+            raise UserError(
+                f"the genes of {path} are {kind}s: {len(found):,} of {len(genes):,}, such as"
+                f" {', '.join(found[:3])}; expected symbols or Ensembl gene ids",
+                fix,
+            )
+        if found:
+            notes.append(
+                f"{len(found):,} of {len(genes):,} genes look like {kind}s (such as {found[0]});"
+                " they match no gene"
+            )
+    return notes
+
+
 def notice_path(path: Path | str) -> Path:
     """Path of the notice of a fetched library: beside it, ``NAME.gmt.notice.json``."""
     path = Path(path)
@@ -143,9 +183,11 @@ def build_library(
     licence: str,
     notes: Iterable[str],
 ) -> GeneSetLibrary:
-    """Make the library of the collected terms, after the species check."""
-    refuse_mouse_genes(path, [g for t in collector.terms.values() for g in t.genes][:20000])
-    every = (*source.notes, *notes, *collector.notes)
+    """Make the library of the collected terms, after the checks of identifiers and species."""
+    genes = list(dict.fromkeys(g for t in collector.terms.values() for g in t.genes))
+    mixed = _refuse_other_ids(path, genes)
+    refuse_mouse_genes(path, genes[:20000])
+    every = (*source.notes, *notes, *mixed, *collector.notes)
     release, licence = _release_and_licence(path, source.sha256, release, licence)
     return GeneSetLibrary(
         name or library_name(path),

@@ -7,10 +7,9 @@ or empty are refused here.
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 import hashlib
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from scircuit.analysis.genesets.symbols import RENAMED, Symbol
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import expand_gzip, is_gzip
 
 GMT_FIX = "a GMT file has lines of: name TAB id or description TAB gene TAB gene ..."
 _PACKED = {
@@ -48,7 +48,8 @@ def read_text(path: Path | str) -> GeneFile:
     Raises
     ------
     UserError
-        If the file is absent, a truncated gzip, packed in another way, not text, or empty.
+        If the file is absent, a truncated gzip or one that expands beyond any gene-set file,
+        packed in another way, not text, or empty.
     """
     path = Path(path)
     try:
@@ -58,14 +59,8 @@ def read_text(path: Path | str) -> GeneFile:
             f"cannot read the gene-set file {path}: {error.strerror or error}", "check the path"
         ) from None
     digest = hashlib.sha256(raw).hexdigest()
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise UserError(
-                f"{path} is a damaged gzip file ({error})",
-                "download or copy it again; it is probably truncated",
-            ) from None
+    if is_gzip(raw):
+        raw = expand_gzip(raw, path)
     packed = next((name for start, name in _PACKED.items() if raw.startswith(start)), "")
     if packed:
         raise UserError(
@@ -97,6 +92,8 @@ def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
                 f"{path} begins as UTF-16 text but is not (byte {error.start})",
                 "save it as UTF-8 text",
             ) from None
+    if encoding := _utf16_without_mark(raw):
+        return raw.decode(encoding), ("the text is UTF-16 without a byte-order mark",)
     try:
         text = raw.decode("utf-8-sig")
         notes: tuple[str, ...] = ()
@@ -111,6 +108,16 @@ def _decode(path: Path, raw: bytes) -> tuple[str, tuple[str, ...]]:
     if _CONTROL.search(text):
         raise UserError(f"{path} is not text: it has control characters", GMT_FIX)
     return text, notes
+
+
+def _utf16_without_mark(raw: bytes) -> str:
+    """The byte order of UTF-16 text of mostly Western letters; empty if it is none."""
+    for encoding, high in (("utf-16-le", raw[1::2]), ("utf-16-be", raw[::2])):
+        if len(raw) % 2 == 0 and high.count(0) > 0.9 * len(high):
+            with contextlib.suppress(UnicodeDecodeError):
+                if not _CONTROL.search(raw.decode(encoding)):
+                    return encoding
+    return ""
 
 
 def symbol_notes(symbols: Iterable[Symbol]) -> list[str]:

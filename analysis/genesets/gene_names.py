@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from scircuit.analysis.genesets.library import GeneSetLibrary
+
+_ENSEMBL = re.compile(r"(ENSG\d{11})(?:\.\d+)?")
+
+
+def with_symbols(library: GeneSetLibrary, symbol_of: Callable[[str], str]) -> GeneSetLibrary:
+    """A library of Ensembl ids in symbols, the rest as it is.
+
+    Parameters
+    ----------
+    library
+        As read; versions behind ids (``ENSG00000141510.17``) are left out.
+    symbol_of
+        The symbol of an Ensembl id, empty if it is not known.
+    """
+    ids: dict[str, str] = {}
+
+    def symbol(gene: str) -> str:
+        match = _ENSEMBL.fullmatch(gene.upper())
+        return ids.setdefault(match[1], symbol_of(match[1])) or match[1] if match else gene
+
+    terms = tuple(
+        t._replace(genes=tuple({s.upper(): s for s in map(symbol, t.genes)}.values()))
+        for t in library.terms
+    )
+    if not ids:
+        return library
+    lost = [gene for gene, found in ids.items() if not found]
+    note = f"{len(ids):,} genes are Ensembl ids; {len(ids) - len(lost):,} have a symbol"
+    if lost:
+        note += f", {len(lost):,} are not known (such as {lost[0]})"
+    return replace(library, terms=terms, notes=(*library.notes, note))
 
 
 class GeneNames:

@@ -47,7 +47,20 @@ _PAPERS = (
     "pubmed_ids",
 )
 _TERM = ("gs_name", "geneset", "gene_set", "pathway", "term", "term_id", "go_id")
-_GENE = ("gene_symbol", "genesymbol", "hgnc_symbol", "symbol", "gene")
+_GENE = (
+    "gene_symbol",
+    "genesymbol",
+    "hgnc_symbol",
+    "symbol",
+    "gene",
+    "ensembl_gene",
+    "ensembl_gene_id",
+    "gene_id",
+    "entrez_gene",
+    "entrez_gene_id",
+    "entrezid",
+    "ncbi_gene",
+)
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,15}")
 _ACCESSION = re.compile(r"GO:\d{7}|R-[A-Z]{3}-\d+|hsa\d{5}")
 _JSON_FIX = 'expected one object of terms: {"name of the term": ["GENE", "GENE"]}'
@@ -247,6 +260,8 @@ def read_json(
         genes, accession = value, ""
         if isinstance(value, dict) and "geneSymbols" in value:
             genes, accession = value["geneSymbols"], str(value.get("systematicName", ""))
+        if isinstance(genes, list):  # Entrez ids may be numbers: refused below, by their kind
+            genes = [str(gene) if type(gene) is int else gene for gene in genes]
         if not isinstance(genes, list) or not all(isinstance(g, str) for g in genes):
             raise UserError(
                 f"{path}: {title!r} is {_kind(value)}, expected a list of gene names", _JSON_FIX

@@ -9,13 +9,14 @@ gene ...``. `scircuit.analysis.genesets.build_library` says how accessions and r
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from scircuit.analysis.genesets.build_library import TermCollector, build_library
 from scircuit.analysis.genesets.gene_files import GMT_FIX, GeneFile, read_text
 from scircuit.analysis.genesets.gene_tables import read_json, read_table
+from scircuit.analysis.genesets.gmt import set_lines
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 from scircuit.analysis.genesets.regulons import Regulons
 from scircuit.core.errors import UserError
@@ -24,7 +25,12 @@ _DATA = Path(__file__).resolve().parent / "data"
 
 
 def read_library(
-    path: Path | str, *, name: str = "", release: str = "", licence: str = ""
+    path: Path | str,
+    *,
+    name: str = "",
+    release: str = "",
+    licence: str = "",
+    is_gene: Callable[[str], bool] | None = None,
 ) -> GeneSetLibrary | Regulons:
     """Read a gene-set file of any known format.
 
@@ -37,6 +43,9 @@ def read_library(
     release, licence
         As stated by the source (default: from the notice that `scircuit genesets fetch` writes
         beside the file; empty when unknown).
+    is_gene
+        Whether the model's vocabulary has a symbol; it helps to tell the first gene from a
+        description where a GMT file leaves descriptions out.
 
     Returns
     -------
@@ -65,7 +74,7 @@ def read_library(
             "give the gene sets as GMT",
         )
     table = read_table(source, path, name=name, release=release, licence=licence)
-    return table if table is not None else _gmt(source, path, name, release, licence)
+    return table if table is not None else _gmt(source, path, name, release, licence, is_gene)
 
 
 def read_gmt(
@@ -82,26 +91,26 @@ def read_gmt(
 
 
 def _gmt(
-    source: GeneFile, path: Path | str, name: str, release: str, licence: str
+    source: GeneFile,
+    path: Path | str,
+    name: str,
+    release: str,
+    licence: str,
+    is_gene: Callable[[str], bool] | None = None,
 ) -> GeneSetLibrary:
     collector = TermCollector()
-    empty = 0
-    for line in source.lines:
-        columns = line.split("\t")
-        if len(columns) < 3 or not collector.add(columns[0], columns[1], columns[2:]):
-            empty += 1
+    found = set_lines(source, path, is_gene)
+    empty = sum(not collector.add(*row) for row in found.rows)
     if not collector.terms:
-        shape = (
-            "a plain list with one gene per line"
-            if all("\t" not in x and "," not in x for x in source.lines)
-            else "another kind of table"
-        )
+        shape = _shape(source.lines)
         raise UserError(
             f"{path} has {len(source.lines)} lines, none of them with a name, a description and at"
             f" least one gene; the first is {source.lines[0][:60]!r}. It looks like {shape}",
             GMT_FIX,
         )
-    notes = [f"{empty} of {len(source.lines)} lines have no gene and were skipped"] if empty else []
+    notes = found.notes
+    if empty:
+        notes.append(f"{empty} of {len(found.rows)} sets have no gene and were skipped")
     single = sum(1 for t in collector.terms.values() if len(t.genes) == 1)
     if single == len(collector.terms) and (collector.repeated or single > 20):
         raise UserError(
@@ -110,6 +119,22 @@ def _gmt(
             f"{GMT_FIX}; or give a table with a header that names the columns term and gene",
         )
     return build_library(collector, source, path, name, release, licence, notes)
+
+
+def _shape(lines: Sequence[str]) -> str:
+    """What lines without a set look like."""
+    if all("\t" not in line for line in lines):
+        for delimiter, name in (
+            (",", "commas"),
+            (";", "semicolons"),
+            ("|", "bars"),
+            (" ", "spaces"),
+        ):
+            if all(line.count(delimiter) > 1 for line in lines):
+                return f"a file with {name} between the fields instead of tabs"
+        if not any("," in line for line in lines):
+            return "a plain list with one gene per line"
+    return "another kind of table"
 
 
 def write_gmt(path: Path, terms: Iterable[Term]) -> None:

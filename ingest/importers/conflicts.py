@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from scircuit.core.address import parse
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.study import Manifest, Study
 from scircuit.ingest.importers.source import Source
 from scircuit.ingest.shards.shard_store import ShardStore
@@ -180,7 +180,7 @@ def _check_same_edges(
             f"run {manifest.run} ({manifest.inputs.get('format')}) already has {same:,} of these"
             f" {edges.num_rows:,} edges with the same effects: the same study in another format",
             "keep the more detailed format; to replace the other: scircuit runs delete"
-            f" {manifest.run} --study {study.root}",
+            f" {manifest.run} --study {quoted(study.root)}",
         )
 
 

@@ -7,17 +7,16 @@ written.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias, Union
 
 from scircuit.core.address import parse
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import expand_gzip, is_gzip
 from scircuit.core.files import sha256_file
 
 Json: TypeAlias = Union["dict[str, Json]", "list[Json]", str, int, float, bool, None]
@@ -32,7 +31,8 @@ def read_json(path: Path) -> Json:
     Raises
     ------
     UserError
-        If the file is missing, truncated, not JSON, or contains NaN or Infinity.
+        If the file is missing, truncated, not JSON, contains NaN or Infinity, or is gzip that
+        expands beyond any result file.
     """
     again = "fetch or export the file again"
 
@@ -44,13 +44,11 @@ def read_json(path: Path) -> Json:
 
     try:
         raw = path.read_bytes()
-        if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
+        if is_gzip(raw):
+            raw = expand_gzip(raw, path)
         return json.loads(raw.removeprefix(BOM).decode(), parse_constant=refuse_constant)
     except FileNotFoundError:
         raise UserError(f"there is no file {path}", "check the path") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is truncated or not a gzip file ({error})", again) from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text ({error})", again) from error
     except json.JSONDecodeError as error:

@@ -8,7 +8,10 @@ nearly right raises instead of naming something else.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from scircuit.core.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LAYER = re.compile(r"L(\d{2,3})")
@@ -40,15 +43,26 @@ def slug(name: str) -> str:
 
     Raises
     ------
-    ValueError
+    UserError
         If nothing usable is left.
     """
     cleaned = re.sub(r"[^a-z0-9._-]+", "-", name.strip().lower()).strip("-._")
     if not cleaned:
-        raise ValueError(
-            f"the name {name!r} has no letter or digit; give one such as 'geneformer-v2-316m'"
+        raise UserError(
+            f"the name {name!r} has no letter a-z and no digit, and the addresses of features are"
+            " made of these",
+            "give names: --model-name geneformer-v2-316m --dictionary-name k562-x4-k32, or rename"
+            " the folder",
         )
     return cleaned
+
+
+def listed(given: Iterable[str]) -> tuple[str, ...]:
+    """Addresses from options that were given several times, or as lists with commas or spaces
+    between them; each once, in order.
+    """
+    parts = (part for text in given for part in text.replace(",", " ").split())
+    return tuple(dict.fromkeys(parts))
 
 
 def dictionary_id(model: str, dictionary: str, layer: int) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scircuit.core.build_config import build_stored, plain
-from scircuit.core.config import AblateConfig, SteerConfig, TraceConfig
+from scircuit.core.build_config import plain
+from scircuit.core.config import AblateConfig, SteerConfig
 from scircuit.core.study import Study
 from scircuit.execution.active_run import active_run
 from scircuit.execution.chosen_features import chosen_features
@@ -35,9 +35,12 @@ def intervene(
     """
     place = Study(Path(study))
     parent = trace_run(place, config.run)
-    traced = build_stored(TraceConfig, parent.config)
-    addresses, parents = chosen_features(place, parent, traced, config.features, config.hubs)
+    addresses, parents = chosen_features(
+        place, parent, config.features, config.hubs, least=2 if verb == "ablate" else 1
+    )
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "hubs", "device")}
+    if config.features:  # however they were written
+        identity["features"] = [str(address) for address in addresses]
     with active_run(
         place,
         verb,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, AnnotateConfig
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.files import sha256_file
 from scircuit.core.progress import Progress, duration, say
 from scircuit.core.study import Manifest, Study
@@ -20,6 +20,7 @@ from scircuit.execution.atlas_annotation import annotate_atlas
 from scircuit.execution.find_runs import imported_run, trace_run
 from scircuit.execution.load_inputs import inputs_of_run
 from scircuit.execution.run_result import RunResult
+from scircuit.execution.software_versions import packages
 from scircuit.tracing.tokenisation.vocabulary import human_gene_ids
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def parent_run(study: Study, run: str) -> Manifest:
         raise UserError(
             f"run {run} is an import of format {found.inputs.get('format')!r}, which has no gene"
             " lists; expected a trace run or an imported atlas",
-            f"list the runs: scircuit runs --study {study.root}",
+            f"list the runs: scircuit runs --study {quoted(study.root)}",
         )
     return found
 
@@ -57,6 +58,11 @@ def parent_run(study: Study, run: str) -> Manifest:
 @cache
 def _symbols() -> frozenset[str]:
     return frozenset(s.upper() for s in human_gene_ids())
+
+
+@cache
+def _symbol_of() -> dict[str, str]:
+    return {gene: symbol for symbol, gene in human_gene_ids().items()}
 
 
 def _human(symbol: str) -> bool:
@@ -97,7 +103,7 @@ def annotate(
             "tests of cell types need cells, and an imported atlas has none",
             "leave out --cell-types and --tissues; published cell types are in the graph",
         )
-    gene_sets = choose_libraries(config, _human)
+    gene_sets = choose_libraries(config, _human, lambda gene: _symbol_of().get(gene, ""))
     if not imported:
         _check_columns(parent, config)
     hashes = {
@@ -179,7 +185,9 @@ def _obs(parent: Manifest) -> pd.DataFrame:
     """Every obs column of the cells of a trace run's file."""
     from scircuit.tracing.cells.expression_files import open_expression
 
-    with open_expression(Path(parent.config["cells"])) as expression:
+    with open_expression(
+        Path(parent.config["cells"]), str(parent.config.get("genome", ""))
+    ) as expression:
         return expression.obs
 
 
@@ -213,7 +221,14 @@ def _check_columns(parent: Manifest, config: AnnotateConfig) -> None:
             f"--donor {config.donor} is given, but no cell types or tissues to test",
             "give their columns: --cell-types, --tissues",
         )
-    columns = [str(c) for c in _obs(parent).columns]
+    obs = _obs(parent)
+    columns, unreadable = [str(c) for c in obs.columns], obs.attrs.get("unreadable", {})
+    if lost := [c for c in wanted if c in unreadable]:
+        raise UserError(
+            f"obs[{lost[0]!r}] of the cells of run {parent.run} cannot be read:"
+            f" {unreadable[lost[0]]}",
+            "mend the column in the file, or choose another",
+        )
     if missing := [c for c in wanted if c not in columns]:
         raise UserError(
             f"the cells of run {parent.run} have no obs column {', '.join(missing)}",
@@ -265,14 +280,17 @@ def _annotate(
     """Annotate the features of a trace run and conclude the run."""
     from scircuit.analysis.annotation.annotate_features import annotate as annotate_features
     from scircuit.core.address import Address
-    from scircuit.tracing.clean_pass.feature_genes import build_catalogue
+    from scircuit.tracing.clean_pass.stored_catalogue import stored_catalogue
 
-    traced, inputs = inputs_of_run(parent, n_cells=config.n_cells)
+    _, inputs = inputs_of_run(parent, n_cells=config.n_cells)
+    settings = inputs.settings  # names as addresses have them, not as folders do
     progress = Progress("catalogue", len(inputs.cohort.row_ids), "cells", quiet=quiet)
-    catalogue = build_catalogue(
+    catalogue = stored_catalogue(
+        run.study.root / "catalogues",
         inputs.adapter,
         inputs.dictionaries,
         inputs.cohort,
+        versions=packages(),
         by_cell=bool(config.cell_types or config.tissues),
         progress=lambda done, _total: progress.update(done),
     )
@@ -282,7 +300,7 @@ def _annotate(
     vocabulary, others = inputs.adapter.vocabulary, human_gene_ids()
 
     def address(layer: int, index: int) -> str:
-        return str(Address(traced.model_name, traced.dictionary_name, layer, index))
+        return str(Address(settings.model_name, settings.dictionary_name, layer, index))
 
     annotation = annotate_features(
         lists,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, ExportConfig
 from scircuit.core.errors import UserError, disk_full
-from scircuit.core.files import atomic_path, write_json
+from scircuit.core.files import atomic_path, remove_leftovers, write_json
 from scircuit.core.progress import say
-from scircuit.core.study import Manifest, Study
+from scircuit.core.study import Study
+from scircuit.core.terminal import one_line
 from scircuit.core.version import __version__
 
 if TYPE_CHECKING:
@@ -60,9 +62,9 @@ class ExportResult:
         )
         return "\n".join(
             [
-                head,
-                *(f"  {kind} {n:,}" for kind, n in self.counts.items()),
-                *(f"  {note}" for note in self.notes),
+                one_line(head),
+                *(f"  {one_line(kind)} {n:,}" for kind, n in self.counts.items()),
+                *(f"  {one_line(note)}" for note in self.notes),
             ]
         )
 
@@ -144,7 +146,7 @@ def _part(study: Study, config: ExportConfig, *, graph: bool) -> Part:
 
     if not config.run:
         return part_of_run(study, study.latest("trace"), config, graph=graph)
-    manifest = Manifest.load(study.run_folder(config.run))
+    manifest = study.manifest(config.run)
     if not manifest.complete:
         raise UserError(
             f"run {config.run} is {manifest.status}: its export would be incomplete",
@@ -255,6 +257,7 @@ def _write(
     if viewer is None:
         from scircuit.queries.graph_export.graphml import write_graphml
 
+        remove_leftovers(out)
         with atomic_path(out) as temporary:
             write_graphml(part, temporary)
         if not config.query:
@@ -266,6 +269,7 @@ def _write(
     from scircuit.queries.graph_export.viewer_files import viewer_json
 
     graph, notes = viewer
+    remove_leftovers(out)
     with atomic_path(out) as temporary:
         temporary.write_text(viewer_json(graph), encoding="utf-8")
     return ExportResult(
@@ -299,7 +303,9 @@ def _result(
 def _new_folder(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` that takes its place when the block ends without an error."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    remove_leftovers(out)
+    prefix = f".{out.name}.{os.getpid()}-"
+    fresh = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=out.parent))
     old = fresh.with_suffix(".old")
     try:
         yield fresh

@@ -208,6 +208,25 @@ def test_engine_gseapy_gives_the_same_labels_and_numbers(study):
         np.testing.assert_allclose(first[column], second[column], rtol=1e-9)
 
 
+def test_what_a_test_counted_is_stored_beside_it(annotation):
+    """The p of every hypergeometric test follows from its stored numbers; the members of a term
+    that are in the graph are fewer.
+    """
+    from scipy.stats import hypergeom
+
+    tables = {kind: table.to_pandas() for kind, table in annotation.tables.items()}
+    found = tables["Feature-ENRICHED_FOR-Term"].query("test == 'hypergeometric'")
+    p = hypergeom.sf(
+        found.overlap - 1, found.background_genes, found.term_genes, found.listed_genes
+    )
+    np.testing.assert_allclose(found.p, p, rtol=1e-9)
+    members = tables["Gene-MEMBER_OF-Term"].groupby("target").size()
+    largest = found.groupby("target").term_genes.max()
+    assert (members.loc[largest.index] <= largest).all()
+    size = tables["Term"].set_index("id").size_in_background
+    assert (size.loc[largest.index] >= largest).all()
+
+
 def test_q_of_every_family_is_benjamini_hochberg_over_all_its_terms(study, annotation):
     tops = top_genes(study[0])
     symbols = [[g.removeprefix("ENSG_") for g in genes] for genes in tops.genes]

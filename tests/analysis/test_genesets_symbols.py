@@ -8,17 +8,11 @@ import gzip
 
 import pytest
 
-from scircuit.analysis.genesets.aliases import (
-    Coverage,
-    derive,
-    hgnc,
-    parse,
-    update_library,
-    update_regulons,
-)
+from scircuit.analysis.genesets.aliases import Coverage, update_library, update_regulons
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
 from scircuit.analysis.genesets.readers import read_library
 from scircuit.analysis.genesets.regulons import Regulation, Regulons
+from scircuit.core.hgnc import derive, hgnc, parse
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 
 NAMES = parse("NEW1\tOLD1\tOTHER1\nOUT\tOLD2\tNEW2\nTWO\tTWOA\tTWOB\tTWOC\n?\tSHARED\n")

@@ -5,6 +5,7 @@ imported atlases; refusals before anything is written.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import anndata
@@ -13,10 +14,11 @@ import pytest
 
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
+from scircuit.tracing.clean_pass import feature_genes
 from scircuit.workflows.annotate import annotate
 from scircuit.workflows.importing import import_
 from tests.support.atlas_tiny import files, write
-from tests.support.study_runs import demo, trace
+from tests.support.study_runs import demo, outcome, trace
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,34 @@ def test_every_family_is_stored_and_named(plain):
     targets = enriched[enriched["library"] == "TRRUST"]
     assert (targets["activation"] + targets["repression"] <= 2 * targets["overlap"]).all()
     assert enriched.loc[enriched["library"] != "TRRUST", "activation"].isna().all()
+
+
+def test_another_gene_set_file_needs_no_second_pass_over_the_cells(
+    study, plain, tmp_path, monkeypatch
+):
+    """And its results are those of a study that has nothing stored, bit by bit."""
+    genes = plain.table("Gene").sort_values("id")["symbol"].tolist()
+    gmt = tmp_path / "own.gmt"
+    gmt.write_text("".join(f"s{i}\tna\t" + "\t".join(genes[i::40]) + "\n" for i in range(40)))
+    own, passes = {"shipped": False, "gmt": (gmt,)}, []
+
+    def counted(adapter, dictionaries, cells, real=feature_genes._each_cell):
+        passes.append(len(cells))
+        return real(adapter, dictionaries, cells)
+
+    monkeypatch.setattr(feature_genes, "_each_cell", counted)
+    ours = run(study, **own)
+    assert ours.new and passes == []
+    fresh = tmp_path / "fresh"
+    shutil.copytree(study[0] / "runs" / study[1], fresh / "runs" / study[1])
+    theirs = run((fresh, study[1]), **own)
+    assert theirs.new and len(passes) == 1
+    assert outcome(ours.folder) == outcome(theirs.folder)
+    # the activity in each cell was not kept: asked for, it is computed, and then kept as well
+    active = run(study, cell_types=("kind",), donor="who", **own)
+    assert active.new and len(passes) == 2
+    again = run(study, cell_types=("kind",), donor="who", q=0.04, **own)
+    assert again.new and len(passes) == 2 and not again.table("Feature-ACTIVE_IN-CellType").empty
 
 
 def test_cell_types_are_tested_over_donors(study):

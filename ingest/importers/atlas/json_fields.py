@@ -8,17 +8,16 @@ refused with its name and the first record that does not fit.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import expand_gzip, is_gzip
 
 T = TypeVar("T")
 _FIX = "copy the atlas' files again; if they were edited, restore the published ones"
@@ -74,16 +73,13 @@ def file_content(path: Path) -> bytes:
     Raises
     ------
     UserError
-        If it cannot be read, is a damaged gzip file, or is empty.
+        If it cannot be read, is a damaged gzip file or one that expands beyond any atlas, or is
+        empty.
     """
     try:
         raw = Path(path).read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is a damaged gzip file ({error})", "copy it again: it is probably truncated"
-        ) from None
+        if is_gzip(raw):
+            raw = expand_gzip(raw, path)
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror or error}",

@@ -17,6 +17,7 @@ import numpy as np
 
 from scircuit.core.address import slug
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import check_zip
 from scircuit.ingest.importers.attribution_graph.attribution_nodes import AttributionGraph
 
 _NEEDED = (
@@ -150,6 +151,7 @@ def _load(path: Path) -> dict[str, Saved]:
     import torch
 
     replacements = [*((Record, name) for name in _CONFIGURATIONS), (LogitTarget, _TARGET)]
+    check_zip(path)
     try:
         with torch.serialization.safe_globals(replacements):
             data = torch.load(path, map_location="cpu", weights_only=True)

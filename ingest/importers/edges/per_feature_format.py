@@ -23,6 +23,7 @@ import numpy as np
 
 from scircuit.core.edge_rules import LEGACY_D, LEGACY_MIN_CELLS, legacy_edges
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import check_zip
 from scircuit.ingest.importers.edges.edge_table import (
     BY_LAYER,
     BY_SOURCE,
@@ -333,6 +334,7 @@ def _edges_from_cells(
     """
     import zipfile
 
+    check_zip(path)
     try:
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}

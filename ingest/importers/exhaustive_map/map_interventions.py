@@ -20,6 +20,7 @@ from pathlib import Path
 
 from scircuit.core.address import Address
 from scircuit.core.errors import UserError
+from scircuit.core.expansion import check_zip
 from scircuit.ingest.importers.feature_nodes import Key
 from scircuit.ingest.importers.strict_files import (
     Json,
@@ -351,6 +352,7 @@ def read_signatures(found: Interventions, path: Path) -> None:
 
     import numpy as np
 
+    check_zip(path)
     try:
         with np.load(path, allow_pickle=False) as data:
             early, late = data["early"], data["late"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from scircuit.core.config import ImportMapConfig
 from scircuit.core.edge_rules import LEGACY_TEXT
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.ingest.importers.exhaustive_map.map_degrees import FILES, Degrees, read_degrees
 from scircuit.ingest.importers.exhaustive_map.map_interventions import (
     Interventions,
@@ -130,7 +130,7 @@ def _absent(
     if traces:
         notes.append(
             f"exhaustive_tracing has {len(traces)} traced features; import their edges with"
-            f" scircuit import edges {root / 'exhaustive_tracing'}"
+            f" scircuit import edges {quoted(root / 'exhaustive_tracing')}"
         )
     unread = sorted(
         str(p.relative_to(root))
