@@ -4,12 +4,13 @@ them with their hashes.
 A unit is done when its marker ``units/<unit>.json`` exists: shards are written first, then the
 marker, then the manifest, each under a temporary name and renamed. A process killed between two of
 these steps leaves a unit either done or not done; a marker that is missing in the manifest is added
-when the store is opened.
+when the store is opened. A damaged marker is of no account: what the manifest lists of its unit is
+done, and a unit it does not list is computed again.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -21,20 +22,22 @@ import pyarrow.parquet as pq
 
 from scircuit.core import schema
 from scircuit.core.errors import UserError, disk_full
-from scircuit.core.files import atomic_path, sha256_file, write_json
-from scircuit.core.study import STATUSES, Manifest, ShardEntry
+from scircuit.core.files import Unreadable, atomic_path, read_json, sha256_file, write_json
+from scircuit.core.run_files.manifest import (
+    STATUSES,
+    Manifest,
+    ShardEntry,
+    shard_entries,
+    shard_key,
+)
+from scircuit.core.run_files.run_locks import owners
 from scircuit.ingest.shards.content_hash import LATE_COLUMNS, content_hash
+
+__all__ = ["ShardStore", "guarded", "read_shard", "shard_key"]
 
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,120}")
 T = TypeVar("T")
 _REVISION = re.compile(r"\.r(\d+)\.parquet$")
-
-
-def shard_key(name: str) -> str:
-    """Name of a shard without its revision: the same before and after its late columns are filled
-    in.
-    """
-    return _REVISION.sub(".parquet", name)
 
 
 def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
@@ -48,11 +51,7 @@ def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
     path = Path(folder) / entry.name
     problem = _problem(path, entry)
     if problem:
-        raise UserError(
-            f"shard {path}: {problem}",
-            "restore the file from a backup, or delete the run (scircuit runs delete) and run it"
-            " again",
-        )
+        raise _refusal(path, problem)
     try:
         table = pq.read_table(path)
         table = schema.conform(entry.kind, schema.without_retired(entry.kind, table))
@@ -68,7 +67,28 @@ def read_shard(folder: Path, entry: ShardEntry) -> pa.Table:
     return table
 
 
+def _refusal(path: Path, problem: str) -> UserError:
+    """What is wrong with a shard: another process that works on the run, or damage."""
+    run = path.parent
+    if not (run / "manifest.json").exists():
+        return UserError(
+            f"run {run.name} was deleted while it was read", "list the runs with: scircuit runs"
+        )
+    held = [owner for owner in owners(run.parent.parent) if owner.run == run.name]
+    if held:
+        return UserError(
+            f"shard {path}: {problem}; {held[0]} is working on run {run.name}",
+            "wait until that process has ended, then give the same command again",
+        )
+    return UserError(
+        f"shard {path}: {problem}",
+        "restore the file from a backup, or delete the run (scircuit runs delete) and run it again",
+    )
+
+
 def _problem(path: Path, entry: ShardEntry) -> str:
+    if path.exists() and not path.is_file():
+        return "it is no file"
     try:
         found = sha256_file(path)
     except FileNotFoundError:
@@ -116,16 +136,38 @@ class ShardStore:
 
     def _adopt_finished_units(self) -> None:
         """Add units to the manifest that a killed process had finished but not listed."""
-        listed = {shard_key(entry.name) for entry in self.manifest.shards}
+        listed: dict[str, list[ShardEntry]] = {}
+        for entry in self.manifest.shards:
+            listed.setdefault(_unit_of(entry), []).append(entry)
         missing: list[ShardEntry] = []
         for marker in sorted((self.folder / "units").glob("*.json")):
-            entries = tuple(
-                ShardEntry(**entry) for entry in json.loads(marker.read_text())["shards"]
-            )
-            self._units[marker.stem] = entries
-            missing += [entry for entry in entries if shard_key(entry.name) not in listed]
+            unit = marker.stem
+            if unit in listed:
+                self._units[unit] = tuple(listed[unit])
+                continue
+            entries = self._marked(marker)
+            if entries is not None:
+                self._units[unit] = entries
+                missing += entries
         if missing:
             self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *missing))
+
+    def _marked(self, marker: Path) -> tuple[ShardEntry, ...] | None:
+        """Shards of a finished unit as its marker lists them; None if marker or shards are damaged,
+        so that the unit counts as not done.
+        """
+        try:
+            found = read_json(marker)
+            if not isinstance(found, dict) or "shards" not in found:
+                return None
+            entries = shard_entries(found["shards"])
+        except (FileNotFoundError, Unreadable):
+            return None
+        whole = all(
+            _unit_of(entry) == marker.stem and not _problem(self.folder / entry.name, entry)
+            for entry in entries
+        )
+        return entries if whole else None
 
     def units(self) -> set[str]:
         """Work units that are done, including those without records."""
@@ -183,7 +225,8 @@ class ShardStore:
         # The marker makes the unit final; if the manifest cannot be written now, the unit is added
         # to it at the next opening.
         self._units[unit] = tuple(entries)
-        self.manifest = self.manifest.with_(shards=(*self.manifest.shards, *entries))
+        others = (entry for entry in self.manifest.shards if _unit_of(entry) != unit)
+        self.manifest = self.manifest.with_(shards=(*others, *entries))
         self._save(self.manifest)
         return entries
 
@@ -261,8 +304,11 @@ class ShardStore:
 
     def read(self, entry: ShardEntry) -> pa.Table:
         """Read the newest revision of a shard after checking its hash."""
-        key = shard_key(entry.name)
-        current = next((e for e in self.manifest.shards if shard_key(e.name) == key), entry)
+        current = _revised(self.manifest, entry)
+        if not (self.folder / current.name).exists():
+            # another process may have filled in late columns since this store was opened
+            with contextlib.suppress(UserError):
+                current = _revised(Manifest.load(self.folder), current)
         return read_shard(self.folder, current)
 
     def tables(self, kind: str) -> pa.Table:
@@ -308,6 +354,17 @@ class ShardStore:
         """Save the manifest, then use it: a failed save leaves the store unchanged."""
         guarded(lambda: manifest.save(self.folder), self.folder)
         self.manifest = manifest
+
+
+def _revised(manifest: Manifest, entry: ShardEntry) -> ShardEntry:
+    """A shard as the manifest lists it now."""
+    key = shard_key(entry.name)
+    return next((e for e in manifest.shards if shard_key(e.name) == key), entry)
+
+
+def _unit_of(entry: ShardEntry) -> str:
+    """Work unit of a shard: its name is ``<unit>.<kind>.parquet``."""
+    return shard_key(entry.name).removesuffix(f".{entry.kind}.parquet")
 
 
 def guarded(write: Callable[[], T], folder: Path) -> T:

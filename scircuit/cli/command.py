@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ import scircuit
 from scircuit.cli.options import help_of, options_of
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY
+from scircuit.core.errors import UserError
 from scircuit.core.progress import say
 from scircuit.core.remembered_options import once_only, recall, remember, study_file
+from scircuit.core.terminal import in_lines
 
 Command = Callable[..., Any]
 
@@ -60,7 +63,8 @@ def format_option(command: Command) -> Command:
 
 def show_result(result: Result, as_json: bool) -> None:
     """Print a result for people, or as one JSON object for programs."""
-    click.echo(json.dumps(result.to_json(), default=str) if as_json else str(result))
+    text = json.dumps(result.to_json(), default=str) if as_json else str(result)
+    click.echo(in_lines(text, styles=sys.stdout.isatty()))
 
 
 def verb_command(
@@ -125,9 +129,31 @@ def _use_remembered(
     """Let options given before in this study be the defaults, except those of one call."""
     known = recall(study, ctx.info_name) if ctx.info_name else {}
     defaults = {name: value for name, value in known.items() if name not in once}
+    for option in ctx.command.params:
+        if option.name in defaults:
+            _require_type(study, ctx, option, defaults[option.name])
     if defaults:
         ctx.default_map = {**defaults, **(ctx.default_map or {})}
     return study
+
+
+def _require_type(study: Path, ctx: click.Context, option: click.Parameter, value: object) -> None:
+    """Refuse a remembered value that the option cannot take.
+
+    Raises
+    ------
+    UserError
+        With file, option and value.
+    """
+    try:
+        option.type_cast_value(ctx, value)
+    except (click.ClickException, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        raise UserError(
+            f"{study_file(study)} has {option.name} = {value!r} under [{ctx.info_name}], which the"
+            f" option does not take ({why})",
+            "correct it there, or delete the line",
+        ) from error
 
 
 def _show_remembered(study: Path, config: type) -> None:

@@ -7,13 +7,16 @@ terminated (SIGTERM).
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 import click
 
 from scircuit.core.errors import UserError
+from scircuit.core.terminal import in_lines, one_line
 from scircuit.core.version import __version__
 
 VERBS = {
@@ -87,17 +90,21 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and turn errors into one message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks is shown escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        click.echo(in_lines(text.getvalue()), nl=False, err=True)
         sys.exit(2)
     except UserError as error:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
-        sys.exit(2)
+        _refused(error.problem, error.fix)
     except (KeyboardInterrupt, click.exceptions.Abort) as stop:
         from scircuit.execution.active_run import Terminated
 
@@ -109,26 +116,45 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        from scircuit.core.errors import disk_full
-
-        if disk_full(error):
-            click.echo(
-                f"error: the disk is full ({error.filename or 'writing'})\n  fix: free space, then"
-                " run the same command",
-                err=True,
-            )
-            sys.exit(2)
-        _unexpected(error)
+        _environment(error)
     except Exception as error:
         _unexpected(error)
 
 
-def _unexpected(error: BaseException) -> None:
+def _refused(problem: str, fix: str) -> NoReturn:
+    """Print what was found and what to do, each on one line."""
+    text = one_line(problem) + (f"\n  fix: {one_line(fix)}" if fix else "")
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    sys.exit(2)
+
+
+def _environment(error: OSError) -> NoReturn:
+    """A file, disk or network that did not do what it was asked for: no defect of the program."""
+    from scircuit.core.errors import disk_full
+
+    if os.environ.get("SCIRCUIT_DEBUG"):
+        traceback.print_exception(error)
+    place = error.filename or error.filename2
+    if disk_full(error):
+        _refused(
+            f"the disk is full ({place or 'writing'})", "free space, then run the same command"
+        )
+    if error.errno is None:
+        _unexpected(error)
+    _refused(
+        f"the system refused {f'to use {place}' if place else 'an operation'}: {error.strerror}",
+        "mend that, or name another place, then run the same command (SCIRCUIT_DEBUG=1 shows where"
+        " it happened)",
+    )
+
+
+def _unexpected(error: BaseException) -> NoReturn:
     if os.environ.get("SCIRCUIT_DEBUG"):
         traceback.print_exception(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     click.echo(
-        f"unexpected error: {type(error).__name__}: {error}\n  at {where.filename}:{where.lineno}\n"
+        one_line(f"unexpected error: {type(error).__name__}: {error}")
+        + f"\n  at {where.filename}:{where.lineno}\n"
         "  fix: this is a defect of scircuit; run again with SCIRCUIT_DEBUG=1 and report the full"
         " traceback",
         err=True,

@@ -10,7 +10,7 @@ import click
 import scircuit
 from scircuit.cli.command import format_option, study_option
 from scircuit.cli.tables import render
-from scircuit.core.study import Manifest, Study
+from scircuit.core.study import Study
 
 # --study is understood before and after the name of the command
 _study = click.option(
@@ -35,7 +35,7 @@ def runs(ctx: click.Context, study: Path, shape: str) -> None:
 @click.pass_obj
 def show(study: Path, run: str, other: Path | None) -> None:
     """Print the manifest of a RUN without its shard list."""
-    manifest = Manifest.load(Study(other or study).run_folder(run))
+    manifest = Study(other or study).manifest(run)
     fields = {key: value for key, value in vars(manifest).items() if key != "shards"}
     shown = {**fields, "shards": len(manifest.shards)}
     click.echo(json.dumps(shown, indent=1, default=str))
@@ -65,7 +65,9 @@ def delete(study: Path, run: str, yes: bool, other: Path | None) -> None:
 
     manifest = deletable(run, other or study)
     if not yes:
-        records = sum(shard.rows for shard in manifest.shards)
-        click.confirm(f"delete {run} ({manifest.verb}, {records:,} records)?", abort=True)
+        what = "damaged"
+        if manifest is not None:
+            what = f"{manifest.verb}, {sum(shard.rows for shard in manifest.shards):,} records"
+        click.confirm(f"delete {run} ({what})?", abort=True)
     counts = delete_run(run, other or study)
     click.echo(f"deleted {run}: " + ", ".join(f"{v:,} {k}" for k, v in counts.items()))

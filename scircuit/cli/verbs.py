@@ -13,7 +13,7 @@ from scircuit.cli.command import json_option, show_result, study_option, verb_co
 from scircuit.cli.options import help_of, options_of
 from scircuit.core import config as configs
 from scircuit.core.build_config import build
-from scircuit.core.progress import say
+from scircuit.core.progress import say_lines
 
 check = verb_command(
     "check",
@@ -60,7 +60,7 @@ def demo(study: Path, as_json: bool, **values: Any) -> None:
     """The whole job on real cells and a small Geneformer, in a few minutes."""
     result = scircuit.demo(study, **values)
     if as_json:
-        say(str(result))
+        say_lines(str(result))
     show_result(result, as_json)
 
 

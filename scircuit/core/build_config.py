@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Config = TypeVar("Config")
+_LARGEST = 2**63 - 1
+# of options that mean the same in every verb; what else a verb can take, it says itself
+_RANGES = {
+    "seed": (0, 2**32 - 1),
+    "n_cells": (0, 10**9),
+    "hubs": (0, 10**6),
+    "bootstrap": (0, 10**6),
+    "max_length": (0, 10**6),
+    "min_mapped": (0, 1),
+    "min_tokens": (0, 10**6),
+    "gate_p": (0, 1),
+}
 
 
 def element_of(annotation: object) -> tuple[Any, bool]:
@@ -76,17 +89,61 @@ def build(config: type[Config], values: Mapping[str, Any]) -> Config:
                     if isinstance(value, (str, Path)) or not hasattr(value, "__iter__")
                     else tuple(value)
                 )
-                converted[name] = tuple(element(v) for v in items)
+                converted[name] = tuple(_converted(element, v) for v in items)
             else:
-                converted[name] = element(value)
-        except (TypeError, ValueError) as error:
+                converted[name] = _converted(element, value)
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError(
-                f"option {name!r} is {value!r}, expected {element.__name__}", str(error)
+                f"option {name!r} is {_shown(value)}, expected {element.__name__}"
+                f"{f' ({error})' if str(error) else ''}",
+                f"give it: {field.metadata.get('help') or name}",
             ) from error
+        low, high = _RANGES.get(name, (None, None))
+        if low is not None and not low <= converted[name] <= high:
+            raise UserError(
+                f"option {name!r} is {converted[name]}, expected a number from {low} to {high}",
+                f"give it: {field.metadata.get('help') or name}",
+            )
         choices = field.metadata.get("choices", ())
         if choices and converted[name] not in choices:
-            raise UserError(f"option {name!r} is {value!r}", f"choose one of: {', '.join(choices)}")
+            raise UserError(
+                f"option {name!r} is {_shown(value)}", f"choose one of: {', '.join(choices)}"
+            )
     return config(**converted)
+
+
+def _converted(element: type, value: Any) -> Any:
+    """A value in the declared type.
+
+    Raises
+    ------
+    TypeError, ValueError, OverflowError
+        If it would become another value: a fraction a whole number, a text a switch; or if it is no
+        number, larger than a file can store, or no text.
+    """
+    if element is bool:
+        if isinstance(value, str) or value not in (True, False):
+            raise ValueError("a switch takes no other value")
+        return bool(value)
+    if element in (int, float):
+        if isinstance(value, bool):
+            raise TypeError
+        number = element(value)
+        if not math.isfinite(number) or abs(number) > _LARGEST:
+            raise ValueError("its size cannot be used")
+        if element is int and not isinstance(value, str) and number != value:
+            raise ValueError("it has a fraction")
+        return number
+    if isinstance(value, (bytes, Mapping, list, tuple, set)):
+        raise TypeError
+    if "\0" in str(value):
+        raise ValueError("it contains a zero byte")
+    return element(value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def build_stored(config: type[Config], values: Mapping[str, Any]) -> Config:

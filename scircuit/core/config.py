@@ -45,7 +45,7 @@ def option(
 class CellsConfig:
     """Which cells, and how they are checked."""
 
-    cells: Path = option(help="h5ad or 10x h5 file with raw counts")
+    cells: Path = option(help="h5ad, 10x h5, h5mu or zarr with raw counts")
     where: tuple[str, ...] = option(
         (),
         "obs filter COLUMN=VALUE[,VALUE...]; repeat for several columns (all must match)",
@@ -56,15 +56,15 @@ class CellsConfig:
     mixed: bool = option(False, "accept a mixed population of cells", once=True)
     panel: bool = option(
         False,
-        "accept a table of fewer than 2,000 of the model's genes (a targeted panel): ranks among"
-        " them are another input",
+        "accept a table of fewer than 2,000 of the model's genes (a targeted panel), or one cut to"
+        " less than a third of them: ranks among them are another input",
         once=True,
     )
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
     gene_column: str = option(
         "",
-        "column of var with the gene names, or index (default: the one that maps most genes; columns"
-        " that contradict each other are refused)",
+        "column of var with the gene names, or index (default: the one that maps most genes;"
+        " columns that contradict each other are refused)",
     )
     genome: str = option("", "genome to read from a file with several, such as hg19")
     max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)
@@ -178,6 +178,12 @@ class TraceConfig(CellsConfig):
         24, "source features sampled for the random-direction and swap controls", once=True
     )
     device: str = option("auto", "auto, cpu, cuda, mps")
+    untrained: bool = option(
+        False,
+        "accept a model that is no better than guessing on these cells, and dictionaries that"
+        " explain nothing of its states: random or scrambled ones",
+        once=True,
+    )
     model_name: str = option("", "model name in addresses (default: the folder's name)")
     dictionary_name: str = option(
         "", "dictionary set name in addresses (default: the folder's name)"
@@ -284,7 +290,10 @@ class AblateConfig:
         once=True,
     )
     features: tuple[str, ...] = option(
-        (), "addresses (default: the top hubs of the newest analysis)", once=True
+        (),
+        "addresses, or L05/F0898; several with commas or by giving the option again (default: the"
+        " top hubs of the newest analysis)",
+        once=True,
     )
     hubs: int = option(
         6, "number of top hubs if no features are given; all their pairs are ablated"
@@ -303,7 +312,10 @@ class SteerConfig:
         once=True,
     )
     features: tuple[str, ...] = option(
-        (), "addresses (default: top hubs of the newest analysis)", once=True
+        (),
+        "addresses, or L05/F0898; several with commas or by giving the option again (default: top"
+        " hubs of the newest analysis)",
+        once=True,
     )
     hubs: int = option(6, "number of top hubs if no features are given")
     coefficients: tuple[float, ...] = option(

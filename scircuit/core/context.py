@@ -24,7 +24,7 @@ def parse_context(text: str) -> int:
     named = {"exact": EXACT, "frozen": FROZEN}
     if str(text) in named:
         return named[str(text)]
-    if not str(text).isdigit() or int(text) == 0:
+    if not str(text).isdecimal() or not str(text).isascii() or not 0 < int(text) < 2**31:
         raise UserError(
             f"context {text!r} is unknown; expected exact, frozen, or a number of further positions"
             " above 0",

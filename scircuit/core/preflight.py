@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from scircuit.core.errors import UserError
+from scircuit.core.terminal import one_line
 
 
 class CheckLine(NamedTuple):
@@ -20,7 +21,7 @@ class CheckLine(NamedTuple):
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "FAILED"
         text = f"{self.name}: {verdict}: {self.found}"
-        return text if self.ok else f"{text} (expected: {self.expected})"
+        return one_line(text if self.ok else f"{text} (expected: {self.expected})")
 
 
 def require(line: CheckLine) -> CheckLine:

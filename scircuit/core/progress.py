@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from scircuit.core.preflight import CheckLine
+from scircuit.core.terminal import in_lines, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -28,8 +29,13 @@ def styled(text: str, *styles: str, to: TextIO | None = None) -> str:
 
 
 def say(text: str = "") -> None:
-    """Print one message on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one message on stderr, on one line: control characters in it are shown as such."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
+def say_lines(text: str) -> None:
+    """Print a text of several lines on stderr; its colours stay."""
+    print(in_lines(text, styles=True), file=sys.stderr, flush=True)
 
 
 def show_checks(lines: Iterable[CheckLine]) -> None:
@@ -40,7 +46,7 @@ def show_checks(lines: Iterable[CheckLine]) -> None:
 
 def heading(text: str) -> None:
     """Print the heading of a step on stderr, bold on a terminal."""
-    say("\n" + styled(text, "bold", to=sys.stderr))
+    say_lines("\n" + styled(one_line(text), "bold", to=sys.stderr))
 
 
 def duration(seconds: float) -> str:
@@ -117,7 +123,7 @@ class Progress:
             bar = _start_bar()
             self._bar = bar, bar.add_task("", total=self.total, text=self.label)
         bar, task = self._bar
-        bar.update(task, completed=done, text=self._line(done, note, finished))
+        bar.update(task, completed=done, text=one_line(self._line(done, note, finished)))
         if finished:
             stop_bar()
             self._bar = None

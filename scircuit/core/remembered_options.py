@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core.build_config import plain
 from scircuit.core.errors import UserError
-from scircuit.core.files import atomic_path
+from scircuit.core.files import Unreadable, atomic_path, read_text
+from scircuit.core.progress import say
+from scircuit.core.run_files.run_locks import rewriting_options
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -36,31 +38,50 @@ def recall(study: Path, verb: str) -> Mapping[str, Any]:
     Raises
     ------
     UserError
-        If ``study.toml`` is not valid TOML.
+        If ``study.toml`` is damaged.
     """
+    found = _stored(study).get(verb, {})
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{study_file(study)} has {found!r} as the options of {verb}, expected a table",
+            f"correct it: [{verb}] and one line for each option",
+        )
+    return found
+
+
+def _stored(study: Path) -> dict[str, Any]:
+    """Options of every verb."""
     path = study_file(study)
-    if not path.exists():
-        return {}
     try:
-        return tomllib.loads(path.read_text()).get(verb, {})
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(read_text(path))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, RecursionError, Unreadable) as error:
         raise UserError(f"{path} is not valid TOML: {error}", "correct it, or delete it") from error
 
 
 def remember(study: Path, verb: str, config: DataclassInstance) -> None:
-    """Record the options of a verb in ``study.toml``, except those that hold for one call."""
+    """Record the options of a verb in ``study.toml``, except those that hold for one call.
+
+    A study that cannot be written remembers nothing, which is said.
+    """
     import tomli_w
 
     path = study_file(study)
-    known = tomllib.loads(path.read_text()) if path.exists() else {}
     once = once_only(config)
-    known[verb] = {
+    chosen = {
         name: _absolute(getattr(config, name), value)
         for name, value in plain(config).items()
         if name not in once
     }
-    with atomic_path(path) as temporary:
-        temporary.write_text(tomli_w.dumps(known))
+    try:
+        with rewriting_options(study):
+            text = tomli_w.dumps({**_stored(study), verb: chosen})
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    except (OSError, UnicodeEncodeError) as error:  # a path may hold bytes that are no text
+        why = error.strerror if isinstance(error, OSError) else error
+        say(f"  the options are not remembered: {path} cannot be written ({why})")
 
 
 def _absolute(given: object, value: object) -> object:

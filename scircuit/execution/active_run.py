@@ -5,6 +5,7 @@ right however it ends. What is skipped on resume: `scircuit.execution.resume`.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from scircuit.core.errors import UserError
 from scircuit.core.files import canonical_json
 from scircuit.core.progress import say
+from scircuit.core.run_files.run_locks import one_writer
 from scircuit.core.study import Manifest, Study, now, run_id
 from scircuit.core.version import __version__
 from scircuit.execution.graph_server import opener
@@ -126,7 +128,8 @@ def active_run(
     record: Mapping[str, object] | None = None,
     identity: Mapping[str, object] | None = None,
 ) -> Iterator[ActiveRun]:
-    """Open, resume or find finished the run that this configuration and these inputs name.
+    """Open, resume or find finished the run that this configuration and these inputs name, and hold
+    it: one process at a time works on a run.
 
     Parameters
     ----------
@@ -142,43 +145,56 @@ def active_run(
     Raises
     ------
     UserError
-        If the run is not finished and was started with other versions of the software that its
-        result depends on.
+        If another process holds the run; or the run is not finished and was started with other
+        versions of the software that its result depends on.
     """
-    from scircuit.ingest.graph.stream import GraphWriter
-    from scircuit.ingest.shards.shard_store import ShardStore
-
     identifier = run_id(
         verb, identity if identity is not None else config, {**inputs, "parents": parents}
     )
-    folder = study.run_folder(identifier)
+    new = Manifest(
+        run=identifier,
+        verb=verb,
+        config=dict(config),
+        inputs=dict(inputs),
+        version=__version__,
+        started=now(),
+        parents=parents,
+        cohort=dict(cohort or {}),
+        packages=packages(),
+    )
+    with one_writer(study.root, identifier, verb, graph=database, signed=False) as sign:
+        run = _opened(study, new, database)
+        sign()
+        yield from _lived(run, verb, parents, record or {})
+
+
+def _opened(study: Study, new: Manifest, database: bool) -> ActiveRun:
+    """The run that is resumed, or a new one."""
+    from scircuit.ingest.graph.stream import GraphWriter
+    from scircuit.ingest.shards.shard_store import ShardStore
+
+    folder = study.run_folder(new.run)
     _make_folder(folder)
-    resumed = (folder / "manifest.json").exists()
+    resumed = os.path.lexists(folder / "manifest.json")
     if resumed:
-        store = ShardStore(folder)
-        require_same_software(study, store.manifest, packages())
-    else:
-        manifest = Manifest(
-            run=identifier,
-            verb=verb,
-            config=dict(config),
-            inputs=dict(inputs),
-            version=__version__,
-            started=now(),
-            parents=parents,
-            cohort=dict(cohort or {}),
-            packages=packages(),
-        )
-        store = ShardStore(folder, manifest)
+        require_same_software(study, study.manifest(new.run), new.packages)
+    store = ShardStore(folder, None if resumed else new)
     finished = store.manifest.complete
     writer = GraphWriter(opener(study), folder, on_message=say) if database else None
-    run = ActiveRun(identifier, study, folder, store, writer, resumed, finished)
+    return ActiveRun(new.run, study, folder, store, writer, resumed, finished)
+
+
+def _lived(
+    run: ActiveRun, verb: str, parents: tuple[str, ...], record: Mapping[str, object]
+) -> Iterator[ActiveRun]:
+    """Give the run once, and leave it with the status that is right however that ends."""
+    store, writer = run.store, run.writer
     try:
         with _terminable():
-            _start(run, verb, parents, record or {})
+            _start(run, verb, parents, record)
             yield run
         if not run.finished:
-            raise RuntimeError(f"run {identifier} ended without a conclusion")
+            raise RuntimeError(f"run {run.id} ended without a conclusion")
     except BaseException as error:
         if not run.finished:
             interrupted = isinstance(error, KeyboardInterrupt)

@@ -4,7 +4,7 @@ only as far as their source goes.
 
 from __future__ import annotations
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.study import Manifest, Study
 
 
@@ -18,16 +18,16 @@ def trace_run(study: Study, run: str) -> Manifest:
     """
     if not run:
         return study.latest("trace")
-    manifest = Manifest.load(study.run_folder(run))
+    manifest = study.manifest(run)
     if manifest.verb != "trace":
         raise UserError(
             f"run {run} is of verb {manifest.verb!r}, expected a trace run",
-            f"list them: scircuit runs --study {study.root}",
+            f"list them: scircuit runs --study {quoted(study.root)}",
         )
     if not manifest.complete:
         raise UserError(
             f"trace run {run} is {manifest.status}",
-            f"finish it first: scircuit trace --study {study.root}",
+            f"finish it first: scircuit trace --study {quoted(study.root)}",
         )
     return manifest
 
@@ -42,13 +42,13 @@ def imported_run(study: Study, run: str) -> Manifest | None:
     """
     if not run:
         return None
-    manifest = Manifest.load(study.run_folder(run))
+    manifest = study.manifest(run)
     if manifest.verb != "import":
         return None
     if not manifest.complete:
         raise UserError(
             f"import run {run} is {manifest.status}",
-            f"import the same files again: scircuit import --study {study.root}",
+            f"import the same files again: scircuit import --study {quoted(study.root)}",
         )
     return manifest
 

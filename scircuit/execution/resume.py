@@ -17,15 +17,17 @@ run was interrupted. A complete run is not computed again: its findings are show
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.files import atomic_path
 from scircuit.core.progress import say
 from scircuit.core.study import Manifest, Study
@@ -69,13 +71,25 @@ def require_same_software(study: Study, manifest: Manifest, installed: Mapping[s
             f"cannot resume run {manifest.run}: started with {listed(expected)}, now"
             f" {listed(found)}",
             f"install {listed(expected)} again, or delete the run and start anew: scircuit"
-            f" runs delete {manifest.run} --study {study.root}",
+            f" runs delete {manifest.run} --study {quoted(study.root)}",
         )
 
 
 def begun_settings(settings: TraceSettings, manifest: Manifest) -> TraceSettings:
-    """Settings of a resumed run: its work units keep the size they were begun with."""
-    return replace(settings, unit_features=int(manifest.config["unit_features"]))
+    """Settings of a resumed run: its work units keep the size they were begun with.
+
+    Raises
+    ------
+    UserError
+        If the manifest does not say which that is.
+    """
+    stored = manifest.config.get("unit_features")
+    if type(stored) is not int or stored < 1:
+        raise UserError(
+            f"the manifest of run {manifest.run} has {stored!r} features a work unit",
+            f"delete the run and start anew: scircuit runs delete {manifest.run}",
+        )
+    return replace(settings, unit_features=stored)
 
 
 class StoredUnit(NamedTuple):
@@ -134,11 +148,36 @@ class UnitFiles:
             )
 
     def read(self, unit: str) -> StoredUnit:
-        """What is stored of a unit."""
+        """What is stored of a unit.
+
+        Raises
+        ------
+        UserError
+            If its file is damaged.
+        """
+        path = self._path(unit)
+        try:
+            return self._read(path)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}: {error})",
+                "delete this file and give the same command again: its work unit is computed anew",
+            ) from error
+
+    @staticmethod
+    def _read(path: Path) -> StoredUnit:
         from scircuit.tracing.engine.unit_results import Counted
         from scircuit.tracing.statistics.skewness import Null
 
-        with np.load(self._path(unit)) as u:
+        with np.load(path, allow_pickle=False) as u:
             return StoredUnit(
                 total=Counted(u["total_p"], u["total_counts"]),
                 null=Null(*(u[f"null_{name}"] for name in Null._fields)),

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scircuit.core import schema
-from scircuit.core.address import parse
+from scircuit.core.address import listed, parse
 from scircuit.core.config import ExportConfig
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, ShardEntry, Study
@@ -93,14 +93,14 @@ def part_of_run(study: Study, run: Manifest, config: ExportConfig, *, graph: boo
 
 
 def _features(given: tuple[str, ...]) -> set[str]:
-    for text in given:
+    for text in listed(given):
         try:
             parse(text)
         except ValueError as error:
             raise UserError(
                 str(error), "copy the address from a query, for example: scircuit query top_hubs"
             ) from error
-    return set(given)
+    return set(listed(given))
 
 
 def _edges(store: Any, entries: list[ShardEntry], q: float, chosen: set[str]) -> Iterator[pa.Table]:
@@ -157,9 +157,7 @@ def _knowing(study: Study, run: Manifest) -> list[Manifest]:
     property.
     """
     parents = [
-        Manifest.load(study.run_folder(p))
-        for p in run.parents
-        if (study.run_folder(p) / "manifest.json").exists()
+        study.manifest(p) for p in run.parents if (study.run_folder(p) / "manifest.json").exists()
     ]
     children = [child_of(study, verb, run.run) for verb in ("annotate", "analyse")]
     return [*parents, run, *(c for c in children if c is not None)]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scircuit.core.terminal import one_line
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,8 +46,8 @@ class RunResult:
     def __str__(self) -> str:
         lines = [
             f"run {self.run}{'' if self.new else ' (already complete)'}",
-            *(f"  {s}" for s in self.sentences),
+            *(f"  {one_line(s)}" for s in self.sentences),
         ]
         if self.message:
-            lines.append(f"  {self.message}")
+            lines.append(f"  {one_line(self.message)}")
         return "\n".join(lines)

@@ -25,10 +25,11 @@ from scircuit.core.config import (
     SteerConfig,
     TraceConfig,
 )
-from scircuit.core.errors import UserError
-from scircuit.core.progress import duration, heading, say, styled, timed
+from scircuit.core.errors import UserError, quoted
+from scircuit.core.progress import duration, heading, say, say_lines, styled, timed
 from scircuit.core.remembered_options import remember
-from scircuit.core.study import Manifest, Study
+from scircuit.core.study import Study
+from scircuit.core.terminal import one_line
 from scircuit.execution.feature_table import features_of
 
 if TYPE_CHECKING:
@@ -107,10 +108,10 @@ class DemoResult:
         if not self.circuit:
             return []
         legend = "-> supports: ablation lowers the target;  -| suppresses: it raises it"
-        return [*(f"    {line}" for line in (*self.circuit, legend)), ""]
+        return [*(f"    {one_line(line)}" for line in (*self.circuit, legend)), ""]
 
     def __str__(self) -> str:
-        numbered = [f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)]
+        numbered = [f"{i:2d}. {one_line(s)}" for i, s in enumerate(self.sentences, 1)]
         return "\n".join(
             [
                 "",
@@ -122,12 +123,12 @@ class DemoResult:
                 f"  report    {self.findings['report']}",
                 f"  Browser   {self.server['browser']}",
                 f"  user      {self.server['user']}",
-                f"  password  {self.server['password']}",
-                f"  questions scircuit query --list --study {self.study}",
+                f"  password  scircuit db status --show-password --study {quoted(self.study)}",
+                f"  questions scircuit query --list --study {quoted(self.study)}",
                 "",
                 (
-                    f"The database keeps running. Stop it: scircuit db stop --study {self.study}"
-                    "   (from a checkout: make stop)"
+                    "The database keeps running. Stop it:"
+                    f" scircuit db stop --study {quoted(self.study)}   (from a checkout: make stop)"
                 ),
                 f"Took {duration(self.findings['seconds']['total'])}.",
             ]
@@ -198,7 +199,7 @@ def _steps(
         return timed(seconds, name)
 
     with step("server", "1/9 Neo4j"):
-        server = describe(start_server(place, ServerConfig()))
+        server = describe(start_server(place, ServerConfig()), show_password=False)
         say(f"  Neo4j {server['version']} at {server['uri']}")
     with step("check", "2/9 Checking the cells"):
         checked = check(
@@ -210,7 +211,7 @@ def _steps(
             ),
             quiet=True,
         )
-        say("  " + str(checked).replace("\n", "\n  "))
+        say_lines("  " + str(checked).replace("\n", "\n  "))
         if checked.failed:
             raise UserError(
                 "the shipped cells did not pass the check", "restore examples/ from the repository"
@@ -310,7 +311,7 @@ def _shown_features(
     """The feature that the demo is about, and the hubs; these are ablated together and steered."""
     from scircuit.analysis.circuits.feature_circuit import feature_of_genes
 
-    found = [features_of(place, Manifest.load(place.run_folder(r))) for r in (annotate, analyse)]
+    found = [features_of(place, place.manifest(r)) for r in (annotate, analyse)]
     named, degrees = ({row["id"]: row for row in table.to_pylist()} for table in found)
     sources = {f: row for f, row in degrees.items() if row.get("hub_rank") is not None}
     if not sources:

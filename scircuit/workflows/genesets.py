@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scircuit.core.build_config import build
 from scircuit.core.config import GenesetsConfig
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.files import atomic_path, sha256_file
 from scircuit.core.progress import say
 
@@ -130,7 +130,7 @@ class GenesetsResult:
             f"{x.file}: {x.terms:,} terms, {x.genes:,} genes; licence: {x.licence}"
             for x in self.libraries
         ]
-        use = " ".join(f"--gmt {x.file}" for x in self.libraries)
+        use = " ".join(f"--gmt {quoted(x.file)}" for x in self.libraries)
         return "\n".join([*lines, f"use them: scircuit annotate {use}"])
 
 

@@ -15,7 +15,7 @@ from scircuit.core.config import (
     ImportGraphConfig,
     ImportMapConfig,
 )
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.progress import say
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run, links
@@ -151,5 +151,5 @@ def _refuse_same_name(study: Study, source: Source) -> None:
                 f"study {study.root} already has another {source.format} called {source.name} (run"
                 f" {manifest.run}); {len(changed)} files differ, such as {changed[0]}",
                 "give this import another name (--dictionary-name), or delete the other: scircuit"
-                f" runs delete {manifest.run} --study {study.root}",
+                f" runs delete {manifest.run} --study {quoted(study.root)}",
             )

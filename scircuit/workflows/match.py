@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, MatchConfig
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.progress import Progress, say
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.active_run import ActiveRun, active_run
@@ -69,7 +69,7 @@ def match(
             f"genes of features are known for {len(lists)} dictionaries ({names}), expected"
             f" {needed}",
             "annotate a trace run of another model, or import an atlas: scircuit import atlas PATH"
-            f" --study {place.root}",
+            f" --study {quoted(place.root)}",
         )
     inputs = {"dictionaries": dict(sorted(of_run.items()))}
     identity = {k: v for k, v in plain(config).items() if k != "runs"}
@@ -110,15 +110,18 @@ def _sources(study: Study, named: tuple[str, ...]) -> list[Manifest]:
     if not named:
         usable = [m for m in found if m.complete and m.verb in VERBS]
         if not usable:
+            study.require(
+                f"no complete run of study {study.root.name} has the genes that features fire on"
+            )
             raise UserError(
                 f"no complete run of study {study.root} has the genes that features fire on",
-                f"run scircuit annotate --study {study.root}, or scircuit import atlas PATH --study"
-                f" {study.root}",
+                f"run scircuit annotate --study {quoted(study.root)}, or scircuit import atlas PATH"
+                f" --study {quoted(study.root)}",
             )
         return usable[::-1]
     chosen = []
     for name in dict.fromkeys(named):
-        manifest = Manifest.load(study.run_folder(name))
+        manifest = study.manifest(name)
         if not manifest.complete:
             raise UserError(
                 f"run {name} is {manifest.status}",

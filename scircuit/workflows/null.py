@@ -169,7 +169,7 @@ def _traced_copy(
     result = trace(
         trace_config(copy, traced, features, config.device), own.root, database=False, quiet=True
     )
-    manifest = Manifest.load(own.run_folder(result.run))
+    manifest = own.manifest(result.run)
     if not config.sources:
         if done := child_of(place, "annotate", parent.run):
             chosen = build_stored(AnnotateConfig, {**done.config, "run": result.run})

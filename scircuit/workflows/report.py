@@ -7,13 +7,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
-from scircuit.core.errors import UserError
-from scircuit.core.files import atomic_path
+from scircuit.core.errors import UserError, quoted
+from scircuit.core.files import atomic_path, remove_leftovers
+from scircuit.core.run_files.manifest import may_differ
 from scircuit.core.study import Manifest, Study, now
+from scircuit.core.terminal import one_line
 from scircuit.core.version import __version__
 from scircuit.execution.feature_table import features_of, joined
 from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
@@ -52,7 +54,8 @@ class ReportResult:
 
     def __str__(self) -> str:
         return "\n".join(
-            [f"{i:2d}. {s}" for i, s in enumerate(self.sentences, 1)] + ["", f"report {self.path}"]
+            [f"{i:2d}. {one_line(s)}" for i, s in enumerate(self.sentences, 1)]
+            + ["", one_line(f"report {self.path}")]
         )
 
 
@@ -85,30 +88,32 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "
     traced = run or any(m.verb == "trace" and m.complete for m in place.manifests())
     if not traced and not atlases:
         imports = [
-            f"{m.run} ({m.inputs['format']})"
+            f"{m.run} ({m.inputs.get('format')})"
             for m in place.manifests()
             if m.verb == "import" and m.complete
         ]
-        if imports:
+        if imports and not any(run.run.startswith("trace-") for run in place.survey()[1]):
             raise UserError(
                 f"study {place.root} has imports only: {', '.join(imports)}; a report needs a trace"
                 " run or an annotated atlas",
-                f"annotate an atlas: scircuit annotate --run ID --study {place.root}; query other"
-                f" imports: scircuit query imported_runs --study {place.root}",
+                f"annotate an atlas: scircuit annotate --run ID --study {quoted(place.root)}; query"
+                f" other imports: scircuit query imported_runs --study {quoted(place.root)}",
             )
-    parts = (
-        gather(place, trace_run(place, run), feature)
-        if traced or not atlases
-        else atlases_alone(place, atlases)
-    )
-    with atomic_path(place.report) as temporary:
-        temporary.write_text(build_report(parts))
-    return ReportResult(
-        place.report.resolve(),
-        tuple(f.sentence for f in findings(parts)),
-        story(parts),
-        parts.analysis.circuit(parts.circuit).drawing if parts.analysis else (),
-    )
+    with may_differ(*place.manifests()):
+        parts = (
+            gather(place, trace_run(place, run), feature)
+            if traced or not atlases
+            else atlases_alone(place, atlases)
+        )
+        remove_leftovers(place.report)
+        with atomic_path(place.report) as temporary:
+            temporary.write_text(build_report(parts))
+        return ReportResult(
+            place.report.resolve(),
+            tuple(f.sentence for f in findings(parts)),
+            story(parts),
+            parts.analysis.circuit(parts.circuit).drawing if parts.analysis else (),
+        )
 
 
 def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
@@ -250,17 +255,37 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
     model, dictionaries = (
         Path(trace.config[k]) / "metrics.json" for k in ("model", "dictionaries")
     )
-    if model.exists():
-        known = json.loads(model.read_text())
-        losses = {name: known[name] for name in ("mlm_loss", *BASELINES) if name in known}
-    if dictionaries.exists():
-        known = json.loads(dictionaries.read_text()).get("layers", [])
-        pca = {
-            int(d["layer"]): float(d["pca_variance_explained"])
-            for d in known
-            if "pca_variance_explained" in d
-        }
+    stated = _json(model)
+    for name in ("mlm_loss", *BASELINES):
+        if _is_number(stated.get(name)):
+            losses[name] = float(stated[name])
+    rows = _json(dictionaries).get("layers")
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and all(_is_number(row.get(k)) for k in ("layer", _PCA)):
+            pca[int(row["layer"])] = float(row[_PCA])
     return losses, pca
+
+
+_PCA = "pca_variance_explained"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """JSON object of a file that may be missing or damaged: nothing, then, for it adds to what the
+    run itself measured.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _is_number(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -1e30 < value < 1e30  # neither infinite nor NaN
+    )
 
 
 def _browser(study: Study) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, TraceConfig
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.progress import say, show_checks
+from scircuit.core.run_files.run_locks import one_writer
 from scircuit.core.study import Study
 from scircuit.execution.active_run import ActiveRun, active_run
 from scircuit.execution.load_inputs import load_inputs
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from scircuit.tracing.engine.settings import TraceSettings
 
 
-# Where a file is and where it is computed do not change what a run computes.
+# Where a file is, where it is computed and what is accepted do not change what a run computes.
 _PATHS = ("model", "dictionaries", "cells")
-_NOT_IDENTITY = (*_PATHS, "ray")
+_NOT_IDENTITY = (*_PATHS, "ray", "untrained")
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
     inputs = load_inputs(config)
     settings = inputs.settings
     config = replace(config, target_layers=settings.target_layers, device=settings.device)
-    report = inputs.report(strict=not config.legacy)
+    report = inputs.report(strict=not config.legacy, untrained=config.untrained)
     if not quiet:
         show_checks(report)
     measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, settings)
@@ -235,7 +236,7 @@ def _settle(study: Study, run: ActiveRun) -> str:
     from scircuit.ingest.graph.stream import apply_q, load_run
 
     try:
-        with connect(study.root) as connection:
+        with one_writer(study.root, run.id, "load"), connect(study.root) as connection:
             report = load_run(connection, run.folder)
             apply_q(connection, run.folder)
         return (
@@ -244,5 +245,6 @@ def _settle(study: Study, run: ActiveRun) -> str:
         )
     except UserError as error:
         return (
-            f"{error.problem}; shards are kept, load them with: scircuit load --study {study.root}"
+            f"{error.problem}; shards are kept, load them with:"
+            f" scircuit load --study {quoted(study.root)}"
         )

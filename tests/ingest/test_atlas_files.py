@@ -106,6 +106,8 @@ def test_relationships_of_the_tiny_atlas(tmp_path):
         for r in found["Feature-RESPONDS_TO-Perturbation"].to_pylist()
     }
     assert responses == {"L01/F0000": (8.0, 50, True), "L01/F0005": (0.7, 6000, False)}
+    stated = [r["variance_explained"] for r in found["Dictionary"].to_pylist()]
+    assert stated == [0.8 + layer / 100 for layer in range(3)], "as the summary states it"
     feature = {r["id"]: r for r in found["Feature"].to_pylist()}
     assert (
         feature["toy/tiny/L01/F0002"]["causal_ratio"] == 2.0

@@ -323,6 +323,7 @@ def test_missing_files_are_named(imported):
         summary = json.loads(row["summary"])
         assert summary.get("missing", []) == expected[str(row["layer"])]
         assert summary["layer"] == plain.summary["layers"][row["layer"]]
+        assert row["variance_explained"] == summary["layer"]["variance_explained"]
         assert (row["alive"], row["published_annotated"]) == (
             summary["layer"]["alive"],
             summary["layer"]["annotated"],

@@ -161,6 +161,16 @@ def plain(own, imported):
                 known = found[kind].setdefault(row["id"], {})
                 for p in schema.ANNOTATION_PROPERTIES if "annotation_run" in row else ():
                     known.pop(p.name, None)
+                if "traced" in row:  # the clean pass of a trace run is one block as well
+                    for name in schema.FINDING_BLOCKS["activation_run"]:
+                        known.pop(name, None)
+                    known["activation_run"] = "trace-a"
+                if kind == "Feature":  # what its address says
+                    layer, index = int(row["id"][-8:-6]), int(row["id"][-4:])
+                    known |= {"model": "toy", "dictionary": f"toy/k4/L{layer:02d}"}
+                    known |= {"layer": layer, "index": index}
+                else:
+                    known |= {"model": "toy", "set": "k4", "layer": 1}
                 known.update({k: v for k, v in row.items() if k != "name"})
     # An empty value of an own run is none: it takes away what own runs wrote and leaves what only
     # imports say.

@@ -41,7 +41,7 @@ def test_facts_without_a_run_stay_single(connection, tmp_path):
 def test_each_library_of_regulons_keeps_its_records(connection, tmp_path):
     known = {"TRRUST": ("Unknown", ["11", "12"]), "collectri": ("Activation", None)}
     for library, (mode, papers) in known.items():
-        store = ShardStore(tmp_path / library, manifest(f"annotate-{library}"))
+        store = ShardStore(tmp_path / library, manifest(f"annotate-{library.lower()}"))
         store.add(
             "facts",
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -255,3 +256,24 @@ def test_finish(store):
     with pytest.raises(ValueError, match="expected one of"):
         store.finish("done")
     assert sha256_file(store.folder / edges(store)[0].name) == edges(store)[0].sha256
+
+
+def test_a_unit_whose_marker_is_gone_is_written_once_more_and_listed_once(store):
+    (store.folder / "units" / "L01-002.json").unlink()
+    again = ShardStore(store.folder)
+    assert "L01-002" not in again.units()
+    write_unit(again, 2, block=4, per_layer=60, degree=50)
+    assert ShardStore(store.folder).units() == store.units()
+    assert len(edges(again)) == 6 and again.verify() == []
+    assert again.tables(EDGES).num_rows == 6 * 4 * 50
+
+
+def test_what_is_no_file_is_no_shard(store):
+    entry = edges(store)[0]
+    path = store.folder / entry.name
+    path.unlink()
+    for make in (os.mkfifo, os.mkdir):  # neither waits for a writer nor is a defect
+        make(path)
+        with pytest.raises(UserError, match="it is no file"):
+            store.read(entry)
+        path.rmdir() if path.is_dir() else path.unlink()

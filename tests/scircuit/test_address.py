@@ -34,5 +34,5 @@ def test_anything_else_is_refused(text, names):
 
 def test_slug():
     assert slug("Geneformer V2 (316M)") == "geneformer-v2-316m"
-    with pytest.raises(ValueError, match="no letter or digit"):
+    with pytest.raises(ValueError, match="no letter a-z and no digit"):
         slug("???")

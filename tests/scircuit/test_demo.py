@@ -133,8 +133,11 @@ def test_status_tells_a_program_how_to_connect(demo):
     assert "127.0.0.1" in status["uri"] or "localhost" in status["uri"]
     password_file = folder / "scircuit-study" / "neo4j" / "password"
     assert password_file.stat().st_mode & 0o077 == 0
+    assert status["password"] is None and status["password_file"] == str(password_file)
+    shown = json.loads(scircuit("db", "status", "--json", "--show-password", cwd=folder).stdout)
+    assert shown["password"] == password_file.read_text().strip()
     with open(found["report"]) as file:
-        assert status["password"] not in file.read()
+        assert shown["password"] not in file.read()
 
 
 @pytest.mark.server

@@ -42,7 +42,13 @@ def options(root, tmp_path_factory):
             folder / "dictionaries",
         )
     options = demo(
-        root, source_layers=(1,), n_cells=12, features=(3,), control_features=1, max_length=LENGTH
+        root,
+        source_layers=(1,),
+        n_cells=12,
+        features=(3,),
+        control_features=1,
+        max_length=LENGTH,
+        untrained=True,
     )
     for name in ("batch_pairs", "batch_rows"):
         del options[name]

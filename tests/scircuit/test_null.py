@@ -88,7 +88,7 @@ def test_copies_are_traced_as_the_run_was(study, compared):
             manifest.config
             | {
                 name: own.config[name]
-                for name in ("model", "dictionaries", "model_name", "device", "ray")
+                for name in ("model", "dictionaries", "model_name", "device", "ray", "untrained")
             }
             == own.config
         )

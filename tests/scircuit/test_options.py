@@ -1,5 +1,6 @@
 import dataclasses
 import warnings
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +12,7 @@ from scircuit.core import config as settings
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import MatchConfig, TraceConfig
 from scircuit.core.errors import UserError
+from tests.support.cli_process import scircuit
 
 CONFIGS = [c for c in vars(settings).values() if dataclasses.is_dataclass(c)]
 
@@ -89,3 +91,60 @@ def test_lists_of_numbers_with_commas_or_repeated(given):
     assert CliRunner().invoke(command, needed).output.strip() == "(1,)"
     wrong = CliRunner().invoke(command, [*needed, "--source-layers", "0,five"])
     assert wrong.exit_code == 2 and "not a list of whole numbers such as 0,5,11" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    {
+        "seed": (-1, 2**32, 1.5, "nan", float("inf"), "", None, [1], True),
+        "n_cells": (-1, "1e3", 10**40, "x\x1b"),
+        "gate_p": (float("nan"), "inf", -0.1, 1.01, "0,1", ()),
+        "mixed": ("false", "no", 2, None, [], float("nan")),
+        "model": (b"m", ["m"], {"m": 1}, "a\0b"),
+        "cells": (["c"], "c\0.h5ad", None),
+        "source_layers": ("1.5", [1.5], [None], [[1]], "a", [10**40]),
+        "null_draws": (float("nan"), "-inf", "0x10"),
+    }.items(),
+)
+def test_a_value_that_is_none_of_its_kind_is_refused_by_name(name, values):
+    given = {"model": "m", "dictionaries": "d", "cells": "c"}
+    for value in values:
+        with pytest.raises(UserError, match=rf"option '{name}' is ") as refused:
+            build(TraceConfig, {**given, name: value})
+        assert refused.value.fix
+
+
+def test_values_of_numpy_and_whole_floats_are_taken():
+    import numpy as np
+
+    config = build(
+        TraceConfig,
+        {
+            "model": Path("m"),
+            "dictionaries": "d",
+            "cells": "c",
+            "seed": np.int64(3),
+            "n_cells": 4.0,
+            "mixed": np.bool_(True),
+            "source_layers": np.array([1, 2]),
+            "gate_p": np.float32(0.5),
+        },
+    )
+    assert (config.seed, config.n_cells, config.mixed) == (3, 4, True)
+    assert config.source_layers == (1, 2) and config.gate_p == 0.5 and config.model == "m"
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "-inf", "-1", "9" * 30, "1e400", "", "\x1b[2J", "."]
+)
+@pytest.mark.parametrize(
+    ("verb", "option"), [("analyse", "seed"), ("trace", "n-cells"), ("match", "q")]
+)
+def test_no_value_of_an_option_is_a_defect(verb, option, value, tmp_path, monkeypatch):
+    monkeypatch.setenv("NEO4J_URI", "")
+    needed = ("--model", "m", "--dictionaries", "d", "--cells", "c") if verb == "trace" else ()
+    ended = scircuit(
+        verb, *needed, "--no-database", f"--{option}={value}", "--study", tmp_path / "s"
+    )
+    assert ended.code == 2 and "\x1b" not in ended.err, ended
+    assert not list(tmp_path.iterdir())

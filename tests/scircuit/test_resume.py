@@ -419,3 +419,16 @@ def test_a_run_from_before_packages_were_recorded_goes_on_with_a_note(
     assert Manifest.load(folder_of(tmp_path)).packages == {}
     trace(study=tmp_path, database=False, quiet=True, **options)
     assert note not in capsys.readouterr().err
+
+
+def test_a_damaged_file_of_a_unit_names_itself_and_can_be_deleted(root, undisturbed, tmp_path):
+    options = demo(root, unit_features=1)
+    assert start(options, tmp_path, at_rename=40) == -signal.SIGKILL
+    first = sorted(folder_of(tmp_path).glob("units/L*.npz"))[0]
+    first.write_bytes(first.read_bytes()[:200])
+    with pytest.raises(UserError, match="npz is damaged") as refused:
+        trace(study=tmp_path, database=False, quiet=True, **options)
+    assert str(first) in refused.value.problem and "delete this file" in refused.value.fix
+    first.unlink()
+    trace(study=tmp_path, database=False, quiet=True, **options)
+    assert outcome(folder_of(tmp_path)) == outcome(undisturbed["exact"])

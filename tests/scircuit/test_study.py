@@ -1,9 +1,12 @@
 import errno
+import json
+from pathlib import Path
 
 import pytest
 
 from scircuit.core.errors import UserError
 from scircuit.core.files import atomic_path
+from scircuit.core.run_files.manifest import may_differ
 from scircuit.core.study import Manifest, ShardEntry, Study, run_id
 
 
@@ -64,3 +67,34 @@ def test_latest_names_the_verb_to_run(tmp_path):
         Manifest(run, "trace", {}, {}, "0", status=status, started=started).save(folder)
     assert study.latest("trace").run == "trace-1"
     assert study.latest("trace", complete=False).run == "trace-2"
+
+
+def test_a_manifest_shows_that_it_was_changed(tmp_path):
+    manifest = Manifest(
+        "trace-1", "trace", {"path": Path("x"), "n": 1}, {}, "0", findings={"p": 0.1, "by": {1: 2}}
+    )
+    manifest.save(tmp_path)
+    path = tmp_path / "manifest.json"
+    whole = path.read_text()
+    assert Manifest.load(tmp_path).findings == {"p": 0.1, "by": {"1": 2}}
+    for before, after in (("0.1", "0.2"), ('"n": 1', '"n": 2'), ('"path": "x"', '"path": "y"')):
+        assert whole.count(before) == 1
+        path.write_text(whole.replace(before, after))
+        with pytest.raises(UserError, match="it was changed after scircuit wrote it"):
+            Manifest.load(tmp_path)
+    earlier = json.loads(whole)
+    del earlier["seal"], earlier["schema"]
+    path.write_text(json.dumps(earlier))
+    assert Manifest.load(tmp_path).schema == 0
+
+
+def test_findings_that_an_earlier_version_did_not_write_are_named():
+    old = Manifest("trace-1", "trace", {}, {}, "0.1", schema=0)
+    new = Manifest("trace-2", "trace", {}, {}, "0.2")
+    what = r"run trace-1 \(scircuit 0\.1\) .* \(KeyError: 'edges'\)"
+    with pytest.raises(UserError, match=what), may_differ(new, None, old):
+        old.findings["edges"]
+    with pytest.raises(KeyError), may_differ(new):
+        new.findings["edges"]
+    with pytest.raises(UserError, match=r"^plain$"), may_differ(old):
+        raise UserError("plain")

@@ -90,7 +90,10 @@ def files() -> dict[str, Any]:
         "total_features": LAYERS * WIDTH,
         "n_layers": LAYERS,
         "n_features_per_layer": WIDTH,
-        "layers": [{"layer": layer, "alive": 7, "annotated": 2} for layer in range(LAYERS)],
+        "layers": [
+            {"layer": layer, "alive": 7, "annotated": 2, "variance_explained": 0.8 + layer / 100}
+            for layer in range(LAYERS)
+        ],
     }
     found["modules.json"] = [
         {

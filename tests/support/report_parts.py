@@ -118,6 +118,7 @@ def make_parts() -> ReportInput:
             "edges": len(rows),
             "edges_calibrated": len(rows),
             "zero_edit_max": 1.5e-7,
+            "numeric_floor": 3e-8,
             "controls": {
                 "sources": 24,
                 "half_degree_rho": 0.91,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from scircuit.core.address import slug
 from scircuit.core.build_config import build_stored
 from scircuit.core.config import CellsConfig, TraceConfig, TrainConfig
 from scircuit.core.errors import UserError
@@ -80,10 +81,11 @@ def trace_config(
         traced,
         model=str(model),
         dictionaries=str(copy.folder / "dictionaries"),
-        model_name=f"{traced.model_name}-{copy.name}",
+        model_name=f"{slug(traced.model_name)}-{copy.name}",
         features=features,
         device=device,
         ray="",
+        untrained=True,
     )
 
 
