@@ -8,6 +8,7 @@
                                and parts/ until the run concludes
       neo4j/                   the local server's home, a view that can be rebuilt
       report/index.html
+      catalogues/              genes of each feature, kept for the next annotation
       .locks/                  who writes which run (`scircuit.core.run_files.run_locks`)
 
 The run id is a hash of verb, configuration, inputs and schema, so the same question asked twice is
