@@ -10,8 +10,14 @@ from tools.collect_changes import KINDS, fragments, with_fragments
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "docker/README.md"),
     *("changes/README.md", "docs/adapters.md", "docs/architecture.md", "docs/data-model.md"),
-    *("docs/glossary.md", "docs/knowledge.md", "docs/life-of-a-cell.md", "docs/limits.md"),
-    *("docs/method.md", "docs/options.md", "docs/queries.md", "docs/replication.md"),
+    *("docs/glossary.md", "docs/inputs.md", "docs/knowledge.md", "docs/life-of-a-cell.md"),
+    *(
+        "docs/limits.md",
+        "docs/method.md",
+        "docs/options.md",
+        "docs/queries.md",
+        "docs/replication.md",
+    ),
     *("docs/scale.md", "docs/tutorial.md", "docs/validation.md"),
 )
 FOLDERS = (
