@@ -116,6 +116,18 @@ def logs_of_expected(counts, rng):
     return np.log1p(per(ambient_removed(counts, rng)))
 
 
+def ranks(counts, rng):
+    """Genes of each cell in order, the largest last; the value of a gene is its place."""
+    places = np.argsort(np.argsort(counts + rng.random(counts.shape), axis=1), axis=1) + 1
+    return np.where(counts > 0, places, 0)
+
+
+def rounded_over_lengths(counts, rng):
+    """FPKM: the sums of the cells differ."""
+    lengths = rng.lognormal(7.5, 0.8, counts.shape[1])
+    return np.rint(counts / lengths * 1e9 / counts.sum(axis=1, keepdims=True))
+
+
 def scaled(counts, rng):
     logs = np.log1p(per(counts))
     return (logs - logs.mean(axis=0)) / (logs.std(axis=0) + 1e-3)

@@ -184,6 +184,27 @@ def test_zarr_with_damaged_parts(whole, data, tmp_path):
                 assert isinstance(found, str) or found == outcomes.whole, (victim, content)
 
 
+@pytest.mark.parametrize("part", ["data", "indices"])
+@pytest.mark.parametrize("stored", ["zarr", "h5"])
+def test_a_chunk_that_is_not_stored_is_not_read_as_zeros(whole, data, tmp_path, part, stored):
+    if stored == "zarr":
+        path = zarr_folder(data, tmp_path, 2)
+        chunks = [p for p in (path / "X" / part).iterdir() if p.name.isdigit()]
+        chunks[0].unlink()
+    else:
+        path = shutil.copy(whole, tmp_path / "cells.h5ad")
+        with h5py.File(path, "r+") as file:
+            values = file["X"][part][()]
+            del file["X"][part]
+            node = file["X"].create_dataset(part, values.shape, values.dtype, chunks=(2,))
+            node[2:] = values[2:]
+    with (
+        pytest.raises(UserError, match=rf"{part}: 1 of \d+ chunks are not stored"),
+        open_expression(path),
+    ):
+        pass
+
+
 def test_gzip_that_ends_early_or_expands_too_far(whole, tmp_path, monkeypatch):
     path = packed(whole, tmp_path)
     content = path.read_bytes()

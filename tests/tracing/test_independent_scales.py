@@ -67,6 +67,48 @@ def test_values_that_are_no_counts_are_refused(kind, size, drawn, tmp_path):
         assert what == "refused" and "scale" in said and "fix: " in said
 
 
+def one_more(counts, rng):
+    return counts + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        (cell_scales.ranks, "rounded rates"),
+        (cell_scales.rounded_over_lengths, "rounded rates"),
+        (one_more, "1 was added"),
+    ],
+    ids=["ranks", "rates", "one more"],
+)
+def test_whole_numbers_of_another_kind_are_refused(kind, found, drawn, tmp_path):
+    for i, (cells, of_counts) in enumerate(drawn[14, 700][:6]):
+        values = kind(cells.counts.astype(float), np.random.default_rng(i))
+        write(tmp_path / "cells.h5ad", values, cells)
+        what, said = outcome(tmp_path / "cells.h5ad", of_counts)
+        assert what == "refused" and found in said, said
+
+
+@pytest.mark.parametrize(
+    ("kind", "decimals", "wanted"),
+    [
+        (cell_scales.per_10k, 2, "exact"),
+        (cell_scales.per_million, 4, "exact"),
+        (cell_scales.log1p_per_10k, 4, "exact"),
+        (cell_scales.log1p_per_10k, 3, ""),
+        (cell_scales.log1p_per_10k, 2, "refused"),
+    ],
+)
+def test_decimals_that_were_cut_off_leave_the_counts_or_the_file_is_refused(
+    kind, decimals, wanted, drawn, tmp_path
+):
+    for cells, of_counts in drawn[14, 700][:6]:
+        values = np.round(kind(cells.counts.astype(float), None), decimals)
+        write(tmp_path / "cells.h5ad", values, cells)
+        what, said = outcome(tmp_path / "cells.h5ad", of_counts)
+        assert what == (wanted or what), said
+        assert what == "exact" or f"rounded to {decimals} decimals" in said, said
+
+
 @pytest.mark.parametrize("size", SIZES, ids=["small", "large"])
 @pytest.mark.parametrize("kinds", MIXTURES, ids=name)
 def test_a_mixture_is_refused_with_the_cells_of_each_kind(kinds, size, drawn, tmp_path):
@@ -133,7 +175,18 @@ def rates_beside_a_count_layer(cells, keep, rng):
     return data
 
 
+def counts_of_some_cells_beside_all_logs(cells, keep, rng):
+    """As after two files are put together of which one has no layer of counts."""
+    x = np.log1p(cell_scales.per(cells.counts)).astype(np.float32)
+    data = anndata.AnnData(sparse.csr_matrix(x), var=pd.DataFrame(index=cells.genes))
+    some = cells.counts.astype(np.float32)
+    some[len(some) // 2 :] = 0
+    data.layers["counts"] = sparse.csr_matrix(some)
+    return data
+
+
 CHOICES = (
+    counts_of_some_cells_beside_all_logs,
     variable_counts_beside_all_counts,
     variable_logs_beside_all_counts,
     scaled_beside_all_logs,

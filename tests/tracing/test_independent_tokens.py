@@ -74,6 +74,15 @@ def shifted_in_part(cells, rng, i):
     return pd.DataFrame({"gene_ids": ids}, index=cells.symbols)
 
 
+def exchanged_rows(cells, rng, i):
+    """A few rows only: less than renamed symbols may differ in."""
+    at = rng.choice(len(cells.genes), 3 + i % 5, replace=False)
+    ids = list(cells.genes)
+    for a, b in zip(at, rotated(at.tolist(), 1), strict=True):
+        ids[a] = cells.genes[b]
+    return pd.DataFrame({("gene_ids", "ens_id")[i % 2]: ids}, index=cells.symbols)
+
+
 def shifted_symbols(cells, rng, i):
     return pd.DataFrame({"feature_name": rotated(cells.symbols, 1 + i)}, index=cells.genes)
 
@@ -216,6 +225,7 @@ KINDS = {
     shifted_ids: REFUSED,
     permuted_ids: REFUSED,
     shifted_in_part: REFUSED,
+    exchanged_rows: REFUSED,
     shifted_symbols: REFUSED,
     ids_of_other_genes: EXACT,
     unknown_column_of_other_genes: EXACT,

@@ -115,6 +115,15 @@ def test_values_with_sums_of_their_own_are_read_with_a_warning_and_one_sum_is_re
     assert len(misfits(with_counts, detect(with_counts))) == 9
 
 
+def test_values_of_nearly_every_gene_in_nearly_every_cell_are_imputed_ones(counts):
+    """Means over cells that are alike have sums of their own, and are near no whole numbers."""
+    near = np.random.default_rng(0).dirichlet(np.full(60, 0.7), 60)
+    kept = np.asarray((counts > 0).sum(axis=0)).ravel() > 20
+    values = sparse.csr_matrix(near @ counts[:, kept].toarray() * 20)
+    scale = detect(values)
+    assert not scale.usable and "imputation" in scale.evidence, scale
+
+
 def test_scaled_values_are_refused(shared_data):
     data = anndata.read_h5ad(shared_data / "cells" / "10x_pbmc68k_reduced.h5ad")
     scale = detect(sparse.csr_matrix(data.X, dtype=np.float64))

@@ -4,8 +4,8 @@ taken.
 A file may hold counts of some genes in X and of all genes in raw, or counts in one layer and what
 was made of them in others. Each matrix is listed with its genes, how many of them the model knows,
 and its scale. Of those whose counts can be had, the one with most known genes is taken; with as
-many genes, stored counts before others and known names of count layers before other names. What was
-left aside is said, and that two matrices disagree.
+many genes, the one with fewest empty cells, then stored counts before others and known names of
+count layers before other names. What was left aside is said, and that two matrices disagree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scircuit.core.preflight import CheckLine
 from scircuit.tracing.cells.expression_files import Expression, Matrix
 from scircuit.tracing.cells.identifiers import Identifiers, identify, merge
 from scircuit.tracing.cells.mixed_cells import is_mixed, mixture_of
-from scircuit.tracing.cells.scale import Judged, Scale, judge, to_counts
+from scircuit.tracing.cells.scale import EMPTY, Judged, Scale, judge, to_counts
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 _COUNT_LAYERS = ("layers/counts", "layers/raw_counts", "layers/raw", "layers/count")
@@ -148,6 +148,7 @@ def choose_matrix(
         key=lambda one: (
             one.usable and not _proven(one),
             -one.genes,
+            _empty(one),
             not _stored(one),
             _rank(one.matrix.name),
         ),
@@ -186,6 +187,11 @@ def _rank(name: str) -> tuple[int, str]:
 
 def _proven(one: Examined) -> bool:
     return one.scale is not None and one.scale.proven
+
+
+def _empty(one: Examined) -> int:
+    """Cells looked at that hold nothing: files put together fill what one of them lacks with 0."""
+    return 0 if one.judged is None else int((one.judged.held == EMPTY).sum())
 
 
 def _stored(one: Examined) -> bool:

@@ -27,6 +27,7 @@ from scircuit.tracing.cells.expression_files import Matrix, content_sha256, open
 from scircuit.tracing.cells.identifiers import merge
 from scircuit.tracing.cells.mixed_cells import mixture_of
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
+from scircuit.tracing.tokenisation.token_hash import tokens_sha256
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class Cohort:
     def gene_tokens(self) -> np.ndarray:
         """Gene tokens of each cell, without the specials."""
         return np.array([len(t) - self.framing for t in self.tokens])
+
+    @property
+    def tokens_sha256(self) -> str:
+        """Hash of the tokens of every cell."""
+        return tokens_sha256(self.tokens)
 
     def record(self) -> pa.Table:
         """The cohort as a ``Cohort`` record."""

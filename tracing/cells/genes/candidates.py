@@ -23,7 +23,7 @@ _GOOD = 0.2  # share of its names that a column of gene names must have in the t
 _DISTINCT = 0.2  # share of its genes that must differ: a column of one target gene names no rows
 _PROBES = 1000
 _NAMED = re.compile(
-    r"ensembl|ensg|geneid|genename|genesymbol|geneshortname|symbol|hgnc|hugo|featureid|featurename"
+    r"^ens|ensembl|ensg|geneid|genename|genesymbol|geneshortname|symbol|hgnc|hugo|featureid|featurename"
 )
 _PLAIN = {"gene", "genes", "id", "ids", "name", "names", "index", "feature", "features", "varnames"}
 _OF_OTHERS = {

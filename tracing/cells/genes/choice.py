@@ -5,7 +5,8 @@ Two columns are compared in the rows where both name a gene that the table of id
 without following old names. Ids and symbols that belong together differ in few rows, because some
 symbols were given to another gene since (0.03 % between the two published tables of Geneformer):
 `LIMIT` leaves room for that. Columns that were shifted, sorted or joined wrongly differ in nearly
-all.
+all; where a few rows were exchanged, each gene of one column is in the other, in another of these
+rows, which renaming does not explain either.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.cells.genes.candidates import INDEX, Candidate
 
 LIMIT = 0.02  # share of the rows compared in which two columns may name different genes
+_MOVED = 0.001  # share of the rows compared whose genes may have changed places
 _EVIDENCE = 0.1  # share of the genes of an unnamed column that others must name too
 _SPECIES = {"MUS": "mouse", "RNO": "rat"}
 
@@ -33,23 +35,28 @@ class Choice(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Rows in which two columns both name a known gene, and those in which the genes differ."""
+    """Rows in which two columns both name a known gene, those in which the genes differ, and those
+    of these whose gene by the first column is that of another by the second.
+    """
 
     rows: np.ndarray
     differ: np.ndarray
+    moved: np.ndarray
 
     @property
     def contradict(self) -> bool:
         """Whether they differ in more rows than renamed symbols explain."""
         n, differ = len(self.rows), len(self.differ)
-        return differ > LIMIT * n and (differ >= 3 or 2 * differ >= n)
+        many = differ > LIMIT * n and (differ >= 3 or 2 * differ >= n)
+        return many or len(self.moved) > max(1, _MOVED * n)
 
 
 def compare(a: Candidate, b: Candidate) -> Comparison:
     """Compare two columns row by row."""
     known = [c.exact & c.table.comparable[c.gene] for c in (a, b)]
     rows = np.flatnonzero(known[0] & known[1])
-    return Comparison(rows, rows[a.gene[rows] != b.gene[rows]])
+    differ = rows[a.gene[rows] != b.gene[rows]]
+    return Comparison(rows, differ, differ[np.isin(a.gene[differ], b.gene[differ])])
 
 
 def choose(found: Sequence[Candidate], prefer_ids: bool) -> Choice:
@@ -140,7 +147,7 @@ def _agreeing(pool: list[Candidate]) -> list[Candidate]:
                     f"genes: {a.column} and {b.column} name different genes in"
                     f" {len(compared.differ):,} of {len(compared.rows):,} rows where both are known"
                     f" ({_examples(a, b, compared.differ)}); expected at most {LIMIT:.0%}, for"
-                    f" renamed symbols{_votes(agree, a, b)}",
+                    f" renamed symbols, and none that changed places{_votes(agree, a, b)}",
                     f"the columns were shifted or joined wrongly: repair var, or name the right one"
                     f" with --gene-column {_option(a)} or --gene-column {_option(b)}",
                 )

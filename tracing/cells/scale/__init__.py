@@ -1,5 +1,6 @@
 """On which scale expression values are, cell by cell, with proof, and the counts behind them."""
 
+from scircuit.tracing.cells.scale.cell_kinds import EMPTY
 from scircuit.tracing.cells.scale.matrix_scale import (
     FIX,
     Judged,
@@ -13,6 +14,7 @@ from scircuit.tracing.cells.scale.matrix_scale import (
 )
 
 __all__ = [
+    "EMPTY",
     "FIX",
     "Judged",
     "Scale",

@@ -20,6 +20,9 @@ import numpy as np
 _LARGEST_MULTIPLE = 8  # the smallest count of a cell is at most this
 _FIT = 0.99  # share of a cell's informative values that fix its smallest count
 _INFORMATIVE = 0.15  # largest error of a ratio at which missing an integer would be noticed
+_FLOAT32 = 2.0**-22  # relative error of a value that was computed and stored in float32
+_KNOWN = 0.25  # largest error of a count that may say what the unit is
+_CLEAR = 20  # values by which decimals are told
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -94,13 +97,13 @@ def ratios(x: np.ndarray, transform: Transform, quantum: float) -> Ratios:
     transform
         What may have been done to the counts.
     quantum
-        Largest error of a stored value, or 0 for that of float32.
+        Largest error by decimals that were cut off, or 0; that of float32 comes on top.
     """
     if not len(x):
         return Ratios(1.0, 0, 0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         y = transform.inverse(x)
-        error = transform.slope(x) * (quantum if quantum else 2.0**-23 * x) / y
+        error = _error(x, transform, quantum) / y
     if not np.isfinite(y).all():
         return Ratios(1.0, 0, len(x), 0.0)
     smallest = int(y.argmin())
@@ -124,10 +127,46 @@ def ratios(x: np.ndarray, transform: Transform, quantum: float) -> Ratios:
     return best
 
 
+def whole_counts(x: np.ndarray, transform: Transform, quantum: float) -> tuple[np.ndarray, int]:
+    """Counts behind the values of a cell, and how many of them rounding leaves open.
+
+    The smallest value alone says too little about the unit for large counts, so it is fitted to all
+    values whose count is known, more and more of them.
+
+    Parameters
+    ----------
+    x, transform, quantum
+        As for `ratios`.
+    """
+    unit = ratios(x, transform, quantum).unit
+    y, error = transform.inverse(x), _error(x, transform, quantum)
+    doubt = float(error[y.argmin()] / y.min())  # relative error of the unit
+    known = 0
+    while True:
+        off = y / unit * doubt + error / unit
+        sure = off < _KNOWN
+        if sure.sum() <= known:
+            return np.rint(y / unit), int((off >= 0.5).sum())
+        known = int(sure.sum())
+        n, weight = np.rint(y[sure] / unit), 1.0 / error[sure] ** 2
+        unit = float((weight * n * y[sure]).sum() / (weight * n * n).sum())
+        doubt = min(doubt, float(2.0 / np.sqrt((weight * n * n).sum()) / unit))
+
+
+def _error(x: np.ndarray, transform: Transform, quantum: float) -> np.ndarray:
+    """Largest error of the values before the transform."""
+    return transform.slope(x) * (quantum + _FLOAT32 * x)
+
+
 def quantum_of(data: np.ndarray) -> float:
-    """Half a unit in the last decimal if values were rounded to at most 4 decimals, else 0."""
-    for decimals in range(1, 5):
+    """Half a unit in the last decimal if values were rounded to at most 5 decimals, else 0.
+
+    Large values in float32 hold fewer decimals, and tell nothing.
+    """
+    for decimals in range(1, 6):
         scaled = data * 10**decimals
-        if np.abs(scaled - np.rint(scaled)).max(initial=0.0) < 1e-2:
+        clear = _FLOAT32 / 4 * scaled < 0.1
+        off = np.abs(scaled - np.rint(scaled))[clear]
+        if len(off) >= min(_CLEAR, len(data)) and off.max(initial=0.0) < 0.11:
             return 0.5 * 10.0**-decimals
     return 0.0

@@ -37,11 +37,15 @@ from scircuit.tracing.cells.scale.count_ratios import (
     Transform,
     quantum_of,
     ratios,
+    whole_counts,
 )
 from scircuit.tracing.cells.scale.whole_numbers import SHALLOW
 
 _COUNTS = (RAW, EXPECTED)
+_TARGETS, _AT = (1e4, 1e6), 1e-4  # usual sums after normalisation, and how near they are met
 _ONE_SUM = 0.03  # spread of the sums of cells that were divided to one, relative to their mean
+_DENSE = 0.9  # share of the values above 0 that no cells have, but imputed ones
+_MANY = 150  # genes of which some have no count
 _BY_NAME = {transform.name: transform for transform in TRANSFORMS}
 
 
@@ -161,7 +165,7 @@ def _scale(values: sparse.csr_matrix, held: np.ndarray) -> Scale:
         return _of_counts(values, held)
     if most in _BY_NAME:
         return _of_transform(values, held, _BY_NAME[most])
-    if most == RATES and not _normalised(values):
+    if most == RATES and not _normalised(values) and not _dense(values):
         return _of_rates(values)
     return _unknown(values, held, most)
 
@@ -207,12 +211,15 @@ def _of_counts(values: sparse.csr_matrix, held: np.ndarray) -> Scale:
 
 
 def _of_transform(values: sparse.csr_matrix, held: np.ndarray, transform: Transform) -> Scale:
-    checked = fitting = 0
+    checked = fitting = unsure = cells = 0
     chance, quantum = 0.0, quantum_of(values.data)
     for i in np.flatnonzero(held == transform.name).tolist():
         found = ratios(_cell(values, i), transform, quantum)
         checked, fitting = checked + found.informative, fitting + found.fit
         chance += found.chance
+        if transform not in REFUSED:
+            left = whole_counts(_cell(values, i), transform, quantum)[1]
+            unsure, cells = unsure + left, cells + (left > 0)
     text = (
         f"{fitting:,} of {checked:,} ratios to the smallest value of the cell are integers,"
         f" {chance:,.0f} by chance"
@@ -223,6 +230,13 @@ def _of_transform(values: sparse.csr_matrix, held: np.ndarray, transform: Transf
     if transform is ROOTS:
         text = f"{ROOTS.name}: once squared, {text}"
         return Scale("unknown scale", False, text, fix=FIX)
+    if unsure and quantum:
+        decimals = round(-np.log10(2 * quantum))
+        text = (
+            f"{transform.name}, rounded to {decimals} decimals: {unsure:,} large counts in"
+            f" {cells:,} of {len(held):,} cells cannot be told from their neighbours"
+        )
+        return Scale("rounded values", False, text, fix=FIX)
     return Scale(transform.name, True, text)
 
 
@@ -231,6 +245,12 @@ def _normalised(values: sparse.csr_matrix) -> bool:
     sums = np.asarray(values.sum(axis=1)).ravel()
     sums = sums[sums > 0]
     return len(sums) > 0 and float(np.std(sums)) <= _ONE_SUM * float(np.mean(sums))
+
+
+def _dense(values: sparse.csr_matrix) -> bool:
+    """Whether nearly every gene has a value in nearly every cell, as after imputation."""
+    cells, genes = np.array(values.shape).tolist()
+    return genes >= _MANY and int((values.data > 0).sum()) > _DENSE * cells * genes
 
 
 def _of_rates(values: sparse.csr_matrix) -> Scale:
@@ -256,6 +276,8 @@ def _unknown(values: sparse.csr_matrix, held: np.ndarray, most: str) -> Scale:
     )
     if most == LOGARITHMS:
         text += "; not a logarithm of counts, so counts cannot be recovered"
+    elif most == RATES and _dense(values):
+        text += "; nearly every gene has a value in nearly every cell, as after imputation"
     elif most == RATES:
         text += (
             "; all cells were divided to one sum, as TPM are, which are divided by gene lengths:"
@@ -287,7 +309,8 @@ def _fits(values: sparse.csr_matrix, held: np.ndarray, name: str) -> np.ndarray:
         fits = (held == RAW) | (held == EXPECTED) | (held == EMPTY)
         judged, expected = int((held != UNTOLD).sum()), int((held == EXPECTED).sum())
         # deep cells lack the small values that would tell: they are as the others are
-        return fits | ((held == UNTOLD) & (expected > 0) & (fits.sum() >= 0.8 * judged))
+        deep = (held == UNTOLD) & ~_to_a_target(values)
+        return fits | (deep & (expected > 0) & (fits.sum() >= 0.8 * judged))
     fits = (held == name) | (held == EMPTY)
     if name == RATES:
         return fits | (held == UNTOLD) | (held == FEW)
@@ -308,6 +331,12 @@ def _fits(values: sparse.csr_matrix, held: np.ndarray, name: str) -> np.ndarray:
             multiples = step != 1 and np.abs(x / step - np.rint(x / step)).max() < 1e-3
             fits[i] = bool(multiples) or abs(sums[i] - usual) <= 0.01 * usual
     return fits
+
+
+def _to_a_target(values: sparse.csr_matrix) -> np.ndarray:
+    """Cells whose sum is that of TPM or CPM, [cells]."""
+    sums = np.asarray(values.sum(axis=1)).ravel()
+    return np.any([np.abs(sums / target - 1.0) < _AT for target in _TARGETS], axis=0)
 
 
 def to_counts(values: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
@@ -331,8 +360,8 @@ def to_counts(values: sparse.csr_matrix, scale: Scale) -> sparse.csr_matrix:
         x = values.data[span]
         positive = x > 0
         if positive.any():
-            unit = ratios(x[positive], transform, quantum).unit
-            result.data[span] = np.where(positive, np.rint(transform.inverse(x) / unit), 0.0)
+            result.data[span][positive] = whole_counts(x[positive], transform, quantum)[0]
+            result.data[span][~positive] = 0.0
     result.eliminate_zeros()
     return result
 

@@ -20,7 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-ONES, LOGARITHMS, RATES = "zeros and ones", "rounded logarithms", "rounded rates"
+ONES, LOGARITHMS = "zeros and ones", "rounded logarithms"
+RATES = "rounded rates or ranks"
+RAISED = "whole numbers to which 1 was added"
 SHALLOW = 15  # no cell of a whole transcriptome has all its counts below this
 LARGEST_LOGARITHM = 25  # of a logarithm: log2 of a million is 20
 _SAME = 150  # genes with the same value: counts of so many genes are not all one
@@ -32,6 +34,8 @@ _BROKEN = -4.0  # standard deviations
 _ALIKE = 1.5  # variance of the sums of genes as a multiple of their mean
 # Usual sums after normalisation, and the share of cells near them that is no chance.
 _TARGETS, _AWAY = {1e4: 0.3, 1e5: 0.3, 1e6: 0.05}, 0.006
+_CELLS = 10  # so many that genes without a 0 were not chosen for it
+_SMALL, _RARE = 3, 0.01  # counts that some genes have, and a share that is too low for them
 _LOW, _OFTEN = 8, 15  # small numbers, and how often their neighbours must occur
 
 
@@ -105,8 +109,21 @@ def faults(values: sparse.csr_matrix, numbers: CellNumbers) -> np.ndarray:
         found[:] = ONES
     elif numbers.most.max() <= SHALLOW and _squeezed(values, numbers):
         found[found == ""] = LOGARITHMS
+    elif _raised(values, numbers):
+        found[found == ""] = RAISED
     found[(found == "") & (_rounded_sums(values, numbers) | _gaps(values, numbers))] = RATES
     return found
+
+
+def _raised(values: sparse.csr_matrix, numbers: CellNumbers) -> bool:
+    """Whether no gene of any cell is 0 though so many are 1 that, by the second mark, some must be:
+    p_1^2 <= 2 p_0 p_2.
+    """
+    cells, genes = np.array(values.shape).tolist()
+    if cells < _CELLS or genes < _SAME or numbers.n.min() < genes:
+        return False
+    one, two = (int((values.data == k).sum()) for k in (1, 2))
+    return one**2 > 2 * max(two, 1) * _OFTEN * cells
 
 
 def _rounded_sums(values: sparse.csr_matrix, numbers: CellNumbers) -> np.ndarray:
@@ -141,7 +158,22 @@ def _gaps(values: sparse.csr_matrix, numbers: CellNumbers) -> np.ndarray:
     found = ((seen[:, 1:-1] == 0) & (neighbours >= _OFTEN)).any(axis=1)
     lowest = np.bincount(row, values.data == numbers.least[row], cells)
     found |= (numbers.n >= _SAME) & (numbers.least > 1) & (lowest >= _OFTEN)
-    return _without_factor(found, values)
+    return _without_factor(found | _few_small(values, numbers), values)
+
+
+def _few_small(values: sparse.csr_matrix, numbers: CellNumbers) -> np.ndarray:
+    """Cells in which many genes have no count and hardly any has a small one, or all have another
+    one: rates, or ranks, [cells].
+    """
+    cells, genes = np.array(values.shape).tolist()
+    row = np.repeat(np.arange(cells), numbers.n)
+    small = np.bincount(row[values.data <= _SMALL], minlength=cells)
+    many = numbers.n >= _SAME
+    found = many & (genes - numbers.n >= _SAME) & (small < _RARE * numbers.n)
+    for i in np.flatnonzero(many & (small <= _SMALL) & ~found):
+        x = values.data[values.indptr[i] : values.indptr[i + 1]]
+        found[i] = len(np.unique(x)) == len(x)
+    return found
 
 
 def _without_factor(cells: np.ndarray, values: sparse.csr_matrix) -> np.ndarray:

@@ -17,12 +17,14 @@ from scipy import sparse
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells.storage.expression import Matrix
 from scircuit.tracing.cells.storage.stored_nodes import (
+    AGAIN,
     HdfNode,
     Unreadable,
     attribute,
     attribute_text,
     check_size,
     child,
+    chunks_lost,
     is_array,
     is_group,
     length_of,
@@ -114,6 +116,11 @@ def sparse_arrays(node: HdfNode, n_major: int) -> Sparse:
             raise Unreadable(f"{part}: {error.reason}", error.fix) from error
         _check_kind(child(node, part), part, kinds)
         check_size(child(node, part))
+        if part != "indptr" and (lost := chunks_lost(child(node, part))):
+            raise Unreadable(
+                f"{part}: {lost[0]:,} of {lost[1]:,} chunks are not stored, and would be read as 0",
+                AGAIN,
+            )
     if lengths["indptr"] != n_major + 1:
         raise Unreadable(f"indptr holds {lengths['indptr']:,} numbers, expected {n_major + 1:,}")
     if lengths["indices"] != lengths["data"]:

@@ -209,6 +209,25 @@ def check_size(node: HdfNode) -> None:
         )
 
 
+def chunks_lost(node: HdfNode) -> tuple[int, int] | None:
+    """How many of the chunks of an array are not stored, and how many there should be; None where
+    all are, or nobody can tell. Both libraries read such a chunk as zeros.
+    """
+    try:
+        if isinstance(node, h5py.Dataset):
+            if node.chunks is None or not node.size:
+                return None
+            total = int(np.prod([-(-n // c) for n, c in zip(node.shape, node.chunks, strict=True)]))
+            stored = int(node.id.get_num_chunks())
+        else:
+            if getattr(node, "shards", None) is not None:
+                return None
+            total, stored = int(node.nchunks), int(node.nchunks_initialized)
+    except Exception:  # the reading itself finds out
+        return None
+    return (total - stored, total) if stored < total else None
+
+
 def _stored_bytes(node: HdfNode) -> int:
     if isinstance(node, h5py.Dataset):
         return int(node.id.get_storage_size())
