@@ -151,7 +151,7 @@ def cypher(
 def _refused() -> UserError:
     return UserError(
         "this statement would change the graph; nothing was changed",
-        "write it as MATCH ... RETURN, or pass write=True to change the graph",
+        "write it as MATCH ... RETURN (in Python, write=True lets it change the graph)",
     )
 
 

@@ -23,13 +23,14 @@ CALL () {
     OPTIONAL MATCH (own:Run {verb: 'annotate'})-[:FROM]->(base)
     WHERE (own.status = 'complete' OR own.id = $annotation)
       AND (EXISTS { (own)-[:USED]->(d) } OR NOT EXISTS { (own)-[:USED]->(:Dictionary) })
-    RETURN d, base, own
+    RETURN d, base, own, 1 AS used
     UNION
     MATCH (base:Run)<-[:FROM]-(own:Run {verb: 'annotate'})-[:USED]->(d:Dictionary)
     WHERE own.status = 'complete' OR own.id = $annotation
-    RETURN d, base, own
+    RETURN d, base, own, 0 AS used
   }
-  WITH d.id AS dictionary, base, own ORDER BY coalesce(own.started, '') DESC, own.id DESC
+  WITH d.id AS dictionary, base, own, used
+  ORDER BY coalesce(own.started, '') DESC, own.id DESC, used DESC, base.started DESC, base.id DESC
   WHERE $annotation IN ['', base.id, coalesce(own.id, '')]
   WITH dictionary, collect([base.id, own.id]) AS runs,
     head(collect(CASE WHEN own.findings CONTAINS '"cell_types"' THEN own.id END)) AS cells

@@ -11,7 +11,8 @@ found, and not by the newest value, which the feature itself shows.
     number of stored edges, and the address.
 ``listed.<property>(f)``
     A property of the annotation that ``current`` names for the feature's dictionary
-    (`scircuit.queries.current_annotation`).
+    (`scircuit.queries.current_annotation`), or one of the activations in the run that this
+    annotates.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scircuit.core.schema import FINDING_BLOCKS, FOUND_PROPERTIES
 _MACRO = re.compile(r"\b(found|listed)\.(\w+)\((\w+)\)")
 _MARK_OF = {name: mark for mark, names in FINDING_BLOCKS.items() for name in names}
 _NAMES = {p.name for p in FOUND_PROPERTIES}
+_LISTED = ("annotation_run", "activation_run")
 
 
 def _told(feature: str, where: str, name: str) -> str:
@@ -44,8 +46,9 @@ def _found(name: str, feature: str) -> str:
 
 
 def _listed(name: str, feature: str) -> str:
+    says = _MARK_OF[name] if _MARK_OF[name] == "annotation_run" else name
     of_list = f"{feature}.dictionary + ' ' + teller.id IN current"
-    return f"{_told(feature, f'told.annotation_run IS NOT NULL AND {of_list}', name)}[0]"
+    return f"{_told(feature, f'told.{says} IS NOT NULL AND {of_list}', name)}[0]"
 
 
 def _order(feature: str) -> str:
@@ -67,7 +70,7 @@ def with_findings(cypher: str) -> str:
         where, name, feature = match.groups()
         if where == "found" and name == "order":
             return _order(feature)
-        if name not in _NAMES or (where == "listed" and _MARK_OF.get(name) != "annotation_run"):
+        if name not in _NAMES or (where == "listed" and _MARK_OF.get(name) not in _LISTED):
             raise ValueError(f"no finding {where}.{name} about a feature in the schema")
         return _found(name, feature) if where == "found" else _listed(name, feature)
 

@@ -276,6 +276,11 @@ class Connection:
     def _explaining(self, call: Callable[[], T]) -> T:
         try:
             return call()
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise UserError(
+                f"a value or the statement cannot be sent to the database: {error}",
+                "give whole numbers from -2**63 to 2**63 - 1, and text that is valid Unicode",
+            ) from error
         except (Neo4jError, DriverError, OSError) as error:
             raise _explained(error, self.target) from error
 

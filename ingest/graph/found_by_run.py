@@ -177,7 +177,8 @@ RETURN count(*) AS written
 NEWER = """
 MATCH (run:Run {id: $run})
 RETURN EXISTS {
-  MATCH (other:Run)-[:FOUND]->() WHERE other.started > run.started
+  MATCH (other:Run)-[:FOUND]->()
+  WHERE other.started > run.started OR (other.started = run.started AND other.id > run.id)
 } AS newer
 """
 

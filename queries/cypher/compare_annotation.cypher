@@ -11,7 +11,7 @@
 // column set: dictionary set
 // column layer: 0-based layer
 // column library: gene-set library; any: all libraries together, each feature counted once
-// column features: features of the layer that fire
+// column features: features of the layer that fire in the run that was annotated
 // column tested: of these, features with genes that the run could test; the others count as not annotated. Empty where the run did not look at the layer
 // column published: features with a published term
 // column published_rate: published / features
@@ -54,7 +54,10 @@ CALL (run) {
     WHEN x STARTS WITH 'TRRUST' THEN 'TRRUST' ELSE x END) AS used
 }
 CALL (d, run) {
-  MATCH (f:Feature) WHERE f.layer = d.layer AND f.model = d.model AND f.dictionary = d.id AND coalesce(f.alive, true)
+  MATCH (f:Feature) WHERE f.layer = d.layer AND f.model = d.model AND f.dictionary = d.id
+  WITH f, run, CASE WHEN run IS NULL THEN f.alive ELSE head(COLLECT { MATCH (f)<-[was:FOUND]-(base:Run) WHERE was.alive IS NOT NULL AND EXISTS { (run)-[:FROM]->(base) }
+    RETURN was.alive ORDER BY base.started DESC, base.id DESC LIMIT 1 }) END AS alive
+  WHERE coalesce(alive, true)
   OPTIONAL MATCH (run)-[x:FOUND]->(f) WHERE x.annotation_run IS NOT NULL
   RETURN count(*) AS features, count(x) AS said, count(x.label_null) AS tested, count(x) AS annotated
 }

@@ -39,7 +39,7 @@ CALL (address, wanted) {
 MATCH (f)-[s:SAME_GENES]-(g:Feature)
 WHERE f.model <> g.model AND wanted IN ['', g.model] AND s.q <= $q
 OPTIONAL MATCH (run:Run {id: s.run})
-WITH current, f, g, s ORDER BY run.started DESC
+WITH current, f, g, s ORDER BY run.started DESC, run.id DESC
 WITH current, f, g, head(collect(s)) AS s
 WITH current, f, g, s ORDER BY s.overlap DESC, g.id LIMIT $limit
 RETURN f.id AS feature, g.id AS counterpart, g.name AS name, g.model AS model, g.layer AS layer, s.overlap AS overlap, s.shared AS shared, s.p AS p, s.q AS q,

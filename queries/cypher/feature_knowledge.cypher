@@ -24,7 +24,7 @@
 // column run: run that wrote it
 // column feature: address
 // budget: 28 * $limit
-// note: Genes, own terms, labels and shares of transcription factors come from one run. Firing rate and degrees are those of the newest trace run and analysis, which `run` names.
+// note: Genes, own terms, labels and shares of transcription factors come from one run. Firing rate and degrees are those of the newest trace run and of its newest analysis, which `run` names.
 // note: Published and own terms are matched by accession. A published term without `q_calibrated` is not among the stored own tests: it did not pass, or its library was not tested.
 // note: Edges come from all complete runs; if several have the same edge, the newest is used. Imported edges are listed with the statistics that were published.
 
@@ -38,17 +38,19 @@ CALL (address, current) {
   RETURN f ORDER BY coalesce(listed.annotated(f), false) DESC, f.hub_rank, listed.label_q(f), coalesce(f.published_terms, 0) DESC, f.id LIMIT 1
 }
 CALL (f, current) {
-  WITH f, listed.label(f) AS label, listed.annotation_run(f) AS run, listed.label_library(f) AS library, listed.label_null(f) AS label_null, listed.label_q(f) AS label_q
+  WITH f, listed.label(f) AS label, listed.annotation_run(f) AS run, CASE WHEN f.activation_run IS NULL THEN properties(f) ELSE head(COLLECT {
+      MATCH (f)<-[told:FOUND]-(teller:Run {status: 'complete'}) WHERE told.analysis_run IS NOT NULL AND EXISTS { (teller)-[:FROM]->(:Run {id: f.activation_run}) }
+      RETURN properties(told) AS told ORDER BY teller.started DESC, teller.id DESC LIMIT 1 }) END AS degrees, listed.label_library(f) AS library, listed.label_null(f) AS label_null, listed.label_q(f) AS label_q
   UNWIND [
     {item: 'label', name: label, run: run, library: library, measure: 'p against matched random lists', value: label_null, q_calibrated: label_q, origin: 'own', key: [1]},
     {item: 'label', name: f.published_label, library: f.published_library, measure: 'published entries', value: f.published_terms, origin: 'published', key: [2]},
     {item: 'firing', name: f.name, measure: 'firing rate', value: f.firing_rate, run: f.activation_run, overlap: f.cells_active,
       detail: CASE WHEN f.fire_count IS NOT NULL THEN [toString(f.fire_count) + ' firings'] ELSE [] END
         + CASE WHEN f.rare THEN ['rare: what is said of it rests on little'] ELSE [] END + CASE WHEN f.alive = false THEN ['never fires'] ELSE [] END, key: [3]},
-    {item: 'degree', name: f.name, measure: 'edges out', value: toFloat(f.out_degree), run: f.analysis_run, key: [4],
-      detail: CASE WHEN f.expected_degree IS NOT NULL THEN [toString(round(f.expected_degree)) + ' expected from its firing rate'] ELSE [] END
-        + CASE WHEN f.hub_rank IS NOT NULL THEN ['hub rank ' + toString(f.hub_rank)] ELSE [] END},
-    {item: 'degree', name: f.name, measure: 'edges out, published rule', value: toFloat(f.out_degree_legacy), key: [5]}
+    {item: 'degree', name: f.name, measure: 'edges out', value: toFloat(degrees.out_degree), run: degrees.analysis_run, key: [4],
+      detail: CASE WHEN degrees.expected_degree IS NOT NULL THEN [toString(round(degrees.expected_degree)) + ' expected from its firing rate'] ELSE [] END
+        + CASE WHEN degrees.hub_rank IS NOT NULL THEN ['hub rank ' + toString(degrees.hub_rank)] ELSE [] END},
+    {item: 'degree', name: f.name, measure: 'edges out, published rule', value: toFloat(degrees.out_degree_legacy), run: degrees.analysis_run, key: [5]}
   ] AS row
   WITH row WHERE coalesce(row.name, '') <> '' AND (row.item <> 'degree' OR row.value IS NOT NULL)
   RETURN 1 AS block, 'feature' AS section, row
@@ -117,7 +119,7 @@ CALL (f, current) {
   UNION ALL
   MATCH (f)-[s:SAME_GENES]-(g:Feature)
   OPTIONAL MATCH (run:Run {id: s.run})
-  WITH f, g, s ORDER BY run.started DESC
+  WITH f, g, s ORDER BY run.started DESC, run.id DESC
   WITH f, g, head(collect(s)) AS s
   WITH CASE WHEN f.model <> g.model THEN 'counterpart' ELSE 'same genes' END AS section, {item: g.id, name: g.name, measure: 'weighted overlap of genes', value: s.overlap, q: s.q, overlap: s.shared, origin: 'own', run: s.run,
     detail: [x IN [g.label, g.published_label] WHERE coalesce(x, '') <> ''], key: [-s.overlap, g.id]} AS row ORDER BY row.key
@@ -133,7 +135,7 @@ CALL (f, current) {
   MATCH (f)-[r:AFFECTS|ATTRIBUTES_TO]-(g:Feature)
   WHERE r.weight IS NOT NULL OR rule.edge_where_given(r)
   MATCH (run:Run {id: r.run}) WHERE run.status = 'complete'
-  WITH f, g, r, run ORDER BY run.started DESC
+  WITH f, g, r, run ORDER BY run.started DESC, run.id DESC
   WITH f, g, startNode(r) = f AS out, type(r) AS type, head(collect({r: r, method: run.method})) AS newest
   WITH g, out, type, newest.r AS r, newest.method AS method
   WITH g, out, type, r, method, CASE type WHEN 'AFFECTS' THEN coalesce(rule.rank(r), r.mean) ELSE r.weight END AS value

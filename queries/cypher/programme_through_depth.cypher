@@ -28,25 +28,25 @@
 MATCH (t:Term) WHERE toLower(t.name) CONTAINS toLower($term) OR t.accession = $term
 MATCH (f:Feature)-[e:ENRICHED_FOR]->(t)
 WHERE $model IN ['', f.model] AND CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END <= $q AND $origin IN ['', e.origin] AND (e.origin = 'published' OR f.dictionary + ' ' + e.run IN current)
-WITH f.model AS model, e.origin AS origin, f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q
-WITH model, origin, collect({f: f, q: q}) AS members ORDER BY origin
-WITH model, collect({origin: origin, members: members})[0] AS chosen
-WITH model, chosen.origin AS origin, chosen.members AS members
-WITH model, origin, members, [m IN members | m.f] AS carriers
+WITH current, f.model AS model, e.origin AS origin, f, min(CASE WHEN e.origin = 'published' THEN e.q ELSE e.q_calibrated END) AS q
+WITH current, model, origin, collect({f: f, q: q}) AS members ORDER BY origin
+WITH current, model, collect({origin: origin, members: members})[0] AS chosen
+WITH current, model, chosen.origin AS origin, chosen.members AS members
+WITH current, model, origin, members, [m IN members | m.f] AS carriers
 UNWIND members AS m
-WITH model, origin, carriers, m.f AS f, m.q AS q
+WITH current, model, origin, carriers, m.f AS f, m.q AS q
 CALL (f, carriers) {
   OPTIONAL MATCH (f)-[r:CO_OCCURS|SAME_GENES]-(g:Feature)
   WHERE g IN carriers AND g.model = f.model
-  WITH f, g, r ORDER BY r.overlap DESC, r.pmi DESC
+  WITH f, g, r ORDER BY r.overlap DESC, r.pmi DESC, g.id
   WITH f, collect(CASE WHEN g.layer < f.layer THEN {g: g, r: r} END) AS earlier, count(CASE WHEN g.layer > f.layer THEN 1 END) AS later
   RETURN head(earlier) AS earlier, later
 }
-WITH model, origin, f.layer AS layer, f, q, earlier, later ORDER BY q, f.id
-WITH model, origin, layer, collect(f) AS found, collect(q) AS qs, count(earlier) AS from_earlier, count(CASE WHEN later > 0 THEN 1 END) AS to_later,
+WITH current, model, origin, f.layer AS layer, f, q, earlier, later ORDER BY q, f.id
+WITH current, model, origin, layer, collect(f) AS found, collect(q) AS qs, count(earlier) AS from_earlier, count(CASE WHEN later > 0 THEN 1 END) AS to_later,
   collect(CASE WHEN earlier IS NOT NULL THEN {f: f, g: earlier.g, r: earlier.r} END) AS links
 WITH *, found[0] AS best, reduce(top = null, x IN links | CASE WHEN top IS NULL OR coalesce(x.r.overlap, x.r.pmi / 100) > coalesce(top.r.overlap, top.r.pmi / 100) THEN x ELSE top END) AS top,
-  COUNT { MATCH (x:Feature) WHERE x.model = model AND x.layer = layer AND coalesce(x.alive, true) } AS alive
+  COUNT { MATCH (x:Feature) WHERE x.model = model AND x.layer = layer AND coalesce(listed.alive(x), true) } AS alive
 RETURN model, layer, origin, size(found) AS features, toFloat(size(found)) / alive AS share, best.id AS best_feature, best.name AS name, qs[0] AS q, from_earlier, to_later,
   CASE WHEN top IS NULL THEN [] ELSE [top.g.id, top.f.id] END AS strongest,
   CASE WHEN top IS NULL THEN '' ELSE type(top.r) + ' ' + toString(round(coalesce(top.r.overlap, top.r.pmi), 3)) END AS link

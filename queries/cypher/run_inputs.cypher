@@ -36,5 +36,5 @@ CALL (run) {
   RETURN 6 AS block, 'parent run' AS kind, parent.verb AS name, parent.id AS value
 }
 RETURN run.id AS run, kind, name, coalesce(value, '') AS value
-ORDER BY block, kind, name
+ORDER BY block, kind, name, value
 LIMIT 500

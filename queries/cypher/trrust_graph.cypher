@@ -25,7 +25,7 @@ MATCH (s:Feature)-[a:LOADS_ON]->(tf) WHERE a.rank <= $top AND s.dictionary + ' '
 MATCH (t:Feature)-[b:LOADS_ON]->(gene) WHERE b.rank <= $top AND t.dictionary + ' ' + b.run IN current
 MATCH (s)-[r:AFFECTS]->(t)
 WHERE r.run = run.id AND rule.edge(r)
-WITH s, a, tf, g, gene, b, t, r ORDER BY abs(rule.rank(r)) DESC, s.id, t.id LIMIT $limit
+WITH s, a, tf, g, gene, b, t, r ORDER BY abs(rule.rank(r)) DESC, s.id, t.id, tf.symbol, gene.symbol, g.library LIMIT $limit
 UNWIND [1, 2] AS part
 CALL (s, a, tf, g, gene, b, t, r, part) {
   WITH s, r, t, part WHERE part = 1

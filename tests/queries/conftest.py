@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import neo4j
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +17,7 @@ from scircuit.core.edge_rules import DEFAULT, EdgeRule
 from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import BrowserSeed, ServerInfo, start, stop
 from scircuit.queries import browser
-from tests.queries import small_graph
+from tests.queries import small_graph, small_traces
 from tests.queries.small_names import NEW, OLD
 
 
@@ -30,11 +31,27 @@ class Study(NamedTuple):
     def features(self) -> pd.DataFrame:
         return self.frames["Feature"].set_index("id", drop=False)
 
+    @property
+    def older(self) -> pd.DataFrame:
+        """The features as the older trace run and its analysis found them."""
+        return small_traces.older(self.frames["Feature"]).set_index("id", drop=False)
+
+    def found_by(self, run: str) -> pd.DataFrame:
+        """The features as a trace run and its analysis found them."""
+        return self.older if run == OLD else self.features
+
+    def scale(self, e: pd.DataFrame) -> np.ndarray:
+        """Mean activation of the target in the run of each edge; 0 where it has none."""
+        now, then = (
+            f.mean_activation.reindex(e.target).fillna(0) for f in (self.features, self.older)
+        )
+        return np.where(e.run == OLD, then, now)
+
     def calibrated(
         self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
     ) -> pd.Series:
         """Mask of the edges by the calibrated rule."""
-        scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
+        scale = self.scale(e)
         return (
             (e.q <= q)
             & (e.n_pos + e.n_neg >= min_support)
@@ -45,7 +62,7 @@ class Study(NamedTuple):
         self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
     ) -> pd.Series:
         """Mask of the edges by the computed rule."""
-        scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
+        scale = self.scale(e)
         return (
             (e.q_computed <= q)
             & (e.computed_cells >= min_support)
@@ -56,7 +73,7 @@ class Study(NamedTuple):
         self, e: pd.DataFrame, q: float = 0.05, min_support: int = 6, min_effect: float = 0.001
     ) -> pd.Series:
         """Mask of the edges by the carried rule."""
-        scale = self.features.mean_activation.loc[e.target].fillna(0).to_numpy()
+        scale = self.scale(e)
         direct = (e.q_direct <= q) & (e.direct.abs() >= min_effect * scale)
         return direct & ~self.computed(e, q, min_support, min_effect)
 

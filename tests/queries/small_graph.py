@@ -1,11 +1,12 @@
 """A small study for the queries: every kind of record, drawn at random with a seed, as the tables
 that runs would write.
 
-Two complete trace runs (layer 1 to layers 2 and 3; layer 2 to layer 3, the newer one), an
-interrupted one newer still, and the runs of annotate, analyse, ablate and steer; beside them an
-imported atlas of another model with published annotations, what an imported map and an attribution
-graph leave (edges without counts), and a matching of features. The expected answers are computed
-from these tables by pandas."""
+Two complete trace runs (layer 1 to layers 2 and 3; layer 2 to layer 3, the newer one), which found
+different things about the features that both used, an interrupted one newer still, and the runs of
+annotate, analyse, ablate and steer; beside them an imported atlas of another model with published
+annotations, what an imported map and an attribution graph leave (edges without counts), and a
+matching of features. The expected answers are computed from these tables by pandas.
+"""
 
 from __future__ import annotations
 
@@ -146,6 +147,20 @@ def earlier(found: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
                 run=EARLIER, q=1e-6, difference=9.0, origin="own"
             )
         ),
+        "Feature": found["Feature"][["id", *records.IDENTITY]].assign(
+            name=lambda x: x["name"].str[:9] + " of earlier days",
+            annotation_run=EARLIER,
+            label="of earlier days",
+            label_library="earlier",
+            label_q=1e-12,
+            label_null=1e-12,
+            annotated=True,
+            annotatable_genes=99,
+            best_tf="G39",
+            best_tf_q=1e-12,
+            tf_share=1.0,
+            tf_share_q=1e-12,
+        ),
         "Gene-REGULATES-Gene": (
             found["Gene-REGULATES-Gene"].assign(
                 library="collectri", mode=lambda x: x["mode"].replace(swapped), pmids=None
@@ -179,7 +194,13 @@ def load(connection: Connection, folder: Path, found: dict[str, pd.DataFrame]) -
                 )
             )
             if kind == "Feature":
-                mine |= of_run(table, str(row.id))
+                given = tables({kind: small_traces.older(found[kind])})[kind]
+                by_older = row.id in (OLD, ANALYSE_OLD)
+                mine |= of_run(given if by_older else table, str(row.id))
+                if row.id == OLD:  # it brings the ends of all relationships without a run
+                    others = table.filter(pc.not_equal(table.column("model"), MODEL))
+                    parts = [mine[kind], others.select(["id", *records.IDENTITY])]
+                    mine[kind] = pa.concat_tables(parts, promote_options="default")
             elif column:
                 mine[kind] = table.filter(pc.equal(table.column(column), row.id))
             elif row.id == OLD:
@@ -218,10 +239,7 @@ def of_run(table: pa.Table, run: str) -> dict[str, pa.Table]:
     layers = {OLD: (1, 2, 3), NEW: (2, 3)}
     if run in layers:
         some = pc.and_(own, pc.is_in(table.column("layer"), pa.array(layers[run])))
-        parts = [table.filter(some).select(["id", *identity, *traced])]
-        if run == OLD:  # it brings the ends of all relationships without a run
-            parts.append(table.filter(pc.invert(own)).select(["id", *identity]))
-        return {"Feature": pa.concat_tables(parts, promote_options="default")}
+        return {"Feature": table.filter(some).select(["id", *identity, *traced])}
     if run in (ANALYSE, ANALYSE_OLD):
         return {"Feature": table.filter(own).select(["id", *degrees])}
     if run == ANNOTATE:

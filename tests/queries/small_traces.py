@@ -147,6 +147,30 @@ def features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFram
                 }
             )
     frame = pd.DataFrame(rows)
+    return ranked(frame)
+
+
+def older(features: pd.DataFrame) -> pd.DataFrame:
+    """What the older trace run and its analysis found, where the newer run says something else:
+    other activations in the layers that both used, and other degrees everywhere.
+    """
+    frame = features[features.model == MODEL].reset_index(drop=True)
+    both, place = frame.layer > 1, frame.index.to_numpy()
+    frame.loc[both, "firing_rate"] = frame.firing_rate / 2 + 0.3
+    frame.loc[both, "cells_active"] = frame.cells_active - 4
+    # the scale of half of the targets makes small effects none
+    scale = np.where(place % 2, 400.0, 0.01)
+    frame.loc[both, "mean_activation"] = np.where(place % 7, scale, np.nan)[both]
+    frame.loc[both, "alive"] = place[both] % 3 > 0
+    frame[["random_degree", "swap_degree"]] += 40
+    frame[["out_degree", "in_degree"]] += 60
+    frame["support_share"] = 0.25
+    frame["residual_degree"] = -frame.residual_degree
+    return ranked(frame)
+
+
+def ranked(frame: pd.DataFrame) -> pd.DataFrame:
+    """The features with the ranks of the sources of each layer."""
     for layer in (1, 2):
         own = frame.layer == layer
         frame.loc[own, "hub_rank"] = frame[own].residual_degree.rank(

@@ -264,6 +264,36 @@ def test_features_show_the_newest_run_in_whatever_order_runs_are_loaded(mixed, l
     assert found(mixed) == kept
 
 
+def test_runs_that_started_in_the_same_second_have_one_order(load, connection, tmp_path):
+    at = "2026-03-01T00:00:00+00:00"
+    places = [two_runs.write(tmp_path, run, at) for run in (A, B)]
+    shown = []
+    for order in (places, places[::-1]):
+        load([])
+        for place in order:
+            load_run(connection, place)
+        shown.append(features(connection))
+    assert shown[0] == shown[1]
+    assert {f["activation_run"] for f in shown[0].values()} == {B}
+
+
+def test_degrees_of_a_feature_are_of_the_trace_run_that_its_activity_is_of(mixed, tmp_path):
+    """Also where an older trace run was analysed last."""
+    again = child("analyse", A)
+    delete_run(mixed, again)
+    load_run(mixed, two_runs.write(tmp_path, again, "2026-03-01T00:00:00+00:00"))
+    hubs = api.query(mixed, "top_hubs", run=B, limit=100).set_index("feature")
+    for feature in hubs.index[:3]:
+        known = api.query(mixed, "feature_knowledge", feature=feature).set_index("measure")
+        assert known.run["firing rate"] == B and known.run["edges out"] == child("analyse", B)
+        assert known.value["firing rate"] == hubs.firing_rate[feature]
+        assert known.value["edges out"] == hubs.out_degree[feature]
+    assert {f["analysis_run"] for f in features(mixed).values() if "analysis_run" in f} == {
+        again,
+        child("analyse", OTHER),
+    }
+
+
 def test_building_anew_gives_the_same_findings(mixed, folders, tmp_path):
     nodes, relationships = bulk_import._write([folders[run] for run in MIXED], tmp_path)
 

@@ -113,7 +113,11 @@ def test_what_a_replaced_run_found_is_compared_when_asked_for(study):
             every.calibrated_terms == 5 * study.features.groupby(["model", "layer"]).size().values
         ).all()
     )
-    assert answer.tested.isna().all(), "what the features say is that of the newer run"
+    of_other = study.features.query("model == @OTHER")
+    fires = pd.concat([study.older, of_other]).query("alive != False")
+    assert every.features.tolist() == fires.groupby(["model", "layer"]).size().tolist()
+    assert every.features.sum() < (study.features.alive != False).sum(), "the newer run differs"  # noqa: E712
+    assert (answer.tested == answer.features).all(), "this run tested every feature"
 
 
 @pytest.fixture

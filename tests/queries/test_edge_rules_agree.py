@@ -188,7 +188,7 @@ def test_questions_choose_the_cases(connection):
 @pytest.mark.parametrize("min_effect", [0.001, 0.4])
 def test_a_whole_study(study, run, min_effect):
     edges = study.frames["Feature-AFFECTS-Feature"].query("run == @run").reset_index(drop=True)
-    scale = study.features.mean_activation.loc[edges.target].to_numpy(float)
+    scale = study.scale(edges)
     c = {n: edges[n].to_numpy(float) for n in STORED}
     for rule in (CALIBRATED, COMPUTED, CARRIED, GENERIC, LEGACY):
         values = {} if rule is LEGACY else {"min_effect": min_effect}

@@ -190,14 +190,13 @@ def test_a_replaced_annotation_is_shown_only_when_it_is_asked_for(study, known):
     assert {"GO:0", "GO:1", "GO:5"} <= set(then["term"].item) and set(
         then["term"][then["term"].origin != "published"].run
     ) == {EARLIER}
-    assert "own" not in then["feature"][then["feature"]["item"] == "label"].origin.tolist(), (
-        "the label is that of the newer run"
-    )
+    label = then["feature"][
+        (then["feature"]["item"] == "label") & (then["feature"].origin == "own")
+    ]
+    assert label[["name", "run"]].to_numpy().tolist() == [["of earlier days", EARLIER]]
     factors = "share of the top genes"
-    assert (
-        factors in now["regulator"].measure.tolist()
-        and factors not in then["regulator"].measure.tolist()
-    )
+    shares = [known["regulator"].set_index("measure").value[factors] for known in (now, then)]
+    assert shares == [study.features.tf_share[key], 1.0]
     mine = query(
         study.connection,
         "features_of_genes",

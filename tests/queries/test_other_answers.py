@@ -11,7 +11,17 @@ from scircuit.queries.api import query
 from scircuit.queries.graph_export.to_graph import to_networkx
 from tests.queries import small_graph
 from tests.queries.expected import same
-from tests.queries.small_names import ABLATE, ANNOTATE, ATLAS, NEW, OLD, OTHER, STEER, address
+from tests.queries.small_names import (
+    ABLATE,
+    ANNOTATE,
+    ATLAS,
+    EARLIER,
+    NEW,
+    OLD,
+    OTHER,
+    STEER,
+    address,
+)
 
 pytestmark = pytest.mark.server
 
@@ -260,7 +270,7 @@ def test_control_edges(study, run):
     c = study.frames["Feature-CONTROL_AFFECTS-Feature"].query(
         "run == @run and control != 'half_even'"
     )
-    feature = study.features.loc[sorted(set(c.source))].sort_values("hub_rank").index[0]
+    feature = study.found_by(run).loc[sorted(set(c.source))].sort_values("hub_rank").index[0]
     edges = study.edges(run, rule=CALIBRATED).query("source == @feature")
     own = c[c.source == feature]
     means = (
@@ -292,23 +302,28 @@ def test_contents(study):
     answer = query(study.connection, "contents")
     counted = dict(zip(answer.kind, answer["count"], strict=True))
 
+    earlier = small_graph.earlier(study.frames)
+
     def findings_of(run: str) -> int:
         """Features that a run says something about, beside who they are."""
-        written = small_graph.of_run(small_graph.tables(study.frames)["Feature"], run)
+        if run == EARLIER:
+            return len(earlier["Feature"])
+        table = small_graph.tables({"Feature": study.found_by(run)})["Feature"]
+        written = small_graph.of_run(table, run)
         if not written:
             return 0
         frame = written["Feature"].to_pandas()
         said = frame.drop(columns=["id", *schema.IDENTITY], errors="ignore")
         return int((said.notna() & said.astype(str).ne("")).any(axis=1).sum())
 
-    earlier = small_graph.earlier(study.frames)
     expected = pd.Series(
         {kind: len(frame) + len(earlier.get(kind, ())) for kind, frame in study.frames.items()}
     )
     features = study.frames["Feature"]
+    expected["Feature"] = len(features)
     dictionaries = set(features.dictionary)
     of_model = {(d, d.split("/")[0]) for d in dictionaries}
-    used = {(ANNOTATE, d) for d in dictionaries}
+    used = {(run, d) for run in (ANNOTATE, EARLIER) for d in dictionaries}
     expected["Run-FOUND-Feature"] = sum(map(findings_of, study.frames["Run"].id))
     # An annotate run brings the dictionaries of all features that it writes about.
     expected["Feature-OF-Dictionary"] = len(features)

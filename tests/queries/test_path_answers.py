@@ -275,6 +275,14 @@ def test_trrust(study):
         known.sign_agrees == ((known["mode"] == "Activation") == (known.effect == "support"))
     ).all()
     assert rows[rows["mode"] == "Unknown"].sign_agrees.isna().all()
+    drawn = to_networkx(query(study.connection, "trrust_graph", top=5, limit=12)).edges(data=True)
+    assert {(s, t) for s, t, d in drawn if d["type"] == "AFFECTS"} == set(
+        zip(rows.source[:12], rows.target[:12], strict=True)
+    )
+    assert {(s, t) for s, t, d in drawn if d["type"] == "REGULATES"} == {
+        (f"ENSG{int(a[1:]):011d}", f"ENSG{int(b[1:]):011d}")
+        for a, b in zip(rows.regulator[:12], rows.gene[:12], strict=True)
+    }
 
 
 def test_term_circuit(study):

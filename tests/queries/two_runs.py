@@ -125,7 +125,7 @@ def _trace(trace: str, model: str, rng: np.random.Generator) -> dict:
             "firing_rate": rng.uniform(0, 0.2, n).tolist(),
             "cells_active": rng.integers(1, CELLS, n).tolist(),
             "mean_activation": [None if i % 5 == 4 else s for i, s in enumerate(scale.tolist())],
-            "alive": [i % 5 != 4 for i in range(n)],
+            "alive": (rng.random(n) < 0.7).tolist(),
             "traced": [layer == 1 and rng.random() < 0.9 for layer, _ in at],
             "random_degree": rng.integers(0, 4, n).astype(float).tolist(),
             "swap_degree": rng.integers(0, 4, n).astype(float).tolist(),
@@ -258,11 +258,11 @@ def _imported() -> dict[str, pa.Table]:
     return {kind: schema.schema_table(kind, given) for kind, given in columns.items()}
 
 
-def write(folder: Path, run: str) -> Path:
-    """The folder of a run with its shards."""
+def write(folder: Path, run: str, started: str = "") -> Path:
+    """The folder of a run with its shards; empty: it started on a day of its own."""
     trace = run if run.startswith(("trace", "import")) else f"trace-{run.split('-')[1]}"
     day = DAYS[trace] + (family(trace).index(run) if trace != ATLAS else 0)
-    started = f"2026-01-{day:02d}T00:00:00+00:00"
+    started = started or f"2026-01-{day:02d}T00:00:00+00:00"
     store = ShardStore(
         folder / run,
         Manifest(
