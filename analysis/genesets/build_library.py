@@ -22,14 +22,14 @@ from scircuit.core.errors import UserError
 from scircuit.core.hgnc import hgnc
 
 _IN_NAME = re.compile(
-    r"^(?P<name>.*?)\s*(?:\((?P<go>GO:\d{7})\)|(?P<id>R-[A-Z]{3}-\d+|WP\d+|hsa\d{5}))\s*$"
+    r"^(?P<name>.*?)\s*(?:path:)?(?:\((?P<go>GO:\d{7})\)|(?P<id>R-[A-Z]{3}-\d+|WP\d+|hsa\d{5}))\s*$"
 )
 IN_COLUMN = re.compile(r"GO:\d{7}|R-[A-Z]{3}-[\d.]+|WP\d+|hsa\d{5}|CORUM:\d+|[MC]\d{3,}")
 WEIGHT = re.compile(r",\s*[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf|infinity|nan)$", re.IGNORECASE)
 
 _OTHER_IDS = {
     "Entrez id": (
-        re.compile(r"\d+"),
+        re.compile(r"(?:(?:[a-z]{3,4}|entrez|ncbigene|geneid):)?\d+", re.IGNORECASE),
         "convert them to symbols (for example with mygene in Python, or org.Hs.eg.db in R);"
         " MSigDB offers each of its files with symbols too (*.symbols.gmt)",
     ),

@@ -23,11 +23,13 @@ GMT_FIX = "a GMT file has lines of: name TAB id or description TAB gene TAB gene
 _PACKED = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"BZh": "bzip2",
+    b"\x1f\x8b": "gzip inside gzip",
     b"\xfd7zXZ": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x89HDF": "HDF5",
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_NO_WIDTH = re.compile("[\u200b-\u200d\u2060\ufeff\u00ad]")  # copied from web pages, not seen
 _LATIN_SHARE = 0.1  # with more bytes above ASCII it is not text in a Western encoding
 _EXAMPLES = 12
 
@@ -68,6 +70,9 @@ def read_text(path: Path | str) -> GeneFile:
             "unpack it, or save it as tab-separated text, plain or gzipped",
         )
     text, notes = _decode(path, raw)
+    text, unseen = _NO_WIDTH.subn("", text)
+    if unseen:
+        notes = (*notes, f"{unseen} characters without width were removed")
     lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip()]
     if not lines:
         raise UserError(f"{path} is empty: 0 lines with text", GMT_FIX)

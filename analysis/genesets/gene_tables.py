@@ -46,8 +46,21 @@ _PAPERS = (
     "pubmed_id",
     "pubmed_ids",
 )
-_TERM = ("gs_name", "geneset", "gene_set", "pathway", "term", "term_id", "go_id")
+_TERM = (
+    "gs_name",
+    "geneset",
+    "gene_set",
+    "pathway",
+    "term",
+    "term_id",
+    "go_id",
+    "cell_name",
+    "cellname",
+    "cell_type",
+    "celltype",
+)
 _GENE = (
+    "official_gene_symbol",
     "gene_symbol",
     "genesymbol",
     "hgnc_symbol",
@@ -60,7 +73,10 @@ _GENE = (
     "entrez_gene_id",
     "entrezid",
     "ncbi_gene",
+    "marker",
+    "cellmarker",
 )
+_P_VALUE = re.compile(r"(?:adj(?:usted)?_?)?p_?[.-]?_?val(?:ue)?|padj|p_adj(?:ust)?|q_?value|fdr")
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,15}")
 _ACCESSION = re.compile(r"GO:\d{7}|R-[A-Z]{3}-\d+|hsa\d{5}")
 _JSON_FIX = 'expected one object of terms: {"name of the term": ["GENE", "GENE"]}'
@@ -117,6 +133,12 @@ def read_table(
     target = _first(header, _TARGET, tf)
     if tf >= 0 and target >= 0:
         return _regulons(header, tf, target, source, path, delimiter, given)
+    if sum(bool(_P_VALUE.fullmatch(cell)) for cell in header) and len(header) > 3:
+        raise UserError(
+            f"{path} is a table of results (its columns: {', '.join(header)[:100]}), not of gene"
+            " sets: its genes are those that a list had, not those of the terms",
+            "give the gene sets that were tested, as GMT",
+        )
     term, gene = _first(header, _TERM), _first(header, _GENE)
     if term >= 0 and gene >= 0:
         return _long(header, term, gene, source, path, delimiter, given)
@@ -215,7 +237,9 @@ def _long(
 ) -> GeneSetLibrary:
     genes: dict[str, list[str]] = {}
     for row in _rows(source, path, delimiter, len(header)):
-        genes.setdefault(row[term], []).append(row[gene])
+        # CellMarker has several genes in a cell, and brackets around complexes
+        named = re.split(r"[,;|/]\s*", row[gene].replace("[", "").replace("]", ""))
+        genes.setdefault(row[term], []).extend(named)
     collector = TermCollector()
     for title, members in genes.items():
         collector.add(title, "", members)

@@ -28,6 +28,7 @@ _SAMPLE = 5000  # genes that are looked up to know that share
 _SHAPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._/-]{0,24}")
 _ENSEMBL = re.compile(r"ENSG\d{11}(\.\d+)?")
 _JOINED = re.compile(r"[,;|\s]+")
+_SLASHED = re.compile(r"[^/\s]+(?:/[^/\s]+){2,}")  # two may be a fusion: BCR/ABL
 _NOTHING = ("", "na", "n/a", "nan", "none", "null", "-", ".", "---")
 _HEADER = re.compile(
     r"(?:gs|set|gene_?set|term|pathway)(?:_?(?:name|id))?|name|id|desc(?:ription)?|details|url|link"
@@ -111,7 +112,8 @@ def _without_header(lines: Sequence[str]) -> tuple[list[str], list[str]]:
         notes.append(f"{len(lines) - len(kept)} lines begin with # and were skipped")
     cells = [bare_field(cell) for line in kept[:1] for cell in line.split("\t")]
     words = [re.sub(r"[ ._]*\d*$", "", re.sub(r"[ .]+", "_", c.lower())) for c in cells if c]
-    if len(words) > 1 and all(map(_HEADER.fullmatch, words)):
+    # words that differ by a number alone name the sets of a GMX file
+    if len(set(words)) > 1 and all(map(_HEADER.fullmatch, words)):
         notes.append(f"the first line is a header ({', '.join(cells)[:60]}) and was skipped")
         kept = kept[1:]
     return kept, notes
@@ -202,9 +204,11 @@ def _gene_shaped(second: str, is_gene: IsGene) -> bool:
 
 def _parts(field: str, is_gene: IsGene) -> list[str]:
     """The genes of one field: itself, unless it is several joined by commas, semicolons, bars or
-    spaces.
+    spaces, or three and more by slashes.
     """
     bare = bare_field(field)
+    if _SLASHED.fullmatch(bare):
+        bare = bare.replace("/", ",")
     if not bare or not _JOINED.search(WEIGHT.sub("", bare)):
         return [bare] if bare else []
     parts = [part for part in map(bare_field, _JOINED.split(bare)) if part and not _number(part)]

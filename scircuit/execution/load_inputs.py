@@ -57,9 +57,11 @@ class Inputs:
             FEW_ROWS,
             explained_lines,
             layer_match_line,
+            off_by_one_lines,
             require_explained,
             require_layer_match,
             sample_rows,
+            with_neighbours,
         )
         from scircuit.tracing.evaluation.loss_on_cells import (
             loss_line,
@@ -72,7 +74,9 @@ class Inputs:
         used = {
             layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()
         }
-        rows = sample_rows(self.adapter, tuple(used), self.cohort.tokens[:1], FEW_ROWS)
+        near = with_neighbours(used, self.adapter.n_layers)
+        around = sample_rows(self.adapter, near, self.cohort.tokens[:1], FEW_ROWS)
+        rows = {layer: around[layer] for layer in used}
         lines = [
             loss_line(self.adapter, self.loss),
             *files_line(self.adapter),
@@ -86,7 +90,7 @@ class Inputs:
             lines.append(layer_match_line(used, rows))
         if strict and not untrained:
             require_explained(used, rows)
-        return (*lines, *explained_lines(used, rows))
+        return (*lines, *explained_lines(used, rows), *off_by_one_lines(used, around))
 
     @cached_property
     def loss(self) -> LossOnCells | None:
@@ -110,6 +114,12 @@ class Inputs:
             "cells": self.cohort.sha256,
             "row_ids": [int(r) for r in self.cohort.row_ids],
         }
+
+    def hashes_beside(self) -> dict[str, str]:
+        """Hashes that do not enter the run id, which is older than they are; a run that has others
+        is refused.
+        """
+        return {"config": self.adapter.config_sha256, "tokens": self.cohort.tokens_sha256}
 
 
 def require_folder(path: str | Path, what: str) -> Path:
@@ -250,9 +260,11 @@ def inputs_of_run(
     """
     config = build_stored(TraceConfig, {**manifest.config, "device": device})
     inputs = load_inputs(config if n_cells is None else replace(config, n_cells=n_cells))
-    now_is = inputs.hashes()
-    for name in ("model", "dictionaries", "cells") + (("row_ids",) if n_cells is None else ()):
-        if now_is[name] != manifest.inputs[name]:
+    now_is = {**inputs.hashes(), **inputs.hashes_beside()}
+    of_cells = ("row_ids", "tokens") if n_cells is None else ()
+    for name in ("model", "config", "dictionaries", "cells", *of_cells):
+        # runs of earlier versions do not state all of them
+        if now_is[name] != manifest.inputs.get(name, now_is[name]):
             raise UserError(
                 f"the {name} of run {manifest.run} have changed since it ran",
                 "restore the files named in its manifest.json, or trace again",

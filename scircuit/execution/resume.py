@@ -75,6 +75,36 @@ def require_same_software(study: Study, manifest: Manifest, installed: Mapping[s
         )
 
 
+_BESIDE = {
+    "config": "another config.json of the model",
+    "tokens": "other tokens of the same cells, which the dictionaries of the model's folder decide",
+}
+
+
+def require_same_inputs(study: Study, manifest: Manifest, beside: Mapping[str, object]) -> None:
+    """Refuse a run, finished or not, that was computed from other inputs than its id tells of.
+
+    Parameters
+    ----------
+    study, manifest
+        The study, and the manifest of the run.
+    beside
+        Hashes of the inputs as they are now; a run that does not state one passes.
+
+    Raises
+    ------
+    UserError
+        If one differs.
+    """
+    for name, value in beside.items():
+        if manifest.inputs.get(name, value) != value:
+            raise UserError(
+                f"run {manifest.run} was computed with {_BESIDE[name]}",
+                "restore the files that it was computed with, or delete the run and start anew:"
+                f" scircuit runs delete {manifest.run} --study {quoted(study.root)}",
+            )
+
+
 def begun_settings(settings: TraceSettings, manifest: Manifest) -> TraceSettings:
     """Settings of a resumed run: its work units keep the size they were begun with.
 

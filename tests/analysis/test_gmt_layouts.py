@@ -82,6 +82,11 @@ LAYOUTS = {
     "GMX": gmx("na"),
     "GMX without descriptions": gmx(),
     "GMX with empty descriptions": gmx(""),
+    "marks without width": lines("na").replace("BRCA1", "\u200bBRCA1").replace("MAX", "MAX\ufeff"),
+    "table of markers (PanglaoDB)": "species\tofficial gene symbol\tcell type\torgan\n"
+    + "".join(f"Mm Hs\t{g}\t{name}\tBlood\n" for name, genes in SETS.items() for g in genes),
+    "table of markers (CellMarker)": "speciesType\tcellName\tcellMarker\tgeneID\n"
+    + "".join(f"Human\t{name}\t[{', '.join(genes)}]\t1\n" for name, genes in SETS.items()),
 }
 
 
@@ -90,6 +95,19 @@ def test_every_layout_gives_all_genes_and_no_others(tmp_path, layout):
     found = sets(read_library(write(tmp_path, LAYOUTS[layout])))
     assert {name: found[name] for name in SETS} == SETS
     assert len(found) == len(SETS) + (layout == "a word that is a gene")
+
+
+def test_three_genes_joined_by_slashes_are_separated_and_a_fusion_is_not(tmp_path):
+    found = sets(read_library(write(tmp_path, "a\tna\tATM/MYC/MAX\nb\tna\tCDK1\tBCR/ABL1\n")))
+    assert found == {"a": ["ATM", "MYC", "MAX"], "b": ["CDK1", "BCR/ABL1"]}
+
+
+def test_columns_named_by_number_are_sets_and_no_header(tmp_path):
+    names = ["set_1", "set_2", "set_3"]
+    text = gmx("na")
+    for old, new in zip(SETS, names, strict=True):
+        text = text.replace(old, new)
+    assert sets(read_library(write(tmp_path, text))) == dict(zip(names, SETS.values(), strict=True))
 
 
 def test_a_file_without_descriptions_says_so(tmp_path):
@@ -140,6 +158,11 @@ ENTREZ = {"repair": ["672", "675"], "growth": ["4609"]}
         (json.dumps(ENTREZ), "Entrez ids"),
         (json.dumps({"growth": [4609, 675]}), "Entrez ids"),
         ("gs_name,entrez_gene\nrepair,672\nrepair,675\n", "Entrez ids"),
+        (lines("na", {"a": ["hsa:672", "hsa:675"], "b": ["hsa:4609"]}), "Entrez ids"),
+        (
+            "Term\tOverlap\tP-value\tAdjusted P-value\tGenes\nrepair\t2/9\t0.01\t0.1\tATM;BRCA1\n",
+            "a table of results",
+        ),
         (lines("na", {"a": ["P38398", "Q14683"]}), "UniProt accessions"),
         (lines("na", {"a": ["ENST00000357654", "NM_007294.4"]}), "transcript or protein ids"),
         (lines("na", tab=","), "commas between the fields instead of tabs"),

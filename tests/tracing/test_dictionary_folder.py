@@ -221,6 +221,9 @@ PLACES = [
     "blocks.{}.hook_attn_out",
     "blocks.{}.attn.hook_result",
     "blocks.{}.attn.hook_q",
+    "blocks.{}.hook_in",
+    "encoder.layer.{}.query",
+    "encoder.layer.{}.attention.self",
     "encoder.layer.{}.attention.output.LayerNorm",
     "encoder.layer.{}.output.LayerNorm",
     "encoder.layer.{}.intermediate",
@@ -252,6 +255,28 @@ def test_places_inside_a_layer_are_refused(kind, place, tmp_path):
     with pytest.raises(UserError, match="expected the output of a layer") as error:
         load_dictionaries(tmp_path / "set")
     assert "layer outputs" in error.value.fix
+
+
+def test_what_reads_one_place_and_predicts_another_is_refused(tmp_path):
+    saelens(tmp_path)
+    names = {"hook_name": "blocks.4.hook_resid_post", "hook_name_out": "blocks.4.hook_mlp_out"}
+    configured(tmp_path / "layer_4" / "cfg.json", metadata=names)
+    with pytest.raises(UserError, match="it is a transcoder"):
+        load_dictionaries(tmp_path)
+
+
+def test_a_feature_without_a_direction_does_not_spoil_the_others(tmp_path):
+    saelens(tmp_path)
+    configured(tmp_path / "layer_4" / "cfg.json", rescale_acts_by_decoder_norm=True)
+    whole = load_dictionaries(tmp_path)[4]
+    file = weights_of(tmp_path)
+    held = read(file)
+    held["W_dec"][1] = 0
+    write(file, held)
+    dead = load_dictionaries(tmp_path)[4]
+    others = [i for i in range(whole.n_features) if i != 1]
+    assert torch.equal(dead.tensors["decoder"][others], whole.tensors["decoder"][others])
+    assert not dead.tensors["decoder"][1].any()
 
 
 @pytest.mark.parametrize("place", ["mlp", "attn_out", "resid_mid", "LayerNorm"])

@@ -340,6 +340,22 @@ def test_zero_edit_needs_a_later_layer(model, dictionaries, cohort):
     )
 
 
+def test_zero_edit_of_dictionaries_that_never_fire_is_a_line(model, dictionaries, cohort):
+    silent = {
+        layer: Dictionary(
+            layer,
+            *(
+                dictionaries[layer].tensors[n]
+                for n in ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
+            ),
+            rule="jumprelu",
+            threshold=torch.tensor([1e6]),
+        )
+        for layer in (0, 1)
+    }
+    assert zero_edit_line(model, silent, cohort.tokens[:1]).ok
+
+
 def test_firing_rates_of_few_positions_are_noise_and_not_judged(model, dictionaries, cohort):
     line = next(
         line

@@ -132,6 +132,13 @@ def test_at_or_above_uniform_fails_and_at_or_above_unigram_warns(adapter, loss, 
         assert "--untrained" in error.value.fix
 
 
+@pytest.mark.parametrize(("loss", "near"), [(3.9, True), (3.7, False)])
+def test_a_loss_near_uniform_of_a_single_cell_warns(adapter, loss, near):
+    """An untrained model may have it by chance, and there are no unigrams to compare with."""
+    line = loss_line(adapter, LossOnCells(loss, None, 4.0, 1, 10))
+    assert line.ok and line.found.startswith("warning: hardly better than guessing") is near
+
+
 @pytest.fixture(scope="module")
 def other_cells(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's cells with the names of their genes permuted: cells of another world."""

@@ -108,12 +108,12 @@ PEFT = {"peft_type": "LORA", "base_model_name_or_path": "/nowhere/Geneformer", "
 
 
 def write_json(path: Path, content: object) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(json.dumps(content))
 
 
-def tensors(path: Path, content: dict[str, torch.Tensor]) -> None:
-    path.parent.mkdir(exist_ok=True)
+def tensors(path: Path, content: Any) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
     if path.suffix == ".safetensors":
         save_file(content, path)
     else:
@@ -132,6 +132,10 @@ def tensors(path: Path, content: dict[str, torch.Tensor]) -> None:
         ("fine_tuned.json", write_json, PEFT),
         ("celltype/adapter_config.json", write_json, PEFT),
         ("celltype/adapter_model.safetensors", tensors, ADAPTER),
+        ("adapters/celltype/adapter_config.json", write_json, PEFT),
+        ("LoRA/step_9/weights.safetensors", tensors, {"a": torch.ones(2)}),
+        ("adapter_model.npz", lambda p, _: p.write_bytes(b"PK"), None),
+        ("run.ckpt", tensors, {"state_dict": ADAPTER, "epoch": 3}),
     ],
 )
 def test_an_adapter_beside_the_base_is_never_ignored(folder, file, write, content):
@@ -234,6 +238,62 @@ def test_two_checkpoints_of_other_numbers_are_refused(folder, name):
         load_model(folder, "cpu")
 
 
+@pytest.mark.parametrize(
+    "packed",
+    [
+        lambda held: {"model_state_dict": held, "epoch": 3},
+        lambda held: {f"module.{name}": t for name, t in held.items()},
+        lambda held: {"state_dict": {f"_orig_mod.{name}": t for name, t in held.items()}},
+    ],
+)
+def test_a_second_checkpoint_is_known_in_the_form_of_a_trainer(folder, packed):
+    tensors(folder / "last.ckpt", packed(load_file(folder / "model.safetensors")))
+    assert load_model(folder, "cpu").notes == ("last.ckpt holds the same numbers",)
+    tensors(folder / "last.ckpt", packed(other_weights(folder)))
+    with pytest.raises(UserError, match=r"two checkpoints, model\.safetensors and last\.ckpt"):
+        load_model(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"cls.predictions.decoder.weight": torch.ones(60, 16)},
+        {"cls.predictions.decoder.bias": torch.ones(60)},
+    ],
+)
+def test_a_projection_that_is_tied_and_stored_with_other_values_is_refused(folder, saved, other):
+    rewritten(folder, **other)
+    with pytest.raises(UserError, match=f"holds {next(iter(other))} with other values"):
+        load_model(folder, "cpu")
+    held = load_file(saved / "model.safetensors")
+    same = {
+        "cls.predictions.decoder.weight": held["bert.embeddings.word_embeddings.weight"],
+        "cls.predictions.decoder.bias": held["cls.predictions.bias"],
+    }
+    rewritten(folder, **same)
+    assert (states(folder) == states(saved)).all()
+
+
+def test_what_a_configuration_asks_of_the_output_changes_nothing(folder, saved):
+    configured(folder, output_attentions=True, output_hidden_states=True, return_dict=False)
+    assert all(line.ok for line in self_check(load_model(folder, "cpu")))
+    assert (states(folder) == states(saved)).all()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("hidden_act", "relu"), ("num_attention_heads", 2), ("layer_norm_eps", 1e-6)],
+)
+def test_the_arithmetic_of_a_configuration_has_a_hash_of_its_own(folder, saved, field, value):
+    """The same weights compute something else; labels and names compute nothing."""
+    configured(folder, num_labels=7, _name_or_path="elsewhere")
+    first, again = load_model(saved, "cpu"), load_model(folder, "cpu")
+    assert first.config_sha256 == again.config_sha256
+    configured(folder, **{field: value})
+    other = load_model(folder, "cpu")
+    assert other.sha256 == first.sha256 and other.config_sha256 != first.config_sha256
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_the_same_numbers_in_a_second_file_are_a_note(folder, saved, dtype):
     held = load_file(folder / "model.safetensors")
@@ -288,6 +348,33 @@ def test_an_index_names_files_that_are_there_and_inside(folder):
     )
     with pytest.raises(UserError, match="names files outside the folder"):
         load_model(folder, "cpu")
+
+
+def test_parts_hold_each_weight_of_the_index_once(folder):
+    split(folder)
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    listed = json.loads(index.read_text())
+    more = listed["weight_map"] | {"bert.gone.weight": "model-00001-of-00002.safetensors"}
+    write_json(index, {"weight_map": more})
+    with pytest.raises(UserError, match=r"lists 1 weights .* such as bert\.gone\.weight"):
+        load_model(folder, "cpu")
+    write_json(index, listed)
+    first, second = (folder / f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    name, value = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: value + 1}, second, {"format": "pt"})
+    with pytest.raises(UserError, match=f"both hold {name}, with other values"):
+        load_model(folder, "cpu")
+
+
+def test_one_weight_of_scgpt_under_two_names_is_refused(saved_scgpt, tmp_path):
+    copy = Path(shutil.copytree(saved_scgpt, tmp_path / "m"))
+    held = torch.load(copy / "best_model.pt")
+    place = "transformer_encoder.layers.0.self_attn"
+    held[f"{place}.in_proj_weight"] = held[f"{place}.Wqkv.weight"] + 1
+    torch.save(held, copy / "best_model.pt")
+    with pytest.raises(UserError, match=r"in_proj_weight twice, under two of its names"):
+        load_model(copy, "cpu")
 
 
 def test_checkpoints_below_the_folder_are_named_and_not_read(folder, saved):

@@ -106,6 +106,10 @@ def other(parts, what):
     adapter, dictionaries, cohort = parts
     if what == "another model":
         adapter = _with(adapter, sha256="other")
+    if what == "another configuration":
+        adapter = _with(adapter, config_sha256="other")
+    if what == "another arithmetic":
+        adapter = _with(adapter, numerics="bfloat16")
     if what == "another dictionary":
         dictionaries = {**dictionaries, 2: _with(dictionaries[2], sha256="other")}
     if what == "fewer layers":
@@ -135,6 +139,8 @@ def _with(thing, **changed):
     "what",
     [
         "another model",
+        "another configuration",
+        "another arithmetic",
         "another dictionary",
         "fewer layers",
         "another token",

@@ -27,6 +27,7 @@ import numpy as np
 from scircuit.core.files import atomic_path, canonical_json, sha256_file, write_json
 from scircuit.tracing.clean_pass import feature_genes
 from scircuit.tracing.clean_pass.feature_genes import Catalogue, CellActivity, build_catalogue
+from scircuit.tracing.tokenisation.token_hash import tokens_sha256
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,20 +85,17 @@ def _depends(
     versions: Mapping[str, str],
 ) -> dict[str, object]:
     """All that a catalogue depends on."""
-    tokens = hashlib.sha256()
-    for cell in cohort.tokens:
-        array = np.ascontiguousarray(cell)
-        tokens.update(f"{array.dtype} {array.shape} ".encode())
-        tokens.update(array.tobytes())
     genes = hashlib.sha256("\n".join(map(str, adapter.vocabulary.gene_of_token)).encode())
     return {
         "model": adapter.sha256,
+        "config": adapter.config_sha256,
         "family": type(adapter).__name__,
         "dictionaries": {str(layer): d.sha256 for layer, d in sorted(dictionaries.items())},
         "cells": len(cohort.tokens),
-        "tokens": tokens.hexdigest(),
+        "tokens": tokens_sha256(cohort.tokens),
         "genes": genes.hexdigest(),
         "device": adapter.device.type,
+        "numerics": adapter.numerics,
         "versions": dict(versions),
         "code": sha256_file(Path(feature_genes.__file__)),
     }

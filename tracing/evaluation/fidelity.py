@@ -198,8 +198,10 @@ def fidelity_lines(
     """
     from scircuit.tracing.evaluation.layer_match import (
         layer_match_line,
+        off_by_one_lines,
         sample_rows,
         stated_explained,
+        with_neighbours,
     )
     from scircuit.tracing.evaluation.quality import evaluate
     from scircuit.tracing.evaluation.rotated_null import RotatedDictionary, explained, rebuilt
@@ -209,7 +211,8 @@ def fidelity_lines(
     sample = [cells[i] for i in np.random.default_rng(seed).permutation(len(cells))[:CELLS]]
     used: list[np.ndarray] = []
     quality = evaluate(adapter, dictionaries, _within(sample, seconds / 3, used))
-    rows = sample_rows(adapter, tuple(quality), used)
+    rows = sample_rows(adapter, with_neighbours(quality, adapter.n_layers), used)
+    own_rows = {layer: rows[layer] for layer in quality}
     nulls = {
         layer: RotatedDictionary(dictionaries[layer], found["mean"], seed)
         for layer, found in quality.items()
@@ -225,7 +228,8 @@ def fidelity_lines(
             stated_explained(d),
         )
     if len(dictionaries) > 1:
-        yield layer_match_line(dictionaries, rows)
+        yield layer_match_line(dictionaries, own_rows)
+    yield from off_by_one_lines(dictionaries, rows)
     for layer, found in sorted(quality.items()):
         line = _firing(layer, dictionaries[layer], found)
         if line is not None:
@@ -401,7 +405,8 @@ def zero_edit_line(
         worst = zero_edit(adapter, dictionaries, clean, source, targets, 2)
     except UserError as error:
         return CheckLine(name, False, error.problem, expected, error.fix)
-    share = {t: w / max(float(c.codes[t][0].max()) for c in clean) for t, w in worst.items()}
+    largest = {t: max(float(c.codes[t][0].max()) for c in clean) for t in worst}
+    share = {t: w / largest[t] if largest[t] else 0.0 for t, w in worst.items()}
     top = max(share, key=share.__getitem__)
     return CheckLine(
         name,

@@ -80,6 +80,8 @@ class Adapter(ABC):
         vocabulary.
     sha256
         Hash of the weight files.
+    config_sha256
+        Hash of what its configuration says of the arithmetic; empty where `sha256` covers it.
     stored
         Precision of the weights as stored; they are computed with as `dtype`.
     device, dtype
@@ -108,6 +110,7 @@ class Adapter(ABC):
     max_length: int
     n_tokens: int
     sha256: str
+    config_sha256: str = ""
     stored: str = "float32"
     device: torch.device
     dtype: torch.dtype = torch.float32

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
-from scircuit.tracing.models.weight_files import read_any
+from scircuit.tracing.models.model_config import read_config
+from scircuit.tracing.models.weight_files import TENSORS, read_any, read_inside
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 # What a training leaves beside its weights, and the same model for other libraries: never read.
 _STATE = r"optimizer|scheduler|scaler|rng_state|training_args|trainer_state"
-_TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _ELSEWHERE = (".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".tflite")
 
 
@@ -49,6 +49,8 @@ def checkpoint_of(folder: Path) -> Checkpoint:
         If there is none, a part of it is missing, or another one holds other numbers.
     """
     found = [files for name in _names() if (files := _files(folder, name))]
+    for files in found:
+        _require_once(files)
     if not found:
         raise _none(folder)
     chosen, *others = found
@@ -57,9 +59,9 @@ def checkpoint_of(folder: Path) -> Checkpoint:
     rest = [f for f in sorted(folder.iterdir()) if f not in known and f.is_file()]
     unread: list[str] = []
     for file in rest:
-        if re.search(_STATE, file.name) or file.suffix not in (*_TENSORS, *_ELSEWHERE):
+        if re.search(_STATE, file.name) or file.suffix not in (*TENSORS, *_ELSEWHERE):
             continue
-        if file.suffix in _TENSORS and _overlaps(chosen, file):
+        if file.suffix in TENSORS and _overlaps(chosen, file):
             notes.append(_same(folder, chosen, (file,)))
         else:
             unread.append(file.name)
@@ -91,7 +93,8 @@ def _files(folder: Path, name: str) -> tuple[Path, ...]:
 def _parts(index: Path) -> tuple[Path, ...]:
     """Files that an index names, each in its own folder."""
     try:
-        named = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        weights = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        named = sorted(set(weights.values()))
         odd = [name for name in named if Path(name).name != name]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(
@@ -109,12 +112,42 @@ def _parts(index: Path) -> tuple[Path, ...]:
             else "names no files"
         )
         raise UserError(f"{index} {what}", "download the model again, with all its parts")
-    return tuple(index.parent / name for name in named)
+    files = tuple(index.parent / name for name in named)
+    _require_listed(index, weights, files)
+    return files
+
+
+def _require_once(files: tuple[Path, ...]) -> None:
+    """Refuse parts of a checkpoint that hold a weight twice with other values: the library takes
+    one of them.
+    """
+    place: dict[str, Path] = {}
+    for file in files if len(files) > 1 else ():
+        for name in read_any(file, "meta"):
+            first = place.setdefault(name, file)
+            if first != file and not _equal(read_any(first)[name], read_any(file)[name]):
+                raise UserError(
+                    f"{first.name} and {file.name} in {file.parent} both hold {name}, with other"
+                    " values",
+                    "download the model again: the parts are of different checkpoints",
+                )
+
+
+def _require_listed(index: Path, listed: Iterable[str], files: Iterable[Path]) -> None:
+    """Refuse an index that lists weights which none of its files holds."""
+    held = {name for file in files for name in read_any(file, "meta")}
+    lacking = sorted(set(listed) - held)
+    if lacking:
+        raise UserError(
+            f"{index} lists {len(lacking):,} weights that its files do not hold, such as"
+            f" {lacking[0]}",
+            "download the model again, with all its parts",
+        )
 
 
 def _none(folder: Path) -> UserError:
     """The error for a folder without weights, which names where some are."""
-    parts = sorted(f.name for f in folder.glob("*-of-*") if f.suffix in _TENSORS)
+    parts = sorted(f.name for f in folder.glob("*-of-*") if f.suffix in TENSORS)
     inside = [p for p in sorted(folder.iterdir()) if p.is_dir()]
     below = [p.name for p in inside if any((p / name).is_file() for name in (*_SINGLE, *_INDEX))]
     if parts:
@@ -122,6 +155,14 @@ def _none(folder: Path) -> UserError:
             f"{folder} has {len(parts)} parts of a checkpoint ({_listed(parts)}) and no index of"
             " them",
             "download model.safetensors.index.json too, or save the model again in one file",
+        )
+    others = [f.name for f in sorted(folder.iterdir()) if f.suffix in (*TENSORS, *_ELSEWHERE)]
+    if others and not below:
+        return UserError(
+            f"{folder} has no model.safetensors or pytorch_model.bin; it has {_listed(others)}",
+            f"if {others[0]} is meant and holds tensors, call it model{Path(others[0]).suffix}"
+            if others[0].endswith(".safetensors")
+            else "save the model with save_pretrained(FOLDER)",
         )
     if below:
         return UserError(
@@ -138,10 +179,10 @@ def _none(folder: Path) -> UserError:
 def _overlaps(chosen: tuple[Path, ...], other: Path) -> bool:
     """Whether a file holds weights of the names of the model; one that cannot be read does not."""
     try:
-        names = set(read_any(other, "meta"))
+        names = set(read_inside(other, "meta"))
     except UserError:
         return False
-    return bool(names & {name for file in chosen for name in read_any(file, "meta")})
+    return bool(names & {name for file in chosen for name in read_inside(file, "meta")})
 
 
 def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...]) -> str:
@@ -174,7 +215,7 @@ def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...]) -> st
 
 
 def _all(files: Iterable[Path]) -> dict[str, Tensor]:
-    return {name: tensor for file in files for name, tensor in read_any(file).items()}
+    return {name: tensor for file in files for name, tensor in read_inside(file).items()}
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -190,6 +231,41 @@ _HARMLESS = re.compile(
     r"(^|\.)(pooler|seq_relationship|classifier|qa_outputs|score|contact_head|position_ids"
     r"|inv_freq)(\.|$)|^(cls\.predictions|lm_head)\.(decoder\.(weight|bias)|bias)$"
 )
+
+
+_TIED = (("word_embeddings.weight", "predictions.decoder.weight"), ("bias", "decoder.bias"))
+
+
+def require_tied(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse a vocabulary projection that ``config.json`` ties to the embedding (as it does when it
+    says nothing) and that is stored with other values: versions of the library take the one or the
+    other.
+
+    Raises
+    ------
+    UserError
+        The two weights.
+    """
+    untied = (read_config(folder) or {}).get("tie_word_embeddings") is False
+    files = list(files)
+    names = {name: file for file in files for name in read_any(file, "meta")}
+    for ends in _TIED[untied:]:
+        first, second = (_ending(names, end) for end in ends)
+        if not first or not second:
+            continue
+        if not _equal(read_any(names[first])[first], read_any(names[second])[second]):
+            raise UserError(
+                f"{folder} holds {second} with other values than {first}, and they are one weight"
+                " in a model of its config.json",
+                "give config.json and weights of the same training; a projection of its own needs"
+                " tie_word_embeddings: false",
+            )
+
+
+def _ending(names: Iterable[str], end: str) -> str:
+    """The name of a weight of the head or embedding; empty where there is none."""
+    pattern = rf"predictions\.{end}$" if end.endswith("bias") else rf"(^|\.){end}$"
+    return next((name for name in names if re.search(pattern, name)), "")
 
 
 def is_harmless(name: str) -> bool:

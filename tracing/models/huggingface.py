@@ -23,8 +23,8 @@ from scircuit.core.address import slug
 from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
-from scircuit.tracing.models.checkpoint_files import checkpoint_of, is_harmless
-from scircuit.tracing.models.model_config import read_config, require_config
+from scircuit.tracing.models.checkpoint_files import checkpoint_of, is_harmless, require_tied
+from scircuit.tracing.models.model_config import arithmetic_sha256, read_config, require_config
 from scircuit.tracing.models.weight_files import (
     read_any,
     require_finite,
@@ -132,10 +132,12 @@ class HuggingFaceAdapter(Adapter):
                 f" config.json does not have, such as {unknown[0]}; they would be left out",
                 "give config.json and weights of the same model",
             )
+        require_tied(folder, held.files)
         require_finite(model.named_parameters(), folder)
         adapter = cls(
             model.float(), slug(name or folder.resolve().name), sha256_files([*held.files]), where
         )
+        adapter.config_sha256 = arithmetic_sha256(folder, cls.needed)
         adapter.stored = stored_precision(held.files)
         adapter.notes = (
             *held.notes,
@@ -164,6 +166,7 @@ class HuggingFaceAdapter(Adapter):
                 # whatever type config.json names: a cast to a shorter one would be lost
                 **{_dtype_option(transformers.__version__): torch.float32},
                 output_loading_info=True,
+                output_attentions=False,  # kept in config.json by those who plotted them
                 attn_implementation=cls.attention,
             )
         except ImportError:  # a library that is missing or too old, and no fault of the files
@@ -190,7 +193,8 @@ class HuggingFaceAdapter(Adapter):
         ]
         try:
             ids = self.token_ids(cell)[None]
-            logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+            mask = torch.ones_like(ids)
+            logits = self.model(input_ids=ids, attention_mask=mask, return_dict=True).logits[0]
         finally:
             for handle in handles:
                 handle.remove()

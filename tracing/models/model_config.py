@@ -7,6 +7,7 @@ numbers must be there, possible, and those of the tensors.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.core.files import canonical_json
 
 _FIX = "give config.json and weights of the same model: download both again"
 _COUNTS = {
@@ -27,6 +29,7 @@ _COUNTS = {
 }
 """Numbers of a configuration, and the tensor and the axis that have them too."""
 _MOST = 10**7
+_ARITHMETIC = ("layer_norm_eps", "position_embedding_type", "tie_word_embeddings")
 _RANGES = (
     ("layer_norm_eps", 1e-20, 1e-3),
     ("hidden_dropout_prob", 0.0, 1.0),
@@ -54,6 +57,13 @@ def read_config(folder: Path) -> dict[str, object] | None:
             f"{config} is not a JSON object ({error})", "download the model again"
         ) from error
     return content
+
+
+def arithmetic_sha256(folder: Path, needed: tuple[str, ...]) -> str:
+    """Hash of the fields of ``config.json`` that decide what is computed with the same weights."""
+    config = read_config(folder) or {}
+    fields = {name: config[name] for name in (*needed, *_ARITHMETIC) if name in config}
+    return hashlib.sha256(canonical_json(fields).encode()).hexdigest()
 
 
 def require_config(folder: Path, weights: Mapping[str, Tensor], needed: tuple[str, ...]) -> None:

@@ -22,7 +22,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.models.adapter import Whole, choose_device
 from scircuit.tracing.models.postnorm import Layer, PostNorm
 from scircuit.tracing.models.scgpt_checkpoint import Arguments, read_arguments, read_weights
-from scircuit.tracing.models.weight_files import precision, sha256_files
+from scircuit.tracing.models.weight_files import TENSORS, precision, sha256_files
 from scircuit.tracing.tokenisation.binning import CELL
 from scircuit.tracing.tokenisation.vocabulary import Bins, Vocabulary
 from scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary import scgpt_vocabulary
@@ -130,7 +130,7 @@ class ScGPT(PostNorm):
             where,
         )
         adapter.stored = precision(value.dtype for value in weights.values())
-        others = [f.name for f in sorted(folder.glob("*.pt")) if f != files[0]]
+        others = [f.name for f in sorted(folder.iterdir()) if f.suffix in TENSORS and f != files[0]]
         adapter.notes = (f"not read: {', '.join(others[:5])}",) if others else ()
         return adapter
 

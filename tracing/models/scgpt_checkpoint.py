@@ -34,6 +34,7 @@ _NEEDED = {
     "input_style": "binned",
     "pre_norm": False,
     "explicit_zero_prob": False,
+    "activation": "relu",
 }
 
 
@@ -140,6 +141,11 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[
         name = str(name)
         for pattern, plain in _RENAMED:
             name = re.sub(pattern, plain, name)
+        if name in found:
+            raise UserError(
+                f"{file} holds {name} twice, under two of its names",
+                "save the state_dict() of the model again",
+            )
         if not name.startswith(UNUSED):
             found[name] = value
     missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))

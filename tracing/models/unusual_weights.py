@@ -8,6 +8,7 @@ with scales beside them; read as they are they mean nothing. Both are refused in
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,9 +16,10 @@ from pathlib import Path
 from torch import Tensor
 
 from scircuit.core.errors import UserError
-from scircuit.tracing.models.weight_files import read_any
+from scircuit.tracing.models.weight_files import TENSORS, read_inside
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+_HOLDS = (*TENSORS, ".json", ".h5", ".npz", ".npy", ".pkl", ".msgpack", ".onnx", ".gguf")
+_DEEP = 3  # adapters/<name>/<checkpoint>/
 _ADAPTER_FILE = re.compile(r"adapter|(^|[^a-z])(lora|dora|peft|ia3)([^a-z]|$)", re.IGNORECASE)
 _ADAPTER_TENSOR = re.compile(
     r"lora_|(^|[._])(lora|dora|loha|lokr|hada_w|ia3_l|vera_lambda|oft_r|boft_r|lokr_w"
@@ -39,39 +41,49 @@ def require_plain(folder: Path) -> None:
     UserError
         Which files say so, and what to do.
     """
-    for place in (folder, *(p for p in sorted(folder.iterdir()) if p.is_dir())):
-        adapters = sorted({*_adapter_files(place), *_adapter_configs(place)})
-        if adapters:
-            raise UserError(
-                f"{folder} holds an adapter beside its weights"
-                f" ({', '.join(str(f.relative_to(folder)) for f in adapters[:4])}); the base model"
-                " alone is another model than the one that was trained",
-                "merge it and save the whole model: PeftModel.from_pretrained(base, adapter)"
-                ".merge_and_unload().save_pretrained(FOLDER); to trace the base itself, move the"
-                " adapter's files away",
-            )
+    files = _files_below(folder)
+    adapters = [f for f in files if _is_adapter_file(f.relative_to(folder)) or _describes_one(f)]
+    if adapters:
+        raise UserError(
+            f"{folder} holds an adapter beside its weights"
+            f" ({', '.join(str(f.relative_to(folder)) for f in adapters[:4])}); the base model"
+            " alone is another model than the one that was trained",
+            "merge it and save the whole model: PeftModel.from_pretrained(base, adapter)"
+            ".merge_and_unload().save_pretrained(FOLDER); to trace the base itself, move the"
+            " adapter's files away",
+        )
     _require_no_quantised_config(folder)
     for file in _weight_files(folder):
         _require_plain_tensors(folder, file, _names(file))
 
 
 def _weight_files(folder: Path) -> Iterator[Path]:
-    yield from (f for f in sorted(folder.iterdir()) if f.suffix in _WEIGHTS and f.is_file())
+    yield from (f for f in sorted(folder.iterdir()) if f.suffix in TENSORS and f.is_file())
 
 
-def _adapter_files(place: Path) -> Iterator[Path]:
-    for file in sorted(place.iterdir()):
-        if file.suffix in (*_WEIGHTS, ".json") and _ADAPTER_FILE.search(file.stem):
-            yield file
+def _files_below(folder: Path) -> list[Path]:
+    """Files of a folder and of those below it, as deep as adapters are kept."""
+    found = []
+    for place, inside, names in os.walk(folder, followlinks=True):
+        if len(Path(place).relative_to(folder).parts) >= _DEEP:
+            inside.clear()
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        found += [Path(place, name) for name in names]
+    return sorted(found)
 
 
-def _adapter_configs(place: Path) -> Iterator[Path]:
-    """JSON files of any name that describe an adapter; one that cannot be read describes none."""
-    for file in sorted(place.glob("*.json")):
-        if file.is_file() and file.stat().st_size < 1 << 20:
-            content = _object(file)
-            if content.get("peft_type") or content.get("adapters"):
-                yield file
+def _is_adapter_file(file: Path) -> bool:
+    """Whether its name, or that of a folder around it, says that it holds an adapter."""
+    named = file.stem if file.suffix == ".json" else str(file.with_suffix(""))
+    return file.suffix in _HOLDS and _ADAPTER_FILE.search(named) is not None
+
+
+def _describes_one(file: Path) -> bool:
+    """Whether a JSON file of any name describes an adapter; one that cannot be read does not."""
+    if file.suffix != ".json" or not file.is_file() or file.stat().st_size >= 1 << 20:
+        return False
+    content = _object(file)
+    return bool(content.get("peft_type") or content.get("adapters"))
 
 
 def _object(file: Path) -> dict[str, object]:
@@ -105,7 +117,7 @@ def _names(file: Path) -> Mapping[str, Tensor]:
     says if it is needed.
     """
     try:
-        return read_any(file, "meta")
+        return read_inside(file, "meta")
     except UserError:
         return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,11 +14,28 @@ from scircuit.core.errors import UserError
 from scircuit.core.expansion import check_zip
 from scircuit.core.files import sha256_file
 
+TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""Ends of the names of files of tensors."""
+
 
 def sha256_files(files: list[Path]) -> str:
     """Hash of one file; of several, the hash of their hashes in name order."""
     hashes = [sha256_file(f) for f in sorted(files)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _loaded(file: Path, device: str) -> object:
+    """Content of a PyTorch checkpoint, of tensors and plain values only."""
+    check_zip(file)
+    try:
+        return torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{file} is not a checkpoint of tensors alone, and loading it could run code"
+            f" ({type(error).__name__})",
+            "if you trust it, load it yourself and save its state_dict() again with torch.save or"
+            " safetensors",
+        ) from error
 
 
 def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
@@ -28,16 +46,7 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
     UserError
         If it holds anything that could run code, is damaged, or is no mapping of names to tensors.
     """
-    check_zip(file)
-    try:
-        content = torch.load(file, map_location=device, weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{file} is not a checkpoint of tensors alone, and loading it could run code"
-            f" ({type(error).__name__})",
-            "if you trust it, load it yourself and save its state_dict() again with torch.save or"
-            " safetensors",
-        ) from error
+    content = _loaded(file, device)
     if not isinstance(content, dict) or not all(
         isinstance(value, Tensor) for value in content.values()
     ):
@@ -84,6 +93,35 @@ def read_any(file: Path, device: str = "cpu") -> dict[str, Tensor]:
         raise UserError(
             f"{file} is damaged or no safetensors file: {error}", "download the model again"
         ) from error
+
+
+# Where the checkpoints of trainers keep the weights, and what wrappers put before their names.
+_INNER = ("state_dict", "model_state_dict", "model", "module", "net")
+_WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.|model\.)+")
+
+
+def read_inside(file: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Tensors as `read_any` gives them, also those in an inner mapping of a trainer's checkpoint,
+    without what wrappers put before their names.
+
+    Raises
+    ------
+    UserError
+        As `read_any`.
+    """
+    content = read_any(file, device) if file.suffix == ".safetensors" else _loaded(file, device)
+    if not isinstance(content, dict):
+        return {}
+    inner = content
+    for name in _INNER:
+        if isinstance(held := content.get(name), dict):
+            inner = held
+            break
+    return {
+        _WRAPPED.sub("", str(name)): value
+        for name, value in inner.items()
+        if isinstance(value, Tensor)
+    }
 
 
 _SAFETENSORS = {

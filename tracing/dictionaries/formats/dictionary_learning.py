@@ -24,6 +24,7 @@ from torch import Tensor
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import (
+    column_norms,
     layer_of,
     need_weights,
     read_checkpoint,
@@ -99,7 +100,7 @@ def _auto(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
     encoder, bias, decoder, mean = need_weights(
         state, (*_LINEAR, "bias"), path, "dictionary_learning"
     )
-    norms = decoder.norm(dim=0)
+    norms = column_norms(decoder.T)
     return _weights(encoder * norms[:, None], bias * norms, (decoder / norms).T, mean=mean) | {
         "rule": "relu"
     }

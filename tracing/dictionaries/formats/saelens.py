@@ -27,6 +27,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats.safe_files import (
     LAYER,
+    column_norms,
     layer_of,
     need_weights,
     read_json,
@@ -96,7 +97,7 @@ def read(folder: Path) -> Dictionary:
     if truth(config, "rescale_acts_by_decoder_norm", False, folder / "cfg.json"):
         # The library ranks a * |column| and decodes along unit columns: the same function with the
         # norms in the encoder.
-        norms = decoder.norm(dim=1)
+        norms = column_norms(decoder)
         encoder, bias, decoder = encoder * norms[:, None], bias * norms, decoder / norms[:, None]
     centred = truth(config, "apply_b_dec_to_input", True, folder / "cfg.json")
     zero = torch.zeros_like(b_dec)
@@ -148,6 +149,12 @@ def _layer(folder: Path, config: JsonObject) -> tuple[int, str]:
         ),
         "",
     )
+    target = config.get("hook_name_out", metadata.get("hook_name_out"))
+    if target not in (None, "", place):
+        raise UserError(
+            f"{folder} reads {place!r} and predicts {target!r}: it is a transcoder",
+            "give a sparse autoencoder of a layer's output",
+        )
     stated = config.get("hook_layer", metadata.get("hook_layer", config.get("hook_point_layer")))
     head = config.get("hook_head_index", metadata.get("hook_head_index"))
     if config.get("reshape_activations", "none") not in ("none", None) or head is not None:

@@ -218,6 +218,13 @@ def need_weights(
     return values
 
 
+def column_norms(decoder: Tensor) -> Tensor:
+    """Length of each feature's direction, [F] of [F, d], to divide by: above 0 where a feature that
+    died has none.
+    """
+    return decoder.norm(dim=1).clamp_min(torch.finfo(decoder.dtype).tiny)
+
+
 def section(content: Mapping[str, Any], name: str, path: Path) -> JsonObject:
     """An object inside an object; empty where it is absent or null.
 
@@ -290,10 +297,10 @@ def whole_number(value: Any, what: str, path: Path) -> int:  # Any: whatever the
 # between the two blocks, embeddings, logits. In TransformerLens hook_normalized_resid_post is the
 # state after the last norm of a post-norm layer, its output.
 _INSIDE = re.compile(
-    r"mlp|attn|attention|hook_[zqkv]\b|hook_(result|pattern|scale|rot)|(?<![a-z])ln_?(\d|f|$)"
+    r"mlp|attn|attention|hook_(?!resid_|normalized_resid_|out$)|(?<![a-z])ln_?(\d|f|$)"
     r"|layer_?norm|rms_?norm|(?<![a-z])norm(?![a-z])|hook_normalized(?!_resid_post$)"
     r"|_mid|intermediate|\.dense$|feed_?forward|ffn|linear|out_proj|[qkv]_proj|up_proj|down_proj"
-    r"|gate_proj|fc_?[12]|dropout|embed|logits|lm_head|pooler|router|transcod|crosscod",
+    r"|\.(self|query|key|value|gate|wi|wo|ff|act|activation_fn)\b|gate_proj|fc_?[12]|dropout|embed|logits|lm_head|pooler|router|transcod|crosscod",
     re.IGNORECASE,  # output.dense: before residual and norm
 )
 
