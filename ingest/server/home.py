@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from scircuit.core.errors import UserError
+from scircuit.core.files import remove_leftovers, write_json
 from scircuit.ingest.server import confinement, jvm
 from scircuit.ingest.server.folder_errors import located, usable
 from scircuit.ingest.server.info import ServerInfo
@@ -100,11 +101,10 @@ _FITS: dict[str, Callable[[object], bool]] = {
 
 
 def write_state(home: Path, state: State) -> None:
-    """Write ``server.json`` under a temporary name and rename it."""
-    part = home / "server.json.part"
-    part.unlink(missing_ok=True)
-    part.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
-    part.replace(home / "server.json")
+    """Write ``server.json`` whole or not at all; a start and a stop may write at the same time."""
+    path = home / "server.json"
+    remove_leftovers(path)
+    write_json(path, asdict(state))
 
 
 def prepare(home: Path) -> Path:

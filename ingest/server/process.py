@@ -211,7 +211,8 @@ def _join(
     seed: BrowserSeed | None,
     wait_s: float,
 ) -> ServerInfo:
-    """Return a running server once it answers."""
+    """Return a running server once it answers; without the loopback it never would."""
+    preconditions.check_loopback()
     if state.pid != running.pid:
         state = replace(state, pid=running.pid)
         homes.write_state(home, state)

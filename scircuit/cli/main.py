@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import Terminated, UserError
 from scircuit.core.terminal import in_lines, one_line
 from scircuit.core.version import __version__
 
@@ -90,6 +90,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and turn errors into one message and an exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):  # what the terminal's encoding lacks is shown escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -106,8 +107,6 @@ def main() -> None:
     except UserError as error:
         _refused(error.problem, error.fix)
     except (KeyboardInterrupt, click.exceptions.Abort) as stop:
-        from scircuit.execution.active_run import Terminated
-
         terminated = isinstance(stop.__cause__ or stop, Terminated)
         word = "terminated" if terminated else "interrupted"
         click.echo(f"\n{word}: what was finished is kept; the same command resumes it", err=True)
@@ -119,6 +118,18 @@ def main() -> None:
         _environment(error)
     except Exception as error:
         _unexpected(error)
+
+
+def _open_closed_streams() -> None:
+    """Let a stream that the caller closed (``>&-``) lead to nothing: else the next file that is
+    opened would get its number, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+            setattr(sys, name, open(number, "w" if number else "r"))  # noqa: PTH123, SIM115
 
 
 def _refused(problem: str, fix: str) -> NoReturn:

@@ -36,6 +36,8 @@ def query(
     listing: bool,
 ) -> None:
     """Ask a catalogue question by NAME, or Cypher of your own with --cypher."""
+    if text is not None and not text.strip():
+        raise UserError("--cypher is empty", "give a statement: --cypher 'MATCH (n) RETURN n'")
     if listing or (not name and not text):
         _list_catalogue()
         return

@@ -10,6 +10,7 @@ import click
 import scircuit
 from scircuit.cli.command import format_option, study_option
 from scircuit.cli.tables import render
+from scircuit.core.errors import UserError
 from scircuit.core.study import Study
 
 # --study is understood before and after the name of the command
@@ -68,6 +69,12 @@ def delete(study: Path, run: str, yes: bool, other: Path | None) -> None:
         what = "damaged"
         if manifest is not None:
             what = f"{manifest.verb}, {sum(shard.rows for shard in manifest.shards):,} records"
-        click.confirm(f"delete {run} ({what})?", abort=True)
+        try:
+            agreed = click.confirm(f"delete {run} ({what})?", err=True)
+        except click.Abort:  # no terminal to answer from, or Ctrl-C
+            click.echo(err=True)
+            agreed = False
+        if not agreed:
+            raise UserError(f"run {run} is not deleted", "answer y, or give --yes")
     counts = delete_run(run, other or study)
     click.echo(f"deleted {run}: " + ", ".join(f"{v:,} {k}" for k, v in counts.items()))

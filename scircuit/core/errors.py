@@ -1,4 +1,6 @@
-"""The error that a user can mend, what counts as a full disk, and paths in commands to copy."""
+"""The error that a user can mend, the end by SIGTERM, what counts as a full disk, and paths in
+commands to copy.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,10 @@ class UserError(ValueError):
         super().__init__(f"{problem}\n  fix: {fix}" if fix else problem)
         self.problem = problem
         self.fix = fix
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the work ends as if interrupted by hand."""
 
 
 def quoted(path: object) -> str:

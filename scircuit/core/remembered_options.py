@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core.build_config import plain
 from scircuit.core.errors import UserError
-from scircuit.core.files import Unreadable, atomic_path, read_text
+from scircuit.core.files import atomic_path, read_text
 from scircuit.core.progress import say
-from scircuit.core.run_files.run_locks import rewriting_options
+from scircuit.core.run_files.run_locks import changing_study
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -56,7 +56,7 @@ def _stored(study: Path) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, RecursionError, Unreadable) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise UserError(f"{path} is not valid TOML: {error}", "correct it, or delete it") from error
 
 
@@ -75,7 +75,7 @@ def remember(study: Path, verb: str, config: DataclassInstance) -> None:
         if name not in once
     }
     try:
-        with rewriting_options(study):
+        with changing_study(study):
             text = tomli_w.dumps({**_stored(study), verb: chosen})
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import Terminated, UserError
 from scircuit.core.files import canonical_json
 from scircuit.core.progress import say
-from scircuit.core.run_files.run_locks import one_writer
+from scircuit.core.run_files.run_locks import changing_study, one_writer, require_parents
 from scircuit.core.study import Manifest, Study, now, run_id
 from scircuit.core.version import __version__
 from scircuit.execution.graph_server import opener
 from scircuit.execution.partial_results import remove_parts
-from scircuit.execution.resume import require_same_software
+from scircuit.execution.resume import require_same_inputs, require_same_software
 from scircuit.execution.software_versions import packages
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
     from scircuit.ingest.graph.stream import GraphWriter
     from scircuit.ingest.shards.shard_store import ShardStore
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: the run ends as if interrupted by hand."""
 
 
 @dataclass
@@ -127,6 +123,7 @@ def active_run(
     cohort: Mapping[str, object] | None = None,
     record: Mapping[str, object] | None = None,
     identity: Mapping[str, object] | None = None,
+    beside: Mapping[str, object] | None = None,
 ) -> Iterator[ActiveRun]:
     """Open, resume or find finished the run that this configuration and these inputs name, and hold
     it: one process at a time works on a run.
@@ -141,12 +138,14 @@ def active_run(
         Runs this one was computed from.
     record
         Further properties of the Run node known at the start.
+    beside
+        Hashes of inputs that its id does not tell of.
 
     Raises
     ------
     UserError
-        If another process holds the run; or the run is not finished and was started with other
-        versions of the software that its result depends on.
+        If another process holds the run; or it was computed from other inputs; or it is not
+        finished and was started with other versions of the software that its result depends on.
     """
     identifier = run_id(
         verb, identity if identity is not None else config, {**inputs, "parents": parents}
@@ -155,7 +154,7 @@ def active_run(
         run=identifier,
         verb=verb,
         config=dict(config),
-        inputs=dict(inputs),
+        inputs={**inputs, **(beside or {})},
         version=__version__,
         started=now(),
         parents=parents,
@@ -163,22 +162,28 @@ def active_run(
         packages=packages(),
     )
     with one_writer(study.root, identifier, verb, graph=database, signed=False) as sign:
-        run = _opened(study, new, database)
+        run = _opened(study, new, database, beside or {})
         sign()
         yield from _lived(run, verb, parents, record or {})
 
 
-def _opened(study: Study, new: Manifest, database: bool) -> ActiveRun:
+def _opened(study: Study, new: Manifest, database: bool, beside: Mapping[str, object]) -> ActiveRun:
     """The run that is resumed, or a new one."""
     from scircuit.ingest.graph.stream import GraphWriter
     from scircuit.ingest.shards.shard_store import ShardStore
 
     folder = study.run_folder(new.run)
-    _make_folder(folder)
     resumed = os.path.lexists(folder / "manifest.json")
     if resumed:
-        require_same_software(study, study.manifest(new.run), new.packages)
-    store = ShardStore(folder, None if resumed else new)
+        begun = study.manifest(new.run)
+        require_same_inputs(study, begun, beside)
+        require_same_software(study, begun, new.packages)
+        store = ShardStore(folder)
+    else:
+        with changing_study(study.root):
+            require_parents(study.root, new.parents)
+            _make_folder(folder)
+            store = ShardStore(folder, new)
     finished = store.manifest.complete
     writer = GraphWriter(opener(study), folder, on_message=say) if database else None
     return ActiveRun(new.run, study, folder, store, writer, resumed, finished)

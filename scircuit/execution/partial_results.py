@@ -58,7 +58,7 @@ class PartialResults:
             return json.loads(path.with_suffix(".json").read_text()) == self._marker(
                 job, sha256_file(path)
             )
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
 
     def write(self, done: Done) -> None:

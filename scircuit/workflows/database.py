@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +223,8 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
         If the study has no runs, the run does not exist or another process holds it, or a shard is
         damaged.
     """
+    from scircuit.ingest.graph.connection import DatabaseAway
+
     place = Study(Path(study))
     manifests = [place.manifest(run)] if run else place.manifests()
     if not manifests:
@@ -231,6 +234,7 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
             f"see what there is: scircuit runs --study {quoted(place.root)}",
         )
     rows: dict[str, int] = {}
+    failed: list[tuple[str, UserError]] = []
     with connect(place.root) as connection:
         for manifest in manifests:
             try:
@@ -240,6 +244,21 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
                 if run:
                     raise
                 say(f"  {used.problem}: it is not loaded here")
+            except DatabaseAway:
+                raise
+            except UserError as error:
+                if run:
+                    raise
+                if os.path.lexists(place.run_folder(manifest.run)):
+                    failed.append((manifest.run, error))
+                else:
+                    say(f"  run {manifest.run} was deleted meanwhile: it is not loaded")
+    for name, error in failed:
+        raise UserError(
+            f"{len(failed)} of {len(manifests)} runs cannot be loaded, the others are; the first"
+            f" is {name}: {error.problem}",
+            error.fix,
+        ) from error
     return LoadResult(rows)
 
 

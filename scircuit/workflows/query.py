@@ -14,6 +14,10 @@ from scircuit.workflows.database import connect
 if TYPE_CHECKING:
     import pandas as pd
 
+# Arguments of the functions that take the parameters; on the command line, where `parse_pair` reads
+# them, nothing may choose the study or allow a statement to write in this way.
+_TAKEN = ("name", "text", "study", "write")
+
 
 def query(name: str, study: Path | str = DEFAULT_STUDY, **parameters: Any) -> pd.DataFrame:
     """Answer a catalogue question.
@@ -53,12 +57,24 @@ def parse_pair(text: str) -> tuple[str, Any]:
     Raises
     ------
     UserError
-        If there is no ``=`` or no key.
+        If there is no ``=`` or no key, the key is one of `_TAKEN`, or the value is JSON that
+        cannot be held: a number of thousands of digits, lists in thousands of lists.
     """
     key, separator, value = text.partition("=")
     if not separator or not key:
-        raise UserError(f"parameter {text!r} has no '='", "write it as -p name=value")
+        raise UserError(f"parameter {text[:60]!r} has no '='", "write it as -p name=value")
+    if key in _TAKEN:
+        raise UserError(
+            f"a parameter cannot be named {key!r}: the name is taken",
+            "choose another name in the statement (the study is chosen by --study)",
+        )
     try:
         return key, json.loads(value)
     except json.JSONDecodeError:
         return key, value
+    except (ValueError, RecursionError):
+        raise UserError(
+            f"the value of parameter {key!r} ({value[:20]}...) cannot be read: it is too long or"
+            " too deep",
+            "give a shorter value",
+        ) from None

@@ -11,7 +11,7 @@ from scircuit.core.config import DEFAULT_STUDY
 from scircuit.core.errors import UserError
 from scircuit.core.progress import duration, say
 from scircuit.core.run_files.manifest import NewerManifest
-from scircuit.core.run_files.run_locks import one_writer
+from scircuit.core.run_files.run_locks import DELETE, changing_study, one_writer
 from scircuit.core.study import Manifest, Study
 from scircuit.workflows.database import connect
 
@@ -127,8 +127,9 @@ def delete_run(run: str, study: Path | str = DEFAULT_STUDY) -> dict[str, int]:
     """
     place = Study(Path(study))
     deletable(run, study)
-    with one_writer(place.root, run, "runs delete"):
-        deletable(run, study)  # once more: nothing changes it now
+    with one_writer(place.root, run, DELETE):
+        with changing_study(place.root):
+            deletable(run, study)  # once more: nothing changes it now
         counts = _delete_from_graph(place, run)
         _delete_from_disk(place.run_folder(run))
     return counts

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Where a file is, where it is computed and what is accepted do not change what a run computes.
 _PATHS = ("model", "dictionaries", "cells")
 _NOT_IDENTITY = (*_PATHS, "ray", "untrained")
+_NEWER = ("gene_column", "genome")  # enter the id where they are used: older ids stay valid
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
         _stored_options(config, settings),
         inputs.hashes(),
         identity=identity_of(config, settings),
+        beside=inputs.hashes_beside(),
         database=database,
         cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]},
         record={
@@ -204,7 +206,8 @@ def identity_of(config: TraceConfig, settings: TraceSettings) -> dict[str, objec
     The sizes of batches belong to it, although they cannot be chosen: batches of other sizes are
     rounded in another way, and the ids of runs from when they were options stay valid.
     """
-    chosen = {k: v for k, v in plain(config).items() if k not in _NOT_IDENTITY}
+    given = {k: v for k, v in plain(config).items() if v or k not in _NEWER}
+    chosen = {k: v for k, v in given.items() if k not in _NOT_IDENTITY}
     return {
         **chosen,
         "batch_pairs": settings.batch_pairs,

@@ -9,9 +9,8 @@ from typing import Any
 
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, TrainConfig
-from scircuit.core.errors import UserError
+from scircuit.core.errors import Terminated, UserError
 from scircuit.core.progress import Progress, show_checks
-from scircuit.execution.active_run import Terminated
 
 
 @dataclass(frozen=True)

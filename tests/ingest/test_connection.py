@@ -141,3 +141,10 @@ def test_an_exception_in_a_transaction_rolls_back(connection):
     with pytest.raises(RuntimeError):
         connection.write(work)
     assert connection.run("MATCH (g:Gene) RETURN count(g) AS n") == [{"n": 0}]
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, "\udcff", [{"a": "\ud800"}]])
+def test_a_value_that_bolt_cannot_carry_is_refused(connection, value):
+    with pytest.raises(UserError, match="cannot be sent to the database"):
+        connection.run("RETURN $x AS x", x=value)
+    assert connection.run("RETURN $x AS x", x=2**63 - 1) == [{"x": 2**63 - 1}]

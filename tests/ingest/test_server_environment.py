@@ -212,7 +212,7 @@ def test_a_loopback_that_does_not_work_is_said_at_once(made):
     assert "ip link set lo up" in answer.stdout
 
 
-def test_a_loopback_that_refuses_is_said(monkeypatch):
+def test_a_loopback_that_refuses_is_said(tmp_path, monkeypatch):
     def refused(*_args, **_named):
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
@@ -220,6 +220,10 @@ def test_a_loopback_that_refuses_is_said(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", refused)
     with pytest.raises(UserError, match=r"127\.0\.0\.1 does not work .*Network is unreachable"):
         preconditions.check_loopback()
+    # nor is a server waited for that another network reaches
+    profile, running = PROFILES["2026.07.1"], psutil.Process()
+    with pytest.raises(UserError, match=r"127\.0\.0\.1 does not work"):
+        process._join(tmp_path, home.State(), running, profile, None, 120)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -235,6 +236,14 @@ def test_a_damaged_state_file_gives_the_defaults(tmp_path):
     state = home.State(version="5.26.29", bolt_port=17687, pid=5)
     home.write_state(tmp_path, state)
     assert home.read_state(tmp_path) == state
+
+
+def test_a_start_and_a_stop_write_the_state_at_the_same_time(tmp_path):
+    states = [home.State(pid=pid) for pid in range(1, 5)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: home.write_state(tmp_path, states[i % 4]), range(80)))
+    assert home.read_state(tmp_path) in states
+    assert [p.name for p in tmp_path.iterdir()] == ["server.json"]
 
 
 def test_own_settings_win(tmp_path):

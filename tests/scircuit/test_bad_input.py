@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from scircuit.core.errors import UserError
+from tests.support.cli_process import scircuit as call
 from tests.support.tiny_models import tiny_model
 
 BASE = ("--no-database",)
@@ -171,6 +172,27 @@ def test_unknown_options_and_verbs(tmp_path):
     refused(scircuit("load", cwd=tmp_path), "has no runs")
     refused(scircuit("query", "top_hubz", cwd=tmp_path), "top_hubz")
     refused(scircuit("query", "--cypher", "RETURN 1", "top_hubs", cwd=tmp_path), "give one of them")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        # a parameter neither allows writing nor chooses another study
+        (("--cypher", "CREATE (n:X)", "-p", "write=true"), "cannot be named 'write'"),
+        (("--cypher", "RETURN $study", "-p", "study=x"), "cannot be named 'study'"),
+        (("top_hubs", "-p", "name=x"), "cannot be named 'name'"),
+        (("top_hubs", "-p", "limit=" + "1" * 5000), "too long or too deep"),
+        (("top_hubs", "-p", "limit=" + "[" * 50_000), "too long or too deep"),
+        (("top_hubs", "-p", "limit=9223372036854775808"), "expected a whole number"),
+        (("top_hubs", "-p", "limit"), "has no '='"),
+        (("--cypher", " "), "--cypher is empty"),
+    ],
+)
+def test_parameters_of_a_question(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = call("query", *arguments)
+    assert ended.code == 2 and message in ended.err and len(ended.err) < 400
+    assert ended.err.count("error:") == 1 and not list(tmp_path.iterdir())
 
 
 def test_half_named_server(demo_inputs, tmp_path):

@@ -387,6 +387,36 @@ def test_an_unfinished_run_does_not_go_on_with_other_software(tmp_path, monkeypa
     )
 
 
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("name", ["config", "tokens"])
+def test_a_run_of_other_inputs_is_not_taken_for_one_of_these(tmp_path, name, finished):
+    """Finished or not, where its id does not tell the two apart."""
+    study = Study(tmp_path)
+
+    def run(end=True, **beside):
+        with active_run.active_run(
+            study, "trace", {"a": 1}, {"model": "m"}, database=False, beside=beside
+        ) as found:
+            if end and not found.finished:
+                found.conclude({})
+            return found.id
+
+    here = {"config": "c", "tokens": "t"}
+    if finished:
+        run(**here)
+    else:
+        with pytest.raises(RuntimeError, match="without a conclusion"):
+            run(end=False, **here)
+    before = contents(tmp_path)
+    with pytest.raises(
+        UserError, match=r"run trace-\w+ was computed with (another|other)"
+    ) as refused:
+        run(**here | {name: "x"})
+    assert "scircuit runs delete" in refused.value.fix
+    assert contents(tmp_path) == before
+    assert run(**here) == run()
+
+
 def test_a_trace_does_not_go_on_with_other_software(root, undisturbed, tmp_path, monkeypatch):
     options = demo(root, unit_features=1)
     assert start(options, tmp_path, at_rename=30) == -signal.SIGKILL

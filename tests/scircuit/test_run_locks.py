@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -218,3 +220,54 @@ def test_a_study_that_nobody_may_write_is_read_without_locks(tmp_path, monkeypat
     with one_writer(tmp_path / "study", RUN, "load"):
         assert owners(tmp_path / "study") == []
     assert not list(tmp_path.iterdir())
+
+
+def test_no_run_is_begun_from_one_that_is_deleted(tmp_path, signals, other):
+    study, child = Study(tmp_path / "study"), (Study(tmp_path / "study"), "annotate", {"a": 1}, {})
+    write_run(study.run_folder(RUN), RUN)
+    other(hold, study.root, RUN, "runs delete")
+    wait_for(signals / "held")
+    gone = pytest.raises(UserError, match=f"run {RUN}, from which .* was deleted meanwhile")
+    with gone, active_run(*child, parents=(RUN,), database=False):
+        pytest.fail("begun from a run that is being deleted")
+    (signals / "go").touch()
+    next(iter_until(lambda: not owners(study.root)))
+    with active_run(*child, parents=(RUN,), database=False) as run:
+        with pytest.raises(UserError, match=f"runs computed from {RUN}: {run.id}"):
+            delete_run(RUN, study.root)
+        run.conclude({})
+    for each in (run.id, RUN):
+        delete_run(each, study.root)
+    with gone, active_run(*child, parents=(RUN,), database=False):
+        pytest.fail("begun from a run that was deleted")
+    assert study.manifests() == [] and not list(study.runs.iterdir())
+
+
+def test_a_load_of_all_runs_goes_on_without_those_that_are_gone_or_refused(
+    tmp_path, monkeypatch, capsys
+):
+    study = Study(tmp_path / "study")
+    runs = [f"trace-000000000{i}" for i in range(4)]
+    for run in runs:
+        write_run(study.run_folder(run), run, units=1)
+    seen = []
+
+    def loaded(_connection, place, run, _quiet):
+        seen.append(run)
+        if run == runs[0]:
+            shutil.rmtree(study.run_folder(runs[1]))
+        place.manifest(run)
+        if run == runs[2]:
+            raise UserError("its shard is damaged", "restore it")
+        return 5
+
+    monkeypatch.setattr(database, "connect", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(database, "_loaded", loaded)
+    with pytest.raises(
+        UserError, match=f"1 of 4 runs .* {runs[2]}: its shard is damaged"
+    ) as refused:
+        database.load(study.root)
+    assert seen == runs and refused.value.fix == "restore it"
+    assert f"run {runs[1]} was deleted meanwhile: it is not loaded" in capsys.readouterr().err
+    with pytest.raises(UserError, match="its shard is damaged"):
+        database.load(study.root, runs[2])

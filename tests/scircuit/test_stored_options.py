@@ -54,6 +54,17 @@ def test_a_manifest_with_retired_options_is_read(config, inputs):
     assert build_stored(TraceConfig, manifest.config) == config
 
 
+@pytest.mark.parametrize("name", ["config", "tokens"])
+def test_inputs_that_changed_beside_the_weights_and_cells_are_refused(config, inputs, name):
+    stated = {**inputs.hashes(), **inputs.hashes_beside()}
+    assert all(stated.values())
+    manifest = Manifest(
+        run="trace-0", verb="trace", config=plain(config), inputs=stated | {name: "x"}, version=""
+    )
+    with pytest.raises(UserError, match=f"the {name} of run trace-0 have changed since it ran"):
+        inputs_of_run(manifest, device="cpu")
+
+
 def test_they_are_no_options_any_more():
     for name, value in RETIRED.items():
         with pytest.raises(UserError, match=f"unknown option {name}"):

@@ -276,6 +276,7 @@ def test_a_damaged_study_file_is_one_sentence_for_every_verb(study):
         c for n, c in damaged_files(whole).items() if n not in ("empty", "all but one byte")
     ]
     contents += [b'report = 5\nanalyse = "x"\nload = []\nexport = 1', b"\xff\xfe", "folder", "loop"]
+    contents.append(b"[report]\nrun = " + b"1" * 5000)  # more digits than Python reads
     for content, verb in zip(contents, itertools.cycle(("report", "analyse", "export", "load"))):
         put(path, content)
         ended = call(verb, place, trace)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import subprocess
 import sys
 
 import click
@@ -207,3 +209,38 @@ def test_a_stream_that_lacks_letters_is_no_defect(monkeypatch):
     narrow.flush()
     assert stop.value.code == 2
     assert b"Z\xfcrich \\udc80\n  fix: choose \\u7d30\\u80de" in narrow.buffer.getvalue()
+
+
+@pytest.mark.parametrize(("line", "code"), [("runs >&-", 0), ("runs delete {} <&- 2>&-", 2)])
+def test_a_stream_that_the_caller_closed_is_no_defect(line, code, tmp_path):
+    """The file that is opened next must not get the number of the stream, and what is printed."""
+    run = "trace-0123456789"
+    study = Study(tmp_path / "scircuit-study")
+    study.run_folder(run).mkdir(parents=True)
+    Manifest(run, "trace", {}, {}, "0", status="complete").save(study.run_folder(run))
+    before = (study.run_folder(run) / "manifest.json").read_bytes()
+    program = [sys.executable, "-c", "from scircuit.cli.main import main; main()"]
+    ended = subprocess.run(
+        ["sh", "-c", f"{shlex.join(program)} {line.format(run)}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == code and ended.stdout + ended.stderr == ""
+    assert (study.run_folder(run) / "manifest.json").read_bytes() == before
+
+
+def test_an_interruption_is_told_without_loading_anything():
+    """Ctrl-C may come in the middle of loading a library, which can then not be loaded again."""
+    program = (
+        "import sys, scircuit.cli.main as cli\n"
+        "def stop(**_): raise KeyboardInterrupt\n"
+        "cli.cli.main = stop\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: sys.exit(end.code if 'numpy' not in sys.modules else 1)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 130 and "interrupted: " in ended.stderr

@@ -13,7 +13,11 @@ import torch
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries import Dictionary, load_dictionaries, save_dictionary
-from scircuit.tracing.evaluation.layer_match import layer_match_line, require_layer_match
+from scircuit.tracing.evaluation.layer_match import (
+    layer_match_line,
+    off_by_one_lines,
+    require_layer_match,
+)
 from tests.support.study_runs import demo, trace
 
 WEIGHTS = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
@@ -134,6 +138,19 @@ def test_a_better_dictionary_of_another_layer_is_no_reason_to_refuse():
     rows = {layer: rows_of(layer) for layer in range(2)}
     require_layer_match(uneven, rows)
     assert not layer_match_line(uneven, rows).ok
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_single_dictionary_that_fits_the_layer_beside_its_own_is_said(number):
+    """One number off, where no other dictionary is there to compare with."""
+    lines = off_by_one_lines({number: explaining(1, 0.3)}, {i: rows_of(i) for i in range(3)})
+    if number == 1:
+        assert not lines
+    else:
+        (line,) = lines
+        assert line.ok and line.found.startswith("warning: ")
+        assert f"that of layer {number} explains" in line.found
+        assert line.found.endswith("of layer 1")
 
 
 def test_what_explains_nothing_is_in_no_ones_place():

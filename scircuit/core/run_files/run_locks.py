@@ -4,7 +4,8 @@
 
     study/.locks/<run id>.lock     held (flock) by the process that writes, loads or deletes the run
                  <run id>.json     who that is: pid, host, verb and since when; for the message only
-                 study.lock        held for the moment in which ``study.toml`` is rewritten
+                 study.lock        held for a moment: ``study.toml`` is rewritten, or it is settled
+                                   whether a run is deleted or another one is computed from it
 
 The lock goes with its process, however that ends; a note that stayed behind means nothing. Whoever
 comes second is refused at once, before anything is written, and told who holds the run. Readers
@@ -21,7 +22,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 LOCKS = ".locks"
+DELETE = "runs delete"  # the verb of the process that deletes a run
 _STUDY_WAIT_S = 30.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -139,6 +141,23 @@ def owners(study: Path) -> list[Owner]:
     return found
 
 
+def require_parents(study: Path, parents: Collection[str]) -> None:
+    """Refuse to begin a run whose parents are gone or going; call it while `changing_study`.
+
+    Raises
+    ------
+    UserError
+        If a parent is not in the study any more, or another process deletes it.
+    """
+    deleting = {owner.run for owner in owners(study) if owner.verb == DELETE} if parents else ()
+    for parent in parents:
+        if parent in deleting or not (study / "runs" / parent).is_dir():
+            raise UserError(
+                f"run {parent}, from which this one is computed, was deleted meanwhile",
+                "choose another run: scircuit runs lists them",
+            )
+
+
 def require_unused(study: Path, purpose: str) -> None:
     """Refuse what would take the database from a process that writes into it.
 
@@ -162,8 +181,9 @@ def require_unused(study: Path, purpose: str) -> None:
 
 
 @contextlib.contextmanager
-def rewriting_options(study: Path) -> Iterator[None]:
-    """Hold ``study.toml`` for the block, so that two processes do not lose each other's options.
+def changing_study(study: Path) -> Iterator[None]:
+    """Hold the study itself for the block, which is short: two processes do not lose each other's
+    options, and no run is begun from one that is being deleted.
 
     Raises
     ------
@@ -173,9 +193,7 @@ def rewriting_options(study: Path) -> Iterator[None]:
     try:
         lock = _acquired(study / LOCKS, "study", _STUDY_WAIT_S)
     except RunInUse as used:
-        raise UserError(
-            f"the options of study {study} are being written by another process", used.fix
-        ) from None
+        raise UserError(f"study {study} is being changed by another process", used.fix) from None
     try:
         yield
     finally:
