@@ -7,6 +7,8 @@ interleaved halves are counted on the grid of 4096 steps, a row at a time.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 STEPS, CHUNK_BYTES = 4096, 2**18
@@ -34,8 +36,16 @@ def counted_p(x: np.ndarray) -> np.ndarray:
             p[rows] = np.minimum(
                 1.0, np.ldexp(subsets_up_to(small, gap[rows]).astype(np.float64), 1 - k[rows])
             )
-    unit = 10.0 ** (np.floor(np.log10(p)) - 3)
-    return np.where(k > 20, np.minimum(1.0, np.ceil(p / unit - 1e-9) * unit), p)
+    for row in np.flatnonzero(k > 20):
+        p[row] = four_digits(float(p[row]))
+    return p
+
+
+def four_digits(p: float) -> float:
+    """The decimal number of four digits that is at or just above `p`."""
+    exponent = int(f"{p:.16e}".partition("e")[2])
+    scale = float(f"1e{3 - exponent}")
+    return min(1.0, math.ceil(p * scale - 1e-9) / scale)
 
 
 def subsets_up_to(a: np.ndarray, limit: np.ndarray) -> np.ndarray:

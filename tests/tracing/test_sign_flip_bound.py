@@ -12,6 +12,7 @@ from scircuit.tracing.statistics.effect_statistics import edge_statistics
 from scircuit.tracing.statistics.p_lower_bound import _DEGREES, _bounds, certainly_above
 from scircuit.tracing.statistics.q_values import q_table
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
+from tests.support.numpy_counts import four_digits
 
 KINDS = {
     "normal": lambda rng, n, k: rng.normal(size=(n, k)),
@@ -41,8 +42,7 @@ def plain_p(effects):
             count = plain_grid(small, gap) * 2.0 ** (len(small) - 1)
         p[row] = min(1.0, 2 * count / 2.0 ** len(a))
         if len(a) > 20:
-            unit = 10.0 ** (np.floor(np.log10(p[row])) - 3)
-            p[row] = min(1.0, np.ceil(p[row] / unit - 1e-9) * unit)
+            p[row] = four_digits(float(p[row]))
     return p
 
 

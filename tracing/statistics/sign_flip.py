@@ -45,6 +45,9 @@ _LISTED, _NEXT_TERMS = (0, 3, 5, 7, 10), 0.005
 _ASKED = 0.15  # p that has to be proven to be larger for an approximation to stand
 _STEPS, _MARGIN = 4096, 4.0  # of the grid, and in standard deviations of its rounding errors
 _SMALLEST = 1e-300  # of an approximate p: four digits cannot be told apart much below
+_LOWEST = -300
+_POWERS = np.array([float(f"1e{e}") for e in range(_LOWEST, 1)])
+_TENS = np.array([float(f"1e{e}") for e in range(4 - _LOWEST)])
 _TIE = 1e-10  # relative to sum(a): sums equal in exact arithmetic differ by a few 1e-16 in float64
 _CHUNK = 256  # tests that a thread takes at a time
 
@@ -142,11 +145,16 @@ def _counted(x: np.ndarray, exact: int) -> np.ndarray:
 
 
 def rounded_up(p: np.ndarray) -> np.ndarray:
-    """P with four digits: not below `p` but for the last bits, nor below 1e-300; NaN stays."""
+    """P with four digits: not below `p` but for the last bits, nor below 1e-300; NaN stays.
+
+    By divisions and a table of powers of ten alone, which are the same on every processor;
+    logarithms and powers of numpy are not, to the last bit.
+    """
     p = np.maximum(p, _SMALLEST)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        unit = np.float_power(10.0, np.floor(np.log10(p)) - 3)
-        return np.where(p > 0, np.minimum(1.0, np.ceil(p / unit - 1e-9) * unit), p)
+    digits = 3 - (np.searchsorted(_POWERS, p, side="right") - 1 + _LOWEST)
+    scale = _TENS[np.clip(digits, 0, len(_TENS) - 1)]
+    with np.errstate(invalid="ignore"):
+        return np.where(p > 0, np.minimum(1.0, np.ceil(p * scale - 1e-9) / scale), p)
 
 
 def _chunks(rows: np.ndarray) -> list[np.ndarray]:
