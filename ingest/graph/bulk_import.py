@@ -57,7 +57,7 @@ def bulk_import(
     Parameters
     ----------
     study_runs
-        Folders of the runs, oldest first.
+        Folders of the runs, in any order.
     home
         The stopped server's home.
     threads
@@ -105,8 +105,11 @@ def _write(
     facts: dict[str, Rows] = defaultdict(dict)
     edges: dict[str, list[pa.Table]] = defaultdict(list)
     ledger: list[Row] = []
-    for folder in folders:
-        manifest = Manifest.load(folder)
+    # by start and id, as the findings of a run that is streamed after a newer one are placed
+    for manifest, folder in sorted(
+        ((Manifest.load(folder), folder) for folder in folders),
+        key=lambda run: (run[0].started, run[0].run),
+    ):
         _merge(nodes["Run"], [{"id": manifest.run, **run_properties(manifest)}], ("id",))
         for entry in load_order(manifest.shards):
             table = read_shard(folder, entry)

@@ -313,7 +313,8 @@ class Loader:
         return MissingEndpoints(
             f"{chunk.entry.name}: {count} of {chunk.table.num_rows} relationships have an end node"
             f" that is not in the graph: {missing}; no row of this chunk was written",
-            "load the runs that this run builds on first: scircuit load",
+            "load the runs that this run builds on first: scircuit load; if one was deleted,"
+            " delete this run too: scircuit runs delete",
         )
 
     def conflict(self, chunk: Chunk) -> UserError:

@@ -131,7 +131,9 @@ EDGES = (
 def stores(folder, runs):
     made = []
     for run, kinds in runs:
-        store = ShardStore(folder / run, manifest(run, verb=run.split("-")[0]))
+        at = [one for one, _ in (*OWN, *IMPORTED)].index(run)
+        started = f"2026-01-01T00:{at:02d}:00+00:00"
+        store = ShardStore(folder / run, manifest(run, verb=run.split("-")[0], started=started))
         tables = {}
         for kind, rows in kinds.items():
             names = dict.fromkeys(n for row in rows for n in row)

@@ -242,8 +242,9 @@ def test_a_port_lost_during_the_start_is_replaced(server, monkeypatch):
 
 
 def test_ctrl_c_during_the_start_leaves_no_server(server):
-    code = (
-        "import sys; from pathlib import Path; from scircuit.ingest.server import start;"
+    code = (  # a process begun in the background of a shell ignores Ctrl-C
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " from pathlib import Path; from scircuit.ingest.server import start;"
         " start(Path(sys.argv[1]), heap='512m')"
     )
     starter = subprocess.Popen(

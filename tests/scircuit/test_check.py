@@ -84,6 +84,7 @@ def test_paths_mean_what_options_mean(inputs, few, tmp_path):
     assert {line["section"] for line in lines_of(three).values()} == {
         "model",
         "cells",
+        "model on these cells",
         "dictionaries",
     }
     two = lines_of(run(inputs["model"], inputs["cells"], cwd=tmp_path))
