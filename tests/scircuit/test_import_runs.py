@@ -267,6 +267,12 @@ def test_map_and_edges_in_one_real_graph(tmp_path, shared_data, edge_folder, con
                 [c for c in ("id", "source", "target") if c in table.column_names]
             ).to_pylist()
             wanted.setdefault(kind, set()).update(tuple(e.values()) for e in ends)
+        identity = {"id", "name", "model", "dictionary", "layer", "index"}
+        wanted.setdefault("Run-FOUND-Feature", set()).update(
+            (store.manifest.run, row["id"])
+            for row in store.tables("Feature").to_pylist()
+            if any(v not in (None, "", []) for k, v in row.items() if k not in identity)
+        )
     assert found == {kind: len(keys) for kind, keys in wanted.items()}
     assert found["Intervention"] == 32 + 28
     assert found["Intervention-FROM-Run"] == 60
