@@ -120,7 +120,12 @@ def test_other_batches_agree_to_tolerance(root, undisturbed, tmp_path, context):
 def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code, word):
     full = command(demo(root, unit_features=1), tmp_path)
     process = subprocess.Popen(
-        full, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        full,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # begun in the background of a shell, the tests and their processes ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while units_done(tmp_path) < 2 and process.poll() is None and time.monotonic() < deadline:
