@@ -7,40 +7,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from scircuit.core.config import CellsConfig
 from scircuit.core.errors import UserError
-from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.clean_pass.feature_genes import build_catalogue
-from scircuit.tracing.dictionaries import Dictionary
-from scircuit.tracing.models import load_model
+from tests.support.demo_parts import demo_parts
 
 
 @pytest.fixture(scope="module")
 def parts(examples):
-    adapter = load_model(examples / "model", "cpu", "geneformer-demo")
-    cohort = load_cohort(
-        CellsConfig(
-            cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=5, min_tokens=10
-        ),
-        adapter.vocabulary,
-        60,
-    )
-    g = torch.Generator().manual_seed(0)
-    dictionaries = {
-        layer: Dictionary(
-            layer,
-            torch.randn(40, adapter.width, generator=g),
-            torch.zeros(40),
-            torch.randn(40, adapter.width, generator=g),
-            torch.zeros(adapter.width),
-            torch.zeros(adapter.width),
-            k=6,
-        )
-        for layer in (0, 4)
-    }
-    return adapter, dictionaries, cohort
+    return demo_parts(examples, cells=5, length=60, layers=(0, 4), features=40, k=6)
 
 
 @pytest.fixture(scope="module")

@@ -10,41 +10,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
-from scircuit.core.config import CellsConfig
-from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.clean_pass import feature_genes, stored_catalogue
-from scircuit.tracing.dictionaries import Dictionary
-from scircuit.tracing.models import load_model
+from tests.support.demo_parts import demo_parts
 
 VERSIONS = {"scircuit": "1", "torch": "2"}
 
 
 @pytest.fixture(scope="module")
 def parts(examples):
-    adapter = load_model(examples / "model", "cpu", "geneformer-demo")
-    cohort = load_cohort(
-        CellsConfig(
-            cells=examples / "cells" / "celltypist_sample_559cells.h5ad", n_cells=4, min_tokens=10
-        ),
-        adapter.vocabulary,
-        40,
-    )
-    g = torch.Generator().manual_seed(0)
-    dictionaries = {
-        layer: Dictionary(
-            layer,
-            torch.randn(30, adapter.width, generator=g),
-            torch.zeros(30),
-            torch.randn(30, adapter.width, generator=g),
-            torch.zeros(adapter.width),
-            torch.zeros(adapter.width),
-            k=4,
-        )
-        for layer in (2, 0)
-    }
-    return adapter, dictionaries, cohort
+    return demo_parts(examples, cells=4, length=40, layers=(2, 0), features=30, k=4)
 
 
 class Counted:
