@@ -152,7 +152,7 @@ def rounded_up(p: np.ndarray) -> np.ndarray:
     """
     p = np.maximum(p, _SMALLEST)
     digits = 3 - (np.searchsorted(_POWERS, p, side="right") - 1 + _LOWEST)
-    scale = _TENS[np.clip(digits, 0, len(_TENS) - 1)]
+    scale = _TENS[digits]
     with np.errstate(invalid="ignore"):
         return np.where(p > 0, np.minimum(1.0, np.ceil(p * scale - 1e-9) / scale), p)
 
