@@ -16,7 +16,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _LARGEST = 256 << 20  # of a file that is read as one JSON value
 
@@ -70,12 +70,19 @@ def read_json(path: Path) -> object:
         raise Unreadable("it is empty" if not text else "it holds nothing but zero bytes")
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite)
-    except json.JSONDecodeError as error:
-        raise Unreadable(f"it is not JSON: {error}") from None
     except RecursionError:
         raise Unreadable("it is nested too deeply") from None
     except ValueError as error:
         raise Unreadable(f"it is not JSON: {error}") from None
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """Object in a JSON file of somebody else; empty where it is missing, damaged or no object."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _no_number(text: str) -> NoReturn:

@@ -4,15 +4,14 @@ claim has its control beside it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
 from scircuit.core.errors import UserError, quoted
-from scircuit.core.files import atomic_path, remove_leftovers
+from scircuit.core.files import atomic_path, json_object, remove_leftovers
 from scircuit.core.run_files.manifest import may_differ
 from scircuit.core.study import Manifest, Study, now
 from scircuit.core.terminal import one_line
@@ -255,11 +254,11 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
     model, dictionaries = (
         Path(trace.config[k]) / "metrics.json" for k in ("model", "dictionaries")
     )
-    stated = _json(model)
+    stated = json_object(model)  # may be missing: it adds to what the run itself measured
     for name in ("mlm_loss", *BASELINES):
         if _is_number(stated.get(name)):
             losses[name] = float(stated[name])
-    rows = _json(dictionaries).get("layers")
+    rows = json_object(dictionaries).get("layers")
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and all(_is_number(row.get(k)) for k in ("layer", _PCA)):
             pca[int(row["layer"])] = float(row[_PCA])
@@ -267,17 +266,6 @@ def _metrics(trace: Manifest) -> tuple[dict[str, float], dict[int, float]]:
 
 
 _PCA = "pca_variance_explained"
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """JSON object of a file that may be missing or damaged: nothing, then, for it adds to what the
-    run itself measured.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _is_number(value: object) -> bool:

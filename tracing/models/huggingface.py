@@ -8,7 +8,6 @@ A family of this kind names its class, its encoder layers and the arithmetic of 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from abc import abstractmethod
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from scircuit.core.address import slug
 from scircuit.core.errors import UserError
+from scircuit.core.files import json_object
 from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
 from scircuit.tracing.models.checkpoint_files import checkpoint_of, is_harmless, require_tied
@@ -231,9 +231,9 @@ def first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 def _stated_losses(folder: Path) -> dict[str, float]:
     """Held-out losses from a ``metrics.json`` beside the weights, where there is one."""
+    stated = json_object(folder / "metrics.json")
     try:
-        stated = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         losses = {k: float(stated[k]) for k in ("mlm_loss", "unigram_loss") if k in stated}
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         return {}
     return {name: loss for name, loss in losses.items() if math.isfinite(loss) and loss >= 0}

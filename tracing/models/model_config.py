@@ -48,14 +48,23 @@ def read_config(folder: Path) -> dict[str, object] | None:
     config = folder / "config.json"
     if not config.is_file():
         return None
+    return require_object(config, "download the model again")
+
+
+def require_object(file: Path, fix: str) -> dict[str, object]:
+    """Object in a JSON file.
+
+    Raises
+    ------
+    UserError
+        If there is none that can be read; with what to do, as given.
+    """
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{config} is not a JSON object ({error})", "download the model again"
-        ) from error
+        raise UserError(f"{file} is not a JSON object ({error})", fix) from error
     return content
 
 

@@ -8,16 +8,16 @@ nor those of heads of other tasks are refused.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.models.model_config import require_object
 from scircuit.tracing.models.weight_files import read_tensors, require_finite
 
 # Heads of other tasks, which do not touch the states: cell class, expression from the cell
@@ -79,12 +79,7 @@ def read_arguments(folder: Path) -> Arguments:
             f"{folder} has no args.json",
             "give the whole checkpoint folder: args.json, vocab.json, best_model.pt",
         )
-    try:
-        stated = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(stated, dict):
-            raise ValueError(f"it holds a {type(stated).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a JSON object ({error})", "download it again") from error
+    stated: dict[str, Any] = require_object(file, "download it again")
     missing = [name for name in Arguments._fields if not _is_number(stated.get(name))]
     if missing:
         raise UserError(

@@ -7,7 +7,6 @@ with scales beside them; read as they are they mean nothing. Both are refused in
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.core.files import json_object
 from scircuit.tracing.models.weight_files import TENSORS, read_inside
 
 _HOLDS = (*TENSORS, ".json", ".h5", ".npz", ".npy", ".pkl", ".msgpack", ".onnx", ".gguf")
@@ -82,20 +82,12 @@ def _describes_one(file: Path) -> bool:
     """Whether a JSON file of any name describes an adapter; one that cannot be read does not."""
     if file.suffix != ".json" or not file.is_file() or file.stat().st_size >= 1 << 20:
         return False
-    content = _object(file)
+    content = json_object(file)
     return bool(content.get("peft_type") or content.get("adapters"))
 
 
-def _object(file: Path) -> dict[str, object]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _require_no_quantised_config(folder: Path) -> None:
-    config = _object(folder / "config.json")
+    config = json_object(folder / "config.json")
     stated = {name: config[name] for name in _CONFIG if config.get(name)}
     files = [f.name for f in sorted(folder.iterdir()) if _QUANTISED_FILE.search(f.name)]
     if not stated and not files:
