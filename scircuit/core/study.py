@@ -22,6 +22,8 @@ followed. A run that cannot be read is named wherever runs are listed, and the o
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,7 +43,17 @@ from scircuit.core.run_files.manifest import (
     run_id,
 )
 
-__all__ = ["STATUSES", "Manifest", "ShardEntry", "Study", "UnreadableRun", "now", "run_id"]
+__all__ = [
+    "STATUSES",
+    "Manifest",
+    "ShardEntry",
+    "Study",
+    "UnreadableRun",
+    "now",
+    "parents_first",
+    "run_id",
+    "to_the_second",
+]
 
 
 class UnreadableRun(NamedTuple):
@@ -56,9 +68,31 @@ class UnreadableRun(NamedTuple):
 _said: set[tuple[Path, UnreadableRun]] = set()  # each is said once by a process
 
 
-def now() -> str:
-    """UTC time, ISO 8601, to the second."""
-    return datetime.now(UTC).replace(microsecond=0).isoformat()
+def now(timespec: str = "seconds") -> str:
+    """UTC time, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec=timespec)
+
+
+def to_the_second(time: str) -> str:
+    """A time of `now`, as people read it."""
+    return re.sub(r"\.\d+", "", time)
+
+
+def parents_first(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """Runs oldest first, and each after those of them that it builds on.
+
+    Start times alone do not say so: a clock may have been set back, and runs of two machines meet
+    in one study.
+    """
+    waiting = sorted(manifests, key=lambda m: (m.started, m.run))
+    ordered = []
+    while waiting:
+        still = {m.run for m in waiting}
+        ready = (m for m in waiting if not still.intersection(m.parents))
+        following = next(ready, waiting[0])  # runs that name each other, in edited files, end too
+        waiting.remove(following)
+        ordered.append(following)
+    return ordered
 
 
 @dataclass(frozen=True)

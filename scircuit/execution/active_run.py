@@ -156,7 +156,7 @@ def active_run(
         config=dict(config),
         inputs={**inputs, **(beside or {})},
         version=__version__,
-        started=now(),
+        started=now("microseconds"),  # runs that begin within a second keep their order
         parents=parents,
         cohort=dict(cohort or {}),
         packages=packages(),

@@ -11,7 +11,7 @@ from scircuit.core.config import DEFAULT_STUDY, ServerConfig
 from scircuit.core.errors import UserError, quoted
 from scircuit.core.progress import Progress, say
 from scircuit.core.run_files.run_locks import RunInUse, one_writer, require_unused
-from scircuit.core.study import Study
+from scircuit.core.study import Study, parents_first
 from scircuit.execution.graph_server import open_graph, start_server
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
     Parameters
     ----------
     run
-        One run (default: all of the study, oldest first).
+        One run (default: all of the study, oldest first, each after those it builds on).
 
     Raises
     ------
@@ -226,7 +226,7 @@ def load(study: Path | str = DEFAULT_STUDY, run: str = "", *, quiet: bool = Fals
     from scircuit.ingest.graph.connection import DatabaseAway
 
     place = Study(Path(study))
-    manifests = [place.manifest(run)] if run else place.manifests()
+    manifests = [place.manifest(run)] if run else parents_first(place.manifests())
     if not manifests:
         place.require("it has no runs")
         raise UserError(

@@ -13,7 +13,7 @@ from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
 from scircuit.core.errors import UserError, quoted
 from scircuit.core.files import atomic_path, json_object, remove_leftovers
 from scircuit.core.run_files.manifest import may_differ
-from scircuit.core.study import Manifest, Study, now
+from scircuit.core.study import Manifest, Study, now, to_the_second
 from scircuit.core.terminal import one_line
 from scircuit.core.version import __version__
 from scircuit.execution.feature_table import features_of, joined
@@ -228,11 +228,11 @@ def atlases_alone(study: Study, atlases: list[tuple[Manifest, Manifest]]) -> Rep
 def _row(manifest: Manifest) -> dict[str, object]:
     """A run as the page lists it."""
     known = {
-        k: getattr(manifest, k)
-        for k in ("run", "verb", "started", "seconds", "version", "config", "inputs")
+        k: getattr(manifest, k) for k in ("run", "verb", "seconds", "version", "config", "inputs")
     }
     return {
         **known,
+        "started": to_the_second(manifest.started),
         "device": manifest.config.get("device", ""),
         "seed": manifest.config.get("seed"),
     }

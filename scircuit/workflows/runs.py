@@ -12,7 +12,7 @@ from scircuit.core.errors import UserError
 from scircuit.core.progress import duration, say
 from scircuit.core.run_files.manifest import NewerManifest
 from scircuit.core.run_files.run_locks import DELETE, changing_study, one_writer
-from scircuit.core.study import Manifest, Study
+from scircuit.core.study import Manifest, Study, to_the_second
 from scircuit.workflows.database import connect
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def runs(study: Path | str = DEFAULT_STUDY) -> pd.DataFrame:
             "run": m.run,
             "verb": m.verb,
             "status": m.status,
-            "started": m.started,
+            "started": to_the_second(m.started),
             "took": duration(m.seconds),
             "records": sum(s.rows for s in m.shards),
             "from": (

@@ -9,6 +9,7 @@ from scircuit.core.errors import UserError
 from scircuit.ingest.graph.graph_runs import compare_runs, delete_run
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
+from scircuit.workflows.database import load
 from tests.support.every_kind import whole_graph, write_every_kind
 from tests.support.graph_checksum import graph_checksums, shard_checksums, table_checksums
 from tests.support.synthetic import EDGES, edge_table, fill_q, manifest, write_run
@@ -43,6 +44,34 @@ def test_deleting_a_run_leaves_the_others_and_the_features(connection, tmp_path)
     # A deleted run can be loaded again.
     assert load_run(connection, b.folder).loaded_rows == sum(e.rows for e in b.manifest.shards)
     assert graph_checksums(connection, "trace-b") == shard_checksums(b.folder)
+
+
+def test_a_run_loads_after_those_it_builds_on_whatever_the_clock_said(
+    connection, target, tmp_path, monkeypatch
+):
+    for name, value in zip(
+        ("NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD"),
+        (target.uri, target.user, target.password),
+        strict=True,
+    ):
+        monkeypatch.setenv(name, value)
+    folders = tmp_path / "runs"
+    write_run(folders / "trace-0123456789", "trace-0123456789")
+    same = manifest("").started
+    for child, started in (("annotate-0123456789", same), ("analyse-0123456789", "2025-12-31")):
+        store = ShardStore(
+            folders / child,
+            manifest(child, started=started).with_(
+                verb=child.partition("-")[0], parents=("trace-0123456789",)
+            ),
+        )
+        link = pa.table({"source": [child], "target": ["trace-0123456789"]})
+        store.add("run-start", {"Run-FROM-Run": link})
+    assert [*load(tmp_path, quiet=True).rows] == [
+        "trace-0123456789",
+        "analyse-0123456789",
+        "annotate-0123456789",
+    ]
 
 
 def test_a_run_that_others_build_on_is_kept(connection, tmp_path):

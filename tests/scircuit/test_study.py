@@ -1,4 +1,5 @@
 import errno
+import itertools
 import json
 from pathlib import Path
 
@@ -7,7 +8,15 @@ import pytest
 from scircuit.core.errors import UserError
 from scircuit.core.files import atomic_path
 from scircuit.core.run_files.manifest import may_differ
-from scircuit.core.study import Manifest, ShardEntry, Study, run_id
+from scircuit.core.study import (
+    Manifest,
+    ShardEntry,
+    Study,
+    now,
+    parents_first,
+    run_id,
+    to_the_second,
+)
 
 
 def test_run_id_depends_on_configuration_and_inputs_only():
@@ -67,6 +76,27 @@ def test_latest_names_the_verb_to_run(tmp_path):
         Manifest(run, "trace", {}, {}, "0", status=status, started=started).save(folder)
     assert study.latest("trace").run == "trace-1"
     assert study.latest("trace", complete=False).run == "trace-2"
+
+
+def test_runs_follow_those_they_build_on_whatever_the_clock_said():
+    def run(name, started, *parents):
+        return Manifest(name, "trace", {}, {}, "0", started=started, parents=parents)
+
+    same = "2026-01-01T00:00:00+00:00"
+    child, parent = run("annotate-1", same, "trace-1"), run("trace-1", same)
+    early = run("analyse-1", "2025-01-01T00:00:00+00:00", "annotate-1", "trace-1", "trace-gone")
+    later = run("trace-2", "2026-01-01T00:00:00.000001+00:00")
+    for order in itertools.permutations((child, parent, early, later)):
+        found = [m.run for m in parents_first(order)]
+        assert found == ["trace-1", "annotate-1", "analyse-1", "trace-2"]
+    one, other = run("trace-3", same, "trace-4"), run("trace-4", same, "trace-3")
+    assert [m.run for m in parents_first([other, one])] == ["trace-3", "trace-4"]
+
+
+def test_runs_of_one_second_are_told_apart():
+    times = {now("microseconds") for _ in range(3)}
+    assert all("." in time and "." not in to_the_second(time) for time in times)
+    assert to_the_second("2026-01-01T00:00:00+00:00") == "2026-01-01T00:00:00+00:00"
 
 
 def test_a_manifest_shows_that_it_was_changed(tmp_path):

@@ -115,7 +115,7 @@ def test_a_cap_on_the_memory_makes_more_jobs_of_the_same_draws(tracer, drawn):
     for jobs in every:
         assert np.concatenate(jobs).tolist() == list(range(80)) and held_out_draws(64) == 16
     assert [len(jobs) for jobs in every] == [5, 27, 80, 80]
-    capped = setup(cells=7, memory="1400m")[0]
+    capped = setup(cells=7, memory="1656m")[0]
     assert capped.plan != plan
     np.testing.assert_array_equal(null_part(capped, DRAWS), drawn)
 
