@@ -27,6 +27,7 @@ from neo4j.exceptions import (
 )
 
 from scircuit.core.errors import UserError, quoted
+from scircuit.ingest.graph.bolt_address import require_bolt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,6 +185,7 @@ class Connection:
 
     @classmethod
     def _verified(cls, target: Target, timeout: float, retry_seconds: float) -> Connection:
+        require_bolt(target.uri)
         try:
             driver = neo4j.GraphDatabase.driver(
                 target.uri,

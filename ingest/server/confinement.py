@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scircuit.core.errors import UserError
+from scircuit.core.files import Unreadable, read_text
 
 SETTINGS: Mapping[str, str] = {
     # If the user allows files, then only those in the home's folder ``import``.
@@ -35,8 +36,8 @@ def read_extra(home: Path) -> dict[str, str]:
         return {}
     fix = "write one setting per line, name=value, as plain text (UTF-8), or delete the file"
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        text = read_text(path).removeprefix("\ufeff")
+    except (Unreadable, FileNotFoundError) as error:
         raise UserError(f"{path} cannot be read as text: {error}", fix) from error
     found = {}
     for number, line in enumerate(text.splitlines(), start=1):

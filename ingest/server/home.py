@@ -9,7 +9,6 @@ owner only.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import secrets
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from scircuit.core.errors import UserError
-from scircuit.core.files import remove_leftovers, write_json
+from scircuit.core.files import Unreadable, read_json, read_text, remove_leftovers, write_json
 from scircuit.ingest.server import confinement, jvm
 from scircuit.ingest.server.folder_errors import located, usable
 from scircuit.ingest.server.info import ServerInfo
@@ -62,12 +61,13 @@ def read_state(home: Path) -> State:
     """
     path = home / "server.json"
     try:
-        text = path.read_bytes().decode("utf-8")
-        raw = json.loads(text)
-    except PermissionError:
-        with usable(home):
-            raise
-    except (OSError, ValueError, RecursionError):
+        raw = read_json(path)
+    except Unreadable as error:
+        if isinstance(error.__cause__, PermissionError):
+            with usable(home):
+                raise error.__cause__ from None
+        return State()
+    except FileNotFoundError:
         return State()
     if not isinstance(raw, dict):
         return State()
@@ -125,7 +125,19 @@ def prepare(home: Path) -> Path:
             (home / name).mkdir(exist_ok=True)
             if not os.access(home / name, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "Permission denied", str(home / name))
+        _require_no_pipes(home)
     return home
+
+
+def _require_no_pipes(home: Path) -> None:
+    """Refuse a pipe or a device where a file belongs: opening it would wait for ever."""
+    for folder in (home, *(home / name for name in FOLDERS)):
+        for path in folder.iterdir():
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise UserError(
+                    f"{path} is neither a file nor a folder",
+                    f"remove it: rm {shlex.quote(str(path))}",
+                )
 
 
 def read_password(home: Path) -> str:
@@ -138,9 +150,13 @@ def read_password(home: Path) -> str:
     """
     path = home / "password"
     try:
-        with usable(home):
-            text = path.read_bytes()[: 2**16].decode("utf-8").strip() if path.exists() else ""
-    except UnicodeDecodeError:
+        text = read_text(path).strip()
+    except FileNotFoundError:
+        return ""
+    except Unreadable as error:
+        if isinstance(error.__cause__, OSError):
+            with usable(home):
+                raise error.__cause__ from None
         text = "\0"
     if text and (len(text) > 4096 or not text.isprintable()):
         raise UserError(

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scircuit.core import schema
-from scircuit.core.errors import UserError, disk_full
+from scircuit.core.errors import UserError, disk_full, quoted
 from scircuit.core.files import Unreadable, atomic_path, read_json, sha256_file, write_json
 from scircuit.core.run_files.manifest import (
     STATUSES,
@@ -142,6 +142,11 @@ class ShardStore:
         missing: list[ShardEntry] = []
         for marker in sorted((self.folder / "units").glob("*.json")):
             unit = marker.stem
+            if marker.is_dir():
+                raise UserError(
+                    f"{marker} is a folder; the marker of a finished unit is a file",
+                    f"remove it, and the unit is computed again: rm -r {quoted(marker)}",
+                )
             if unit in listed:
                 self._units[unit] = tuple(listed[unit])
                 continue

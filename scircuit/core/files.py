@@ -79,6 +79,8 @@ def read_json(path: Path) -> object:
 def json_object(path: Path) -> dict[str, Any]:
     """Object in a JSON file of somebody else; empty where it is missing, damaged or no object."""
     try:
+        if not Path(path).is_file():  # reading a pipe would wait for whoever fills it
+            return {}
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}

@@ -235,8 +235,15 @@ class Study:
         """
         try:
             inside = sorted(self.runs.iterdir())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
+        except NotADirectoryError as error:
+            if not self.root.is_dir():
+                return []
+            raise UserError(
+                f"{self.runs} is a file; the runs of a study are in a folder of this name",
+                "move the file away, and put the runs back if there were some",
+            ) from error
         except OSError as error:
             raise UserError(
                 f"the runs in {self.runs} cannot be listed: {error.strerror}",

@@ -9,6 +9,7 @@ import pytest
 
 from scircuit.core.errors import UserError
 from scircuit.ingest.graph import connection as c
+from scircuit.ingest.graph.bolt_address import require_bolt
 from scircuit.ingest.graph.connection import (
     Connection,
     DatabaseAway,
@@ -87,9 +88,35 @@ def test_another_kind_of_server(neo4j_server):
         Connection.open(Target(f"bolt://127.0.0.1:{port}", "neo4j", "x"), timeout=5)
 
 
-def test_not_an_address():
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("localhost", "", "127.0.0.1:7687", "bolt://", "bolt:///x", "file:///etc", "bolt://a b:1"),
+        *(
+            "http://127.0.0.1:7474",
+            "https://h:7473",
+            "bolt://h:abc",
+            "bolt://h:0",
+            "bolt://h:70000",
+        ),
+        *("bolt://[::1:7687", "bolt://h:-1", "neo4j+unix://x", "bolt://h:1?x=1", "bolt://h\n:1"),
+    ],
+)
+def test_not_an_address(uri):
     with pytest.raises(UserError, match="not a Bolt address"):
-        Connection.open(Target("localhost", "neo4j", "x"))
+        Connection.open(Target(uri, "neo4j", "x"))
+
+
+@pytest.mark.parametrize("scheme", ["bolt", "neo4j+s", "http"])
+def test_a_password_in_an_address_is_not_repeated(scheme):
+    with pytest.raises(UserError) as caught:
+        Connection.open(Target(f"{scheme}://neo4j:s3cr@t@127.0.0.1:7687", "neo4j", "x"))
+    assert "s3cr" not in str(caught.value) + caught.value.fix
+
+
+@pytest.mark.parametrize("uri", ["bolt://127.0.0.1:7687", "BOLT://h", "neo4j://[::1]:7687"])
+def test_addresses_that_are_some(uri):
+    require_bolt(uri)
 
 
 def test_wrong_password_then_the_right_one(target):

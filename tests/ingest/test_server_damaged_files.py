@@ -59,6 +59,7 @@ DAMAGE = {
     "folder": lambda path: path.mkdir(),
     "loop": lambda path: path.symlink_to(path.name),
     "link to nothing": lambda path: path.symlink_to("nowhere"),
+    "pipe": os.mkfifo,
 }
 
 

@@ -268,6 +268,13 @@ def test_a_unit_whose_marker_is_gone_is_written_once_more_and_listed_once(store)
     assert again.tables(EDGES).num_rows == 6 * 4 * 50
 
 
+def test_a_marker_that_is_a_folder_is_named(store):
+    (store.folder / "units" / "unit-7.json").mkdir()
+    with pytest.raises(UserError, match=r"unit-7\.json is a folder") as caught:
+        ShardStore(store.folder)
+    assert "rm -r" in caught.value.fix
+
+
 def test_what_is_no_file_is_no_shard(store):
     entry = edges(store)[0]
     path = store.folder / entry.name

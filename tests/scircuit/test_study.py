@@ -99,6 +99,12 @@ def test_runs_of_one_second_are_told_apart():
     assert to_the_second("2026-01-01T00:00:00+00:00") == "2026-01-01T00:00:00+00:00"
 
 
+def test_runs_that_are_a_file_are_not_no_runs(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match="is a file; the runs of a study are in a folder"):
+        Study(tmp_path).manifests()
+
+
 def test_a_manifest_shows_that_it_was_changed(tmp_path):
     manifest = Manifest(
         "trace-1", "trace", {"path": Path("x"), "n": 1}, {}, "0", findings={"p": 0.1, "by": {1: 2}}
