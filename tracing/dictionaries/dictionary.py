@@ -156,6 +156,11 @@ class Dictionary:
                 "k must be between 1 and the number of features",
             )
         threshold = self.tensors.get("threshold")
+        if self.rule in ("topk", "relu") and threshold is not None:
+            raise UserError(
+                f"{where}: rule {self.rule} with a threshold, which it does not have",
+                "give weights and configuration of the same training run",
+            )
         if self.rule == "jumprelu" and threshold is None:
             raise UserError(
                 f"{where}: jumprelu without a threshold", "give the threshold of every feature"

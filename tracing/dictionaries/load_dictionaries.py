@@ -16,7 +16,8 @@ from scircuit.tracing.dictionaries.formats import (
     saelens,
     sparsify,
 )
-from scircuit.tracing.dictionaries.formats.safe_files import LAYER, readable
+from scircuit.tracing.dictionaries.formats.places import LAYER
+from scircuit.tracing.dictionaries.formats.safe_files import readable
 
 
 class DictionaryFormat(Protocol):

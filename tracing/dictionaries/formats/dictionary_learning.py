@@ -16,6 +16,7 @@ uses the stored threshold.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -23,13 +24,20 @@ from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.formats.places import (
+    LAYER,
+    layer_of,
+    require_same_folder,
+    require_same_layer,
+)
 from scircuit.tracing.dictionaries.formats.safe_files import (
     column_norms,
-    layer_of,
     need_weights,
     read_checkpoint,
     read_json,
-    require_same_layer,
+    require_known,
+    require_sizes,
+    same_number,
     section,
     single,
     whole_number,
@@ -38,6 +46,16 @@ from scircuit.tracing.interfaces import JsonObject
 
 _LINEAR = ("encoder.weight", "encoder.bias", "decoder.weight")
 _PLAIN = ("W_enc", "b_enc", "W_dec", "b_dec")
+_GATED = ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias")
+_TENSORS = {
+    "AutoEncoder": (*_LINEAR, "bias"),
+    "AutoEncoderNew": (*_LINEAR, "decoder.bias"),
+    "GatedAutoEncoder": _GATED,
+    "AutoEncoderTopK": (*_LINEAR, "b_dec", "k", "threshold"),
+    "BatchTopKSAE": (*_LINEAR, "b_dec", "k", "threshold"),
+    "MatryoshkaBatchTopKSAE": (*_PLAIN, "k", "threshold", "group_sizes"),
+    "JumpReluAutoEncoder": (*_PLAIN, "threshold"),
+}
 
 
 def recognises(folder: Path) -> bool:
@@ -51,8 +69,8 @@ def read(folder: Path) -> Dictionary:
     Raises
     ------
     UserError
-        If the checkpoint is unsafe, its class is none of those above, it has no threshold, or it
-        does not read a layer's output.
+        If the checkpoint is unsafe or does not fit its configuration, its class is none of those
+        above, it has no threshold, or it does not read a layer's output.
     """
     config, path = read_json(folder / "config.json"), folder / "ae.pt"
     trainer = section(config, "trainer", folder / "config.json")
@@ -66,9 +84,15 @@ def read(folder: Path) -> Dictionary:
         raise UserError(f"{folder} has dict_class {kind!r}", f"supported: {', '.join(_READERS)}")
     layer = _layer(folder, config, trainer)
     state = single(read_checkpoint(path), path)
+    weights = _READERS[kind](state, trainer, path)
+    require_known(state, _TENSORS[kind], path, f"dictionary_learning {kind}")
+    features, width = weights["encoder"].shape
+    require_sizes(trainer, {"activation_dim": width, "dict_size": features}, folder / "config.json")
+    buffer = section(config, "buffer", folder / "config.json")
+    require_sizes(buffer, {"d_submodule": width}, folder / "config.json")
     return Dictionary(
         layer,
-        **_READERS[kind](state, trainer, path),
+        **weights,
         provenance={
             "trained_on": f"activations of {trainer.get('lm_name', 'a model not stated')}",
             "format": f"dictionary_learning {kind}",
@@ -88,12 +112,16 @@ def _layer(folder: Path, config: JsonObject, trainer: JsonObject) -> int:
     if stated is not None:
         stated = whole_number(stated, "layer", folder / "config.json")
         require_same_layer(named, stated, folder)
-    place = (
-        f"{named} layer_{stated}"
-        if isinstance(stated, int)
-        else f"{folder.parent.name} {folder.name}"
-    )
-    return layer_of(place, folder)
+    named_by_folder = folder.name if re.search(LAYER, folder.name) else folder.parent.name
+    if re.search(LAYER, named):
+        place = named
+    elif stated is not None:
+        place = f"{named}_layer_{stated}".lstrip("_")
+    else:
+        place = f"{named} {named_by_folder}".strip()
+    layer = layer_of(place, folder, stated=bool(named) or stated is not None)
+    require_same_folder(place, layer, folder)
+    return layer
 
 
 def _auto(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
@@ -114,9 +142,8 @@ def _auto_new(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject
 
 
 def _gated(state: JsonObject, _trainer: JsonObject, path: Path) -> JsonObject:
-    names = ("encoder.weight", "decoder.weight", "decoder_bias", "r_mag", "gate_bias", "mag_bias")
     encoder, decoder, mean, rate, gate, magnitude = need_weights(
-        state, names, path, "dictionary_learning"
+        state, _GATED, path, "dictionary_learning"
     )
     threshold = magnitude - rate.exp() * gate
     return _weights(rate.exp()[:, None] * encoder, magnitude, decoder.T, mean=mean) | {
@@ -131,7 +158,7 @@ def _topk(state: JsonObject, trainer: JsonObject, path: Path) -> JsonObject:
     )
     return _weights(encoder, bias, decoder.T, mean=mean) | {
         "rule": "topk",
-        "k": _k(state, trainer, path),
+        "k": same_number((state.get("k"), trainer.get("k")), "k", path),
     }
 
 
@@ -179,18 +206,6 @@ def _weights(
         "decoder_bias": zero if offset is None else offset,
         "mean": zero if mean is None else mean,
     }
-
-
-def _k(state: JsonObject, trainer: JsonObject, path: Path) -> int:
-    stated = [
-        whole_number(v, "k", path) for v in (state.get("k"), trainer.get("k")) if v is not None
-    ]
-    if len(set(stated)) != 1:
-        raise UserError(
-            f"{path}: k is {' and '.join(map(str, stated)) or 'not stated'}",
-            "give checkpoint and config.json of the same training run",
-        )
-    return stated[0]
 
 
 _READERS = {

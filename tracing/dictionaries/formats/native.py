@@ -9,11 +9,14 @@ from pathlib import Path
 from scircuit.core.errors import UserError
 from scircuit.core.files import write_json
 from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.formats.places import require_same_folder
 from scircuit.tracing.dictionaries.formats.safe_files import (
     need,
     need_weights,
     read_json,
     read_weights,
+    require_known,
+    require_sizes,
     section,
     whole_number,
 )
@@ -67,10 +70,16 @@ def read(folder: Path) -> Dictionary:
             "write it with save_dictionary",
         )
     tensors = read_weights(path)
-    layer, rule, k = need(config, ("layer", "rule", "k"), folder / "config.json", FORMAT)
+    stated, rule, k = need(config, ("layer", "rule", "k"), folder / "config.json", FORMAT)
+    layer = whole_number(stated, "layer", folder / "config.json")
+    require_same_folder(f"layer {layer}", layer, folder)
+    weights = need_weights(tensors, _NAMES, path, FORMAT)
+    require_known(tensors, (*_NAMES, "threshold"), path, FORMAT)
+    features, width = weights[0].shape
+    require_sizes(config, {"n_features": features, "width": width}, folder / "config.json")
     dictionary = Dictionary(
-        whole_number(layer, "layer", folder / "config.json"),
-        *need_weights(tensors, _NAMES, path, FORMAT),
+        layer,
+        *weights,
         rule=rule,
         k=whole_number(k, "k", folder / "config.json"),
         threshold=tensors.get("threshold"),

@@ -20,13 +20,15 @@ import torch
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.formats.places import layer_of, require_same_folder
 from scircuit.tracing.dictionaries.formats.safe_files import (
-    layer_of,
     need_weights,
     read_checkpoint,
+    require_known,
+    require_sizes,
+    same_number,
     section,
     single,
-    whole_number,
 )
 from scircuit.tracing.dictionaries.training_statistics import read_published
 
@@ -66,10 +68,13 @@ def read(folder: Path) -> Dictionary:
     encoder, bias, decoder, decoder_bias = need_weights(
         single(state, path), _WEIGHTS, path, "published"
     )
+    require_known(state, _WEIGHTS, path, "the published layout")
     layer = layer_of(folder.name, folder)
+    require_same_folder(folder.name, layer, folder)
     stated = re.search(r"_k(\d+)", folder.name)
-    k = whole_number(content.get("k", stated[1] if stated else None), "k", path)
-    width = encoder.shape[-1]
+    k = same_number((content.get("k"), stated[1] if stated else None), "k", path)
+    features, width = encoder.shape
+    require_sizes(content, {"d_model": width, "n_features": features}, path)
     mean_path = folder / "activation_mean.npy"
     if not mean_path.exists():
         raise UserError(

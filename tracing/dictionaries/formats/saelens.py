@@ -25,18 +25,24 @@ from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
-from scircuit.tracing.dictionaries.formats.safe_files import (
+from scircuit.tracing.dictionaries.formats.places import (
     LAYER,
-    column_norms,
     layer_of,
+    require_same_folder,
+    require_same_layer,
+    the_one,
+)
+from scircuit.tracing.dictionaries.formats.safe_files import (
+    column_norms,
     need_weights,
     read_json,
     read_tensors,
     read_weights,
-    require_same_layer,
+    require_known,
+    require_sizes,
+    same_number,
     section,
     truth,
-    whole_number,
 )
 from scircuit.tracing.dictionaries.training_statistics import (
     FeatureCatalogue,
@@ -53,6 +59,16 @@ _RULES = {
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "batchtopk",
 }
+_BIASED = ("W_enc", "b_enc", "W_dec", "b_dec")
+_TENSORS = {
+    "standard": _BIASED,
+    "topk": _BIASED,
+    "jumprelu": (*_BIASED, "threshold"),
+    "gated": ("W_enc", "W_dec", "b_dec", "r_mag", "b_gate", "b_mag"),
+    "batchtopk": (*_BIASED, "threshold", "topk_threshold"),
+    "matryoshka_batchtopk": (*_BIASED, "threshold", "topk_threshold"),
+}
+_FACTORS = ("finetuning_scaling_factor", "scaling_factor")
 _NORMALISED = {
     "expected_average_only_in": (
         "was trained on scaled activations, and the scale is not in its weights"
@@ -76,8 +92,8 @@ def read(folder: Path) -> Dictionary:
     Raises
     ------
     UserError
-        If files are damaged, the architecture or a normalisation is not one computed here, or it
-        does not read a layer's output.
+        If files are damaged or do not fit each other, the architecture or a normalisation is not
+        one computed here, or it does not read a layer's output.
     """
     config, path = read_json(folder / "cfg.json"), folder / "sae_weights.safetensors"
     architecture = _architecture(config, folder)
@@ -91,6 +107,10 @@ def read(folder: Path) -> Dictionary:
         encoder, threshold = rate.exp()[:, None] * encoder, bias - rate.exp() * gate
     else:
         (bias,) = need_weights(weights, ("b_enc",), path, "SAELens")
+    require_known(weights, (*_TENSORS[architecture], *_FACTORS), path, f"SAELens {architecture}")
+    features, width = encoder.shape
+    sizes = {"d_in": width, "d_out": width, "d_sae": features}
+    require_sizes(config, sizes, folder / "cfg.json")
     if rule == "batchtopk":
         threshold = weights.get("topk_threshold", threshold)
     decoder = decoder * _factor(config, weights, folder)
@@ -119,9 +139,15 @@ def read(folder: Path) -> Dictionary:
 def _architecture(config: JsonObject, folder: Path) -> str:
     activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
     architecture = str(config.get("architecture", "standard"))
-    if activation == "topk":
-        architecture = "topk"
-    elif activation != "relu":
+    if activation == "topk" and architecture in ("standard", "topk"):
+        architecture = "topk"  # before version 5 the activation alone said so
+    elif activation == "topk" and architecture in _RULES:
+        raise UserError(
+            f"{folder} has architecture {architecture!r} and activation {activation!r}, which do"
+            " not go together",
+            "give the configuration that was written with these weights",
+        )
+    elif activation not in ("relu", "topk"):
         raise UserError(f"{folder} has the activation {activation!r}", "supported: relu, topk")
     if architecture not in _RULES:
         raise UserError(
@@ -141,31 +167,31 @@ def _architecture(config: JsonObject, folder: Path) -> str:
 def _layer(folder: Path, config: JsonObject) -> tuple[int, str]:
     """Layer, and the name of the place that is read."""
     metadata = section(config, "metadata", folder / "cfg.json")
-    place = next(
-        (
-            str(p)
-            for p in (config.get("hook_name"), metadata.get("hook_name"), config.get("hook_point"))
-            if p
-        ),
-        "",
-    )
+    names = (config.get("hook_name"), metadata.get("hook_name"), config.get("hook_point"))
+    place = the_one(names, "hook_name", folder / "cfg.json")
     target = config.get("hook_name_out", metadata.get("hook_name_out"))
     if target not in (None, "", place):
         raise UserError(
             f"{folder} reads {place!r} and predicts {target!r}: it is a transcoder",
             "give a sparse autoencoder of a layer's output",
         )
-    stated = config.get("hook_layer", metadata.get("hook_layer", config.get("hook_point_layer")))
+    layers = (
+        config.get("hook_layer"),
+        metadata.get("hook_layer"),
+        config.get("hook_point_layer"),
+    )
     head = config.get("hook_head_index", metadata.get("hook_head_index"))
     if config.get("reshape_activations", "none") not in ("none", None) or head is not None:
         place = f"{place} hook_z"  # one head, or all of them side by side
-    if stated is not None:
-        stated = whole_number(stated, "hook_layer", folder / "cfg.json")
-        require_same_layer(place, stated, folder)
-    # Models outside TransformerLens have places of any name; the layer may be stated beside it.
-    if stated is not None and not place and not re.search(LAYER, folder.name):
-        place = f"layer_{stated}"
-    return layer_of(place or folder.name, folder), place
+    if any(layer is not None for layer in layers):
+        stated = same_number(layers, "hook_layer", folder / "cfg.json")
+        require_same_layer(place or folder.name, stated, folder)
+        # Models outside TransformerLens have places of any name; the layer is stated beside it.
+        if not place and not re.search(LAYER, folder.name):
+            place = f"layer_{stated}"
+    layer = layer_of(place or folder.name, folder, stated=bool(place))
+    require_same_folder(place or folder.name, layer, folder)
+    return layer, place
 
 
 def _factor(config: JsonObject, weights: dict[str, Tensor], folder: Path) -> Tensor:
@@ -182,8 +208,8 @@ def _factor(config: JsonObject, weights: dict[str, Tensor], folder: Path) -> Ten
 
 
 def _k(config: JsonObject, path: Path) -> int:
-    return whole_number(
-        config.get("k") or section(config, "activation_fn_kwargs", path).get("k"), "k", path
+    return same_number(
+        (config.get("k"), section(config, "activation_fn_kwargs", path).get("k")), "k", path
     )
 
 

@@ -1,15 +1,12 @@
-"""Read the files of a dictionary: JSON, safetensors, and checkpoints of tensors; never code.
-
-Some formats state in names rather than in fields which layer is read, and which part of it:
-`layer_of` reads such names.
+"""Read the files of a dictionary: JSON, safetensors, and checkpoints of tensors; never code. What a
+configuration states of the weights is checked against them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +21,6 @@ from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.interfaces import JsonObject
 
 Value = TypeVar("Value")
-
-LAYER = r"(?<![a-z])(?:blocks?|layers?|h)[._]?(\d+)"
 
 
 @contextlib.contextmanager
@@ -260,20 +255,58 @@ def truth(content: Mapping[str, Any], name: str, default: bool, path: Path) -> b
     return found
 
 
-def require_same_layer(place: str, stated: object, folder: Path) -> None:
-    """Check that a layer that is stated beside the name of a place is the one in the name.
+def require_sizes(stated: Mapping[str, Any], sizes: Mapping[str, int], path: Path) -> None:
+    """Check the sizes that a configuration states against those of the weights.
 
     Raises
     ------
     UserError
-        If they differ.
+        If one differs.
     """
-    numbers = [int(n) for n in re.findall(LAYER, place)]
-    if isinstance(stated, int) and numbers and numbers[-1] != stated:
+    for name, size in sizes.items():
+        said = stated.get(name)
+        if said is not None and whole_number(said, name, path) != size:
+            raise UserError(
+                f"{path} says {name} {said}; the weights have {size}",
+                "give the configuration that was written with these weights",
+            )
+
+
+def require_known(found: Mapping[str, Any], known: Iterable[str], path: Path, layout: str) -> None:
+    """Check that a file holds no tensor that is not computed here: passed over, it would leave
+    another function than the one that was trained.
+
+    Raises
+    ------
+    UserError
+        If it does.
+    """
+    held = set(known)
+    odd = [name for name, value in found.items() if isinstance(value, Tensor) and name not in held]
+    if odd:
         raise UserError(
-            f"{folder} names layer {numbers[-1]} ({place!r}) and layer {stated}",
-            "give the configuration that was written with these weights",
+            f"{path} holds {', '.join(odd[:4])}, which {layout} does not have; expected"
+            f" {', '.join(sorted(held))}",
+            "give a sparse autoencoder (no transcoder), with the configuration that was written"
+            " with it",
         )
+
+
+def same_number(stated: Iterable[Any], what: str, path: Path) -> int:
+    """A whole number that several fields state.
+
+    Raises
+    ------
+    UserError
+        If none does, or they differ.
+    """
+    values = dict.fromkeys(whole_number(v, what, path) for v in stated if v is not None)
+    if len(values) != 1:
+        raise UserError(
+            f"{path}: {what} is {' and '.join(map(str, values)) or 'not stated'}",
+            "give weights and configuration of the same training run",
+        )
+    return next(iter(values))
 
 
 def whole_number(value: Any, what: str, path: Path) -> int:  # Any: whatever the file holds
@@ -291,50 +324,3 @@ def whole_number(value: Any, what: str, path: Path) -> int:  # Any: whatever the
         f"{path}: {what} is {value!r}; expected a whole number",
         "copy the file again from its source",
     )
-
-
-# Places that are not the output of a layer: parts of attention and feed-forward, norms, the state
-# between the two blocks, embeddings, logits. In TransformerLens hook_normalized_resid_post is the
-# state after the last norm of a post-norm layer, its output.
-_INSIDE = re.compile(
-    r"mlp|attn|attention|hook_(?!resid_|normalized_resid_|out$)|(?<![a-z])ln_?(\d|f|$)"
-    r"|layer_?norm|rms_?norm|(?<![a-z])norm(?![a-z])|hook_normalized(?!_resid_post$)"
-    r"|_mid|intermediate|\.dense$|feed_?forward|ffn|linear|out_proj|[qkv]_proj|up_proj|down_proj"
-    r"|\.(self|query|key|value|gate|wi|wo|ff|act|activation_fn)\b|gate_proj|fc_?[12]|dropout|embed|logits|lm_head|pooler|router|transcod|crosscod",
-    re.IGNORECASE,  # output.dense: before residual and norm
-)
-
-
-def layer_of(place: str, folder: Path) -> int:
-    """0-based layer whose output a dictionary reads, from the name of its place in the model.
-
-    ``blocks.5.hook_resid_post``, ``layers.5`` and ``encoder.layer.5`` are the output of layer 5;
-    ``blocks.5.hook_resid_pre`` is that of layer 4.
-
-    Raises
-    ------
-    UserError
-        If no layer is named, or the place is inside a layer (attention, feed-forward, a norm) or
-        before the first.
-    """
-    numbers = re.findall(LAYER, place)
-    if not numbers:
-        raise UserError(
-            f"{folder}: neither the configuration nor the name says which layer it reads",
-            "name the folder like layer05",
-        )
-    inside = _INSIDE.search(place)
-    if inside:
-        raise UserError(
-            f"{folder} reads {place!r} ({inside[0]}); expected the output of a layer (residual"
-            " stream)",
-            "give dictionaries of layer outputs; if this place is the output of the layer under"
-            " another name, call it encoder.layer.N",
-        )
-    layer = int(numbers[-1]) - ("resid_pre" in place.lower())
-    if layer < 0:
-        raise UserError(
-            f"{folder} reads {place!r}, the embedding; expected the output of a layer",
-            "give dictionaries of layer outputs",
-        )
-    return layer

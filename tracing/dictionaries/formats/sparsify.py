@@ -14,13 +14,17 @@ import torch
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.formats.places import layer_of, require_same_folder, the_one
 from scircuit.tracing.dictionaries.formats.safe_files import (
-    layer_of,
     need_weights,
     read_json,
     read_weights,
+    require_known,
+    require_sizes,
     whole_number,
 )
+
+_WEIGHTS = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
 
 
 def recognises(folder: Path) -> bool:
@@ -34,8 +38,8 @@ def read(folder: Path) -> Dictionary:
     Raises
     ------
     UserError
-        If files are damaged, it is a transcoder, it has another rule than TopK, or the layer cannot
-        be told from the folder's name.
+        If files are damaged or do not fit each other, it is a transcoder, it has another rule than
+        TopK, or the layer cannot be told from the folder's name.
     """
     config, path = read_json(folder / "cfg.json"), folder / "sae.safetensors"
     if config.get("transcode") or config.get("skip_connection"):
@@ -48,10 +52,17 @@ def read(folder: Path) -> Dictionary:
         raise UserError(
             f"{folder} has activation {rule!r}; expected 'topk'", "give a TopK dictionary"
         )
-    layer = layer_of(folder.name, folder)
-    encoder, bias, decoder, mean = need_weights(
-        read_weights(path), ("encoder.weight", "encoder.bias", "W_dec", "b_dec"), path, "sparsify"
-    )
+    stated = (config.get("hookpoint"), config.get("hook_name"))
+    named = the_one(stated, "hookpoint", folder / "cfg.json")
+    layer = layer_of(named or folder.name, folder, stated=bool(named))
+    require_same_folder(named or folder.name, layer, folder)
+    weights = read_weights(path)
+    encoder, bias, decoder, mean = need_weights(weights, _WEIGHTS, path, "sparsify")
+    require_known(weights, _WEIGHTS, path, "sparsify")
+    features, width = encoder.shape
+    # num_latents is 0 where expansion_factor says it.
+    sizes = {"d_in": width} | ({"num_latents": features} if config.get("num_latents") else {})
+    require_sizes(config, sizes, folder / "cfg.json")
     return Dictionary(
         layer,
         encoder,
