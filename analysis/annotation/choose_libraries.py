@@ -72,7 +72,7 @@ def refuse_unmapped_libraries(
             raise UserError(
                 f"{mapped} of {len(genes)} genes of library {lib.name} ({lib.file}) have a known"
                 f" Ensembl id; first unmapped: {lost}",
-                "is this a human library in gene symbols?",
+                "give a library of human genes, by symbols or Ensembl gene ids (ENSG...)",
             )
 
 

@@ -29,9 +29,22 @@ WEIGHT = re.compile(r",\s*[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|inf|infinity|nan)$"
 
 _OTHER_IDS = {
     "Entrez id": (
-        re.compile(r"(?:(?:[a-z]{3,4}|entrez|ncbigene|geneid):)?\d+", re.IGNORECASE),
+        # of KEGG (hsa:672), or written as a number by a spreadsheet (672.0)
+        re.compile(r"(?:(?:[a-z]{3,4}|(?i:entrez|ncbigene|geneid|hsa)):)?\d+(?:\.0*)?"),
         "convert them to symbols (for example with mygene in Python, or org.Hs.eg.db in R);"
         " MSigDB offers each of its files with symbols too (*.symbols.gmt)",
+    ),
+    "HGNC id": (
+        re.compile(r"HGNC:\d+", re.IGNORECASE),
+        "convert them to symbols, for example with the table of genenames.org (hgnc_complete_set)",
+    ),
+    "mouse or rat gene id": (
+        re.compile(r"(?:MGI|RGD):\d+", re.IGNORECASE),
+        "give the human version of the library, or map the ids to human orthologues first",
+    ),
+    "microarray probe id": (
+        re.compile(r"\S+_[as]t|AFFX-\S+|ILMN_\d+|A_\d+_P\w+|cg\d{8}"),
+        "convert them to symbols by the annotation of the array",
     ),
     "transcript or protein id": (
         re.compile(r"(?:ENS[A-Z]*[TP]\d{11}|[NX][MRP]_\d+)(?:\.\d+)?"),

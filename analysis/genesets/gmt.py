@@ -88,6 +88,10 @@ def set_lines(source: GeneFile, path: Path | str, known: IsGene | None = None) -
         rows = [list(column) for column in zip_longest(*rows, fillvalue="")]
         rows = [row for row in rows if any(cell.strip() for cell in row)]
     without = _no_descriptions(rows, path, notes, is_gene)
+    if without and _perhaps_gmx(rows, is_gene):
+        notes.append(
+            "the names of the sets are genes too: if the sets are columns, write na below each name"
+        )
     found, split = [], 0
     for row in rows:
         name, second = bare_field(row[0]), bare_field(row[1]) if len(row) > 1 else ""
@@ -140,13 +144,38 @@ def _share(fields: Iterable[str], is_gene: IsGene) -> float:
 
 
 def _is_gmx(rows: Sequence[Row], is_gene: IsGene) -> bool:
-    """Whether sets are columns: genes stand below each other and not in the first row."""
+    """Whether sets are columns: the second row is one word throughout (their descriptions), or
+    genes stand below each other and not in the first row.
+    """
     if len(rows) < 3 or len(rows[0]) < 2 or max(map(len, rows)) > len(rows[0]):
         return False
+    if _one_word(rows[0], rows[1], is_gene):
+        return True
     # sets may have the names of transcription factors: then the first row holds genes too
     return (
         _share((row[0] for row in rows[2:]), is_gene) > 0.5 and _share(rows[0][1:], is_gene) < 0.2
     )
+
+
+def _perhaps_gmx(rows: Sequence[Row], is_gene: IsGene) -> bool:
+    """Whether a table of nothing but genes could have its sets in columns as well."""
+    return (
+        len(rows) > 2
+        and max(map(len, rows)) == len(rows[0])
+        and _share((row[0] for row in rows), is_gene) > _MANY
+    )
+
+
+def _one_word(names: Row, second: Row, is_gene: IsGene) -> bool:
+    """Whether the second row of a file says one word, or nothing, below each name of the first; so
+    it does in GMX, whatever the names are, and in no line of GMT.
+    """
+    words = [bare_field(cell).lower() for cell in second]
+    said = [word for word in words if word]
+    if len(said) < 2 or sum(map(bool, map(bare_field, names))) not in (len(words), len(said)):
+        return False
+    same = len(set(said)) == 1 and len(said) == len(words) and not is_gene(said[0])
+    return same or all(word in _NOTHING for word in said)
 
 
 def _no_descriptions(

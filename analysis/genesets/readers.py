@@ -100,7 +100,9 @@ def _gmt(
 ) -> GeneSetLibrary:
     collector = TermCollector()
     found = set_lines(source, path, is_gene)
-    empty = sum(not collector.add(*row) for row in found.rows)
+    left = [row for row in found.rows if not collector.add(*row)]
+    nameless = sum(any(genes) for _, _, genes in left)
+    empty = len(left) - nameless
     if not collector.terms:
         shape = _shape(source.lines)
         raise UserError(
@@ -111,6 +113,10 @@ def _gmt(
     notes = found.notes
     if empty:
         notes.append(f"{empty} of {len(found.rows)} sets have no gene and were skipped")
+    if nameless:
+        notes.append(
+            f"{nameless} of {len(found.rows)} sets have genes and no name, and were skipped"
+        )
     single = sum(1 for t in collector.terms.values() if len(t.genes) == 1)
     if single == len(collector.terms) and (collector.repeated or single > 20):
         raise UserError(

@@ -202,3 +202,51 @@ def test_sets_of_ensembl_ids_are_those_of_symbols(tmp_path, version):
         lambda gene: symbols.get(gene, ""),
     )
     assert sets(chosen.libraries[0])["repair"] == SETS["repair"]
+
+
+TARGETS = {"STAT1": ["BRCA1", "BRCA2", "ATM"], "MYC": ["CDK1", "CDK2"], "JUN": ["TP53", "MAX"]}
+
+
+@pytest.mark.parametrize("word", ["na", "NA", "targets", "http://example.org", "-"])
+@pytest.mark.parametrize("names", [TARGETS, SETS])
+def test_one_word_below_each_name_is_gmx_whatever_the_names(tmp_path, names, word):
+    columns = [[name, word, *genes] for name, genes in names.items()]
+    depth = max(map(len, columns))
+    padded = [column + [""] * (depth - len(column)) for column in columns]
+    text = "".join("\t".join(row) + "\n" for row in zip(*padded, strict=True))
+    library = read_library(write(tmp_path, text))
+    assert sets(library) == names and "the sets are columns (GMX)" in library.notes
+    # the same sets in lines are read as lines
+    assert sets(read_library(write(tmp_path, lines(word, names)))) == names
+
+
+def test_a_table_of_nothing_but_genes_says_that_columns_may_be_the_sets(tmp_path):
+    equal = {name: genes[:2] for name, genes in TARGETS.items()}
+    library = read_library(write(tmp_path, lines(None, equal)))
+    assert sets(library) == equal
+    assert any("names of the sets are genes too" in note for note in library.notes)
+    assert not any("names of the" in n for n in read_library(write(tmp_path, lines())).notes)
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        (["915.0", "916.0", "917."], "Entrez ids"),
+        (["HGNC:1678", "hgnc:1706"], "HGNC ids"),
+        (["MGI:98834", "MGI:88339"], "mouse or rat gene ids"),
+        (["1007_s_at", "121_at", "1255_g_at"], "microarray probe ids"),
+        (["ILMN_1651229", "ILMN_1651230"], "microarray probe ids"),
+        (["A_23_P100001", "A_24_P935491"], "microarray probe ids"),
+        (["ENSG00000141510_at", "7157_at"], "microarray probe ids"),
+    ],
+)
+@pytest.mark.parametrize("middle", ["na", None])
+def test_ids_of_other_kinds_are_called_by_their_kind(tmp_path, ids, kind, middle):
+    with pytest.raises(UserError, match=f"are {kind}: "):
+        read_library(write(tmp_path, lines(middle, {"a": ids, "b": ids[::-1]})))
+
+
+def test_a_set_without_a_name_is_counted_as_one(tmp_path):
+    library = read_library(write(tmp_path, lines("na", {**SETS, "": ["ATR", "CHEK1"]})))
+    assert sets(library) == SETS
+    assert "1 of 4 sets have genes and no name, and were skipped" in library.notes

@@ -18,6 +18,7 @@ class SparseWorld:
     ids seed the draw.
     """
 
+    config_sha256 = ""
     name, sha256, n_layers, width, max_length, device = (
         "world",
         "0" * 64,

@@ -377,6 +377,16 @@ def test_one_weight_of_scgpt_under_two_names_is_refused(saved_scgpt, tmp_path):
         load_model(copy, "cpu")
 
 
+def test_whole_numbers_in_scgpt_are_refused(saved_scgpt, tmp_path):
+    copy = Path(shutil.copytree(saved_scgpt, tmp_path / "m"))
+    held = torch.load(copy / "best_model.pt")
+    place = "transformer_encoder.layers.0.self_attn"
+    held[f"{place}.in_proj_weight"] = (held.pop(f"{place}.Wqkv.weight") * 30).to(torch.int8)
+    torch.save(held, copy / "best_model.pt")
+    with pytest.raises(UserError, match=r"quantised model: .*in_proj_weight of int8"):
+        load_model(copy, "cpu")
+
+
 def test_checkpoints_below_the_folder_are_named_and_not_read(folder, saved):
     shutil.copytree(saved, folder / "checkpoint-500")
     assert load_model(folder, "cpu").notes == ("not read: checkpoint-500/",)

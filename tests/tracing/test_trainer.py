@@ -313,3 +313,13 @@ def test_a_training_on_some_cells_of_a_file_saw_only_those(tmp_path):
         == "not known: it was trained on another file (world.h5ad), and does not list its cells"
     )
     assert unseen(older, elsewhere) == set() and unseen({}, rest) == set()
+
+
+def test_the_configuration_of_the_model_is_part_of_a_training(tmp_path):
+    world = SparseWorld()
+    world.config_sha256 = "c" * 64
+    train_dictionaries(world, cohort(), config(tmp_path, layers=(1,), epochs=1))
+    assert load_dictionaries(tmp_path)[1].provenance["model_config_sha256"] == "c" * 64
+    world.config_sha256 = "d" * 64
+    with pytest.raises(UserError, match="a dictionary of another training"):
+        train_dictionaries(world, cohort(), config(tmp_path, layers=(1,), epochs=1))

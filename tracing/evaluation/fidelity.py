@@ -152,23 +152,39 @@ def _kind(dictionary: Dictionary) -> str:
 
 
 def model_line(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> CheckLine:
-    """Whether the model hash that the dictionaries name is that of the model."""
+    """Whether the dictionaries name the weights of the model, and the fields of its configuration
+    that decide what is computed with them (dictionaries of earlier versions name none).
+    """
     stated = {layer: d.provenance.get("model_sha256") for layer, d in dictionaries.items()}
     other = {layer: sha for layer, sha in stated.items() if sha and sha != adapter.sha256}
     unknown = [layer for layer, sha in stated.items() if not sha]
+    arithmetic = [
+        layer
+        for layer, d in dictionaries.items()
+        if adapter.config_sha256
+        and d.provenance.get("model_config_sha256", adapter.config_sha256) != adapter.config_sha256
+    ]
     if other:
         found = (
             f"layers {ranges(other)} were trained on a model with hash"
             f" {next(iter(other.values()))[:12]}"
+        )
+    elif arithmetic:
+        found = (
+            f"layers {ranges(arithmetic)} were trained with another config.json, by which the same"
+            " weights compute other states (heads, activation, norms)"
         )
     else:
         silent = (
             f"{NOT_MEASURED}: the dictionaries of layers {ranges(unknown)} do not name its hash"
         )
         found = silent if unknown else f"the one they name ({adapter.sha256[:12]})"
+        recorded = all("model_config_sha256" in d.provenance for d in dictionaries.values())
+        if adapter.config_sha256 and not unknown and not recorded:
+            found += "; with which config.json they were trained is not recorded"
     return CheckLine(
         "model of the dictionaries",
-        not other,
+        not other and not arithmetic,
         found,
         f"{adapter.name} with hash {adapter.sha256[:12]}",
         _MODEL_FIX,

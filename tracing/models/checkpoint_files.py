@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +20,12 @@ from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.models.model_config import read_config
-from scircuit.tracing.models.weight_files import TENSORS, read_any, read_inside
+from scircuit.tracing.models.weight_files import STATE, TENSORS, read_any, read_inside
+from scircuit.tracing.models.weight_names import bare_name, module_in, name_in
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
 _INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-# What a training leaves beside its weights, and the same model for other libraries: never read.
-_STATE = r"optimizer|scheduler|scaler|rng_state|training_args|trainer_state"
+# The same model for other libraries: never read.
 _ELSEWHERE = (".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".tflite")
 
 
@@ -40,35 +41,57 @@ class Checkpoint(NamedTuple):
         return self.files[0].suffix == ".safetensors"
 
 
-def checkpoint_of(folder: Path) -> Checkpoint:
+def checkpoint_of(folder: Path, base: str = "") -> Checkpoint:
     """The one checkpoint of a folder in Hugging Face layout.
+
+    Parameters
+    ----------
+    folder
+        Model folder.
+    base
+        What the names of the encoder's weights begin with in a model with a head, such as ``bert``.
 
     Raises
     ------
     UserError
-        If there is none, a part of it is missing, or another one holds other numbers.
+        If there is none, a part of it is missing, a weight is in it twice, or another one holds
+        other numbers.
     """
     found = [files for name in _names() if (files := _files(folder, name))]
+    notes: list[str] = []
     for files in found:
-        _require_once(files)
+        twice = _require_once(files, base)
+        if twice:
+            notes.append(f"{twice:,} weights of {files[0].name} are there under two names")
     if not found:
         raise _none(folder)
     chosen, *others = found
-    notes = [_same(folder, chosen, other) for other in others]
+    notes += [_same(folder, chosen, other, base) for other in others]
     known = {file for files in found for file in files}
     rest = [f for f in sorted(folder.iterdir()) if f not in known and f.is_file()]
     unread: list[str] = []
     for file in rest:
-        if re.search(_STATE, file.name) or file.suffix not in (*TENSORS, *_ELSEWHERE):
+        if re.search(STATE, file.name) or file.suffix not in (*TENSORS, *_ELSEWHERE):
             continue
-        if file.suffix in TENSORS and _overlaps(chosen, file):
-            notes.append(_same(folder, chosen, (file,)))
+        if file.suffix in TENSORS and _overlaps(chosen, file, base):
+            notes.append(_same(folder, chosen, (file,), base))
         else:
             unread.append(file.name)
-    unread += [f"{p.name}/" for p in sorted(folder.glob("checkpoint-*")) if p.is_dir()]
+    unread += [f"{p.name}/" for p in sorted(folder.iterdir()) if p.is_dir() and _has_weights(p)]
     if unread:
         notes.append(f"not read: {_listed(unread)}")
     return Checkpoint(chosen, tuple(notes))
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder, or one in it, holds a file of weights; one that cannot be read does not."""
+    try:
+        held = [*folder.glob("*"), *folder.glob("*/*")]
+    except OSError:
+        return False
+    return folder.name.startswith("checkpoint-") or any(
+        f.suffix in TENSORS and not re.search(STATE, f.name) for f in held
+    )
 
 
 def _names() -> Iterator[str]:
@@ -93,7 +116,8 @@ def _files(folder: Path, name: str) -> tuple[Path, ...]:
 def _parts(index: Path) -> tuple[Path, ...]:
     """Files that an index names, each in its own folder."""
     try:
-        weights = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        stated = json.loads(index.read_text(encoding="utf-8"))
+        weights = stated["weight_map"]
         named = sorted(set(weights.values()))
         odd = [name for name in named if Path(name).name != name]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
@@ -114,23 +138,40 @@ def _parts(index: Path) -> tuple[Path, ...]:
         raise UserError(f"{index} {what}", "download the model again, with all its parts")
     files = tuple(index.parent / name for name in named)
     _require_listed(index, weights, files)
+    if not isinstance(stated.get("metadata"), dict):
+        raise UserError(
+            f'{index} has no object "metadata", without which the library does not read it',
+            f'add "metadata": {{}} beside "weight_map" in {index.name}, or save the model again'
+            " with save_pretrained(FOLDER)",
+        )
     return files
 
 
-def _require_once(files: tuple[Path, ...]) -> None:
-    """Refuse parts of a checkpoint that hold a weight twice with other values: the library takes
-    one of them.
+def _require_once(files: tuple[Path, ...], base: str) -> int:
+    """Refuse a weight that is there twice with other values, in two parts or under two names: the
+    library takes one of them. How many are there twice with the same values.
     """
-    place: dict[str, Path] = {}
-    for file in files if len(files) > 1 else ():
+    place: dict[str, tuple[Path, str]] = {}
+    values, twice = cache(read_any), 0
+    for file in files:
         for name in read_any(file, "meta"):
-            first = place.setdefault(name, file)
-            if first != file and not _equal(read_any(first)[name], read_any(file)[name]):
-                raise UserError(
-                    f"{first.name} and {file.name} in {file.parent} both hold {name}, with other"
-                    " values",
-                    "download the model again: the parts are of different checkpoints",
-                )
+            first, own = place.setdefault(bare_name(name, base), (file, name))
+            if (first, own) == (file, name):
+                continue
+            twice += own != name
+            if _equal(values(first)[own], values(file)[name]):
+                continue
+            raise UserError(
+                f"{first.name} and {file.name} in {file.parent} both hold {name}, with other values"
+                if first != file
+                else f"{file} holds one weight under two names, {own} and {name}, with other values"
+                " (and the library takes one of them)",
+                "download the model again: the parts are of different checkpoints"
+                if first != file
+                else "keep the weights of one training and save the model again with"
+                " save_pretrained(FOLDER)",
+            )
+    return twice
 
 
 def _require_listed(index: Path, listed: Iterable[str], files: Iterable[Path]) -> None:
@@ -176,16 +217,33 @@ def _none(folder: Path) -> UserError:
     )
 
 
-def _overlaps(chosen: tuple[Path, ...], other: Path) -> bool:
-    """Whether a file holds weights of the names of the model; one that cannot be read does not."""
+def _overlaps(chosen: tuple[Path, ...], other: Path, base: str) -> bool:
+    """Whether a file holds weights of the names of the model; one that cannot be read does not.
+
+    Raises
+    ------
+    UserError
+        If it holds something else for parts of the model, such as differences to its weights.
+    """
     try:
-        names = set(read_inside(other, "meta"))
+        held = [bare_name(name, base) for name in read_inside(other, "meta")]
     except UserError:
         return False
-    return bool(names & {name for file in chosen for name in read_inside(file, "meta")})
+    names = {bare_name(name, base) for file in chosen for name in read_inside(file, "meta")}
+    if any(name_in(name, names) for name in held):
+        return True
+    changes = [name for name in held if not is_harmless(name) and module_in(name, names)]
+    if changes:
+        raise UserError(
+            f"{other} holds {len(changes):,} tensors for parts of the model under other names than"
+            f" its weights have, such as {changes[0]}; they would not be applied",
+            "if they change the model (differences, an adapter), add them to its weights and save"
+            " the whole model; else move the file away",
+        )
+    return False
 
 
-def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...]) -> str:
+def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...], base: str) -> str:
     """A note that two checkpoints hold the same numbers, up to the rounding of the shorter format.
 
     Raises
@@ -193,7 +251,12 @@ def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...]) -> st
     UserError
         If they do not.
     """
-    a, b = _all(first), _all(second)
+    held = {bare_name(name, base): (name, tensor) for name, tensor in _all(first).items()}
+    a = {bare: tensor for bare, (_, tensor) in held.items()}
+    b = {
+        name_in(bare := bare_name(name, base), a) or bare: tensor
+        for name, tensor in _all(second).items()
+    }
     shared = sorted(set(a) & set(b))
     differ = [name for name in shared if not _equal(a[name], b[name])]
     apart = sorted(name for name in set(a) ^ set(b) if not is_harmless(name))
@@ -201,7 +264,8 @@ def _same(folder: Path, first: tuple[Path, ...], second: tuple[Path, ...]) -> st
     # a partial file (some layers of a later training) has names apart and numbers that differ
     if differ or (apart and not set(b) <= set(a)) or not shared:
         found = (
-            f"{len(differ):,} of {len(shared):,} weights have other values, such as {differ[0]}"
+            f"{len(differ):,} of {len(shared):,} weights have other values, such as"
+            f" {held[differ[0]][0]}"
             if differ
             else f"{len(apart):,} weights are in one of them only, such as {apart[0]}"
             if apart

@@ -24,7 +24,14 @@ from scircuit.core.files import json_object
 from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
 from scircuit.tracing.models.checkpoint_files import checkpoint_of, is_harmless, require_tied
-from scircuit.tracing.models.model_config import arithmetic_sha256, read_config, require_config
+from scircuit.tracing.models.missing_weights import missing_weights
+from scircuit.tracing.models.model_config import (
+    arithmetic_sha256,
+    config_for_states,
+    read_config,
+    require_config,
+)
+from scircuit.tracing.models.unusual_weights import require_floating
 from scircuit.tracing.models.weight_files import (
     read_any,
     require_finite,
@@ -68,7 +75,8 @@ class HuggingFaceAdapter(Adapter):
     ) -> None:
         config = model.config
         for option, value in _EXPECTED.items():
-            if getattr(config, option, value) != value:
+            stated = getattr(config, option, value)
+            if stated != value or type(stated) is not type(value):  # 0 is no false to the library
                 raise UserError(
                     f"model {name} has {option}={getattr(config, option)!r}; tracing needs"
                     f" {value!r}: every position must see every other",
@@ -113,18 +121,17 @@ class HuggingFaceAdapter(Adapter):
             If weights are missing, incomplete, more than the configuration describes, not finite,
             or a pickle that could run code; or if there are two checkpoints.
         """
-        held = checkpoint_of(folder)
+        import transformers
+
+        base = getattr(transformers, cls.model_class).base_model_prefix
+        held = checkpoint_of(folder, base)
         weights = {name: t for file in held.files for name, t in read_any(file, "meta").items()}
+        require_floating(folder, weights)
         require_config(folder, weights, cls.needed)
         where = choose_device(device)
         model, missing, unexpected = cls._read(folder, held.safe)
         if missing:
-            raise UserError(
-                f"{folder} lacks {len(missing)} weights of a {cls.model_class}, such as"
-                f" {missing[0]}",
-                "give the masked-LM checkpoint itself, not a fine-tuned classifier or a partial"
-                " download",
-            )
+            raise missing_weights(folder, cls.model_class, base, missing, unexpected)
         unknown = [name for name in unexpected if not is_harmless(name)]
         if unknown:
             raise UserError(
@@ -159,17 +166,23 @@ class HuggingFaceAdapter(Adapter):
         with contextlib.suppress(AttributeError):
             logging.disable_progress_bar()
         try:
-            model, info = getattr(transformers, cls.model_class).from_pretrained(
+            kind = getattr(transformers, cls.model_class)
+            config = kind.config_class.from_dict(config_for_states(folder))
+            _require_activation(folder, config)
+            model, info = kind.from_pretrained(
                 folder,
+                config=config,
                 local_files_only=True,
                 use_safetensors=safe,
                 # whatever type config.json names: a cast to a shorter one would be lost
                 **{_dtype_option(transformers.__version__): torch.float32},
                 output_loading_info=True,
-                output_attentions=False,  # kept in config.json by those who plotted them
                 attn_implementation=cls.attention,
             )
-        except ImportError:  # a library that is missing or too old, and no fault of the files
+        except (
+            ImportError,
+            UserError,
+        ):  # a library that is missing or too old is no fault of files
             raise
         except Exception as error:
             if out_of_memory(error):
@@ -177,7 +190,7 @@ class HuggingFaceAdapter(Adapter):
             why = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{folder} does not load as a {cls.model_class} ({type(error).__name__}: {why})",
-                "download it again",
+                "compare config.json with that of the model's source, or download it again",
             ) from error
         finally:
             logging.set_verbosity(verbosity)
@@ -199,6 +212,18 @@ class HuggingFaceAdapter(Adapter):
             for handle in handles:
                 handle.remove()
         return Whole(caught, logits)
+
+
+def _require_activation(folder: Path, config: TransformersModel) -> None:
+    from transformers.activations import ACT2FN
+
+    act = getattr(config, "hidden_act", None)
+    if act is not None and act not in ACT2FN:
+        raise UserError(
+            f"{folder / 'config.json'} has hidden_act={act!r}; expected an activation of"
+            " transformers, such as 'relu' or 'gelu'",
+            "compare config.json with that of the model's source",
+        )
 
 
 def huggingface_type(kind: str) -> Callable[[Path], bool]:

@@ -29,7 +29,26 @@ _COUNTS = {
 }
 """Numbers of a configuration, and the tensor and the axis that have them too."""
 _MOST = 10**7
-_ARITHMETIC = ("layer_norm_eps", "position_embedding_type", "tie_word_embeddings")
+_ARITHMETIC: dict[str, object] = {
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+    "tie_word_embeddings": True,
+}
+"""Fields that decide what is computed, with what the library takes where they are not written."""
+_NOT_WRITTEN = "position_embedding_type"  # versions of the library differ: absolute is left out
+_ASIDE = (
+    *("chunk_size_feed_forward", "gradient_checkpointing", "use_cache", "torchscript"),
+    *("use_bfloat16", "dtype", "torch_dtype", "attn_implementation", "_attn_implementation"),
+    *("output_attentions", "output_hidden_states", "return_dict", "use_return_dict"),
+    *("problem_type", "num_labels", "id2label", "label2id", "finetuning_task", "prefix"),
+    *("task_specific_params", "classifier_dropout", "initializer_range", "auto_map"),
+    *("quantization_config", "pruned_heads", "tokenizer_class", "_name_or_path"),
+    *("_commit_hash", "transformers_version", "architectures"),
+)
+"""Fields of memory, speed, output, other tasks and origin. The states do not depend on them, and
+some end the library's forward pass with an error; those that would matter if they were not empty
+(quantisation, pruned heads) are refused before.
+"""
 _RANGES = (
     ("layer_norm_eps", 1e-20, 1e-3),
     ("hidden_dropout_prob", 0.0, 1.0),
@@ -70,9 +89,18 @@ def require_object(file: Path, fix: str) -> dict[str, object]:
 
 def arithmetic_sha256(folder: Path, needed: tuple[str, ...]) -> str:
     """Hash of the fields of ``config.json`` that decide what is computed with the same weights."""
-    config = read_config(folder) or {}
+    stated = read_config(folder) or {}
+    config = {name: value for name, value in _ARITHMETIC.items() if name != _NOT_WRITTEN} | stated
     fields = {name: config[name] for name in (*needed, *_ARITHMETIC) if name in config}
+    if fields.get(_NOT_WRITTEN) == _ARITHMETIC[_NOT_WRITTEN]:
+        del fields[_NOT_WRITTEN]
     return hashlib.sha256(canonical_json(fields).encode()).hexdigest()
+
+
+def config_for_states(folder: Path) -> dict[str, object]:
+    """``config.json`` without the fields on which no state depends."""
+    config = read_config(folder) or {}
+    return {name: value for name, value in config.items() if name not in _ASIDE}
 
 
 def require_config(folder: Path, weights: Mapping[str, Tensor], needed: tuple[str, ...]) -> None:
@@ -135,6 +163,17 @@ def _require_numbers(file: Path, config: Mapping[str, object]) -> None:
             raise UserError(
                 f"{file} has {name}={value!r}; expected a number of {least:g} to {most:g}", _FIX
             )
+    if not isinstance(tied := config.get("tie_word_embeddings", True), bool):
+        raise UserError(
+            f"{file} has tie_word_embeddings={tied!r}; expected true or false (whether the"
+            " projection onto the vocabulary is the embedding)",
+            _FIX,
+        )
+    if pruned := config.get("pruned_heads"):
+        raise UserError(
+            f"{file} has pruned_heads={pruned!r:.60}; expected every layer with all its heads",
+            "give the model before pruning; if its weights are whole, write pruned_heads: {}",
+        )
     act = config.get("hidden_act", "gelu")
     if not isinstance(act, str):
         raise UserError(f"{file} has hidden_act={act!r}; expected a name such as 'relu'", _FIX)

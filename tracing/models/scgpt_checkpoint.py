@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.models.model_config import require_object
+from scircuit.tracing.models.unusual_weights import require_floating
 from scircuit.tracing.models.weight_files import read_tensors, require_finite
 
 # Heads of other tasks, which do not touch the states: cell class, expression from the cell
@@ -166,5 +167,6 @@ def read_weights(folder: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[
                 f"{file}: {name} is {list(found[name].shape)}; expected {list(shape)}: {what}",
                 "give the three files of one checkpoint",
             )
+    require_floating(folder, found)
     require_finite(found.items(), file)
     return found

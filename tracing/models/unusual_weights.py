@@ -16,20 +16,21 @@ from torch import Tensor
 
 from scircuit.core.errors import UserError
 from scircuit.core.files import json_object
-from scircuit.tracing.models.weight_files import TENSORS, read_inside
+from scircuit.tracing.models.weight_files import STATE, TENSORS, read_inside
 
 _HOLDS = (*TENSORS, ".json", ".h5", ".npz", ".npy", ".pkl", ".msgpack", ".onnx", ".gguf")
 _DEEP = 3  # adapters/<name>/<checkpoint>/
 _ADAPTER_FILE = re.compile(r"adapter|(^|[^a-z])(lora|dora|peft|ia3)([^a-z]|$)", re.IGNORECASE)
 _ADAPTER_TENSOR = re.compile(
     r"lora_|(^|[._])(lora|dora|loha|lokr|hada_w|ia3_l|vera_lambda|oft_r|boft_r|lokr_w"
-    r"|prompt_embeddings|modules_to_save|adapters?)([._]|$)|^base_model\.model\."
+    r"|prompt_embeddings|modules_to_save|base_layer|adapters?)([._]|$)|^base_model\.model\."
 )
 _QUANTISED_FILE = re.compile(r"(quantize|quant|hf_quant)_config\.json$|[._-](int[48]|gptq|awq)\b")
 _QUANTISED_TENSOR = re.compile(
     r"\.(qweight|qzeros|g_idx|SCB|CB|absmax|quant_map|weight_format|weight_packed|weight_scale"
     r"|weight_zero_point|scales|zeros|input_scale)$|quant_state|nested_absmax"
 )
+_WHOLE = re.compile(r"(^|\.)(position_ids|token_type_ids|num_batches_tracked)$")  # whole numbers
 _CONFIG = ("quantization_config", "compression_config", "quantization")
 
 
@@ -55,6 +56,30 @@ def require_plain(folder: Path) -> None:
     _require_no_quantised_config(folder)
     for file in _weight_files(folder):
         _require_plain_tensors(folder, file, _names(file))
+    for file in files:  # below it; other models there are no part of this one
+        if file.parent != folder and file.suffix in TENSORS and not re.search(STATE, file.name):
+            _require_no_adapter(file, _names(file))
+
+
+def require_floating(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights of a model that are no floating-point numbers, whatever their names.
+
+    Parameters
+    ----------
+    folder
+        Model folder, for the message.
+    weights
+        All weights of its checkpoint; their types are used.
+
+    Raises
+    ------
+    UserError
+        How many there are, and the first.
+    """
+    whole = [name for name, t in weights.items() if not (_is_plain(t) or _WHOLE.search(name))]
+    if whole:
+        kind = str(weights[whole[0]].dtype).removeprefix("torch.")
+        raise _quantised(folder, f"it holds {len(whole):,} such tensors: {whole[0]} of {kind}")
 
 
 def _weight_files(folder: Path) -> Iterator[Path]:
@@ -114,7 +139,7 @@ def _names(file: Path) -> Mapping[str, Tensor]:
         return {}
 
 
-def _require_plain_tensors(folder: Path, file: Path, tensors: Mapping[str, Tensor]) -> None:
+def _require_no_adapter(file: Path, tensors: Mapping[str, Tensor]) -> None:
     adapters = [name for name in tensors if _ADAPTER_TENSOR.search(name)]
     if adapters:
         raise UserError(
@@ -123,6 +148,10 @@ def _require_plain_tensors(folder: Path, file: Path, tensors: Mapping[str, Tenso
             "merge the adapter and save the whole model: merge_and_unload(), then"
             " save_pretrained(FOLDER)",
         )
+
+
+def _require_plain_tensors(folder: Path, file: Path, tensors: Mapping[str, Tensor]) -> None:
+    _require_no_adapter(file, tensors)
     quantised = [
         name
         for name, tensor in tensors.items()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from scircuit.core.files import sha256_file
 
 TENSORS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Ends of the names of files of tensors."""
+STATE = r"optimizer|scheduler|scaler|rng_state|training_args|trainer_state"
+"""In the names of what a training leaves beside its weights."""
 
 
 def sha256_files(files: list[Path]) -> str:
@@ -112,11 +115,10 @@ def read_inside(file: Path, device: str = "cpu") -> dict[str, Tensor]:
     content = read_any(file, device) if file.suffix == ".safetensors" else _loaded(file, device)
     if not isinstance(content, dict):
         return {}
-    inner = content
-    for name in _INNER:
-        if isinstance(held := content.get(name), dict):
-            inner = held
-            break
+    within = [held for name in _INNER if isinstance(held := content.get(name), dict)]
+    if not _any(content):  # under any other word
+        within += [held for held in content.values() if isinstance(held, dict) and _any(held)]
+    inner = within[0] if within else content
     return {
         _WRAPPED.sub("", str(name)): value
         for name, value in inner.items()
@@ -124,11 +126,22 @@ def read_inside(file: Path, device: str = "cpu") -> dict[str, Tensor]:
     }
 
 
+def _any(held: Mapping[Any, object]) -> bool:
+    return any(isinstance(value, Tensor) for value in held.values())
+
+
 _SAFETENSORS = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "BOOL": torch.bool,
 }
 
 

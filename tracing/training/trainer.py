@@ -235,6 +235,7 @@ class _Job:
                 "buffer": activations.BUFFER_ROWS,
                 **options,
                 "model": adapter.sha256,
+                "model_config": adapter.config_sha256,
                 "cells": cohort.sha256,
                 "barcodes": list(cohort.barcodes),
                 "input": (
@@ -254,6 +255,7 @@ class _Job:
             "rows": self.rows,
             "model": adapter.name,
             "model_sha256": adapter.sha256,
+            **({"model_config_sha256": sha} if (sha := adapter.config_sha256) else {}),
             "seed": config.seed,
             "epochs": config.epochs,
             "batch_rows": config.batch_rows,
