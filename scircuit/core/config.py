@@ -63,8 +63,8 @@ class CellsConfig:
     layer_key: str = option("", "read counts from this AnnData layer instead of raw/X or X")
     gene_column: str = option(
         "",
-        "column of var with the gene names, or index (default: the one that maps most genes;"
-        " columns that contradict each other are refused)",
+        "column of var with the gene names, or index (var:index is a column of that name;"
+        " default: the one that maps most genes; columns that contradict each other are refused)",
     )
     genome: str = option("", "genome to read from a file with several, such as hg19")
     max_length: int = option(0, "longest input in tokens (0: the model's own limit)", once=True)

@@ -246,10 +246,12 @@ def _cell_types(
 ) -> CellTypes:
     """Cell types and tissues in which features are more active."""
     from scircuit.analysis.annotation.cell_types import (
+        DONOR_COLUMNS,
         cell_type_tables,
         donor_column,
         mean_activations,
     )
+    from scircuit.tracing.cells.column_names import named
     from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
     obs = _obs(parent).iloc[cohort.row_ids]
@@ -257,7 +259,8 @@ def _cell_types(
         activity.cell, activity.layer, activity.index, activity.total, activity.gene_positions
     )
     columns = {"CellType": config.cell_types, "Tissue": config.tissues}
-    donor = donor_column([str(c) for c in obs.columns], config.donor)
+    usual = next(iter(named(obs.columns, DONOR_COLUMNS)), "")  # in any spelling
+    donor = donor_column([str(c) for c in obs.columns], config.donor or usual)
     return cell_type_tables(
         given,
         obs,

@@ -176,3 +176,49 @@ def test_cells_thinned_to_one_depth_are_counts(cells, tmp_path):
 def test_multiples_of_counts_keep_their_order(cells, tmp_path):
     cohort = load(file_of(cells, 3 * cells.counts, tmp_path))
     assert [t.tolist() for t in cohort.tokens] == tokens(cells.counts, cells.genes)
+
+
+def parts_of(cells, *names):
+    """Counts split at random into parts."""
+    rng, rest, parts = np.random.default_rng(0), cells.counts, {}
+    for name in names[:-1]:
+        parts[name] = rng.binomial(rest, 0.6)
+        rest = rest - parts[name]
+    return {**parts, names[-1]: rest}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("spliced", "unspliced"), ("spliced", "unspliced", "ambiguous"), ("mature", "nascent")],
+)
+@pytest.mark.parametrize("logs", [False, True])
+def test_x_that_equals_a_part_is_said(cells, tmp_path, names, logs):
+    """Velocity files read with anndata.read_loom: X is the spliced layer again."""
+    parts = parts_of(cells, *names)
+    first = parts[names[0]]
+    x = cell_scales.log1p_per_10k(first, None) if logs else first
+    cohort = load(file_of(cells, x, tmp_path, parts))
+    found = said(cohort)
+    assert found.startswith("X, 700 genes")
+    assert f"X holds a part of each cell's counts (the same as layers/{names[0]}): 6" in found
+    assert "store their sum as a layer" in found
+    assert [t.tolist() for t in cohort.tokens] == tokens(first, cells.genes)
+
+
+@pytest.mark.parametrize("place", ["layers/all_counts", "raw/X"])
+def test_whole_counts_come_before_a_part_in_x(cells, tmp_path, place):
+    parts = parts_of(cells, "spliced", "unspliced")
+    layers = {**parts, "all_counts": cells.counts} if place != "raw/X" else parts
+    raw = cells.counts if place == "raw/X" else None
+    cohort = load(file_of(cells, parts["spliced"], tmp_path, layers, raw))
+    assert said(cohort).startswith(place)
+    assert [t.tolist() for t in cohort.tokens] == tokens(cells.counts, cells.genes)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_x_of_whole_counts_beside_parts_is_no_part(cells, tmp_path, empty):
+    parts = parts_of(cells, "spliced", "unspliced")
+    if empty:
+        parts = {"spliced": cells.counts, "unspliced": np.zeros_like(cells.counts)}
+    found = said(load(file_of(cells, cells.counts, tmp_path, parts)))
+    assert found.startswith("X, 700 genes") and "warning" not in found

@@ -157,7 +157,7 @@ FORMATS: dict[str, Callable[[Path], None]] = {
 }
 COHORT: Any = SimpleNamespace(barcodes=["a", "b"], sha256="0" * 64)
 MODEL: Any = SimpleNamespace(
-    name="tiny", n_layers=6, width=D, sha256="1" * 64, adds_to_stream=False
+    name="tiny", n_layers=6, width=D, sha256="1" * 64, config_sha256="", adds_to_stream=False
 )
 SETTINGS: Any = SimpleNamespace(model_name="tiny", dictionary_name="set")
 NESTED = ("model_state_dict", "k")

@@ -11,6 +11,7 @@ import pytest
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells import filters
+from scircuit.tracing.cells.column_names import named
 
 ALPHA = "CD4-positive, alpha-beta T cell"
 MEMORY = "CD8-positive, alpha-beta memory T cell, CD45RO-positive"
@@ -147,3 +148,17 @@ def test_every_value_of_a_file_selects_exactly_its_cells(shared_data):
             for form in (f"{column}={value}", f'{column}="{value}"'):
                 assert filters.select(data, [form]).tolist() == expected
         assert len(filters.select(data, [f"{column}={','.join(values)}"])) == len(data)
+
+
+@pytest.mark.parametrize(
+    "written", ["n_genes", "N.Genes", "nGenes", "n genes", "n-genes", "NGENES"]
+)
+def test_names_of_columns_in_any_spelling(written):
+    assert named([written, "n_genes_by_counts", "genes"], ("n_genes", "nFeature_RNA")) == [written]
+    assert not named(["n_genes_2", "genes"], ("n_genes",))
+
+
+def test_columns_come_in_the_order_of_the_names():
+    columns = ["Donor", "cell type", "Cell_Type", "donor_id"]
+    found = named(columns, ("donor_id", "donor", "cell_type", "celltype"))
+    assert found == ["donor_id", "Donor", "cell type", "Cell_Type"]

@@ -106,6 +106,7 @@ FORMS = {
     "10x with prefixes": lambda b, p: write_tenx(b, p, prefix=True),
     "h5ad": lambda b, p: write_h5ad(b, p, ("hg19_", "mm10_")),
     "h5ad of old Cell Ranger": lambda b, p: write_h5ad(b, p, ("hg19_", "mm10___")),
+    "h5ad with dashes": lambda b, p: write_h5ad(b, p, ("hg19-", "mm10---")),
     "h5ad, ids only": lambda b, p: write_h5ad(b, p, ("hg19_", "mm10_"), column=True),
     "h5ad, scaled with raw": lambda b, p: write_h5ad(b, p, ("hg19_", "mm10_"), scaled=True),
 }
@@ -176,7 +177,9 @@ def test_a_genome_that_is_not_there(barnyard, tmp_path):
         open_expression(one, MOUSE),
     ):
         pass
-    plain = write_h5ad(barnyard, tmp_path / "plain.h5ad", ("", ""))
+    (human, mouse), genes, _ = barnyard
+    alone = ((human, mouse[:, :0]), genes, [])
+    plain = write_h5ad(alone, tmp_path / "plain.h5ad", ("", ""))
     with (
         pytest.raises(UserError, match=r"names no genome(.|\n)*leave --genome out"),
         open_expression(plain, HUMAN),
@@ -221,17 +224,24 @@ def test_no_count_tells_whose_a_cell_is(barnyard, tmp_path):
         ("Rnor_6.0_Actb", "Rnor_6.0"),
         ("HUMAN_ACTB", "HUMAN"),
         ("GRCm39_ENSMUSG00000000001", "GRCm39"),
+        ("GRCh38-HLA-A", "GRCh38"),
+        ("GRCh38---C4B_2", "GRCh38"),
+        ("mm10-2020-A-H2-K1", "mm10-2020-A"),
+        ("GRCh38.p13-5S-rRNA", "GRCh38.p13"),
     ],
 )
 def test_prefixes(name, genome):
-    from scircuit.tracing.cells.storage.genomes import _PREFIX
+    from scircuit.tracing.cells.storage.genomes import _prefix
 
-    found = _PREFIX.match(name)
-    assert found and found[1] == genome and not _PREFIX.match(name[found.end() :])
+    prefix = _prefix([name, f"{genome}{'-' if name[len(genome)] == '-' else '_'}TP53"])
+    found = prefix.match(name)
+    assert found and found[1] == genome and not prefix.match(name[found.end() :])
 
 
-@pytest.mark.parametrize("name", ["TP53", "RN7SK", "MM10", "RAT1", "ENSG00000141510_TP53", "Y_RNA"])
+@pytest.mark.parametrize(
+    "name", ["TP53", "RN7SK", "MM10", "HLA-A", "RAT1", "ENSG00000141510_TP53", "Y_RNA"]
+)
 def test_names_without_a_genome(name):
-    from scircuit.tracing.cells.storage.genomes import _PREFIX
+    from scircuit.tracing.cells.storage.genomes import _DASHED, _PREFIX
 
-    assert not _PREFIX.match(name)
+    assert not _PREFIX.match(name) and not _DASHED.match(name)

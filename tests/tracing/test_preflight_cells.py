@@ -269,6 +269,23 @@ def test_mixed_cell_lines_are_refused_unless_declared(annotated, tmp_path):
     assert len(load(path, n_cells=0, where=("cell_line=RPE1", "gem_group=2")).row_ids) == 5
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Cell line", "cell.line", "cell-line", "CellLine", "CELL_LINE", "Cell Line Name", "Species"],
+)
+def test_populations_are_known_however_the_column_is_written(annotated, tmp_path, name):
+    data = annotated.copy()
+    data.obs[name] = data.obs.pop("cell_line")
+    path = written(data, tmp_path)
+    with pytest.raises(UserError, match=rf"mix 3 values of obs\['{name}'\]: HepG2 30"):
+        load(path, n_cells=0)
+    assert len(load(path, n_cells=0, where=[f"{name}=HepG2"]).row_ids) == 30
+    assert load(path, n_cells=0, mixed=True).composition[name]["K562"] == 20
+    data.obs[name] = "K562"
+    line = next(one for one in load(written(data, tmp_path)).report if one.name == "population")
+    assert line.found == f"one value each in {name}"
+
+
 def test_training_cells_are_held_to_the_same_rule(annotated, tmp_path):
     config = TrainConfig(model="", cells=written(annotated, tmp_path), out=tmp_path)
     with pytest.raises(UserError, match="mix 3 values"):

@@ -134,3 +134,35 @@ def test_empty_file_and_folder(tmp_path):
         load(tmp_path / "nothing.h5ad")
     with pytest.raises(UserError, match="is a folder"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["symbols", "ids", "mouse"])
+def test_a_transposed_table_is_named(data, tmp_path, form):
+    names = {
+        "symbols": data.var_names,
+        "ids": sorted(geneformer_v2().median)[: data.n_vars],
+        "mouse": [f"ENSMUSG{i:011d}" for i in range(data.n_vars)],
+    }[form]
+    some = data[:, : len(names)].copy()
+    some.var_names = list(names)[: some.n_vars]
+    some.T.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(UserError, match=r"obs holds names of genes(.|\n)*transpose the table"):
+        load(tmp_path / "cells.h5ad", n_cells=5)
+
+
+@pytest.mark.parametrize("form", ["zarr", "h5"])
+def test_an_anndata_inside_a_file_is_named(data, tmp_path, form):
+    """SpatialData keeps its cells in tables/table."""
+    inner = anndata.AnnData(sparse.csr_matrix(data.X), obs=data.obs, var=data.var)
+    if form == "zarr":
+        zarr = pytest.importorskip("zarr")
+        path = tmp_path / "cells.zarr"
+        zarr.open_group(str(path), mode="w", zarr_format=2).create_group("tables")
+        inner.write_zarr(path / "tables" / "table")
+        assert len(load(path / "tables" / "table").row_ids) == 50
+    else:
+        path = tmp_path / "cells.h5"
+        with h5py.File(path, "w") as file:
+            anndata.io.write_elem(file, "tables/table", inner)
+    with pytest.raises(UserError, match=r"holds one at tables/table(.|\n)*fix.*tables/table"):
+        load(path)

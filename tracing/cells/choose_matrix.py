@@ -5,13 +5,16 @@ A file may hold counts of some genes in X and of all genes in raw, or counts in 
 was made of them in others. Each matrix is listed with its genes, how many of them the model knows,
 and its scale. Of those whose counts can be had, the one with most known genes is taken; with as
 many genes, the one with fewest empty cells, then stored counts before others and known names of
-count layers before other names. What was left aside is said, and that two matrices disagree.
+count layers before other names. A matrix in which genes of another were set to zero, or that equals
+a part of each cell's counts (`scircuit.tracing.cells.matrix_relations`), comes after those that are
+whole. What was left aside is said, and that two matrices disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -21,6 +24,7 @@ from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.cells.expression_files import Expression, Matrix
 from scircuit.tracing.cells.identifiers import Identifiers, identify, merge
+from scircuit.tracing.cells.matrix_relations import Held, cells_apart, genes_left, same
 from scircuit.tracing.cells.mixed_cells import is_mixed, mixture_of
 from scircuit.tracing.cells.scale import EMPTY, Judged, Scale, judge, to_counts
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
@@ -28,7 +32,6 @@ from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 _COUNT_LAYERS = ("layers/counts", "layers/raw_counts", "layers/raw", "layers/count")
 _NAMES = (*_COUNT_LAYERS, "X", "raw/X")
 _PARTS = ("spliced", "unspliced", "ambiguous", "mature", "nascent")  # of the counts of a cell
-_SAME = 1e-3  # largest difference between shares of a cell that are the same
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Examined:
         Values of some cells, and what they hold.
     fault
         Why it cannot be used at all, or None.
+    equals
+        Layer of a part of each cell's counts that holds the same, or empty.
     """
 
     matrix: Matrix
@@ -51,6 +56,7 @@ class Examined:
     values: sparse.csr_matrix | None
     judged: Judged | None
     fault: UserError | None
+    equals: str = ""
 
     @property
     def scale(self) -> Scale | None:
@@ -69,8 +75,15 @@ class Examined:
 
     @property
     def part(self) -> bool:
-        """Whether it holds some of each cell's counts only."""
+        """Whether its name says that it holds some of each cell's counts only."""
         return self.matrix.name.rpartition("/")[2].lower() in _PARTS
+
+    @cached_property
+    def held(self) -> Held | None:
+        """Counts of the cells looked at, columns of one gene summed."""
+        if self.values is None or self.scale is None or self.identifiers is None:
+            return None
+        return Held(*merge(to_counts(self.values, self.scale), self.identifiers.genes))
 
     def sentence(self) -> str:
         """Name, scale and genes."""
@@ -78,7 +91,7 @@ class Examined:
             why = self.fault.problem if self.fault else ""
             return f"{self.matrix.name} cannot be used: {why}"
         held = "cells of several scales" if self.mixed else self.scale.name
-        held = f"{held}, a part of each cell's counts," if self.part else held
+        held = f"{held}, a part of each cell's counts," if self.part or self.equals else held
         return (
             f"{self.matrix.name} holds {held} of {self.matrix.shape[1]:,} genes, {self.genes:,}"
             " with a token"
@@ -136,6 +149,7 @@ def choose_matrix(
         _examine(available[name], sample, vocabulary, gene_column, read)
         for name in sorted(available, key=_rank)
     ]
+    seen = [replace(one, equals=_equal_part(one, seen)) for one in seen]
     if named:
         best = next(one for one in seen if one.matrix.name == named)
         if best.fault:
@@ -147,6 +161,8 @@ def choose_matrix(
         seen,
         key=lambda one: (
             one.usable and not _proven(one),
+            bool(one.equals),
+            any(_left(one, other) for other in seen),
             -one.genes,
             _empty(one),
             not _stored(one),
@@ -255,11 +271,10 @@ def _choice(best: Examined, seen: Sequence[Examined], why: str, obs: pd.DataFram
         for one in others
         if one.genes > best.genes
     ]
-    said += [
-        sentence for one in others if one.usable and not one.part for sentence in _differ(best, one)
-    ]
-    if best.part:
-        said.append(f"{best.matrix.name} holds a part of each cell's counts")
+    for one in others:
+        said += _differ(best, one)
+    if best.part or best.equals:
+        said.append(_share_of_parts(best, seen))
     if said:
         text += f"; warning: {'; '.join(said)}"
     assert best.identifiers is not None
@@ -271,28 +286,56 @@ def _choice(best: Examined, seen: Sequence[Examined], why: str, obs: pd.DataFram
 
 def _differ(best: Examined, other: Examined) -> list[str]:
     """A sentence if two matrices give other counts of the same genes to the same cells."""
-    shares = [_shares(best), _shares(other)]
-    if None in shares:
+    if not other.usable or other.part or best.held is None or other.held is None:
         return []
-    (mine, genes), (theirs, more) = (found for found in shares if found)
-    at = {gene: i for i, gene in enumerate(more)}
-    both = [i for i, gene in enumerate(genes) if gene in at]
-    if not both:
-        return []
-    a = mine[:, both].toarray()
-    b = theirs[:, [at[genes[i]] for i in both]].toarray()
-    a /= np.maximum(a.sum(axis=1, keepdims=True), 1e-12)
-    b /= np.maximum(b.sum(axis=1, keepdims=True), 1e-12)
-    away = int((np.abs(a - b).max(axis=1) > _SAME * np.maximum(a.max(axis=1), 1e-12)).sum())
+    for cut, whole in ((other, best), (best, other)):
+        if genes := _left(cut, whole):
+            return [
+                f"{cut.matrix.name} has counts of {genes[0]:,} of the {genes[1]:,} genes that"
+                f" {whole.matrix.name} has counts of: the others were set to zero"
+            ]
+    away, cells = cells_apart(best.held, other.held), len(best.held.counts.indptr) - 1
     if not away:
         return []
     return [
-        f"{other.matrix.name} gives other counts of the same genes in {away:,} of {len(a):,} cells"
+        f"{other.matrix.name} gives other counts of the same genes in {away:,} of {cells:,} cells"
         " looked at (one of the two was corrected or cut): --layer-key chooses"
     ]
 
 
-def _shares(one: Examined) -> tuple[sparse.csr_matrix, tuple[str, ...]] | None:
-    if one.values is None or one.scale is None or one.identifiers is None:
+def _left(cut: Examined, whole: Examined) -> tuple[int, int] | None:
+    """Genes with a count in each, where genes of the second were set to zero in the first."""
+    if cut is whole or not (cut.usable and _proven(whole)) or whole.mixed or whole.part:
         return None
-    return merge(to_counts(one.values, one.scale), one.identifiers.genes)
+    if whole.equals or cut.held is None or whole.held is None:
+        return None
+    return genes_left(cut.held, whole.held)
+
+
+def _parts(seen: Sequence[Examined]) -> list[Examined]:
+    """Layers of parts of each cell's counts that hold any."""
+    return [one for one in seen if one.part and one.usable and one.held and one.held.counts.nnz]
+
+
+def _equal_part(one: Examined, seen: Sequence[Examined]) -> str:
+    """Layer of a part of each cell's counts that a matrix equals, where there are other parts."""
+    parts = _parts(seen)
+    if one.part or not one.usable or one.held is None or len(parts) < 2:
+        return ""
+    equal = (part.matrix.name for part in parts if part.held and same(one.held, part.held))
+    return next(equal, "")
+
+
+def _share_of_parts(best: Examined, seen: Sequence[Examined]) -> str:
+    """That a matrix is a part of each cell's counts, and how many all parts hold together."""
+    text = f"{best.matrix.name} holds a part of each cell's counts"
+    text += f" (the same as {best.equals})" if best.equals else ""
+    parts = [one for one in _parts(seen) if _stored(one)]
+    sums = {one.matrix.name: float(one.held.counts.sum()) for one in parts if one.held}
+    mine = sums.get(best.equals or best.matrix.name)
+    if mine is None or len(sums) < 2:
+        return text
+    return (
+        f"{text}: {mine / sum(sums.values()):.0%} of {' + '.join(sorted(sums))}; to read all, store"
+        " their sum as a layer and name it with --layer-key"
+    )

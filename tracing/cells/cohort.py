@@ -26,6 +26,7 @@ from scircuit.tracing.cells.choose_matrix import Choice, choose_matrix
 from scircuit.tracing.cells.expression_files import Matrix, content_sha256, open_expression
 from scircuit.tracing.cells.identifiers import merge
 from scircuit.tracing.cells.mixed_cells import mixture_of
+from scircuit.tracing.cells.stated_species import stated_species
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
 from scircuit.tracing.tokenisation.token_hash import tokens_sha256
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
@@ -180,6 +181,8 @@ def load_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) ->
             ),
             *said.notes_lines(expression),
         ]
+        for line in said.orientation_lines(expression, vocabulary):
+            require(line)
         passing = expression.usable(filters.select(expression.obs, config.where))
         obs = expression.obs.iloc[passing]
         lines += [
@@ -213,7 +216,9 @@ def load_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) ->
         *said.copies_lines(values, names),
     ]
 
-    which = said.species_line(identifiers, vocabulary, expression.genome)
+    stated = stated_species(expression, obs, matrix.var)
+    declared = bool(getattr(config, "gene_column", ""))
+    which = said.species_line(identifiers, vocabulary, expression.genome, stated, declared)
     lines += [
         CheckLine(
             "identifiers",
@@ -226,7 +231,7 @@ def load_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) ->
         said.duplicates_line(identifiers),
     ]
     counts = scale.to_counts(values, found)
-    expressed = counts.getnnz(axis=0) > 0
+    expressed = (counts.getnnz(axis=0) > 0) & (identifiers.status != "no gene")
     has_token = np.array([bool(g) for g in identifiers.genes])
     share = float((expressed & has_token).sum() / max(1, expressed.sum()))
     lines.append(
@@ -239,9 +244,12 @@ def load_cohort(config: CellsConfig, vocabulary: Vocabulary, max_length: int) ->
 
     totals = np.asarray(counts.sum(axis=1)).ravel()
     merged, genes = merge(counts, identifiers.genes)
-    cut = panel.selection(matrix.var, expression.obs.iloc[rows], counts, found.counts)
-    few = panel.check_panel(len(genes), vocabulary, getattr(config, "panel", False), cut)
-    lines += [require(few)] if few else []
+    zeroed, marked = panel.set_to_zero(matrix.var, counts)
+    measured = len({g for g, gone in zip(identifiers.genes, zeroed, strict=True) if g and not gone})
+    cut = marked or panel.selection(matrix.var, expression.obs.iloc[rows], counts, found.counts)
+    few = panel.check_panel(measured, vocabulary, getattr(config, "panel", False), cut)
+    silent = panel.zeroed_line(merged, marked, vocabulary)
+    lines += [require(line) for line in (few, silent) if line]
     least = panel.least_tokens(getattr(config, "min_tokens", 100), len(genes), vocabulary)
     tokens = tokenise_matrix(merged, genes, vocabulary, length, totals, rows, seed)
     lines += said.token_lines(merged, tokens, length, vocabulary, least)

@@ -9,13 +9,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.preflight import CheckLine, require
 from scircuit.tracing.cells import filters, species
 from scircuit.tracing.cells.expression_files import Expression
-from scircuit.tracing.cells.identifiers import Identifiers
+from scircuit.tracing.cells.genes.candidates import option_of
+from scircuit.tracing.cells.identifiers import Identifiers, identify
+from scircuit.tracing.cells.stated_species import Stated
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 _ENOUGH = 100  # genes of a cell, so that two cells are not alike by chance
+_NAMES = 2_000  # of obs that are looked at: more tell no more
 
 
 def notes_lines(expression: Expression) -> list[CheckLine]:
@@ -24,6 +28,37 @@ def notes_lines(expression: Expression) -> list[CheckLine]:
     if not notes:
         return []
     return [CheckLine("left out", True, f"warning: {'; '.join(notes)}", "a file read whole")]
+
+
+def orientation_lines(expression: Expression, vocabulary: Vocabulary) -> list[CheckLine]:
+    """That a table is transposed: genes are named in obs, and none in var."""
+    names = expression.obs.index[:_NAMES]
+    if not _name_genes(pd.DataFrame(index=names), vocabulary):
+        return []
+    tables = [matrix.var for matrix in expression.matrices.values()]
+    if not tables or any(_name_genes(var, vocabulary) for var in tables):
+        return []
+    return [
+        CheckLine(
+            "orientation",
+            False,
+            f"obs holds names of genes ({', '.join(map(str, names[:3]))}), and var holds none"
+            f" ({', '.join(map(str, tables[0].index[:3]))})",
+            "cells in rows, genes in columns",
+            "transpose the table: anndata.read_h5ad('cells.h5ad').T.write_h5ad('transposed.h5ad')",
+        )
+    ]
+
+
+def _name_genes(table: pd.DataFrame, vocabulary: Vocabulary) -> bool:
+    """Whether a column of a table names genes, of any species, in half of its rows."""
+    try:
+        found = identify(table, vocabulary)
+    except UserError:  # two columns that contradict each other name genes
+        return True
+    foreign = sum(n for infix, n in found.ids.items() if infix)
+    genes = found.count("mapped") + found.count("outside") + len(found.rodent) + foreign
+    return 2 * genes > len(table)
 
 
 def gene_warning_lines(identifiers: Identifiers) -> list[CheckLine]:
@@ -97,23 +132,41 @@ def barcodes_line(obs: pd.DataFrame) -> CheckLine:
 
 
 def species_line(
-    identifiers: Identifiers, vocabulary: Vocabulary, genome: str
+    identifiers: Identifiers,
+    vocabulary: Vocabulary,
+    genome: str,
+    stated: Stated | None,
+    declared: bool,
 ) -> tuple[str, CheckLine]:
-    """Species of the genes, and whether the model reads it."""
+    """Species of the genes, and whether the model reads it.
+
+    Parameters
+    ----------
+    identifiers, vocabulary
+        Genes of the cells and of the model.
+    genome
+        As the file names it; may be empty.
+    stated
+        What the file states, if it is not that the cells are human.
+    declared
+        Whether --gene-column declares that these are human genes, whatever the file states.
+    """
     found = species.detect(identifiers, vocabulary)
     text = f"{found.name}: {found.evidence}" + (f"; genome {genome}" if genome else "")
-    line = CheckLine(
-        "species",
-        found.human,
-        text,
-        "human genes, as the model was trained on",
-        (
-            "use human cells, or map the genes to human orthologues first"
-            if found.name != "unknown"
-            else "put Ensembl ids or human gene symbols into var_names or a column of var"
-        ),
-    )
-    return found.name, line
+    ok, fix, expected = found.human, found.fix, "human genes, as the model was trained on"
+    if stated and ok:
+        ok = declared
+        if declared:
+            text += f"; warning: {stated.found}, and --gene-column declares human genes"
+        else:
+            text = f"{stated.species}: {stated.found}; {found.evidence}"
+            option = quoted(option_of(identifiers.column))
+            fix = f"choose the human cells with {stated.keep}" if stated.keep else found.fix
+            fix += (
+                f"; if the genes are human or mapped to human ones, declare it with --gene-column"
+                f" {option}"
+            )
+    return found.name, CheckLine("species", ok, text, expected, fix)
 
 
 def duplicates_line(identifiers: Identifiers) -> CheckLine:
@@ -144,7 +197,7 @@ def mapped_line(
     share, minimum
         As found, and as required.
     expressed
-        Whether any cell has a count of each gene, [genes].
+        Whether it is a gene, and any cell has a count of it, [columns].
     identifiers, counts
         Of the same genes; counts are [cells, genes].
     """
@@ -152,7 +205,8 @@ def mapped_line(
     lost = [
         i for i in np.argsort(-total, kind="stable") if expressed[i] and not identifiers.genes[i]
     ]
-    weight = total[[i for i in range(len(total)) if identifiers.genes[i]]].sum() / total.sum()
+    weight = total[[i for i in range(len(total)) if identifiers.genes[i]]].sum()
+    weight /= max(total[expressed].sum(), 1e-12)
     text = (
         f"{share:.1%} of {int(expressed.sum()):,} expressed genes have a token ({weight:.1%} of"
         " counts)"

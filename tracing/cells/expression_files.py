@@ -12,12 +12,13 @@ from pathlib import Path
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells.storage.expression import Expression, Matrix
-from scircuit.tracing.cells.storage.file_kinds import kind_of, other_hdf5
-from scircuit.tracing.cells.storage.genomes import separated, separated_groups
-from scircuit.tracing.cells.storage.h5ad_layout import (
-    read_anndata,
-    read_mudata,
+from scircuit.tracing.cells.storage.file_kinds import (
+    inner_conversion,
+    kind_of,
+    other_hdf5,
 )
+from scircuit.tracing.cells.storage.genomes import separated, separated_groups
+from scircuit.tracing.cells.storage.h5ad_layout import inner_anndata, read_anndata, read_mudata
 from scircuit.tracing.cells.storage.opened_files import content_sha256, opened
 from scircuit.tracing.cells.storage.stored_nodes import HdfNode, Unreadable, child, names
 from scircuit.tracing.cells.storage.tenx_layout import read_tenx, tenx_groups
@@ -68,6 +69,11 @@ def _expression(path: Path, file: HdfNode, stored: str, genome: str) -> Expressi
     held = ", ".join(top[:8]) or "nothing"
     if other := other_hdf5(top):
         raise UserError(f"cells: {path.name} is {other[0]}; it is not read", other[1])
+    if places := inner_anndata(file):
+        raise UserError(
+            f"cells: {path.name} is no h5ad itself; it holds one at {', '.join(places)}",
+            inner_conversion(path, places[0], stored),
+        )
     raise UserError(
         f"cells: {path.name} is {'a zarr store' if stored == 'zarr' else 'HDF5'} but neither h5ad"
         f" nor 10x: it holds {held}",

@@ -7,6 +7,7 @@ over several populations describes none of them.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
+from scircuit.tracing.cells.column_names import named
 from scircuit.tracing.cells.filter_values import (
     MAX_VALUES,
     as_text,
@@ -22,18 +24,19 @@ from scircuit.tracing.cells.filter_values import (
     cells_per_value,
 )
 
-# Columns whose values must not be mixed by accident, and columns whose composition is reported.
+# Columns whose values must not be mixed by accident, and columns whose composition is reported;
+# in any spelling (`column_names`).
 _EXCLUSIVE = (
     "cell_line",
-    "cellline",
+    "cell_lines",
     "cell_line_name",
+    "cell_line_id",
     "species",
     "organism",
     "organism_ontology_term_id",
 )
 _REPORTED = (
     "cell_type",
-    "celltype",
     "cell_types",
     "bulk_labels",
     "tissue",
@@ -79,8 +82,7 @@ def select(obs: pd.DataFrame, where: Sequence[str]) -> np.ndarray:
 
 def describing(columns: Iterable[object]) -> list[str]:
     """Columns of obs that describe populations: cell lines and species first."""
-    lower = {str(c).lower(): str(c) for c in columns}
-    return [lower[n] for n in (*_EXCLUSIVE, *_REPORTED) if n in lower]
+    return named(columns, (*_EXCLUSIVE, *_REPORTED))
 
 
 def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -97,24 +99,24 @@ def composition(obs: pd.DataFrame, where: Sequence[str]) -> dict[str, dict[str, 
 
 def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLine:
     """Whether the chosen cells are one cell line and one species, or declared as mixed."""
-    named = {asked_column(text, obs)[0] for text in where}
-    looked_at = [c for c in obs.columns if str(c).lower() in _EXCLUSIVE]
-    for column, reason in obs.attrs.get("unreadable", {}).items():
-        if column.lower() in _EXCLUSIVE and not mixed:
-            return CheckLine(
-                "population",
-                False,
-                f"obs[{column!r}] cannot be read: {reason}; a mixture cannot be seen",
-                "one population: effects averaged over several describe none of them",
-                "mend the column or delete it from the file; or declare a mixture with --mixed",
-            )
+    filtered = {asked_column(text, obs)[0] for text in where}
+    looked_at = named(obs.columns, _EXCLUSIVE)
+    unreadable = obs.attrs.get("unreadable", {})
+    for column in [] if mixed else named(unreadable, _EXCLUSIVE):
+        return CheckLine(
+            "population",
+            False,
+            f"obs[{column!r}] cannot be read: {unreadable[column]}; a mixture cannot be seen",
+            "one population: effects averaged over several describe none of them",
+            "mend the column or delete it from the file; or declare a mixture with --mixed",
+        )
     for column in looked_at:
         counts = cells_per_value(pd.Series(obs[column]))
         if len(counts) > 1:
             listed = ", ".join(f"{v} {n:,}" for v, n in list(counts.items())[:8]) + (
                 ", ..." if len(counts) > 8 else ""
             )
-            if mixed or column in named:
+            if mixed or column in filtered:
                 return CheckLine(
                     "population",
                     True,
@@ -124,14 +126,14 @@ def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLi
             return CheckLine(
                 "population",
                 False,
-                f"the {len(obs):,} chosen cells mix {len(counts)} values of obs[{str(column)!r}]:"
+                f"the {len(obs):,} chosen cells mix {len(counts)} values of obs[{column!r}]:"
                 f" {listed}",
                 "one population: effects averaged over several describe none of them",
-                f"choose with --where {column}={next(iter(counts))}, or declare the mixture with"
-                " --mixed",
+                f"choose with --where {shlex.quote(f'{column}={next(iter(counts))}')}, or declare"
+                " the mixture with --mixed",
             )
     found = (
-        f"one value each in {', '.join(map(str, looked_at))}"
+        f"one value each in {', '.join(looked_at)}"
         if looked_at
         else "obs has no column of cell lines or species, so a mixture cannot be detected"
     )

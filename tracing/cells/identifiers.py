@@ -19,19 +19,27 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scircuit.core.errors import UserError
-from scircuit.tracing.cells.genes.candidates import INDEX, Candidate, candidates, read_column
+from scircuit.core.errors import UserError, quoted
+from scircuit.tracing.cells.feature_types import genes_of, not_genes
+from scircuit.tracing.cells.genes.candidates import (
+    COLUMN,
+    INDEX,
+    Candidate,
+    candidates,
+    column_text,
+    option_of,
+    read_column,
+)
 from scircuit.tracing.cells.genes.choice import Choice, choose
 from scircuit.tracing.cells.genes.filling import fill
 from scircuit.tracing.cells.genes.written_names import How
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
-_RNA = "Gene Expression"  # what Cell Ranger calls the features that are genes
 _STATUS = (
     ("outside", "are human genes without a token"),
     ("made unique", "are ambiguous copies made unique"),
     ("left out", "are left out"),
-    ("no gene", "are no genes by var['feature_types']"),
+    ("no gene", "are no genes by"),
     ("missing", "have no name"),
     ("unknown", "are unknown"),
 )
@@ -64,6 +72,8 @@ class Identifiers:
         Ensembl ids by species infix (empty for human, ``MUS`` for mouse).
     rodent
         Names that are human symbols only in upper case.
+    types
+        Where the file states which rows are no genes, and how many of which type.
     """
 
     column: str
@@ -76,6 +86,7 @@ class Identifiers:
     warnings: tuple[str, ...] = ()
     ids: Mapping[str, int] = field(default_factory=dict)
     rodent: tuple[str, ...] = ()
+    types: str = ""
 
     def count(self, status: str) -> int:
         """Columns with this status."""
@@ -90,7 +101,11 @@ class Identifiers:
     def sentence(self) -> str:
         """What was found, with counts, and why this column was followed."""
         parts = [f"{self.count('mapped'):,} have a token"]
-        parts += [f"{self.count(s):,} {text}" for s, text in _STATUS if self.count(s)]
+        parts += [
+            f"{self.count(s):,} {text}" + (f" {self.types}" if s == "no gene" else "")
+            for s, text in _STATUS
+            if self.count(s)
+        ]
         text = f"{self.kind} in {self.column}: of {len(self.names):,}, {', '.join(parts)}"
         return "; ".join((text, *self.notes, *((self.why,) if self.why else ())))
 
@@ -109,7 +124,8 @@ def identify(var: pd.DataFrame, vocabulary: Vocabulary, column: str = "") -> Ide
     vocabulary
         Genes of the model.
     column
-        The column to follow, alone: its name, or ``index``; empty to choose.
+        The column to follow, alone: its name, or ``index``; ``var:index`` is a column of that
+        name. Empty to choose.
 
     Raises
     ------
@@ -117,61 +133,63 @@ def identify(var: pd.DataFrame, vocabulary: Vocabulary, column: str = "") -> Ide
         If two good columns name different genes or genes of different species, or the column asked
         for does not exist.
     """
+    other, stated = not_genes(var)
+    written = column_text(var.index.to_series())
+    var, renamed = genes_of(var, other, vocabulary.table)
     if column:
         found = [_named(var, vocabulary, column)]
-        choice = Choice(found[0], (), "named by --gene-column", ())
+        choice = Choice(found[0], (), _why_named(var, column), ())
     else:
         found = candidates(var, vocabulary.table)
         choice = choose(found, prefer_ids=not vocabulary.bins)
     base = choice.base
     filled = fill(base, choice.fillers, found)
-    gene, status, notes = filled.gene, filled.status, filled.notes
-    other = _not_rna(var)
-    if other.any():
-        gene, status = np.where(other, -1, gene), np.where(other, "no gene", status)
+    gene, status = np.full(len(other), -1), np.full(len(other), "no gene", dtype=object)
+    gene[~other], status[~other], written[~other] = filled.gene, filled.status, filled.names
     return Identifiers(
         base.column,
         base.kind,
-        filled.names,
+        tuple(written.tolist()),
         tuple(vocabulary.table.tokened[gene].tolist()),
         status,
         choice.why,
-        notes,
+        (*([renamed] if renamed else []), *filled.notes),
         choice.warnings,
         {k: n for k, n in {"": base.ids, **base.species}.items() if n},
         tuple(base.names[i] for i in np.flatnonzero(base.how == How.RODENT)),
+        stated,
     )
 
 
 def _named(var: pd.DataFrame, vocabulary: Vocabulary, column: str) -> Candidate:
     """The column that --gene-column names."""
+    if column == "index":
+        return read_column(INDEX, "own", var.index.to_series(), vocabulary.table)
     known = [str(c) for c in var.columns]
+    if column.removeprefix(COLUMN) in known:
+        column = column.removeprefix(COLUMN)
     if column in known:
         at = known.index(column)
         return read_column(f"var[{column!r}]", "own", var.iloc[:, at], vocabulary.table)
-    if column == "index":
-        return read_column(INDEX, "own", var.index.to_series(), vocabulary.table)
-    near = difflib.get_close_matches(column, known, 1, 0.6)
+    near = [option_of(f"var[{c!r}]") for c in difflib.get_close_matches(column, known, 1, 0.6)]
     if reason := var.attrs.get("unreadable", {}).get(column):
         raise UserError(
             f"--gene-column {column}: var[{column!r}] cannot be read: {reason}",
             "mend the column in the file, or name another",
         )
+    options = ", ".join(["index", *(option_of(f"var[{c!r}]") for c in known[:20])])
     raise UserError(
-        f"--gene-column {column}: var has no such column; it has index"
-        f"{''.join(f', {c}' for c in known[:20])}",
-        f"give --gene-column {near[0] if near else 'index'}, or leave it out",
+        f"--gene-column {column}: var has no such column; it has {options}",
+        f"give --gene-column {quoted(near[0]) if near else 'index'}, or leave it out",
     )
 
 
-def _not_rna(var: pd.DataFrame) -> np.ndarray:
-    """Antibodies, guides and other features beside the genes of a 10x file, [genes]."""
-    for name in ("feature_types", "feature_type"):
-        if name in var and isinstance(var[name], pd.Series):
-            types = var[name].astype(str).to_numpy()
-            if (types == _RNA).any():
-                return types != _RNA
-    return np.zeros(len(var), dtype=bool)
+def _why_named(var: pd.DataFrame, column: str) -> str:
+    """That the user named it, and what else the name might have meant."""
+    also = column == "index" and "index" in var
+    return "named by --gene-column" + (
+        f"; var has a column of that name too, which --gene-column {COLUMN}index takes" * also
+    )
 
 
 def merge(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.cells.filter_values import as_text
 from scircuit.tracing.cells.scale import FIX, Judged, families, usable_family
 
 _EXAMPLES = 3
@@ -81,7 +82,7 @@ def _telling(rest: np.ndarray, obs: pd.DataFrame) -> tuple[str, dict[bool, list[
         values = obs[column]
         if not isinstance(values, pd.Series) or pd.api.types.is_float_dtype(values.dtype):
             continue
-        text = values.astype(str).to_numpy(dtype=object)
+        text = as_text(values)  # as --where reads them
         distinct = sorted(set(text))
         if not 2 <= len(distinct) <= min(_VALUES, len(text) // 2):
             continue

@@ -10,6 +10,10 @@ highly variable, or the cells had more genes or counts when they were counted. W
 thin table cannot be told from a cut one, and below two thirds this is said. (Tables of whole
 transcriptomes hold 65 to 90 % of the genes, the 2,000 to 5,000 most variable 10 to 25 %.)
 
+Genes may be set to zero instead of cut. Where a mark in var says which genes were kept and the
+others hold nothing, these count as not measured. Without a mark, it is said when counts are found
+in less than a third of the genes and more cells would show few more.
+
 Models that bin values are not held to it: they are trained on chosen genes, and in which bin a gene
 falls is taken among the genes at hand.
 """
@@ -23,16 +27,21 @@ import pandas as pd
 from scipy import sparse
 
 from scircuit.core.preflight import CheckLine
+from scircuit.tracing.cells.column_names import named, plain
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 FEW = 2_000  # genes; tables of whole transcriptomes have five times as many, panels mostly fewer
 _OWN = 0.9  # share of a model's genes that a table measures if it is the panel of that model
 _TENTH = 10
 _CUT, _THIN = 1 / 3, 2 / 3  # shares of the model's genes: refused if cut, and said
-_MARKS = ("highly_variable", "vst.variable", "is_hvg", "hvg")
-_GENES = ("n_genes_by_counts", "n_genes", "nFeature_RNA", "n_features", "nfeatures")
-_COUNTS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "nUMI")
+_KEPT, _TAKEN = ("highlyvariable", "hvg", "variablegene", "variablefeature"), "featureisfiltered"
+_KEPT_ENDS = ("vstvariable", "mvpvariable", "dispvariable", "countsvariable")  # of Seurat
+_GENES = ("n_genes_by_counts", "n_genes", "nFeature_RNA", "n_features", "nGene")
+_COUNTS = ("total_counts", "n_counts", "nCount_RNA", "n_umi", "n_umis")
 _MORE_GENES, _MORE_COUNTS = 1.5, 1.25  # times what the table holds, in half of the cells
+_STRAY = 0.05  # of the genes with counts outside a mark, and of the genes outside with counts
+_CELLS, _EXPRESSED = 10, 100  # cells and genes with counts, so that silent genes say something
+_ONCE = 0.25  # of the genes with counts are in one cell only: more cells would show more genes
 
 
 def check_panel(
@@ -103,9 +112,8 @@ def selection(var: pd.DataFrame, obs: pd.DataFrame, counts: sparse.csr_matrix, s
     stored
         Whether they are counts as stored, so that their sums can be compared.
     """
-    for name in _MARKS:
-        marked = name in var and len(var) and pd.api.types.is_bool_dtype(var[name].dtype)
-        if marked and bool(var[name].all()):
+    for name, kept in _marks(var):
+        if len(var) and bool(kept.all()) and plain(name) != _TAKEN:
             return f"var[{name!r}] is true for every gene"
     held: list[tuple[tuple[str, ...], np.ndarray, float, str]] = [
         (_GENES, counts.getnnz(axis=1), _MORE_GENES, "genes")
@@ -114,8 +122,8 @@ def selection(var: pd.DataFrame, obs: pd.DataFrame, counts: sparse.csr_matrix, s
         sums = np.asarray(counts.sum(axis=1)).ravel()
         held.append((_COUNTS, sums, _MORE_COUNTS, "counts"))
     for names, here, more, what in held:
-        for name in names:
-            if name not in obs or not pd.api.types.is_numeric_dtype(obs[name].dtype):
+        for name in named(obs.columns, names):
+            if not pd.api.types.is_numeric_dtype(obs[name].dtype):
                 continue
             with np.errstate(divide="ignore", invalid="ignore"):
                 times = obs[name].to_numpy(dtype=float, na_value=np.nan) / here
@@ -125,6 +133,93 @@ def selection(var: pd.DataFrame, obs: pd.DataFrame, counts: sparse.csr_matrix, s
                     " are in the table"
                 )
     return ""
+
+
+def set_to_zero(var: pd.DataFrame, counts: sparse.csr_matrix) -> tuple[np.ndarray, str]:
+    """Genes that a mark calls taken out and that hold no count, [genes], and how that shows.
+
+    Parameters
+    ----------
+    var
+        Of the genes.
+    counts
+        Counts, [cells, genes].
+    """
+    expressed = _expressed(counts) > 0
+    for name, kept in _marks(var):
+        stray = expressed & ~kept
+        if kept.all() or not kept.any() or expressed.sum() < _EXPRESSED:
+            continue
+        if stray.sum() > _STRAY * expressed.sum() or stray.sum() > _STRAY * (~kept).sum():
+            continue
+        out = ~kept & ~expressed
+        state = "true" if plain(name) == _TAKEN else "false"
+        return out, f"var[{name!r}] is {state} for {int(out.sum()):,} genes that hold no count"
+    return np.zeros(len(expressed), dtype=bool), ""
+
+
+def zeroed_line(counts: sparse.csr_matrix, marked: str, vocabulary: Vocabulary) -> CheckLine | None:
+    """Say that genes were, or seem, set to zero; None where there is nothing to say.
+
+    Few cells show few of the genes that are there, so genes that are silent in them say nothing.
+    Those seen in one cell only tell how many more other cells would show (Chao, 1984).
+
+    Parameters
+    ----------
+    counts
+        Counts, [cells, genes with a token].
+    marked
+        What a mark says about it (`set_to_zero`), or empty.
+    vocabulary
+        Genes of the model.
+    """
+    seen = _expressed(counts)
+    cells, measured = len(counts.indptr) - 1, len(seen)
+    if vocabulary.bins or measured < FEW:
+        return None
+    expected = "counts of all genes of the table"
+    if marked:
+        return CheckLine("silent genes", True, f"{marked}; counted as not measured", expected)
+    there, once, twice = (int(n.sum()) for n in (seen > 0, seen == 1, seen == 2))
+    likely = there + once * (once - 1) / (2 * (twice + 1))
+    if cells < _CELLS or there < _EXPRESSED or once > _ONCE * there or likely >= _CUT * measured:
+        return None
+    return CheckLine(
+        "silent genes",
+        True,
+        f"warning: only {there:,} of {measured:,} genes with a token have a count in any of"
+        f" {cells:,} cells, and more cells would show few more; if the others were set to zero,"
+        " ranks are another input than the model was trained on: give counts of all genes",
+        expected,
+    )
+
+
+def _marks(var: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
+    """Columns that say which genes were kept, and whether each was, [genes]."""
+    found = []
+    for i, column in enumerate(var.columns):
+        name = plain(column)
+        taken = name == _TAKEN
+        if not taken and not name.endswith(_KEPT_ENDS) and not any(k in name for k in _KEPT):
+            continue
+        truth = _truth(var.iloc[:, i])
+        if truth is not None:
+            found.append((str(column), ~truth if taken else truth))
+    return found
+
+
+def _truth(values: pd.Series) -> np.ndarray | None:
+    """Truth values, however stored, missing ones as false; None where these are others."""
+    if pd.api.types.is_bool_dtype(values.dtype):
+        return values.to_numpy(dtype=bool, na_value=False)
+    text = values.astype(object).where(values.notna(), False).astype(str).str.lower()
+    yes, no = text.isin(("true", "1", "1.0")), text.isin(("false", "0", "0.0"))
+    return yes.to_numpy(dtype=bool) if bool((yes | no).all()) else None
+
+
+def _expressed(counts: sparse.csr_matrix) -> np.ndarray:
+    """Cells with a count of each gene, [genes]."""
+    return sparse.csr_matrix(counts > 0).getnnz(axis=0)
 
 
 def is_own_panel(measured: int, vocabulary: Vocabulary) -> bool:

@@ -8,6 +8,7 @@ when it does not contradict the first kind.
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,8 @@ from scircuit.tracing.cells.genes.written_names import How, Name, read_name
 from scircuit.tracing.tokenisation.vocabulary.gene_table import GeneTable
 
 INDEX = "var index"
+IDS = "Ensembl ids"
+COLUMN = "var:"  # before the name of a column in --gene-column, where `index` is the index
 _GOOD = 0.2  # share of its names that a column of gene names must have in the table
 _DISTINCT = 0.2  # share of its genes that must differ: a column of one target gene names no rows
 _PROBES = 1000
@@ -110,9 +113,9 @@ class Candidate:
 
     @property
     def kind(self) -> str:
-        """``Ensembl ids`` or ``symbols``."""
+        """`IDS` or ``symbols``."""
         ids = self.ids + sum(self.species.values())
-        return "Ensembl ids" if 2 * ids >= max(1, self.filled) else "symbols"
+        return IDS if 2 * ids >= max(1, self.filled) else "symbols"
 
 
 def candidates(var: pd.DataFrame, table: GeneTable) -> list[Candidate]:
@@ -141,12 +144,20 @@ def role(column: str) -> str:
     return "own" if plain in _PLAIN or _NAMED.search(plain) else "unnamed"
 
 
+def option_of(column: str) -> str:
+    """What --gene-column takes for the index or a column, by a candidate's name for it."""
+    if column == INDEX:
+        return "index"
+    name = ast.literal_eval(column.removeprefix("var[").removesuffix("]"))
+    return f"{COLUMN}{name}" if name == "index" or name.startswith(COLUMN) else name
+
+
 def read_column(column: str, role: str, values: pd.Series, table: GeneTable) -> Candidate:
     """Read every name once, however often it occurs."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, distinct = values.cat.codes.to_numpy(), list(values.cat.categories)
     else:
-        codes, distinct = pd.factorize(np.array([_text(v) for v in values], dtype=object))
+        codes, distinct = pd.factorize(column_text(values))
     names = [_text(v) for v in distinct]
     read = _read(names, table)
     names.append("")  # code -1
@@ -172,6 +183,11 @@ def _read(names: list[str], table: GeneTable) -> list[Name]:
         if all(read_name(names[i], table).how <= How.UNKNOWN for i in probe.tolist()):
             return [Name(-1, How.UNKNOWN if name else How.MISSING) for name in names]
     return [read_name(name, table) for name in names]
+
+
+def column_text(values: pd.Series) -> np.ndarray:
+    """A column as text, empty where a value is missing, however the column marks that."""
+    return np.array([_text(v) for v in values.astype(object)], dtype=object)
 
 
 def _text(value: object) -> str:

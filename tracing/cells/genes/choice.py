@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scircuit.core.errors import UserError
-from scircuit.tracing.cells.genes.candidates import INDEX, Candidate
+from scircuit.core.errors import UserError, quoted
+from scircuit.tracing.cells.genes.candidates import Candidate, option_of
 
 LIMIT = 0.02  # share of the rows compared in which two columns may name different genes
 _MOVED = 0.001  # share of the rows compared whose genes may have changed places
@@ -219,4 +219,4 @@ def _examples(a: Candidate, b: Candidate, rows: np.ndarray) -> str:
 
 
 def _option(one: Candidate) -> str:
-    return "index" if one.column == INDEX else one.column.removeprefix("var['").removesuffix("']")
+    return quoted(option_of(one.column))

@@ -3,7 +3,8 @@
 In this order: exact names of the chosen column; exact names of the others, where it has none; old
 names and retired ids of the chosen column; those of the others. An old name is not followed to a
 gene that the file has under its own name, nor is one of two old names of the same gene: they would
-be summed and nobody would see it. They are *left out* and counted.
+be summed and nobody would see it. They are *left out* and counted. So are single symbols among ids:
+where no type is stated, an antibody is written like that.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scircuit.tracing.cells.genes.candidates import Candidate
+from scircuit.core.errors import UserError
+from scircuit.tracing.cells.genes.candidates import IDS, Candidate
 from scircuit.tracing.cells.genes.written_names import How
 
 _STATUS = {
@@ -26,6 +28,7 @@ _STATUS = {
     How.FOREIGN: "unknown",
 }
 _EXAMPLES = 3
+_FEW, _SHARE = 20, 0.02  # names, and share of the names: as many symbols are no way of naming
 
 
 class Filled(NamedTuple):
@@ -66,20 +69,31 @@ def fill(base: Candidate, fillers: Sequence[Candidate], shown: Sequence[Candidat
     status = np.array([_STATUS.get(How(h), "") for h in range(len(How))], dtype=object)[base.how]
     names = np.array(base.names, dtype=object)
     notes = []
+    aside = _symbols_among_ids(base) | _old_symbols_without_ids(base, fillers)
+    gene[aside], status[aside] = -1, "left out"
+    if aside.any():
+        read = (base, *fillers)
+        lone = [next(c.names[i] for c in read if c.gene[i] >= 0) for i in np.flatnonzero(aside)]
+        notes.append(f"{len(lone):,} symbols among ids left out, such as {_some(lone)}")
     for one in fillers:
-        rows = np.flatnonzero((gene < 0) & one.exact)
-        # an id that the table lacks may be another copy of a gene that is there: not summed
-        unlisted = base.how[rows] == How.UNLISTED
-        clash = rows[unlisted][_claimed(one, rows[unlisted], gene)]
+        rows = np.flatnonzero((gene < 0) & one.exact & ~aside)
+        # an id that the table lacks may be another copy of a gene that is there, and a symbol
+        # without an id an antibody: not summed
+        doubtful = base.how[rows] == How.UNLISTED
+        if base.kind == IDS:
+            doubtful |= one.how[rows] == How.SYMBOL
+        clash = rows[doubtful][_claimed(one, rows[doubtful], gene)]
         rows = rows[~np.isin(rows, clash)]
         status[clash] = "left out"
         gene[rows], names[rows] = one.gene[rows], np.array(one.names, dtype=object)[rows]
         if len(rows):
             notes.append(f"{len(rows):,} gaps filled from {one.column}")
-    left: list[str] = [base.names[i] for i in np.flatnonzero(status == "left out") if gene[i] < 0]
-    followed: dict[How, list[str]] = {How.RENAMED: [], How.RETIRED: [], How.CASE: []}
+    out = (status == "left out") & (gene < 0) & ~aside
+    left = [base.names[i] or str(names[i]) for i in np.flatnonzero(out)]
+    followed: dict[How, list[str]] = {How.RENAMED: [], How.RETIRED: []}
+    followed |= {How.CASE: [], How.PUNCTUATION: []}
     for one in (base, *fillers):
-        rows = np.flatnonzero((gene < 0) & np.isin(one.how, list(followed)))
+        rows = np.flatnonzero((gene < 0) & np.isin(one.how, list(followed)) & ~aside)
         clash = _claimed(one, rows, gene)
         status[rows[clash]] = "left out"
         left += [one.names[i] for i in rows[clash]]
@@ -98,6 +112,7 @@ def fill(base: Candidate, fillers: Sequence[Candidate], shown: Sequence[Candidat
         (How.RENAMED, "renamed symbols"),
         (How.RETIRED, "retired ids"),
         (How.CASE, "symbols in another case"),
+        (How.PUNCTUATION, "symbols with other dashes"),
     ):
         if followed[how]:
             notes.append(f"{len(followed[how]):,} {what} followed, such as {_some(followed[how])}")
@@ -106,6 +121,55 @@ def fill(base: Candidate, fillers: Sequence[Candidate], shown: Sequence[Candidat
             f"left out are other names of genes that are here already, such as {_some(left)}"
         )
     return Filled(gene, status, tuple(names.tolist()), tuple(notes))
+
+
+def _symbols_among_ids(base: Candidate) -> np.ndarray:
+    """Rows of a column of ids that have a symbol alone and may be antibodies, [genes].
+
+    Those whose gene is there under its id; if there are such, all others too, since a gene without
+    counts may be missing; and old symbols, which are also names of antibodies (CD20). Where many
+    rows have a symbol alone, it is a usual way of naming.
+
+    Raises
+    ------
+    UserError
+        If many genes are there under both: files put together, or a second measurement.
+    """
+    if base.kind != IDS:
+        return np.zeros(len(base.how), dtype=bool)
+    written = np.array(["ENSG" not in name.upper() for name in base.names], dtype=bool)
+    bare = (base.gene >= 0) & ~np.isin(base.how, (How.ID, How.RETIRED)) & written
+    twice = bare & np.isin(base.gene, base.gene[base.how == How.ID])
+    few = _few(base)
+    if twice.sum() > few:
+        raise UserError(
+            f"genes: {twice.sum():,} of {base.filled:,} names in {base.column} are symbols of genes"
+            " that are there under their Ensembl ids too (such as"
+            f" {_some([base.names[i] for i in np.flatnonzero(twice)])}); expected each gene under"
+            " one name",
+            "if they are antibodies or another measurement, delete these rows or state it in"
+            " var['feature_types'] (Gene Expression, Antibody Capture); if files with different"
+            " names were put together, give all genes their ids first",
+        )
+    if bare.sum() > few:
+        return twice
+    return bare if twice.any() else bare & ~base.exact
+
+
+def _old_symbols_without_ids(base: Candidate, fillers: Sequence[Candidate]) -> np.ndarray:
+    """The same where the column of ids has a gap, and another an old symbol, [genes]."""
+    gap = np.isin(base.how, (How.MISSING, How.UNKNOWN))
+    old = np.zeros(len(gap), dtype=bool)
+    if base.kind != IDS:
+        return old
+    for one in fillers:
+        gap &= ~one.exact
+        old |= one.how == How.RENAMED
+    return gap & old if (gap & old).sum() <= _few(base) else np.zeros(len(gap), dtype=bool)
+
+
+def _few(base: Candidate) -> float:
+    return max(_FEW, _SHARE * base.filled)
 
 
 def _claimed(one: Candidate, rows: np.ndarray, gene: np.ndarray) -> np.ndarray:

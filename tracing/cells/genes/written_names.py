@@ -1,10 +1,10 @@
 """One name as written in a file to a gene: ``ENSG00000141510.18``, ``TP53_ENSG00000141510``,
-``b'TP53'``, ``GRCh38_TP53``, `` TP53 `` are all TP53.
+``b'TP53'``, ``GRCh38_TP53``, `` TP53 `` are all TP53; ``HLA.A`` and ``HLA_A`` are HLA-A.
 
 `read_name` says how it found the gene, because not all ways are equally good: an id or a symbol as
 it is (also with a version, or taken out of quotes, a genome's prefix, or a name that holds both)
-is *exact*; a retired id or an old symbol is *followed*; the copy ``TBCE-1`` of a name is not
-followed, since which copy is meant is unclear.
+is *exact*; a retired id, an old symbol or a symbol with other dashes is *followed*; the copy
+``TBCE-1`` of a name is not followed, since which copy is meant is unclear.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class How(IntEnum):
     RETIRED = 6  # a retired id
     RENAMED = 7  # an old symbol
     CASE = 8  # C1ORF112 for C1orf112
-    SYMBOL = 9
-    ID = 10
+    PUNCTUATION = 9  # HLA.A for HLA-A
+    SYMBOL = 10
+    ID = 11
 
 
 class Name(NamedTuple):
@@ -54,8 +55,17 @@ _OTHERS = {
     "MUS": re.compile(r"(?:GRCm\d+|mm\d+|mouse|mus_musculus)(?:[.-][\w.-]*?)?_+", re.IGNORECASE),
     "RNO": re.compile(r"(?:mRatBN\d+|Rnor|rn\d+|rat)(?:[.-][\w.-]*?)?_+", re.IGNORECASE),
 }
+# the same with dashes, which Seurat writes for every underscore: only assemblies, since a dash is
+# usual in a symbol
+_BUILD = r"(?:\.p\d+)?(?:-\d{4}-[A-Z](?=-))?-+(?=[^-])"
+_DASHED = {
+    "": re.compile(rf"(?:GRCh\d+|hg\d+){_BUILD}", re.IGNORECASE),
+    "MUS": re.compile(rf"(?:GRCm\d+|mm\d+){_BUILD}", re.IGNORECASE),
+    "RNO": re.compile(rf"(?:mRatBN\d+|Rnor|rn\d+){_BUILD}", re.IGNORECASE),
+}
 _GENE = re.compile(r"\Agene[:-](?=.)")
 _COPY = re.compile(r"(.+)[-._]\d+")
+_MITOCHONDRIAL = re.compile(r"mt[-._][a-z]+\d*[a-z]?\d?")  # mt-co1; a mouse has mt-Co1
 _ORF = re.compile(r"C(?:\d+|X|Y)orf\d", re.IGNORECASE)  # human symbols in two cases
 _ENTREZ = re.compile(r"(?:\d+|\?)\|([^|]+)|([^|]+)\|(?:\d+|\?)")  # TP53|7157
 _AROUND = " \t\r\n_|:;,/-.()[]"
@@ -77,6 +87,8 @@ def read_name(name: str, table: GeneTable) -> Name:
     whole = _WHOLE.fullmatch(name)
     if whole:
         return _id(whole[1], f"ENS{whole[1]}G{whole[2]}", table)
+    if "-" in name and (dashed := _without_genome(name, table)):
+        return dashed
     if _PLAIN.fullmatch(name):
         bare = name
     else:
@@ -90,6 +102,19 @@ def read_name(name: str, table: GeneTable) -> Name:
         return Name(-1, How.MISSING)
     found = _with_id(bare, table) if "ens" in bare.lower() else None
     return found or _symbol(bare, table)
+
+
+def _without_genome(name: str, table: GeneTable) -> Name | None:
+    """A name with an assembly and dashes before it; None for any other. In ``GRCh38-2020-A_TP53``
+    the dashes are the assembly's own.
+    """
+    for species, prefix in _DASHED.items():
+        if found := prefix.match(name):
+            if species:
+                return Name(-1, How.FOREIGN, species=species)
+            read = read_name(name[found.end() :], table)
+            return read if read.how > How.UNKNOWN or "_" not in name else None
+    return None
 
 
 def _id(species: str, number: str, table: GeneTable) -> Name:
@@ -135,7 +160,7 @@ def _symbol(name: str, table: GeneTable) -> Name:
     if gene >= 0:
         return Name(gene, How.SYMBOL)
     upper = name.upper()
-    human = name == upper or _ORF.search(name)
+    human = name == upper or _ORF.search(name) or _MITOCHONDRIAL.fullmatch(name)
     if human and table.follow and upper in table.upper:
         return Name(table.upper[upper], How.CASE)
     if human and upper in table.renamed:
@@ -143,4 +168,10 @@ def _symbol(name: str, table: GeneTable) -> Name:
     if upper in table.upper and table.has_token[table.upper[upper]]:
         return Name(-1, How.RODENT)
     copy = _COPY.fullmatch(name)
-    return Name(-1, How.COPY) if copy and copy[1] in table.exact else _UNKNOWN
+    if copy and copy[1] in table.exact:
+        return Name(-1, How.COPY)
+    number = table.repunctuated(upper if human else name)
+    if number >= 0:
+        return Name(number, How.PUNCTUATION)
+    copied = copy is not None and table.repunctuated(copy[1]) >= 0
+    return Name(-1, How.COPY) if copied else _UNKNOWN

@@ -40,6 +40,8 @@ class Expression:
         Matrices that can be read.
     genome
         Genome of the genes, where the file names it.
+    organism
+        Species, where `uns` names it.
     notes
         What was mended or left out, one sentence each.
     unreadable
@@ -53,6 +55,7 @@ class Expression:
     obs: pd.DataFrame
     matrices: Mapping[str, Matrix] = field(repr=False)
     genome: str = ""
+    organism: str = ""
     notes: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
     cells: np.ndarray | None = field(default=None, repr=False)

@@ -103,6 +103,26 @@ def folder_conversion(path: Path) -> str:
     return "give the file itself"
 
 
+def inner_conversion(path: Path, place: str, stored: str) -> str:
+    """How a table of cells inside a file or store is given.
+
+    Parameters
+    ----------
+    path, place
+        The file, and the group in it.
+    stored
+        ``h5``, ``gzip`` or ``zarr``.
+    """
+    if stored == "zarr" and path.is_dir():
+        return f"give {path / place}"
+    if stored == "zarr":
+        return f"unpack the archive, and give the folder {place} in it"
+    return (
+        f"write it as a file: anndata.io.read_elem(h5py.File({path.name!r})[{place!r}])"
+        ".write_h5ad('cells.h5ad')"
+    )
+
+
 def other_hdf5(members: list[str]) -> tuple[str, str] | None:
     """Name and conversion of an HDF5 file of another kind, by the groups at its top."""
     held = set(members)

@@ -1,7 +1,8 @@
 """Files with the genes of several genomes (barnyard experiments): named, and separated on request.
 
-Genomes are read from the groups of a Cell Ranger 2 file, from var['genome'], or from prefixes of
-gene names (``hg19_TP53``, ``mm10___Trp53``). A cell is of the genome that gave at least 80 % of
+Genomes are read from the groups of a Cell Ranger 2 file, from var['genome'], from prefixes of
+gene names (``hg19_TP53``, ``mm10___Trp53``, ``mm10-Trp53``), or from Ensembl ids of several
+species. A cell is of the genome that gave at least 80 % of
 its counts; stray counts of the other are usual, and a cell between is taken for two cells in one
 droplet.
 """
@@ -9,7 +10,8 @@ droplet.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.cells.genes.candidates import column_text, role
 from scircuit.tracing.cells.storage.expression import Expression, Matrix
 
 _MOSTLY = 0.8
@@ -24,12 +27,17 @@ _LABELLED = 0.05  # share of names with a prefix, or without, below which it is 
 _UNNAMED = "unnamed"  # genes without a prefix beside many with one
 _BLOCK = 20_000  # cells read at once
 _MATRICES = ("layers/counts", "X", "raw/X")
-_PREFIX = re.compile(
-    r"^((?:GRC[a-z]\d+|hg\d+|mm\d+|rn\d+|Rnor(?:_\d+\.\d+)?|mRatBN\d+|BDGP\d+|dm\d+|danRer\d+"
+_MANY = 200  # ids of a second species that are no spike-in, virus or transgene
+_NAMES = (
+    r"(?:GRC[a-z]\d+|hg\d+|mm\d+|rn\d+|Rnor(?:_\d+\.\d+)?|mRatBN\d+|BDGP\d+|dm\d+|danRer\d+"
     r"|ce\d+|WBcel\d+|sacCer\d+|R64|susScr\d+|Sscrofa\d+|galGal\d+|rheMac\d+|Mmul(?:_\d+)?"
-    r"|macFas\d+|panTro\d+|canFam\d+|human|mouse|rat)(?:[.-][a-z0-9.-]+)?)_+(?=[^_])",
-    re.IGNORECASE,
+    r"|macFas\d+|panTro\d+|canFam\d+|human|mouse|rat)"
 )
+_PREFIX = re.compile(rf"^({_NAMES}(?:[.-][a-z0-9.-]+)?)_+(?=[^_])", re.IGNORECASE)
+# as Seurat writes them, with a dash for every underscore
+_DASHED = re.compile(rf"^({_NAMES}(?:\.p\d+)?(?:-\d{{4}}-[a-z](?=-))?)-+(?=[^-])", re.IGNORECASE)
+_ID = re.compile(r"^ENS([A-Z]*)G\d{11}")
+_SPECIES = {"": "human", "MUS": "mouse", "RNO": "rat"}
 
 
 def separated(expression: Expression, genome: str) -> Expression:
@@ -154,12 +162,16 @@ def _labels(var: pd.DataFrame) -> np.ndarray:
     """Genome of each gene, [genes]; empty where it is not named."""
     found = []
     if "genome" in var and pd.Series(var["genome"]).dtype.kind not in "biuf":
-        found.append(_texts(pd.Series(var["genome"])))
+        found.append(column_text(pd.Series(var["genome"])))
     others = [c for c in var.columns if str(c) != "genome"]
-    for values in (pd.Series(var.index), *(pd.Series(var[c]) for c in others)):
+    for name, values in (("", pd.Series(var.index)), *((c, pd.Series(var[c])) for c in others)):
         if values.dtype.kind in "biuf":
             continue
-        matches = [_PREFIX.match(v) for v in _texts(values)]
+        names = column_text(values)
+        if role(str(name)) != "other" and (ids := _by_ids(names)) is not None:
+            found.append(ids)
+        prefix = _prefix(names)
+        matches = [prefix.match(v) for v in names]
         labelled = sum(m is not None for m in matches) / max(1, len(matches))
         if labelled >= _LABELLED:
             rest = _UNNAMED if 1 - labelled >= _LABELLED else ""
@@ -168,9 +180,21 @@ def _labels(var: pd.DataFrame) -> np.ndarray:
     return next(iter(several or found), np.full(len(var), "", dtype=object))
 
 
-def _texts(values: pd.Series) -> np.ndarray:
-    plain = values.astype(object)
-    return np.array(["" if v is None or v != v or v is pd.NA else str(v) for v in plain], object)
+def _prefix(names: Iterable[str]) -> re.Pattern[str]:
+    """The way in which most names of a column have a genome before them."""
+    return max((_PREFIX, _DASHED), key=lambda way: sum(way.match(v) is not None for v in names))
+
+
+def _by_ids(names: np.ndarray) -> np.ndarray | None:
+    """Species of each gene, where the ids are of several, one of them human; else None."""
+    infix = [found[1] if (found := _ID.match(v)) else None for v in names]
+    held = Counter(infix)
+    least = max(_MANY, _LABELLED * len(names))
+    species = {k: _SPECIES.get(k, f"ENS{k}G") for k, n in held.items() if k is not None}
+    species = {k: name for k, name in species.items() if not k or held[k] > least}
+    if len(species) < 2 or held[""] <= least:
+        return None
+    return np.array([species.get(k, "") if k is not None else "" for k in infix], dtype=object)
 
 
 def _totals(matrix: Matrix, labels: np.ndarray, held: Sequence[str]) -> np.ndarray:
@@ -198,10 +222,10 @@ def _of_genome(matrix: Matrix, labels: np.ndarray, genome: str) -> Matrix:
     keep = np.flatnonzero(labels == genome)
     var = matrix.var.iloc[keep].copy()
     var.attrs = dict(matrix.var.attrs)
-    var.index = pd.Index([_bare(v) for v in var.index])
+    var.index = pd.Index(_bare(var.index.to_series()))
     for column in var.columns:
         if var[column].dtype.kind not in "biuf" and str(column) != "genome":
-            var[column] = [_bare(v) for v in var[column].astype(object)]
+            var[column] = _bare(var[column])
     return Matrix(
         matrix.name,
         (matrix.shape[0], len(keep)),
@@ -210,5 +234,6 @@ def _of_genome(matrix: Matrix, labels: np.ndarray, genome: str) -> Matrix:
     )
 
 
-def _bare(name: object) -> object:
-    return _PREFIX.sub("", name) if isinstance(name, str) else name
+def _bare(values: pd.Series) -> list[object]:
+    prefix = _prefix(column_text(values))
+    return [prefix.sub("", v) if isinstance(v, str) else v for v in values.astype(object)]

@@ -6,6 +6,7 @@ A layer or a raw that cannot be read is left out and named; obs, var and X must 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +23,8 @@ from scircuit.tracing.cells.storage.stored_nodes import (
     child,
     is_array,
     names,
+    read,
+    texts,
 )
 
 
@@ -47,7 +50,31 @@ def read_anndata(path: Path, file: HdfNode, form: str) -> Expression:
                 ) from error
             unreadable[name] = error.reason
             notes.append(f"{name} is left out: {error.reason}")
-    return Expression(path, form, obs, matrices, notes=tuple(notes), unreadable=unreadable)
+    organism = _organism(child(file, "uns"))
+    return Expression(
+        path,
+        form,
+        obs,
+        matrices,
+        organism=organism,
+        notes=tuple(notes),
+        unreadable=unreadable,
+    )
+
+
+def _organism(uns: HdfNode) -> str:
+    """Species that `uns` names; empty where it names none, or stores anything but a text."""
+    for name in ("organism", "species", "organism_ontology_term_id"):
+        node = child(uns, name)
+        if not is_array(node) or node.shape not in ((), (1,)):
+            continue
+        try:
+            value = texts(read(node).reshape(1))[0]
+        except Unreadable:
+            continue
+        if isinstance(value, str) and value:
+            return value
+    return ""
 
 
 def _stored(
@@ -103,6 +130,17 @@ def _table(path: Path, file: HdfNode, name: str, notes: list[str]) -> pd.DataFra
     return table
 
 
+def inner_anndata(file: HdfNode) -> list[str]:
+    """Groups one or two levels down that hold an AnnData, as ``tables/table`` of SpatialData."""
+    found = []
+    for name in names(file):
+        group = child(file, name)
+        inner = {name: group, **{f"{name}/{n}": child(group, n) for n in names(group)[:_LOOKED_AT]}}
+        found += [place for place, node in inner.items() if {"obs", "var"} <= set(names(node))]
+    return found[:_LOOKED_AT]
+
+
+_LOOKED_AT = 20  # groups
 _RNA = ("rna", "gex", "gene expression", "gene_expression", "scrna", "mrna")
 
 
@@ -130,14 +168,8 @@ def read_mudata(path: Path, file: HdfNode, form: str) -> Expression:
     node = child(child(file, "mod"), found[0])
     given = read_anndata(path, node, f"{form}, modality {found[0]}")
     obs, notes = _with_shared(given.obs, child(file, "obs"))
-    return Expression(
-        path,
-        given.format,
-        obs,
-        given.matrices,
-        notes=(*given.notes, *notes),
-        unreadable=given.unreadable,
-    )
+    organism = given.organism or _organism(child(file, "uns"))
+    return replace(given, obs=obs, organism=organism, notes=(*given.notes, *notes))
 
 
 def _with_shared(obs: pd.DataFrame, node: HdfNode) -> tuple[pd.DataFrame, list[str]]:

@@ -1,5 +1,6 @@
 """Every name that leads to a human gene, for one vocabulary: symbols and Ensembl ids as they are,
-retired ids, old symbols by the groups of the HGNC, and symbols in another case.
+retired ids, old symbols by the groups of the HGNC, and symbols in another case or with other
+dashes.
 
 Genes are numbered, so that the columns of a file are compared as integers. A gene that the
 vocabulary has no token for has a number too: only so can two names be said to differ.
@@ -7,6 +8,7 @@ vocabulary has no token for has a number too: only so can two names be said to d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +16,9 @@ from functools import cached_property
 import numpy as np
 
 from scircuit.core.hgnc import hgnc
+
+_DASHES = re.compile(r"[-._ \u2010-\u2015\u2212]+")  # and what other programs write for them
+_DIGIT = re.compile(r"X(?=\d)")  # R puts it before a name that begins with a digit
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class GeneTable:
     upper
         Symbol in upper case -> number, where only one gene has it.
     follow
-        Whether old symbols and symbols in another case are followed.
+        Whether old symbols and symbols in another case or with other dashes are followed.
     """
 
     genes: tuple[str, ...]
@@ -57,6 +62,30 @@ class GeneTable:
         """Gene of each number where it has a token, else empty; empty at -1, [genes + 1]."""
         named = [g if t else "" for g, t in zip(self.genes, self.has_token.tolist(), strict=True)]
         return np.array([*named, ""], dtype=object)
+
+    @cached_property
+    def _punctuated(self) -> dict[str, int]:
+        """Symbol with plain dashes, as written and in upper case -> number, or -1 where several
+        genes have it.
+        """
+        found: dict[str, int] = {}
+        for symbol, number in self.exact.items():
+            plain = _DASHES.sub("-", symbol)
+            if "-" in plain or symbol[:1].isdigit():
+                for form in {plain, plain.upper()}:
+                    if found.setdefault(form, number) != number:
+                        found[form] = -1
+        return found
+
+    def repunctuated(self, name: str) -> int:
+        """The gene of a symbol whose dashes were replaced, as R does (``HLA.A``, ``X7SK``), or -1.
+
+        Only for names that are no symbol, old or new.
+        """
+        if not self.follow:
+            return -1
+        plain = _DASHES.sub("-", name)
+        return self._punctuated.get(plain, self._punctuated.get(_DIGIT.sub("", plain, count=1), -1))
 
 
 def gene_table(
@@ -79,7 +108,7 @@ def gene_table(
     retired
         Retired Ensembl id -> Ensembl id.
     follow
-        Whether old symbols and symbols in another case are followed.
+        Whether old symbols and symbols in another case or with other dashes are followed.
     """
     of_symbol = {**outside, **symbols}
     genes = tuple(dict.fromkeys([*with_token, *of_symbol.values()]))
