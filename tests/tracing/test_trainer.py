@@ -15,6 +15,7 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.cells.held_out import check_unseen, held_out, unseen
 from scircuit.tracing.clean_pass.activations import RowStream, cell_rows
 from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.tracing.training import trainer
 from scircuit.tracing.training.trainer import evaluate, train_dictionaries
 from tests.support.sparse_world import ACTIVE, WIDTH, SparseWorld, cohort, config
 
@@ -323,3 +324,21 @@ def test_the_configuration_of_the_model_is_part_of_a_training(tmp_path):
     world.config_sha256 = "d" * 64
     with pytest.raises(UserError, match="a dictionary of another training"):
         train_dictionaries(world, cohort(), config(tmp_path, layers=(1,), epochs=1))
+
+
+def test_a_training_from_before_configurations_were_recorded_is_not_done_again(
+    tmp_path, monkeypatch
+):
+    real = trainer._hash
+
+    def earlier(value):
+        if isinstance(value, dict):
+            value = {k: v for k, v in value.items() if k != "model_config"}
+        return real(value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_hash", earlier)
+        first = train_dictionaries(SparseWorld(), cohort(), config(tmp_path, layers=(1,), epochs=1))
+    assert first == train_dictionaries(
+        SparseWorld(), cohort(), config(tmp_path, layers=(1,), epochs=1)
+    )

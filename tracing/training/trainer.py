@@ -229,22 +229,21 @@ class _Job:
                 "give more cells or a smaller expansion",
             )
         options = {name: getattr(config, name) for name in _RESULT}
-        self.id = _hash(
-            {
-                "format": _FORMAT,
-                "buffer": activations.BUFFER_ROWS,
-                **options,
-                "model": adapter.sha256,
-                "model_config": adapter.config_sha256,
-                "cells": cohort.sha256,
-                "barcodes": list(cohort.barcodes),
-                "input": (
-                    hashlib.sha256(
-                        b"".join(np.ascontiguousarray(t).tobytes() for t in cohort.tokens)
-                    ).hexdigest()
-                ),
-            }
-        )
+        identity = {
+            "format": _FORMAT,
+            "buffer": activations.BUFFER_ROWS,
+            **options,
+            "model": adapter.sha256,
+            "cells": cohort.sha256,
+            "barcodes": list(cohort.barcodes),
+            "input": (
+                hashlib.sha256(
+                    b"".join(np.ascontiguousarray(t).tobytes() for t in cohort.tokens)
+                ).hexdigest()
+            ),
+        }
+        self.id = _hash({**identity, "model_config": adapter.config_sha256})
+        self.earlier_id = _hash(identity)  # before configurations were recorded
         self.provenance: JsonObject = {
             "cells_file": cohort.file.name,
             "cells_sha256": cohort.sha256,
@@ -279,7 +278,7 @@ class _Job:
         if not (place / "config.json").exists():
             return None
         known = load_dictionaries(place)[layer].provenance
-        if known.get("training") != self.id:
+        if known.get("training") not in (self.id, self.earlier_id):
             raise UserError(
                 f"{place} holds a dictionary of another training"
                 f" ({known.get('trained_on', 'not stated')})",
