@@ -157,15 +157,22 @@ def _symbols_among_ids(base: Candidate) -> np.ndarray:
 
 
 def _old_symbols_without_ids(base: Candidate, fillers: Sequence[Candidate]) -> np.ndarray:
-    """The same where the column of ids has a gap, and another an old symbol, [genes]."""
+    """The same where the column of ids has a gap, and another an old symbol, [genes].
+
+    Only if another gap has the symbol of a gene that is there under its id: then rows without an
+    id are a second measurement, else ids are just missing.
+    """
     gap = np.isin(base.how, (How.MISSING, How.UNKNOWN))
-    old = np.zeros(len(gap), dtype=bool)
+    exact, old, twice = (np.zeros(len(gap), dtype=bool) for _ in range(3))
     if base.kind != IDS:
         return old
     for one in fillers:
-        gap &= ~one.exact
+        exact |= one.exact
         old |= one.how == How.RENAMED
-    return gap & old if (gap & old).sum() <= _few(base) else np.zeros(len(gap), dtype=bool)
+        twice |= one.exact & np.isin(one.gene, base.gene[base.how == How.ID])
+    found = gap & old & ~exact
+    second = (gap & twice).any() and found.sum() <= _few(base)
+    return found if second else np.zeros(len(gap), dtype=bool)
 
 
 def _few(base: Candidate) -> float:
