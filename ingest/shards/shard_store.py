@@ -142,11 +142,6 @@ class ShardStore:
         missing: list[ShardEntry] = []
         for marker in sorted((self.folder / "units").glob("*.json")):
             unit = marker.stem
-            if marker.is_dir():
-                raise UserError(
-                    f"{marker} is a folder; the marker of a finished unit is a file",
-                    f"remove it, and the unit is computed again: rm -r {quoted(marker)}",
-                )
             if unit in listed:
                 self._units[unit] = tuple(listed[unit])
                 continue
@@ -221,10 +216,10 @@ class ShardStore:
         entries = [
             self._write(f"{unit}.{kind}.parquet", kind, table) for kind, table in ready.items()
         ]
+        marker = self.folder / "units" / f"{unit}.json"
+        _remove_folder(marker)
         guarded(
-            lambda: write_json(
-                self.folder / "units" / f"{unit}.json", {"shards": [asdict(e) for e in entries]}
-            ),
+            lambda: write_json(marker, {"shards": [asdict(e) for e in entries]}),
             self.folder,
         )
         # The marker makes the unit final; if the manifest cannot be written now, the unit is added
@@ -365,6 +360,18 @@ def _revised(manifest: Manifest, entry: ShardEntry) -> ShardEntry:
     """A shard as the manifest lists it now."""
     key = shard_key(entry.name)
     return next((e for e in manifest.shards if shard_key(e.name) == key), entry)
+
+
+def _remove_folder(marker: Path) -> None:
+    """Remove an empty folder where the marker of a unit belongs; a link or a file is replaced."""
+    if marker.is_dir() and not marker.is_symlink():
+        try:
+            marker.rmdir()
+        except OSError as error:
+            raise UserError(
+                f"{marker} is a folder; the marker of a finished unit is a file",
+                f"look what is in it, and remove it: rm -r {quoted(marker)}",
+            ) from error
 
 
 def _unit_of(entry: ShardEntry) -> str:

@@ -268,11 +268,17 @@ def test_a_unit_whose_marker_is_gone_is_written_once_more_and_listed_once(store)
     assert again.tables(EDGES).num_rows == 6 * 4 * 50
 
 
-def test_a_marker_that_is_a_folder_is_named(store):
-    (store.folder / "units" / "unit-7.json").mkdir()
-    with pytest.raises(UserError, match=r"unit-7\.json is a folder") as caught:
-        ShardStore(store.folder)
-    assert "rm -r" in caught.value.fix
+def test_a_marker_that_is_a_folder_is_replaced_if_nothing_is_in_it(store):
+    units = store.folder / "units"
+    (units / "unit-7.json").mkdir()
+    (units / "unit-8.json" / "mine").mkdir(parents=True)
+    again = ShardStore(store.folder)
+    assert again.units() == store.units()
+    again.add("unit-7", {})
+    assert (units / "unit-7.json").is_file() and "unit-7" in ShardStore(store.folder).units()
+    with pytest.raises(UserError, match=r"unit-8\.json is a folder") as caught:
+        again.add("unit-8", {})
+    assert "rm -r" in caught.value.fix and (units / "unit-8.json" / "mine").is_dir()
 
 
 def test_what_is_no_file_is_no_shard(store):
