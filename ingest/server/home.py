@@ -63,9 +63,7 @@ def read_state(home: Path) -> State:
     try:
         raw = read_json(path)
     except Unreadable as error:
-        if isinstance(error.__cause__, PermissionError):
-            with usable(home):
-                raise error.__cause__ from None
+        _explain(error, home, PermissionError)
         return State()
     except FileNotFoundError:
         return State()
@@ -73,6 +71,13 @@ def read_state(home: Path) -> State:
         return State()
     valid = {name: raw[name] for name, fits in _FITS.items() if name in raw and fits(raw[name])}
     return State(**valid)
+
+
+def _explain(error: Unreadable, home: Path, refused: type[OSError]) -> None:
+    """Say what the system refused; return where the file itself is damaged."""
+    if isinstance(error.__cause__, refused):
+        with usable(home):
+            raise error.__cause__ from None
 
 
 def _between(low: int, high: int) -> Callable[[object], bool]:
@@ -154,9 +159,7 @@ def read_password(home: Path) -> str:
     except FileNotFoundError:
         return ""
     except Unreadable as error:
-        if isinstance(error.__cause__, OSError):
-            with usable(home):
-                raise error.__cause__ from None
+        _explain(error, home, OSError)
         text = "\0"
     if text and (len(text) > 4096 or not text.isprintable()):
         raise UserError(

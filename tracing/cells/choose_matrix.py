@@ -149,7 +149,8 @@ def choose_matrix(
         _examine(available[name], sample, vocabulary, gene_column, read)
         for name in sorted(available, key=_rank)
     ]
-    seen = [replace(one, equals=_equal_part(one, seen)) for one in seen]
+    parts = _parts(seen)
+    seen = [replace(one, equals=same) if (same := _equal_part(one, parts)) else one for one in seen]
     if named:
         best = next(one for one in seen if one.matrix.name == named)
         if best.fault:
@@ -317,9 +318,8 @@ def _parts(seen: Sequence[Examined]) -> list[Examined]:
     return [one for one in seen if one.part and one.usable and one.held and one.held.counts.nnz]
 
 
-def _equal_part(one: Examined, seen: Sequence[Examined]) -> str:
+def _equal_part(one: Examined, parts: Sequence[Examined]) -> str:
     """Layer of a part of each cell's counts that a matrix equals, where there are other parts."""
-    parts = _parts(seen)
     if one.part or not one.usable or one.held is None or len(parts) < 2:
         return ""
     equal = (part.matrix.name for part in parts if part.held and same(one.held, part.held))

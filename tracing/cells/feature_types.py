@@ -18,6 +18,7 @@ import pandas as pd
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells.column_names import plain
 from scircuit.tracing.cells.genes.candidates import column_text, is_text
+from scircuit.tracing.cells.genes.written_names import COPY
 from scircuit.tracing.tokenisation.vocabulary.gene_table import GeneTable
 
 _GENE = re.compile(
@@ -41,7 +42,6 @@ _STATED_IN = _CELL_RANGER | {
 }
 _NEARLY = 0.9  # of the values that are there
 _DISTINCT = 50  # types that a column may have
-_NUMBERED = re.compile(r"(.+)[-._]\d+")
 
 
 class NotGenes(NamedTuple):
@@ -147,7 +147,7 @@ def _names_back(
     here = set(kept.tolist())
     numbered: dict[str, list[int]] = {}
     for i, name in enumerate(kept.tolist()):
-        stem = found[1] if (found := _NUMBERED.fullmatch(name)) else ""
+        stem = found[1] if (found := COPY.fullmatch(name)) else ""
         if stem in taken and stem not in here and stem in table.exact and name not in table.exact:
             numbered.setdefault(stem, []).append(i)
     changed: dict[str, str] = {}

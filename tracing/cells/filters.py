@@ -7,13 +7,12 @@ over several populations describes none of them.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from scircuit.core.errors import UserError
+from scircuit.core.errors import UserError, quoted
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.cells.column_names import named
 from scircuit.tracing.cells.filter_values import (
@@ -102,11 +101,12 @@ def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLi
     filtered = {asked_column(text, obs)[0] for text in where}
     looked_at = named(obs.columns, _EXCLUSIVE)
     unreadable = obs.attrs.get("unreadable", {})
-    for column in [] if mixed else named(unreadable, _EXCLUSIVE):
+    unseen = [] if mixed else named(unreadable, _EXCLUSIVE)
+    if unseen:
         return CheckLine(
             "population",
             False,
-            f"obs[{column!r}] cannot be read: {unreadable[column]}; a mixture cannot be seen",
+            f"obs[{unseen[0]!r}] cannot be read: {unreadable[unseen[0]]}; a mixture cannot be seen",
             "one population: effects averaged over several describe none of them",
             "mend the column or delete it from the file; or declare a mixture with --mixed",
         )
@@ -129,7 +129,7 @@ def check_mixed(obs: pd.DataFrame, where: Sequence[str], mixed: bool) -> CheckLi
                 f"the {len(obs):,} chosen cells mix {len(counts)} values of obs[{column!r}]:"
                 f" {listed}",
                 "one population: effects averaged over several describe none of them",
-                f"choose with --where {shlex.quote(f'{column}={next(iter(counts))}')}, or declare"
+                f"choose with --where {quoted(f'{column}={next(iter(counts))}')}, or declare"
                 " the mixture with --mixed",
             )
     found = (

@@ -11,13 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scircuit.tracing.cells.genes.other_species import SPECIES, most_of_another
 from scircuit.tracing.cells.identifiers import Identifiers
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
-_INFIX = {
-    "": "human",
-    "MUS": "mouse",
-    "RNO": "rat",
+_INFIX = SPECIES | {
     "DAR": "zebrafish",
     "MMU": "macaque",
     "SSC": "pig",
@@ -32,7 +30,7 @@ _ONLY_RODENT = re.compile(
     re.IGNORECASE,
 )
 _RODENT_SHARE, _FEW = 0.01, 5  # of names that no human gene has; old names of human genes are few
-_SECOND_SHARE, _MANY = 0.05, 200  # of names of a second species: no spike-in, virus or transgene
+_MANY = 200  # genes that are there by the symbols of both species
 _EXAMPLES = 3
 
 
@@ -55,7 +53,7 @@ def detect(identifiers: Identifiers, vocabulary: Vocabulary) -> Species:
     ids, total = identifiers.ids, len(identifiers.names)
     named = total - identifiers.count("missing") - identifiers.count("no gene")
     hint = f"; {identifiers.why}" if "--gene-column" in identifiers.why else ""
-    if second := _second(identifiers, max(_MANY, _SECOND_SHARE * named)):
+    if second := _second(identifiers, most_of_another(named)):
         return second
     if 2 * sum(ids.values()) >= named > 0:
         infix = max(ids, key=ids.__getitem__)

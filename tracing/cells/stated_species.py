@@ -16,6 +16,7 @@ from scircuit.core.errors import quoted
 from scircuit.tracing.cells.column_names import named
 from scircuit.tracing.cells.expression_files import Expression
 from scircuit.tracing.cells.filter_values import cells_per_value
+from scircuit.tracing.cells.genes.other_species import most_of_another
 
 _COLUMNS = (
     *("organism", "species", "organism_ontology_term_id", "organism_ontology_label"),
@@ -23,7 +24,6 @@ _COLUMNS = (
     *("species_name", "donor_organism", "genus_species", "taxon", "taxon_id", "taxid", "tax_id"),
 )
 _OF_GENES = ("feature_reference", "genome", "organism", "species")
-_MANY, _SHARE = 200, 0.05  # genes of another species that are no spike-in, virus or transgene
 _WORDS = {
     "human": "human humans homo sapiens hsapiens 9606 grch hg",
     "mouse": "mouse mice murine mus musculus mmusculus 10090 grcm mm",
@@ -107,7 +107,7 @@ def _of_genes(column: str, counts: dict[str, int]) -> Stated | None:
     others = [value for value in counts if of[value] not in ("", "human")]
     n, total = sum(counts[value] for value in others), sum(counts.values())
     human = "human" in of.values()
-    if not others or (n <= max(_MANY, _SHARE * total) if human else 2 * n < total):
+    if not others or (n <= most_of_another(total) if human else 2 * n < total):
         return None
     found = f"var[{column!r}] states {others[0]} for {n:,} of {total:,} genes"
     return Stated(of[others[0]], found)

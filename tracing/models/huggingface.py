@@ -179,11 +179,8 @@ class HuggingFaceAdapter(Adapter):
                 output_loading_info=True,
                 attn_implementation=cls.attention,
             )
-        except (
-            ImportError,
-            UserError,
-        ):  # a library that is missing or too old is no fault of files
-            raise
+        except (ImportError, UserError):
+            raise  # a library that is missing or too old is no fault of the files
         except Exception as error:
             if out_of_memory(error):
                 raise

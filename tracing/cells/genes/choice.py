@@ -18,11 +18,11 @@ import numpy as np
 
 from scircuit.core.errors import UserError, quoted
 from scircuit.tracing.cells.genes.candidates import Candidate, option_of
+from scircuit.tracing.cells.genes.other_species import SPECIES
 
 LIMIT = 0.02  # share of the rows compared in which two columns may name different genes
 _MOVED = 0.001  # share of the rows compared whose genes may have changed places
 _EVIDENCE = 0.1  # share of the genes of an unnamed column that others must name too
-_SPECIES = {"MUS": "mouse", "RNO": "rat"}
 
 
 class Choice(NamedTuple):
@@ -190,7 +190,7 @@ def _species(one: Candidate) -> str:
     if not one.species:
         return "mouse or rat (by the case of the symbols)"
     infix = max(one.species, key=one.species.__getitem__)
-    return _SPECIES.get(infix, f"another species (ENS{infix}G)")
+    return SPECIES.get(infix, f"another species (ENS{infix}G)")
 
 
 def _ignored(one: Candidate, against: Candidate) -> str:

@@ -64,7 +64,7 @@ _DASHED = {
     "RNO": re.compile(rf"(?:mRatBN\d+|Rnor|rn\d+){_BUILD}", re.IGNORECASE),
 }
 _GENE = re.compile(r"\Agene[:-](?=.)")
-_COPY = re.compile(r"(.+)[-._]\d+")
+COPY = re.compile(r"(.+)[-._]\d+")
 _MITOCHONDRIAL = re.compile(r"mt[-._][a-z]+\d*[a-z]?\d?")  # mt-co1; a mouse has mt-Co1
 _ORF = re.compile(r"C(?:\d+|X|Y)orf\d", re.IGNORECASE)  # human symbols in two cases
 _ENTREZ = re.compile(r"(?:\d+|\?)\|([^|]+)|([^|]+)\|(?:\d+|\?)")  # TP53|7157
@@ -167,7 +167,7 @@ def _symbol(name: str, table: GeneTable) -> Name:
         return Name(table.renamed[upper], How.RENAMED)
     if upper in table.upper and table.has_token[table.upper[upper]]:
         return Name(-1, How.RODENT)
-    copy = _COPY.fullmatch(name)
+    copy = COPY.fullmatch(name)
     if copy and copy[1] in table.exact:
         return Name(-1, How.COPY)
     number = table.repunctuated(upper if human else name)

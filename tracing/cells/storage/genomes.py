@@ -20,6 +20,7 @@ from scipy import sparse
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.cells.genes.candidates import column_text, role
+from scircuit.tracing.cells.genes.other_species import SPECIES, most_of_another
 from scircuit.tracing.cells.storage.expression import Expression, Matrix
 
 _MOSTLY = 0.8
@@ -27,7 +28,6 @@ _LABELLED = 0.05  # share of names with a prefix, or without, below which it is 
 _UNNAMED = "unnamed"  # genes without a prefix beside many with one
 _BLOCK = 20_000  # cells read at once
 _MATRICES = ("layers/counts", "X", "raw/X")
-_MANY = 200  # ids of a second species that are no spike-in, virus or transgene
 _NAMES = (
     r"(?:GRC[a-z]\d+|hg\d+|mm\d+|rn\d+|Rnor(?:_\d+\.\d+)?|mRatBN\d+|BDGP\d+|dm\d+|danRer\d+"
     r"|ce\d+|WBcel\d+|sacCer\d+|R64|susScr\d+|Sscrofa\d+|galGal\d+|rheMac\d+|Mmul(?:_\d+)?"
@@ -37,7 +37,6 @@ _PREFIX = re.compile(rf"^({_NAMES}(?:[.-][a-z0-9.-]+)?)_+(?=[^_])", re.IGNORECAS
 # as Seurat writes them, with a dash for every underscore
 _DASHED = re.compile(rf"^({_NAMES}(?:\.p\d+)?(?:-\d{{4}}-[a-z](?=-))?)-+(?=[^-])", re.IGNORECASE)
 _ID = re.compile(r"^ENS([A-Z]*)G\d{11}")
-_SPECIES = {"": "human", "MUS": "mouse", "RNO": "rat"}
 
 
 def separated(expression: Expression, genome: str) -> Expression:
@@ -189,8 +188,8 @@ def _by_ids(names: np.ndarray) -> np.ndarray | None:
     """Species of each gene, where the ids are of several, one of them human; else None."""
     infix = [found[1] if (found := _ID.match(v)) else None for v in names]
     held = Counter(infix)
-    least = max(_MANY, _LABELLED * len(names))
-    species = {k: _SPECIES.get(k, f"ENS{k}G") for k, n in held.items() if k is not None}
+    least = most_of_another(len(names))
+    species = {k: SPECIES.get(k, f"ENS{k}G") for k, n in held.items() if k is not None}
     species = {k: name for k, name in species.items() if not k or held[k] > least}
     if len(species) < 2 or held[""] <= least:
         return None
