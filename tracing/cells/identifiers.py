@@ -27,7 +27,7 @@ from scircuit.tracing.cells.genes.candidates import (
     Candidate,
     candidates,
     column_text,
-    option_of,
+    option_for,
     read_column,
 )
 from scircuit.tracing.cells.genes.choice import Choice, choose
@@ -171,13 +171,13 @@ def _named(var: pd.DataFrame, vocabulary: Vocabulary, column: str) -> Candidate:
     if column in known:
         at = known.index(column)
         return read_column(f"var[{column!r}]", "own", var.iloc[:, at], vocabulary.table)
-    near = [option_of(f"var[{c!r}]") for c in difflib.get_close_matches(column, known, 1, 0.6)]
+    near = [option_for(c) for c in difflib.get_close_matches(column, known, 1, 0.6)]
     if reason := var.attrs.get("unreadable", {}).get(column):
         raise UserError(
             f"--gene-column {column}: var[{column!r}] cannot be read: {reason}",
             "mend the column in the file, or name another",
         )
-    options = ", ".join(["index", *(option_of(f"var[{c!r}]") for c in known[:20])])
+    options = ", ".join(["index", *(option_for(c) for c in known[:20])])
     raise UserError(
         f"--gene-column {column}: var has no such column; it has {options}",
         f"give --gene-column {quoted(near[0]) if near else 'index'}, or leave it out",

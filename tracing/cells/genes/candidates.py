@@ -148,7 +148,11 @@ def option_of(column: str) -> str:
     """What --gene-column takes for the index or a column, by a candidate's name for it."""
     if column == INDEX:
         return "index"
-    name = ast.literal_eval(column.removeprefix("var[").removesuffix("]"))
+    return option_for(ast.literal_eval(column.removeprefix("var[").removesuffix("]")))
+
+
+def option_for(name: str) -> str:
+    """What --gene-column takes for a column of var."""
     return f"{COLUMN}{name}" if name == "index" or name.startswith(COLUMN) else name
 
 
