@@ -19,7 +19,7 @@ from scircuit.core.version import __version__
 __all__ = ["__version__"]
 
 _WORKFLOW_OF = {
-    "ablate": "interventions",
+    "ablate": "interventions.ablate",
     "analyse": "analyse",
     "annotate": "annotate",
     "check": "check",
@@ -35,7 +35,7 @@ _WORKFLOW_OF = {
     "query": "query",
     "report": "report",
     "runs": "runs",
-    "steer": "interventions",
+    "steer": "interventions.steer",
     "trace": "trace",
     "train": "train",
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from scircuit.analysis.circuit_inputs import CircuitInputs, annotation_of, genes_of, terms_of
 from scircuit.analysis.circuits.annotation_bias import AnnotationBias, annotation_bias
 from scircuit.analysis.circuits.circuit_modules import CircuitModules, circuit_modules
 from scircuit.analysis.circuits.degree import (
@@ -82,6 +83,8 @@ class Analysis:
         Address of a source -> its edges: target, effect and strength.
     genes
         Address -> top genes, where the features were annotated.
+    inputs
+        The circuit as arrays: what further analyses read (`scircuit.analysis.circuit_findings`).
     trrust
         Agreement of the edges with TRRUST; None without annotation.
     """
@@ -98,6 +101,7 @@ class Analysis:
     modules: CircuitModules
     edges_of: Callable[[str], pd.DataFrame]
     genes: Mapping[str, Sequence[str]]
+    inputs: CircuitInputs
     trrust: TrrustAgreement | None = None
 
     def circuit(self, address: str = "") -> FeatureCircuit:
@@ -133,6 +137,7 @@ def analyse(
     config: AnalyseOptions,
     run: str,
     regulons: Regulons | None = None,
+    terms: pd.DataFrame | None = None,
 ) -> Analysis:
     """Analyse a trace run.
 
@@ -150,12 +155,16 @@ def analyse(
         Id of this run, named in the findings.
     regulons
         TRRUST, with which the signs of the edges are compared where there is annotation.
+    terms
+        Terms of the annotate run: feature (address), term, name, library, q.
 
     Raises
     ------
     UserError
         If a column is missing, no feature was traced, or an edge has an unknown end.
     """
+    import pandas as pd
+
     nodes = read_features(features)
     links = read_edges(edges, nodes)
     rule = rule_for(links, config.rule)
@@ -173,7 +182,7 @@ def analyse(
     at = nodes.sources
     hub_fit = fit_hubs(found.out[at], nodes.firing_rate[at])
     tail = fit_tail(found.out[at], seed=config.seed, bootstrap=config.bootstrap)
-    named = _annotation(annotation, nodes)
+    named = annotation_of(annotation, nodes)
     bias = _bias(named, found, hub_fit, nodes, config)
     pairs = layer_pairs(
         nodes, links._replace(mean=getattr(links, rule.effect)), good, published, seed=config.seed
@@ -227,7 +236,18 @@ def analyse(
         pairs,
         modules,
         partial(_edges_of, nodes, called, rule),
-        _genes(annotation),
+        genes_of(annotation),
+        CircuitInputs(
+            run,
+            nodes,
+            links,
+            good,
+            rule,
+            None if named is None else pd.DataFrame({"id": nodes.id, **named}),
+            terms_of(terms, nodes),
+            genes_of(annotation),
+            regulons,
+        ),
         trrust,
     )
 
@@ -247,14 +267,6 @@ def _edges_of(
     )
 
 
-def _genes(annotation: pa.Table | None) -> dict[str, list[str]]:
-    """Address -> top genes of the features that have some."""
-    if annotation is None or "top_genes" not in annotation.column_names:
-        return {}
-    columns = (annotation.column(name).to_pylist() for name in ("id", "top_genes"))
-    return {feature: genes for feature, genes in zip(*columns, strict=True) if genes}
-
-
 def _trrust(
     annotation: pa.Table | None,
     regulons: Regulons | None,
@@ -266,7 +278,7 @@ def _trrust(
     """Agreement of the edges with TRRUST by the sign of `effect`; None without genes."""
     import pandas as pd
 
-    genes = _genes(annotation)
+    genes = genes_of(annotation)
     if regulons is None or not genes:
         return None
     frame = pd.DataFrame(
@@ -277,33 +289,6 @@ def _trrust(
         }
     )
     return trrust_agreement(frame, genes, regulons, seed=seed)
-
-
-def _annotation(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.ndarray] | None:
-    """Annotated, annotatable genes and label of the `nodes`; None without an annotate run."""
-    if table is None or table.num_rows == 0 or "annotated" not in table.column_names:
-        return None
-    columns = [
-        c for c in ("id", "annotated", "annotatable_genes", "label") if c in table.column_names
-    ]
-    frame = (
-        table.select(columns).to_pandas().drop_duplicates("id").set_index("id").reindex(nodes.id)
-    )
-    genes = (
-        frame["annotatable_genes"].fillna(0).to_numpy(float)
-        if "annotatable_genes" in frame
-        else np.zeros(nodes.id.size)
-    )
-    label = (
-        frame["label"].fillna("").to_numpy(object)
-        if "label" in frame
-        else np.full(nodes.id.size, "", dtype=object)
-    )
-    return {
-        "annotated": frame["annotated"].eq(True).to_numpy(bool),
-        "annotatable_genes": genes,
-        "label": label,
-    }
 
 
 def _bias(

@@ -14,11 +14,16 @@ from scircuit.core.study import Manifest, Study
 from scircuit.execution.active_run import active_run
 from scircuit.execution.feature_table import features_of
 from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
+from scircuit.execution.findings.finding_files import write_findings
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
     from scircuit.analysis.circuits.circuit_analysis import Analysis
     from scircuit.analysis.circuits.imported_edges import ImportedDegrees
+    from scircuit.analysis.finding import Finding
 
 
 def analyse(
@@ -70,8 +75,16 @@ def analyse(
                 if imported
                 else compute(place, parent, annotation, config, run.id)
             )
-            run.write("findings", {"Feature": result.features})
-            run.conclude({**result.findings, "sentences": list(result.sentences)})
+            further = [] if imported else _further(result, config)
+            write_findings(run.folder, further)
+            run.write("findings", _records(result, further))
+            run.conclude(
+                {
+                    **result.findings,
+                    "sentences": [*result.sentences, *(f.sentence for f in further)],
+                    "further": {f.name: dict(f.numbers) for f in further},
+                }
+            )
     findings = dict(run.store.manifest.findings)
     return RunResult(
         run.id,
@@ -82,6 +95,27 @@ def analyse(
         new,
         result,
     )
+
+
+def _further(result: Analysis | ImportedDegrees, config: AnalyseConfig) -> list[Finding]:
+    from scircuit.analysis.circuit_findings import circuit_findings
+    from scircuit.analysis.circuits.circuit_analysis import Analysis
+
+    return circuit_findings(result.inputs, config) if isinstance(result, Analysis) else []
+
+
+def _records(result: Analysis | ImportedDegrees, further: list[Finding]) -> dict[str, pa.Table]:
+    """The tables of all findings by kind; the properties of a feature in one record."""
+    import pyarrow as pa
+
+    from scircuit.analysis.circuit_findings import merged_features
+
+    by_kind: dict[str, list[pa.Table]] = {"Feature": [result.features]}
+    for finding in further:
+        for kind, table in finding.records.items():
+            by_kind.setdefault(kind, []).append(table)
+    features = merged_features(by_kind.pop("Feature"))
+    return {"Feature": features} | {k: pa.concat_tables(v) for k, v in by_kind.items()}
 
 
 def compute(
@@ -101,7 +135,21 @@ def compute(
         config,
         run,
         shipped_trrust(),
+        terms_of(study, annotation) if annotation else None,
     )
+
+
+def terms_of(study: Study, annotation: Manifest) -> pd.DataFrame:
+    """Terms that an annotate run gave to features: feature (address), term, name, library, q."""
+    from scircuit.ingest.shards.shard_store import ShardStore
+
+    store = ShardStore(study.run_folder(annotation.run))
+    found = store.tables("Feature-ENRICHED_FOR-Term").to_pandas()
+    names = store.tables("Term").to_pandas().drop_duplicates("id").set_index("id")["name"]
+    frame = found.rename(columns={"source": "feature", "target": "term"})
+    frame["q"] = frame["q_calibrated"].fillna(frame["q"])
+    frame["name"] = frame["term"].map(names)
+    return frame[["feature", "term", "name", "library", "q"]]
 
 
 def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> ImportedDegrees:

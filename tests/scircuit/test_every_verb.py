@@ -45,8 +45,8 @@ def place(base, tmp_path):
 RUNS = {
     "annotate": ("scircuit.workflows.annotate:annotate", {"seed": 1}),
     "analyse": ("scircuit.workflows.analyse:analyse", {"seed": 1}),
-    "ablate": ("scircuit.workflows.interventions:ablate", {}),
-    "steer": ("scircuit.workflows.interventions:steer", {}),
+    "ablate": ("scircuit.workflows.interventions.ablate:ablate", {}),
+    "steer": ("scircuit.workflows.interventions.steer:steer", {}),
 }
 IMPORTS = ("edges", "atlas")
 

@@ -1,0 +1,114 @@
+"""What the analyses of one run's circuit read, as arrays: features, effects, which of them are
+edges, and what the features are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
+    from scircuit.analysis.genesets.regulons import Regulons
+    from scircuit.core.edge_rules import EdgeRule
+
+
+@dataclass(frozen=True)
+class CircuitInputs:
+    """The circuit of one run.
+
+    Parameters
+    ----------
+    run
+        Id of the run whose circuit it is.
+    nodes
+        Features; `nodes.sources` are those that were ablated.
+    edges
+        All stored effects; `edges.source` and `edges.target` are positions in `nodes`.
+    called
+        Which of the effects are edges by `rule`, [edges] bool.
+    rule
+        The edge rule; ``getattr(edges, rule.effect)`` is the signed effect that it judges and
+        ``getattr(edges, rule.strength)`` what edges are ranked by.
+    annotation
+        One row per feature of `nodes`, in their order: id, annotated (bool), annotatable_genes,
+        label ("" where none). None without an annotate run.
+    terms
+        Terms of the features, by their own annotation: feature (position in `nodes`), term (id),
+        name, library, q (calibrated). None without an annotate run.
+    genes
+        Address -> symbols of its top genes, best first.
+    regulons
+        The shipped regulons (TRRUST).
+    """
+
+    run: str
+    nodes: FeatureArrays
+    edges: EdgeArrays
+    called: np.ndarray
+    rule: EdgeRule
+    annotation: pd.DataFrame | None = None
+    terms: pd.DataFrame | None = None
+    genes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    regulons: Regulons | None = None
+
+    @property
+    def circuit(self) -> EdgeArrays:
+        """The edges alone."""
+        return self.edges.keep(self.called)
+
+    @property
+    def effect(self) -> np.ndarray:
+        """Signed effect of every edge, [edges called]; below 0 the source supports the target."""
+        return getattr(self.circuit, self.rule.effect)
+
+
+def annotation_of(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.ndarray] | None:
+    """Annotated, annotatable genes and label of the `nodes`; None without an annotate run."""
+    if table is None or table.num_rows == 0 or "annotated" not in table.column_names:
+        return None
+    columns = [
+        c for c in ("id", "annotated", "annotatable_genes", "label") if c in table.column_names
+    ]
+    frame = (
+        table.select(columns).to_pandas().drop_duplicates("id").set_index("id").reindex(nodes.id)
+    )
+    genes = (
+        frame["annotatable_genes"].fillna(0).to_numpy(float)
+        if "annotatable_genes" in frame
+        else np.zeros(nodes.id.size)
+    )
+    label = (
+        frame["label"].fillna("").to_numpy(object)
+        if "label" in frame
+        else np.full(nodes.id.size, "", dtype=object)
+    )
+    return {
+        "annotated": frame["annotated"].eq(True).to_numpy(bool),
+        "annotatable_genes": genes,
+        "label": label,
+    }
+
+
+def terms_of(terms: pd.DataFrame | None, nodes: FeatureArrays) -> pd.DataFrame | None:
+    """The terms of the `nodes`, each feature by its position."""
+    if terms is None:
+        return None
+    position = {address: i for i, address in enumerate(nodes.id)}
+    at = [position.get(address, -1) for address in terms["feature"]]
+    frame = terms.assign(feature=at)
+    return frame.loc[frame["feature"] >= 0].reset_index(drop=True)
+
+
+def genes_of(annotation: pa.Table | None) -> dict[str, list[str]]:
+    """Address -> top genes of the features that have some."""
+    if annotation is None or "top_genes" not in annotation.column_names:
+        return {}
+    columns = (annotation.column(name).to_pylist() for name in ("id", "top_genes"))
+    return {feature: genes for feature, genes in zip(*columns, strict=True) if genes}

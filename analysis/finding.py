@@ -1,0 +1,78 @@
+"""One finding of an analysis: its frame, a one-sentence reading, its null, and a plot.
+
+Every analysis beyond the degrees of one run returns a `Finding`. It is plain data, so that it can
+be stored beside the run, drawn by the report without being computed again, and exported as CSV.
+How it is drawn is a function ``draw(frame, numbers, ax)`` of the module that computes it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.axes import Axes
+
+DRAWN_BY: dict[str, str] = {}
+"""Name of a finding -> module with its ``draw(frame, numbers, ax)``."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one analysis found.
+
+    Parameters
+    ----------
+    name
+        Key of `DRAWN_BY`, and name of its files: lower case, underscores.
+    title
+        Heading, such as ``Coherence of edges``.
+    sentence
+        The reading in one sentence, the null's value in it. Where something could not be tested,
+        the sentence says why, with numbers.
+    null
+        How the null was drawn and how often, in one sentence.
+    frame
+        Evidence: one row per unit compared, each observed value beside its null.
+    numbers
+        Values for the manifest: str, int, float, bool, None, or lists and dicts of them; never NaN.
+    records
+        Tables by kind, for the one ingest door; not part of the stored finding.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    null: str
+    frame: pd.DataFrame
+    numbers: Mapping[str, object] = field(default_factory=dict)
+    records: Mapping[str, pa.Table] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> bool:
+        """Is there something to draw."""
+        return len(self.frame) > 0 and self.name in DRAWN_BY
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the finding on `ax`, or on new Axes.
+
+        Raises
+        ------
+        ValueError
+            If its frame is empty: nothing could be tested.
+        """
+        if not self.drawn:
+            raise ValueError(f"nothing to draw: {self.sentence}")
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.figure(layout="constrained").subplots()
+        draw: Callable[[pd.DataFrame, Mapping[str, object], Axes], None] = importlib.import_module(
+            DRAWN_BY[self.name]
+        ).draw
+        draw(self.frame, self.numbers, ax)
+        return ax

@@ -1,0 +1,1 @@
+"""Findings of a run as files: what the report draws and the CSV export copies."""

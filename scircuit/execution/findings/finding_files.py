@@ -1,0 +1,68 @@
+"""Findings beside the run that computed them: one Parquet file each, with the words and numbers in
+its metadata. The report draws them from there, and writes them as CSV.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scircuit.core.errors import UserError
+from scircuit.core.files import atomic_path, canonical_json
+
+if TYPE_CHECKING:
+    from scircuit.analysis.finding import Finding
+
+FOLDER = "findings"
+_KEY = b"scircuit"
+
+
+def write_findings(run_folder: Path, findings: Iterable[Finding]) -> None:
+    """Write each finding of a run to ``findings/<name>.parquet``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = run_folder / FOLDER
+    for order, finding in enumerate(findings):
+        folder.mkdir(exist_ok=True)
+        words = {
+            "order": order,
+            **{k: getattr(finding, k) for k in ("name", "title", "sentence", "null")},
+            "numbers": dict(finding.numbers),
+        }
+        table = pa.Table.from_pandas(finding.frame, preserve_index=False)
+        table = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), _KEY: canonical_json(words).encode()}
+        )
+        with atomic_path(folder / f"{finding.name}.parquet") as temporary:
+            pq.write_table(table, temporary)
+
+
+def read_findings(run_folder: Path) -> list[Finding]:
+    """The findings stored beside a run, in the order in which they were written.
+
+    Raises
+    ------
+    UserError
+        If a file is not one that `write_findings` wrote.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from scircuit.analysis.finding import Finding
+
+    found: list[tuple[int, Finding]] = []
+    for path in sorted((run_folder / FOLDER).glob("*.parquet")):
+        try:
+            table = pq.read_table(path)
+            words = json.loads((table.schema.metadata or {})[_KEY])
+            order = int(words.pop("order"))
+            found.append((order, Finding(**words, frame=table.to_pandas())))
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read as a finding: {type(error).__name__}",
+                f"delete {path.parent} and compute the run again",
+            ) from error
+    return [finding for _, finding in sorted(found, key=lambda f: (f[0], f[1].name))]

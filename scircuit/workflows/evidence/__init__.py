@@ -1,0 +1,3 @@
+"""The verbs that hold results against evidence from outside one run: other runs, real
+knock-outs, published numbers.
+"""

@@ -1,0 +1,1 @@
+"""The verbs that intervene on the model of a trace run."""
