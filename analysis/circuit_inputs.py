@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scircuit.analysis.genesets.regulons import Regulons
     from scircuit.core.edge_rules import EdgeRule
 
+HALF_FOUND_P = 0.01
+"""Largest p of an effect that counts in one half of the cells."""
+
 
 @dataclass(frozen=True)
 class CircuitInputs:
@@ -46,6 +49,11 @@ class CircuitInputs:
         Address -> symbols of its top genes, best first.
     regulons
         The shipped regulons (TRRUST).
+    parents
+        Term -> its direct parents in the ontology; empty where the annotation used none.
+    half_degrees
+        Effects with p <= 0.01 of every feature in the even and in the odd cells, [2, features];
+        NaN of features that were not measured so. None without such measurements.
     """
 
     run: str
@@ -57,6 +65,8 @@ class CircuitInputs:
     terms: pd.DataFrame | None = None
     genes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     regulons: Regulons | None = None
+    parents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    half_degrees: np.ndarray | None = None
 
     @property
     def circuit(self) -> EdgeArrays:
@@ -112,3 +122,26 @@ def genes_of(annotation: pa.Table | None) -> dict[str, list[str]]:
         return {}
     columns = (annotation.column(name).to_pylist() for name in ("id", "top_genes"))
     return {feature: genes for feature, genes in zip(*columns, strict=True) if genes}
+
+
+def half_degrees_of(control_edges: pa.Table | None, nodes: FeatureArrays) -> np.ndarray | None:
+    """Degrees in halves of the cells, from the controls of a trace run; `CircuitInputs` has more.
+
+    A source without any such effect in a half has none there; sources that no control has were not
+    measured.
+    """
+    if control_edges is None or not {"source", "control", "p"} <= set(control_edges.column_names):
+        return None
+    frame = control_edges.select(["source", "control", "p"]).to_pandas()
+    position = {address: i for i, address in enumerate(nodes.id)}
+    at = frame["source"].map(position)
+    frame, at = frame[at.notna()], at[at.notna()].to_numpy(int)
+    halves = [frame["control"].eq(name).to_numpy() for name in ("half_even", "half_odd")]
+    if not any(half.any() for half in halves):
+        return None
+    found = np.full((2, nodes.id.size), np.nan)
+    found[:, at] = 0
+    small = frame["p"].to_numpy(float) <= HALF_FOUND_P
+    for row, half in zip(found, halves, strict=True):
+        np.add.at(row, at[half & small], 1)
+    return found

@@ -1,13 +1,12 @@
 """One finding of an analysis: its frame, a one-sentence reading, its null, and a plot.
 
-Every analysis beyond the degrees of one run returns a `Finding`. It is plain data, so that it can
-be stored beside the run, drawn by the report without being computed again, and exported as CSV.
-How it is drawn is a function ``draw(frame, numbers, ax)`` of the module that computes it.
+Every analysis beyond the degrees of one run returns a `Finding`. Its frame and numbers are plain
+data and all that its plot reads, so that it can be stored beside the run, drawn by the report
+without being computed again, and exported as CSV.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from matplotlib.axes import Axes
 
-DRAWN_BY: dict[str, str] = {}
-"""Name of a finding -> module with its ``draw(frame, numbers, ax)``."""
+Draw = Callable[["pd.DataFrame", Mapping[str, object], "Axes"], None]
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Finding:
     Parameters
     ----------
     name
-        Key of `DRAWN_BY`, and name of its files: lower case, underscores.
+        Name of its files: lower case, underscores.
     title
         Heading, such as ``Coherence of edges``.
     sentence
@@ -42,6 +40,8 @@ class Finding:
         Values for the manifest: str, int, float, bool, None, or lists and dicts of them; never NaN.
     records
         Tables by kind, for the one ingest door; not part of the stored finding.
+    draw
+        Draws frame and numbers on given Axes; None where there is no plot.
     """
 
     name: str
@@ -51,11 +51,12 @@ class Finding:
     frame: pd.DataFrame
     numbers: Mapping[str, object] = field(default_factory=dict)
     records: Mapping[str, pa.Table] = field(default_factory=dict)
+    draw: Draw | None = None
 
     @property
     def drawn(self) -> bool:
         """Is there something to draw."""
-        return len(self.frame) > 0 and self.name in DRAWN_BY
+        return self.draw is not None and len(self.frame) > 0
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the finding on `ax`, or on new Axes.
@@ -63,16 +64,13 @@ class Finding:
         Raises
         ------
         ValueError
-            If its frame is empty: nothing could be tested.
+            If there is nothing to draw: its frame is empty, since nothing could be tested.
         """
-        if not self.drawn:
+        if self.draw is None or not len(self.frame):
             raise ValueError(f"nothing to draw: {self.sentence}")
         if ax is None:
             import matplotlib.pyplot as plt
 
             ax = plt.figure(layout="constrained").subplots()
-        draw: Callable[[pd.DataFrame, Mapping[str, object], Axes], None] = importlib.import_module(
-            DRAWN_BY[self.name]
-        ).draw
-        draw(self.frame, self.numbers, ax)
+        self.draw(self.frame, self.numbers, ax)
         return ax

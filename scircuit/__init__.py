@@ -1,9 +1,9 @@
 """Trace the causal circuits inside single-cell foundation models and keep them in a Neo4j graph.
 
 The functions are the verbs of the command line: `check`, `train`, `trace`, `null`, `load`,
-`annotate`, `analyse`, `ablate`, `steer`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`,
-`import_`, `match`, `export`, `genesets`. Plots are in `scircuit.pl`. Everything is loaded on
-first use.
+`annotate`, `analyse`, `ablate`, `steer`, `importance`, `circuit`, `compare`, `predict`,
+`reproduce`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`, `import_`, `match`, `export`,
+`genesets`. Plots are in `scircuit.pl`. Everything is loaded on first use.
 
 >>> import scircuit as sc
 >>> sc.query("top_hubs", study="scircuit-study")  # doctest: +SKIP
@@ -23,17 +23,22 @@ _WORKFLOW_OF = {
     "analyse": "analyse",
     "annotate": "annotate",
     "check": "check",
+    "circuit": "interventions.circuit",
+    "compare": "evidence.compare",
     "connect": "database",
     "cypher": "query",
     "demo": "demo",
     "export": "exporting",
     "genesets": "genesets",
     "import_": "importing",
+    "importance": "interventions.importance",
     "load": "database",
     "match": "match",
     "null": "null",
+    "predict": "evidence.predict",
     "query": "query",
     "report": "report",
+    "reproduce": "evidence.reproduce",
     "runs": "runs",
     "steer": "interventions.steer",
     "trace": "trace",

@@ -138,8 +138,8 @@ def api_page(verb: str) -> str:
 def _function(verb: str) -> tuple[str, ast.FunctionDef]:
     """Module and definition of an exported function, read without importing it."""
     for folder in ("workflows", "execution"):
-        for path in sorted((ROOT / "scircuit" / folder).glob("*.py")):
-            module = f"scircuit.{folder}.{path.stem}"
+        for path in sorted((ROOT / "scircuit" / folder).rglob("*.py")):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             found = _defined(module, verb, ast.FunctionDef)
             if found:
                 return module, found

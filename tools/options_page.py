@@ -32,6 +32,7 @@ def option_classes() -> dict[str, type]:
         **{f"import {kind}": config for kind, config in settings.IMPORTS.items()},
         "match": settings.MatchConfig,
         "export": settings.ExportConfig,
+        "reproduce": settings.ReproduceConfig,
         "genesets fetch": settings.GenesetsConfig,
     }
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from scircuit.analysis.circuit_inputs import CircuitInputs, annotation_of, genes_of, terms_of
+from scircuit.analysis.circuit_inputs import (
+    CircuitInputs,
+    annotation_of,
+    genes_of,
+    half_degrees_of,
+    terms_of,
+)
 from scircuit.analysis.circuits.annotation_bias import AnnotationBias, annotation_bias
 from scircuit.analysis.circuits.circuit_modules import CircuitModules, circuit_modules
 from scircuit.analysis.circuits.degree import (
@@ -138,6 +144,8 @@ def analyse(
     run: str,
     regulons: Regulons | None = None,
     terms: pd.DataFrame | None = None,
+    parents: Mapping[str, Sequence[str]] | None = None,
+    control_edges: pa.Table | None = None,
 ) -> Analysis:
     """Analyse a trace run.
 
@@ -157,6 +165,10 @@ def analyse(
         TRRUST, with which the signs of the edges are compared where there is annotation.
     terms
         Terms of the annotate run: feature (address), term, name, library, q.
+    parents
+        Term -> its direct parents in the ontology of the annotate run.
+    control_edges
+        Kind ``Feature-CONTROL_AFFECTS-Feature`` of the trace run, with the halves of the cells.
 
     Raises
     ------
@@ -247,6 +259,8 @@ def analyse(
             terms_of(terms, nodes),
             genes_of(annotation),
             regulons,
+            parents or {},
+            half_degrees_of(control_edges, nodes),
         ),
         trrust,
     )

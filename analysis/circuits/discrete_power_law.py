@@ -97,14 +97,10 @@ def fit(data: np.ndarray, *, xmin: int | None = None, min_tail: int = 25) -> Pow
     PowerLaw or None
         None when no tail has `min_tail` values and two distinct ones.
     """
-    values, counts = np.unique(np.asarray(data, dtype=np.int64), return_counts=True)
-    if values.size and values[0] < 1:
-        raise ValueError(f"a power law needs positive integers; the smallest value is {values[0]}")
-    in_tail = counts[::-1].cumsum()[::-1]
-    log_sum = (counts * np.log(np.maximum(values, 1)))[::-1].cumsum()[::-1]
+    values, counts, in_tail, log_sum = _grouped(data)
     if xmin is None:
-        usable = np.flatnonzero((in_tail >= min_tail) & (np.arange(values.size) < values.size - 1))
-        starts, first = values[usable], usable
+        first = _usable(in_tail, min_tail)
+        starts = values[first]
     else:
         first = np.searchsorted(values, [xmin])
         starts = np.array([xmin])
@@ -124,6 +120,91 @@ def fit(data: np.ndarray, *, xmin: int | None = None, min_tail: int = 25) -> Pow
     alpha, start, n = float(alphas[i]), int(starts[i]), int(in_tail[first[i]])
     loglik = -n * np.log(zeta(alpha, float(start))) - alpha * float(log_sum[first[i]])
     return PowerLaw(alpha, _standard_error(alpha, start, n), start, n, d, float(loglik))
+
+
+def reaches(data: np.ndarray, ks: float, *, min_tail: int = 25) -> bool:
+    """Whether the best tail is at least this far from a power law: ``fit(data) is None or
+    fit(data).ks >= ks``, without the fit.
+
+    A few values of a tail give a lower bound of its distance, with an exponent that is near the
+    estimate. Tails whose bound is above `ks` by a margin need nothing more; of the others the exact
+    distance is computed, the most promising first, until one is below `ks`.
+
+    Parameters
+    ----------
+    data, min_tail
+        As for `fit`.
+    ks
+        Distance to be reached.
+    """
+    values, counts, in_tail, log_sum = _grouped(data)
+    first = _usable(in_tail, min_tail)
+    if not first.size:
+        return True
+    mean_log = log_sum[first] / in_tail[first]
+    bound = _least_distance(values, counts, in_tail, first, mean_log)
+    left = first[bound < ks + _MARGIN]
+    order = np.argsort(bound[bound < ks + _MARGIN], kind="stable")
+    alphas = alpha_mle(log_sum[left] / in_tail[left], values[left])
+    return not any(
+        ks_distance(values[at:], counts[at:], float(alpha), int(values[at])) < ks
+        for at, alpha in zip(left[order].tolist(), alphas[order], strict=True)
+    )
+
+
+# Errors of the exponent are below 1e-6, and the distribution function changes by less than
+# 1 / (alpha - 1) <= 10 per unit of it: bounds are off by 1e-5 at most.
+_MARGIN, _NEAR, _SMALLEST = 1e-4, 1e-6, 1.1
+_PLACES = np.array([0.0, 0.02, 0.05, 0.09, 0.14, 0.2, 0.28, 0.36, 0.45, 0.55, 0.65, 0.75, 0.85])
+
+
+def _least_distance(
+    values: np.ndarray,
+    counts: np.ndarray,
+    in_tail: np.ndarray,
+    first: np.ndarray,
+    mean_log: np.ndarray,
+) -> np.ndarray:
+    """KS distance over a few values of every tail, (candidates,); 0 where the exponent is not sure.
+
+    `first` are the positions of the candidates in `values`.
+    """
+    start = values[first].astype(float)
+    # Newton's method on the score from the continuous approximation
+    with np.errstate(all="ignore"):
+        alpha = 1 + 1 / (mean_log - np.log(start - 0.5))
+        for _ in range(4):
+            slope = _log_zeta_slope(np.stack([alpha - 1e-4, alpha + 1e-4]), start)
+            alpha = alpha + (-slope.mean(0) - mean_log) / (slope[1] - slope[0]) * 2e-4
+            alpha = np.clip(np.nan_to_num(alpha, nan=0.0), 1.001, ALPHA_RANGE[1])
+        score = -_log_zeta_slope(np.stack([alpha - _NEAR, alpha + _NEAR]), start) - mean_log
+    sure = (score[0] > 0) & (score[1] < 0) & (alpha > _SMALLEST)
+    at = first[:, None] + (_PLACES * (values.size - first)[:, None]).astype(int)
+    below = counts.cumsum() - counts
+    share = (below[at] - below[first][:, None]) / in_tail[first][:, None]
+    above = zeta(alpha[:, None], values[at].astype(float)) / zeta(alpha, start)[:, None]
+    return np.where(sure, np.abs(1.0 - above - share).max(1), 0.0)
+
+
+def _grouped(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct values, how often each comes, and from each on how many and the sum of their logs.
+
+    Raises
+    ------
+    ValueError
+        If a value is not positive.
+    """
+    values, counts = np.unique(np.asarray(data, dtype=np.int64), return_counts=True)
+    if values.size and values[0] < 1:
+        raise ValueError(f"a power law needs positive integers; the smallest value is {values[0]}")
+    in_tail = counts[::-1].cumsum()[::-1]
+    log_sum = (counts * np.log(np.maximum(values, 1)))[::-1].cumsum()[::-1]
+    return values, counts, in_tail, log_sum
+
+
+def _usable(in_tail: np.ndarray, min_tail: int) -> np.ndarray:
+    """Values with which a tail may begin: enough from there on, and two distinct ones."""
+    return np.flatnonzero((in_tail >= min_tail) & (np.arange(in_tail.size) < in_tail.size - 1))
 
 
 def _standard_error(alpha: float, xmin: int, n: int) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scircuit.analysis.circuits.circuit_plots import plot_tail
-from scircuit.analysis.circuits.discrete_power_law import PowerLaw, fit, sample
+from scircuit.analysis.circuits.discrete_power_law import PowerLaw, fit, reaches, sample
 from scircuit.analysis.circuits.tail_alternatives import Comparison, compare
 
 if TYPE_CHECKING:
@@ -252,8 +252,7 @@ def fit_tail(
                 sample(rng, best.alpha, best.xmin, in_tail),
             ]
         )
-        again = fit(drawn, min_tail=min_tail)
-        above += again is None or again.ks >= best.ks
+        above += reaches(drawn, best.ks, min_tail=min_tail)
     p = (1 + above) / (1 + bootstrap) if bootstrap else float("nan")
     return TailFit(
         positive,

@@ -1,58 +1,53 @@
 """Build the report page: every number comes from `ReportInput`; figures and styles are inside the
 file, which loads nothing from elsewhere.
+
+The order of the page: verdicts in words, a drawn circuit, the evidence.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-import numpy as np
-
-from scircuit.analysis.enrichment.matched_null import RULES, Rate
-from scircuit.analysis.enrichment.rate_plot import plot_rates
+from scircuit.analysis.enrichment.matched_null import RULES
 from scircuit.analysis.report_page import number_text
 from scircuit.analysis.report_page.annotation_claims import (
     atlas_rows,
-    draw_published,
     excess_sentence,
     published_claim,
     published_control,
 )
 from scircuit.analysis.report_page.control_rows import (
     NULL,
-    Row,
     audit_rows,
     control_rows,
     control_sentences,
     hub_replication,
-    layer_pair,
     records,
     verdict,
 )
-from scircuit.analysis.report_page.findings import findings, rows_of
-from scircuit.analysis.report_page.page_figures import (
-    draw_ablation,
-    draw_controls,
-    draw_steering,
-    image,
+from scircuit.analysis.report_page.figures.all_figures import report_figures
+from scircuit.analysis.report_page.figures.page_figure import PageFigure
+from scircuit.analysis.report_page.findings import Finding, findings
+from scircuit.analysis.report_page.published_numbers import compared
+from scircuit.analysis.report_page.report_input import ReportInput
+from scircuit.analysis.report_page.table_rows import (
+    ablation_rows,
+    composition,
+    dose_rows,
+    hub_rows,
+    null_rows,
+    pair_rows,
+    ratio_rows,
+    readout_rows,
+    run_row,
 )
-from scircuit.analysis.report_page.report_input import (
-    AnnotateFindings,
-    RateRow,
-    ReportInput,
-    TraceFindings,
-)
+from scircuit.analysis.report_page.verdicts import verdicts
 from scircuit.core.glossary import PAGE as GLOSSARY_PAGE
 from scircuit.core.glossary import TERMS
 
-if TYPE_CHECKING:
-    pass
-
 _FOLDER = Path(__file__).resolve().parent
-_HUBS = 15
 _TERMS = (
     "feature",
     "ablation",
@@ -79,6 +74,13 @@ _TERMS = (
 _ATLAS_TERMS = ("feature", "top genes", "library", "term", "background", "q", "null")
 
 
+class ReportPage(NamedTuple):
+    """The page and its figures, each with an SVG and its numbers."""
+
+    html: str
+    figures: Mapping[str, PageFigure]
+
+
 def build_report(parts: ReportInput) -> str:
     """The report as one HTML page.
 
@@ -90,8 +92,14 @@ def build_report(parts: ReportInput) -> str:
     Returns
     -------
     str
-        A complete page without external resources.
+        A complete page without external resources; it links ``figures/NAME.svg`` and
+        ``figures/NAME.csv`` beside it.
     """
+    return report_page(parts).html
+
+
+def report_page(parts: ReportInput) -> ReportPage:
+    """The page of `build_report` together with its figures."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -104,6 +112,7 @@ def build_report(parts: ReportInput) -> str:
     environment.filters |= {
         "count": number_text.count,
         "number": number_text.number,
+        "fixed": number_text.fixed,
         "percent": number_text.percent,
         "p": number_text.p_value,
         "signed": number_text.signed,
@@ -113,168 +122,62 @@ def build_report(parts: ReportInput) -> str:
         "sentence": number_text.sentence,
     }
     environment.tests["known"] = number_text.known
-    page = environment.get_template("report.html.j2")
-    controls = control_rows(parts.controls)
-    return page.render(
-        parts=parts,
-        findings=findings(parts),
-        style=(_FOLDER / "report.css").read_text(),
-        tiles=_tiles(parts),
-        figures=_figures(parts),
-        circuit=parts.analysis.circuit(parts.circuit).sentences if parts.analysis else (),
-        null=_null(parts),
-        directions=[c for c in controls if c.get("control") == NULL],
-        by_rule=records(parts.analysis.frames["rules"]) if parts.analysis else [],
-        halves=[c for c in controls if c.get("control") == "split_half"],
-        chance=(parts.trace.get("controls") or {}).get("half_chance"),
-        controls=controls,
-        control_sentences=control_sentences(controls),
-        verdict=verdict(controls),
-        audit=audit_rows(parts.controls),
-        hub_replication=hub_replication(parts.trace),
-        rates=_rates(parts.annotate),
-        atlas_rows=atlas_rows(parts.atlases),
-        sentences=_annotation_sentences(parts),
-        rules=RULES,
-        hubs=_hubs(parts),
-        pairs=_pairs(parts),
-        ablations=_ablations(parts),
-        doses=_doses(parts),
-        dictionaries=records(parts.dictionaries),
-        runs=[_run(r) for r in parts.runs],
-        composition=_composition(parts.cohort),
-        alternatives=parts.analysis.tail.comparisons if parts.analysis else (),
-        glossary=GLOSSARY_PAGE,
-        terms=[t for t in TERMS if t.name in (_TERMS if parts.trace else _ATLAS_TERMS)],
+    figures = report_figures(parts)
+    html = environment.get_template("report.html.j2").render(
+        parts=parts, figures=figures, **_words(parts), **_tables(parts)
     )
+    return ReportPage(html, figures)
 
 
-def _tiles(parts: ReportInput) -> list[tuple[str, str, str]]:
-    """Number, what it counts, and what to compare it with."""
-    t, a = parts.trace, parts.annotate
-    atlases = [
-        (
-            number_text.percent(published.get("published")),
-            f"annotated as published, {x.get('name')}",
-            f"random lists, same procedure: {number_text.percent(published.get('random'))}",
-        )
-        for x in parts.atlases
-        if (published := x.get("published"))
-    ]
-    if not t:
-        return atlases
-    tiles = [
-        *_edge_tiles(t),
-        (
-            number_text.count(t.get("sources")),
-            "features ablated",
-            (
-                f"layer {', '.join(map(str, t.get('source_layers', '?')))},"
-                f" {number_text.count(t.get('cells'))} cells, measured in all later layers"
-            ),
-        ),
-        (
-            number_text.number(t.get("zero_edit_max"), 2),
-            "largest zero-edit effect",
-            (
-                "control: an edit that removes nothing; numeric floor"
-                f" {number_text.number(t.get('numeric_floor'), 2)}"
-            ),
-        ),
-    ]
-    if a:
-        tiles.append(
-            (
-                number_text.percent(a.get("annotation_rate")),
-                "features annotated",
-                f"random gene lists: {number_text.percent(a.get('null_annotation_rate'), 2)}",
-            )
-        )
-    return tiles + atlases
-
-
-def _edge_tiles(t: TraceFindings) -> list[tuple[str, str, str]]:
-    """Computed edges beside random directions, where these were drawn; all effects that are not
-    zero.
-    """
-    total = (
-        number_text.count(t.get("edges_calibrated")),
-        "effects that are not zero",
-        f"of {number_text.count(t.get('live_tests'))} live tests, q ≤ 0.05",
-    )
-    if not t.get("directions"):
-        return [total]
-    expected = number_text.number(t.get("expected_false"))
-    computed = (
-        number_text.count(t.get("edges_computed")),
-        "computed edges",
-        f"random directions in place of the features: {expected}",
-    )
-    return [computed, total]
-
-
-def _figures(parts: ReportInput) -> dict[str, str]:
-    figures: dict[str, str] = {}
+def _words(parts: ReportInput) -> dict[str, object]:
+    """Verdicts, claims by section, and sentences."""
+    claims: dict[str, list[Finding]] = {}
+    for found in findings(parts):
+        claims.setdefault(found.topic, []).append(found)
     analysis = parts.analysis
-    if analysis is not None:
-        marks = int(analysis.hub_fit.degree.size)
-        frame = analysis.frames["hubs"]
-        order = {rank: i for i, rank in enumerate(analysis.hub_fit.hub_rank.tolist())}
-        labels = {order[i + 1]: str(address) for i, address in enumerate(frame["address"].head(6))}
-        drawn = analysis.circuit(parts.circuit)
-        height = 1.6 + 0.3 * max(len(drawn.targets), 4)
-        figures["circuit"] = image(drawn.plot, (7.6, height))
-        figures["tail"] = image(analysis.tail.plot, marks=marks)
-        figures["hubs"] = image(lambda ax: analysis.hub_fit.plot(ax, labels), marks=marks)
-        figures["bias"] = image(analysis.bias.plot)
-        figures["signs"] = image(
-            analysis.pairs.plot_signs, (6.6, 2.2 + 0.34 * len(analysis.pairs.frame))
-        )
-        figures["attenuation"] = image(analysis.pairs.plot_attenuation)
-    rates = [Rate(**r) for r in parts.annotate.get("rates", ())]
-    if rates:
-        rows = sum(r.rule == "calibrated" for r in rates)
-        figures["rates"] = image(lambda ax: plot_rates(rates, ax), (6.6, 1.4 + 0.62 * rows))
-    published = atlas_rows(parts.atlases)
-    if published:
-        figures["published"] = image(
-            lambda ax: draw_published(ax, published), (6.6, 1.6 + 0.34 * len(published))
-        )
-    controls = [
-        r
-        for r in control_rows(parts.controls)
-        if number_text.known(r.get("control_edges")) and r["control"] != "zero_edit"
-    ]
-    if controls:
-        pairs = len({r["pair"] for r in controls})
-        figures["controls"] = image(
-            lambda ax: draw_controls(ax, controls), (6.6, 1.6 + 0.62 * pairs)
-        )
-    figures |= _intervention_figures(parts)
-    return figures
+    has_sources = analysis is not None and len(analysis.frames["hubs"])
+    controls = control_rows(parts.controls)
+    return {
+        "style": (_FOLDER / "report.css").read_text(),
+        "verdicts": verdicts(parts),
+        "claims": claims,
+        "circuit": analysis.circuit(parts.circuit).sentences if analysis and has_sources else (),
+        "control_sentences": control_sentences(controls),
+        "verdict": verdict(controls),
+        "hub_replication": hub_replication(parts.trace),
+        "sentences": _annotation_sentences(parts),
+        "rules": RULES,
+        "glossary": GLOSSARY_PAGE,
+        "terms": [t for t in TERMS if t.name in (_TERMS if parts.trace else _ATLAS_TERMS)],
+    }
 
 
-def _intervention_figures(parts: ReportInput) -> dict[str, str]:
-    import pandas as pd
-
-    figures = {}
-    ablations = [
-        r
-        for r in _ablations(parts)
-        if number_text.known(r.get("ratio")) and number_text.known(r.get("ratio_null"))
-    ]
-    if ablations:
-        frame = pd.DataFrame(ablations[:20])
-        figures["ablation"] = image(
-            lambda ax: draw_ablation(ax, frame), (6.6, 1.5 + 0.3 * len(frame))
-        )
-    doses = pd.DataFrame(_doses(parts))
-    if len(doses):
-        for column in ("effect_low", "effect_high", "control"):
-            if column not in doses:
-                doses[column] = np.nan
-        figures["steering"] = image(lambda ax: draw_steering(ax, doses, parts.readout), (6.6, 4.7))
-    return figures
+def _tables(parts: ReportInput) -> dict[str, object]:
+    """Rows of the tables."""
+    controls = control_rows(parts.controls)
+    analysis = parts.analysis
+    return {
+        "null": null_rows(parts),
+        "controls": controls,
+        "directions": [c for c in controls if c.get("control") == NULL],
+        "halves": [c for c in controls if c.get("control") == "split_half"],
+        "chance": (parts.trace.get("controls") or {}).get("half_chance"),
+        "audit": audit_rows(parts.controls),
+        "by_rule": records(analysis.frames["rules"]) if analysis else [],
+        "alternatives": analysis.tail.comparisons if analysis else (),
+        "rates": list(parts.annotate.get("rates", ())),
+        "atlas_rows": atlas_rows(parts.atlases),
+        "hubs": hub_rows(parts),
+        "pairs": pair_rows(parts),
+        "ablations": ablation_rows(parts),
+        "doses": dose_rows(parts),
+        "ratios": ratio_rows(parts),
+        "readouts": readout_rows(parts),
+        "published": compared(parts),
+        "dictionaries": records(parts.dictionaries),
+        "runs": [run_row(r) for r in parts.runs],
+        "composition": composition(parts.cohort),
+    }
 
 
 def _annotation_sentences(parts: ReportInput) -> list[str]:
@@ -287,135 +190,4 @@ def _annotation_sentences(parts: ReportInput) -> list[str]:
             for a in parts.atlases
             if (published := a.get("published"))
         ),
-    ]
-
-
-def _null(parts: ReportInput) -> list[tuple[str, list[str]]]:
-    """Headline numbers in words, then the run's own and those of each kind of scrambled copy."""
-    kinds = parts.null.get("kinds", [])
-    rows = []
-    for row in parts.null.get("table", ()):
-        values = [number_text.number(row["trained"])]
-        for kind in kinds:
-            found = row.get(kind)
-            known = [v for v in found if number_text.known(v)] if isinstance(found, list) else []
-            ends = [number_text.number(v) for v in (min(known), max(known))] if known else ["–"]
-            values.append(" to ".join(dict.fromkeys(ends)))
-        rows.append((str(row["words"]), values))
-    return rows
-
-
-def _rates(annotate: AnnotateFindings) -> list[RateRow]:
-    return list(annotate.get("rates", ()))
-
-
-def _hubs(parts: ReportInput) -> list[Row]:
-    if parts.analysis is None:
-        return []
-    top = parts.analysis.frames["hubs"].head(_HUBS)
-    wanted = [
-        "ablation_redundancy",
-        "ablation_null",
-        "steering_gene",
-        "steering_slope",
-        "top_genes",
-    ]
-    extra = (
-        parts.features.set_index("id") if len(parts.features) and "id" in parts.features else None
-    )
-    rows = []
-    for row in records(top):
-        more = (
-            extra.loc[row["id"]].to_dict() if extra is not None and row["id"] in extra.index else {}
-        )
-        rows.append({**{k: _plain(more.get(k)) for k in wanted}, **row})
-    return rows
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [str(v) for v in value]
-    return value if number_text.known(value) else None
-
-
-def _pairs(parts: ReportInput) -> list[Row]:
-    if parts.analysis is None:
-        return []
-    rows = records(parts.analysis.pairs.frame)
-    for row in rows:
-        row["pair"] = layer_pair(row)
-    return rows
-
-
-def _members(parts: ReportInput) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    if len(parts.members):
-        order = [c for c in ("target", "role") if c in parts.members]
-        for row in parts.members.sort_values(order).to_dict("records"):
-            found.setdefault(str(row["target"]), []).append(
-                "/".join(str(row["source"]).split("/")[-2:])
-            )
-    return found
-
-
-def _ablations(parts: ReportInput) -> list[Row]:
-    members = _members(parts)
-    rows = records(rows_of(parts.interventions, "ablate"))
-    rows = [r for r in rows if number_text.as_float(r.get("order") or 2) >= 2]
-    for row in rows:
-        row["pair"] = " + ".join(members.get(str(row.get("id")), [])) or str(
-            row.get("name") or row.get("id")
-        )
-    return sorted(
-        rows,
-        key=lambda r: (
-            -number_text.as_float(r.get("significant") or 0),
-            str(r["pair"]),
-            str(r.get("target_layer")),
-        ),
-    )
-
-
-def _doses(parts: ReportInput) -> list[Row]:
-    members = _members(parts)
-    rows = [
-        r
-        for r in records(rows_of(parts.interventions, "steer"))
-        if number_text.known(r.get("effect")) and number_text.known(r.get("coefficient"))
-    ]
-    for row in rows:
-        row["feature"] = " + ".join(members.get(str(row.get("id")), [])) or str(
-            row.get("name") or row.get("id")
-        )
-    return sorted(rows, key=lambda r: (str(r["feature"]), number_text.as_float(r["coefficient"])))
-
-
-def _run(run: Mapping[str, object]) -> Row:
-    def dump(value: object) -> str:
-        return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-
-    return {
-        **{
-            k: run.get(k)
-            for k in ("run", "verb", "started", "seconds", "version", "device", "seed")
-        },
-        "config": dump(run.get("config", "")),
-        "inputs": dump(run.get("inputs", "")),
-    }
-
-
-def _composition(cohort: Mapping[str, object]) -> list[tuple[str, list[tuple[str, float]]]]:
-    """Counts of the filtered obs columns, largest first."""
-    value = cohort.get("composition")
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            return []
-    if not isinstance(value, Mapping):
-        return []
-    return [
-        (str(column), sorted(groups.items(), key=lambda g: (-g[1], str(g[0])))[:8])
-        for column, groups in value.items()
-        if isinstance(groups, Mapping) and all(isinstance(v, (int, float)) for v in groups.values())
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scircuit.analysis.report_page.number_text import as_float, count, known, number, percent
+from scircuit.analysis.report_page.number_text import as_float, count, fixed, known, number, percent
 from scircuit.analysis.report_page.report_input import TraceFindings
 
 if TYPE_CHECKING:
@@ -112,9 +112,7 @@ def _null_sentence(row: Row) -> str:
         f" ({count(row.get('draws'))} directions)"
     )
     if known(row.get("sigma_ratio")):
-        ratio, low, high = (
-            f"{as_float(row.get(f'sigma_ratio{end}')):.2f}" for end in ("", "_low", "_high")
-        )
+        ratio, low, high = (fixed(row.get(f"sigma_ratio{end}")) for end in ("", "_low", "_high"))
         text += (
             f"; spread of directions drawn for one source / spread of the pooled null:"
             f" {ratio} (5 to 95 %: {low} to {high})"

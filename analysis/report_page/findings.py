@@ -19,7 +19,15 @@ from scircuit.analysis.report_page.annotation_claims import (
     published_control,
 )
 from scircuit.analysis.report_page.control_rows import hub_replication
-from scircuit.analysis.report_page.number_text import count, known, number, p_value, percent
+from scircuit.analysis.report_page.number_text import (
+    count,
+    fixed,
+    known,
+    number,
+    p_value,
+    percent,
+    signed,
+)
 from scircuit.analysis.report_page.report_input import (
     AnnotateFindings,
     ReportInput,
@@ -241,7 +249,7 @@ def _tail(parts: ReportInput) -> Finding:
     refuted = known(tail.p_gof) and tail.p_gof <= 0.1
     claim = (
         f"{where} {'does not fit' if refuted else 'is compatible with'} a power law (alpha"
-        f" {tail.alpha:.2f} ± {tail.fit.sigma:.2f}"
+        f" {fixed(tail.alpha)} ± {fixed(tail.fit.sigma)}"
         + (f", bootstrap p = {p_value(tail.p_gof)})" if known(tail.p_gof) else ")")
     )
     better = [c for c in tail.comparisons if c.favoured not in ("neither", "power law")]
@@ -258,10 +266,10 @@ def _tail(parts: ReportInput) -> Finding:
 
 
 def _modules(parts: ReportInput) -> tuple[Finding, ...]:
-    if parts.analysis is None or not parts.analysis.modules.null:
+    if parts.analysis is None:
         return ()
     modules = parts.analysis.modules
-    return (Finding("degree", modules.claim, modules.control),)
+    return (Finding("modules", modules.claim, modules.control),)
 
 
 def _rate(parts: ReportInput) -> Finding:
@@ -282,7 +290,7 @@ def _rate(parts: ReportInput) -> Finding:
     control = [
         (
             f"the firing rate alone explains {percent(fit.r2, 0)} of the variance of log degree"
-            f" (Spearman {fit.rho:.2f})"
+            f" (Spearman {fixed(fit.rho)})"
         ),
         hub_replication(parts.trace),
     ]
@@ -341,7 +349,7 @@ def _bias(parts: ReportInput) -> Finding:
     )
     logistic = bias.logistic
     adjusted = (
-        f"adjusted slope {logistic.slope:+.2f}, p = {p_value(logistic.p)}"
+        f"adjusted slope {signed(logistic.slope)}, p = {p_value(logistic.p)}"
         if not logistic.problem
         else f"no adjusted slope: {logistic.problem}"
     )
@@ -383,16 +391,32 @@ def _ablation(parts: ReportInput) -> Finding:
         pairs = pairs.loc[pairs["order"] >= 2]
     if not len(pairs):
         return Finding("ablation", "no features were ablated together", "run scircuit ablate")
-    ratio, null = (
-        float(pairs[c].median()) if c in pairs else float("nan") for c in ("ratio", "ratio_null")
-    )
     hits = int(pairs["significant"].sum()) if "significant" in pairs else 0
     tested = int(pairs["tested"].sum()) if "tested" in pairs else 0
+    ratio, null = (joint_ratios(pairs, c) for c in ("ratio", "ratio_null"))
     return Finding(
         "ablation",
-        f"{len(pairs)} joint ablations of hubs: {count(hits)} of {count(tested)} targets deviate"
-        f" from additive effects; median ratio of joint to single effects {number(ratio)}",
-        f"exactly additive effects on the same cells would give {number(null)}",
+        f"{len(pairs)} joint ablations: {count(hits)} of {count(tested)} targets deviate from"
+        f" additive effects; median ratio of joint to single effects {ratio}",
+        f"exactly additive effects on the same cells would give {null}",
+    )
+
+
+def middle(frame: pd.DataFrame, name: str) -> float:
+    """Median of the known values of a column; NaN where there is none."""
+    values = _values(frame, name)
+    return float(np.median(values)) if values.size else float("nan")
+
+
+def joint_ratios(sets: pd.DataFrame, column: str) -> str:
+    """Median of a ratio over sets, for each number of features ablated together."""
+    if column not in sets:
+        return number(None)
+    if "order" not in sets or sets["order"].nunique() < 2:
+        return number(middle(sets, column))
+    return ", ".join(
+        f"{number(middle(own, column))} of {str(order).split('.')[0]}"
+        for order, own in sets.groupby("order")
     )
 
 

@@ -7,16 +7,26 @@ Values come from manifests and frames, so they are numbers, None or NaN.
 from __future__ import annotations
 
 import math
+import numbers
 from typing import TypeGuard
 
 DASH = "–"
 
 
 def known(value: object) -> TypeGuard[float]:
-    """Whether a value is given: not None, not NaN, not an empty text."""
+    """Whether a value is given: not None, not NaN or pandas' NA, not an empty text."""
     if value is None or (isinstance(value, str) and not value):
         return False
-    return not (isinstance(value, float) and math.isnan(value))
+    if isinstance(value, numbers.Real):
+        return not math.isnan(value)
+    return type(value).__name__ not in ("NAType", "NaTType")
+
+
+def _infinite(value: float) -> str:
+    """The sign for an infinite value; empty for a finite one."""
+    if not math.isinf(value):
+        return ""
+    return "∞" if value > 0 else "-∞"
 
 
 def as_float(value: object) -> float:
@@ -26,7 +36,10 @@ def as_float(value: object) -> float:
 
 def count(value: object) -> str:
     """Whole number with separators."""
-    return f"{round(float(value)):,}" if known(value) else DASH
+    if not known(value):
+        return DASH
+    found = float(value)
+    return _infinite(found) or f"{round(found):,}"
 
 
 def number(value: object, digits: int = 3) -> str:
@@ -34,8 +47,8 @@ def number(value: object, digits: int = 3) -> str:
     if not known(value):
         return DASH
     found = float(value)
-    if found == 0:
-        return "0"
+    if found == 0 or math.isinf(found):
+        return _infinite(found) or "0"
     if abs(found) >= 10 ** (digits - 1):
         return f"{found:,.0f}"
     text = f"{found:.{digits}g}"
@@ -51,7 +64,10 @@ def _superscript(value: int) -> str:
 
 def percent(value: object, digits: int = 1) -> str:
     """Share as a percentage."""
-    return f"{100 * float(value):.{digits}f} %" if known(value) else DASH
+    if not known(value):
+        return DASH
+    found = 100 * float(value)
+    return f"{_infinite(found) or f'{found:.{digits}f}'} %"
 
 
 def p_value(value: object) -> str:
@@ -61,7 +77,18 @@ def p_value(value: object) -> str:
 
 def signed(value: object, digits: int = 2) -> str:
     """Measurement with its sign."""
-    return f"{float(value):+.{digits}f}" if known(value) else DASH
+    if not known(value):
+        return DASH
+    found = float(value)
+    return _infinite(found) or f"{found:+.{digits}f}"
+
+
+def fixed(value: object, digits: int = 2) -> str:
+    """Measurement with so many decimals."""
+    if not known(value):
+        return DASH
+    found = float(value)
+    return _infinite(found) or f"{found:.{digits}f}"
 
 
 def seconds(value: object) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scircuit.analysis.circuits.circuit_analysis import Analysis
+    from scircuit.analysis.finding import Finding
 
 
 BASELINES = {
@@ -70,6 +71,15 @@ class Check(NamedTuple):
     ok: bool
     found: str
     expected: str = ""
+
+
+class StoredFinding(NamedTuple):
+    """A finding that a run has stored: the name of its figure and files, the run, and its verb."""
+
+    name: str
+    finding: Finding
+    run: str
+    verb: str
 
 
 class SampleQuery(NamedTuple):
@@ -235,6 +245,17 @@ class ReportInput:
         ``Intervention`` nodes of ablate and steer runs, one row each.
     null
         Findings of a null run: headline numbers of the run beside those of scrambled copies.
+    shifts
+        ``Intervention-SHIFTED-Feature`` of ablate runs: source (intervention), target, effect,
+        interaction, q.
+    readouts
+        ``Readout`` nodes of steer runs: id, name, readout, unit, definition, measure, accuracy,
+        baseline.
+    readout_shifts
+        ``Intervention-SHIFTED-Readout``: source (intervention), target (readout), dose, effect,
+        low, high, control, control_sd, closed_form.
+    stored
+        Findings that the runs have stored, in the order of the page.
     members
         ``Feature-PART_OF-Intervention``: source (feature), target (intervention), role,
         coefficient.
@@ -267,6 +288,10 @@ class ReportInput:
     null: NullFindings = field(default_factory=NullFindings)
     interventions: pd.DataFrame = field(default_factory=_frame)
     members: pd.DataFrame = field(default_factory=_frame)
+    shifts: pd.DataFrame = field(default_factory=_frame)
+    readouts: pd.DataFrame = field(default_factory=_frame)
+    readout_shifts: pd.DataFrame = field(default_factory=_frame)
+    stored: Sequence[StoredFinding] = ()
     readout: str = "mean change of the readout"
     runs: Sequence[Mapping[str, object]] = ()
     browser: str = ""

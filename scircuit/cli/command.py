@@ -28,7 +28,7 @@ Command = Callable[..., Any]
 class Result(Protocol):
     """What a workflow returns."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any] | list[dict[str, Any]]:
         """Plain values."""
         ...
 

@@ -27,8 +27,11 @@ annotate = verb_command("annotate", configs.AnnotateConfig)
 analyse = verb_command("analyse", configs.AnalyseConfig)
 null = verb_command("null", configs.NullConfig)
 match = verb_command("match", configs.MatchConfig)
+predict = verb_command("predict", configs.PredictConfig)
 ablate = verb_command("ablate", configs.AblateConfig)
 steer = verb_command("steer", configs.SteerConfig)
+importance = verb_command("importance", configs.ImportanceConfig)
+circuit = verb_command("circuit", configs.CircuitConfig, paths=(("behaviour",),))
 
 
 @click.command("demo")
@@ -112,6 +115,24 @@ def export(study: Path, as_json: bool, **values: Any) -> None:
     show_result(scircuit.export(chosen, study, quiet=as_json), as_json)
 
 
+@click.command("compare", help=help_of(configs.CompareConfig))
+@click.argument("names", nargs=-1, metavar="[RUN]...")
+@options_of(configs.CompareConfig, {"runs"})
+@study_option
+@click.option(
+    "--no-database",
+    is_flag=True,
+    help="write shards only; `scircuit load` brings them into the graph later",
+)
+@json_option
+def compare(
+    names: tuple[str, ...], study: Path, no_database: bool, as_json: bool, **values: Any
+) -> None:
+    """Compare runs, named as arguments or by --runs. The options are not remembered."""
+    chosen = build(configs.CompareConfig, {**values, "runs": (*names, *values["runs"])})
+    show_result(scircuit.compare(chosen, study, database=not no_database), as_json)
+
+
 @click.group("genesets")
 def genesets() -> None:
     """Fetch gene-set libraries, each with its licence."""
@@ -128,3 +149,16 @@ def fetch(names: tuple[str, ...], as_json: bool, **values: Any) -> None:
     """
     chosen = {**values, "libraries": (*names, *values["libraries"])}
     show_result(scircuit.genesets(build(configs.GenesetsConfig, chosen)), as_json)
+
+
+@click.command("reproduce", help=help_of(configs.ReproduceConfig))
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[PATH]")
+@options_of(configs.ReproduceConfig, {"path"})
+@json_option
+def reproduce(folder: Path | None, as_json: bool, **values: Any) -> None:
+    """Print the table. It belongs to no study, so nothing is remembered."""
+    given = [found for found in (folder, values["path"]) if found is not None]
+    if len(given) != 1:
+        raise click.UsageError("give the folder of result files once, as PATH or as --path")
+    chosen = build(configs.ReproduceConfig, {**values, "path": given[0]})
+    show_result(scircuit.reproduce(chosen), as_json)

@@ -117,6 +117,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give a folder beside `out` that takes its place when the block ends without an error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out)
+    prefix = f".{out.name}.{os.getpid()}-"
+    fresh = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=out.parent))
+    old = fresh.with_suffix(".old")
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        if out.exists():
+            out.rename(old)
+        fresh.rename(out)
+    finally:
+        if not out.exists() and old.exists():
+            old.rename(out)
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def remove_leftovers(path: Path) -> None:
     """Take away what processes that were killed while they wrote `path` left beside it
     (``.NAME.PID-xyz.tmp``), and put back an old folder that was moved aside (``.old``) if nothing

@@ -72,7 +72,7 @@ def remember(study: Path, verb: str, config: DataclassInstance) -> None:
     chosen = {
         name: _absolute(getattr(config, name), value)
         for name, value in plain(config).items()
-        if name not in once
+        if name not in once and value is not None  # TOML has no null
     }
     try:
         with changing_study(study):

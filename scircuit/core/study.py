@@ -7,7 +7,7 @@
       runs/<run id>/           the source of truth: manifest.json, log, *.parquet shards, units/,
                                and parts/ until the run concludes
       neo4j/                   the local server's home, a view that can be rebuilt
-      report/index.html
+      report/index.html, and report/figures/ with each figure as SVG and CSV
       catalogues/              genes of each feature, kept for the next annotation
       .locks/                  who writes which run (`scircuit.core.run_files.run_locks`)
 

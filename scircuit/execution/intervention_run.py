@@ -1,18 +1,18 @@
-"""Interventions on a trace run (``ablate``, ``steer``): load inputs, intervene, store records."""
+"""Joint ablations on a trace run: choose sets, load inputs, ablate, store records."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scircuit.core.build_config import plain
-from scircuit.core.config import AblateConfig, SteerConfig
+from scircuit.core.config import AblateConfig
 from scircuit.core.study import Study
+from scircuit.execution.ablation_sets.chosen_sets import ChosenSets, chosen_sets
 from scircuit.execution.active_run import active_run
-from scircuit.execution.chosen_features import chosen_features
 from scircuit.execution.find_runs import trace_run
-from scircuit.execution.load_inputs import inputs_of_run
+from scircuit.execution.load_inputs import Inputs, inputs_of_run
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -21,43 +21,59 @@ if TYPE_CHECKING:
 
 Tables = Mapping[str, "pa.Table"]
 
+_NOT_IDENTITY = ("run", "hubs", "device")
+# enter the id where they are used: older ids stay valid
+_NEWER = ("order", "layers", "sampler", "sets", "context", "targets", "seed")
+
 
 def intervene(
-    verb: str,
-    config: AblateConfig | SteerConfig,
+    config: AblateConfig,
     study: Path | str,
     database: bool,
-    compute: Callable[..., Tables],
-    summarise: Callable[[Tables], tuple[dict[str, float | None], str]],
+    compute: Callable[[Inputs, ChosenSets, str], Tables],
+    summarise: Callable[[Tables, ChosenSets], tuple[dict[str, Any], list[str]]],
 ) -> RunResult:
-    """Run an intervention on the cells, model and dictionaries of a trace run; `summarise` reads
-    numbers and a sentence off its tables.
+    """Ablate sets of features on the cells, model and dictionaries of a trace run; `summarise`
+    reads numbers and sentences off its tables.
     """
     place = Study(Path(study))
     parent = trace_run(place, config.run)
-    addresses, parents = chosen_features(
-        place, parent, config.features, config.hubs, least=2 if verb == "ablate" else 1
-    )
-    identity = {k: v for k, v in plain(config).items() if k not in ("run", "hubs", "device")}
-    if config.features:  # however they were written
-        identity["features"] = [str(address) for address in addresses]
+    chosen = chosen_sets(place, parent, config)
     with active_run(
         place,
-        verb,
+        "ablate",
         {**plain(config), "run": parent.run},
-        {"features": [str(a) for a in addresses]},
-        identity=identity,
-        parents=parents,
+        {"features": chosen.features},
+        identity=identity_of(config, chosen),
+        parents=chosen.parents,
         database=database,
     ) as run:
         new = not run.finished
         if new:
             _, inputs = inputs_of_run(parent, device=config.device)
-            tables = compute(inputs, addresses, run.id)
+            tables = compute(inputs, chosen, run.id)
             run.write("interventions", tables)
-            numbers, sentence = summarise(tables)
-            run.conclude({**numbers, "sentences": [sentence]}, device=str(inputs.adapter.device))
+            numbers, sentences = summarise(tables, chosen)
+            run.conclude({**numbers, "sentences": sentences}, device=str(inputs.adapter.device))
     findings = dict(run.store.manifest.findings)
     return RunResult(
         run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
     )
+
+
+def identity_of(config: AblateConfig, chosen: ChosenSets) -> dict[str, Any]:
+    """Options that say what is computed; of the newer ones those that are used."""
+    given, usual = plain(config), plain(AblateConfig())
+    identity = {
+        k: v
+        for k, v in given.items()
+        if k not in _NOT_IDENTITY and (k not in _NEWER or v != usual[k])
+    }
+    if config.features:  # however they were written
+        identity["features"] = chosen.features
+    if chosen.across:
+        # later members are removed wherever they are active; once it was at the set's positions
+        identity["removed"] = "everywhere"
+    if not chosen.all_of:
+        identity["sets"] = [f"{s.kind} {s.tag}" for s in chosen.sets]
+    return identity

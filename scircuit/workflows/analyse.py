@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
 from scircuit.core.errors import UserError
+from scircuit.core.files import sha256_file
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.active_run import active_run
+from scircuit.execution.evidence_inputs.annotation_terms import parents_of, terms_of
 from scircuit.execution.feature_table import features_of
 from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
 from scircuit.execution.findings.finding_files import write_findings
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
     from scircuit.analysis.circuits.circuit_analysis import Analysis
@@ -56,13 +57,14 @@ def analyse(
     parent = imported or trace_run(place, config.run)
     annotation = child_of(place, "annotate", parent.run)
     parents = (parent.run,) + ((annotation.run,) if annotation else ())
-    identity = {k: v for k, v in plain(config).items() if k != "run"}
+    identity = {k: v for k, v in plain(config).items() if k not in ("run", "background")}
+    inputs = _background(config.background)
     result: Analysis | ImportedDegrees | None = None
     with active_run(
         place,
         "analyse",
         {**plain(config), "run": parent.run},
-        {},
+        inputs,
         identity=identity,
         parents=parents,
         database=database,
@@ -95,6 +97,18 @@ def analyse(
         new,
         result,
     )
+
+
+def _background(path: Path | None) -> dict[str, str]:
+    """Hash of the file of what is known, which is read once so that a wrong one is refused before
+    anything is computed; nothing without one: ids of runs without a background stay.
+    """
+    if path is None:
+        return {}
+    from scircuit.analysis.genesets.readers import read_library
+
+    read_library(path)
+    return {"background": sha256_file(path)}
 
 
 def _further(result: Analysis | ImportedDegrees, config: AnalyseConfig) -> list[Finding]:
@@ -136,20 +150,9 @@ def compute(
         run,
         shipped_trrust(),
         terms_of(study, annotation) if annotation else None,
+        parents_of(study, annotation) if annotation else None,
+        store.tables("Feature-CONTROL_AFFECTS-Feature"),
     )
-
-
-def terms_of(study: Study, annotation: Manifest) -> pd.DataFrame:
-    """Terms that an annotate run gave to features: feature (address), term, name, library, q."""
-    from scircuit.ingest.shards.shard_store import ShardStore
-
-    store = ShardStore(study.run_folder(annotation.run))
-    found = store.tables("Feature-ENRICHED_FOR-Term").to_pandas()
-    names = store.tables("Term").to_pandas().drop_duplicates("id").set_index("id")["name"]
-    frame = found.rename(columns={"source": "feature", "target": "term"})
-    frame["q"] = frame["q_calibrated"].fillna(frame["q"])
-    frame["name"] = frame["term"].map(names)
-    return frame[["feature", "term", "name", "library", "q"]]
 
 
 def compute_imported(study: Study, imported: Manifest, config: AnalyseConfig) -> ImportedDegrees:

@@ -185,7 +185,8 @@ def _steps(
     from scircuit.workflows.annotate import annotate
     from scircuit.workflows.check import check
     from scircuit.workflows.database import connect, describe
-    from scircuit.workflows.interventions import ablate, steer
+    from scircuit.workflows.interventions.ablate import ablate
+    from scircuit.workflows.interventions.steer import steer
     from scircuit.workflows.null import null
     from scircuit.workflows.report import report
     from scircuit.workflows.trace import trace

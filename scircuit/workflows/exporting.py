@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, ExportConfig
 from scircuit.core.errors import UserError, disk_full
-from scircuit.core.files import atomic_path, remove_leftovers, write_json
+from scircuit.core.files import atomic_path, new_folder, remove_leftovers, write_json
 from scircuit.core.progress import say
 from scircuit.core.study import Study
 from scircuit.core.terminal import one_line
@@ -234,7 +231,7 @@ def _write(
     if config.format in FOLDERS:
         from scircuit.queries.graph_export.table_files import write_biocypher, write_parquet
 
-        with _new_folder(out) as folder:
+        with new_folder(out) as folder:
             if config.format == "parquet":
                 files = write_parquet(part, folder)
             else:
@@ -297,27 +294,6 @@ def _result(
         files,
         tuple(notes),
     )
-
-
-@contextlib.contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` that takes its place when the block ends without an error."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    prefix = f".{out.name}.{os.getpid()}-"
-    fresh = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=out.parent))
-    old = fresh.with_suffix(".old")
-    try:
-        yield fresh
-        fresh.chmod(0o755)
-        if out.exists():
-            out.rename(old)
-        fresh.rename(out)
-    finally:
-        if not out.exists() and old.exists():
-            old.rename(out)
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

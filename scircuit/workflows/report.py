@@ -11,26 +11,28 @@ from typing import TYPE_CHECKING, cast
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, AnalyseConfig
 from scircuit.core.errors import UserError, quoted
-from scircuit.core.files import atomic_path, json_object, remove_leftovers
+from scircuit.core.files import atomic_path, json_object, new_folder, remove_leftovers
 from scircuit.core.run_files.manifest import may_differ
 from scircuit.core.study import Manifest, Study, now, to_the_second
 from scircuit.core.terminal import one_line
 from scircuit.core.version import __version__
 from scircuit.execution.feature_table import features_of, joined
 from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
+from scircuit.execution.findings.stored_findings import stored_findings
 from scircuit.workflows.analyse import compute
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from scircuit.analysis.circuits.circuit_analysis import Analysis
-    from scircuit.analysis.report_page import ReportInput, SampleQuery
+    from scircuit.analysis.report_page import ReportInput, ReportPage, SampleQuery
     from scircuit.analysis.report_page.report_input import (
         AnnotateFindings,
         NullFindings,
         TraceFindings,
     )
 
+FIGURES = "figures"
 READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
 TRACE_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
 ATLAS_QUERIES = ("features_of_genes", "counterparts")
@@ -39,23 +41,33 @@ ATLAS_QUERIES = ("features_of_genes", "counterparts")
 @dataclass(frozen=True)
 class ReportResult:
     """Where the page is, and its findings; `story` is the run in ten lines, `circuit` the drawn
-    feature as text.
+    feature as text, `figures` the names of the SVG and CSV files in ``figures/`` beside the page.
     """
 
     path: Path
     sentences: tuple[str, ...]
     story: tuple[str, ...] = ()
     circuit: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        return {"report": str(self.path), "sentences": list(self.sentences)}
+        folder = self.path.parent / FIGURES
+        return {
+            "report": str(self.path),
+            "sentences": list(self.sentences),
+            "figures": [str(folder / f"{name}.svg") for name in self.figures],
+            "numbers": [str(folder / f"{name}.csv") for name in self.figures],
+        }
 
     def __str__(self) -> str:
-        return "\n".join(
-            [f"{i:2d}. {one_line(s)}" for i, s in enumerate(self.sentences, 1)]
-            + ["", one_line(f"report {self.path}")]
-        )
+        lines = [f"{i:2d}. {one_line(s)}" for i, s in enumerate(self.sentences, 1)]
+        lines += ["", one_line(f"report  {self.path}")]
+        if self.figures:
+            names = ", ".join(self.figures)
+            folder = self.path.parent / FIGURES
+            lines.append(one_line(f"figures {folder} (SVG, and CSV with their numbers): {names}"))
+        return "\n".join(lines)
 
 
 def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "") -> ReportResult:
@@ -78,7 +90,7 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "
     UserError
         If there is no complete trace run, or an imported run does not have what a report needs.
     """
-    from scircuit.analysis.report_page import build_report, findings, story
+    from scircuit.analysis.report_page import findings, report_page, story
 
     place = Study(Path(study))
     if imported := imported_run(place, run):
@@ -104,15 +116,33 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "
             if traced or not atlases
             else atlases_alone(place, atlases)
         )
-        remove_leftovers(place.report)
-        with atomic_path(place.report) as temporary:
-            temporary.write_text(build_report(parts))
+        page = report_page(parts)
+        write_page(place.report, page)
+        sources = parts.analysis is not None and len(parts.analysis.frames["hubs"])
         return ReportResult(
             place.report.resolve(),
-            tuple(f.sentence for f in findings(parts)),
+            (
+                *(f.sentence for f in findings(parts)),
+                *(f"{s.finding.title}: {s.finding.sentence}" for s in parts.stored),
+            ),
             story(parts),
-            parts.analysis.circuit(parts.circuit).drawing if parts.analysis else (),
+            parts.analysis.circuit(parts.circuit).drawing if parts.analysis and sources else (),
+            tuple(page.figures),
         )
+
+
+def write_page(path: Path, page: ReportPage) -> None:
+    """Write the page, and its figures as SVG and CSV into the folder beside it.
+
+    The folder is replaced as a whole, so that no figure of an earlier report is left in it.
+    """
+    with new_folder(path.parent / FIGURES) as folder:
+        for name, figure in page.figures.items():
+            (folder / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+            (folder / f"{name}.csv").write_text(figure.csv, encoding="utf-8")
+    remove_leftovers(path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(page.html, encoding="utf-8")
 
 
 def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
@@ -170,6 +200,10 @@ def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
         null=cast("NullFindings", children["null"].findings if children["null"] else {}),
         interventions=_stack(frames),
         members=_stack(members),
+        shifts=rows("ablate", "Intervention-SHIFTED-Feature"),
+        readouts=rows("steer", "Readout"),
+        readout_shifts=rows("steer", "Intervention-SHIFTED-Readout"),
+        stored=stored_findings(study, trace),
         readout=READOUT,
         runs=[_row(m) for m in runs],
         browser=_browser(study),

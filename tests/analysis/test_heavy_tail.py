@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 from scipy.special import zeta
 
-from scircuit.analysis.circuits.discrete_power_law import alpha_mle, fit, ks_distance, sample
+from scircuit.analysis.circuits.discrete_power_law import (
+    alpha_mle,
+    fit,
+    ks_distance,
+    reaches,
+    sample,
+)
 from scircuit.analysis.circuits.heavy_tail import fit_tail, package_fit
 from scircuit.analysis.circuits.tail_alternatives import compare, support
 
@@ -168,6 +174,28 @@ def test_the_bootstrap_is_seeded_and_tells_true_from_false():
     assert "not rejected" in one.sentence
     wrong = np.concatenate([np.full(150, 40), np.full(150, 41), np.full(60, 300)])
     assert fit_tail(wrong, seed=3, bootstrap=30, min_tail=200).p_gof < 0.05
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_bootstrap_asks_the_fit_what_it_needs_to_know_and_gets_the_same_answer(seed):
+    """At, just above and just below the distance of the fit, on tails of every kind."""
+    rng = np.random.default_rng(seed)
+    data = [
+        sample(rng, 2.5, 1, 300),
+        sample(rng, 1.3, 4, 200),
+        np.maximum(np.rint(rng.lognormal(5.5, 0.7, 400)), 1).astype(int),
+        np.concatenate([rng.integers(1, 300, 300), sample(rng, 6.0, 300, 60)]),
+        rng.geometric(0.3, 200),
+        rng.integers(1, 4, 100),
+        np.full(40, 3),
+    ][seed % 6 : seed % 6 + 2]
+    for values in data:
+        found = fit(values)
+        levels = [1e-6, 0.03, 0.1, 0.5]
+        if found is not None:
+            levels += [found.ks, *(np.nextafter(found.ks, to) for to in (0, 1)), 0.98 * found.ks]
+        for ks in levels:
+            assert reaches(values, ks) == (found is None or found.ks >= ks)
 
 
 def test_a_geometric_tail_is_told_from_a_power_law():

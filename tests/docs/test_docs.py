@@ -17,6 +17,7 @@ PAGES = (
         "docs/options.md",
         "docs/queries.md",
         "docs/replication.md",
+        "docs/reproduction.md",
     ),
     *("docs/scale.md", "docs/tutorial.md", "docs/validation.md"),
 )

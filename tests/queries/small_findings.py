@@ -19,6 +19,7 @@ from tests.queries.small_names import (
     MODEL,
     NEW,
     OLD,
+    PREDICT,
     SET,
     SIZES,
     STEER,
@@ -127,91 +128,28 @@ def annotation(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.
     }
 
 
-def interventions(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.DataFrame]:
-    nodes, parts, moved, genes = [], [], [], []
-    for k, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)]):
-        key = f"{ABLATE}/{k}"
-        nodes.append(
-            {
-                "id": key,
-                "name": f"ablate {a}+{b}",
-                "verb": "ablate",
-                "order": 2,
-                "coefficient": 0.0,
-                "target_layer": 3,
-                "cells": CELLS,
-                "tested": 14,
-                "significant": int(rng.integers(1, 9)),
-                "ratio": float(rng.uniform(0.6, 1)),
-                "ratio_null": 0.71,
-                "run": ABLATE,
-            }
-        )
-        parts += [(address(2, a), key, "A", 0.0, ABLATE), (address(2, b), key, "B", 0.0, ABLATE)]
-        moved += [
-            (
-                key,
-                address(3, j),
-                float(rng.normal()),
-                float(rng.normal()),
-                -1.0,
-                1.0,
-                0.01,
-                float(rng.uniform(0, 0.1)),
-                ABLATE,
-            )
-            for j in range(sizes[3])
-        ]
-    for k, coefficient in enumerate([2.0, 5.0]):
-        key = f"{STEER}/{k}"
-        nodes.append(
-            {
-                "id": key,
-                "name": f"steer x{coefficient:g}",
-                "verb": "steer",
-                "order": 1,
-                "coefficient": coefficient,
-                "target_layer": 3,
-                "cells": CELLS,
-                "effect": 0.2 * coefficient,
-                "effect_low": 0.1,
-                "effect_high": 2.0,
-                "p": 0.001,
-                "control": 0.01,
-                "run": STEER,
-            }
-        )
-        parts.append((address(2, 0), key, "steered", coefficient, STEER))
-        genes += [
-            (
-                key,
-                f"ENSG{g:011d}",
-                coefficient - 1,
-                float(rng.normal()),
-                -1.0,
-                1.0,
-                0.01,
-                float(rng.uniform(0, 0.1)),
-                STEER,
-            )
-            for g in range(20)
-        ]
-    return {
-        "Intervention": pd.DataFrame(nodes),
-        "Feature-PART_OF-Intervention": pd.DataFrame(
-            parts, columns=["source", "target", "role", "coefficient", "run"]
-        ),
-        "Intervention-SHIFTED-Feature": pd.DataFrame(
-            moved,
-            columns=["source", "target", "effect", "interaction", "low", "high", "p", "q", "run"],
-        ),
-        "Intervention-SHIFTED-Gene": pd.DataFrame(
-            genes, columns=["source", "target", "dose", "effect", "low", "high", "p", "q", "run"]
-        ),
-        "Intervention-FROM-Run": pd.DataFrame(
-            [(n["id"], n["run"]) for n in nodes], columns=["source", "target"]
-        ),
-    }
+def predictions() -> dict[str, pd.DataFrame]:
+    """Pairs of genes that a predict run stores, some of them seen in a screen."""
+    rng = np.random.default_rng(31)
+    pairs = [(a, b) for a in range(6) for b in rng.permutation(40)[:8].tolist() if a != b]
+    rows = [
+        {
+            "source": f"ENSG{a:011d}",
+            "target": f"ENSG{b:011d}",
+            "run": PREDICT,
+            "score": float(rng.normal()),
+            "edges": int(rng.integers(2, 40)),
+            "z": float(rng.normal(0, 6)),
+            "q": float(rng.uniform(0, 0.08)),
+            "known": "Activation" if rng.random() < 0.2 else None,
+            "strongest_source": address(1, a),
+            "strongest_target": address(2, b % 14),
+            "observed": float(rng.normal()) if a < 3 else None,
+            "observed_q": float(rng.uniform(0, 0.2)) if a < 3 else None,
+        }
+        for a, b in pairs
+    ]
+    return {"Gene-PREDICTS-Gene": pd.DataFrame(rows)}
 
 
 def runs() -> dict[str, pd.DataFrame]:
@@ -267,6 +205,7 @@ def runs() -> dict[str, pd.DataFrame]:
         row(ANALYSE, "complete", "2026-01-05T00:00:00+00:00"),
         row(ANALYSE_OLD, "complete", "2026-01-05T06:00:00+00:00"),
         row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"),
+        row(PREDICT, "complete", "2026-01-06T03:00:00+00:00"),
         row(
             ATLAS,
             "complete",
@@ -394,6 +333,9 @@ def runs() -> dict[str, pd.DataFrame]:
                     "size": 2,
                     "method": "leiden",
                     "run": ANALYSE,
+                    "layers": [2],
+                    "edges_inside": 3,
+                    "edges_touching": 12,
                 }
             ]
         ),

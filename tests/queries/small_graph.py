@@ -22,7 +22,7 @@ from scircuit.core.study import Manifest
 from scircuit.ingest.graph.connection import Connection
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
-from tests.queries import small_findings, small_imported, small_traces
+from tests.queries import small_findings, small_imported, small_interventions, small_traces
 from tests.queries.small_names import (
     ANALYSE,
     ANALYSE_OLD,
@@ -34,6 +34,7 @@ from tests.queries.small_names import (
     MODEL,
     NEW,
     OLD,
+    PREDICT,
     SIZES,
     STEER,
     address,
@@ -53,12 +54,18 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
         ignore_index=True,
     )
     features = small_traces.features(rng, sizes, edges)
-    interventions = small_findings.interventions(rng, sizes)
+    ill = np.random.default_rng([seed, 4])
+    has = (ill.random(len(features)) < 0.4) & features.id.str.startswith(MODEL)
+    features["prediction_run"] = np.where(has, PREDICT, None)
+    features["disease"] = np.where(has, ill.choice(["anaemia", "lupus"], len(features)), None)
+    features["disease_q"] = np.where(has, ill.uniform(0, 0.08, len(features)), np.nan)
+    interventions = small_interventions.interventions(rng, sizes)
     features.loc[features.id == address(2, 0), ["steering_slope", "steering_control"]] = [0.4, 0.02]
     found = {
         "Feature": features,
         **small_findings.runs(),
         **small_findings.annotation(rng, sizes),
+        **small_findings.predictions(),
         **interventions,
         "Feature-AFFECTS-Feature": edges,
     }
@@ -246,8 +253,13 @@ def of_run(table: pa.Table, run: str) -> dict[str, pa.Table]:
         return {"Feature": table.select(["id", "name", *annotated])}
     if run == STEER:
         return {"Feature": table.filter(own).select(["id", *rest])}
+    predicted = [n for n in blocks["prediction_run"] if n in table.column_names]
+    if run == PREDICT:
+        some = pc.is_valid(table.column("prediction_run"))
+        return {"Feature": table.filter(some).select(["id", *predicted])}
     if run == ATLAS:
-        published = {*table.column_names} - {*annotated, *degrees, *rest, *traced} | {"alive"}
+        own_results = {*annotated, *degrees, *rest, *traced, *predicted} - {"alive"}
+        published = {*table.column_names} - own_results
         names = [n for n in table.column_names if n in published]
         return {"Feature": table.filter(pc.invert(own)).select(names)}
     return {}

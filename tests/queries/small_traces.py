@@ -139,6 +139,10 @@ def features(rng: np.random.Generator, sizes: dict[int, int], edges: pd.DataFram
                         float(np.log((out.get(key, 0) + 1) / (expected + 1))) if layer < 3 else None
                     ),
                     "support_share": 0.5,
+                    "pagerank": 0.01 + 0.001 * index if layer > 1 else None,
+                    "pagerank_expected": 0.02 if layer > 1 else None,
+                    "pagerank_p": (14 - index) / 100 if layer > 1 else None,
+                    "pagerank_q": (16 - index) / 50 if layer > 1 else None,
                     "out_degree_legacy": None if layer < 3 else 1,
                     "random_degree": int(rng.integers(0, 3)),
                     "swap_degree": int(rng.integers(0, 3)),

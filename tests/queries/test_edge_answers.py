@@ -9,7 +9,7 @@ import pytest
 from scircuit.core.edge_rules import CALIBRATED, DEFAULT
 from scircuit.queries.api import query
 from tests.queries.expected import same
-from tests.queries.small_names import NEW, OLD, address
+from tests.queries.small_names import ANALYSE, NEW, OLD, address
 
 pytestmark = pytest.mark.server
 STATISTICS = [
@@ -42,6 +42,32 @@ def test_top_hubs(study):
     same(query(study.connection, "top_hubs", limit=5), expected.head(5))
     older = study.older[study.older.layer == 1].rename(columns={"id": "feature"})
     same(query(study.connection, "top_hubs", run=OLD), older.sort_values("hub_rank"))
+
+
+@pytest.mark.parametrize("q", [1.0, 0.1])
+def test_page_rank(study, q):
+    f = study.features.rename(columns={"id": "feature", "pagerank_expected": "expected"})
+    into = study.frames["Feature-AFFECTS-Feature"].query("run == @NEW").target
+    f = f[f.feature.isin(into) & f.pagerank_p.notna() & (f.pagerank_q <= q)]
+    f = f.assign(ratio=f.pagerank / f.expected, p=f.pagerank_p, q=f.pagerank_q)
+    expected = f.sort_values(["p", "ratio", "feature"], ascending=[True, False, True])
+    same(query(study.connection, "page_rank", q=q, limit=8), expected.head(8))
+
+
+def test_circuit_modules(study):
+    answer = query(study.connection, "circuit_modules")
+    (row,) = study.frames["Module"].query("run == @ANALYSE").to_dict("records")
+    members = study.frames["Feature-MEMBER_OF-Module"].query("target == 'module1'").source
+    own = study.features[study.features.id.isin(members)]
+    (found,) = answer.to_dict("records")
+    assert {k: found[k] for k in ("module", "name", "size", "layers", "inside_share")} == {
+        **{"module": row["id"], "name": row["name"], "size": row["size"]},
+        **{"layers": [2], "inside_share": 0.25},
+    }
+    best = own.reset_index(drop=True).sort_values(["out_degree", "id"], ascending=[False, True])
+    assert list(found["examples"]) == best["name"].tolist() and len(own) == 2
+    assert found["analysis"] == ANALYSE
+    assert query(study.connection, "circuit_modules", run=OLD).empty
 
 
 @pytest.mark.parametrize(

@@ -160,11 +160,31 @@ def test_interventions(study):
     same(
         query(study.connection, "interactions", limit=1000),
         moved,
-        ["intervention", "target", "effect", "interaction", "low", "high", "q"],
+        [
+            *("intervention", "target", "effect", "interaction", "low", "high", "q"),
+            *("order", "computed", "q_computed"),
+        ],
     )
     assert set(
         query(study.connection, "interactions", intervention=f"{ABLATE}/1").intervention
     ) == {f"{ABLATE}/1"}
+
+    nodes = study.frames["Intervention"].query("verb == 'ablate'")
+    nodes = nodes.rename(columns={"id": "intervention"}).sort_values(
+        ["significant", "intervention"], ascending=[False, True]
+    )
+    sets = query(study.connection, "ablated_sets")
+    columns = ["intervention", "set_class", "order", "target_layer", "cells", "cells_together"]
+    columns += ["tested", "significant", "tested_computed", "significant_computed"]
+    columns += ["signed_ratio", "signed_ratio_low", "signed_ratio_high", "ratio", "ratio_null"]
+    same(sets, nodes, columns)
+    roles = study.frames["Feature-PART_OF-Intervention"].query("role != 'steered'")
+    assert dict(zip(sets.intervention, sets.features, strict=True)) == {
+        key: sorted(of.source) for key, of in roles.groupby("target")
+    }
+    chosen = query(study.connection, "ablated_sets", set_class="same", order=2)
+    assert set(chosen.intervention) == {f"{ABLATE}/1", f"{ABLATE}/2"}
+    assert not len(query(study.connection, "ablated_sets", order=3))
 
     genes = study.frames["Intervention-SHIFTED-Gene"].query("q <= 0.05")
     genes = genes.assign(

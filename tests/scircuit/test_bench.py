@@ -8,7 +8,7 @@ import sys
 import pytest
 
 BENCHES = (
-    *("calibration", "edges", "ingest", "knowledge", "planted", "published_model"),
+    *("analysis", "calibration", "edges", "ingest", "knowledge", "planted", "published_model"),
     *("statistics_cost", "tracing"),
 )
 

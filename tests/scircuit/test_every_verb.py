@@ -45,8 +45,11 @@ def place(base, tmp_path):
 RUNS = {
     "annotate": ("scircuit.workflows.annotate:annotate", {"seed": 1}),
     "analyse": ("scircuit.workflows.analyse:analyse", {"seed": 1}),
+    "predict": ("scircuit.workflows.evidence.predict:predict", {"seed": 1}),
     "ablate": ("scircuit.workflows.interventions.ablate:ablate", {}),
     "steer": ("scircuit.workflows.interventions.steer:steer", {}),
+    "importance": ("scircuit.workflows.interventions.importance:importance", {}),
+    "circuit": ("scircuit.workflows.interventions.circuit:circuit", {}),
 }
 IMPORTS = ("edges", "atlas")
 

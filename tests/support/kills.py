@@ -22,6 +22,8 @@ PRELOAD = [
     "scircuit.workflows.analyse",
     "scircuit.workflows.interventions.ablate",
     "scircuit.workflows.interventions.steer",
+    "scircuit.workflows.interventions.importance",
+    "scircuit.workflows.interventions.circuit",
     "scircuit.workflows.report",
     "scircuit.workflows.exporting",
     "scircuit.tracing.engine.tracer",

@@ -77,7 +77,16 @@ class Named:
             },
             "analyse": {"bootstrap": 5},
             "ablate": {"hubs": 3, "device": "cpu"},
+            "predict": {"draws": 20},
             "steer": {"hubs": 2, "device": "cpu"},
+            "importance": {"hubs": 3, "n_cells": 4, "device": "cpu"},
+            "circuit": {
+                "behaviour": "mlm",
+                "n_cells": 12,
+                "steps": 2,
+                "draws": 19,
+                "device": "cpu",
+            },
         }
 
 

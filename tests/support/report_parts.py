@@ -254,3 +254,81 @@ def make_atlas(published: float, random: float) -> dict:
             "layers": layers,
         },
     }
+
+
+def tiny_parts(
+    degrees: list[int],
+    *,
+    targets: int = 12,
+    layers: tuple[int, ...] = (2, 3),
+    rates: list[float | None] | None = None,
+    q: float = 1e-3,
+    annotated: bool | None = None,
+    told_apart: bool = False,
+    **more: object,
+) -> ReportInput:
+    """A study of a few sources in layer 1 with so many edges each, and nothing else.
+
+    `q` of all effects; `annotated` of all features (None: no annotation); `told_apart`: with a
+    direction null.
+    """
+    sources = len(degrees)
+    ids = [str(Address("m", "d", 1, i)) for i in range(sources)]
+    ids += [str(Address("m", "d", layer, i)) for layer in layers for i in range(targets)]
+    rows = [
+        (ids[s], ids[sources + t % max(len(ids) - sources, 1)])
+        for s, degree in enumerate(degrees)
+        for t in range(degree)
+    ]
+    size = len(rows)
+    edges = pa.table(
+        {
+            "source": pa.array([r[0] for r in rows], pa.string()),
+            "target": pa.array([r[1] for r in rows], pa.string()),
+            **{k: pa.array([v] * size, pa.int64()) for k, v in (("n", 20), ("n_pos", 2))},
+            "n_neg": pa.array([18] * size, pa.int64()),
+            **{
+                k: pa.array([v] * size, pa.float64())
+                for k, v in (("mean", -0.1), ("sd", 0.1), ("d", -1.0), ("p", q), ("q", q))
+            },
+            **(
+                {
+                    k: pa.array([v] * size, pa.float64())
+                    for k, v in (
+                        *(("computed", -0.1), ("q_computed", q), ("z_computed", -5.0)),
+                        *(("direct", 0.01), ("q_direct", 0.9), ("z_direct", 0.3)),
+                    )
+                }
+                | {"computed_cells": pa.array([20] * size, pa.int64())}
+                if told_apart
+                else {}
+            ),
+        }
+    )
+    features = pa.table(
+        {
+            "id": ids,
+            "layer": pa.array([1] * sources + [la for la in layers for _ in range(targets)]),
+            "firing_rate": pa.array(
+                [*(rates or [0.01] * sources), *[0.02] * (len(ids) - sources)], pa.float64()
+            ),
+            "traced": [True] * sources + [False] * (len(ids) - sources),
+        }
+    )
+    named = None
+    if annotated is not None:
+        named = pa.table(
+            {
+                "id": ids,
+                "annotated": [annotated] * len(ids),
+                "annotatable_genes": [9] * len(ids),
+                "label": ["a term" if annotated else ""] * len(ids),
+            }
+        )
+    analysis = analyse(features, edges, named, AnalyseConfig(bootstrap=0), "analyse-1")
+    given: dict = {
+        "title": "Tiny",
+        "trace": {"sources": sources, "cells": 2, "source_layers": [1], "edges": size},
+        "analysis": analysis,
+    }
+    return ReportInput(**given | more)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scircuit.tracing.statistics import machine_code, p_lower_bound, sign_flip, subset_counts
+from scircuit.core import machine_code
+from scircuit.tracing.statistics import p_lower_bound, sign_flip, subset_counts
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 from tests.support import numpy_counts
 from tests.support.numpy_counts import counted_p

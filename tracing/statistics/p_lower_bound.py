@@ -25,7 +25,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from scircuit.tracing.statistics.machine_code import machine_code
+from scircuit.core.machine_code import machine_code
 
 _DEGREES = 5, 10, 20, 44, 96
 _REACH = 3.4  # standard deviations of S that a period holds beyond s

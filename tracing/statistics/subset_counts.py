@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scircuit.tracing.statistics.machine_code import machine_code
+from scircuit.core.machine_code import machine_code
 
 _LISTED = 256  # sums of the largest elements from which no further element is listed
 IN_FLOAT32 = 120  # elements: 2^127 is the largest power of two

@@ -42,7 +42,7 @@ FILES = (
     "revision/P4_tail/tail_fit_raw.json",
     "revision/P5_annotation/annotation_enrichment_raw.json",
 )
-_MAX_DEGREE_CHANGE = 2  # largest change of a degree through half precision, as published
+MAX_DEGREE_CHANGE = 2  # largest change of a degree through half precision, as published
 
 
 @dataclass
@@ -216,7 +216,7 @@ def _check_second_tracing(found: Degrees, layer: int, raw: Mapping[int, int]) ->
     for index, degree in raw.items():
         row = found.features[layer, index]
         known = cast("int", row.setdefault("out_degree_legacy", degree))
-        if abs(known - degree) > _MAX_DEGREE_CHANGE:
+        if abs(known - degree) > MAX_DEGREE_CHANGE:
             raise UserError(
                 f"feature {index} of layer {layer} has {known:,} edges in exhaustive_summary.json"
                 f" and {degree:,} in edges_raw.json",
@@ -226,7 +226,7 @@ def _check_second_tracing(found: Degrees, layer: int, raw: Mapping[int, int]) ->
     if differ:
         found.notes.append(
             f"{differ} features have a degree that differs in the second tracing (half precision),"
-            f" by at most {_MAX_DEGREE_CHANGE}: the degree of the first was kept"
+            f" by at most {MAX_DEGREE_CHANGE}: the degree of the first was kept"
         )
     if raw:
         found.findings["degrees_given"] = len(raw)
@@ -380,7 +380,7 @@ def _residual_hub(found: Degrees, layer: int, listed: Json, rank: int, where: st
     residual = number(hub["residual_degree"], f"{where}: residual_degree")
     row = found.features[layer, index]
     stated = cast("int", row.get("out_degree_legacy", edges))
-    if abs(stated - edges) > _MAX_DEGREE_CHANGE:
+    if abs(stated - edges) > MAX_DEGREE_CHANGE:
         raise UserError(
             f"{where}: feature {index} has {edges:,} edges, other files state {stated:,}",
             "fetch the files again",

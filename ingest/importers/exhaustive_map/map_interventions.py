@@ -32,7 +32,7 @@ from scircuit.ingest.importers.strict_files import (
 )
 
 READOUT = "state shift: change of the cosine to late less that to early cells, of mean logits"
-_LAST_LAYER = 17  # where the published readouts are taken
+LAST_LAYER = 17  # where the published readouts are taken
 _CONDITIONS = ("AB", "AC", "BC", "ABC")
 
 
@@ -305,7 +305,7 @@ def _condition(
             "verb": "steer",
             "order": 1,
             "coefficient": coefficient,
-            "target_layer": _LAST_LAYER,
+            "target_layer": LAST_LAYER,
             "cells": cells,
             "effect": effect,
             "effect_low": effect - half if half is not None else None,

@@ -2,10 +2,13 @@
 nodes and properties that own runs write.
 
 Degrees, hub ranks and calibration become Feature properties and a Control (`map_degrees`), triplet
-ablations and steering become Interventions (`map_interventions`). The files have no edges: the
-study kept the 50 strongest per source and layer in files that were not published, so comparisons
-that need edges are refused. Any file may be missing; the present ones are checked against each
-other.
+ablations and steering become Interventions (`map_interventions`). So do the later results: the
+steering panel (`map_panel`), further triplets (`map_triplets`), random directions and importance
+(`map_controls`). Files that are not read are listed with the reason (`unread_files`).
+
+The files have no edges: the study kept the 50 strongest per source and layer in files that were not
+published, so comparisons that need edges are refused. Any file may be missing; the present ones are
+checked against each other.
 """
 
 from __future__ import annotations
@@ -16,7 +19,10 @@ from typing import TYPE_CHECKING
 
 from scircuit.core.config import ImportMapConfig
 from scircuit.core.edge_rules import LEGACY_TEXT
-from scircuit.core.errors import UserError, quoted
+from scircuit.core.errors import UserError
+from scircuit.ingest.importers.exhaustive_map import map_panel, map_triplets
+from scircuit.ingest.importers.exhaustive_map.map_controls import FILES as LATER_FILES
+from scircuit.ingest.importers.exhaustive_map.map_controls import read_controls
 from scircuit.ingest.importers.exhaustive_map.map_degrees import FILES, Degrees, read_degrees
 from scircuit.ingest.importers.exhaustive_map.map_interventions import (
     Interventions,
@@ -24,6 +30,7 @@ from scircuit.ingest.importers.exhaustive_map.map_interventions import (
     read_steering,
     read_triplets,
 )
+from scircuit.ingest.importers.exhaustive_map.unread_files import unread_notes
 from scircuit.ingest.importers.feature_nodes import Key, feature_tables, kind_table, used_nodes
 from scircuit.ingest.importers.source import Source
 from scircuit.ingest.importers.strict_files import check_names, hashes
@@ -58,7 +65,11 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
     model, dictionary = config.model_name, config.dictionary_name
     check_names(model, dictionary)
     root = _root(Path(config.path))
-    single = {name: root / name for name in FILES if (root / name).is_file()}
+    single = {n: root / n for n in (*FILES, *LATER_FILES) if (root / n).is_file()}
+    panel = _below(
+        root / map_panel.FOLDER, ("summary.json", "readout_analysis.json", "features/*.json")
+    )
+    later = _below(root / map_triplets.FOLDER, ("summary.json", "triplets.json"))
     triplets = sorted((root / _TRIPLETS).glob("triplet_*.json"))
     steered = sorted((root / _STEERING).glob("steering_*.json"))
     rest = {
@@ -70,12 +81,18 @@ def read(config: ImportMapConfig, gene_ids: Mapping[str, str]) -> Source:
         )
         if (path := root / name).is_file()
     }
-    used = [*single.values(), *triplets, *steered, *rest.values()]
+    used = [
+        *(*single.values(), *triplets, *steered, *rest.values()),
+        *(*panel.values(), *later.values()),
+    ]
     degrees, done = read_degrees(single), Interventions()
     read_triplets(done, model, dictionary, triplets, rest.get(f"{_TRIPLETS}/summary.json"))
     read_steering(done, model, dictionary, steered, rest.get(f"{_STEERING}/summary.json"), gene_ids)
     if signatures := rest.get(f"{_STEERING}/state_signatures.npz"):
         read_signatures(done, signatures)
+    map_panel.read_panel(done, model, dictionary, panel)
+    map_triplets.read_later_triplets(done, model, dictionary, later)
+    read_controls(degrees, done, model, dictionary, single)
     tables = _tables(model, dictionary, degrees, done)
     return Source(
         format="exhaustive-map",
@@ -126,23 +143,13 @@ def _absent(
         for folder, found in ((_TRIPLETS, triplets), (_STEERING, steered))
         if not found
     ]
-    traces = list(root.glob("exhaustive_tracing/feature_*.json"))
-    if traces:
-        notes.append(
-            f"exhaustive_tracing has {len(traces)} traced features; import their edges with"
-            f" scircuit import edges {quoted(root / 'exhaustive_tracing')}"
-        )
-    unread = sorted(
-        str(p.relative_to(root))
-        for p in root.rglob("*")
-        if p.is_file() and p not in {*used, *traces} and not p.name.startswith(".")
-    )
-    if unread:
-        notes.append(
-            f"{len(unread)} other file{' was' if len(unread) == 1 else 's were'} not read:"
-            f" {', '.join(unread[:3])}{' ...' if len(unread) > 3 else ''}"
-        )
-    return notes
+    return [*notes, *unread_notes(root, set(used))]
+
+
+def _below(folder: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
+    """Path below a folder -> file, of those that match."""
+    found = sorted(p for pattern in patterns for p in folder.glob(pattern))
+    return {p.relative_to(folder).as_posix(): p for p in found if p.is_file()}
 
 
 def _tables(

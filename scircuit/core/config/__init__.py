@@ -7,9 +7,8 @@ help text (`scircuit.core.config.option`).
 from __future__ import annotations
 
 from scircuit.core.config.analysing import AnalyseConfig, AnnotateConfig, MatchConfig
-from scircuit.core.config.interventions import AblateConfig, SteerConfig
-from scircuit.core.config.option import DEFAULT_STUDY
-from scircuit.core.config.published import (
+from scircuit.core.config.comparing import CompareConfig
+from scircuit.core.config.imports import (
     IMPORTS,
     GenesetsConfig,
     ImportAtlasConfig,
@@ -17,6 +16,15 @@ from scircuit.core.config.published import (
     ImportGraphConfig,
     ImportMapConfig,
 )
+from scircuit.core.config.interventions import (
+    AblateConfig,
+    CircuitConfig,
+    ImportanceConfig,
+    SteerConfig,
+)
+from scircuit.core.config.option import DEFAULT_STUDY
+from scircuit.core.config.predicting import PredictConfig
+from scircuit.core.config.reproducing import ReproduceConfig
 from scircuit.core.config.serving import ExportConfig, ServerConfig
 from scircuit.core.config.tracing import (
     CellsConfig,
@@ -34,14 +42,19 @@ __all__ = [
     "AnnotateConfig",
     "CellsConfig",
     "CheckConfig",
+    "CircuitConfig",
+    "CompareConfig",
     "ExportConfig",
     "GenesetsConfig",
     "ImportAtlasConfig",
     "ImportEdgesConfig",
     "ImportGraphConfig",
     "ImportMapConfig",
+    "ImportanceConfig",
     "MatchConfig",
     "NullConfig",
+    "PredictConfig",
+    "ReproduceConfig",
     "ServerConfig",
     "SteerConfig",
     "TraceConfig",

@@ -72,6 +72,11 @@ class AnalyseConfig:
     )
     hubs: int = option(20, "hubs in the top list")
     bootstrap: int = option(100, "bootstraps of the tail fit")
+    background: Path | None = option(
+        None,
+        "what is known, to tell novel edges: gene sets (GMT), or pairs of regulators and targets"
+        " (TSV, CSV); without it no edge is called novel",
+    )
     seed: int = option(0, "seed")
 
 

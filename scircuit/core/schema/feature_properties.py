@@ -98,12 +98,41 @@ _ANALYSED: tuple[Property, ...] = (
     prop("degree_rank", "int", "rank by raw out-degree among sources, 1 is the highest"),
     prop("support_share", "float",
          "share of out-edges that are support (ablation lowers the target)", "share"),
+    prop("pagerank", "float",
+         "PageRank among the features of the run, by the edges of its analysis; damping 0.85",
+         "share"),
+    prop("pagerank_expected", "float",
+         "mean PageRank in graphs with the same degrees for every pair of layers", "share"),
+    prop("pagerank_p", "float",
+         "p of a PageRank above that of such graphs; absent where none can differ", "probability"),
+    prop("pagerank_q", "float",
+         "Benjamini-Hochberg q of `pagerank_p` over the features with an edge in", "probability"),
+    prop("coherence", "float",
+         "share of its out-edges to annotated features whose target shares a term with it that is"
+         " not generic", "share"),
+    prop("coherence_expected", "float",
+         "the same share expected with targets of the same layer, firing rate and number of terms",
+         "share"),
+    prop("compare_run", "str",
+         "comparison of runs that wrote the two properties after it"),
+    prop("compared_degree", "int",
+         "out-edges of the feature in the compared runs that the other run could have found too",
+         "edges"),
+    prop("replicated_degree", "int",
+         "those of them that the other run has: as an edge of the same sign, or between other"
+         " models as an edge between counterparts", "edges"),
     prop("random_degree", "float",
          "calibrated edges when a random direction of equal norm is removed (sampled)", "edges"),
     prop("swap_degree", "float",
          "calibrated edges when another feature's direction is removed instead (sampled)",
          "edges"),
     prop("module", "str", "id of the module the feature belongs to"),
+    prop("prediction_run", "str",
+         "predict run with disease sets that wrote the two properties after it"),
+    prop("disease", "str",
+         "disease gene set in which its top genes are most enriched; absent where none passed"),
+    prop("disease_q", "float",
+         "Benjamini-Hochberg q of that set over all features and sets", "probability"),
 )
 
 _INTERVENED: tuple[Property, ...] = (
@@ -122,7 +151,37 @@ _INTERVENED: tuple[Property, ...] = (
     prop("steering_gene", "str", "symbol of the gene token whose logit rises most per dose"),
     prop("steering_top_genes", "str[]", "gene tokens whose logits rise most per dose"),
     prop("steering_control", "float",
-         "slope of the same readout for a random direction of equal norm", "per dose"),
+         "size of the same slope for random directions of equal norm (root mean square)",
+         "per dose"),
+    prop("steering_low", "float", "95 % interval of `steering_slope` over cells, lower",
+         "per dose"),
+    prop("steering_high", "float", "95 % interval of `steering_slope` over cells, upper",
+         "per dose"),
+    prop("steering_p_random", "float",
+         "(1 + random directions with a slope at least as large) / (1 + random directions)",
+         "probability"),
+    prop("steering_matched", "float",
+         "slope of the same readout for the direction of the feature that fires as often",
+         "per dose"),
+    prop("steering_state", "str",
+         "readout beside the gene logits that steering moves most, in units of what random"
+         " directions do; readouts that weights alone fix are left out"),
+    prop("steering_state_slope", "float", "dose slope of that readout", "per dose"),
+    prop("steering_norm_ratio", "float",
+         "norm of the steered states by the 99.9 % quantile of clean norms, at the strongest"
+         " condition", "ratio"),
+    prop("steering_switch", "str",
+         "on: more active in late cells than in early ones; off: less"),
+    prop("steering_switch_d", "float",
+         "standardised difference of the mean activation a cell, late minus early, on the half of"
+         " the probe cells that did not choose it", "SD"),
+    prop("importance", "float",
+         "change of the masked-LM loss when the feature is ablated, mean over all cells, those in"
+         " which it is not active as zero", "nats per masked gene"),
+    prop("importance_p", "float", "sign-flip p of `importance` over cells", "probability"),
+    prop("importance_q", "float",
+         "Benjamini-Hochberg q of `importance_p` over the features of its run", "probability"),
+    prop("importance_cells", "int", "cells of that run in which the feature is active", "cells"),
 )
 
 IDENTITY = ("name", "model", "dictionary", "layer", "index")
@@ -143,7 +202,11 @@ FINDING_BLOCKS: dict[str, tuple[str, ...]] = {
     "analysis_run": (
         "analysis_run", "out_degree", "in_degree", "out_degree_legacy", "out_degree_by_layer",
         "expected_degree", "residual_degree", "hub_rank", "degree_rank", "support_share",
+        "pagerank", "pagerank_expected", "pagerank_p", "pagerank_q",
+        "coherence", "coherence_expected",
     ),
+    "prediction_run": ("prediction_run", "disease", "disease_q"),
+    "compare_run": ("compare_run", "compared_degree", "replicated_degree"),
 }
 
 FOUND_PROPERTIES: tuple[Property, ...] = tuple(

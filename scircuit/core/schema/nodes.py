@@ -84,6 +84,9 @@ _MODULE = NodeType("Module", "A group of features.", (
     prop("genes", "str[]", "genes that many of its features share"),
     prop("overlap", "float", "mean Jaccard overlap of its features' genes", "share"),
     prop("firing_rate", "float", "mean firing rate of its features, as published", "share"),
+    prop("layers", "int[]", "layers of its features, where it has several"),
+    prop("edges_inside", "int", "edges of the run between two of its features", "edges"),
+    prop("edges_touching", "int", "edges of the run that begin or end in it", "edges"),
     RUN,
 ), color="#A3B18A")
 
@@ -182,7 +185,7 @@ _RUN = NodeType(
 
 _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering condition.", (
     prop("name", "str", "caption"),
-    prop("verb", "str", "ablate or steer"),
+    prop("verb", "str", "ablate, steer, importance or circuit"),
     prop("order", "int", "features changed at once"),
     prop("coefficient", "float", "factor on the feature's activation; 0 is ablation"),
     prop("target_layer", "int", "layer where the effect is read"),
@@ -192,6 +195,28 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
     prop("ratio", "float",
          "median |joint| / sum |single| over tested targets (legacy redundancy ratio)"),
     prop("ratio_null", "float", "the same ratio for exactly additive effects on the same cells"),
+    prop("cells_together", "int",
+         "ablate: cells where all features of the set are active", "cells"),
+    prop("set", "str", "ablate: id of the whole set; of a subset of it another than its own id"),
+    prop("set_class", "str", "ablate: how the set was chosen: given, hubs, same, cross, random"),
+    prop("pathway", "str", "ablate: what the features of the set have in common"),
+    prop("tested_computed", "int", "ablate: targets whose computed contrast was tested", "targets"),
+    prop("significant_computed", "int",
+         "ablate: targets whose computed contrast has q at the threshold", "targets"),
+    prop("signed_ratio", "float",
+         "sum over targets of the mean joint effect, signed as the sum of the mean single effects,"
+         " by the sum of |sums of mean single effects|: 1 for additive effects", "ratio"),
+    prop("signed_ratio_low", "float", "95 % interval over cells, lower", "ratio"),
+    prop("signed_ratio_high", "float", "95 % interval over cells, upper", "ratio"),
+    prop("higher_order", "float",
+         "median of the published higher-order interaction of |standardised effects|"),
+    prop("higher_order_null", "float", "the same for exactly additive effects on the same cells"),
+    prop("subadditive", "int", "targets with a published ratio below 0.8", "targets"),
+    prop("additive", "int", "targets with a published ratio of 0.8 to 1.2", "targets"),
+    prop("superadditive", "int", "targets with a published ratio above 1.2", "targets"),
+    prop("subadditive_null", "int", "`subadditive` for exactly additive effects", "targets"),
+    prop("additive_null", "int", "`additive` for exactly additive effects", "targets"),
+    prop("superadditive_null", "int", "`superadditive` for exactly additive effects", "targets"),
     prop("effect", "float", "mean readout change (steer)"),
     prop("readout", "str",
          "readout behind `effect` where imported; in own runs the logits of the genes that the"
@@ -199,7 +224,50 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
     prop("effect_low", "float", "95 % interval, lower"),
     prop("effect_high", "float", "95 % interval, upper"),
     P,
-    prop("control", "float", "the same readout for the control"),
+    prop("q", "float",
+         "importance: Benjamini-Hochberg q of `p` over the features of the run", "probability"),
+    prop("control", "float",
+         "the same readout for the control: the mean over random directions of equal norm"),
+    prop("control_sd", "float", "its spread over the random directions"),
+    prop("mode", "str",
+         "steer: amplify (factor on the activation); clamp or clamp-all (value in units of the"
+         " feature's mean active value, where it fires or at all gene positions)"),
+    prop("norm_ratio", "float",
+         "steer: median norm of the steered states by the 99.9 % quantile of clean norms", "ratio"),
+    prop("beyond_norm", "bool",
+         "steer: the norm ratio is above 2, which the model never sees; the condition takes no part"
+         " in slopes"),
+    prop("behaviour", "str", "circuit: the behaviour that its features keep, as asked for"),
+    prop("size", "int", "circuit: features kept", "features"),
+    prop("features_considered", "int",
+         "circuit: features of the considered layers that fire, all others of them at their means",
+         "features"),
+    prop("sufficiency", "float",
+         "circuit: share of the behaviour that its features keep when all others are at their"
+         " means, on cells that did not choose it", "share"),
+    prop("sufficiency_low", "float", "95 % interval over cells, lower", "share"),
+    prop("sufficiency_high", "float", "95 % interval over cells, upper", "share"),
+    prop("sufficiency_random", "float",
+         "circuit: mean of random circuits of the same size, layers and firing rates", "share"),
+    prop("sufficiency_p", "float",
+         "circuit: share of random circuits that keep as much, (1 + hits) / (1 + draws)",
+         "probability"),
+    prop("necessity", "float",
+         "circuit: share of the behaviour that is lost when its features alone are at their means",
+         "share"),
+    prop("necessity_low", "float", "95 % interval over cells, lower", "share"),
+    prop("necessity_high", "float", "95 % interval over cells, upper", "share"),
+    prop("necessity_random", "float", "circuit: mean of the random circuits", "share"),
+    prop("area", "float",
+         "circuit: area under the curve of sufficiency against the share of features kept (CPR)"),
+    prop("area_random", "float", "circuit: mean area of random orders of features"),
+    prop("distance", "float",
+         "circuit: area between that curve and 1 (CMD); 0 is a behaviour that is kept by nothing"),
+    prop("distance_random", "float", "circuit: mean distance of random orders of features"),
+    prop("edges", "int",
+         "circuit: computed edges of the trace run between its features", "edges"),
+    prop("edges_kept", "int",
+         "circuit: those of them that connect it, the strongest of every feature", "edges"),
     RUN,
 ), color="#B5179E")
 
@@ -207,7 +275,8 @@ _CONTROL = NodeType("Control", "A control that could refute the edges of one lay
     prop("name", "str", "caption"),
     prop("control", "str",
          "zero_edit, random_direction, feature_swap, direct, direction_null, split_half, context;"
-         " of a null run: permuted, rotated; imported: sign_flip"),
+         " of a null run: permuted, rotated; imported: sign_flip, and random_per_position (a new"
+         " direction at every position of every cell, no control of specificity)"),
     prop("source_layer", "int", "layer of the edit"),
     prop("target_layer", "int", "layer measured"),
     prop("sources", "int", "source features in the sample"),
@@ -252,10 +321,26 @@ _CONTROL = NodeType("Control", "A control that could refute the edges of one lay
     RUN,
 ), color="#8D99AE")
 
+_READOUT = NodeType("Readout", "What steering is read by: one number a cell.", (
+    prop("name", "str", "caption: own_genes, state_shift, pseudotime, fate:..., ..."),
+    prop("readout", "str",
+         "own genes, state shift, markers, pseudotime, fate, type, or loss"),
+    prop("unit", "str", "unit of a change"),
+    prop("definition", "str", "how it is computed"),
+    prop("measure", "str", "of a probe: R2, AUC, or balanced accuracy"),
+    prop("accuracy", "float",
+         "of a probe: the measure on held-out groups, or held-out cells where none were given"),
+    prop("baseline", "float", "of a probe: mean of the same measure with shuffled labels"),
+    P,
+    prop("probe_cells", "int", "cells it was fitted on, none of them steered", "cells"),
+    prop("probe_groups", "int", "groups held out together; 0: single cells", "groups"),
+    RUN,
+), color="#F4A261")
+
 NODES: dict[str, NodeType] = {
     node.label: node
     for node in (
         _MODEL, _DICTIONARY, _FEATURE, _GENE, _TERM, _GENE_SET_LIBRARY, _MODULE, _CELL_TYPE,
-        _TISSUE, _PERTURBATION, _COHORT, _RUN, _INTERVENTION, _CONTROL,
+        _TISSUE, _PERTURBATION, _COHORT, _RUN, _INTERVENTION, _CONTROL, _READOUT,
     )
 }

@@ -4,6 +4,7 @@ its metadata. The report draws them from there, and writes them as CSV.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,32 @@ from scircuit.core.errors import UserError
 from scircuit.core.files import atomic_path, canonical_json
 
 if TYPE_CHECKING:
-    from scircuit.analysis.finding import Finding
+    from scircuit.analysis.finding import Draw, Finding
+
+DRAWN_BY: dict[str, str] = {
+    "novelty": "scircuit.analysis.novelty.edge_novelty",
+    "disease": "scircuit.analysis.disease.disease_finding",
+    "knock_outs": "scircuit.analysis.gene_predictions.knock_out_finding",
+    "gene_pairs": "scircuit.analysis.gene_predictions.pair_finding",
+    "steering_layers": "scircuit.analysis.steering.layer_comparison",
+    "attenuation": "scircuit.analysis.structure.attenuation",
+    "sign_structure": "scircuit.analysis.structure.sign_structure",
+    "degree_inequality": "scircuit.analysis.structure.degree_inequality",
+    "hub_stability": "scircuit.analysis.structure.hub_stability",
+    "modules": "scircuit.analysis.structure.modules_finding",
+    "motifs": "scircuit.analysis.structure.motifs",
+    "page_rank": "scircuit.analysis.structure.page_rank",
+    "hub_importance": "scircuit.analysis.behaviour.hub_importance",
+    "behaviour_circuit": "scircuit.analysis.behaviour.behaviour_circuit",
+    "coherence": "scircuit.analysis.coherence.edge_coherence",
+    "rule_survival": "scircuit.analysis.consensus.rule_survival",
+    "consensus": "scircuit.analysis.consensus.domain_pairs",
+    "agreed_edges": "scircuit.analysis.consensus.agreed_edges",
+    "regulon_support": "scircuit.analysis.consensus.regulon_support",
+    "replication": "scircuit.analysis.consensus.replication",
+    "term_contrast": "scircuit.analysis.consensus.term_contrast",
+}
+"""Name of a finding -> module with its ``draw(frame, numbers, ax)``."""
 
 FOLDER = "findings"
 _KEY = b"scircuit"
@@ -59,10 +85,15 @@ def read_findings(run_folder: Path) -> list[Finding]:
             table = pq.read_table(path)
             words = json.loads((table.schema.metadata or {})[_KEY])
             order = int(words.pop("order"))
-            found.append((order, Finding(**words, frame=table.to_pandas())))
+            draw = _draw(str(words["name"]))
+            found.append((order, Finding(**words, frame=table.to_pandas(), draw=draw)))
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} cannot be read as a finding: {type(error).__name__}",
                 f"delete {path.parent} and compute the run again",
             ) from error
     return [finding for _, finding in sorted(found, key=lambda f: (f[0], f[1].name))]
+
+
+def _draw(name: str) -> Draw | None:
+    return importlib.import_module(DRAWN_BY[name]).draw if name in DRAWN_BY else None

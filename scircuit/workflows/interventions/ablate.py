@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from scircuit.core.build_config import build
 from scircuit.core.config import DEFAULT_STUDY, AblateConfig
+from scircuit.core.context import parse_context
 from scircuit.core.progress import Progress
+from scircuit.execution.ablation_sets.chosen_sets import ChosenSets
+from scircuit.execution.ablation_sets.set_findings import summarise_sets
 from scircuit.execution.intervention_run import Tables, intervene
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
-    from scircuit.core.address import Address
     from scircuit.execution.load_inputs import Inputs
 
 
@@ -24,53 +26,35 @@ def ablate(
     quiet: bool = False,
     **options: Any,
 ) -> RunResult:
-    """Ablate all pairs of features (default: the top hubs) jointly and singly on common positions.
+    """Ablate sets of features (default: all pairs of the top hubs) in all combinations of their
+    members, on common positions.
 
-    The interaction contrast ``joint - single A - single B`` is tested on raw per-cell effects. The
-    published ratio of standardised effects is reported beside the value that exactly additive
-    effects give on the same cells.
+    The interaction contrast of every order (of two features ``joint - single A - single B``) is
+    tested on raw per-cell effects. The published ratio of standardised effects is reported beside
+    the value that exactly additive effects give on the same cells.
 
     Raises
     ------
     UserError
-        If no features can be chosen, or the inputs of the trace run have changed.
+        If no sets can be chosen, or the inputs of the trace run have changed.
     """
     config = config or build(AblateConfig, options)
+    context = parse_context(config.context)
 
-    def compute(inputs: Inputs, addresses: list[Address], run: str) -> Tables:
-        from scircuit.tracing.interventions import ablate_pairs
+    def compute(inputs: Inputs, chosen: ChosenSets, run: str) -> Tables:
+        from scircuit.tracing.interventions import ablate_sets
 
-        progress = Progress(
-            "ablating", len(addresses) * (len(addresses) - 1) / 2, "pairs", quiet=quiet
-        )
-        return ablate_pairs(
+        progress = Progress("ablating", len(chosen.sets), "sets", quiet=quiet)
+        return ablate_sets(
             inputs.adapter,
             inputs.dictionaries,
             inputs.cohort,
-            addresses,
+            chosen.sets,
             run=run,
             q=config.q,
+            targets=config.targets,
+            context=context,
             progress=lambda done, _total, _found: progress.update(done),
         )
 
-    return intervene("ablate", config, study, database, compute, _summarise_ablation)
-
-
-def _summarise_ablation(tables: Tables) -> tuple[dict[str, Any], str]:
-    """Number of significant interaction contrasts, and the redundancy ratio beside its null."""
-    import numpy as np
-
-    pairs = tables["Intervention"].to_pandas()
-    numbers = {
-        "pairs": len(pairs),
-        "tested": int(pairs["tested"].sum()),
-        "significant": int(pairs["significant"].sum()),
-        "ratio": float(np.nanmedian(pairs["ratio"])),
-        "ratio_null": float(np.nanmedian(pairs["ratio_null"])),
-    }
-    sentence = (
-        f"{numbers['significant']:,} of {numbers['tested']:,} interaction contrasts of"
-        f" {numbers['pairs']} pairs differ from zero; the ratio |joint| / sum |single| is"
-        f" {numbers['ratio']:.2f}, exactly additive effects would give {numbers['ratio_null']:.2f}"
-    )
-    return {k: None if v != v else v for k, v in numbers.items()}, sentence
+    return intervene(config, study, database, compute, summarise_sets)

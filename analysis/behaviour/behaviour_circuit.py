@@ -1,0 +1,79 @@
+"""How much of a behaviour is kept by how many features: the finding of ``scircuit circuit``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from scircuit.analysis.finding import Finding
+from scircuit.analysis.plot_style import BLUE, GREY, INK, ORANGE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+NAME = "behaviour_circuit"
+COLUMNS = (
+    "size", "share", "sufficiency", "low", "high", "random", "random_low", "random_high",
+    "necessity", "necessity_low", "necessity_high",
+)  # fmt: skip
+
+
+def behaviour_circuit(
+    frame: pd.DataFrame, numbers: Mapping[str, object], refusal: str, text: str
+) -> Finding:
+    """Put a circuit, or why there is none, in words.
+
+    Parameters
+    ----------
+    frame
+        The curve, one row per size (`COLUMNS`); empty where there was nothing to keep.
+    numbers
+        behaviour, size, considered, sufficiency, low, high, sufficiency_random, p, necessity,
+        necessity_random, cpr, cpr_random, cmd, cmd_random, cells, chosen_on, draws, edges,
+        edges_kept, wanted; None where unknown.
+    refusal
+        Why there is no circuit; empty where there is one.
+    text
+        The behaviour in words.
+    """
+    if refusal:
+        sentence = f"no circuit keeps the {text}: {refusal}"
+    else:
+        n = numbers
+        sentence = (
+            f"{n['size']} of {n['considered']:,} features keep {n['sufficiency']:.0%} of the {text}"
+            f" when all others are at their means (95 % interval {n['low']:.0%} to {n['high']:.0%}"
+            f" over {n['judged_on']} cells that did not choose them), random ones of the same"
+            f" layers and firing rates {n['sufficiency_random']:.0%} (p = {n['p']:.2g}); without"
+            f" them {n['necessity']:.0%} is lost (random {n['necessity_random']:.0%}); the area"
+            f" under the curve is {n['cpr']:.2f} (random {n['cpr_random']:.2f});"
+            f" {n['edges']} computed edges join them"
+        )
+    return Finding(
+        NAME,
+        "Circuit of a behaviour",
+        sentence,
+        f"{numbers['draws']} random circuits of the same size: every feature is replaced by one of"
+        " its layer and of the same fifth of firing rates.",
+        frame,
+        numbers,
+        draw=draw,
+    )
+
+
+def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:
+    """Share of the behaviour kept against circuit size, beside random circuits."""
+    size = frame["size"]
+    ax.fill_between(size, frame["random_low"], frame["random_high"], color=GREY, alpha=0.3, lw=0)
+    ax.plot(size, frame["random"], color=GREY, label="random, same layers and firing")
+    ax.fill_between(size, frame["low"], frame["high"], color=BLUE, alpha=0.2, lw=0)
+    ax.plot(size, frame["sufficiency"], "o-", color=BLUE, markersize=4, label="kept by these alone")
+    ax.plot(size, frame["necessity"], "s--", color=ORANGE, markersize=4, label="lost without these")
+    for level in (0, 1):
+        ax.axhline(level, color=INK, linewidth=0.5)
+    if numbers.get("size"):
+        ax.axvline(float(str(numbers["size"])), color=INK, linewidth=0.8, linestyle=":")
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set(xlabel="features in the circuit", ylabel="share of the behaviour")
+    ax.legend()

@@ -1,0 +1,320 @@
+r"""Domain pairs that two runs agree on: pairs (label of the source, label of the target) that are
+joined by an edge in both, beside what other graphs with the same labels agree on.
+
+Two numbers: the common pairs, and the edges of each run whose pair the other run has too. The
+second is the test, as a circuit that several edges follow has fewer pairs and not more.
+
+Nulls, each for one run while the other stays as it is:
+
+- *targets resampled*: features take each other's place as targets within their layer and firing
+  rate (`scircuit.analysis.coherence.strata`), with their labels;
+- *edges rewired*: within each pair of layers all degrees stay and who meets whom is random.
+
+Both keep how popular every label is. The published null does not: it permutes the names of the
+labels, so a label of a hundred features stands for one that a single feature has, and graphs with
+random targets are called enriched many times over. It is shown for comparison.
+
+For a domain pair, p is (1 + draws that have the pair) / (1 + draws), the larger of both runs under
+resampled targets; q is Benjamini-Hochberg over all common pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
+from scircuit.analysis.coherence.pair_nulls import Trades, compiled_trades
+from scircuit.analysis.coherence.strata import strata
+from scircuit.analysis.finding import Finding
+from scircuit.analysis.structure.layered_edges import LayeredEdges, layered_edges
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from scircuit.analysis.consensus.compared_run import ComparedRun
+
+NAME, TITLE = "consensus", "Consensus: domain pairs that two runs agree on"
+DRAWS, FEWEST, _MANY_LABELS = 1000, 10, 20_000
+COLUMNS = ("counted", "null", "run", "observed", "expected", "low", "high", "fold", "p")
+
+
+class Domains(NamedTuple):
+    """Labelled edges of a run; `label` is the number of each feature's label, -1: none."""
+
+    run: str
+    edges: LayeredEdges
+    label: np.ndarray
+    rate: np.ndarray
+
+    def codes(self, labels: int) -> np.ndarray:
+        """Pair of every edge, one of each."""
+        return np.unique(self.label[self.edges.source] * labels + self.label[self.edges.target])
+
+
+class Consensus(NamedTuple):
+    """Finding and pairs: `pairs` has source and target label, edges in each run, p and q."""
+
+    finding: Finding
+    pairs: pd.DataFrame
+
+
+def domains(run: ComparedRun, number: Mapping[str, int]) -> Domains:
+    """Edges of a run between features with labels."""
+    label = np.array([number.get(str(name), -1) for name in run.labels], dtype=np.int64)
+    edges = run.edges
+    keep = (label[edges.source] >= 0) & (label[edges.target] >= 0)
+    edges = layered_edges(edges.source[keep], edges.target[keep], edges.effect[keep], edges.layer)
+    return Domains(run.run, edges, label, run.inputs.nodes.firing_rate)
+
+
+def consensus(a: ComparedRun, b: ComparedRun, *, draws: int = DRAWS, seed: int = 0) -> Consensus:
+    """Domain pairs of two runs.
+
+    Parameters
+    ----------
+    a, b
+        The runs, both with labels.
+    draws
+        Of each null.
+    seed
+        Of all of them.
+    """
+    names = sorted({str(name) for run in (a, b) for name in run.labels if name})
+    number = {name: i for i, name in enumerate(names)}
+    both = domains(a, number), domains(b, number)
+    if min(d.edges.size for d in both) < FEWEST or len(names) > _MANY_LABELS:
+        return _untested(both, len(names))
+    codes = [d.codes(len(names)) for d in both]
+    common = np.intersect1d(*codes)
+    compiled_trades()  # once, before there are threads
+    with ThreadPoolExecutor(2) as pool:
+        found = list(
+            pool.map(
+                lambda i: _drawn(both[i], codes[1 - i], common, len(names), draws, seed + i), (0, 1)
+            )
+        )
+    rows, hits = [], []
+    for i, (d, (resampled, rewired, times)) in enumerate(zip(both, found, strict=True)):
+        code = d.label[d.edges.source] * len(names) + d.label[d.edges.target]
+        inside = int(np.isin(code, codes[1 - i]).sum())
+        for null, drawn in (("targets resampled", resampled), ("edges rewired", rewired)):
+            rows.append(_row("edges", null, d.run, inside, drawn[1]))
+            rows.append(_row("pairs", null, d.run, common.size, drawn[0]))
+        hits.append(times)
+    renamed = permuted_names(codes[0], codes[1], len(names), min(draws, 200), seed)
+    rows.append(_row("pairs", "names permuted", b.run, common.size, renamed))
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    pairs = _pairs(names, common, both, (1 + np.maximum(*hits)) / (1 + draws))
+    return Consensus(
+        Finding(
+            NAME,
+            TITLE,
+            _sentence(frame, both, codes, common.size, pairs),
+            f"{draws:,} draws each: targets resampled within layer and firing rate, and edges"
+            " rewired within each pair of layers, of one run at a time",
+            frame,
+            _numbers(frame, both, codes, common.size, pairs, draws),
+            draw=draw,
+        ),
+        pairs,
+    )
+
+
+def _drawn(
+    d: Domains, other: np.ndarray, common: np.ndarray, labels: int, draws: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs shared with `other`, and edges with such a pair, under resampled targets and under
+    rewired edges, each (2, draws); and how many draws of resampled targets have each common pair.
+    """
+    wanted = np.zeros(labels * labels, bool)
+    wanted[other] = True
+    # only targets matter: edges of one source label to one target are one edge
+    once, times_there = np.unique(
+        d.label[d.edges.source] * d.label.size + d.edges.target, return_counts=True
+    )
+    start, target = (once // d.label.size) * labels, once % d.label.size
+    stratum = strata(d.edges.layer, np.ones(d.label.size, np.int64), d.rate, d.label >= 0)
+    members = np.flatnonzero(stratum >= 0)
+    members = members[np.lexsort((members, stratum[members]))]
+    place = np.empty(d.label.size, np.int64)
+    place[members] = np.arange(members.size)
+    of_member, at = stratum[members], place[target]
+    label = d.label[members]
+    rng = np.random.default_rng([seed, 17])
+    resampled, rewired = np.zeros((2, 2, draws), np.int64)
+    times = np.zeros(common.size, np.int64)
+    mark = np.zeros(labels * labels, bool)
+    for i in range(draws):
+        mark[:] = False
+        code = start + label[np.argsort(of_member + rng.random(members.size))][at]
+        mark[code] = True
+        resampled[:, i] = np.count_nonzero(mark & wanted), times_there[wanted[code]].sum()
+        times += mark[common]
+    chains = []
+    for g, (first, last) in enumerate(zip(d.edges.start[:-1], d.edges.start[1:], strict=True)):
+        source, target = d.edges.source[first:last], d.edges.target[first:last]
+        columns, column = np.unique(target, return_inverse=True)
+        rng = np.random.default_rng([seed, 19, g])
+        row = d.label[source] * labels
+        chains.append((row, d.label[columns], Trades(source, column, rng, columns.size)))
+    for i in range(draws):
+        mark[:] = False
+        for row, names, chain in chains:
+            code = row + names[chain.draw(1)]
+            mark[code] = True
+            rewired[1, i] += np.count_nonzero(wanted[code])
+        rewired[0, i] = np.count_nonzero(mark & wanted)
+    return resampled, rewired, times
+
+
+def permuted_names(
+    a: np.ndarray, b: np.ndarray, labels: int, draws: int, seed: int = 0
+) -> np.ndarray:
+    """The published null: pairs shared after the names of all labels of `b` are permuted.
+
+    Parameters
+    ----------
+    a, b
+        Pairs of both runs, ``source * labels + target``.
+    labels
+        Number of labels.
+    draws, seed
+        Of the permutation.
+    """
+    used = np.unique(np.concatenate([b // labels, b % labels]))
+    rng, wanted = np.random.default_rng([seed, 23]), np.zeros(labels * labels, bool)
+    wanted[a] = True
+    name, found = np.arange(labels), np.zeros(draws, np.int64)
+    for i in range(draws):
+        name[used] = rng.permutation(used)
+        found[i] = np.count_nonzero(wanted[name[b // labels] * labels + name[b % labels]])
+    return found
+
+
+def _row(counted: str, null: str, run: str, observed: int, draws: np.ndarray) -> tuple[object, ...]:
+    low, high = (float(v) for v in np.quantile(draws, [0.025, 0.975]))
+    mean = float(draws.mean())
+    fold = observed / mean if mean > 0 else None
+    return (counted, null, run, observed, mean, low, high, fold, share_as_large(draws, observed))
+
+
+def _pairs(
+    names: list[str], common: np.ndarray, both: tuple[Domains, Domains], p: np.ndarray
+) -> pd.DataFrame:
+    import pandas as pd
+
+    from scircuit.analysis.enrichment.fdr import benjamini_hochberg
+
+    labels = len(names)
+    counts = []
+    for d in both:
+        code = d.label[d.edges.source] * labels + d.label[d.edges.target]
+        values, times = np.unique(code, return_counts=True)
+        counts.append(times[np.searchsorted(values, common)])
+    frame = pd.DataFrame(
+        {
+            "source_label": [names[c // labels] for c in common],
+            "target_label": [names[c % labels] for c in common],
+            "edges_first": counts[0],
+            "edges_second": counts[1],
+            "p": p,
+            "q": benjamini_hochberg(p, p.size) if p.size else p,
+        }
+    )
+    return frame.sort_values(
+        ["q", "p", "source_label", "target_label"], ignore_index=True, kind="stable"
+    )
+
+
+def _sentence(
+    frame: pd.DataFrame,
+    both: tuple[Domains, Domains],
+    codes: list[np.ndarray],
+    common: int,
+    pairs: pd.DataFrame,
+) -> str:
+    def of(counted: str, null: str) -> pd.DataFrame:
+        return frame[(frame["counted"] == counted) & (frame["null"] == null)]
+
+    parts = []
+    for i, d in enumerate(both):
+        rows = [of("edges", null).iloc[i] for null in ("targets resampled", "edges rewired")]
+        told = [f"{r['expected'] / d.edges.size:.1%} (p = {r['p']:.2g})" for r in rows]
+        parts.append(
+            f"{rows[0]['observed'] / d.edges.size:.1%} of the {d.edges.size:,} labelled edges of"
+            f" {d.run} join a pair of domains that the other run joins too; with targets resampled"
+            f" {told[0]}, with edges rewired {told[1]}"
+        )
+    chance = [of("pairs", n)["expected"].max() for n in ("targets resampled", "edges rewired")]
+    published = of("pairs", "names permuted").iloc[0]
+    found = int((pairs["q"] <= 0.05).sum())
+    return (
+        f"{'; '.join(parts)}; {common:,} pairs are in both, of {codes[0].size:,} and"
+        f" {codes[1].size:,}, where the nulls have {chance[0]:,.0f} and {chance[1]:,.0f} and the"
+        f" published one, which permutes names and forgets how frequent they are,"
+        f" {published['expected']:,.0f}; {found:,} single pairs stand out (q <= 0.05)"
+    )
+
+
+def _numbers(
+    frame: pd.DataFrame,
+    both: tuple[Domains, Domains],
+    codes: list[np.ndarray],
+    common: int,
+    pairs: pd.DataFrame,
+    draws: int,
+) -> dict[str, object]:
+    return {
+        "draws": draws,
+        "labelled_edges": [d.edges.size for d in both],
+        "pairs": [int(c.size) for c in codes],
+        "common": int(common),
+        "pairs_standing_out": int((pairs["q"] <= 0.05).sum()),
+        "nulls": [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")],
+    }
+
+
+def _untested(both: tuple[Domains, Domains], labels: int) -> Consensus:
+    import pandas as pd
+
+    counts = " and ".join(f"{d.edges.size:,}" for d in both)
+    why = (
+        f"there are {labels:,} labels, at most {_MANY_LABELS:,} can be compared"
+        if labels > _MANY_LABELS
+        else f"the runs have {counts} edges with a label at both ends, and at least {FEWEST} are"
+        " needed in each"
+    )
+    finding = Finding(
+        NAME,
+        TITLE,
+        f"consensus was not tested: {why}",
+        "no null was drawn",
+        pd.DataFrame(columns=list(COLUMNS)),
+        {"draws": 0},
+        draw=draw,
+    )
+    columns = ["source_label", "target_label", "edges_first", "edges_second", "p", "q"]
+    return Consensus(finding, pd.DataFrame(columns=columns))
+
+
+def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all
+    """Each number over its mean under each null."""
+    from scircuit.analysis.plot_style import BLUE, ORANGE
+
+    rows = frame[frame["expected"] > 0]
+    at = np.arange(len(rows))[::-1]
+    low, high = (rows[c] / rows["expected"] for c in ("low", "high"))
+    ax.hlines(at, low, high, color=ORANGE, lw=6, alpha=0.4, label="null")
+    ax.plot(rows["observed"] / rows["expected"], at, "o", color=BLUE, label="observed")
+    ax.axvline(1, color=ORANGE, lw=1)
+    words = zip(rows["counted"], rows["run"], rows["null"], strict=True)
+    ax.set_yticks(at, [f"{c} of {r}\n{n}" for c, r, n in words])
+    ax.set_xlabel("in both runs, fold of the null's mean")
+    ax.legend()

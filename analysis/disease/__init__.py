@@ -1,0 +1,1 @@
+"""Where the features of disease gene sets sit in a circuit."""

@@ -1,0 +1,1 @@
+"""Edges that a stated background does not know."""

@@ -1,0 +1,1 @@
+"""Figures of the report: each as SVG, with the numbers that it shows."""

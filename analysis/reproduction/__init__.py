@@ -1,0 +1,1 @@
+"""Published numbers of the circuit studies, recomputed from their result files."""

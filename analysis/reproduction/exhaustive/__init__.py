@@ -1,0 +1,1 @@
+"""The exhaustive map of layer 5 of Geneformer: its published numbers, by theme."""

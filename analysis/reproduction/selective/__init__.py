@@ -1,0 +1,1 @@
+"""The selective circuit study of Geneformer and scGPT: its published numbers."""

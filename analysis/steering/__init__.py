@@ -1,0 +1,1 @@
+"""What a steering run found, with the feature as the unit."""

@@ -1,0 +1,237 @@
+r"""Steering by layer, with the feature as the unit: dose slopes of features, never cells pooled.
+
+For each readout, over the features whose slope weights alone do not fix:
+
+    beats random   features whose absolute slope is above that of each of N random directions of
+                   equal norm; by chance n / (N + 1) of n, binomial test
+    gradient       Spearman correlation of layer and slope (of ON features where they are known),
+                   p = (1 + #{|rho of shuffled slopes| >= |rho|}) / (1 + draws)
+    on and off     Mann-Whitney test of the slopes of ON against those of OFF features of a layer
+
+with Benjamini-Hochberg over all of these tests. At the last layer a linear probe of the last state
+reads a product of weights: its sign is the same in every cell, so a share of positive cells there
+is a count of features. Such slopes are listed and take no part in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scircuit.analysis.finding import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+DRAWS = 1999
+_FEWEST = 4  # features, for a correlation
+
+
+def layer_comparison(
+    steers: pd.DataFrame, kinds: Mapping[str, str], random_directions: int, seed: int = 0
+) -> Finding:
+    """Compare layers and kinds of features.
+
+    Parameters
+    ----------
+    steers
+        One row a feature and readout: source (address), target (id of the readout, its name last),
+        slope, control, above_random, closed_form.
+    kinds
+        Address -> on or off, for the features that are.
+    random_directions
+        Random directions a feature was compared with.
+    seed
+        Seed of the shuffles.
+
+    Returns
+    -------
+    Finding
+        ``frame`` has one row a readout and layer.
+    """
+    import pandas as pd
+
+    table = steers.loc[steers["slope"].notna()].copy()
+    table["readout"] = [t.rpartition("/readout/")[2] for t in table["target"]]
+    table["layer"] = [int(a.rsplit("/", 2)[1].lstrip("L")) for a in table["source"]]
+    table["kind"] = [kinds.get(a, "") for a in table["source"]]
+    rows: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    for name in dict.fromkeys(table["readout"]):
+        own = table.loc[table["readout"] == name]
+        free = own.loc[~own["closed_form"].astype(bool)]
+        tests += _tests(name, free, random_directions, seed)
+        for layer, part in own.groupby("layer"):
+            rows.append(_row(name, int(layer), part, random_directions))  # pyright: ignore[reportArgumentType]
+    for test, q in zip(tests, _q([t["p"] for t in tests]), strict=True):
+        test["q"] = q
+    return Finding(
+        "steering_layers",
+        "Steering by layer",
+        _sentence(rows, tests, random_directions),
+        f"{random_directions} random directions of equal norm for every feature; slopes shuffled"
+        f" over features {DRAWS} times; q over {len(tests)} tests, with the feature as the unit.",
+        pd.DataFrame(rows),
+        {"tests": tests},
+        draw=draw,
+    )
+
+
+def _row(name: str, layer: int, part: pd.DataFrame, random: int) -> dict[str, Any]:
+    slope = part["slope"].to_numpy(float)
+    control = part["control"].to_numpy(float)
+    on, off = (slope[(part["kind"] == k).to_numpy()] for k in ("on", "off"))
+    known = np.isfinite(control)
+    return {
+        "readout": name,
+        "layer": layer,
+        "features": len(part),
+        "median_slope": float(np.median(slope)),
+        "median_size": float(np.median(np.abs(slope))),
+        "median_control": float(np.median(control[known])) if known.any() else None,
+        "positive": int((slope > 0).sum()),
+        "beats_random": _beats(part) if random else None,
+        "on": len(on),
+        "off": len(off),
+        "median_on": float(np.median(on)) if len(on) else None,
+        "median_off": float(np.median(off)) if len(off) else None,
+        "closed_form": bool(part["closed_form"].astype(bool).all()),
+    }
+
+
+def _beats(part: pd.DataFrame) -> int:
+    """Features that no random direction reaches."""
+    return int(part["above_random"].eq(True).sum())
+
+
+def _tests(name: str, free: pd.DataFrame, random: int, seed: int) -> list[dict[str, Any]]:
+    from scipy.stats import binomtest, mannwhitneyu
+
+    found: list[dict[str, Any]] = []
+    if len(free) and random:
+        hits = _beats(free)
+        found.append(
+            {
+                "test": "beats random",
+                "readout": name,
+                "layer": None,
+                "features": len(free),
+                "value": hits / len(free),
+                "null": 1 / (1 + random),
+                "p": float(binomtest(hits, len(free), 1 / (1 + random), "greater").pvalue),
+            }
+        )
+    chosen = free.loc[free["kind"] == "on"] if (free["kind"] == "on").any() else free
+    gradient = _gradient(chosen["layer"].to_numpy(), chosen["slope"].to_numpy(float), seed)
+    if gradient is not None:
+        found.append(
+            {
+                "test": "gradient",
+                "readout": name,
+                "layer": None,
+                "features": len(chosen),
+                "value": gradient[0],
+                "null": 0.0,
+                "p": gradient[1],
+            }
+        )
+    for layer, part in free.groupby("layer"):
+        on, off = (part.loc[part["kind"] == k, "slope"].to_numpy(float) for k in ("on", "off"))
+        if min(len(on), len(off)) < 2:
+            continue
+        result = mannwhitneyu(on, off, alternative="two-sided")
+        found.append(
+            {
+                "test": "on and off",
+                "readout": name,
+                "layer": int(layer),  # pyright: ignore[reportArgumentType]
+                "features": len(on) + len(off),
+                "value": float(result.statistic) / (len(on) * len(off)),
+                "null": 0.5,
+                "p": float(result.pvalue),
+            }
+        )
+    return found
+
+
+def _gradient(layer: np.ndarray, slope: np.ndarray, seed: int) -> tuple[float, float] | None:
+    """Spearman correlation and its shuffled p; None where nothing varies or features are few."""
+    from scipy.stats import rankdata
+
+    if len(layer) < _FEWEST or len(np.unique(layer)) < 2 or len(np.unique(slope)) < 2:
+        return None
+    a, b = (rankdata(x) - (len(x) + 1) / 2 for x in (layer, slope))
+    scale = np.sqrt((a**2).sum() * (b**2).sum())
+    rng = np.random.default_rng([seed, len(layer)])
+    drawn = rng.permuted(np.tile(b, (DRAWS, 1)), axis=1) @ a
+    hits = int((np.abs(drawn) >= abs(a @ b) - 1e-9 * scale).sum())
+    return float(a @ b / scale), (1 + hits) / (1 + DRAWS)
+
+
+def _q(p: list[float]) -> list[float]:
+    """Benjamini-Hochberg."""
+    if not p:
+        return []
+    values = np.array(p)
+    order = np.argsort(values, kind="stable")
+    ranked = values[order] * len(p) / np.arange(1, len(p) + 1)
+    q = np.empty(len(p))
+    q[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1)
+    return [float(v) for v in q]
+
+
+def _sentence(rows: list[dict[str, Any]], tests: list[dict[str, Any]], random: int) -> str:
+    if not rows:
+        return "No feature has a dose slope, so layers cannot be compared."
+    parts = []
+    beats = [t for t in tests if t["test"] == "beats random"]
+    if beats:
+        told = ", ".join(
+            f"{t['readout']} {round(t['value'] * t['features'])} of {t['features']}" for t in beats
+        )
+        parts.append(
+            f"features that move a readout more than each of {random} random directions (by chance"
+            f" 1 in {1 + random}): {told}"
+        )
+    layers = sorted({r["layer"] for r in rows})
+    others = [t for t in tests if t["test"] != "beats random"]
+    if len(layers) == 1:
+        parts.append(f"all are of layer {layers[0]}, so layers cannot be compared")
+    elif others:
+        clear = [t for t in others if t["q"] <= 0.05]
+        least = min(t["q"] for t in others)
+        parts.append(
+            f"{len(clear)} of {len(others)} comparisons of layers and of ON with OFF features have"
+            f" q <= 0.05 (smallest q {least:.3g})"
+        )
+    else:
+        parts.append(
+            f"layers {', '.join(map(str, layers))} have too few features for a rank test"
+            f" ({_FEWEST} or more are needed)"
+        )
+    fixed = sorted({r["readout"] for r in rows if r["closed_form"]})
+    if fixed:
+        parts.append(
+            f"at the last layer {', '.join(fixed)} are in closed form, fixed by weights, and not"
+            " tested"
+        )
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001
+    """Median absolute slope of each readout by layer, in units of what random directions do."""
+    for name in dict.fromkeys(frame["readout"]):
+        part = frame.loc[(frame["readout"] == name) & frame["median_control"].notna()]
+        part = part.loc[part["median_control"].astype(float) > 0]
+        if len(part):
+            size = part["median_size"].astype(float) / part["median_control"].astype(float)
+            ax.plot(part["layer"], size, "o-", label=str(name))
+    ax.axhline(1, color="0.5", lw=1, ls="--")
+    ax.set_xlabel("layer")
+    ax.set_ylabel("median |slope| / random directions")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize="small")

@@ -1,0 +1,256 @@
+r"""PageRank of features, beside that of rewired graphs.
+
+With M[c, a] = 1 / out-degree(a) for an edge a -> c and a damping of 0.85,
+
+    x = sum over k of (0.85 M)^k 1,        PageRank = x / sum(x) .
+
+Edges run to later layers only, so that the sum ends with the deepest path and is exact. It is the
+PageRank in which features without edges out jump to any feature (Page et al. 1999): these jumps
+scale all features alike.
+
+That edges run forward puts late features above early ones, and the in-degree does most of the rest.
+So PageRank stands beside that of graphs with the same degrees for every pair of layers
+(`scircuit.analysis.structure.rewiring`): what is beyond them depends on which features a feature's
+sources are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scircuit.analysis.finding import Finding
+from scircuit.analysis.structure.layered_edges import LayeredEdges, circuit_edges
+from scircuit.analysis.structure.null_numbers import beside, draws_for, number, untested
+from scircuit.analysis.structure.rank_stability import correlation
+from scircuit.analysis.structure.rewiring import Rewiring
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.axes import Axes
+
+    from scircuit.analysis.circuit_inputs import CircuitInputs
+    from scircuit.core.config import AnalyseConfig
+
+DAMPING = 0.85
+NAME, TITLE = "page_rank", "Order of the features"
+_TOP = 20
+_COLUMNS = (
+    *("id", "layer", "in_degree", "pagerank", "null_mean", "null_sd"),
+    *("z", "p", "q"),
+)
+
+
+class PageRank(NamedTuple):
+    """PageRank of the features with an edge in, beside rewired graphs; arrays (targets,)."""
+
+    feature: np.ndarray
+    value: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    p: np.ndarray
+    null_rho: np.ndarray
+    kept: float
+
+
+def page_rank(
+    source: np.ndarray, target: np.ndarray, features: int, damping: float = DAMPING
+) -> np.ndarray:
+    """PageRank of a graph whose paths end, (features,), with the sum 1.
+
+    Parameters
+    ----------
+    source, target
+        Positions of the features, (edges,); no path comes back to where it was.
+    features
+        Number of features.
+    damping
+        Share of the walks that follow an edge.
+
+    Raises
+    ------
+    ValueError
+        If a path comes back.
+    """
+    out = np.maximum(np.bincount(source, minlength=features), 1)
+    walks, total = np.ones(features), np.ones(features)
+    for _ in range(features + 1):
+        share = damping * walks / out
+        walks = np.bincount(target, weights=share[source], minlength=features)
+        if not walks.any():
+            return total / total.sum()
+        total += walks
+    raise ValueError("the edges have a cycle; those of a circuit run to later layers only")
+
+
+def rank_beside_null(edges: LayeredEdges, draws: int, rng: np.random.Generator) -> PageRank:
+    """PageRank of the circuit and of `draws` rewired graphs."""
+    from scipy.stats import rankdata
+
+    value = page_rank(edges.source, edges.target, edges.features)
+    into = edges.in_degree
+    at = np.flatnonzero(into)
+    value, degree = value[at], rankdata(into[at])
+    total, square, hits = np.zeros(at.size), np.zeros(at.size), np.zeros(at.size, np.int64)
+    rho, kept, chain = np.zeros(draws), 0.0, Rewiring(edges, rng)
+    for i in range(draws):
+        target = chain.draw()
+        drawn = page_rank(edges.source, target, edges.features)[at]
+        kept += float((target == edges.target).mean()) / draws
+        away = drawn - value  # small, so that their squares lose no digits
+        total += away
+        square += away**2
+        hits += drawn >= value * (1 - 1e-12)
+        rho[i] = correlation(degree, rankdata(drawn))
+    mean = total / draws
+    sd = np.sqrt(np.maximum(square / draws - mean**2, 0.0) * draws / max(draws - 1, 1))
+    sd[sd < 1e-9 * value] = 0.0  # sums in another order
+    return PageRank(at, value, value + mean, sd, (1 + hits) / (1 + draws), rho, kept)
+
+
+def feature_order(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
+    """PageRank of every feature with an edge in, and what layers and degrees alone give."""
+    import pandas as pd
+    from scipy.stats import rankdata
+
+    from scircuit.analysis.enrichment.fdr import benjamini_hochberg
+
+    edges, layer = circuit_edges(inputs), inputs.nodes.layer
+    draws = draws_for(edges.size)
+    null = _null(draws)
+    targets = np.unique(edges.target).size
+    if targets < 2:
+        return untested(
+            NAME, TITLE,
+            f"PageRank was not compared: {edges.size} {inputs.rule.name} edges run into {targets}"
+            " features, and at least 2 are needed",
+            null, _COLUMNS, edges=edges.size,
+        )  # fmt: skip
+    found = rank_beside_null(edges, draws, np.random.default_rng([config.seed, 31]))
+    varies = found.sd > 0
+    z = np.full(found.value.size, np.nan)
+    z[varies] = (found.value - found.mean)[varies] / found.sd[varies]
+    p = np.where(varies, found.p, np.nan)
+    q = np.full(p.size, np.nan)
+    q[varies] = benjamini_hochberg(p[varies]) if varies.any() else q[varies]
+    frame = pd.DataFrame(
+        {
+            "id": inputs.nodes.id[found.feature],
+            "layer": layer[found.feature],
+            "in_degree": edges.in_degree[found.feature],
+            "pagerank": found.value,
+            "null_mean": found.mean,
+            "null_sd": found.sd,
+            "z": z,
+            "p": p,
+            "q": q,
+        }
+    ).sort_values(["pagerank", "id"], ascending=[False, True], ignore_index=True)
+    order = beside(
+        correlation(rankdata(edges.in_degree[found.feature]), rankdata(found.value)),
+        found.null_rho,
+        "below",
+    )
+    top = min(_TOP, targets)
+    same = len(
+        set(frame["id"][:top])
+        & set(frame.sort_values(["null_mean", "id"], ascending=[False, True])["id"][:top])
+    )
+    above, small = int((q <= config.q).sum()), int((p <= 0.05).sum())
+    numbers = {
+        "edges": edges.size,
+        "backward_edges": int((layer[edges.target] <= layer[edges.source]).sum()),
+        "targets": targets,
+        "testable": int(varies.sum()),
+        "above_null": above,
+        "p_005": small,
+        "top": top,
+        "top_by_null": same,
+        "in_degree_rho": order._asdict(),
+        "null_mean_rho": number(correlation(rankdata(found.mean), rankdata(found.value))),
+        "edges_kept_by_rewiring": found.kept,
+        "draws": draws,
+        "layers": _layers(frame),
+    }
+    return Finding(
+        NAME, TITLE, _sentence(numbers, config.q), null, frame, numbers,
+        {"Feature": _records(frame)}, draw=draw)  # fmt: skip
+
+
+def _null(draws: int) -> str:
+    return (
+        f"{draws:,} graphs in which every feature keeps its number of edges to and from every"
+        " layer; p of a feature counts graphs that give it a PageRank at least as high"
+    )
+
+
+def _sentence(numbers: Mapping[str, object], q: float) -> str:
+    rho = numbers["in_degree_rho"]
+    assert isinstance(rho, dict)
+    testable, draws = int(str(numbers["testable"])), int(str(numbers["draws"]))
+    start = (
+        "all edges run to later layers by construction, so that order says nothing by itself;"
+        f" of the {numbers['top']} features with the highest PageRank, {numbers['top_by_null']}"
+        " are also the highest on average in graphs with the same degrees"
+    )
+    if not testable:
+        return f"{start}, and no feature's PageRank can differ from theirs"
+    if rho["observed"] is not None and rho["null_mean"] is not None:
+        start += (
+            f" (rank correlation with the in-degree {rho['observed']:.2f}, in these graphs"
+            f" {rho['null_mean']:.2f})"
+        )
+    return (
+        f"{start}; {numbers['above_null']} of {testable:,} features are above them at q <= {q:g},"
+        f" and {numbers['p_005']:,} have p <= 0.05, by chance at most {0.05 * testable:,.0f}"
+        f" (smallest possible p {1 / (1 + draws):.2g})"
+    )
+
+
+def _layers(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """Share of the PageRank of all targets in every layer, beside that of rewired graphs."""
+    sums = frame.groupby("layer", sort=True)[["pagerank", "null_mean"]].sum()
+    sums /= sums.sum()
+    return [
+        {"layer": int(str(layer)), "share": float(row.iloc[0]), "null_share": float(row.iloc[1])}
+        for layer, row in sums.iterrows()
+    ]
+
+
+def _records(frame: pd.DataFrame) -> pa.Table:
+    from scircuit.core.schema import schema_table
+
+    def known(name: str) -> list[object]:
+        return [None if v != v else v for v in frame[name].tolist()]
+
+    return schema_table(
+        "Feature",
+        {
+            "id": frame["id"].tolist(),
+            "pagerank": frame["pagerank"].tolist(),
+            "pagerank_expected": frame["null_mean"].tolist(),
+            "pagerank_p": known("p"),
+            "pagerank_q": known("q"),
+        },
+    )
+
+
+def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:
+    """PageRank of every feature against its mean in rewired graphs."""
+    from scircuit.analysis.plot_style import BLUE, GREY, ORANGE
+
+    out = frame["q"].to_numpy(float) <= 0.05
+    x, y = frame["null_mean"].to_numpy(float), frame["pagerank"].to_numpy(float)
+    ax.loglog(x[~out], y[~out], "o", ms=3, color=BLUE, mec="none", alpha=0.5, label="features")
+    if out.any():
+        ax.loglog(x[out], y[out], "o", ms=4.5, color=ORANGE, mec="none", label="q ≤ 0.05")
+    ends = [min(x.min(), y.min()), max(x.max(), y.max())]
+    ax.loglog(ends, ends, color=GREY, lw=1, ls=":")
+    ax.set(
+        xlabel=f"PageRank in graphs with the same degrees (mean of {numbers['draws']})",
+        ylabel="PageRank",
+    )
+    ax.legend(loc="upper left")

@@ -1,0 +1,1 @@
+"""Evidence from outside a study that a circuit is held against."""

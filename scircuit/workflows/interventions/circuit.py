@@ -1,0 +1,229 @@
+"""``scircuit circuit``: the smallest set of features that keeps a behaviour of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scircuit.core.build_config import build, plain
+from scircuit.core.config import DEFAULT_STUDY, CircuitConfig
+from scircuit.core.errors import UserError, quoted
+from scircuit.core.progress import say
+from scircuit.core.study import Manifest, Study
+from scircuit.execution.active_run import active_run
+from scircuit.execution.behaviour.asked_behaviour import Asked, gene_tokens, read_behaviour
+from scircuit.execution.behaviour.circuit_records import circuit_finding
+from scircuit.execution.find_runs import trace_run
+from scircuit.execution.findings.finding_files import write_findings
+from scircuit.execution.load_inputs import Inputs, inputs_of_run
+from scircuit.execution.run_result import RunResult
+
+if TYPE_CHECKING:
+    from scircuit.analysis.finding import Finding
+    from scircuit.tracing.behaviour import Behaviour
+
+_LEAST = {"n_cells": 12, "steps": 1, "draws": 19, "probe_cells": 24}
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """The cells of a circuit and the behaviour that is read in them."""
+
+    inputs: Inputs
+    cells: list[np.ndarray]
+    behaviour: Behaviour
+    strata: np.ndarray | None  # class of each cell, for a probe
+    accuracy: float | None  # of the probe
+    accuracy_p: float | None
+
+
+def circuit(
+    config: CircuitConfig | None = None,
+    study: Path | str = DEFAULT_STUDY,
+    *,
+    database: bool = True,
+    quiet: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Find the features that keep a behaviour when all others are at their means.
+
+    One half of the cells chooses the circuit; its sufficiency, its necessity and the curve over all
+    sizes are measured on the other half, beside random circuits of the same size, layers and firing
+    rates. Where nothing small keeps the behaviour no circuit is stored, and the sentence says what
+    came closest.
+
+    Returns
+    -------
+    RunResult
+        ``table("Feature-PART_OF-Intervention")`` has the features of the circuit; ``detail`` is the
+        finding, with the curve and its plot, if the run was computed now.
+
+    Raises
+    ------
+    UserError
+        If the behaviour is unknown, names genes or a column that are not there, or is in too few
+        cells; a probe is at chance; a layer is not of the trace run; or its inputs have changed.
+    """
+    config = config or build(CircuitConfig, options)
+    _check(config)
+    place = Study(Path(study))
+    parent = trace_run(place, config.run)
+    _check_layers(parent, config.layers)
+    asked = read_behaviour(config.behaviour)
+    if asked.kind == "celltype":
+        _labels(parent, asked, np.arange(0), quoted(place.root))
+    identity = {k: v for k, v in plain(config).items() if k not in ("run", "device", "behaviour")}
+    finding: Finding | None = None
+    with active_run(
+        place,
+        "circuit",
+        {**plain(config), "run": parent.run},
+        {"behaviour": [asked.kind, asked.name], "genes": list(asked.genes)},
+        identity=identity,
+        parents=(parent.run,),
+        database=database,
+        record={"seed": config.seed},
+    ) as run:
+        new = not run.finished
+        if new:
+            finding, device = _compute(place, parent, asked, config, run.id, quiet)
+            write_findings(run.folder, [finding])
+            run.write("circuit", finding.records)
+            run.conclude({**finding.numbers, "sentences": [finding.sentence]}, device=device)
+    findings = dict(run.store.manifest.findings)
+    return RunResult(
+        run.id,
+        run.folder,
+        findings,
+        tuple(findings.get("sentences", ())),
+        run.load_message,
+        new,
+        finding,
+    )
+
+
+def _check(config: CircuitConfig) -> None:
+    """Refuse numbers outside their range."""
+    for name, least in _LEAST.items():
+        if getattr(config, name) < least:
+            raise UserError(
+                f"--{name.replace('_', '-')} is {getattr(config, name)}, expected {least} or more",
+                f"the default is {getattr(CircuitConfig(''), name)}",
+            )
+    for name in ("share", "max_share"):
+        if not 0 < getattr(config, name) <= 1:
+            raise UserError(
+                f"--{name.replace('_', '-')} is {getattr(config, name):g}, expected a number above"
+                " 0 and up to 1",
+                f"the default is {getattr(CircuitConfig(''), name)}",
+            )
+
+
+def _check_layers(parent: Manifest, layers: tuple[int, ...]) -> None:
+    """Refuse layers that the trace run did not ablate or measure."""
+    own = {*parent.config["source_layers"], *parent.config["target_layers"]}
+    if not set(layers) <= own:
+        raise UserError(
+            f"--layers {','.join(map(str, layers))}: the trace run {parent.run} has layers"
+            f" {','.join(map(str, sorted(own)))}",
+            "choose among these, or trace more layers",
+        )
+
+
+def _compute(
+    place: Study, parent: Manifest, asked: Asked, config: CircuitConfig, run: str, quiet: bool
+) -> tuple[Finding, str]:
+    """Find the circuit and its edges."""
+    from scircuit.tracing.behaviour import Search, find_circuit
+
+    subject = _subject(place, parent, asked, config)
+    inputs = subject.inputs
+    layers = tuple(sorted(set(config.layers))) or inputs.settings.layers
+    names = ("share", "max_share", "scoring", "steps", "draws", "seed")
+    found = find_circuit(
+        inputs.adapter,
+        inputs.dictionaries,
+        layers,
+        subject.cells,
+        subject.behaviour,
+        Search(**{name: getattr(config, name) for name in names}),
+        strata=subject.strata,
+        report=lambda step: None if quiet else say(f"  circuit: {step}"),
+    )
+    more = {"accuracy": subject.accuracy, "accuracy_p": subject.accuracy_p}
+    prefix = (inputs.settings.model_name, inputs.settings.dictionary_name)
+    asked_for = f"{asked.kind}:{asked.name}"
+    finding = circuit_finding(
+        found, place, parent, prefix, asked_for, subject.behaviour.text, config, run, more
+    )
+    return finding, str(inputs.adapter.device)
+
+
+def _subject(place: Study, parent: Manifest, asked: Asked, config: CircuitConfig) -> _Subject:
+    """Cells and behaviour."""
+    from scircuit.tracing.behaviour import GeneLogits, GeneLoss, ProbeMargin, fit_probe
+    from scircuit.tracing.behaviour.probe import mean_states
+
+    more = config.probe_cells if asked.kind == "celltype" else 0
+    _, inputs = inputs_of_run(parent, device=config.device, n_cells=config.n_cells + more)
+    cells = list(inputs.cohort.tokens)
+    if asked.kind != "celltype":
+        tokens = gene_tokens(asked, inputs.adapter.vocabulary)
+        kind = GeneLogits if asked.kind == "genes" else GeneLoss
+        return _Subject(inputs, cells, kind(asked.name, tokens, config.seed), None, None, None)
+    rows = inputs.cohort.row_ids
+    labels, known = _labels(parent, asked, rows, quoted(place.root))
+    inside = _balanced(labels, known, config.n_cells, config.seed)
+    outside = known & ~inside
+    states = mean_states(inputs.adapter, [c for c, o in zip(cells, outside, strict=True) if o])
+    probe = fit_probe(states, labels[outside], asked.name, config.seed)
+    chosen = [c for c, i in zip(cells, inside, strict=True) if i]
+    own = labels[inside]
+    behaviour = ProbeMargin(asked.name, probe, own)
+    return _Subject(inputs, chosen, behaviour, own.astype(np.int64), probe.accuracy, probe.p)
+
+
+def _labels(
+    parent: Manifest, asked: Asked, rows: np.ndarray, study: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the rows of the file have the value, and which have one at all.
+
+    Raises
+    ------
+    UserError
+        If obs has no such column, or no cell with that value.
+    """
+    from scircuit.tracing.cells.expression_files import open_expression
+
+    cells = Path(parent.config["cells"])
+    with open_expression(cells, str(parent.config.get("genome", ""))) as expression:
+        obs = expression.obs
+    if asked.column not in obs.columns:
+        some = ", ".join(str(c) for c in obs.columns[:12])
+        raise UserError(
+            f"{cells.name} has no obs column {asked.column!r}; it has {some or 'none'}",
+            "name one of these",
+        )
+    column = obs[asked.column]
+    texts = column.astype(str)
+    if not (texts == asked.value).any():
+        some = ", ".join(str(v) for v in column.value_counts().index[:8])
+        raise UserError(
+            f"no cell of {cells.name} has {asked.column} = {asked.value!r}; there are {some}",
+            f"name one of these; the cells of the run: scircuit runs show --study {study}",
+        )
+    return (texts == asked.value).to_numpy()[rows], column.notna().to_numpy()[rows]
+
+
+def _balanced(labels: np.ndarray, known: np.ndarray, n_cells: int, seed: int) -> np.ndarray:
+    """Cells of the circuit: equally many of both classes, at most a third of either."""
+    sides = [np.flatnonzero(known & (labels == side)) for side in (True, False)]
+    each = min(n_cells // 2, *(len(side) // 3 for side in sides))
+    rng = np.random.default_rng(seed)
+    inside = np.zeros(len(labels), bool)
+    for side in sides:
+        inside[rng.permutation(side)[:each]] = True
+    return inside

@@ -1,0 +1,230 @@
+"""Edges of one run against those of another: planted replication, agreement of counterparts,
+specific edges, term contrasts and regulon support are found, and their absence is not called.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from scircuit.analysis.circuit_inputs import CircuitInputs
+from scircuit.analysis.consensus.agreed_edges import agreed_edges, agreement
+from scircuit.analysis.consensus.compared_run import ComparedRun
+from scircuit.analysis.consensus.regulon_support import regulon_support, support
+from scircuit.analysis.consensus.replication import compared, replicated, replication
+from scircuit.analysis.consensus.term_contrast import term_contrast
+from scircuit.analysis.genesets.regulons import Regulation, Regulons
+from scircuit.core.edge_rules import COMPUTED
+from tests.analysis.coherence.worlds import arrays, inputs, wire, world
+
+CELLS = 60
+
+
+def run_of(w, pairs, name="trace-a", effect=None, n=CELLS, called=None, **more):
+    """A run whose effects have d of 1 in `n` cells, and are all edges."""
+    m = pairs[0].size
+    effect = np.full(m, -0.5) if effect is None else effect
+    edges = arrays(
+        *pairs, n=np.full(m, n), mean=effect, sd=np.full(m, 0.5), d=effect / 0.5, computed=effect
+    )
+    called = np.ones(m, bool) if called is None else called
+    given = inputs(w, pairs)
+    given = CircuitInputs(
+        name, w.nodes, edges, called, COMPUTED, given.annotation, given.terms, **more
+    )
+    return ComparedRun(given, cells=n)
+
+
+def with_share(w, rng, base, share, edges=600):
+    """Edges of which a share is taken from `base`."""
+    other = wire(w, rng, edges)
+    take = rng.random(base[0].size) < share
+    both = [np.concatenate([b[take], o[take.sum() :]]) for b, o in zip(base, other, strict=True)]
+    found = np.unique(np.stack(both), axis=1)
+    return found[0], found[1]
+
+
+def pair_of(share, seed):
+    rng = np.random.default_rng([1, seed])
+    w = world(rng, 80, 10)
+    base = wire(w, rng, 600)
+    return run_of(w, base), run_of(w, with_share(w, rng, base, share), "trace-b")
+
+
+def row_of(share, seed):
+    a, b = pair_of(share, seed)
+    return replicated(a, b, compared(a, b), 59, 0)
+
+
+def test_replicated_edges_are_found_and_independent_ones_are_not():
+    """A fifth of the edges in common is found in 5 of 5 worlds by both nulls; independent edges
+    have a p below 0.05 in at most 4 of 20 (a binomial of 0.05 exceeds that once in 400).
+    """
+    for seed in range(5):
+        row = row_of(0.2, seed)
+        assert row["p"] <= 0.05 and row["p_rewired"] <= 0.05
+    null = [row_of(0.0, seed) for seed in range(10, 30)]
+    for column in ("p", "p_rewired"):
+        assert sum(r[column] <= 0.05 for r in null) <= 4
+    ratio = sum(r["share"] for r in null) / sum(r["expected"] for r in null)
+    assert ratio == pytest.approx(1, abs=0.1)
+
+
+def test_the_finding_tells_replication_specific_edges_and_degrees():
+    finding, _ = replication(*pair_of(0.5, 1), draws=39)
+    for words in ("edges of the same sign in trace-b", "are specific to", "out-degrees of"):
+        assert words in finding.sentence
+    assert finding.numbers["degrees"]["out"]["rho"] > 0.3  # type: ignore[index]
+    json.dumps(dict(finding.numbers), allow_nan=False)
+    assert finding.plot() is not None
+
+
+def test_what_becomes_of_an_edge_is_that_of_plain_loops():
+    rng = np.random.default_rng(2)
+    w = world(rng, 60, 10)
+    base = wire(w, rng, 300)
+    second = with_share(w, rng, base, 0.5, 300)
+    signs = np.where(rng.random(second[0].size) < 0.2, 0.5, -0.5)
+    called = rng.random(second[0].size) < 0.7
+    a, b = run_of(w, base), run_of(w, second, "trace-b", signs, called=called)
+    found = compared(a, b)
+    in_b = {(s, t): (c, x) for s, t, c, x in zip(*second, called, signs, strict=True)}
+    same, opposite = set(), set()
+    for s, t in zip(*base, strict=True):
+        is_edge, effect = in_b.get((s, t), (False, 0.0))
+        if is_edge:
+            (same if effect < 0 else opposite).add((s, t))
+    got = list(zip(found.source.tolist(), found.target.tolist(), strict=True))
+    assert len(got) == base[0].size  # everything fires in both
+    assert {e for e, yes in zip(got, found.same, strict=True) if yes} == same
+    assert {e for e, yes in zip(got, found.opposite, strict=True) if yes} == opposite
+
+
+def test_an_edge_is_specific_only_where_the_other_run_had_the_power():
+    """Effects that the other run does not have: with as many cells they are specific, with 8 cells
+    they are undecided.
+    """
+    rng = np.random.default_rng(3)
+    w = world(rng, 60, 10)
+    base, other = wire(w, rng, 300), wire(w, rng, 300)
+    # every source of the first run has some effect in the second
+    for cells, expected in ((CELLS, True), (8, False)):
+        rest = np.setdiff1d(np.unique(base[0]), other[0])
+        pairs = (np.r_[other[0], rest], np.r_[other[1], np.full(rest.size, 179)])
+        mixed = np.unique(np.stack(pairs), axis=1)
+        a, b = run_of(w, base), run_of(w, (mixed[0], mixed[1]), "trace-b", n=cells)
+        b.inputs.edges.d[:] = 4 / np.sqrt(cells)  # its weakest edge has |d| sqrt(n) of 4
+        found = compared(a, b)
+        alone = ~(found.same | found.opposite)
+        assert alone.sum() > 150
+        assert found.specific[alone].mean() == (1.0 if expected else 0.0)
+        assert not found.specific[~alone].any()
+
+
+def test_counterparts_of_another_model():
+    """Features of the second model are those of the first in another order; half of the edges are
+    the same. Against the plain product, and found; with other counterparts it is chance.
+    """
+    rng = np.random.default_rng(4)
+    one = world(rng, 80, 10)
+    n = one.nodes.id.size
+    move = np.concatenate([80 * k + rng.permutation(80) for k in range(3)])
+    two = world(rng, 80, 10, "other")
+    two = two._replace(nodes=two.nodes._replace(traced=two.nodes.layer < 2))
+    base = wire(one, rng, 600)
+    half = with_share(one, rng, base, 0.5)
+    a, b = run_of(one, base), run_of(two, (move[half[0]], move[half[1]]), "trace-b")
+    links = sparse.csr_matrix((np.ones(n, np.int32), (np.arange(n), move)), shape=(n, n))
+    finding, both = agreed_edges(a, b, links, draws=99)
+    in_half = set(zip(*half, strict=True))
+    assert both[0].agreed.sum() == sum(e in in_half for e in zip(*base, strict=True))
+    assert both[0].agreed.sum() == both[0].nulls.observed.sum()
+    assert both[0].agreed.sum() == both[1].agreed.sum()
+    assert (finding.frame[finding.frame.source_layer.isna()][["p", "p_rewired"]] <= 0.01).all(None)
+    wrong = np.concatenate([80 * k + rng.permutation(80) for k in range(3)])
+    links = sparse.csr_matrix((np.ones(n, np.int32), (np.arange(n), wrong)), shape=(n, n))
+    finding, _ = agreed_edges(a, b, links, draws=99)
+    row = finding.frame.iloc[0]
+    assert row.observed < 0.1 and row.p > 0.01 and row.fold < 2.5
+    json.dumps(dict(finding.numbers), allow_nan=False)
+    assert finding.plot() is not None
+    none = sparse.csr_matrix((n, n), dtype=np.int32)
+    assert agreement(a, b, none) is None
+    assert "fewer than 10 have counterparts" in agreed_edges(a, b, none)[0].sentence
+
+
+def contrast(planted, seed):
+    rng = np.random.default_rng([5, seed])
+    w = world(rng, 100, 15)
+    base, other = wire(w, rng, 900), wire(w, rng, 900)
+    if planted:  # features of one term lose two edges of three
+        mine = set(w.terms.feature[w.terms.term == "lib:3"])
+        lost = np.array([s in mine or t in mine for s, t in zip(*other, strict=True)])
+        keep = ~lost | (rng.random(lost.size) < 1 / 3)
+        other = (other[0][keep], other[1][keep])
+    return term_contrast(run_of(w, base), run_of(w, other, "trace-b"), flips=999)
+
+
+def test_a_term_that_loses_its_edges_is_found():
+    """In 10 worlds the planted term is the first (9 or more) and has q below 0.05; in 10 worlds
+    without, 150 terms give at most two below.
+    """
+    found = [contrast(True, seed).frame.iloc[0] for seed in range(10)]
+    assert sum(r.term == "lib:3" and r.q <= 0.05 and r.difference > 0 for r in found) >= 9
+    null = [contrast(False, seed).numbers["standing_out"] for seed in range(10, 20)]
+    assert sum(null) <= 2
+
+
+def test_too_few_features_of_every_term():
+    rng = np.random.default_rng(6)
+    w = world(rng, 20, 60)
+    pairs = wire(w, rng, 30)
+    w = w._replace(terms=w.terms[w.terms.feature < 6].assign(term=lambda f: f.term + "x"))
+    found = term_contrast(run_of(w, pairs), run_of(w, pairs, "trace-b"))
+    assert "terms were not contrasted: none of" in found.sentence and not found.drawn
+
+
+GENES = [f"G{i}" for i in range(60)]
+
+
+def regulated(share, seed):
+    """Two runs whose features list one gene each; of their edges a share is in the regulons."""
+    rng = np.random.default_rng([7, seed])
+    w = world(rng, 60, 10)
+    gene = np.concatenate([rng.integers(0, 12, 60), rng.integers(12, 60, 120)])
+    genes = {w.nodes.id[i]: [GENES[g]] for i, g in enumerate(gene)}
+    known = {(x, y) for x in range(12) for y in rng.choice(np.arange(12, 60), 5, replace=False)}
+    runs = []
+    for name in ("trace-a", "trace-b"):
+        source, target = np.repeat(np.arange(60), 4), 60 + rng.integers(0, 120, 240)
+        for i in np.flatnonzero(rng.random(240) < share):
+            wanted = [f for f in range(60, 180) if (gene[source[i]], gene[f]) in known]
+            target[i] = rng.choice(wanted) if wanted else target[i]
+        pairs = np.unique(np.stack([source, target]), axis=1)
+        runs.append(run_of(w, (pairs[0], pairs[1]), name, genes=genes))
+    rows = tuple(Regulation(GENES[x], GENES[y], "Unknown", ()) for x, y in sorted(known))
+    return regulon_support(runs, Regulons("toy", "", "", "", "", rows, len(rows)), draws=199)
+
+
+def test_edges_that_both_runs_have_are_better_supported():
+    """A tenth of the edges are regulation: both runs agree on a set that is richer in it. Without,
+    p is below 0.05 in at most 4 of 20 worlds.
+    """
+    found = regulated(0.25, 0).frame.set_index("gene_edges_of")
+    assert (found.p <= 0.01).all()
+    assert found.fold["both"] > 1.3 * found.fold["trace-a"] > 1.3
+    null = [regulated(0.0, seed).frame.iloc[0] for seed in range(1, 21)]
+    assert sum(r.p <= 0.05 for r in null) <= 4
+    assert np.mean([r.fold for r in null]) == pytest.approx(1, abs=0.1)
+
+
+def test_support_against_a_plain_count():
+    rng = np.random.default_rng(8)
+    edges, known = rng.random((8, 20)) < 0.3, rng.random((8, 20)) < 0.2
+    observed, expected, drawn = support(edges, known, draws=500)
+    assert observed == sum(edges[i, j] and known[i, j] for i in range(8) for j in range(20))
+    assert expected == pytest.approx(drawn.mean()) and drawn.std() > 0
+    assert support(np.zeros((3, 4), bool), np.ones((3, 4), bool), draws=5)[0] == 0

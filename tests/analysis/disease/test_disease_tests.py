@@ -1,0 +1,199 @@
+"""Disease sets: enriched features as in a plain loop, planted hubs and links found, random sets at
+the nominal rate, and edges that do not choose the features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse, stats
+
+from scircuit.analysis.circuit_inputs import CircuitInputs
+from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
+from scircuit.analysis.disease.disease_finding import disease_finding
+from scircuit.analysis.disease.disease_tests import (
+    DiseaseCircuit,
+    _GeneNull,
+    enriched_features,
+)
+from scircuit.analysis.enrichment.gene_term_matrix import build
+from scircuit.analysis.gene_predictions.gene_weights import gene_weights
+from scircuit.analysis.genesets.library import GeneSetLibrary, Term
+from scircuit.core.edge_rules import COMPUTED
+from scircuit.core.errors import UserError
+
+GENES = [f"G{i}" for i in range(120)]
+KINDS = [GENES[12 * k : 12 * k + 12] for k in range(10)]
+
+
+def library(sets):
+    terms = tuple(Term(f"D{i}", f"disease {i}", tuple(genes)) for i, genes in enumerate(sets))
+    return GeneSetLibrary("mine", "mine.gmt", "", "", "", terms)
+
+
+def world(seed, hubs=0.0, linked=0.0):
+    """200 sources in layers 0 and 1, 200 targets in layer 2; a feature lists genes of its kind.
+    Features of kind 0 have more edges (`hubs`, log ratio), and those into features of their own
+    kind (`linked`, share)."""
+    rng = np.random.default_rng(seed)
+    n = 400
+    kind = rng.integers(0, 10, n)
+    layer = np.repeat([0, 1, 2], [100, 100, 200])
+    names = [f"m/d/L{layer[i]:02d}/F{i:04d}" for i in range(n)]
+    lists = {
+        name: [*rng.permutation(KINDS[k])[:5], *rng.choice(GENES, 2)]
+        for name, k in zip(names, kind, strict=True)
+    }
+    rate = rng.uniform(0.01, 0.3, n)
+    edges = set()
+    for s in range(200):
+        many = rng.poisson(12 * np.exp(hubs * (kind[s] == 0)) * (0.5 + 3 * rate[s]))
+        for _ in range(many):
+            same = kind[s] == 0 and rng.random() < linked
+            pool = 200 + np.flatnonzero(kind[200:] == 0) if same else np.arange(200, n)
+            edges.add((s, int(rng.choice(pool))))
+    source, target = np.array(sorted(edges)).T
+    columns = {f: np.zeros(source.size) for f in EdgeArrays._fields}
+    return CircuitInputs(
+        "predict-1",
+        FeatureArrays(np.array(names, object), layer, rate, layer < 2, np.ones(n)),
+        EdgeArrays(**columns | {"source": source, "target": target}),
+        np.ones(source.size, bool),
+        COMPUTED,
+        genes=lists,
+    )
+
+
+def found(inputs, sets, draws=199, seed=0):
+    return disease_finding(inputs, [library(sets)], draws=draws, seed=seed)
+
+
+def test_enriched_features_are_those_of_a_plain_loop():
+    inputs = world(1)
+    weights = gene_weights(inputs.nodes.id.tolist(), inputs.genes, 10)
+    incidence = build([library(KINDS)], weights.genes, min_size=2, max_size=500)
+    members = enriched_features(weights.member.astype(np.int32), incidence, 0.05, 0)
+    p = np.array(
+        [
+            [
+                stats.hypergeom.sf(
+                    len(set(g) & set(k)) - 1, len(weights.genes), len(k), len(set(g))
+                )
+                for k in KINDS
+            ]
+            for g in inputs.genes.values()
+        ]
+    )
+    good = stats.false_discovery_control(p.ravel()).reshape(p.shape) <= 0.05
+    mine = np.zeros_like(good)
+    mine[members.row, members.column] = True
+    np.testing.assert_array_equal(mine, good)
+    assert good.sum() > 200 and members.expected.sum() < 0.1 * good.sum()
+
+
+def test_planted_hubs_and_links_are_found_and_no_other_set():
+    """Ten circuits: degree twice as high and half of the edges into the own kind. Both are found in
+    9 or more, and of the 90 other sets at most 4 are called in either question."""
+    hits, others = np.zeros(2, int), np.zeros(2, int)
+    for seed in range(10):
+        frame = found(world(seed, hubs=0.7, linked=0.5), KINDS, seed=seed).frame
+        for j, what in enumerate(("q_residual", "q_links")):
+            called = frame[what] <= 0.05
+            hits[j] += bool(called[0])
+            others[j] += called[1:].sum()
+    assert (hits >= 9).all() and (others <= 4).all(), (hits, others)
+
+
+def test_circuits_without_structure_call_sets_at_the_nominal_rate():
+    """p of 100 sets in 10 circuits: at most 5 % of both (the larger of two p is below that); P(more
+    than 11 of 100 | 0.05) < 0.01."""
+    small = np.zeros(2, int)
+    for seed in range(10):
+        frame = found(world(100 + seed), KINDS, draws=99, seed=seed).frame
+        for j, what in enumerate(("residual", "links")):
+            p = frame[[f"p_{what}_features", f"p_{what}_genes"]].max(axis=1)
+            small[j] += (p <= 0.05).sum()
+    assert (small <= 11).all(), small
+
+
+def test_p_of_random_sets_is_that_of_a_plain_loop():
+    inputs = world(3, hubs=0.5, linked=0.3)
+    nodes, edges = inputs.nodes, inputs.edges
+    weights = gene_weights(nodes.id.tolist(), inputs.genes, 10)
+    incidence = build([library(KINDS)], weights.genes, min_size=2, max_size=500)
+    residual = np.where(nodes.traced, np.random.default_rng(1).normal(size=nodes.id.size), np.nan)
+    null = _GeneNull(
+        DiseaseCircuit(
+            weights.member.astype(np.int32), incidence, edges.source, edges.target,
+            nodes.layer, nodes.firing_rate, residual,
+        )
+    )  # fmt: skip
+    random, own = null.random_sets(0, 60, 0), null.genes(0)
+    often = weights.member.sum(axis=0)
+    assert len(random) == 60 and all(len(set(r)) == len(own) for r in random.tolist())
+    assert np.abs(often[0, random].sum(axis=1) / often[0, own].sum() - 1).max() < 0.25
+    lists = [[weights.genes.index(g) for g in set(inputs.genes[i])] for i in nodes.id]
+
+    def mean(genes):
+        k = [len(set(x) & set(genes)) for x in lists]
+        traced = np.flatnonzero(nodes.traced)
+        return sum(k[i] * residual[i] for i in traced) / sum(k[i] for i in traced)
+
+    def links(genes):
+        k = [len(set(x) & set(genes)) for x in lists]
+        return sum(k[s] * k[t] for s, t in zip(edges.source, edges.target, strict=True))
+
+    means, counts = (np.array([f(r.tolist()) for r in random]) for f in (mean, links))
+    away = np.abs(means - means.mean()) >= abs(mean(own.tolist()) - means.mean())
+    assert null.residual_p(0, random) == pytest.approx((1 + away.sum()) / 61)
+    assert null.links_p(0, random) == (1 + (counts >= links(own.tolist())).sum()) / 61
+
+
+def test_features_are_chosen_by_genes_and_not_by_edges():
+    inputs = world(4)
+    weights = gene_weights(inputs.nodes.id.tolist(), inputs.genes, 10)
+    first = found(inputs, KINDS)
+    fewer = CircuitInputs(
+        "predict-1", inputs.nodes, inputs.edges, np.arange(inputs.called.size) % 3 == 0, COMPUTED,
+        genes=inputs.genes,
+    )  # fmt: skip
+    again = found(fewer, KINDS)
+    assert again.frame["features"].tolist() == first.frame["features"].tolist()
+    records = first.records["Feature"].to_pandas()
+    assert len(records) == first.numbers["features_enriched"] <= weights.listed.sum()
+    assert set(records["disease"]) <= {f"disease {i}" for i in range(10)}
+    assert (records["disease_q"] <= 0.05).all() and (records["prediction_run"] == "predict-1").all()
+    assert first.plot() is not None
+
+
+def test_links_are_counted_as_in_a_matrix():
+    inputs = world(5)
+    frame = found(inputs, KINDS).frame
+    weights = gene_weights(inputs.nodes.id.tolist(), inputs.genes, 10)
+    incidence = build([library(KINDS)], weights.genes, min_size=2, max_size=500)
+    members = enriched_features(weights.member.astype(np.int32), incidence, 0.05, 0)
+    n = inputs.nodes.id.size
+    matrix = sparse.coo_matrix(
+        (np.ones(inputs.edges.source.size), (inputs.edges.source, inputs.edges.target)), (n, n)
+    ).toarray()
+    for i in range(10):
+        rows = members.row[members.column == i]
+        assert frame["links"][i] == matrix[np.ix_(rows, rows)].sum()
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ([GENES[:3]], "none of the 1 disease sets has 5 genes"),
+        ([GENES[::12] + GENES[5::12]], "no set has 5 features or more"),
+    ],
+)
+def test_sets_that_cannot_be_tested_are_said_to_be_so(sets, words):
+    result = found(world(6), sets)
+    assert words in result.sentence
+    assert result.records["Feature"].num_rows == result.numbers.get("features_enriched", 0)
+
+
+def test_sets_of_other_genes_are_refused():
+    with pytest.raises(UserError, match="0 of 3 genes"):
+        found(world(6), [["X", "Y", "Z"]])

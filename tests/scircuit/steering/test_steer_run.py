@@ -1,0 +1,108 @@
+"""``scircuit steer`` on real cells of the THP-1 screen: records, findings and refusals of a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import scircuit
+from scircuit.core.errors import UserError
+from scircuit.execution.findings.finding_files import read_findings
+from scircuit.ingest.shards.shard_store import ShardStore
+
+
+@pytest.fixture(scope="module")
+def study(examples, tmp_path_factory):
+    """A trace of a few features of layer 2."""
+    folder = tmp_path_factory.mktemp("steer") / "study"
+    place = examples / "thp1"
+    scircuit.trace(
+        model=str(place / "model"),
+        dictionaries=str(place / "dictionaries"),
+        cells=place / "cells" / "papalexi2021_thp1_crispr_20729cells.h5ad",
+        where=("target=non-targeting,IFNGR1",),
+        source_layers=(2,),
+        n_cells=6,
+        features=tuple(range(6)),
+        control_features=1,
+        null_draws=8,
+        panel=True,
+        mixed=True,
+        device="cpu",
+        study=folder,
+        database=False,
+    )
+    return folder
+
+
+STATE = {"state": "target=non-targeting,IFNGR1", "group": "rep", "probe_cells": 120}
+
+
+def steer(study, **options):
+    asked = {"coefficients": (0, 3), "random_directions": 2, "device": "cpu"} | options
+    return scircuit.steer(study=study, database=False, quiet=True, **asked)
+
+
+def test_a_panel_of_on_and_off_features(study):
+    made = steer(study, panel="on-off", layers=(3,), markers="up:STAT1 down:JAK2", **STATE)
+    tables = ShardStore(made.folder)
+    readouts = tables.tables("Readout").to_pandas().set_index("name")
+    assert set(readouts.index) == {
+        "own_genes", "state_shift:target", "fate:IFNGR1", "markers",
+    }  # fmt: skip
+    fate = readouts.loc["fate:IFNGR1"]
+    assert fate["measure"] == "AUC" and fate["accuracy"] > fate["baseline"] + 0.1
+    assert fate["probe_cells"] == 120 and fate["probe_groups"] == 3
+    features = tables.tables("Feature").to_pandas()
+    assert set(features["steering_switch"]) <= {"on", "off"} and len(features) > 1
+    assert all("/L03/" in f for f in features["id"])
+    steers = tables.tables("Feature-STEERS-Readout").to_pandas()
+    assert len(steers) == 4 * len(features)
+    # layer 3 is the last: the probe is in closed form
+    assert set(steers.loc[steers["closed_form"], "target"].str.rpartition("/")[2]) == {
+        "fate:IFNGR1"
+    }
+    (finding,) = read_findings(made.folder)
+    assert finding.name == "steering_layers" and "closed form" in finding.sentence
+    assert finding.plot().get_xlabel() == "layer"
+    assert made.sentences[-1] == finding.sentence and "held-out 3 groups" in " ".join(
+        made.sentences
+    )
+    text = (made.folder / "manifest.json").read_text()
+    assert "NaN" not in text and json.loads(text)["findings"]["probes"]["fate AUC"]["cells"] == 120
+    again = steer(study, panel="on-off", layers=(3,), markers="up:STAT1 down:JAK2", **STATE)
+    assert again.run == made.run and not again.new
+
+
+def test_features_by_name_clamped(study):
+    fired = ShardStore(next((study / "runs").glob("trace-*"))).tables("Feature").to_pandas()
+    name = fired.loc[fired["id"].str.contains("/L02/") & (fired["cells_active"] == 6), "id"].iloc[0]
+    made = steer(study, features=(name,), mode="clamp", readouts=("genes,loss",))
+    nodes = ShardStore(made.folder).tables("Intervention").to_pandas()
+    assert set(nodes["mode"]) == {"clamp"} and set(nodes["id"].str.rpartition("@")[2]) == {
+        "clamp0",
+        "clamp3",
+    }
+    assert (nodes["norm_ratio"] > 0).all() and not nodes["beyond_norm"].any()
+    with pytest.raises(UserError, match="every condition is beyond what the model tolerates"):
+        steer(study, features=(name,), coefficients=(1e5,))
+    warned = steer(study, features=(name,), coefficients=(2, 1e5))
+    assert any("1 of 2 conditions give states of norms" in s for s in warned.sentences)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"state": "target=non-targeting,STAT1"}, "by target: non-targeting [0-9]+, STAT1 0"),
+        ({"types": "target", "probe_cells": 8}, "probe cells by target: .*expected 2 classes"),
+        ({"panel": "on-off", "state": STATE["state"], "layers": (9,)}, "--layers 9: there are"),
+    ],
+)
+def test_probe_cells_that_do_not_suffice_are_refused(study, options, message):
+    fired = ShardStore(next((study / "runs").glob("trace-*"))).tables("Feature").to_pandas()
+    name = fired.loc[fired["id"].str.contains("/L02/") & (fired["cells_active"] == 6), "id"].iloc[0]
+    features = {} if options.get("panel") else {"features": (name,)}
+    with pytest.raises(UserError, match=message) as caught:
+        steer(study, **features, **options)
+    assert caught.value.fix
