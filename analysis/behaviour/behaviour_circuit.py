@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from scircuit.analysis.finding import Finding
@@ -41,14 +42,13 @@ def behaviour_circuit(
         sentence = f"no circuit keeps the {text}: {refusal}"
     else:
         n = numbers
+        p = f", p = {n['p']:.2g}" if isinstance(n["p"], float) and isfinite(n["p"]) else ""
         sentence = (
-            f"{n['size']} of {n['considered']:,} features keep {n['sufficiency']:.0%} of the {text}"
-            f" when all others are at their means (95 % interval {n['low']:.0%} to {n['high']:.0%}"
-            f" over {n['judged_on']} cells that did not choose them), random ones of the same"
-            f" layers and firing rates {n['sufficiency_random']:.0%} (p = {n['p']:.2g}); without"
-            f" them {n['necessity']:.0%} is lost (random {n['necessity_random']:.0%}); the area"
-            f" under the curve is {n['cpr']:.2f} (random {n['cpr_random']:.2f});"
-            f" {n['edges']} computed edges join them"
+            f"{n['size']} of {n['considered']:,} features keep {_share(n['sufficiency'])} of the"
+            f" {text} with all others at their means ({_share(n['low'])} to {_share(n['high'])}"
+            f" over {n['judged_on']} other cells; random circuits"
+            f" {_share(n['sufficiency_random'])}{p}); without them {_share(n['necessity'])} is"
+            f" lost (random {_share(n['necessity_random'])}); {n['edges']} computed edges join them"
         )
     return Finding(
         NAME,
@@ -60,6 +60,12 @@ def behaviour_circuit(
         numbers,
         draw=draw,
     )
+
+
+def _share(value: object) -> str:
+    if not isinstance(value, (int, float)) or not isfinite(value):
+        return "unknown"
+    return f"{round(value, 2) + 0.0:.0%}"  # no -0%
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:

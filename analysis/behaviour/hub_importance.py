@@ -64,10 +64,12 @@ def hub_importance(
     return Finding(
         "hub_importance",
         "Importance of hubs",
-        _sentence(means, clear, comparisons, measured),
+        _sentence(means, clear, comparisons),
         f"Each of {numbers['pairs']} hubs has a feature of its layer with the nearest firing rate"
         f" (median ratio {np.exp(measured.distance):.2f}); the pair is the unit of the sign flips."
-        " Cells in which a feature is not active count as zero.",
+        " Cells in which a feature is not active count as zero. Measured on"
+        f" {measured.masked:,} genes of {measured.cells:,} cells"
+        f" {'other than those' if measured.held_out else ''} of the trace run.",
         frame,
         numbers,
         draw=draw,
@@ -78,36 +80,24 @@ def _sentence(
     means: Mapping[str, float | None],
     clear: Mapping[str, int],
     comparisons: Mapping[str, Mapping[str, float | int]],
-    measured: Measured,
 ) -> str:
-    pairs, rho, partial = (comparisons[k] for k in ("matched", "rho", "partial"))
-    where = "other cells than those of the trace run" if measured.held_out else "cells of the run"
-    first = (
-        f"ablating one of {pairs['n']} hubs changes the masked-LM loss by {_number(means['hub'])}"
-        f" nats a masked gene on average (loss {measured.baseline:.2f} on {measured.masked:,} genes"
-        f" of {measured.cells} {where}), one of their matches by {_number(means['matched'])}"
+    pairs = comparisons["matched"]
+    changes = (
+        f"without one of {pairs['n']} hubs the masked-LM loss changes by {_number(means['hub'])}"
+        f" nats a masked gene, without a match by {_number(means['matched'])}"
     )
-    p = float(pairs["p"])
-    if np.isnan(p):
-        verdict = "no pair differs at all, so nothing can be said of hubs"
-    else:
-        more = "more" if pairs["value"] > 0 else "less"
-        verdict = (
-            f"hubs are {f'{more} important than' if p <= MAX_P else 'not told apart from'} features"
-            f" that fire as often (difference {pairs['value']:.2g}, 95 % interval"
-            f" {pairs['low']:.2g} to {pairs['high']:.2g}; sign-flip p = {p:.2g})"
-        )
-    counted = (
-        f"single features with q <= {MAX_P}: {clear['hub']} hubs, {clear['matched']} matches,"
-        f" {clear['random']} random ones"
+    counted = f"{clear['hub']} hubs and {clear['matched']} matches have q <= {MAX_P}"
+    p, difference = float(pairs["p"]), float(pairs["value"])
+    if np.isnan(p) or np.isnan(difference):
+        return f"{changes}: no pair differs at all, so nothing can be said of hubs; {counted}"
+    more = "more" if difference > 0 else "less"
+    verdict = f"{more} important than" if p <= MAX_P else "not told apart from"
+    low, high = float(pairs["low"]), float(pairs["high"])
+    interval = f"{low:.2g} to {high:.2g}, " if np.isfinite(low) and np.isfinite(high) else ""
+    return (
+        f"hubs are {verdict} features that fire as often: {changes} (difference {difference:.2g},"
+        f" {interval}p = {p:.2g}); {counted}"
     )
-    told = [
-        f"{found['value']:.2f}{words} (p = {found['p']:.2g})"
-        for found, words in ((rho, ""), (partial, " given the firing rate"))
-        if not np.isnan(found["value"])
-    ]
-    ranks = f"; Spearman's rho of out-degree and importance is {' and '.join(told)}" if told else ""
-    return f"{first}: {verdict}; {counted}{ranks}"
 
 
 def _number(value: float | None) -> str:
@@ -122,7 +112,7 @@ def _plain(value: float) -> float | None:
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001
     """Importance against out-degree, with 95 % intervals over cells."""
     for arm in reversed(ARMS):
-        rows = frame[frame["arm"] == arm]
+        rows = frame.loc[frame["arm"] == arm]
         middle = rows["importance"].to_numpy(float)
         spread = np.abs(rows[["low", "high"]].to_numpy(float).T - middle)
         ax.errorbar(

@@ -34,7 +34,6 @@ COLUMNS = (
     "expected_low", "expected_high", "rewired", "rewired_low", "rewired_high", "fold",
     "p", "p_rewired",
 )  # fmt: skip
-_WORDS = {"all": "any term", "specific": "a specific term", "ontology": "a term or its ancestor"}
 
 
 def coherence(inputs: CircuitInputs, config: object) -> Finding:
@@ -101,7 +100,7 @@ def coherence_frame(found: PairNulls, kinds: tuple[str, ...]) -> pd.DataFrame:
                 found.rewired[:, g, bit],
             )
             rows.append((kind, source, target, *_row(int(found.edges[g]), *values)))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     return frame.astype({"source_layer": "Int64", "target_layer": "Int64"})
 
 
@@ -135,17 +134,16 @@ def _sentence(frame: pd.DataFrame, sets: TermSets, found: PairNulls, rule: str) 
     rows = frame[frame["source_layer"].isna()].set_index("terms")
     r = rows.loc["specific"]
     text = (
-        f"{r['observed']:.1%} of the {int(r['edges']):,} {rule} edges between annotated features"
-        f" share {_WORDS['specific']}; with targets of the same firing rate and number of terms"
-        f" {r['expected']:.1%} (p = {r['p']:.2g}), with edges rewired {r['rewired']:.1%}"
-        f" (p = {r['p_rewired']:.2g})"
+        f"{r['observed']:.1%} of {int(r['edges']):,} {rule} edges between annotated features share"
+        f" a specific term (targets resampled {r['expected']:.1%}, p = {r['p']:.2g}; edges rewired"
+        f" {r['rewired']:.1%}, p = {r['p_rewired']:.2g})"
     )
     if sets.generic:
         a = rows.loc["all"]
-        shown = ", ".join(sets.generic[:2])
-        more = f" and {len(sets.generic) - 2} more" if len(sets.generic) > 2 else ""
+        first, *others = sets.generic
+        more = f" and {len(others)} more" if others else ""
         text += (
-            f"; generic terms included ({shown}{more}) {a['observed']:.1%} against"
+            f"; generic terms included ({first}{more}) {a['observed']:.1%} against"
             f" {a['expected']:.1%}"
         )
     if "ontology" in rows.index:
@@ -158,7 +156,7 @@ def _sentence(frame: pd.DataFrame, sets: TermSets, found: PairNulls, rule: str) 
 
 
 def _numbers(frame: pd.DataFrame, sets: TermSets, found: PairNulls) -> dict[str, object]:
-    rows = frame[frame["source_layer"].isna()]
+    rows = frame.loc[frame["source_layer"].isna()]
     picked = ("edges", "coherent", "observed", "expected", "rewired", "fold", "p", "p_rewired")
     return {
         "draws": DRAWS,
@@ -205,7 +203,7 @@ def _untested(why: str) -> Finding:
         TITLE,
         f"coherence was not tested: {why}",
         "no null was drawn",
-        pd.DataFrame(columns=list(COLUMNS)),
+        pd.DataFrame(columns=pd.Index(COLUMNS)),
         {"draws": 0},
         draw=draw,
     )

@@ -19,7 +19,7 @@ Terms are told apart by library: the same name in two libraries is two terms.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def term_sets(
     names = sorted(unique["term"].unique())
     number = {term: i for i, term in enumerate(names)}
     row = unique["feature"].to_numpy(np.int64)
-    column = unique["term"].map(number).to_numpy(np.int64)
+    column = np.array([number[term] for term in unique["term"]], np.int64)
     name_of = dict(zip(unique["term"], unique["name"], strict=True))
     table = _table(row, column, (features, len(names)))
     annotated = np.diff(table.indptr) > 0
@@ -123,7 +123,7 @@ def _with_ancestors(
     rows = np.repeat(row, length[column])
     columns = np.concatenate([np.array(reach[c]) for c in column]) if row.size else column
     table = _table(rows, columns, (features, len(every)))
-    carried = np.asarray((table > 0).sum(0)).ravel()
+    carried = np.asarray(cast("sparse.csr_matrix", table > 0).sum(0)).ravel()
     annotated = int((np.diff(table.indptr) > 0).sum())
     informative = carried <= max(INFORMATIVE_SHARE * annotated, 2)
     own = np.zeros(len(every), bool)

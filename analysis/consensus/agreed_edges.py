@@ -90,7 +90,7 @@ def agreement(
     graph = sparse.csr_matrix(
         (np.ones(other.size, np.int32), (other.source, other.target)), shape=(size, size)
     )
-    through = (counterparts @ graph).tocsr()
+    through = sparse.csr_matrix(counterparts @ graph)
     back = counterparts.T.tocsc()
 
     def properties(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ def agreed_edges(
             f" {b.edges.size:,} edges fewer than {FEWEST} have counterparts at both ends"
             f" ({pairs:,} pairs of features are counterparts)",
             "no null was drawn",
-            pd.DataFrame(columns=list(COLUMNS)),
+            pd.DataFrame(columns=pd.Index(COLUMNS)),
             {"draws": 0, "counterparts": pairs},
             draw=draw,
         )
@@ -161,7 +161,7 @@ def agreed_edges(
                 "counterparts": int(counterparts.nnz),
                 "runs": [
                     {k: plain(v) for k, v in row.items() if "layer" not in k}
-                    for row in frame[frame["source_layer"].isna()].to_dict("records")
+                    for row in frame.loc[frame["source_layer"].isna()].to_dict("records")
                 ],
             },
             draw=draw,
@@ -181,7 +181,7 @@ def _frame(found: Agreement) -> pd.DataFrame:
         rows.append(
             _row(found, *layers, n, *values, nulls.resampled[:, g, 0], nulls.rewired[:, g, 0])
         )
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     return frame.astype({"source_layer": "Int64", "target_layer": "Int64"})
 
 
@@ -215,13 +215,15 @@ def _row(
 
 
 def _sentence(frame: pd.DataFrame) -> str:
-    parts = [
-        f"{r['observed']:.1%} of the {r['edges']:,} edges of {r['run']} whose ends have"
-        f" counterparts are edges in {r['other']} too; with targets resampled {r['expected']:.1%}"
-        f" (p = {r['p']:.2g}), with edges rewired {r['rewired']:.1%} (p = {r['p_rewired']:.2g})"
-        for r in frame[frame["source_layer"].isna()].to_dict("records")
-    ]
-    return "; ".join(parts)
+    parts = []
+    for i, r in enumerate(frame.loc[frame["source_layer"].isna()].to_dict("records")):
+        what = f"edges of {r['run']} with counterparts at both ends are edges" if i == 0 else ""
+        parts.append(
+            f"{r['observed']:.1%} of {r['edges']:,} {what or 'of ' + str(r['run'])} in {r['other']}"
+            f" (targets resampled {r['expected']:.1%}, p = {r['p']:.2g}; rewired"
+            f" {r['rewired']:.1%}, p = {r['p_rewired']:.2g})"
+        )
+    return ", and ".join(parts)
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all

@@ -90,7 +90,7 @@ def consensus(a: ComparedRun, b: ComparedRun, *, draws: int = DRAWS, seed: int =
     if min(d.edges.size for d in both) < FEWEST or len(names) > _MANY_LABELS:
         return _untested(both, len(names))
     codes = [d.codes(len(names)) for d in both]
-    common = np.intersect1d(*codes)
+    common = np.intersect1d(codes[0], codes[1])
     compiled_trades()  # once, before there are threads
     with ThreadPoolExecutor(2) as pool:
         found = list(
@@ -110,15 +110,17 @@ def consensus(a: ComparedRun, b: ComparedRun, *, draws: int = DRAWS, seed: int =
     rows.append(_row("pairs", "names permuted", b.run, common.size, renamed))
     import pandas as pd
 
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     pairs = _pairs(names, common, both, (1 + np.maximum(*hits)) / (1 + draws))
     return Consensus(
         Finding(
             NAME,
             TITLE,
-            _sentence(frame, both, codes, common.size, pairs),
+            _sentence(frame, both, pairs),
             f"{draws:,} draws each: targets resampled within layer and firing rate, and edges"
-            " rewired within each pair of layers, of one run at a time",
+            " rewired within each pair of layers, of one run at a time; the published null, which"
+            f" permutes names and forgets how frequent they are, has {renamed.mean():,.0f} of the"
+            f" {common.size:,} common pairs",
             frame,
             _numbers(frame, both, codes, common.size, pairs, draws),
             draw=draw,
@@ -233,33 +235,21 @@ def _pairs(
     )
 
 
-def _sentence(
-    frame: pd.DataFrame,
-    both: tuple[Domains, Domains],
-    codes: list[np.ndarray],
-    common: int,
-    pairs: pd.DataFrame,
-) -> str:
-    def of(counted: str, null: str) -> pd.DataFrame:
-        return frame[(frame["counted"] == counted) & (frame["null"] == null)]
-
-    parts = []
+def _sentence(frame: pd.DataFrame, both: tuple[Domains, Domains], pairs: pd.DataFrame) -> str:
+    told, largest = [], 0.0
+    chance: dict[str, list[str]] = {"targets resampled": [], "edges rewired": []}
     for i, d in enumerate(both):
-        rows = [of("edges", null).iloc[i] for null in ("targets resampled", "edges rewired")]
-        told = [f"{r['expected'] / d.edges.size:.1%} (p = {r['p']:.2g})" for r in rows]
-        parts.append(
-            f"{rows[0]['observed'] / d.edges.size:.1%} of the {d.edges.size:,} labelled edges of"
-            f" {d.run} join a pair of domains that the other run joins too; with targets resampled"
-            f" {told[0]}, with edges rewired {told[1]}"
-        )
-    chance = [of("pairs", n)["expected"].max() for n in ("targets resampled", "edges rewired")]
-    published = of("pairs", "names permuted").iloc[0]
+        for null, shares in chance.items():
+            row = frame[(frame["counted"] == "edges") & (frame["null"] == null)].iloc[i]
+            shares.append(f"{row['expected'] / d.edges.size:.1%}")
+            largest = max(largest, float(row["p"]))
+        of = "labelled edges of " if i == 0 else "of "
+        told.append(f"{row['observed'] / d.edges.size:.1%} of {d.edges.size:,} {of}{d.run}")
+    nulls = ", ".join(f"{null} {' and '.join(shares)}" for null, shares in chance.items())
     found = int((pairs["q"] <= 0.05).sum())
     return (
-        f"{'; '.join(parts)}; {common:,} pairs are in both, of {codes[0].size:,} and"
-        f" {codes[1].size:,}, where the nulls have {chance[0]:,.0f} and {chance[1]:,.0f} and the"
-        f" published one, which permutes names and forgets how frequent they are,"
-        f" {published['expected']:,.0f}; {found:,} single pairs stand out (q <= 0.05)"
+        f"{' and '.join(told)} join domains that the other run joins too ({nulls}, p <="
+        f" {largest:.2g}); {found:,} of {len(pairs):,} single pairs stand out (q <= 0.05)"
     )
 
 
@@ -296,12 +286,12 @@ def _untested(both: tuple[Domains, Domains], labels: int) -> Consensus:
         TITLE,
         f"consensus was not tested: {why}",
         "no null was drawn",
-        pd.DataFrame(columns=list(COLUMNS)),
+        pd.DataFrame(columns=pd.Index(COLUMNS)),
         {"draws": 0},
         draw=draw,
     )
     columns = ["source_label", "target_label", "edges_first", "edges_second", "p", "q"]
-    return Consensus(finding, pd.DataFrame(columns=columns))
+    return Consensus(finding, pd.DataFrame(columns=pd.Index(columns)))
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all

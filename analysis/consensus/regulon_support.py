@@ -82,7 +82,11 @@ def universe_of(runs: Sequence[ComparedRun], regulons: Regulons, top: int = TOP_
         ids, edges = run.inputs.nodes.id, run.edges
         for ends, into in ((edges.source, first), (edges.target, second)):
             into.append(
-                {g.upper() for i in np.unique(ends) for g in run.inputs.genes.get(ids[i], ())[:top]}
+                {
+                    g.upper()
+                    for i in np.unique(ends)
+                    for g in run.inputs.genes.get(str(ids[i]), ())[:top]
+                }
             )
     regulators = sorted(set.intersection(*first) & regulons.tfs)
     targets = sorted(set.intersection(*second) & {p.target.upper() for p in regulons.pairs})
@@ -154,7 +158,7 @@ def regulon_support(
             f" {regulons.name} has its regulator among the top {top} genes of sources and its"
             " target among those of targets in both runs",
             "no null was drawn",
-            pd.DataFrame(columns=list(COLUMNS)),
+            pd.DataFrame(columns=pd.Index(COLUMNS)),
             {"draws": 0, "regulons": regulons.name},
             draw=draw,
         )
@@ -168,7 +172,7 @@ def regulon_support(
         fold = observed / expected if testable else None
         p = share_as_large(drawn, observed) if testable else None
         rows.append((name, int(graph.sum()), graph.size, observed, expected, low, high, fold, p))
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     return Finding(
         NAME,
         TITLE,
@@ -188,14 +192,16 @@ def regulon_support(
 
 def _sentence(frame: pd.DataFrame, regulons: str) -> str:
     parts = []
-    for r in frame.to_dict("records"):
+    for i, r in enumerate(frame.to_dict("records")):
         of = "both runs" if r["gene_edges_of"] == "both" else str(r["gene_edges_of"])
         if plain(r["fold"]) is None:
             parts.append(f"of {of} too few to test ({r['edges']:,} gene edges)")
             continue
+        beside = f"{r['fold']:.2g} times rewired ones, p = {r['p']:.2g}"
         parts.append(
-            f"of {of} {r['known']:,} of {r['edges']:,} gene edges are in {regulons},"
-            f" {r['fold']:.2g} times the {r['expected']:.1f} of rewired ones (p = {r['p']:.2g})"
+            f"{regulons} has {r['known']:,} of {r['edges']:,} gene edges of {of} ({beside})"
+            if i == 0
+            else f"{r['known']:,} of {r['edges']:,} of {of} ({beside})"
         )
     return "; ".join(parts)
 

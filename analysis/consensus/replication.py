@@ -15,8 +15,11 @@ fires in the cells of both. An edge of A is
 - *undecided* otherwise: fewer cells, an effect that B would miss, or no clear difference.
 
 The number of replicated edges stands beside its nulls
-(`scircuit.analysis.coherence.pair_nulls`). The rank correlation of degrees is also given beyond
-firing rates, which make degrees alike by themselves (`scircuit.analysis.structure.rank_stability`).
+(`scircuit.analysis.coherence.pair_nulls`), which count the same: edges of B with the same sign. An
+edge takes its sign along when its target is resampled, and edges of each sign are rewired among
+themselves, so that every feature keeps how many of its edges are positive and how many negative.
+The rank correlation of degrees is also given beyond firing rates, which make degrees alike by
+themselves (`scircuit.analysis.structure.rank_stability`).
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
-from scircuit.analysis.coherence.pair_nulls import kept, pair_nulls
+from scircuit.analysis.coherence.pair_nulls import PairNulls, kept, pair_nulls
 from scircuit.analysis.coherence.strata import strata
 from scircuit.analysis.consensus.agreed_edges import measured_in
 from scircuit.analysis.finding import Finding
+from scircuit.analysis.structure.layered_edges import layered_edges
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,7 +171,7 @@ def replication(
             f" {a.run} and {found[1].source.size:,} of {b.edges.size:,} of {b.run} could be tested"
             f" in both runs, and at least {FEWEST} are needed",
             "no null was drawn",
-            pd.DataFrame(columns=list(COLUMNS)),
+            pd.DataFrame(columns=pd.Index(COLUMNS)),
             {"draws": 0, "degrees": stability},
             draw=draw,
         )
@@ -177,7 +181,7 @@ def replication(
         for one, other, f in ((a, b, found[0]), (b, a, found[1]))
         if f.source.size
     ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     shared = len(a.barcodes & b.barcodes)
     numbers = {
         "draws": draws,
@@ -191,9 +195,9 @@ def replication(
             NAME,
             TITLE,
             _sentence(frame, stability, numbers),
-            f"{draws:,} draws each, over the edges of one run while the other stays: targets"
-            " resampled within layer and firing rate, and edges rewired within each pair of layers;"
-            " degrees: features permuted",
+            f"{draws:,} draws each, over the edges of one run while the other stays, counting edges"
+            " of the same sign: targets resampled within layer and firing rate, and edges of each"
+            " sign rewired within each pair of layers; degrees: features permuted",
             frame,
             numbers,
             draw=draw,
@@ -206,24 +210,8 @@ def replicated(
     a: ComparedRun, b: ComparedRun, f: Compared, draws: int, seed: int
 ) -> dict[str, object]:
     """One row of the finding: what becomes of the edges of `a` in `b`, beside both nulls."""
-    from scipy import sparse
-
-    edges, other, to = a.edges, b.edges, positions_in(a, b)
-    testable = (to >= 0) & measured_in(b)[to]
-    traced = (to >= 0) & b.inputs.nodes.traced[to]
-    edges = kept(edges, traced[edges.source] & testable[edges.target])
-    size = b.inputs.nodes.id.size
-    graph = sparse.csr_matrix(
-        (np.ones(other.size, np.int32), (other.source, other.target)), shape=(size, size)
-    ).tocsc()
-
-    def properties(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        return graph[:, to[targets]].tocsr()[to[sources]].toarray().astype(np.uint8)
-
-    one = np.ones(a.inputs.nodes.id.size, np.int64)
-    stratum = strata(edges.layer, one, a.inputs.nodes.firing_rate, testable)
-    nulls = pair_nulls(edges, stratum, properties, draws=draws, seed=seed)
-    either, expected, resampled, rewired = nulls.total(0)
+    nulls = same_sign_nulls(a, b, draws=draws, seed=seed)
+    _, expected, resampled, rewired = nulls.total(0)
     n, same, opposite = f.source.size, int(f.same.sum()), int(f.opposite.sum())
     low, high = (float(v) / n for v in np.quantile(resampled, [0.025, 0.975]))
     values = (
@@ -237,13 +225,53 @@ def replicated(
         low,
         high,
         float(rewired.mean()) / n,
-        share_as_large(resampled, either),
-        share_as_large(rewired, either),
+        share_as_large(resampled, same),
+        share_as_large(rewired, same),
         same / (same + opposite) if same + opposite else None,
         int(f.specific.sum()),
         n - same - opposite - int(f.specific.sum()),
     )
     return dict(zip(COLUMNS, values, strict=True))
+
+
+def same_sign_nulls(a: ComparedRun, b: ComparedRun, *, draws: int, seed: int) -> PairNulls:
+    """Edges of `a` that `b` has with the same sign, and the same under both nulls; only edges that
+    `b` could have made.
+
+    Every source stands twice, once with its positive and once with its negative edges, the latter
+    in layers of their own. So the edges of either sign are rewired by themselves, and both signs
+    see the same resampled targets.
+    """
+    from scipy import sparse
+
+    edges, other, to = a.edges, b.edges, positions_in(a, b)
+    testable = (to >= 0) & measured_in(b)[to]
+    traced = (to >= 0) & b.inputs.nodes.traced[to]
+    edges = kept(edges, traced[edges.source] & testable[edges.target])
+    n, size = edges.features, b.inputs.nodes.id.size
+    graphs = [
+        sparse.csr_matrix(
+            (np.ones(int(own.sum()), np.int32), (other.source[own], other.target[own])),
+            shape=(size, size),
+        ).tocsc()
+        for own in (other.effect > 0, other.effect < 0)
+    ]
+
+    def properties(sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        negative = bool(sources[0] >= n)  # the sources of one pair of layers have one sign
+        graph = graphs[negative][:, to[targets]].tocsr()
+        return graph[to[sources % n]].toarray().astype(np.uint8)
+
+    stratum = strata(edges.layer, np.ones(n, np.int64), a.inputs.nodes.firing_rate, testable)
+    twice = layered_edges(
+        edges.source + n * (edges.effect < 0),
+        edges.target,
+        edges.effect,
+        np.concatenate([edges.layer, edges.layer + 1 + int(edges.layer.max())]),
+    )
+    no_target = np.full(n, -1, stratum.dtype)
+    both = np.concatenate([stratum, no_target])
+    return pair_nulls(twice, both, properties, draws=draws, seed=seed)
 
 
 def degree_stability(
@@ -285,18 +313,26 @@ def _sentence(
     stability: Mapping[str, Mapping[str, object]],
     numbers: Mapping[str, object],
 ) -> str:
-    parts = [
-        f"{r['share']:.1%} of the {r['tested_in_both']:,} edges of {r['run']} that could be tested"
-        f" in both runs are edges of the same sign in {r['other']}; with targets resampled"
-        f" {r['expected']:.1%} of either sign (p = {r['p']:.2g}), with edges rewired"
-        f" {r['rewired']:.1%} (p = {r['p_rewired']:.2g}); {r['specific']:,} are specific to"
-        f" {r['run']} and {r['undecided']:,} undecided"
-        for r in frame.to_dict("records")
-    ]
-    parts.append(f"out-{stability['out']['sentence']}")
-    shared, cells = numbers["cells_in_both"], numbers["cells"]
-    if isinstance(shared, int) and isinstance(cells, list):
-        parts.append(f"{shared:,} cells are in both cohorts of {cells[0]:,} and {cells[1]:,}")
+    parts = []
+    for i, r in enumerate(frame.to_dict("records")):
+        beside = (
+            f"{'targets resampled ' if i == 0 else ''}{r['expected']:.1%},"
+            f" {'rewired ' if i == 0 else ''}{r['rewired']:.1%},"
+            f" p <= {max(r['p'], r['p_rewired']):.2g}"
+        )
+        parts.append(
+            f"{r['share']:.1%} of {r['tested_in_both']:,} edges of {r['run']} are edges of the same"
+            f" sign in {r['other']} ({beside}), {r['specific']:,} are specific to {r['run']}"
+            if i == 0
+            else f"of {r['run']} {r['share']:.1%} of {r['tested_in_both']:,} ({beside}),"
+            f" {r['specific']:,} specific"
+        )
+    out = stability["out"]
+    if isinstance(out["rho"], float):
+        parts.append(f"out-degrees of {out['features']:,} features correlate {out['rho']:.2f}")
+    shared = numbers["cells_in_both"]
+    if isinstance(shared, int) and shared:
+        parts.append(f"{shared:,} cells are in both cohorts")
     return "; ".join(parts)
 
 

@@ -62,14 +62,14 @@ def rule_survival(inputs: CircuitInputs, config: object) -> Finding:
             f"what survives of legacy edges was not asked: the published rule selects none of the"
             f" {edges.source.size:,} stored effects",
             "no null was drawn",
-            pd.DataFrame(columns=list(COLUMNS)),
+            pd.DataFrame(columns=pd.Index(COLUMNS)),
             {"edges": counts},
             draw=draw,
         )
     sets = None if inputs.terms is None else term_sets(inputs.terms, inputs.nodes.id.size)
     seed = int(getattr(config, "seed", 0))
     rows = [_row("legacy", name, masks, inputs, sets, seed) for name in masks]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     return Finding(
         NAME,
         TITLE,
@@ -181,29 +181,25 @@ def _coherence(
 def _sentence(frame: pd.DataFrame) -> str:
     rows = {r["other"]: r for r in frame.to_dict("records")}
     n = rows["legacy"]["edges"]
-    parts = []
-    for name in ("calibrated", "computed", "carried", "generic"):
-        if name not in rows:
-            continue
-        r = rows[name]
-        parts.append(f"{r['share']:.1%} are {name} ({r['expected'] / n:.1%} by chance)")
+    parts = [
+        f"{r['share']:.1%} {'' if i else 'are '}{name} ({'' if i else 'by chance '}"
+        f"{r['expected'] / n:.1%})"
+        for i, (name, r) in enumerate(
+            (name, rows[name])
+            for name in ("calibrated", "computed", "carried", "generic")
+            if name in rows
+        )
+    ]
     text = f"of {n:,} legacy edges {', '.join(parts)}"
     best = rows.get("computed", rows["calibrated"])
     if plain(best["degree_rho"]) is not None:
-        text += (
-            f"; out-degrees by the legacy and the {best['other']} rule have rank correlation"
-            f" {best['degree_rho']:.2f}"
-        )
-        if plain(best["degree_rho_beyond_rate"]) is not None:
-            text += f", beyond the firing rate {best['degree_rho_beyond_rate']:.2f}"
+        text += f"; out-degrees by the {best['other']} rule correlate {best['degree_rho']:.2f}"
     shares = [
-        f"{r['coherence']:.1%} of {name} edges against {r['coherence_expected']:.1%}"
-        for name in ("legacy", best["other"])
+        f"{r['coherence']:.1%} of {name} edges ({chance}{r['coherence_expected']:.1%})"
+        for name, chance in (("legacy", "by chance "), (best["other"], ""))
         if plain((r := rows[name])["coherence"]) is not None
     ]
-    if shares:
-        text += f"; a specific term is shared by the ends of {' and '.join(shares)} by chance"
-    return text
+    return f"{text}; a specific term is shared by {' and '.join(shares)}" if shares else text
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all

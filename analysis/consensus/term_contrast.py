@@ -67,8 +67,8 @@ def term_contrast(a: ComparedRun, b: ComparedRun, *, flips: int = FLIPS, seed: i
     names = unique.drop_duplicates("term").set_index("term").sort_index()
     number = {t: i for i, t in enumerate(names.index)}
     live = (share[0] + share[1] > 0) & (to >= 0)
-    unique = unique[live[unique["feature"].to_numpy(np.int64)]]
-    row = unique["term"].map(number).to_numpy(np.int64)
+    unique = unique.loc[live[unique["feature"].to_numpy(np.int64)]]
+    row = np.array([number[term] for term in unique["term"]], np.int64)
     column = unique["feature"].to_numpy(np.int64)
     table = sparse.csr_matrix(
         (np.ones(row.size), (row, column)), shape=(len(names), first.inputs.nodes.id.size)
@@ -110,9 +110,9 @@ def term_contrast(a: ComparedRun, b: ComparedRun, *, flips: int = FLIPS, seed: i
         best = found.iloc[0]
         more = first.run if best["difference"] > 0 else second.run
         text += (
-            f"; most clearly {best['name']}, with {best['share_first']:.1%} of the ends of edges in"
-            f" {first.run} and {best['share_second']:.1%} in {second.run}, more in {more} (q ="
-            f" {best['q']:.2g})"
+            f"; most clearly {best['name'] or best['term']}, more in {more}, with"
+            f" {best['share_first']:.1%} of the ends of edges in {first.run} and"
+            f" {best['share_second']:.1%} in {second.run} (q = {best['q']:.2g})"
         )
     return Finding(
         NAME,
@@ -134,7 +134,7 @@ def _untested(why: str) -> Finding:
         TITLE,
         f"terms were not contrasted: {why}",
         "no null was drawn",
-        pd.DataFrame(columns=list(COLUMNS)),
+        pd.DataFrame(columns=pd.Index(COLUMNS)),
         {"flips": 0},
         draw=draw,
     )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from scipy import sparse
 
 from scircuit.analysis.circuit_inputs import CircuitInputs
 from scircuit.analysis.circuits.hubs import fit_hubs
 from scircuit.analysis.disease.disease_tests import (
     LEAST_FEATURES,
+    LINK_DRAWS,
     DiseaseCircuit,
     Members,
     disease_tests,
@@ -63,14 +65,7 @@ def disease_finding(
     """
     nodes = inputs.nodes
     weights = gene_weights(nodes.id.tolist(), inputs.genes, top)
-    incidence = build(
-        libraries, weights.genes, min_size=min_set, max_size=_MAX_SIZE, min_mapped=0.0
-    )
-    null = (
-        "features of the same layer and firing rate (links: degree), and sets of genes that as many"
-        f" features list; {draws:,} draws, 199 for links; the larger p of the two counts,"
-        " Benjamini-Hochberg over the sets"
-    )
+    incidence = sets_among(libraries, weights.genes, min_set)
     given = sum(len(x.terms) for x in libraries)
     if not incidence.terms:
         sentence = (
@@ -78,15 +73,16 @@ def disease_finding(
             f" {len(weights.genes):,} genes of the features, so nothing was tested"
         )
         return Finding(
-            NAME, _TITLE, sentence, null, _no_rows(), {"sets": given, "sets_tested": 0},
-            _records(inputs, incidence, _none()), draw=draw)  # fmt: skip
+            NAME, _TITLE, sentence, "no null was drawn", _no_rows(),
+            {"sets": given, "sets_tested": 0}, _records(inputs, incidence, _none()),
+            draw=draw)  # fmt: skip
     circuit = inputs.circuit
     residual = np.full(nodes.id.size, np.nan)
     at = nodes.sources
     out = np.bincount(circuit.source, minlength=nodes.id.size)[at]
     residual[at] = fit_hubs(out, nodes.firing_rate[at]).residual
     read = DiseaseCircuit(
-        weights.member.astype(np.int32),
+        sparse.csr_matrix(weights.member.astype(np.int32)),
         incidence,
         circuit.source,
         circuit.target,
@@ -107,17 +103,53 @@ def disease_finding(
         "lower_degree": int(((frame.q_residual <= alpha) & ~_above(frame)).sum()),
         "linked": int((frame.q_links <= alpha).sum()),
         "sets_with_features": int((frame.features >= LEAST_FEATURES).sum()),
+        "gene_draws_fewest": _fewest(frame, draws),
+        "sets_with_fewer_gene_draws": int((frame.gene_draws < draws).sum()),
         "table": [
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
             for r in frame.nsmallest(20, "q_links").to_dict("records")
         ],
     }
     return Finding(
-        NAME, _TITLE, _sentence(numbers, given), null, frame, numbers,
+        NAME, _TITLE, _sentence(numbers, given), _null(frame, draws), frame, numbers,
         _records(inputs, incidence, members), draw=draw)  # fmt: skip
 
 
 _TITLE = "Disease gene sets in the circuit"
+
+
+def sets_among(
+    libraries: Sequence[GeneSetLibrary], genes: Sequence[str], min_set: int
+) -> Incidence:
+    """The sets cut to these genes, those with fewer than `min_set` left out.
+
+    Raises
+    ------
+    UserError
+        If no gene of a library is among them.
+    """
+    return build(libraries, genes, min_size=min_set, max_size=_MAX_SIZE, min_mapped=0.0)
+
+
+def _fewest(frame: pd.DataFrame, draws: int) -> int:
+    """Fewest random gene sets that any tested set was compared with."""
+    drawn = frame["gene_draws"].dropna()
+    return int(drawn.min()) if len(drawn) else draws
+
+
+def _null(frame: pd.DataFrame, draws: int) -> str:
+    """Both nulls with the draws that were made."""
+    few = frame["gene_draws"][frame["gene_draws"] < draws]
+    large = ""
+    if len(few):
+        low, high = int(few.min()), int(few.max())
+        number = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        large = f" (the {len(few)} sets with most genes: {number})"
+    return (
+        f"features of the same layer and firing rate, {draws:,} draws (for links: layer and"
+        f" degree, {LINK_DRAWS} draws); sets of genes that as many features list, {draws:,}"
+        f" draws{large}; the larger p of the two counts, Benjamini-Hochberg over the sets"
+    )
 
 
 def _above(frame: pd.DataFrame) -> pd.Series:
@@ -137,9 +169,8 @@ def _no_rows() -> pd.DataFrame:
 
 def _sentence(n: Mapping[str, object], given: int) -> str:
     text = (
-        f"{n['pairs_enriched']:,} pairs of a feature and a disease set are enriched, of"
-        f" {n['features']:,} features and {n['sets_tested']} of {given} sets (matched random lists:"
-        f" {n['pairs_expected']:.1f})"
+        f"{n['pairs_enriched']:,} pairs of a feature and one of {n['sets_tested']} of {given}"
+        f" disease sets are enriched ({n['pairs_expected']:.1f} in random lists)"
     )
     if not n["sets_with_features"]:
         return (
@@ -147,10 +178,9 @@ def _sentence(n: Mapping[str, object], given: int) -> str:
             " tested"
         )
     return (
-        f"{text}; of the {n['sets_with_features']} sets with {LEAST_FEATURES} features or more,"
-        f" {n['higher_degree']} sit at a higher degree and {n['lower_degree']} at a lower one than"
-        " features that fire as often and random gene sets do, and the features of"
-        f" {n['linked']} are linked among themselves more than both (q <= 0.05 over the sets)"
+        f"{text}; of {n['sets_with_features']} sets with {LEAST_FEATURES} features or more"
+        f" {n['higher_degree']} sit at a higher and {n['lower_degree']} at a lower degree than"
+        f" both nulls, and {n['linked']} are linked among themselves (q <= 0.05)"
     )
 
 
@@ -178,7 +208,8 @@ def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None: 
     """Links within the features of each set beside those of random features, the 15 best."""
     from scircuit.analysis.plot_style import BLUE, ORANGE, no_data
 
-    best = frame[frame["links"].notna()].nsmallest(15, "q_links").iloc[::-1]
+    tested = cast("pd.DataFrame", frame[frame["links"].notna()])
+    best = tested.nsmallest(15, "q_links").iloc[::-1]
     if not len(best):
         no_data(ax, f"no set has {LEAST_FEATURES} features or more")
         return

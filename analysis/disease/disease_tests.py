@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_FEATURES = 5
-_LINK_DRAWS, _LIST_DRAWS, _LOOKUPS = 199, 20, 2e8
+LINK_DRAWS, _LIST_DRAWS, _LOOKUPS = 199, 20, 2e8
 _BLOCK = 512  # genes at a time
 
 
@@ -120,8 +120,8 @@ def disease_tests(
     pandas.DataFrame
         One row a set: set, library, genes, features, expected_features, sources, residual,
         residual_expected, p_residual_features, p_residual_genes, q_residual, links, links_expected,
-        p_links_features, p_links_genes, q_links. NaN where fewer than five features (or sources)
-        have the set.
+        p_links_features, p_links_genes, q_links, gene_draws (random sets of genes drawn). NaN where
+        fewer than five features (or sources) have the set.
     """
     import pandas as pd
 
@@ -147,6 +147,7 @@ def disease_tests(
     gene = _GeneNull(circuit)
     for i in large.tolist():
         random = gene.random_sets(i, draws, seed)
+        found["gene_draws"][i] = len(random)
         if frame["sources"][i] >= LEAST_FEATURES:
             values, mean, p = (column[i] for column in by_feature)
             found["residual"][i], found["residual_expected"][i] = values, mean
@@ -165,7 +166,7 @@ def disease_tests(
 
 _COLUMNS = (
     "residual", "residual_expected", "p_residual_features", "p_residual_genes", "q_residual",
-    "links", "links_expected", "p_links_features", "p_links_genes", "q_links",
+    "links", "links_expected", "p_links_features", "p_links_genes", "q_links", "gene_draws",
 )  # fmt: skip
 
 
@@ -181,7 +182,8 @@ def _residual_null(
     at = np.flatnonzero(np.isfinite(circuit.residual))
     sets = inside.shape[0]
     if not at.size:
-        return (np.full(sets, np.nan),) * 3
+        none = np.full(sets, np.nan)
+        return none, none, none
     residual, member = circuit.residual[at], inside[:, at].astype(float)
     count = np.maximum(member.sum(axis=1), 1)
     strata = circuit.layer[at] * 10 + _fifths(circuit.firing_rate[at])
@@ -219,7 +221,7 @@ class _Links:
         order = np.argsort(strata, kind="stable")
         rng = np.random.default_rng([seed, 3])
         # a feature takes the place of another of its stratum; the same draws for all sets
-        self.taken = np.empty((_LINK_DRAWS, n), dtype=np.int32)
+        self.taken = np.empty((LINK_DRAWS, n), dtype=np.int32)
         for taken in self.taken:
             taken[order] = np.lexsort((rng.random(n), strata))
         self.flag = np.zeros(n, dtype=bool)
@@ -238,8 +240,15 @@ class _Links:
         return (
             observed,
             float(null.mean()),
-            (1 + int((null >= observed).sum())) / (1 + _LINK_DRAWS),
+            (1 + int((null >= observed).sum())) / (1 + LINK_DRAWS),
         )
+
+
+def gene_draws(genes: int, draws: int) -> int:
+    """Random sets drawn for a set of so many genes: `draws`, and fewer for large sets, whose pairs
+    of genes are looked up one by one; 199 at least where so many are asked for.
+    """
+    return min(draws, max(LINK_DRAWS, int(_LOOKUPS // max(genes, 1) ** 2)))
 
 
 class _GeneNull:
@@ -269,9 +278,9 @@ class _GeneNull:
         return np.sort(self.columns.indices[span])
 
     def random_sets(self, column: int, draws: int, seed: int) -> np.ndarray:
-        """Random sets, [draws, genes of the set]; fewer draws for large sets."""
+        """Random sets, [draws, genes of the set]; fewer draws for large sets (`gene_draws`)."""
         own = self.genes(column)
-        draws = min(draws, max(_LINK_DRAWS, int(_LOOKUPS // max(own.size, 1) ** 2)))
+        draws = gene_draws(own.size, draws)
         whole = sparse.csr_matrix(
             (
                 np.ones(draws * own.size, dtype=np.int32),

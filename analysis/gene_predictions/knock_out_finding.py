@@ -74,41 +74,34 @@ def knock_out_finding(
 
 
 def _sentence(found: ScreenValidation, changes: ScreenChanges) -> str:
-    judged = (
-        f"{found.pairs:,} responses (q <= {found.alpha:g}) of {found.knock_outs} of the"
-        f" {len(changes.knocked)} knock-outs"
-    )
+    judged = f"{found.pairs:,} responses of {found.knock_outs} of the {len(changes.knocked)}"
     if not found.judged:
         signs = "" if found.pairs == 0 or 0 < found.rising < 1 else ", all of them in one direction"
         return (
-            f"the circuit foretells {judged}{signs}: {LEAST_PAIRS} responses in both directions of"
-            f" {LEAST_KNOCK_OUTS} knock-outs are needed to say whether it is right"
+            f"the circuit foretells {judged} knock-outs{signs}: {LEAST_PAIRS} responses in both"
+            f" directions of {LEAST_KNOCK_OUTS} knock-outs are needed to say whether it is right"
         )
     frame = found.frame.set_index("rule")
     own = frame.loc[CIRCUIT]
     right = found.p <= 0.05 and own["balanced_accuracy"] > 0.5
     verdict = "foretells" if right else "does not foretell"
-    text = (
-        f"the circuit {verdict} the direction of {judged}: balanced accuracy"
+    others = frame.drop(index=CIRCUIT)
+    best = others.loc[others["balanced_accuracy"].idxmax()]
+    return (
+        f"the circuit {verdict} the direction of {judged} knock-outs: balanced accuracy"
         f" {own['balanced_accuracy']:.2f}{_interval(own['low'], own['high'])}, exchanged knock-outs"
-        f" {found.null_mean:.2f} ({found.null_low:.2f} to {found.null_high:.2f}, p ="
-        f" {found.p:.2g}), MCC {own['mcc']:.2f}"
+        f" {found.null_mean:.2f} (p = {found.p:.2g}), {BASELINES[str(best.name)]}"
+        f" {best['balanced_accuracy']:.2f} ({_verdict(best)})"
     )
-    parts = [
-        f"{BASELINES[str(rule)]} {row['balanced_accuracy']:.2f} ({_verdict(row)})"
-        for rule, row in frame.iterrows()
-        if rule != CIRCUIT
-    ]
-    return f"{text}; on the same pairs {', '.join(parts)}"
 
 
 def _verdict(row: pd.Series) -> str:
-    """What the interval of the difference says."""
+    """What the interval of the difference to the circuit says."""
     low, high = row["difference_low"], row["difference_high"]
     if not (math.isfinite(low) and math.isfinite(high)):
-        return "difference not testable"
+        return "the best simple rule; difference not testable"
     word = "better" if low > 0 else "worse" if high < 0 else "no better"
-    return f"the circuit is {word}: {row['difference']:+.2f}, {low:+.2f} to {high:+.2f}"
+    return f"the best simple rule; the circuit is {word}, by {low:+.2f} to {high:+.2f}"
 
 
 def _interval(low: float, high: float) -> str:
@@ -118,12 +111,7 @@ def _interval(low: float, high: float) -> str:
 def _seen(seen: bool | None) -> str:
     if seen is None:
         return "; whether the model was trained on these cells is not known"
-    if not seen:
-        return ""
-    return (
-        "; the model or its dictionaries were trained on cells of this file, so this is no test on"
-        " cells that it has not seen"
-    )
+    return "; the model or its dictionaries were trained on these cells" if seen else ""
 
 
 def _known(value: float) -> float | None:

@@ -93,20 +93,19 @@ def _sentence(
             " genes on both sides"
         )
     text = (
-        f"{pairs.beyond:,} of {pairs.pairs:,} pairs of genes with at least {min_edges} edges have"
-        f" effects beyond those of permuted gene lists at q <= {alpha:g} (by chance"
-        f" {pairs.expected:.3g})"
+        f"{pairs.beyond:,} of {pairs.pairs:,} pairs of genes with {min_edges} edges or more are"
+        f" beyond permuted gene lists (q <= {alpha:g}; {pairs.expected:.3g} by chance)"
     )
     best = frame.iloc[0]
     if pairs.beyond:
         effect = "supports" if best["score"] > 0 else "suppresses"
-        text += f", {best['source']} {effect} {best['target']} first of all"
+        text += f", first {best['source']} {effect} {best['target']}"
     if library == "none":
         return text
     more = "more" if p <= 0.05 else "not more"
     return (
-        f"{text}; {library} states {known} of the {len(frame):,} best pairs, {more} than of the"
-        f" same genes combined anew ({expected:.1f}, p = {p:.2g})"
+        f"{text}; {library} states {known} of the {len(frame):,} best, {more} than of the same"
+        f" genes combined anew ({expected:.1f}, p = {p:.2g})"
     )
 
 

@@ -50,8 +50,8 @@ class ListMoments:
         self.member = sparse.csr_matrix(
             (np.ones(rows.size), (stratum[rows], rows)), shape=(self.size.size, stratum.size)
         )
-        total = (self.member @ weights).toarray()
-        square = (self.member @ weights.multiply(weights)).toarray()
+        total = sparse.csr_matrix(self.member @ weights).toarray()
+        square = sparse.csr_matrix(self.member @ weights.multiply(weights)).toarray()
         n = np.maximum(self.size, 1)[:, None]
         self.mean = total / n
         self.spread = np.maximum(square - total**2 / n, 0.0) / np.maximum(n - 1, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def prediction_records(
         source_id=[gene_id(g) for g in kept["source"]],
         target_id=[gene_id(g) for g in kept["target"]],
     ).drop_duplicates(["source_id", "target_id"])
-    kept = kept[kept["source_id"] != kept["target_id"]]
+    kept = cast("pd.DataFrame", kept[kept["source_id"] != kept["target_id"]])
     observed, observed_q = _observed(kept, changes)
     symbols = dict(zip(kept["source_id"], kept["source"], strict=True))
     symbols |= dict(zip(kept["target_id"], kept["target"], strict=True))

@@ -128,9 +128,9 @@ def screen_changes(
         (np.ones(used.size), (row[used], used)), shape=(len(order), given.size)
     )
     n = np.asarray(pick.sum(axis=1)).ravel()[:, None]
-    mean = (pick @ scaled).toarray() / n
-    square = (pick @ scaled.multiply(scaled)).toarray() / n
-    having = (pick @ (scaled > 0).astype(float)).toarray()
+    mean = sparse.csr_matrix(pick @ scaled).toarray() / n
+    square = sparse.csr_matrix(pick @ scaled.multiply(scaled)).toarray() / n
+    having = sparse.csr_matrix(pick @ sparse.csr_matrix(scaled > 0).astype(float)).toarray()
     variance = np.maximum(square - mean**2, 0) * n / np.maximum(n - 1, 1)
     each = np.sqrt(variance / n) / (mean + pseudo_count) / np.log(2)
     level = np.log2(mean + pseudo_count)

@@ -4,8 +4,9 @@
   Benjamini-Hochberg over all features x sets). Source and target are linked if they have a set in
   common.
 - Pairs (regulons): U(s) are the stated targets of the genes of source s. Source and target are
-  linked if the genes of the target are over-represented in U(s) (hypergeometric; Benjamini-Hochberg
-  over the judged edges).
+  linked if the genes of the target are over-represented in U(s) (hypergeometric, p <= 0.01). The
+  threshold is fixed beforehand and not set by the edges, so that edges and resampled targets are
+  judged alike; at most 1 % of unrelated pairs are linked by chance, and as many of either.
 
 A feature that the background knows nothing about (no set; no stated targets; no gene with a stated
 factor) cannot be linked by it. Its edges are not judged, and are not novel.
@@ -26,6 +27,9 @@ from scircuit.analysis.enrichment.overrepresentation import collect, overlaps
 from scircuit.analysis.gene_predictions.gene_weights import GeneWeights
 from scircuit.analysis.genesets.library import GeneSetLibrary
 from scircuit.analysis.genesets.regulons import Regulons
+
+LINK_P = 0.01
+"""Largest p of a link by regulons."""
 
 _BLOCK = 256  # sources at a time
 
@@ -101,7 +105,7 @@ class Background(NamedTuple):
                 (np.ones(int(good.sum()), np.int64), (shared.row[good], shared.col[good])),
                 shape=shared.shape,
             )
-            yield at, np.asarray((found @ member).todense())
+            yield at, sparse.csr_matrix(found @ member).toarray()
 
 
 def _overlap(
@@ -138,16 +142,8 @@ def by_gene_sets(lists: GeneWeights, library: GeneSetLibrary, alpha: float) -> B
     return Background(has, has, knows, knows, np.nan, sets, "share a gene set")
 
 
-def by_regulons(
-    lists: GeneWeights,
-    regulons: Regulons,
-    source: np.ndarray,
-    target: np.ndarray,
-    alpha: float,
-) -> Background:
-    """Features linked by the pairs of a library; `source` and `target` are the ends of the edges,
-    over which p is corrected.
-    """
+def by_regulons(lists: GeneWeights, regulons: Regulons) -> Background:
+    """Features linked by the pairs of a library."""
     place = lists.position()
     pairs = sorted(
         {
@@ -167,13 +163,7 @@ def by_regulons(
     reach.sort_indices()
     regulated = np.asarray(regulates.sum(axis=0)).ravel() > 0
     knows_target = (member @ regulated.astype(np.int32)) > 0
-    found = Background(
-        reach, member, np.diff(reach.indptr) > 0, knows_target, -1.0, size,
+    return Background(
+        reach, member, np.diff(reach.indptr) > 0, knows_target, LINK_P, size,
         "have a regulator in one and more of its targets than chance in the other",
     )  # fmt: skip
-    judged = found.knows_source[source] & found.knows_target[target]
-    if not judged.any():
-        return found
-    p = found.p(source[judged], target[judged])
-    called = p[benjamini_hochberg(p) <= alpha]
-    return found._replace(threshold=float(called.max() * (1 + 1e-9)) if called.size else -1.0)

@@ -87,7 +87,7 @@ def novelty(inputs: CircuitInputs, config: object) -> Finding:
     known = set(lists.genes)
     if isinstance(given, Regulons):
         regulons = update_regulons(given, lambda g: g.upper() in known)[0]
-        background = by_regulons(lists, regulons, circuit.source, circuit.target, _ALPHA)
+        background = by_regulons(lists, regulons)
     else:
         library = update_library(given, lambda g: g.upper() in known)[0]
         background = by_gene_sets(lists, library, _ALPHA)
@@ -161,7 +161,7 @@ def novel_shares(
     np.add.at(drawn, (row, stratum[target]), 1)
     linked = background.linked(source, target)
     pairs = np.stack([layer[source], layer[target]], axis=1)
-    kinds = [tuple(map(int, k)) for k in np.unique(pairs, axis=0)]
+    kinds = [(int(k[0]), int(k[1])) for k in np.unique(pairs, axis=0)]
     null = {k: np.zeros(draws) for k in kinds}
     rng = np.random.default_rng(seed)
     for at, links in background.links_by_stratum(sources, stratum, size):
@@ -233,15 +233,12 @@ def _finding(
         if row["novel_share"] < row["null_share"]
         else "more than"
     )
-    tail = (
-        ", so the circuit adds nothing to what chance would call novel" if row["p"] > 0.05 else ""
-    )
+    tail = ", as chance gives" if row["p"] > 0.05 else ""
     sentence = (
-        f"{100 * row['novel_share']:.1f} % of the {whole.judged:,} edges (of {edges:,}) whose two"
-        f" features {name} knows are novel to it, {verdict} with resampled targets"
-        f" ({100 * row['null_share']:.1f} %, 95 % of draws from {100 * row['null_low']:.1f} % to"
-        f" {100 * row['null_high']:.1f} %, p = {row['p']:.2g}){tail}; known edges are those whose"
-        f" features {background.words}"
+        f"{100 * row['novel_share']:.1f} % of the {whole.judged:,} edges (of {edges:,}) between"
+        f" features that {name} knows are novel to it, {verdict} with resampled targets"
+        f" ({100 * row['null_share']:.1f} %, p = {row['p']:.2g}){tail}; known: the features"
+        f" {background.words}"
     )
     numbers = {
         "background": name,

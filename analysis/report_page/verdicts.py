@@ -283,7 +283,11 @@ def _steering(parts: ReportInput) -> Verdict:
     """Yes: every steered feature has p <= 0.05 and a steeper slope than its random direction."""
     question, link = "Does steering a feature move its genes?", "steering"
     rows = parts.features
-    if not len(rows) or "steering_slope" not in rows or not rows["steering_slope"].notna().any():
+    if (
+        not len(rows)
+        or "steering_slope" not in rows
+        or not rows["steering_slope"].notna().to_numpy().any()
+    ):
         return Verdict(question, OPEN, "run scircuit steer", link)
     rows = rows.loc[rows["steering_slope"].notna()]
     slope = rows["steering_slope"].abs()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scircuit.analysis.enrichment.fdr import benjamini_hochberg
 from scircuit.analysis.finding import Finding
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def layer_comparison(
         tests += _tests(name, free, random_directions, seed)
         for layer, part in own.groupby("layer"):
             rows.append(_row(name, int(layer), part, random_directions))  # pyright: ignore[reportArgumentType]
-    for test, q in zip(tests, _q([t["p"] for t in tests]), strict=True):
-        test["q"] = q
+    every = benjamini_hochberg(np.array([t["p"] for t in tests], float))
+    for test, q in zip(tests, every, strict=True):
+        test["q"] = float(q)
     return Finding(
         "steering_layers",
         "Steering by layer",
@@ -171,30 +173,19 @@ def _gradient(layer: np.ndarray, slope: np.ndarray, seed: int) -> tuple[float, f
     return float(a @ b / scale), (1 + hits) / (1 + DRAWS)
 
 
-def _q(p: list[float]) -> list[float]:
-    """Benjamini-Hochberg."""
-    if not p:
-        return []
-    values = np.array(p)
-    order = np.argsort(values, kind="stable")
-    ranked = values[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty(len(p))
-    q[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1)
-    return [float(v) for v in q]
-
-
 def _sentence(rows: list[dict[str, Any]], tests: list[dict[str, Any]], random: int) -> str:
     if not rows:
         return "No feature has a dose slope, so layers cannot be compared."
     parts = []
     beats = [t for t in tests if t["test"] == "beats random"]
     if beats:
-        told = ", ".join(
+        told = [
             f"{t['readout']} {round(t['value'] * t['features'])} of {t['features']}" for t in beats
-        )
+        ]
+        more = f" and {len(told) - 4} readouts more" if len(told) > 4 else ""
         parts.append(
-            f"features that move a readout more than each of {random} random directions (by chance"
-            f" 1 in {1 + random}): {told}"
+            f"features that move a readout more than all {random} random directions (by chance"
+            f" 1 in {1 + random}): {', '.join(told[:4])}{more}"
         )
     layers = sorted({r["layer"] for r in rows})
     others = [t for t in tests if t["test"] != "beats random"]
@@ -204,19 +195,19 @@ def _sentence(rows: list[dict[str, Any]], tests: list[dict[str, Any]], random: i
         clear = [t for t in others if t["q"] <= 0.05]
         least = min(t["q"] for t in others)
         parts.append(
-            f"{len(clear)} of {len(others)} comparisons of layers and of ON with OFF features have"
-            f" q <= 0.05 (smallest q {least:.3g})"
+            f"{len(clear)} of {len(others)} comparisons of layers, and of ON with OFF features,"
+            f" have q <= 0.05 (smallest {least:.3g})"
         )
     else:
         parts.append(
             f"layers {', '.join(map(str, layers))} have too few features for a rank test"
-            f" ({_FEWEST} or more are needed)"
+            f" (fewer than {_FEWEST})"
         )
     fixed = sorted({r["readout"] for r in rows if r["closed_form"]})
     if fixed:
+        named = ", ".join(fixed) if len(fixed) <= 2 else f"{len(fixed)} readouts"
         parts.append(
-            f"at the last layer {', '.join(fixed)} are in closed form, fixed by weights, and not"
-            " tested"
+            f"at the last layer {named} are in closed form, fixed by weights, and not tested"
         )
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}."

@@ -217,24 +217,24 @@ def _sentence(rule: str, frame: pd.DataFrame, tests: Mapping[str, Mapping[str, o
     own = _by_distance(frame, rule)
     if not own["edges"].sum():
         return f"attenuation: no effect is a {rule} edge"
-    steps = ", ".join(
-        f"{row.edges_per_source:.3g} at {distance}" for distance, row in own.iterrows()
-    )
-    text = f"{rule} edges per source by layer distance: {steps}"
+    first, last = own.iloc[0], own.iloc[-1]
+    text = f"{rule} edges per source: {first['edges_per_source']:.3g} at distance {own.index[0]}"
     if len(own) == 1:
         return f"{text}; with one distance attenuation cannot be tested"
+    text += (
+        f", {last['edges_per_source']:.3g} at {own.index[-1]} layers (by firing rates alone"
+        f" {first['by_firing_per_source']:.3g} and {last['by_firing_per_source']:.3g}"
+    )
     straight = _by_distance(frame, PASS_THROUGH)
     if len(straight) and rule != PASS_THROUGH:
-        first, last = straight["edges_per_source"].iloc[0], straight["edges_per_source"].iloc[-1]
-        text += f"; by direct effects alone {first:.3g} to {last:.3g}"
-    firing = own["by_firing_per_source"]
-    text += f"; by firing rates alone {firing.iloc[0]:.3g} to {firing.iloc[-1]:.3g}"
+        ends = straight["edges_per_source"].iloc[[0, -1]]
+        text += f", by direct effects alone {ends.iloc[0]:.3g} and {ends.iloc[1]:.3g}"
+    text += ")"
     test = tests[rule]
     if isinstance(test["p"], float):
         text += (
-            f"; the edges reach {test['observed']:.2f} layers on average,"
-            f" {test['null_mean']:.2f} with depth permuted at equal firing rate (p ="
-            f" {test['p']:.2g})"
+            f"; they reach {test['observed']:.2f} layers on average, {test['null_mean']:.2f} with"
+            f" depth permuted at equal firing rate (p = {test['p']:.2g})"
         )
     return text
 

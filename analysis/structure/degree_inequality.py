@@ -163,15 +163,14 @@ def _told(name: str, degree: np.ndarray, rows: list[dict[str, object]]) -> str:
             " and 2 values are needed)"
         )
     told = []
-    for row in rows:
-        null = ""
+    for i, row in enumerate(rows):
+        null, words = "", "" if i else "by firing rate alone "
         if isinstance(row["null_mean"], float) and isinstance(row["p"], float):
-            null = f"; {row['null_mean']:.2f} by firing rate alone, p = {row['p']:.2g}"
+            null = f" ({words}{row['null_mean']:.2f}, p = {row['p']:.2g})"
         told.append(
-            f"{'Gini' if row['measure'] == 'gini' else 'skewness'} {row['observed']:.2f}"
-            f" ({row['low']:.2f} to {row['high']:.2f}{null})"
+            f"{'Gini' if row['measure'] == 'gini' else 'skewness'} {row['observed']:.2f}{null}"
         )
-    return f"{name} of {degree.size:,} features: {' and '.join(told)}"
+    return f"{name}s of {degree.size:,} features: {', '.join(told)}"
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001

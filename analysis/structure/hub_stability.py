@@ -124,10 +124,8 @@ def _sentence(halves: str, numbers: Mapping[str, object]) -> str:
     assert isinstance(rho, dict)
     if rho["observed"] is not None and rho["null_mean"] is not None:
         parts.append(
-            f"degrees by the {numbers['agreeing_edges']:,} of {numbers['testable_edges']:,}"
-            " testable edges in which the halves agree have rank correlation"
-            f" {rho['observed']:.2f} with the degrees, {rho['null_mean']:.2f} for as many random"
-            f" edges (p = {rho['p']:.2g} that agreement is even over sources)"
+            f"degrees by edges in which the halves agree correlate {rho['observed']:.2f} with all"
+            f" degrees (as many random edges {rho['null_mean']:.2f}, p = {rho['p']:.2g})"
         )
     elif not numbers["testable_edges"]:
         parts.append("no edge has six cells with an effect in both halves")

@@ -13,7 +13,6 @@ from scircuit.analysis.structure.leiden import HOW_TO_INSTALL, available
 from scircuit.analysis.structure.module_stability import (
     LARGE,
     SCANNED,
-    SEEDS,
     ModuleTest,
     Stability,
     chosen,
@@ -106,11 +105,10 @@ def _sentence(
     rule: str, numbers: Mapping[str, object], best: Stability, tested: ModuleTest, p: float | None
 ) -> str:
     null = (
-        f"modularity {tested.modularity:.3f}, {tested.null_modularity.mean():.3f} in graphs with"
-        f" the same degrees (p = {p:.2g}); communities of two halves of the edges agree with"
-        f" adjusted Rand {tested.half_rand:.2f} (there {tested.null_half_rand.mean():.2f}) and"
-        f" those of {SEEDS} seeds with {best.seed_rand:.2f}, at resolution {best.resolution:g}, the"
-        " most stable one"
+        f"modularity {tested.modularity:.3f} at resolution {best.resolution:g},"
+        f" {tested.null_modularity.mean():.3f} in graphs with the same degrees"
+        f"{'' if p is None else f' (p = {p:.2g})'}; halves of the edges agree with adjusted Rand"
+        f" {_two_digits(tested.half_rand)} ({_two_digits(tested.null_half_rand.mean())})"
     )
     part = (
         f" (by the {tested.edges:,} edges into a random part of the targets)"
@@ -123,6 +121,10 @@ def _sentence(
             f" least {LARGE} features{part}: {null}"
         )
     return f"the {numbers['edges']:,} {rule} edges have no modules beyond degrees{part}: {null}"
+
+
+def _two_digits(value: float) -> str:
+    return f"{round(float(value), 2) + 0.0:.2f}"  # no -0.00
 
 
 def module_rows(

@@ -130,36 +130,37 @@ def _by_rate(
 
 
 def _sentence(rows: list[dict[str, object]], numbers: Mapping[str, object]) -> str:
-    parts = []
-    if not numbers["sources_that_are_targets"]:
-        parts.append(
-            "no feature is both a source and a target, so no feed-forward loop is possible"
-        )
-    for row in rows:
-        told = _told(row)
-        if told and (row["motif"] != "feed-forward loop" or numbers["sources_that_are_targets"]):
-            parts.append(told)
+    loops = bool(numbers["sources_that_are_targets"])
+    parts = (
+        []
+        if loops
+        else ["no feature is both a source and a target, so no feed-forward loop is possible"]
+    )
+    for kind, words in ((REWIRED, " with the same degrees"), (BY_RATE, " by firing rate alone")):
+        told: list[str] = []
+        for row in rows:
+            if row["null"] == kind and (loops or row["motif"] != "feed-forward loop"):
+                one = _told(row, "" if told else words)
+                told += [one] if one else []
+        parts += [", ".join(told)] if told else []
     return "; ".join(parts)
 
 
-def _told(row: dict[str, object]) -> str:
+def _told(row: dict[str, object], words: str) -> str:
+    """Observed, and in parentheses the mean of the null, `words` after it, and p."""
     observed, mean, p = (row[k] for k in ("observed", "null_mean", "p"))
     if not isinstance(observed, float) or not isinstance(mean, float) or not isinstance(p, float):
         return ""
-    what = "with the same degrees" if row["null"] == REWIRED else "by firing rate alone"
     if row["motif"] == "coherent share":
-        return (
-            f"{observed:.0%} of the feed-forward loops are coherent in sign, {mean:.0%} {what}"
-            f" (p = {p:.2g})"
-        )
-    return f"{observed:,.0f} {_MANY[str(row['motif'])]}, {mean:,.0f} {what} (p = {p:.2g})"
+        return f"{observed:.0%} of loops coherent ({mean:.0%}{words}, p = {p:.2g})"
+    return f"{observed:,.0f} {_MANY[str(row['motif'])]} ({mean:,.0f}{words}, p = {p:.2g})"
 
 
 _MANY = {
     "feed-forward loop": "feed-forward loops",
-    "bi-fan": "bi-fans (two sources that share two targets)",
+    "bi-fan": "bi-fans",
     "convergence": "pairs of edges into one target",
-    "divergence": "pairs of edges out of one source",
+    "divergence": "out of one source",
 }
 
 

@@ -183,30 +183,22 @@ def feature_order(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
 def _null(draws: int) -> str:
     return (
         f"{draws:,} graphs in which every feature keeps its number of edges to and from every"
-        " layer; p of a feature counts graphs that give it a PageRank at least as high"
+        " layer; p of a feature counts graphs that give it a PageRank at least as high; edges run"
+        " to later layers by construction, so that order says nothing by itself"
     )
 
 
 def _sentence(numbers: Mapping[str, object], q: float) -> str:
-    rho = numbers["in_degree_rho"]
-    assert isinstance(rho, dict)
-    testable, draws = int(str(numbers["testable"])), int(str(numbers["draws"]))
+    testable = int(str(numbers["testable"]))
     start = (
-        "all edges run to later layers by construction, so that order says nothing by itself;"
-        f" of the {numbers['top']} features with the highest PageRank, {numbers['top_by_null']}"
-        " are also the highest on average in graphs with the same degrees"
+        f"of the {numbers['top']} features with the highest PageRank, {numbers['top_by_null']} are"
+        " also the highest in graphs with the same degrees"
     )
     if not testable:
         return f"{start}, and no feature's PageRank can differ from theirs"
-    if rho["observed"] is not None and rho["null_mean"] is not None:
-        start += (
-            f" (rank correlation with the in-degree {rho['observed']:.2f}, in these graphs"
-            f" {rho['null_mean']:.2f})"
-        )
     return (
-        f"{start}; {numbers['above_null']} of {testable:,} features are above them at q <= {q:g},"
-        f" and {numbers['p_005']:,} have p <= 0.05, by chance at most {0.05 * testable:,.0f}"
-        f" (smallest possible p {1 / (1 + draws):.2g})"
+        f"{start}; {numbers['above_null']} of {testable:,} features are above these graphs at q"
+        f" <= {q:g}, {numbers['p_005']:,} at p <= 0.05 (by chance {0.05 * testable:,.0f} at most)"
     )
 
 

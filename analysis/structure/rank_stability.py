@@ -58,15 +58,17 @@ class RankStability(NamedTuple):
                 f"ranks cannot be compared: {self.features} features, {FEWEST} with different"
                 " degrees in both are needed"
             )
+        interval = (
+            f"{self.low:.2f} to {self.high:.2f}, "
+            if self.low is not None and self.high is not None
+            else ""
+        )
         text = (
             f"degrees of {self.features:,} features have rank correlation {self.rho:.2f}"
-            f" ({self.low:.2f} to {self.high:.2f}; 0 by chance, p = {self.p:.2g})"
+            f" ({interval}p = {self.p:.2g})"
         )
         if self.beyond_rate is not None:
-            text += (
-                f", beyond their firing rate {self.beyond_rate:.2f} ({self.beyond_low:.2f} to"
-                f" {self.beyond_high:.2f})"
-            )
+            text += f", beyond the firing rate {self.beyond_rate:.2f}"
         return (
             f"{text}; {self.shared} of {self.hubs} hubs are the same, {self.shared_chance:.1f} by"
             f" chance"

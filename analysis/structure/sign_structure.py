@@ -188,37 +188,27 @@ def _created(edges: EdgeArrays) -> dict[str, object]:
 
 def _sentence(rows: list[dict[str, object]], numbers: Mapping[str, object]) -> str:
     by_rule = {str(row["rule"]): row for row in rows}
-    first, fair, published = rows[0], by_rule["symmetric"], by_rule["legacy"]
-    said = [_told(first)]
-    if first["edges"]:
-        said[0] += f" (signs of a source flipped together: p = {first['p']:.2g})"
-    text = f"{said[0]}; the published rule takes {_told(published)}"
-    if isinstance(published["expected_share"], float):
-        text += f", where the same effects with random signs give {published['expected_share']:.0%}"
-    text += f"; with zeros not counted as negative {_told(fair)}"
-    if isinstance(fair["expected_share"], float):
-        text += f" (random signs: {fair['expected_share']:.0%})"
+    first = rows[0]
+    text = _told(first, f" {first['rule']}", "")
+    if isinstance(first["p"], float):
+        text += f" (sources' signs flipped: p = {first['p']:.2g})"
+    text += f"; by the published rule {_told(by_rule['legacy'])}"
+    text += f"; with zeros not counted as negative {_told(by_rule['symmetric'])}"
     created = numbers["created"]
     assert isinstance(created, dict)
     if created["by_zeros"]:
-        text += (
-            f"; {created['by_zeros']:,} edges are created by the rule alone,"
-            f" {created['by_zeros_support']:.0%} of them support"
-        )
+        text += f"; {created['by_zeros']:,} edges are created by those zeros alone"
     return text
 
 
-def _told(row: Mapping[str, object]) -> str:
-    if not row["edges"]:
-        return f"no {row['rule']} edge" if row["rule"] not in _PLAIN else "no edge"
-    name = "" if row["rule"] in _PLAIN else f" {row['rule']}"
-    return (
-        f"{row['edges']:,}{name} edges, {row['support_share']:.0%} of them support"
-        f" ({row['low']:.0%} to {row['high']:.0%})"
-    )
-
-
-_PLAIN = ("symmetric", "legacy")
+def _told(row: Mapping[str, object], rule: str = "", chance: str = "random signs") -> str:
+    """Share of support of the edges of a rule, and that of random signs."""
+    if not row["edges"] or not isinstance(row["support_share"], float):
+        return f"there is no{rule} edge"
+    text = f"{row['support_share']:.0%} of {row['edges']:,}{rule} edges support"
+    if chance and isinstance(row["expected_share"], float):
+        text += f" ({chance} {row['expected_share']:.0%})"
+    return text
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001

@@ -1,5 +1,5 @@
 // name: ablated_sets
-// title: Sets of features ablated together
+// title: Features ablated together
 // folder: Interventions
 // question: Which sets of features act together otherwise than one by one, and what would additive effects show?
 // shape: table

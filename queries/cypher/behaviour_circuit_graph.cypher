@@ -1,5 +1,5 @@
 // name: behaviour_circuit_graph
-// title: Circuit of a behaviour, drawn
+// title: Behaviour circuit, drawn
 // folder: Interventions
 // question: Which features keep this behaviour, and which computed edges connect them?
 // shape: graph

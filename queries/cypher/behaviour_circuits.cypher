@@ -1,5 +1,5 @@
 // name: behaviour_circuits
-// title: Circuits of behaviours
+// title: Behaviour circuits
 // folder: Interventions
 // question: Which small sets of features keep a behaviour of the model, and do random ones do as well?
 // shape: table

@@ -1,5 +1,5 @@
 // name: page_rank
-// title: Features above their degrees
+// title: PageRank beyond degrees
 // folder: Hubs
 // question: Which features have a higher PageRank than graphs with the same degrees give them?
 // shape: table

@@ -12,12 +12,14 @@ from scircuit.core.study import Study
 from scircuit.execution.ablation_sets.chosen_sets import ChosenSets, chosen_sets
 from scircuit.execution.active_run import active_run
 from scircuit.execution.find_runs import trace_run
+from scircuit.execution.findings.finding_files import write_findings
 from scircuit.execution.load_inputs import Inputs, inputs_of_run
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scircuit.analysis.finding import Finding
 
 Tables = Mapping[str, "pa.Table"]
 
@@ -31,10 +33,10 @@ def intervene(
     study: Path | str,
     database: bool,
     compute: Callable[[Inputs, ChosenSets, str], Tables],
-    summarise: Callable[[Tables, ChosenSets], tuple[dict[str, Any], list[str]]],
+    summarise: Callable[[Tables, ChosenSets], tuple[dict[str, Any], list[str], list[Finding]]],
 ) -> RunResult:
     """Ablate sets of features on the cells, model and dictionaries of a trace run; `summarise`
-    reads numbers and sentences off its tables.
+    reads numbers, sentences and findings off its tables.
     """
     place = Study(Path(study))
     parent = trace_run(place, config.run)
@@ -52,8 +54,9 @@ def intervene(
         if new:
             _, inputs = inputs_of_run(parent, device=config.device)
             tables = compute(inputs, chosen, run.id)
+            numbers, sentences, found = summarise(tables, chosen)
+            write_findings(run.folder, found)
             run.write("interventions", tables)
-            numbers, sentences = summarise(tables, chosen)
             run.conclude({**numbers, "sentences": sentences}, device=str(inputs.adapter.device))
     findings = dict(run.store.manifest.findings)
     return RunResult(

@@ -213,7 +213,7 @@ def test_every_question_takes_the_thresholds_of_the_rule():
             defaults = {p.name: p.default for p in question.parameters}
             assert {n: defaults[n] for n in CALIBRATED.defaults} == CALIBRATED.defaults, name
             assert "abs(" in question.cypher and "endNode(" in question.cypher
-    assert asked == 23
+    assert asked == 25
 
 
 def test_a_rule_is_written_out_once_for_each_relationship():

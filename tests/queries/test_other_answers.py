@@ -178,7 +178,8 @@ def test_interventions(study):
     columns += ["tested", "significant", "tested_computed", "significant_computed"]
     columns += ["signed_ratio", "signed_ratio_low", "signed_ratio_high", "ratio", "ratio_null"]
     same(sets, nodes, columns)
-    roles = study.frames["Feature-PART_OF-Intervention"].query("role != 'steered'")
+    parts = study.frames["Feature-PART_OF-Intervention"]
+    roles = parts[parts.target.isin(nodes.intervention)]
     assert dict(zip(sets.intervention, sets.features, strict=True)) == {
         key: sorted(of.source) for key, of in roles.groupby("target")
     }
@@ -194,7 +195,7 @@ def test_interventions(study):
     same(steered, genes, ["gene", "dose", "effect", "low", "high", "q"])
     assert set(steered.slope) == {0.4} and set(steered.slope_control) == {0.02}
     drawn = to_networkx(query(study.connection, "intervention_graph", interventions=20, targets=1))
-    assert set(nodes.index) <= set(drawn)
+    assert set(nodes.intervention) <= set(drawn)
 
 
 def test_runs_inputs_controls(study):

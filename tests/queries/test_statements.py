@@ -8,14 +8,19 @@ import pytest
 
 from scircuit.queries import api
 from scircuit.queries.catalogue import load_catalogue
+from tests.queries.small_names import NEW
 from tests.support.neo4j_driver import explain
 
 pytestmark = pytest.mark.server
 CATALOGUE = load_catalogue()
 
 
+ARGUMENTS = {"replicated_edges": {"first": NEW, "second": NEW}}
+"""The runs of the small study share no edge: a run is held against itself."""
+
+
 def given(name: str) -> dict:
-    return {
+    return ARGUMENTS.get(name, {}) | {
         p.name: ["G1", "G2", "G3"] if p.name == "genes" else p.example
         for p in CATALOGUE[name].parameters
         if p.required

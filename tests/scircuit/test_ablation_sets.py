@@ -209,7 +209,7 @@ def test_findings_hold_no_nan_and_compare_classes(study):
         joint += 0.01 * rng.normal(size=joint.shape)
         effects = np.concatenate([single, joint[None]]).astype(np.float32)
         tests += set_tests(one, 10, effects, effects, inputs)
-    numbers, sentences = summarise_sets(records_of(tests, "r", 0.05), chosen)
+    numbers, sentences, (finding,) = summarise_sets(records_of(tests, "r", 0.05), chosen)
     classes = numbers["classes"]
     assert classes["same"]["signed_ratio"]["median"] == pytest.approx(0.6, abs=0.02)
     assert classes["cross"]["signed_ratio"]["low"] > 0.95
@@ -217,7 +217,8 @@ def test_findings_hold_no_nan_and_compare_classes(study):
     assert found["same - cross", "signed_ratio"]["p"] <= 0.005
     assert found["cross - random", "signed_ratio"]["p"] > 0.05
     assert numbers["orders"][0]["order"] == 2 and numbers["pairs"] == 24
-    assert any("relabelling sets" in s for s in sentences)
+    assert any("relabelling sets" in s for s in sentences) and finding.sentence in sentences
+    assert len(finding.frame) == 24 and finding.numbers["classes"] == classes
 
     def plain(x):
         if isinstance(x, dict):

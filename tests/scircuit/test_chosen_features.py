@@ -4,6 +4,8 @@ twice, whole addresses and their last two parts.
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,7 +15,6 @@ from scircuit.cli.verbs import ablate, steer
 from scircuit.core.address import Address, listed, slug
 from scircuit.core.errors import UserError
 from scircuit.core.study import Manifest, Study
-from scircuit.execution import intervention_run
 from scircuit.execution.chosen_features import chosen_features
 from scircuit.ingest.shards.shard_store import ShardStore
 
@@ -24,7 +25,8 @@ A, B, C = (Address("m-x", "s", layer, index) for layer, index in ((3, 1), (3, 12
 @pytest.fixture
 def study(tmp_path):
     place = Study(tmp_path / "study")
-    manifest = Manifest(run=RUN, verb="trace", config={}, inputs={}, version="0")
+    config = {"model": "model", "dictionaries": "dictionaries", "cells": "cells.h5ad"}
+    manifest = Manifest(run=RUN, verb="trace", config=config, inputs={}, version="0")
     store = ShardStore(place.run_folder(RUN), manifest)
     ids = [*map(str, (A, B, C)), "m-x/s/L03/F0099"]
     alive = np.array([True, True, True, False])
@@ -66,8 +68,16 @@ def test_what_does_not_fit_is_one_sentence(study, given, message):
     assert refused.value.fix
 
 
-@pytest.mark.parametrize("command", [ablate, steer])
-def test_the_same_features_are_the_same_run_however_they_are_written(study, monkeypatch, command):
+@pytest.mark.parametrize(
+    ("command", "opens_its_run"),
+    [
+        (ablate, "scircuit.execution.intervention_run"),
+        (steer, "scircuit.workflows.interventions.steer"),
+    ],
+)
+def test_the_same_features_are_the_same_run_however_they_are_written(
+    study, monkeypatch, command, opens_its_run
+):
     asked = []
 
     class Stop(Exception):
@@ -77,7 +87,7 @@ def test_the_same_features_are_the_same_run_however_they_are_written(study, monk
         asked.append((verb, inputs, identity))
         raise Stop
 
-    monkeypatch.setattr(intervention_run, "active_run", active_run)
+    monkeypatch.setattr(importlib.import_module(opens_its_run), "active_run", active_run)
     for words in (
         ["--features", f"{A},{B}"],
         ["--features", f"{A}", "--features", f"{B}"],

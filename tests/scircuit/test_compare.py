@@ -8,9 +8,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 import scircuit as sc
 from scircuit.cli.verbs import compare as command
@@ -101,6 +103,13 @@ def test_three_runs_are_compared_two_by_two(study):
     stored = findings_of(found)
     assert set(stored["consensus"].numbers) == {f"{A} {B}", f"{A} {OTHER}", f"{B} {OTHER}"}
     assert set(stored["replication"].frame.run) == {A, B}
+    frame = stored["consensus"].frame
+    real = frame[frame["null"] != "names permuted"]
+    assert len(real) == 24 and (frame["q"].isna() == (frame["null"] == "names permuted")).all()
+    np.testing.assert_allclose(real["q"], stats.false_discovery_control(real["p"]))
+    assert "over all 24 tests" in stored["consensus"].sentence
+    assert stored["consensus"].null.endswith("over all 3 pairs of runs")
+    assert all(n["sentence"] for n in stored["consensus"].numbers.values())
 
 
 def test_without_names_the_newest_two_traces(study):

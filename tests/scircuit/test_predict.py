@@ -170,8 +170,31 @@ def test_screens_that_cannot_be_used_are_refused(base, tmp_path, options, words)
     genes = base[1]
     knocked = genes[: options.pop("knocked", 4)]
     path = screen_file(tmp_path / "s.h5ad", genes, knocked, **options)
+    before = runs_of(base)
     with pytest.raises(UserError, match=words):
         predict(study=base[0], database=False, screen=path, **SMALL)
+    assert runs_of(base) == before
+
+
+def runs_of(base):
+    return sorted(p.name for p in (base[0] / "runs").iterdir())
+
+
+def test_a_finished_run_does_not_read_the_screen_again(result, base, screen, disease, monkeypatch):
+    def fail(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("scircuit.workflows.evidence.predict.load_screen", fail)
+    again = predict(study=base[0], database=False, screen=screen, disease=(disease,), **SMALL)
+    assert again.run == result.run and not again.new
+
+
+def test_disease_sets_of_other_genes_are_refused(base, tmp_path):
+    path, before = tmp_path / "other.gmt", runs_of(base)
+    path.write_text("olfaction\tna\tOR1A1\tOR1A2\tOR2J3\n")
+    with pytest.raises(UserError, match="0 of 3 genes"):
+        predict(study=base[0], database=False, disease=(path,), **SMALL)
+    assert runs_of(base) == before
 
 
 def test_scaled_values_are_refused(base, tmp_path):
@@ -180,8 +203,10 @@ def test_scaled_values_are_refused(base, tmp_path):
     data = anndata.read_h5ad(path)
     data.X = np.random.default_rng(0).normal(size=data.shape).astype(np.float32)
     data.write_h5ad(path)
+    before = runs_of(base)
     with pytest.raises(UserError, match="raw counts"):
         predict(study=base[0], database=False, screen=path, **SMALL)
+    assert runs_of(base) == before
 
 
 @pytest.mark.parametrize(

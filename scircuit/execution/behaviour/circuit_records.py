@@ -143,7 +143,7 @@ def _frame(curve: Curve | None) -> pd.DataFrame:
         "necessity_low": curve.necessity_low,
         "necessity_high": curve.necessity_high,
     }
-    return pd.DataFrame(columns)[list(COLUMNS)]
+    return pd.DataFrame({name: columns[name] for name in COLUMNS})
 
 
 def _records(

@@ -21,6 +21,7 @@ DRAWN_BY: dict[str, str] = {
     "disease": "scircuit.analysis.disease.disease_finding",
     "knock_outs": "scircuit.analysis.gene_predictions.knock_out_finding",
     "gene_pairs": "scircuit.analysis.gene_predictions.pair_finding",
+    "set_classes": "scircuit.analysis.interventions.set_classes",
     "steering_layers": "scircuit.analysis.steering.layer_comparison",
     "attenuation": "scircuit.analysis.structure.attenuation",
     "sign_structure": "scircuit.analysis.structure.sign_structure",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def column(obs: pd.DataFrame, name: str, option: str) -> pd.Series:
             f"{': ' + ', '.join(near) if near else ''}",
             f"give a column of obs to --{option}",
         )
-    return obs[name]
+    return cast("pd.Series", obs[name])
 
 
 def probe_cohort(inputs: Inputs, config: TraceConfig, number: int) -> ProbeCohort:

@@ -7,7 +7,7 @@ from a root cell that the user names.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -44,10 +44,11 @@ def numbers(values: pd.Series) -> np.ndarray:
     """
     import pandas as pd
 
-    found = pd.to_numeric(values.astype(object), errors="coerce").to_numpy(np.float64)
+    read = cast("pd.Series", pd.to_numeric(values.astype(object), errors="coerce"))
+    found = read.to_numpy("float64")
     wrong = values.notna().to_numpy() & np.isnan(found)
     if wrong.any():
-        first = values[wrong].iloc[0]
+        first = values.iloc[int(np.flatnonzero(wrong)[0])]
         raise UserError(
             f"--pseudotime {values.name}: {int(wrong.sum())} of {len(values)} probe cells have no"
             f" number there, such as {str(first)[:40]!r}",

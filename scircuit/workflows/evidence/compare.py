@@ -50,7 +50,7 @@ def compare(
     Domain pairs that both have; edges whose counterparts (``scircuit match``) are edges in the
     other run; gene edges that both have, scored against regulons; and for runs with the same
     dictionaries which edges replicate, which belong to one cohort, and which terms have more edges
-    in one of them.
+    in one of them. With more than two runs q is Benjamini-Hochberg over all pairs of runs.
 
     Returns
     -------
@@ -221,7 +221,8 @@ def _pairs_finding(pairs: object, beside: Finding) -> Finding:
     frame = pairs if isinstance(pairs, pd.DataFrame) else pd.DataFrame()
     best = frame.head(3)
     text = "; ".join(
-        f"{r.source_label} to {r.target_label} (q = {r.q:.2g})" for r in best.itertuples()
+        f"{r['source_label']} to {r['target_label']} (q = {r['q']:.2g})"
+        for r in best.to_dict("records")
     )
     return Finding(
         "consensus_pairs",
@@ -244,29 +245,17 @@ def _count(degrees: Degrees, sources: np.ndarray, replicated: np.ndarray) -> Non
 def _merged(
     found: Sequence[Sequence[Finding]], names: Sequence[tuple[str, str]]
 ) -> dict[str, Finding]:
-    """Findings by name; those of several pairs of runs in one, each row with its runs."""
-    from dataclasses import replace
-
-    import pandas as pd
+    """Findings by name; those of several pairs of runs in one."""
+    from scircuit.analysis.consensus.many_runs import over_all_pairs
 
     by_name: dict[str, list[tuple[tuple[str, str], Finding]]] = {}
     for pair, findings in zip(names, found, strict=True):
         for finding in findings:
             by_name.setdefault(finding.name, []).append((pair, finding))
-    merged = {}
-    for name, parts in by_name.items():
-        first = parts[0][1]
-        if len(parts) == 1:
-            merged[name] = first
-            continue
-        frames = [f.frame.assign(first=a, second=b) for (a, b), f in parts if len(f.frame)]
-        merged[name] = replace(
-            first,
-            sentence="; ".join(f"{a} and {b}: {f.sentence}" for (a, b), f in parts),
-            frame=pd.concat(frames, ignore_index=True) if frames else first.frame,
-            numbers={f"{a} {b}": dict(f.numbers) for (a, b), f in parts},
-        )
-    return merged
+    return {
+        name: over_all_pairs(parts) if len(parts) > 1 else parts[0][1]
+        for name, parts in by_name.items()
+    }
 
 
 def _records(run: str, degrees: Mapping[str, tuple[int, int]]) -> dict[str, pa.Table]:

@@ -4,15 +4,16 @@ where the features of disease gene sets sit in it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scircuit.core.build_config import build, plain
 from scircuit.core.config import DEFAULT_STUDY, PredictConfig
 from scircuit.core.errors import UserError, quoted
 from scircuit.core.files import sha256_file
 from scircuit.core.progress import say
-from scircuit.core.study import Manifest, Study
+from scircuit.core.study import Manifest, Study, run_id
 from scircuit.execution.active_run import ActiveRun, active_run
 from scircuit.execution.evidence_inputs.screens import (
     Screen,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     from scircuit.analysis.circuit_inputs import CircuitInputs
     from scircuit.analysis.finding import Finding
-    from scircuit.analysis.gene_predictions.gene_pairs import GenePairs
+    from scircuit.analysis.gene_predictions.gene_pairs import GenePairs, PairEdges
+    from scircuit.analysis.gene_predictions.gene_weights import GeneWeights
     from scircuit.analysis.genesets.library import GeneSetLibrary
 
 _AT_LEAST = {
@@ -76,10 +78,14 @@ def predict(
     if config.screen is not None:
         from scircuit.tracing.cells.expression_files import content_sha256
 
-        # before a run begins; its counts are read inside
         control_label(read_labels(config.screen, config.perturbation), config.control)
         hashes["screen"] = [content_sha256(config.screen)]
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "screen", "disease")}
+    parents = (parent.run, annotation.run)
+    known = run_id("predict", identity, {**hashes, "parents": parents})
+    given: _Given | None = None
+    if not _finished(place, known):  # what cannot be used is refused before a run begins
+        given = _read(place, parent, annotation, config, libraries)
     result: dict[str, Finding] | None = None
     with active_run(
         place,
@@ -87,13 +93,14 @@ def predict(
         {**plain(config), "run": parent.run},
         hashes,
         identity=identity,
-        parents=(parent.run, annotation.run),
+        parents=parents,
         database=database,
         record={"seed": config.seed},
     ) as run:
         new = not run.finished
         if new:
-            result = _predict(run, place, parent, annotation, config, libraries, quiet)
+            given = given or _read(place, parent, annotation, config, libraries)
+            result = _predict(run, place, annotation, config, libraries, given, quiet)
     findings = dict(run.store.manifest.findings)
     return RunResult(
         run.id,
@@ -173,13 +180,64 @@ def circuit_of(
     return CircuitInputs(run, nodes, edges, called, rule, genes=genes, regulons=shipped_trrust())
 
 
-def _predict(
-    run: ActiveRun,
+class _Given(NamedTuple):
+    """What is read and judged before a run begins; the circuit has no run yet."""
+
+    inputs: CircuitInputs
+    edges: PairEdges
+    lists: GeneWeights
+    screen: Screen | None
+
+
+def _finished(study: Study, run: str) -> bool:
+    there = (study.run_folder(run) / "manifest.json").exists()
+    return there and study.manifest(run).complete
+
+
+def _read(
     study: Study,
     trace: Manifest,
     annotation: Manifest,
     config: PredictConfig,
     libraries: tuple[GeneSetLibrary, ...],
+) -> _Given:
+    """The circuit, its gene lists and the screen.
+
+    Raises
+    ------
+    UserError
+        If the screen's cells, counts or labels cannot be used, fewer than three of its knock-outs
+        are among the genes of features with edges, or no gene of a disease library is among them.
+    """
+    import numpy as np
+
+    from scircuit.analysis.disease.disease_finding import sets_among
+    from scircuit.analysis.gene_predictions.gene_weights import gene_weights
+    from scircuit.analysis.gene_predictions.pair_edges import pair_edges
+    from scircuit.analysis.gene_predictions.screen_validation import require_overlap
+
+    inputs = circuit_of(study, trace, annotation, config, "")
+    edges = pair_edges(inputs)
+    lists = gene_weights(inputs.nodes.id.tolist(), inputs.genes, config.top_genes)
+    if libraries:
+        sets_among(libraries, lists.genes, config.min_set)
+    screen = load_screen(trace, config) if config.screen is not None else None
+    if screen is not None:
+        sources = np.unique(edges.source)
+        listed = np.asarray(lists.member[sources].sum(axis=0)).ravel() > 0
+        require_overlap(
+            {g for g, has in zip(lists.genes, listed, strict=True) if has}, screen.changes
+        )
+    return _Given(inputs, edges, lists, screen)
+
+
+def _predict(
+    run: ActiveRun,
+    study: Study,
+    annotation: Manifest,
+    config: PredictConfig,
+    libraries: tuple[GeneSetLibrary, ...],
+    given: _Given,
     quiet: bool,
 ) -> dict[str, Finding]:
     from scircuit.analysis.disease.disease_finding import disease_finding
@@ -187,11 +245,10 @@ def _predict(
     from scircuit.analysis.gene_predictions.prediction_records import prediction_records
     from scircuit.ingest.shards.shard_store import ShardStore
 
-    inputs = circuit_of(study, trace, annotation, config, run.id)
-    screen = load_screen(trace, config) if config.screen is not None else None
+    inputs, screen = replace(given.inputs, run=run.id), given.screen
     if not quiet:
         say(f"  scoring pairs of genes by {int(inputs.called.sum()):,} {inputs.rule.name} edges")
-    pairs, validation = _pairs(inputs, config, screen)
+    pairs, validation = _pairs(given, config)
     ends = inputs.circuit
     found = [
         pair_finding(
@@ -241,33 +298,16 @@ def _predict(
     return {f.name: f for f in found}
 
 
-def _pairs(
-    inputs: CircuitInputs, config: PredictConfig, screen: Screen | None
-) -> tuple[GenePairs, Finding | None]:
+def _pairs(given: _Given, config: PredictConfig) -> tuple[GenePairs, Finding | None]:
     """Pairs of genes, and where there is a screen the finding about it."""
-    import numpy as np
-
     from scircuit.analysis.gene_predictions.gene_pairs import gene_pairs
-    from scircuit.analysis.gene_predictions.gene_weights import gene_weights
     from scircuit.analysis.gene_predictions.knock_out_finding import knock_out_finding
-    from scircuit.analysis.gene_predictions.pair_edges import pair_edges
-    from scircuit.analysis.gene_predictions.screen_validation import (
-        require_overlap,
-        scores_of,
-        validate,
-    )
+    from scircuit.analysis.gene_predictions.screen_validation import scores_of, validate
 
-    edges = pair_edges(inputs)
-    lists = gene_weights(inputs.nodes.id, inputs.genes, config.top_genes)
-    if screen is not None:
-        sources = np.unique(edges.source)
-        listed = np.asarray(lists.member[sources].sum(axis=0)).ravel() > 0
-        require_overlap(
-            {g for g, has in zip(lists.genes, listed, strict=True) if has}, screen.changes
-        )
+    screen = given.screen
     pairs = gene_pairs(
-        edges,
-        lists,
+        given.edges,
+        given.lists,
         requested=screen.changes.knocked if screen else (),
         top=config.pairs,
         min_edges=config.min_edges,

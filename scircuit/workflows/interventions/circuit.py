@@ -210,7 +210,7 @@ def _labels(
     column = obs[asked.column]
     texts = column.astype(str)
     if not (texts == asked.value).any():
-        some = ", ".join(str(v) for v in column.value_counts().index[:8])
+        some = ", ".join(str(v) for v in column.value_counts().head(8).index)
         raise UserError(
             f"no cell of {cells.name} has {asked.column} = {asked.value!r}; there are {some}",
             f"name one of these; the cells of the run: scircuit runs show --study {study}",

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     Tables = Mapping[str, pa.Table]
 
+MAX_P = 0.05
+DIRECTIONS_NEEDED = 19  # 1 / (1 + 19) = MAX_P
 # no part of the id: which features they choose is
 _NOT_IDENTITY = ("run", "hubs", "layers", "device")
 
@@ -86,7 +88,7 @@ def steer(
             _, inputs = inputs_of_run(parent, device=config.device)
             tables = _compute(config, traced, inputs, list(addresses), run.id, quiet)
             run.write("interventions", tables)
-            numbers, sentences = summarise(tables)
+            numbers, sentences = summarise(tables, config.random_directions)
             finding = _layers(tables, config)
             write_findings(run.folder, [finding])
             numbers["layer_tests"] = finding.numbers["tests"]
@@ -182,12 +184,13 @@ def _layers(tables: Tables, config: SteerConfig) -> Finding:
     return layer_comparison(steers, kinds, config.random_directions, config.seed)
 
 
-def summarise(tables: Tables) -> tuple[dict[str, Any], list[str]]:
-    """How many features move the genes they fire on, beside what random directions do; conditions
-    beyond the tolerated norm; and how good the probes are.
+def summarise(tables: Tables, random_directions: int) -> tuple[dict[str, Any], list[str]]:
+    """How many features move the genes they fire on, beside what random directions do, and whether
+    there were enough of these to call a feature; conditions beyond the tolerated norm; and how good
+    the probes are.
     """
     features = tables["Feature"].to_pandas()
-    clear = int((features["steering_p"] <= 0.05).sum())
+    clear = int((features["steering_p"] <= MAX_P).sum())
     numbers: dict[str, Any] = {
         "features": len(features),
         "clear": clear,
@@ -203,6 +206,7 @@ def summarise(tables: Tables) -> tuple[dict[str, Any], list[str]]:
         f" (sign-flip p <= 0.05); median |slope| per dose {slope}, random"
         f" directions of equal norm {control}"
     ]
+    sentences += _against_random(features["steering_p_random"], random_directions, numbers)
     done = tables["Intervention"].to_pandas()
     beyond = int(done["beyond_norm"].sum())
     numbers["conditions"], numbers["beyond_norm"] = len(done), beyond
@@ -236,6 +240,30 @@ def summarise(tables: Tables) -> tuple[dict[str, Any], list[str]]:
                 f" ({readout['probe_cells']} cells)"
             )
     return numbers, sentences
+
+
+def _against_random(p: pd.Series, directions: int, numbers: dict[str, Any]) -> list[str]:
+    """How many features random directions do not reach, or why none can be called at 0.05."""
+    least = 1 / (1 + directions) if directions else None
+    enough = least is not None and least <= MAX_P
+    clear = int((p <= MAX_P).sum()) if enough else None
+    numbers["p_random_least"], numbers["clear_random"] = least, clear
+    if enough:
+        return [
+            f"{clear} of {int(p.notna().sum())} features move them more than random directions do"
+            f" (p_random <= {MAX_P}; {directions} directions, so p_random is at least {least:.2g})"
+        ]
+    why = (
+        "no random directions were asked for, so p_random is not known"
+        if least is None
+        else f"with {directions} random direction{'s' * (directions != 1)} p_random is at least"
+        f" {least:.2g}"
+    )
+    return [
+        f"{why}: no feature can reach p_random <= {MAX_P}, whatever it does;"
+        f" {DIRECTIONS_NEEDED} directions or more could show it"
+        f" (--random-directions {DIRECTIONS_NEEDED})"
+    ]
 
 
 def _median(values: pd.Series) -> float | None:

@@ -102,6 +102,25 @@ def test_a_shared_circuit_is_found():
     assert len(both.pairs) == both.finding.numbers["common"]
 
 
+@pytest.mark.parametrize(
+    ("power", "share", "least", "most"), [(0.5, 0.2, 5, 7), (1.0, 0.6, 4, 6), (1.0, 0.2, 0, 2)]
+)
+def test_power_falls_with_frequent_labels_and_weak_rules(power, share, least, most):
+    """Worlds of 8 in which both nulls find a rule that both runs follow: 8 with sparse labels and 8
+    % of the edges by the rule (the test above), 6 with 4 %; with labels of which a few have most
+    features 5 with 17 %, and 1 with 8 %.
+    """
+    found = 0
+    for seed in range(8):
+        rng = np.random.default_rng([4, seed])
+        rule = list(enumerate(rng.permutation(COMMON)))
+        named = [(f"process {i}", f"process {j}") for i, j in rule]
+        runs = [run_of(rng, name, named, share, power=power) for name in ("one", "two")]
+        _, by_null = nulls(*runs)
+        found += bool((by_null.p.max()[["targets resampled", "edges rewired"]] <= 0.05).all())
+    assert least <= found <= most, found
+
+
 def test_common_pairs_and_counts_are_those_of_plain_sets():
     rng = np.random.default_rng(5)
     a, b = run_of(rng, "one"), run_of(rng, "two")

@@ -11,10 +11,16 @@ import pytest
 from scipy import sparse
 
 from scircuit.analysis.circuit_inputs import CircuitInputs
-from scircuit.analysis.consensus.agreed_edges import agreed_edges, agreement
+from scircuit.analysis.coherence.strata import strata
+from scircuit.analysis.consensus.agreed_edges import agreed_edges, agreement, measured_in
 from scircuit.analysis.consensus.compared_run import ComparedRun
 from scircuit.analysis.consensus.regulon_support import regulon_support, support
-from scircuit.analysis.consensus.replication import compared, replicated, replication
+from scircuit.analysis.consensus.replication import (
+    compared,
+    replicated,
+    replication,
+    same_sign_nulls,
+)
 from scircuit.analysis.consensus.term_contrast import term_contrast
 from scircuit.analysis.genesets.regulons import Regulation, Regulons
 from scircuit.core.edge_rules import COMPUTED
@@ -71,6 +77,58 @@ def test_replicated_edges_are_found_and_independent_ones_are_not():
         assert sum(r[column] <= 0.05 for r in null) <= 4
     ratio = sum(r["share"] for r in null) / sum(r["expected"] for r in null)
     assert ratio == pytest.approx(1, abs=0.1)
+
+
+def signed(share, seed, by_target):
+    """Two runs with positive and negative edges: signs at random, or those of the target."""
+    rng = np.random.default_rng([9, seed])
+    w = world(rng, 80, 10)
+    base = wire(w, rng, 600)
+    of_target = rng.choice([-0.5, 0.5], w.nodes.id.size)
+    runs, given = [], {}
+    for name, pairs in (("trace-a", base), ("trace-b", with_share(w, rng, base, share))):
+        effect = of_target[pairs[1]] if by_target else rng.choice([-0.5, 0.5], pairs[0].size)
+        if share and not by_target:  # an edge of both runs has one sign
+            for i, pair in enumerate(zip(*pairs, strict=True)):
+                effect[i] = given.setdefault(pair, effect[i])
+        runs.append(run_of(w, pairs, name, effect))
+    return runs
+
+
+def test_nulls_count_edges_of_the_same_sign_as_the_observed():
+    """The exact mean is that of a plain loop. Independent edges of both signs have as many of the
+    same sign as the null, and p <= 0.05 in at most 4 of 20 worlds; where the sign is the target's,
+    the rewired null, which keeps each target's signs, has as many too. A fifth of the edges in
+    common is found in 5 of 5 worlds.
+    """
+    a, b = signed(0.3, 0, by_target=False)
+    nulls = same_sign_nulls(a, b, draws=9, seed=0)
+    assert nulls.total(0)[0] == compared(a, b).same.sum()
+    nodes = a.inputs.nodes
+    stratum = strata(nodes.layer, np.ones(nodes.id.size, int), nodes.firing_rate, measured_in(b))
+    sign = {
+        (s, t): e > 0
+        for s, t, e in zip(b.edges.source, b.edges.target, b.edges.effect, strict=True)
+    }
+    slow = 0.0
+    for s, t, e in zip(a.edges.source, a.edges.target, a.edges.effect, strict=True):
+        pool = np.flatnonzero(stratum == stratum[t])
+        slow += np.mean([sign.get((s, x)) == (e > 0) for x in pool])
+    assert nulls.total(0)[1] == pytest.approx(slow)
+    for by_target, columns in ((False, ("p", "p_rewired")), (True, ("p_rewired",))):
+        rows = []
+        for seed in range(20):
+            a, b = signed(0.0, 100 + seed, by_target)
+            rows.append(replicated(a, b, compared(a, b), 59, 0))
+        name = "expected" if not by_target else "rewired"
+        ratio = sum(r["share"] for r in rows) / sum(r[name] for r in rows)
+        assert ratio == pytest.approx(1, abs=0.1)
+        for column in columns:
+            assert sum(r[column] <= 0.05 for r in rows) <= 4, (by_target, column)
+    for seed in range(5):
+        a, b = signed(0.2, seed, by_target=False)
+        row = replicated(a, b, compared(a, b), 59, 0)
+        assert row["p"] <= 0.05 and row["p_rewired"] <= 0.05
 
 
 def test_the_finding_tells_replication_specific_edges_and_degrees():

@@ -10,11 +10,13 @@ from scipy import sparse, stats
 
 from scircuit.analysis.circuit_inputs import CircuitInputs
 from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
+from scircuit.analysis.disease import disease_tests
 from scircuit.analysis.disease.disease_finding import disease_finding
 from scircuit.analysis.disease.disease_tests import (
     DiseaseCircuit,
     _GeneNull,
     enriched_features,
+    gene_draws,
 )
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.gene_predictions.gene_weights import gene_weights
@@ -147,6 +149,22 @@ def test_p_of_random_sets_is_that_of_a_plain_loop():
     away = np.abs(means - means.mean()) >= abs(mean(own.tolist()) - means.mean())
     assert null.residual_p(0, random) == pytest.approx((1 + away.sum()) / 61)
     assert null.links_p(0, random) == (1 + (counts >= links(own.tolist())).sum()) / 61
+
+
+def test_the_null_names_the_draws_that_were_made(monkeypatch):
+    """Sets with many genes get fewer random sets; the finding says how many."""
+    assert gene_draws(400, 1000) == 1000 and gene_draws(500, 1000) == 800
+    assert gene_draws(2000, 1000) == 199 and gene_draws(2000, 50) == 50
+    every = found(world(4), KINDS, draws=260)
+    assert "as many features list, 260 draws; the larger" in every.null
+    assert (every.frame["gene_draws"] == 260).all()
+    monkeypatch.setattr(disease_tests, "_LOOKUPS", 12 * 12 * 250)
+    sets = [*KINDS[:3], GENES[:20], ["X", "Y"]]
+    few = found(world(4), sets, draws=260)
+    drawn = few.frame["gene_draws"].dropna()
+    assert sorted(set(drawn)) == [199, 250] and few.numbers["gene_draws_fewest"] == 199
+    assert few.numbers["sets_with_fewer_gene_draws"] == len(drawn) == 4
+    assert "260 draws (the 4 sets with most genes: 199 to 250); the larger" in few.null
 
 
 def test_features_are_chosen_by_genes_and_not_by_edges():

@@ -133,23 +133,37 @@ def planted(seed, strength=4.0):
     return names, lists, PairEdges(source, target, value, edges.layer), set(pairs.items())
 
 
-def test_planted_pairs_are_found_and_others_seldom():
-    """Four pairs planted in each of ten circuits: all are found, 1 in 10 of the called is another
-    at most (those share edges with a planted one)."""
-    hits = others = 0
+def carried(pair, edges, weights, names, lists):
+    """Share of the sum S of a pair that planted edges have."""
+    of = {b: a for a, b in zip("ABCD", "EFGH", strict=True)}
+    first = [lists[n][0] if n in lists else "" for n in names]
+    planted = [
+        of.get(first[t]) == first[s] for s, t in zip(edges.source, edges.target, strict=True)
+    ]
+    at, table = weights.position(), weights.weights.toarray()
+    each = table[edges.source, at[pair[0]]] * table[edges.target, at[pair[1]]] * edges.value
+    return each[planted].sum() / each.sum()
+
+
+def test_planted_pairs_are_found_and_others_only_by_their_edges():
+    """Four pairs planted in each of ten circuits: all 40 are found. 8 of the 48 called (17 %) are
+    other pairs, more than q <= 0.05 promises for pairs whose edges say nothing. Every one of them
+    is carried by planted edges (nine tenths of its sum): genes that happen to be listed with a
+    planted pair cannot be told from it. No pair is called that the planted edges do not carry.
+    """
+    hits, others = 0, []
     for seed in range(10):
         names, lists, edges, truth = planted(seed)
-        found = gene_pairs(edges, gene_weights(names, lists), draws=10, seed=seed).frame
+        weights = gene_weights(names, lists)
+        found = gene_pairs(edges, weights, draws=10, seed=seed).frame
         called = found[found["q"] <= 0.05]
-        assert (
-            called["score"][[p in truth for p in zip(called.source, called.target, strict=True)]]
-            > 0
-        ).all()
         mine = set(zip(called["source"], called["target"], strict=True))
+        rows = called.set_index(["source", "target"])
+        assert all(rows["score"][p] > 0 for p in mine & truth)
         hits += len(mine & truth)
-        others += len(mine - truth)
-    print(hits, others)
-    assert hits >= 36 and others <= 0.5 * hits
+        others += [carried(p, edges, weights, names, lists) for p in sorted(mine - truth)]
+    assert hits == 40
+    assert len(others) <= 0.25 * (hits + len(others)) and min(others, default=1) > 0.9
 
 
 @pytest.mark.parametrize("what", ["no edges", "no lists", "one layer, constant"])

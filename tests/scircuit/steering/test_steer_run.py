@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pyarrow as pa
 import pytest
 
 import scircuit
 from scircuit.core.errors import UserError
 from scircuit.execution.findings.finding_files import read_findings
 from scircuit.ingest.shards.shard_store import ShardStore
+from scircuit.workflows.interventions.steer import summarise
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +71,10 @@ def test_a_panel_of_on_and_off_features(study):
     assert made.sentences[-1] == finding.sentence and "held-out 3 groups" in " ".join(
         made.sentences
     )
+    assert any(
+        s.startswith("with 2 random directions p_random is at least 0.33: no feature can reach")
+        for s in made.sentences
+    )
     text = (made.folder / "manifest.json").read_text()
     assert "NaN" not in text and json.loads(text)["findings"]["probes"]["fate AUC"]["cells"] == 120
     again = steer(study, panel="on-off", layers=(3,), markers="up:STAT1 down:JAK2", **STATE)
@@ -89,6 +95,30 @@ def test_features_by_name_clamped(study):
         steer(study, features=(name,), coefficients=(1e5,))
     warned = steer(study, features=(name,), coefficients=(2, 1e5))
     assert any("1 of 2 conditions give states of norms" in s for s in warned.sentences)
+
+
+@pytest.mark.parametrize(
+    ("directions", "p", "least", "clear", "sentence"),
+    [
+        (0, [None, None], None, None, "no random directions were asked for, so p_random is not"),
+        (1, [0.5, 1.0], 0.5, None, "with 1 random direction p_random is at least 0.5: no feature"),
+        (5, [1 / 6, 1 / 6], 1 / 6, None, "5 random directions p_random is at least 0.17: no"),
+        (18, [1 / 19, 1.0], 1 / 19, None, "p_random is at least 0.053: no feature can reach"),
+        (19, [0.05, None], 0.05, 1, "1 of 1 features move them more than random directions do"),
+        (39, [0.05, 0.075], 0.025, 1, "1 of 2 features move them more"),
+    ],
+)
+def test_it_is_said_when_random_directions_are_too_few(directions, p, least, clear, sentence):
+    slopes = {k: [0.5, -0.2] for k in ("steering_slope", "steering_control", "steering_p")}
+    tables = {
+        "Feature": pa.table(slopes | {"steering_p_random": pa.array(p, pa.float64())}),
+        "Intervention": pa.table({"beyond_norm": [False], "norm_ratio": [1.0]}),
+        "Readout": pa.table({"measure": pa.array([], pa.string())}),
+    }
+    numbers, sentences = summarise(tables, directions)
+    assert (numbers["p_random_least"], numbers["clear_random"]) == (least, clear)
+    assert sentence in sentences[1]
+    assert ("--random-directions 19" in sentences[1]) == (clear is None)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,6 @@
-"""Contrasts, published ratios and their nulls, and classes of sets, on arrays where the answer is
-known.
-"""
+"""Contrasts, published ratios and their nulls, on arrays where the answer is known."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
@@ -19,7 +15,6 @@ from scircuit.tracing.interventions.ablation.published_ratios import (
     published,
     signed_ratio,
 )
-from scircuit.tracing.interventions.ablation.set_classes import class_difference, class_median
 from tests.support import plain_ablation
 from tests.support.plain_engine import brute_force_p
 
@@ -113,35 +108,3 @@ def test_the_signed_ratio_finds_redundancy_and_its_interval_covers():
         covered.append(one.low <= 0.8 <= one.high)
     assert np.mean(covered) > 0.85  # 0.95 less the optimism of a bootstrap of 25 cells
     assert np.isnan(signed_ratio(np.zeros((3, 5, 4)), 3, 0.0).value)
-
-
-def test_class_medians_and_differences():
-    rng = np.random.default_rng(0)
-    same, cross = rng.normal(0.6, 0.1, 30), rng.normal(0.75, 0.1, 30)
-    one = class_median(same)
-    assert one.low < one.median < one.high and one.sets == 30
-    found = class_difference(same, cross)
-    assert found.difference == pytest.approx(np.median(same) - np.median(cross))
-    assert found.p == 1 / 2001
-    assert class_difference(same, np.array([np.nan, 1.0])) == (None, None)
-    assert class_median(np.array([np.nan])) == (0, None, None, None)
-    assert class_median(np.array([0.5])) == (1, 0.5, None, None)
-
-
-def test_the_permutation_p_is_that_of_all_relabellings():
-    a, b = np.array([1.0, 2.0, 3.5, 4.0]), np.array([3.0, 5.0, 6.0, 9.0])
-    every = np.concatenate([a, b])
-    observed = abs(np.median(a) - np.median(b))
-    hits = [
-        abs(np.median(every[list(c)]) - np.median(np.delete(every, c))) >= observed - 1e-12
-        for c in itertools.combinations(range(8), 4)
-    ]
-    # 2000 draws: three standard errors
-    assert class_difference(a, b).p == pytest.approx(np.mean(hits), abs=3 * 0.011)
-
-
-def test_p_of_classes_without_a_difference_is_uniform():
-    rng = np.random.default_rng(5)
-    p = [class_difference(*rng.normal(size=(2, 12)), seed=s).p for s in range(200)]
-    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
-    assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=3 * 0.035)

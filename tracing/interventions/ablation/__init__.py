@@ -1,7 +1,7 @@
 """Joint ablation of k features at any layers, with interaction contrasts of every order.
 
 `ablate_sets` runs all conditions of all sets (`joint_ablation`); `sample_classes` draws classes of
-sets (`set_samplers`); `class_median` and `class_difference` compare them (`set_classes`).
+sets (`set_samplers`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Findings about joint ablations: sets of features, and classes of sets compared."""
