@@ -166,7 +166,9 @@ def of_triplets(sets: int = 6, cells: int = 6) -> dict[str, Any]:
     """Triplets at layers 0, 5, 11 read at 17 of a small random model."""
     layers = (0, 5, 11, 17)
     adapter = Geneformer(tiny_model(layers=18, width=64, positions=80), "tiny", "0" * 64)
-    dictionaries = {t: TinyDictionary(t, 64, 48, 12, seed=t, scale=2.0) for t in layers}
+    dictionaries: dict[int, Any] = {
+        t: TinyDictionary(t, 64, 48, 12, seed=t, scale=2.0) for t in layers
+    }
     cohort = tiny_cohort(tiny_cells(cells, seed=3, low=40, high=55))
     world = SimpleNamespace(adapter=adapter, dictionaries=dictionaries, cohort=cohort)
     firing = {t: _active_everywhere(world, t) for t in layers[:3]}
@@ -208,7 +210,9 @@ def planted(replicates: int) -> list[dict[str, Any]]:
     found = []
     for cells in (20, 50):
         for effect in (0.5, 1.0, 2.0):
-            worlds = [planted_world(cells, _MIXED, effect, seed) for seed in range(replicates)]
+            worlds: list[Any] = [
+                planted_world(cells, _MIXED, effect, seed) for seed in range(replicates)
+            ]
             tables = [
                 ablate_sets(
                     w.adapter, w.dictionaries, w.cohort, [w.members((0, 1, 2))], run="bench",

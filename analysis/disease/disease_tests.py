@@ -21,7 +21,7 @@ null of features does not. p is two-sided for the degree and one-sided for links
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from scipy import sparse
@@ -101,7 +101,8 @@ def enriched_features(
     if good.any():
         threshold = hits.p[good].max() * (1 + 1e-9)
         rng = np.random.default_rng([seed, 1])
-        bins = detection_bins(np.bincount(own.indices, minlength=own.shape[1]))
+        genes = cast("tuple[int, int]", own.shape)[1]
+        bins = detection_bins(np.bincount(own.indices, minlength=genes))
         for _ in range(_LIST_DRAWS):
             drawn = collect(overlaps(draw_matched(own, bins, rng), incidence))
             expected += np.bincount(drawn.column[drawn.p <= threshold], minlength=sets)

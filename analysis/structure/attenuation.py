@@ -20,7 +20,7 @@ together, since edges into one feature are not independent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def attenuation(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
         for rule, (mask, effect) in masks.items()
         for row in _rows(rule, nodes, edges.keep(mask), effect[mask], reached)
     ]
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
     tests = {
         rule: _test(nodes, edges.keep(mask), reached, np.random.default_rng([config.seed, 36, k]))
         for k, (rule, (mask, _)) in enumerate(masks.items())
@@ -140,7 +140,7 @@ def _rows(
     edges: EdgeArrays,
     effect: np.ndarray,
     reached: dict[int, list[int]],
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     rows = []
     ends = nodes.layer[edges.source], nodes.layer[edges.target]
     for source_layer, layers in reached.items():
@@ -241,8 +241,9 @@ def _sentence(rule: str, frame: pd.DataFrame, tests: Mapping[str, Mapping[str, o
 
 def _by_distance(frame: pd.DataFrame, rule: str) -> pd.DataFrame:
     own = frame[frame["rule"] == rule]
-    found = own.groupby("distance", sort=True)[["edges", "sources", "by_firing"]].sum()
-    sources = found["sources"].clip(lower=1)
+    sums = own.groupby("distance", sort=True)[["edges", "sources", "by_firing"]].sum()
+    found = cast("pd.DataFrame", sums)
+    sources = np.maximum(found["sources"].to_numpy(), 1)
     found["edges_per_source"] = found["edges"] / sources
     found["by_firing_per_source"] = found["by_firing"] / sources
     return found

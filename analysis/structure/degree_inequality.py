@@ -14,7 +14,7 @@ to be affected; so both stand beside degrees drawn with the expectation of the f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -99,7 +99,7 @@ def degree_inequality(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
         own = _rows(name, degree[at], nodes.firing_rate[at], nodes.layer[at], rng)
         rows += own
         said.append(_told(name, degree[at], own))
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
     numbers = {
         "edges": edges.size,
         "draws": DRAWS,
@@ -177,7 +177,7 @@ def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None: 
     """Gini coefficients with intervals, beside their null."""
     from scircuit.analysis.plot_style import BLUE, ORANGE
 
-    used = frame[frame["measure"] == "gini"]
+    used = cast("pd.DataFrame", frame[frame["measure"] == "gini"])
     y = np.arange(len(used))[::-1]
     value, low, high = (used[c].to_numpy(float) for c in ("observed", "low", "high"))
     ax.hlines(

@@ -11,7 +11,7 @@ probability (binomial).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -136,7 +136,7 @@ def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None: 
     """Degree in the odd cells against that in the even ones; else agreeing edges against edges."""
     from scircuit.analysis.plot_style import BLUE, GREY
 
-    used = frame[frame["even"].notna() & frame["odd"].notna()]
+    used = cast("pd.DataFrame", frame[frame["even"].notna() & frame["odd"].notna()])
     if len(used):
         x, y = used["even"].to_numpy(float), used["odd"].to_numpy(float)
         names = ("effects in the even cells (p ≤ 0.01)", "effects in the odd cells (p ≤ 0.01)")

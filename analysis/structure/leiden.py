@@ -62,5 +62,8 @@ class UndirectedGraph:
             )
         finally:
             igraph.set_random_number_generator(random)
-        value = self._graph.modularity(found.membership, resolution=resolution)
+        value = self._graph.modularity(
+            found.membership,
+            resolution=resolution,  # pyright: ignore[reportArgumentType]
+        )
         return Communities(self._ends, np.array(found.membership), float(value))

@@ -215,7 +215,7 @@ def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None: 
     ax.plot(x, frame["half_rand"], "o-", color=BLUE, label="halves of the edges")
     ax.plot(x, frame["seed_rand"], "o--", color=GREEN, ms=4, label="seeds")
     for _, row in frame[frame["chosen"]].iterrows():
-        ax.axvline(row["resolution"], color=GREY, lw=1, ls=":")
+        ax.axvline(float(row["resolution"]), color=GREY, lw=1, ls=":")
         ax.plot(
             [row["resolution"]], [row["null_half_rand"]], "D", color=ORANGE,
             label="halves, same degrees",

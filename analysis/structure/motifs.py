@@ -12,7 +12,7 @@ with theirs. (Milo et al., Science 298:824, 2002; Mangan and Alon, PNAS 100:1198
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def motifs(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
         _row("bi-fan", found.bi_fan, drawn[:, 2]),
         *_by_rate(inputs, edges, draws, np.random.default_rng([config.seed, 33])),
     ]
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
     numbers = {
         "edges": edges.size,
         "draws": draws,
@@ -168,7 +168,8 @@ def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None: 
     """Every count over the mean of its null, with the middle 95 % of the null."""
     from scircuit.analysis.plot_style import BLUE, GREY, ORANGE, no_data
 
-    used = frame[frame["ratio"].astype(float).notna() & (frame["null_mean"].astype(float) > 0)]
+    known = frame["ratio"].astype(float).notna() & (frame["null_mean"].astype(float) > 0)
+    used = cast("pd.DataFrame", frame[known])
     if not len(used):
         no_data(ax, "no pattern could be compared")
         return

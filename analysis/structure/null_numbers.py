@@ -70,4 +70,4 @@ def untested(
     """A finding without evidence: one sentence says why, with numbers."""
     import pandas as pd
 
-    return Finding(name, title, why, null, pd.DataFrame(columns=list(columns)), numbers)
+    return Finding(name, title, why, null, pd.DataFrame(columns=pd.Index(list(columns))), numbers)

@@ -18,7 +18,7 @@ support is as far from 1/2.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def sign_structure(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
         rng = np.random.default_rng([config.seed, 35, k])
         negative = getattr(inputs.edges, rule.effect) < 0
         rows.append({"rule": rule.name, **_row(inputs.edges.source, own, flipped, negative, rng)})
-    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
     numbers = {
         "edges": int(inputs.called.sum()),
         "draws": DRAWS,
@@ -147,7 +147,7 @@ def _random_signs(
 ) -> tuple[float, float, float]:
     """Share of support expected of random signs, and the middle 95 % of draws."""
     if not either + negative + positive:
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     heads = rng.binomial(either, 0.5, DRAWS)
     down, up = rng.binomial(negative, 0.5, DRAWS), rng.binomial(positive, 0.5, DRAWS)
     total = either + down + up
@@ -215,7 +215,7 @@ def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None: 
     """Share of support by rule with intervals, beside its value for random signs."""
     from scircuit.analysis.plot_style import BLUE, GREY, ORANGE, no_data
 
-    used = frame[frame["edges"] > 0]
+    used = cast("pd.DataFrame", frame[frame["edges"] > 0])
     if not len(used):
         no_data(ax, "no edge by any rule")
         return

@@ -33,7 +33,7 @@ FORMATS = {
     "neuronpedia": ".json",
     "biocypher": "",
 }
-ELSEWHERE = {"demo", "genesets", "reproduce"}  # have inputs of their own, or a network
+ELSEWHERE = {"compare", "demo", "genesets", "reproduce"}  # have inputs of their own, or a network
 
 
 def run(*words, study=None):

@@ -108,7 +108,7 @@ def _of_features(study: Study, trace: Manifest, config: AblateConfig) -> ChosenS
                 f"no {'given feature' if texts else 'hub'} is in layer {missing}",
                 "choose other --layers, or trace that layer as a source",
             )
-        number = np.prod([float(len(own)) for own in slots])
+        number = float(np.prod([float(len(own)) for own in slots]))
     else:
         slots, number = [], comb(len(found), config.order)
     if number > MOST_SETS:

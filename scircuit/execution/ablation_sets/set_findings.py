@@ -5,7 +5,7 @@ beside what additive effects give, and classes of sets compared with the set as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def _order(own: pd.DataFrame, order: int) -> Numbers:
             )
         },
         **{
-            k: _median(own[k])
+            k: _median(cast("pd.Series", own[k]))
             for k in ("ratio", "ratio_null", "signed_ratio", "higher_order", "higher_order_null")
         },
     }

@@ -293,8 +293,8 @@ def test_refusals(world):
         with pytest.raises(UserError, match=message) as caught:
             ablate_sets(*args, world.cohort, sets, run="r")
         assert caught.value.fix
-    few = tiny_cohort(world.cohort.tokens[:5])
-    with pytest.raises(UserError, match="5 cell"):
+    few = tiny_cohort(world.cohort.tokens[:1])
+    with pytest.raises(UserError, match="1 cell"):
         ablate_sets(*args, few, [(a, b)], run="r")
     with pytest.raises(UserError, match="exact or frozen"):
         ablate_sets(*args, world.cohort, [(a, b)], run="r", context=3)

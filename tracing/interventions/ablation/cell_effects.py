@@ -209,7 +209,7 @@ def _direct(
     first = np.array([r.removed[0].layer for r in rows])
     for start in np.unique(first):
         chosen = np.flatnonzero(first == start)
-        own = [rows[i] for i in chosen]
+        own = [rows[i] for i in chosen.tolist()]
         sizes = [len(r.where) for r in own]
         position = torch.cat([r.where for r in own])
         state = cell.states[int(start)][position]

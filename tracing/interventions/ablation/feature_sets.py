@@ -109,11 +109,11 @@ def require_cells(n: int) -> None:
     Raises
     ------
     UserError
-        If there are fewer than six.
+        If there are fewer than two: one cell has no spread, hence no test and no interval.
     """
-    if n < MIN_SUPPORT:
+    if n < 2:
         raise UserError(
-            f"{n} cell(s); an interaction is tested over at least {MIN_SUPPORT}, since fewer cannot"
-            " give a small p by sign flips",
+            f"{n} cell(s); an interaction is tested over cells and needs at least 2, better"
+            f" {MIN_SUPPORT}, since fewer cannot give a small p by sign flips",
             "trace more cells: raise --n-cells",
         )

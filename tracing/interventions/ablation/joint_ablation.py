@@ -109,7 +109,7 @@ def ablate_sets(
     ------
     UserError
         If a set is impossible, no target layer lies later than all features, there are fewer than
-        six cells, or no set has a cell in which all its members are active.
+        two cells, or no set has a cell in which all its members are active.
     """
     chosen = checked_sets(sets, dictionaries)
     layers = checked_targets(chosen, dictionaries, targets)

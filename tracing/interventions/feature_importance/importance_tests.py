@@ -88,10 +88,15 @@ def importance(
     )
 
 
+def _unknown(n: int) -> Compared:
+    nan = float("nan")
+    return Compared(nan, nan, nan, nan, n)
+
+
 def _two_arms(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> Compared:
     """Difference of means, with p of permuted labels."""
     if min(len(a), len(b)) < 2:
-        return Compared(*[float("nan")] * 4, len(a) + len(b))
+        return _unknown(len(a) + len(b))
     both, found = np.concatenate([a, b]), a.mean() - b.mean()
     drawn = rng.permuted(np.tile(both, (DRAWS, 1)), axis=1)
     null = drawn[:, : len(a)].mean(1) - drawn[:, len(a) :].mean(1)
@@ -119,7 +124,7 @@ def _correlation(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> Comp
     """Correlation of centred values, with p of permuted `y`."""
     size = float(np.sqrt((x @ x) * (y @ y)))
     if len(x) < 4 or size < 1e-9 * len(x):
-        return Compared(*[float("nan")] * 4, len(x))
+        return _unknown(len(x))
     rho = float(x @ y) / size
     drawn = rng.permuted(np.tile(y, (DRAWS, 1)), axis=1)
     # Fisher's z; a rank correlation has the variance 1.06 / (n - 3)
