@@ -10,7 +10,7 @@ by drawing sets again; two classes are compared by relabelling sets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _frame(nodes: pd.DataFrame) -> pd.DataFrame:
     means = sets[["ratio", "ratio_null", "signed_ratio"]].mean()
     frame[["ratio", "ratio_null", "signed_ratio"]] = means
     frame["ratio_beyond_null"] = frame["ratio"] - frame["ratio_null"]
-    frame["significant_share"] = _share(sets[["tested", "significant"]].sum())
+    frame["significant_share"] = _share(cast("pd.DataFrame", sets[["tested", "significant"]].sum()))
     for order, own in table.groupby("order"):
         sums = own.groupby("key")[["tested", "significant"]].sum()
         frame[f"significant_share_{order}"] = _share(sums)
@@ -135,7 +135,7 @@ def _sentence(
     classes: Mapping[str, Mapping[str, Mapping[str, Any]]],
     differences: Sequence[Mapping[str, Any]],
 ) -> str:
-    if not frame["ratio"].notna().any():
+    if not frame["ratio"].notna().to_numpy().any():
         return f"none of {len(frame)} sets has a joint effect, so there is no ratio to compare."
     parts = []
     for name, of in classes.items():
