@@ -79,10 +79,10 @@ def _frame(nodes: pd.DataFrame) -> pd.DataFrame:
     means = sets[["ratio", "ratio_null", "signed_ratio"]].mean()
     frame[["ratio", "ratio_null", "signed_ratio"]] = means
     frame["ratio_beyond_null"] = frame["ratio"] - frame["ratio_null"]
-    frame["significant_share"] = _share(cast("pd.DataFrame", sets[["tested", "significant"]].sum()))
+    frame["significant_share"] = _share(sets[["tested", "significant"]].sum())
     for order, own in table.groupby("order"):
         sums = own.groupby("key")[["tested", "significant"]].sum()
-        frame[f"significant_share_{order}"] = _share(sums)
+        frame[f"significant_share_{order}"] = _share(cast("pd.DataFrame", sums))
     return frame.reset_index(drop=True)
 
 
