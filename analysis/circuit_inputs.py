@@ -106,6 +106,15 @@ def annotation_of(table: pa.Table | None, nodes: FeatureArrays) -> dict[str, np.
     }
 
 
+def annotation_frame(
+    named: Mapping[str, np.ndarray] | None, nodes: FeatureArrays
+) -> pd.DataFrame | None:
+    """What `annotation_of` gives, as `CircuitInputs.annotation`."""
+    import pandas as pd
+
+    return None if named is None else pd.DataFrame({"id": nodes.id, **named})
+
+
 def terms_of(terms: pd.DataFrame | None, nodes: FeatureArrays) -> pd.DataFrame | None:
     """The terms of the `nodes`, each feature by its position."""
     if terms is None:

@@ -7,7 +7,7 @@ without being computed again, and exported as CSV.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from matplotlib.axes import Axes
+
+NO_NULL = "no null was drawn"
 
 Draw = Callable[["pd.DataFrame", Mapping[str, object], "Axes"], None]
 
@@ -74,3 +76,17 @@ class Finding:
             ax = plt.figure(layout="constrained").subplots()
         self.draw(self.frame, self.numbers, ax)
         return ax
+
+
+def untested(
+    name: str,
+    title: str,
+    why: str,
+    null: str = NO_NULL,
+    columns: Iterable[str] = (),
+    **numbers: object,
+) -> Finding:
+    """A finding without evidence: one sentence says why, with numbers."""
+    import pandas as pd
+
+    return Finding(name, title, why, null, pd.DataFrame(columns=pd.Index(list(columns))), numbers)

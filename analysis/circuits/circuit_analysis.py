@@ -13,6 +13,7 @@ import numpy as np
 
 from scircuit.analysis.circuit_inputs import (
     CircuitInputs,
+    annotation_frame,
     annotation_of,
     genes_of,
     half_degrees_of,
@@ -175,8 +176,6 @@ def analyse(
     UserError
         If a column is missing, no feature was traced, or an edge has an unknown end.
     """
-    import pandas as pd
-
     nodes = read_features(features)
     links = read_edges(edges, nodes)
     rule = rule_for(links, config.rule)
@@ -230,7 +229,8 @@ def analyse(
         "modules_sentence": modules.sentence,
     }
     findings["hubs_without_annotation"] = rules.hubs_without_annotation(rule.name)
-    trrust = _trrust(annotation, regulons, nodes, called, rule.effect, config.seed)
+    genes = genes_of(annotation)
+    trrust = _trrust(genes, regulons, nodes, called, rule.effect, config.seed)
     if trrust:
         frames["trrust"], sentences = trrust.frame, (*sentences, trrust.sentence)
         findings["trrust"] = {
@@ -248,16 +248,16 @@ def analyse(
         pairs,
         modules,
         partial(_edges_of, nodes, called, rule),
-        genes_of(annotation),
+        genes,
         CircuitInputs(
             run,
             nodes,
             links,
             good,
             rule,
-            None if named is None else pd.DataFrame({"id": nodes.id, **named}),
+            annotation_frame(named, nodes),
             terms_of(terms, nodes),
-            genes_of(annotation),
+            genes,
             regulons,
             parents or {},
             half_degrees_of(control_edges, nodes),
@@ -282,7 +282,7 @@ def _edges_of(
 
 
 def _trrust(
-    annotation: pa.Table | None,
+    genes: Mapping[str, Sequence[str]],
     regulons: Regulons | None,
     nodes: FeatureArrays,
     edges: EdgeArrays,
@@ -292,7 +292,6 @@ def _trrust(
     """Agreement of the edges with TRRUST by the sign of `effect`; None without genes."""
     import pandas as pd
 
-    genes = genes_of(annotation)
     if regulons is None or not genes:
         return None
     frame = pd.DataFrame(

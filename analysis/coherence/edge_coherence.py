@@ -18,7 +18,7 @@ import numpy as np
 from scircuit.analysis.coherence.pair_nulls import PairNulls, kept, pair_nulls
 from scircuit.analysis.coherence.strata import strata
 from scircuit.analysis.coherence.term_sets import TermSets, term_sets
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,17 +196,7 @@ def _records(ids: np.ndarray, source: np.ndarray, found: PairNulls, bit: int) ->
 
 
 def _untested(why: str) -> Finding:
-    import pandas as pd
-
-    return Finding(
-        NAME,
-        TITLE,
-        f"coherence was not tested: {why}",
-        "no null was drawn",
-        pd.DataFrame(columns=pd.Index(COLUMNS)),
-        {"draws": 0},
-        draw=draw,
-    )
+    return untested(NAME, TITLE, f"coherence was not tested: {why}", columns=COLUMNS, draws=0)
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all

@@ -20,7 +20,7 @@ import numpy as np
 from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
 from scircuit.analysis.coherence.pair_nulls import PairNulls, kept, pair_nulls
 from scircuit.analysis.coherence.strata import strata
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,16 +134,15 @@ def agreed_edges(
     usable = tuple(f for f in found if f is not None)
     if not usable:
         pairs = int(counterparts.nnz)
-        finding = Finding(
+        finding = untested(
             NAME,
             TITLE,
             f"edges were not compared feature by feature: of {a.edges.size:,} and"
             f" {b.edges.size:,} edges fewer than {FEWEST} have counterparts at both ends"
             f" ({pairs:,} pairs of features are counterparts)",
-            "no null was drawn",
-            pd.DataFrame(columns=pd.Index(COLUMNS)),
-            {"draws": 0, "counterparts": pairs},
-            draw=draw,
+            columns=COLUMNS,
+            draws=0,
+            counterparts=pairs,
         )
         return finding, ()
     frame = pd.concat([_frame(f) for f in usable], ignore_index=True)

@@ -29,7 +29,7 @@ import numpy as np
 from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
 from scircuit.analysis.coherence.pair_nulls import Trades, compiled_trades
 from scircuit.analysis.coherence.strata import strata
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import LayeredEdges, layered_edges
 
 if TYPE_CHECKING:
@@ -281,15 +281,7 @@ def _untested(both: tuple[Domains, Domains], labels: int) -> Consensus:
         else f"the runs have {counts} edges with a label at both ends, and at least {FEWEST} are"
         " needed in each"
     )
-    finding = Finding(
-        NAME,
-        TITLE,
-        f"consensus was not tested: {why}",
-        "no null was drawn",
-        pd.DataFrame(columns=pd.Index(COLUMNS)),
-        {"draws": 0},
-        draw=draw,
-    )
+    finding = untested(NAME, TITLE, f"consensus was not tested: {why}", columns=COLUMNS, draws=0)
     columns = ["source_label", "target_label", "edges_first", "edges_second", "p", "q"]
     return Consensus(finding, pd.DataFrame(columns=pd.Index(columns)))
 

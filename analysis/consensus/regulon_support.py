@@ -19,7 +19,7 @@ import numpy as np
 
 from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
 from scircuit.analysis.coherence.pair_nulls import Trades
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,16 +151,15 @@ def regulon_support(
         f" {regulons.name} that are top genes in both runs"
     )
     if not known:
-        return Finding(
+        return untested(
             NAME,
             TITLE,
             f"gene edges were not scored: none of the {len(regulons.pairs):,} pairs of"
             f" {regulons.name} has its regulator among the top {top} genes of sources and its"
             " target among those of targets in both runs",
-            "no null was drawn",
-            pd.DataFrame(columns=pd.Index(COLUMNS)),
-            {"draws": 0, "regulons": regulons.name},
-            draw=draw,
+            columns=COLUMNS,
+            draws=0,
+            regulons=regulons.name,
         )
     graphs = {run.run: gene_edges(run, universe, top).toarray() > 0 for run in runs}
     graphs["both"] = np.logical_and.reduce(list(graphs.values()))

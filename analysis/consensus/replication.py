@@ -33,7 +33,7 @@ from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
 from scircuit.analysis.coherence.pair_nulls import PairNulls, kept, pair_nulls
 from scircuit.analysis.coherence.strata import strata
 from scircuit.analysis.consensus.agreed_edges import measured_in
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import layered_edges
 
 if TYPE_CHECKING:
@@ -164,16 +164,15 @@ def replication(
     found = compared(a, b), compared(b, a)
     stability = degree_stability(a, b, seed=seed)
     if max(f.source.size for f in found) < FEWEST:
-        finding = Finding(
+        finding = untested(
             NAME,
             TITLE,
             f"replication was not tested: {found[0].source.size:,} of {a.edges.size:,} edges of"
             f" {a.run} and {found[1].source.size:,} of {b.edges.size:,} of {b.run} could be tested"
             f" in both runs, and at least {FEWEST} are needed",
-            "no null was drawn",
-            pd.DataFrame(columns=pd.Index(COLUMNS)),
-            {"draws": 0, "degrees": stability},
-            draw=draw,
+            columns=COLUMNS,
+            draws=0,
+            degrees=stability,
         )
         return finding, found
     rows = [

@@ -24,7 +24,7 @@ from scircuit.analysis.coherence.edge_coherence import plain
 from scircuit.analysis.coherence.pair_nulls import kept, pair_nulls
 from scircuit.analysis.coherence.strata import strata
 from scircuit.analysis.coherence.term_sets import TermSets, term_sets
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,15 +56,13 @@ def rule_survival(inputs: CircuitInputs, config: object) -> Finding:
     masks = rule_masks(edges, config)
     counts = {name: int(mask.sum()) for name, mask in masks.items()}
     if not counts["legacy"]:
-        return Finding(
+        return untested(
             NAME,
             TITLE,
             f"what survives of legacy edges was not asked: the published rule selects none of the"
             f" {edges.source.size:,} stored effects",
-            "no null was drawn",
-            pd.DataFrame(columns=pd.Index(COLUMNS)),
-            {"edges": counts},
-            draw=draw,
+            columns=COLUMNS,
+            edges=counts,
         )
     sets = None if inputs.terms is None else term_sets(inputs.terms, inputs.nodes.id.size)
     seed = int(getattr(config, "seed", 0))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scircuit.analysis.consensus.replication import positions_in
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,17 +127,7 @@ def term_contrast(a: ComparedRun, b: ComparedRun, *, flips: int = FLIPS, seed: i
 
 
 def _untested(why: str) -> Finding:
-    import pandas as pd
-
-    return Finding(
-        NAME,
-        TITLE,
-        f"terms were not contrasted: {why}",
-        "no null was drawn",
-        pd.DataFrame(columns=pd.Index(COLUMNS)),
-        {"flips": 0},
-        draw=draw,
-    )
+    return untested(NAME, TITLE, f"terms were not contrasted: {why}", columns=COLUMNS, flips=0)
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all

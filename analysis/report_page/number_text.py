@@ -77,18 +77,19 @@ def p_value(value: object) -> str:
 
 def signed(value: object, digits: int = 2) -> str:
     """Measurement with its sign."""
+    return _decimals(value, f"+.{digits}f")
+
+
+def _decimals(value: object, form: str) -> str:
     if not known(value):
         return DASH
     found = float(value)
-    return _infinite(found) or f"{found:+.{digits}f}"
+    return _infinite(found) or format(found, form)
 
 
 def fixed(value: object, digits: int = 2) -> str:
     """Measurement with so many decimals."""
-    if not known(value):
-        return DASH
-    found = float(value)
-    return _infinite(found) or f"{found:.{digits}f}"
+    return _decimals(value, f".{digits}f")
 
 
 def seconds(value: object) -> str:

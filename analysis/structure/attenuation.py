@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from scircuit.analysis.circuits.degree import RULES, EdgeArrays, FeatureArrays, edges_by
-from scircuit.analysis.finding import Finding
-from scircuit.analysis.structure.null_numbers import beside, untested
+from scircuit.analysis.finding import Finding, untested
+from scircuit.analysis.structure.null_numbers import beside
 from scircuit.core.edge_rules import LEGACY, SYMMETRIC
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import circuit_edges
-from scircuit.analysis.structure.null_numbers import Beside, beside, number, untested
+from scircuit.analysis.structure.null_numbers import Beside, beside, number
 from scircuit.analysis.structure.rate_null import degrees_by_rate, expected_by_rate
 
 if TYPE_CHECKING:

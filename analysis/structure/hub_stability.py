@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from scircuit.analysis.finding import Finding
-from scircuit.analysis.structure.null_numbers import beside, untested
+from scircuit.analysis.finding import Finding, untested
+from scircuit.analysis.structure.null_numbers import beside
 from scircuit.analysis.structure.rank_stability import correlation, rank_stability
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import LayeredEdges, circuit_edges
 from scircuit.analysis.structure.leiden import HOW_TO_INSTALL, available
 from scircuit.analysis.structure.module_stability import (
@@ -20,7 +20,7 @@ from scircuit.analysis.structure.module_stability import (
     final_communities,
     stability_curve,
 )
-from scircuit.analysis.structure.null_numbers import beside, untested
+from scircuit.analysis.structure.null_numbers import beside
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import LayeredEdges, circuit_edges
 from scircuit.analysis.structure.motif_counts import Motifs, count_motifs, pairs_of
-from scircuit.analysis.structure.null_numbers import beside, draws_for, number, untested
+from scircuit.analysis.structure.null_numbers import beside, draws_for, number
 from scircuit.analysis.structure.rate_null import degrees_by_rate, expected_by_rate
 from scircuit.analysis.structure.rewiring import Rewiring
 

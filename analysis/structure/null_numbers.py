@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-from scircuit.analysis.finding import Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 MOST_DRAWS, FEWEST_DRAWS = 499, 39
 _EDGES_DRAWN = 40_000_000  # edges of all random graphs together
@@ -62,12 +57,3 @@ def beside(observed: float, null: np.ndarray, side: str = "both") -> Beside:
 def draws_for(edges: int, most: int = MOST_DRAWS) -> int:
     """Random graphs to draw: `most`, and fewer for very many edges, 39 at least."""
     return int(np.clip(_EDGES_DRAWN // max(edges, 1), FEWEST_DRAWS, most))
-
-
-def untested(
-    name: str, title: str, why: str, null: str, columns: Iterable[str] = (), **numbers: object
-) -> Finding:
-    """A finding without evidence: one sentence says why, with numbers."""
-    import pandas as pd
-
-    return Finding(name, title, why, null, pd.DataFrame(columns=pd.Index(list(columns))), numbers)

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from scircuit.analysis.finding import Finding
+from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import LayeredEdges, circuit_edges
-from scircuit.analysis.structure.null_numbers import beside, draws_for, number, untested
+from scircuit.analysis.structure.null_numbers import beside, draws_for, number
 from scircuit.analysis.structure.rank_stability import correlation
 from scircuit.analysis.structure.rewiring import Rewiring
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from scircuit.analysis.circuits.degree import RULES, EdgeArrays, edges_by
 from scircuit.analysis.circuits.layer_pairs import cluster_share
-from scircuit.analysis.finding import Finding
-from scircuit.analysis.structure.null_numbers import number, untested
+from scircuit.analysis.finding import Finding, untested
+from scircuit.analysis.structure.null_numbers import number
 from scircuit.core.edge_rules import LEGACY, SYMMETRIC
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from scircuit.core.version import __version__
 from scircuit.execution.graph_server import opener
 from scircuit.execution.partial_results import remove_parts
 from scircuit.execution.resume import require_same_inputs, require_same_software
+from scircuit.execution.run_result import RunResult
 from scircuit.execution.software_versions import packages
 
 if TYPE_CHECKING:
@@ -85,6 +86,12 @@ class ActiveRun:
         self.store.finish("complete", dict(findings), seconds=seconds)
         self.finished = True
         remove_parts(self.folder)
+
+    def result(self, new: bool, detail: object = None) -> RunResult:
+        """What the verb returns of the ended run; `new` tells whether it was computed now."""
+        findings = dict(self.store.manifest.findings)
+        sentences = tuple(findings.get("sentences", ()))
+        return RunResult(self.id, self.folder, findings, sentences, self.load_message, new, detail)
 
     def __post_init__(self) -> None:
         self._started, self._before = time.monotonic(), self.store.manifest.seconds

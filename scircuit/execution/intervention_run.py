@@ -58,10 +58,7 @@ def intervene(
             write_findings(run.folder, found)
             run.write("interventions", tables)
             run.conclude({**numbers, "sentences": sentences}, device=str(inputs.adapter.device))
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
-    )
+    return run.result(new)
 
 
 def identity_of(config: AblateConfig, chosen: ChosenSets) -> dict[str, Any]:

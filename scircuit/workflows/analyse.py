@@ -87,16 +87,7 @@ def analyse(
                     "further": {f.name: dict(f.numbers) for f in further},
                 }
             )
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id,
-        run.folder,
-        findings,
-        tuple(findings.get("sentences", ())),
-        run.load_message,
-        new,
-        result,
-    )
+    return run.result(new, result)
 
 
 def _background(path: Path | None) -> dict[str, str]:
@@ -133,15 +124,24 @@ def _records(result: Analysis | ImportedDegrees, further: list[Finding]) -> dict
 
 
 def compute(
-    study: Study, trace: Manifest, annotation: Manifest | None, config: AnalyseConfig, run: str
+    study: Study,
+    trace: Manifest,
+    annotation: Manifest | None,
+    config: AnalyseConfig,
+    run: str,
+    *,
+    further: bool = True,
 ) -> Analysis:
-    """The analysis itself, from the shards of the runs."""
+    """The analysis itself, from the shards of the runs; with what only the further findings read,
+    unless these are stored already.
+    """
     from scircuit.analysis.circuits.circuit_analysis import analyse as analyse_tables
     from scircuit.analysis.genesets.trrust import shipped_trrust
     from scircuit.ingest.shards.shard_store import ShardStore
 
     store = ShardStore(study.run_folder(trace.run))
     named = features_of(study, annotation) if annotation else None
+    terms = annotation if further else None
     return analyse_tables(
         features_of(study, trace),
         store.tables("Feature-AFFECTS-Feature"),
@@ -149,9 +149,9 @@ def compute(
         config,
         run,
         shipped_trrust(),
-        terms_of(study, annotation) if annotation else None,
-        parents_of(study, annotation) if annotation else None,
-        store.tables("Feature-CONTROL_AFFECTS-Feature"),
+        terms_of(study, terms) if terms else None,
+        parents_of(study, terms) if terms else None,
+        store.tables("Feature-CONTROL_AFFECTS-Feature") if further else None,
     )
 
 

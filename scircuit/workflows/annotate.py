@@ -142,9 +142,7 @@ def annotate(
     if new and not quiet:
         for note in (*findings.get("notes", ()), *_replaced(place, parent, run.id)):
             say(f"  {note}")
-    return RunResult(
-        run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
-    )
+    return run.result(new)
 
 
 def _replaced(study: Study, parent: Manifest, run: str) -> list[str]:

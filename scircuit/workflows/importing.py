@@ -113,10 +113,7 @@ def import_(
                     f"  {sum(e.rows for e in run.store.manifest.shards):,} records are on disk and"
                     " are being loaded into the graph"
                 )
-    found = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id, run.folder, found, tuple(found.get("sentences", ())), run.load_message, new
-    )
+    return run.result(new)
 
 
 def _provenance(run: ActiveRun) -> dict[str, pa.Table]:

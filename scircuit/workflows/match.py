@@ -87,10 +87,7 @@ def match(
         new = not run.finished
         if new:
             _match(run, config, lists, quiet)
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
-    )
+    return run.result(new)
 
 
 def _check(config: MatchConfig) -> None:

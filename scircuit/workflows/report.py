@@ -175,7 +175,14 @@ def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
         dictionaries["pca_variance_explained"] = dictionaries["layer"].map(pca.get)
     analysed, annotated = children["analyse"], children["annotate"]
     analysis = (
-        compute(study, trace, annotated, build(AnalyseConfig, analysed.config), analysed.run)
+        compute(
+            study,
+            trace,
+            annotated,
+            build(AnalyseConfig, analysed.config),
+            analysed.run,
+            further=False,
+        )
         if analysed
         else None
     )

@@ -26,7 +26,7 @@ import torch
 
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
-from scircuit.tracing.evaluation.loss_recovered import cross_entropy, mask_genes
+from scircuit.tracing.evaluation.loss_recovered import cross_entropy, masked_input
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
@@ -126,9 +126,7 @@ def loss_on_cells(
     for cell in chosen:
         if losses and time.monotonic() > end:
             break
-        masked, positions = mask_genes(adapter, cell, seed)
-        at = torch.from_numpy(positions).to(adapter.device)
-        truth = adapter.token_ids(cell)[at]
+        masked, at, truth = masked_input(adapter, cell, seed)
         last = adapter.clean_states(masked)[-1]
         losses.append(cross_entropy(adapter, last, at, truth).numpy())
         others = counts - _counts(adapter, cell)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 MASKED_SHARE = 0.15
 MIN_CELLS = 4  # needed for a standard error
+
+
+class MaskedInput(NamedTuple):
+    """A cell with a share of its genes masked, and what is to be predicted."""
+
+    tokens: np.ndarray
+    at: Tensor  # [M] positions of the masked genes, ascending
+    truth: Tensor  # [M] token ids there
 
 
 class Recovered:
@@ -124,6 +132,13 @@ def mask_genes(adapter: Adapter, cell: np.ndarray, seed: int) -> tuple[np.ndarra
     return masked, chosen
 
 
+def masked_input(adapter: Adapter, cell: np.ndarray, seed: int) -> MaskedInput:
+    """`mask_genes`, with the positions on the model's device and the tokens that stood there."""
+    masked, chosen = mask_genes(adapter, cell, seed)
+    at = torch.from_numpy(chosen).to(adapter.device)
+    return MaskedInput(masked, at, adapter.token_ids(cell)[at])
+
+
 @torch.inference_mode()
 def loss_recovered(
     adapter: Adapter,
@@ -152,9 +167,7 @@ def loss_recovered(
     end, order = time.monotonic() + seconds, _spread(sorted(nulls))
     found: dict[int, Recovered] = {}
     for cell in cells:
-        masked, chosen = mask_genes(adapter, cell, seed)
-        at = torch.from_numpy(chosen).to(adapter.device)
-        truth = adapter.token_ids(cell)[at]
+        masked, at, truth = masked_input(adapter, cell, seed)
         genes, states = adapter.gene_positions(cell), adapter.clean_states(masked)
         clean = cross_entropy(adapter, states[-1], at, truth)
         for layer in order:
@@ -193,11 +206,13 @@ def cross_entropy(adapter: Adapter, state: Tensor, at: Tensor, truth: Tensor) ->
     """-ln p of the tokens `truth` [M] by the head, at the positions `at` [M] of last-layer states
     [S, d]; float64 on the CPU.
     """
-    return (
-        functional.cross_entropy(adapter.logits(state[at]).float(), truth, reduction="none")
-        .cpu()
-        .double()
-    )
+    return cross_entropy_of_rows(adapter, state[at], truth)
+
+
+def cross_entropy_of_rows(adapter: Adapter, rows: Tensor, truth: Tensor) -> Tensor:
+    """-ln p of the tokens `truth` [M] by the head at last-layer rows [M, d]; float64 on the CPU."""
+    losses = functional.cross_entropy(adapter.logits(rows).float(), truth, reduction="none")
+    return losses.cpu().double()
 
 
 def _spread(layers: Sequence[int]) -> list[int]:

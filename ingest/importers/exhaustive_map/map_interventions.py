@@ -222,7 +222,7 @@ def read_steering(
         for text, result in json_object(
             data["alpha_results"], (), f"steering of L{layer} F{index}"
         ).items():
-            coefficient = _coefficient(text, f"steering of L{layer} F{index}")
+            coefficient = coefficient_of(text, f"steering of L{layer} F{index}")
             moved[coefficient].append(
                 _condition(
                     found, Address(model, dictionary, layer, index), coefficient, result, gene_ids
@@ -254,7 +254,14 @@ def read_steering(
         )
 
 
-def _coefficient(text: str, where: str) -> float:
+def coefficient_of(text: str, where: str) -> float:
+    """A steering coefficient that a file gives as a key.
+
+    Raises
+    ------
+    UserError
+        If it is no finite number.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -275,8 +282,6 @@ def _condition(
     gene_ids: Mapping[str, str],
 ) -> float:
     """Add one steered feature at one coefficient; return the mean state shift."""
-    from scipy.special import stdtrit
-
     where = f"steering of {address.short} x {coefficient:g}"
     result = json_object(
         condition,
@@ -294,28 +299,8 @@ def _condition(
         number(result["mean_state_shift"], f"{where}: mean_state_shift"),
     )
     spread = number(result["std_state_shift"], f"{where}: std_state_shift")
-    # the published spread divides by n, hence n - 1 here
-    half = float(stdtrit(cells - 1, 0.975)) * spread / math.sqrt(cells - 1) if cells > 1 else None
-    steered = f"{address.short.replace('/', '')}@{coefficient:g}"
-    key = f"{address.model}/{address.dictionary}/steer/{steered}"
-    found.rows["Intervention"].append(
-        {
-            "id": key,
-            "name": f"{address.short} x {coefficient:g}",
-            "verb": "steer",
-            "order": 1,
-            "coefficient": coefficient,
-            "target_layer": LAST_LAYER,
-            "cells": cells,
-            "effect": effect,
-            "effect_low": effect - half if half is not None else None,
-            "effect_high": effect + half if half is not None else None,
-            "readout": READOUT,
-        }
-    )
-    found.rows["Feature-PART_OF-Intervention"].append(
-        {"source": str(address), "target": key, "role": "steered", "coefficient": coefficient}
-    )
+    key = steering_id(address, coefficient)
+    add_steering(found, address, coefficient, cells, effect, half_interval(spread, cells))
     seen: set[str] = set()
     for listed in ("top_upregulated", "top_downregulated"):
         for gene in json_list(result[listed], f"{where}: {listed}"):
@@ -338,6 +323,51 @@ def _condition(
                 }
             )
     return effect
+
+
+def steering_id(address: Address, coefficient: float) -> str:
+    """Id of the intervention that steers a feature at a coefficient."""
+    steered = f"{address.short.replace('/', '')}@{coefficient:g}"
+    return f"{address.model}/{address.dictionary}/steer/{steered}"
+
+
+def half_interval(spread: float, cells: int) -> float | None:
+    """Half of the 95 % t interval of a mean; None of one cell. The published spread divides by n,
+    hence n - 1 here.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(cells - 1, 0.975)) * spread / math.sqrt(cells - 1) if cells > 1 else None
+
+
+def add_steering(
+    found: Interventions,
+    address: Address,
+    coefficient: float,
+    cells: int,
+    effect: float,
+    half: float | None,
+) -> None:
+    """Add the intervention that steers a feature at a coefficient, and its feature."""
+    key = steering_id(address, coefficient)
+    found.rows["Intervention"].append(
+        {
+            "id": key,
+            "name": f"{address.short} x {coefficient:g}",
+            "verb": "steer",
+            "order": 1,
+            "coefficient": coefficient,
+            "target_layer": LAST_LAYER,
+            "cells": cells,
+            "effect": effect,
+            "effect_low": effect - half if half is not None else None,
+            "effect_high": effect + half if half is not None else None,
+            "readout": READOUT,
+        }
+    )
+    found.rows["Feature-PART_OF-Intervention"].append(
+        {"source": str(address), "target": key, "role": "steered", "coefficient": coefficient}
+    )
 
 
 def read_signatures(found: Interventions, path: Path) -> None:

@@ -21,6 +21,10 @@ from scircuit.ingest.importers.exhaustive_map.map_interventions import (
     LAST_LAYER,
     READOUT,
     Interventions,
+    add_steering,
+    coefficient_of,
+    half_interval,
+    steering_id,
 )
 from scircuit.ingest.importers.strict_files import (
     Json,
@@ -136,15 +140,7 @@ def _feature(
         )
     conditions = {}
     for text, part in json_object(data["alphas"], (), f"{path.name}: alphas").items():
-        try:
-            coefficient = float(text)
-        except ValueError:
-            coefficient = math.nan
-        if not math.isfinite(coefficient):
-            raise UserError(
-                f"{path.name} has the coefficient {text!r}, expected a number",
-                "check that it is the right file",
-            )
+        coefficient = coefficient_of(text, path.name)
         where = f"{path.name}, coefficient {text}"
         conditions[coefficient] = json_object(part, ("n_cells", "delta_s_global"), where)
     return Address(model, dictionary, layer, index), str(data["kind"]), conditions
@@ -160,10 +156,7 @@ def _condition(
 ) -> bool:
     """Add one condition; whether the first release has it too."""
     cells = whole_number(part["n_cells"], f"{where}: n_cells")
-    key = (
-        f"{address.model}/{address.dictionary}/steer/"
-        f"{address.short.replace('/', '')}@{coefficient:g}"
-    )
+    key = steering_id(address, coefficient)
     unknown = sorted(set(part) - {"n_cells", *READOUTS})
     if unknown:
         raise UserError(
@@ -192,31 +185,12 @@ def _condition(
     if row := known.get(key):
         _check_same(row, cells, effect, where)
         return True
-    found.rows["Intervention"].append(
-        {
-            "id": key,
-            "name": f"{address.short} x {coefficient:g}",
-            "verb": "steer",
-            "order": 1,
-            "coefficient": coefficient,
-            "target_layer": LAST_LAYER,
-            "cells": cells,
-            "effect": effect,
-            "effect_low": effect - half if half is not None else None,
-            "effect_high": effect + half if half is not None else None,
-            "readout": READOUT,
-        }
-    )
-    found.rows["Feature-PART_OF-Intervention"].append(
-        {"source": str(address), "target": key, "role": "steered", "coefficient": coefficient}
-    )
+    add_steering(found, address, coefficient, cells, effect, half)
     return False
 
 
 def _readout(value: Json, cells: int, where: str) -> tuple[float, float | None]:
     """Mean and half of the t interval of one readout."""
-    from scipy.special import stdtrit
-
     part = json_object(value, ("mean", "sd", "frac_positive", "values"), where)
     values = [number(v, f"{where}: a value") for v in json_list(part["values"], where)]
     mean, sd, share = (number(part[k], f"{where}: {k}") for k in ("mean", "sd", "frac_positive"))
@@ -233,8 +207,7 @@ def _readout(value: Json, cells: int, where: str) -> tuple[float, float | None]:
             f" {actual:.6g} and {above:.4f}",
             "the file is damaged: fetch it again",
         )
-    half = float(stdtrit(cells - 1, 0.975)) * sd / math.sqrt(cells - 1) if cells > 1 else None
-    return mean, half
+    return mean, half_interval(sd, cells)
 
 
 def _check_same(row: Mapping[str, object], cells: int, effect: float, where: str) -> None:

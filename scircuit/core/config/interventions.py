@@ -5,19 +5,24 @@ circuit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from scircuit.core.config.option import option
+
+
+def _trace_run() -> Any:
+    return option(
+        "",
+        "trace run whose cells, model and dictionaries are used (default: the newest complete one)",
+        once=True,
+    )
 
 
 @dataclass(frozen=True)
 class AblateConfig:
     """``scircuit ablate``: joint ablations of sets of features and their interaction contrasts."""
 
-    run: str = option(
-        "",
-        "trace run whose cells, model and dictionaries are used (default: the newest complete one)",
-        once=True,
-    )
+    run: str = _trace_run()
     features: tuple[str, ...] = option(
         (),
         "addresses, or L05/F0898; several with commas or by giving the option again; joined by +,"
@@ -59,11 +64,7 @@ class SteerConfig:
     says of the cell.
     """
 
-    run: str = option(
-        "",
-        "trace run whose cells, model and dictionaries are used (default: the newest complete one)",
-        once=True,
-    )
+    run: str = _trace_run()
     features: tuple[str, ...] = option(
         (),
         "addresses, or L05/F0898; several with commas or by giving the option again (default: top"
@@ -161,11 +162,7 @@ class CircuitConfig:
         " GMT file (FILE#TERM), or a term of a shipped library",
         once=True,
     )
-    run: str = option(
-        "",
-        "trace run whose cells, model and dictionaries are used (default: the newest complete one)",
-        once=True,
-    )
+    run: str = _trace_run()
     layers: tuple[int, ...] = option(
         (), "layers whose features are considered (default: those of the trace run)"
     )

@@ -70,9 +70,13 @@ def read_run(study: Study, manifest: Manifest, config: CompareConfig) -> Compare
     UserError
         If the rule needs what the run does not have.
     """
-    import pandas as pd
-
-    from scircuit.analysis.circuit_inputs import CircuitInputs, annotation_of, genes_of, terms_of
+    from scircuit.analysis.circuit_inputs import (
+        CircuitInputs,
+        annotation_frame,
+        annotation_of,
+        genes_of,
+        terms_of,
+    )
     from scircuit.analysis.circuits.degree import edges_by, read_edges, read_features, rule_for
     from scircuit.analysis.consensus.compared_run import ComparedRun
     from scircuit.core.edge_rules import LEGACY
@@ -92,14 +96,13 @@ def read_run(study: Study, manifest: Manifest, config: CompareConfig) -> Compare
     named = features_of(study, annotation) if annotation else None
     if named is None and manifest.verb == "import":
         named = _published(study, set(nodes.id.tolist()))
-    found = annotation_of(named, nodes)
     inputs = CircuitInputs(
         manifest.run,
         nodes,
         edges,
         called,
         rule,
-        None if found is None else pd.DataFrame({"id": nodes.id, **found}),
+        annotation_frame(annotation_of(named, nodes), nodes),
         terms_of(read_terms(study, annotation) if annotation else None, nodes),
         {f: [str(g).upper() for g in genes] for f, genes in genes_of(named).items()},
     )

@@ -103,16 +103,7 @@ def compare(
                     "further": {f.name: dict(f.numbers) for f in result.values()},
                 }
             )
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id,
-        run.folder,
-        findings,
-        tuple(findings.get("sentences", ())),
-        run.load_message,
-        new,
-        result,
-    )
+    return run.result(new, result)
 
 
 def _check(config: CompareConfig) -> None:

@@ -101,16 +101,7 @@ def predict(
         if new:
             given = given or _read(place, parent, annotation, config, libraries)
             result = _predict(run, place, annotation, config, libraries, given, quiet)
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id,
-        run.folder,
-        findings,
-        tuple(findings.get("sentences", ())),
-        run.load_message,
-        new,
-        result,
-    )
+    return run.result(new, result)
 
 
 def _check(config: PredictConfig) -> None:

@@ -93,16 +93,7 @@ def circuit(
             write_findings(run.folder, [finding])
             run.write("circuit", finding.records)
             run.conclude({**finding.numbers, "sentences": [finding.sentence]}, device=device)
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id,
-        run.folder,
-        findings,
-        tuple(findings.get("sentences", ())),
-        run.load_message,
-        new,
-        finding,
-    )
+    return run.result(new, finding)
 
 
 def _check(config: CircuitConfig) -> None:

@@ -92,16 +92,7 @@ def importance(
             write_findings(run.folder, [finding])
             run.write("importance", finding.records)
             run.conclude({**finding.numbers, "sentences": [finding.sentence]}, device=device)
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id,
-        run.folder,
-        findings,
-        tuple(findings.get("sentences", ())),
-        run.load_message,
-        new,
-        finding,
-    )
+    return run.result(new, finding)
 
 
 def _ranked(place: Study, trace: Manifest, analysis: Manifest, rank: str) -> pd.DataFrame:

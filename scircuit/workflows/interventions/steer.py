@@ -96,10 +96,7 @@ def steer(
                 {**numbers, "sentences": [*sentences, finding.sentence]},
                 device=str(inputs.adapter.device),
             )
-    findings = dict(run.store.manifest.findings)
-    return RunResult(
-        run.id, run.folder, findings, tuple(findings.get("sentences", ())), run.load_message, new
-    )
+    return run.result(new)
 
 
 def _identity(config: SteerConfig, addresses: tuple[Address, ...]) -> dict[str, Any]:

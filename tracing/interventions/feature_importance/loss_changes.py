@@ -1,7 +1,8 @@
 r"""Change of the masked-LM loss when a feature is ablated, cell by cell.
 
-A fixed share of the genes of a cell is masked (`mask_genes`: 15 %, by the seed), and the feature is
-ablated on this masked input, at every gene position where it is active there, masked ones included:
+A fixed share of the genes of a cell is masked (`masked_input`: 15 %, by the seed), and the feature
+is ablated on this masked input, at every gene position where it is active there, masked ones
+included:
 
     change(f, c) = mean over masked genes of [ -ln p'(gene) + ln p(gene) ]
 
@@ -20,13 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from scircuit.core.address import Address
 from scircuit.core.errors import UserError
 from scircuit.tracing.engine.exact_context import make_edits, run_exact
 from scircuit.tracing.evaluation.loss_on_cells import has_token_head
-from scircuit.tracing.evaluation.loss_recovered import mask_genes
+from scircuit.tracing.evaluation.loss_recovered import cross_entropy_of_rows, masked_input
 from scircuit.tracing.hardware.memory_plan import make_plan
 from scircuit.tracing.hardware.parallel import run_jobs
 
@@ -110,9 +110,7 @@ def _cell(
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, float, int]:
     """Change and activity of every feature in one cell, its baseline loss, its masked genes."""
-    inputs, chosen = mask_genes(adapter, cell, seed)
-    at = torch.from_numpy(chosen).to(adapter.device)
-    truth = adapter.token_ids(cell)[at]
+    inputs, at, truth = masked_input(adapter, cell, seed)
     genes, states = adapter.gene_positions(cell), adapter.clean_states(inputs)
     change, active = np.zeros(len(features)), np.zeros(len(features), bool)
     baseline = float(_losses(adapter, states[-1][at], truth)[0])
@@ -125,7 +123,7 @@ def _cell(
         columns = dictionary.columns(index)
         edits = [_edit(genes, at, codes[:, i], columns[i]) for i in firing]
         change[[own[i] for i in firing]] = _changes(adapter, states[layer], layer, edits, at, truth)
-    return change, active, baseline, len(chosen)
+    return change, active, baseline, len(at)
 
 
 def _edit(genes: Tensor, read: Tensor, codes: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,7 +164,5 @@ def _changes(
 def _losses(adapter: Adapter, rows: Tensor, truth: Tensor) -> np.ndarray:
     """Mean of -ln p of the tokens `truth` [M] for each group of M last-layer rows [B x M, d]."""
     times = len(rows) // len(truth)
-    each = functional.cross_entropy(
-        adapter.logits(rows).float(), truth.repeat(times), reduction="none"
-    )
-    return each.unflatten(0, (times, len(truth))).cpu().double().mean(1).numpy()
+    each = cross_entropy_of_rows(adapter, rows, truth.repeat(times))
+    return each.unflatten(0, (times, len(truth))).mean(1).numpy()

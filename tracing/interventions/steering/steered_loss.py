@@ -16,7 +16,7 @@ import torch
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.clean_pass import CleanCell, clean_cell
 from scircuit.tracing.evaluation.loss_on_cells import has_token_head
-from scircuit.tracing.evaluation.loss_recovered import cross_entropy, mask_genes
+from scircuit.tracing.evaluation.loss_recovered import cross_entropy, masked_input
 from scircuit.tracing.interventions.steering.steered_states import Strengths, last_states
 
 if TYPE_CHECKING:
@@ -37,11 +37,9 @@ class MaskedCell:
         layers: list[int],
         seed: int,
     ) -> None:
-        masked, chosen = mask_genes(adapter, tokens, seed)
+        masked, self.masked, self.truth = masked_input(adapter, tokens, seed)
         self.adapter = adapter
         self.cell: CleanCell = clean_cell(adapter, dictionaries, masked, layers)
-        self.masked = torch.from_numpy(chosen).to(adapter.device)
-        self.truth = adapter.token_ids(tokens)[self.masked]
 
     def changes(self, edit: Strengths, layer: int, along: Tensor) -> np.ndarray:
         """Change of the mean loss a masked gene at every edit, [edits] in nats."""
