@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PYTEST ?=
+WORKERS ?= 3
 
 .PHONY: demo test lint types unit pages bench stop clean
 
@@ -36,8 +37,9 @@ links:
 	@cp -rs "$(CURDIR)"/scircuit/. build/links/scircuit/
 	@for room in tracing ingest analysis queries; do cp -rs "$(CURDIR)/$$room" build/links/scircuit/; done
 
+# In several processes of one thread each: many tests wait for a server or for another program
 unit: $(READY)
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST)
 
 # Pages and pictures of docs/ that are generated from the code
 pages: $(READY)

@@ -20,7 +20,6 @@ from scircuit.analysis.circuit_inputs import (
     terms_of,
 )
 from scircuit.analysis.circuits.annotation_bias import AnnotationBias, annotation_bias
-from scircuit.analysis.circuits.circuit_modules import CircuitModules, circuit_modules
 from scircuit.analysis.circuits.degree import (
     Degrees,
     EdgeArrays,
@@ -84,8 +83,8 @@ class Analysis:
         Numbers for the manifest.
     sentences
         The findings in words, each with its control.
-    degree, hub_fit, tail, bias, pairs, modules
-        The single results, each with a sentence, and but for the modules with `plot`.
+    degree, hub_fit, tail, bias, pairs
+        The single results, each with a sentence and `plot`.
     edges_of
         Address of a source -> its edges: target, effect and strength.
     genes
@@ -105,7 +104,6 @@ class Analysis:
     tail: TailFit
     bias: AnnotationBias
     pairs: LayerPairs
-    modules: CircuitModules
     edges_of: Callable[[str], pd.DataFrame]
     genes: Mapping[str, Sequence[str]]
     inputs: CircuitInputs
@@ -201,7 +199,6 @@ def analyse(
     rules = compare_rules(
         nodes, links, named["annotated"] if named else None, thresholds, config.hubs, config.seed
     )
-    modules = circuit_modules(nodes, called, rule.name, config.seed)
     frames = {
         "hubs": _hub_frame(nodes, found, hub_fit, named),
         "layer_pairs": pairs.frame,
@@ -216,18 +213,11 @@ def analyse(
         bias.sentence,
         *pairs.sentences,
         *rules.sentences,
-        modules.sentence,
     )
     findings = _findings(
         run, config, rule.name, links, good, published, found, at, hub_fit, tail, bias, pairs
     )
     findings["rules"] = rules.findings
-    findings |= {
-        "modules": modules.modules,
-        "modularity": _number(modules.modularity),
-        "null_modularity": _number(modules.null_mean),
-        "modules_sentence": modules.sentence,
-    }
     findings["hubs_without_annotation"] = rules.hubs_without_annotation(rule.name)
     genes = genes_of(annotation)
     trrust = _trrust(genes, regulons, nodes, called, rule.effect, config.seed)
@@ -246,7 +236,6 @@ def analyse(
         tail,
         bias,
         pairs,
-        modules,
         partial(_edges_of, nodes, called, rule),
         genes,
         CircuitInputs(

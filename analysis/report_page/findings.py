@@ -68,7 +68,6 @@ def findings(parts: ReportInput) -> tuple[Finding, ...]:
         _zero(parts),
         _replication(parts),
         _tail(parts),
-        *_modules(parts),
         _rate(parts),
         _annotation(parts),
         _bias(parts),
@@ -263,13 +262,6 @@ def _tail(parts: ReportInput) -> Finding:
     else:
         control = "no alternative fits better"
     return Finding("degree", claim, control)
-
-
-def _modules(parts: ReportInput) -> tuple[Finding, ...]:
-    if parts.analysis is None:
-        return ()
-    modules = parts.analysis.modules
-    return (Finding("modules", modules.claim, modules.control),)
 
 
 def _rate(parts: ReportInput) -> Finding:

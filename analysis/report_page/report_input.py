@@ -298,3 +298,7 @@ class ReportInput:
     queries: Sequence[SampleQuery] = ()
     generated: str = ""
     version: str = ""
+
+    def stored_finding(self, name: str) -> Finding | None:
+        """The stored finding of this name; None without one."""
+        return next((s.finding for s in self.stored if s.finding.name == name), None)

@@ -7,7 +7,7 @@ are in `scircuit.analysis.report_page.findings`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from scircuit.analysis.report_page.annotation_claims import excess, features_rated
 from scircuit.analysis.report_page.findings import control_sums, joint_ratios, rows_of
@@ -22,6 +22,8 @@ from scircuit.analysis.report_page.number_text import (
 from scircuit.analysis.report_page.report_input import BASELINES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scircuit.analysis.report_page.report_input import ReportInput
 
 YES, NO, PARTLY, OPEN = "Yes", "No", "Partly", "Not measured"
@@ -228,17 +230,21 @@ def _bias(parts: ReportInput) -> Verdict:
 
 
 def _modules(parts: ReportInput) -> tuple[Verdict, ...]:
-    """Yes: modularity above that of every rewired circuit."""
+    """Yes: modularity above that of rewired circuits (p <= 0.05)."""
     question, link = "Does the circuit fall into modules?", "modules"
-    if parts.analysis is None:
+    found = parts.stored_finding("modules")
+    if found is None:
         return ()
-    found = parts.analysis.modules
-    if not found.null or not known(found.modularity):
+    if "curve" not in found.numbers:
         return (Verdict(question, OPEN, found.sentence, link),)
-    answer = YES if found.modularity > max(found.null) else NO
+    beside = cast("Mapping[str, float | None]", found.numbers.get("modularity") or {})
+    if beside.get("p") is None:
+        return (Verdict(question, NO, found.sentence, link),)
+    answer = YES if as_float(beside["p"]) <= ALPHA else NO
     text = (
-        f"modularity {found.modularity:.3f}; with the edges rewired at equal degrees"
-        f" {found.null_mean:.3f}, at most {max(found.null):.3f}"
+        f"modularity {number(beside['observed'])}; with the edges rewired at equal degrees"
+        f" {number(beside['null_mean'])} ({number(beside['null_low'])} to"
+        f" {number(beside['null_high'])}; p = {p_value(beside['p'])})"
     )
     return (Verdict(question, answer, text, link),)
 

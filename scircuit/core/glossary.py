@@ -306,12 +306,61 @@ TERMS: tuple[Term, ...] = (
         "interaction",
         "The effect of ablating several features together less the sum of their single effects.",
         r"\binteractions?\b",
+        also=("interaction contrast",),
+    ),
+    Term(
+        "interaction contrast",
+        "The part of a joint effect that no smaller set of the features explains: of two the "
+        "joint effect less the single ones, of three less those of the pairs as well. It is "
+        "taken in each cell and tested against 0.",
+        r"\bcontrasts?\b",
+        also=("interaction",),
     ),
     Term(
         "steering",
         "Multiplying a feature's activation by a coefficient and measuring the change of the "
         "model's output. The dose is the coefficient minus 1.",
         r"\bsteer(ing|ed)?\b|steering_",
+        also=("clamp", "readout"),
+    ),
+    Term(
+        "clamp",
+        "Setting a feature's activation to a fixed value, in units of its mean where it is active.",
+        r"\bclamp(ed|ing|s|-all)?\b",
+        also=("steering",),
+    ),
+    Term(
+        "readout",
+        "What steering is measured by: one number a cell, such as the loss of masked genes, the "
+        "logits of a set of genes, or the value of a probe.",
+        also=("probe", "steering"),
+    ),
+    Term(
+        "probe",
+        "A linear model that reads a property of cells, such as type or pseudotime, from the "
+        "model's last state. It is fitted on other cells, and its accuracy on cells it has not "
+        "seen stands beside it.",
+        also=("readout",),
+    ),
+    Term(
+        "behaviour circuit",
+        "The smallest set of features found that keeps a stated share of a behaviour, such as "
+        "the prediction of a gene set, when all other features are held at their means.",
+        r"\bbehaviou?r circuits?\b|\bcircuits? of (a|the) behaviour\b",
+        also=("sufficiency", "necessity"),
+    ),
+    Term(
+        "sufficiency",
+        "The share of a behaviour that a circuit keeps when every other feature is held at its "
+        "mean.",
+        r"\bsufficien(cy|t)\b",
+        also=("behaviour circuit",),
+    ),
+    Term(
+        "necessity",
+        "The share of a behaviour that is lost when the circuit alone is held at its means.",
+        r"\bnecess(ity|ary)\b",
+        also=("behaviour circuit",),
     ),
     Term(
         "top genes",

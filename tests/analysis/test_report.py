@@ -89,7 +89,7 @@ def test_hubs_stand_beside_the_other_half_of_the_cells(parts, page):
         "Spearman 0.43 for degree beyond the firing rate, 0.91 for raw degree (24 sampled sources"
         " with 1,511 and 17 effects at p ≤ 0.01 in the two halves: too few to tell)" in page
     )
-    assert "Spearman 0.43 for degree beyond" in findings(parts)[6].control
+    assert "Spearman 0.43 for degree beyond" in findings(parts)[5].control
 
 
 def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
@@ -97,14 +97,14 @@ def test_one_sentence_says_how_much_annotation_exceeds_chance(parts, page):
         "<b>Annotation exceeds chance by 28.8 % of features (95 % interval 20.0 % to 35.0 %).</b>"
         in page
     )
-    assert findings(parts)[7].claim.startswith("annotation exceeds chance by 28.8 %")
+    assert findings(parts)[6].claim.startswith("annotation exceeds chance by 28.8 %")
     assert (
         excess_sentence({"excess": [0.01, -0.02, 0.04]})
         == "annotation does not exceed chance: 1.0 % of features beyond matched random lists (95 %"
         " interval -2.0 % to 4.0 %)"
     )
     assert (
-        "51 of 177 features (30.0 %)" in findings(parts)[7].claim
+        "51 of 177 features (30.0 %)" in findings(parts)[6].claim
     )  # not of the 170 that have a list
     assert excess_sentence({}) == "" and excess_sentence({"excess": [float("nan")] * 3}) == ""
 
@@ -164,9 +164,9 @@ def test_the_same_input_gives_the_same_page(parts, page):
     assert build_report(parts) == page
 
 
-def test_eleven_findings_each_with_a_control(parts):
+def test_ten_findings_each_with_a_control(parts):
     found = findings(parts)
-    assert len(found) == 11
+    assert len(found) == 10
     assert all(f.claim and f.control for f in found)
     assert "gives 57, 14.2 % of their 400" in found[1].control
     assert (
@@ -175,8 +175,8 @@ def test_eleven_findings_each_with_a_control(parts):
         and "at most 2.5 %" in found[3].control
     )
     assert "8.22" in found[0].control
-    assert "4 of 60 targets" in found[9].claim
-    assert "1 of 2 steered features" in found[10].claim
+    assert "4 of 60 targets" in found[8].claim
+    assert "1 of 2 steered features" in found[9].claim
 
 
 def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(parts, page):

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from scircuit.analysis.finding import Finding
 from scircuit.analysis.report_page import build_report
 from scircuit.analysis.report_page.published_numbers import compared
+from scircuit.analysis.report_page.report_input import StoredFinding
 from scircuit.analysis.report_page.verdicts import verdicts
+from scircuit.analysis.structure.null_numbers import beside
 from tests.support.report_parts import make_parts
 
 
@@ -90,11 +94,17 @@ def test_annotation_beside_random_lists(parts):
 
 def test_modules_beside_rewired_edges(parts):
     def of(modularity):
-        modules = parts.analysis.modules._replace(modularity=modularity, null=(0.3, 0.32))
-        return answer(replace(parts, analysis=replace(parts.analysis, modules=modules)), "modules")
+        null = np.linspace(0.3, 0.32, 39)
+        numbers = {"curve": [], "modularity": beside(modularity, null, "above")._asdict()}
+        found = Finding("modules", "Modules", "six modules", "rewired", pd.DataFrame(), numbers)
+        return answer(replace(parts, stored=[StoredFinding("m", found, "r", "analyse")]), "modules")
 
     assert of(0.4)[0] == "Yes" and of(0.31)[0] == "No"
-    assert "rewired at equal degrees 0.310, at most 0.320" in of(0.4)[1]
+    assert "rewired at equal degrees 0.31 (0.3 to 0.32; p = 0.025)" in of(0.4)[1]
+    assert not any(v.link == "modules" for v in verdicts(parts))
+    untested = Finding("modules", "Modules", "not looked for", "rewired", pd.DataFrame(), {})
+    parts = replace(parts, stored=[StoredFinding("m", untested, "r", "analyse")])
+    assert answer(parts, "modules") == ("Not measured", "not looked for")
 
 
 def test_joint_ablations_by_number_of_features(parts):

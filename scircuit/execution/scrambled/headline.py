@@ -5,7 +5,7 @@ scrambled copies alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scircuit.execution.find_runs import child_of
 
@@ -29,7 +29,7 @@ NAMES = {
     "hubs_without_annotation": "share of hubs without annotation",
     "trrust_decided": "edges between a transcription factor and its target in TRRUST",
     "trrust_share": "share of these with the sign of the regulation",
-    "modules": "modules of at least three features",
+    "modules": "modules of at least three features, where there are more than degrees give",
     "modularity": "modularity of the edges",
     "null_modularity": "modularity of rewired edges",
 }
@@ -50,10 +50,21 @@ def headline(study: Study, trace: Manifest) -> Numbers:
         if child := child_of(study, verb, trace.run):
             own = dict(child.findings)
             own |= {f"trrust_{name}": value for name, value in (own.get("trrust") or {}).items()}
+            own |= _of_modules((own.get("further") or {}).get("modules") or {})
             for name in NAMES.keys() & own.keys():
                 value = own[name]
                 numbers[name] = None if value is None else float(value)
     return numbers
+
+
+def _of_modules(found: Mapping[str, Any]) -> Numbers:
+    """Numbers of the finding on modules; no modularity where there are no communities."""
+    beside = found.get("modularity") or {}
+    return {
+        "modules": found.get("modules"),
+        "modularity": beside.get("observed"),
+        "null_modularity": beside.get("null_mean"),
+    }
 
 
 def table(own: Numbers, copies: Mapping[str, Sequence[Numbers]]) -> list[dict[str, object]]:

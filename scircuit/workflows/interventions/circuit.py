@@ -74,7 +74,7 @@ def circuit(
     _check_layers(parent, config.layers)
     asked = read_behaviour(config.behaviour)
     if asked.kind == "celltype":
-        _labels(parent, asked, np.arange(0), quoted(place.root))
+        _labels(parent, asked, np.arange(0), place.root)
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "device", "behaviour")}
     finding: Finding | None = None
     with active_run(
@@ -166,7 +166,7 @@ def _subject(place: Study, parent: Manifest, asked: Asked, config: CircuitConfig
         kind = GeneLogits if asked.kind == "genes" else GeneLoss
         return _Subject(inputs, cells, kind(asked.name, tokens, config.seed), None, None, None)
     rows = inputs.cohort.row_ids
-    labels, known = _labels(parent, asked, rows, quoted(place.root))
+    labels, known = _labels(parent, asked, rows, place.root)
     inside = _balanced(labels, known, config.n_cells, config.seed)
     outside = known & ~inside
     states = mean_states(inputs.adapter, [c for c, o in zip(cells, outside, strict=True) if o])
@@ -178,7 +178,7 @@ def _subject(place: Study, parent: Manifest, asked: Asked, config: CircuitConfig
 
 
 def _labels(
-    parent: Manifest, asked: Asked, rows: np.ndarray, study: str
+    parent: Manifest, asked: Asked, rows: np.ndarray, study: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the rows of the file have the value, and which have one at all.
 
@@ -204,7 +204,7 @@ def _labels(
         some = ", ".join(str(v) for v in column.value_counts().head(8).index)
         raise UserError(
             f"no cell of {cells.name} has {asked.column} = {asked.value!r}; there are {some}",
-            f"name one of these; the cells of the run: scircuit runs show --study {study}",
+            f"name one of these; the cells of the run: scircuit runs show --study {quoted(study)}",
         )
     return (texts == asked.value).to_numpy()[rows], column.notna().to_numpy()[rows]
 

@@ -105,6 +105,13 @@ def test_neither_the_order_of_edges_nor_another_seed_of_python_changes_the_resul
     pd.testing.assert_frame_equal(again.frame, wanted.frame)
 
 
+def test_the_modularity_is_that_of_its_definition():
+    """Two complete parts without a link between them: Q = 1/2 by hand."""
+    source, target = [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], [40, 41, 42] * 2 + [50, 51, 52] * 2
+    found = leiden.UndirectedGraph(np.array(source), np.array(target)).communities(1.0, 0)
+    assert np.unique(found.group).size == 2 and found.modularity == pytest.approx(0.5)
+
+
 def test_few_edges_and_one_community_are_said():
     assert "at least 10 are needed" in modules(inputs(NODES, [0], [40]), CONFIG).sentence
     one = modules(inputs(NODES, np.repeat(0, 40), np.arange(40, 80)), CONFIG)
