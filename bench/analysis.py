@@ -295,13 +295,16 @@ def from_neo4j(study: Path) -> dict[str, Any]:
     from scircuit.ingest import server
     from scircuit.ingest.graph.bulk_import import bulk_import
     from scircuit.ingest.graph.connection import Connection, Target
+    from scircuit.ingest.graph.loader import prepare
 
     home = study / "neo4j"
     try:
+        server.start(home)  # makes the folders that the import writes into
         server.stop(home)
         bulk_import([study / RUN], home)
         info = server.start(home)
         with Connection.open(Target(info.uri, info.user, info.password)) as connection:
+            prepare(connection)  # the index of Feature.id
             wanted = circuit(study)
             began = time.perf_counter()
             table = read_graph(connection, wanted.nodes.id[wanted.nodes.sources].tolist())
