@@ -1,10 +1,8 @@
 r"""A linear probe of two classes on the mean last-layer state of a cell, with its accuracy on cells
 that it has not seen.
 
-Ridge regression of y = +1, -1 (classes weighted alike) on standardised states, with the strength
-of the ridge chosen among `RIDGES` by the leave-one-out error of the fitted cells,
-
-    margin(x) = w . x + b ,    e_i = (y_i - margin(x_i)) / (1 - h_ii) .
+Ridge regression of y = +1, -1 with classes of equal weight
+(`scircuit.tracing.interventions.steering.linear_probes`),  margin(x) = w . x + b .
 
 Two of three cells are fitted; balanced accuracy is that of the third. Its p is that of permuted
 labels of these cells, ``(1 + as good) / (1 + draws)``.
@@ -20,11 +18,11 @@ import numpy as np
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.parallel import run_jobs
+from scircuit.tracing.interventions.steering.linear_probes import fit_ridge
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
-RIDGES = tuple(10.0**e for e in range(-2, 5))
 MIN_CELLS = 12  # of either class: eight to fit and four to test
 DRAWS = 999
 MAX_P = 0.05
@@ -82,8 +80,10 @@ def fit_probe(states: np.ndarray, own: np.ndarray, name: str, seed: int = 0) -> 
     for side in (own, ~own):
         at = rng.permutation(np.flatnonzero(side))
         test[at[: len(at) // 3]] = True
-    weight, bias = _ridge(states[~test], own[~test])
-    called, truth = states[test] @ weight + bias > 0, own[test]
+    fitted = own[~test]
+    share = np.where(fitted, 0.5 / fitted.sum(), 0.5 / (~fitted).sum())
+    margin = fit_ridge(states[~test], np.where(fitted, 1.0, -1.0), share)
+    called, truth = margin(states[test])[:, 0] > 0, own[test]
     accuracy = _balanced(called, truth)
     drawn = [_balanced(called, rng.permutation(truth)) for _ in range(DRAWS)]
     p = (1 + sum(d >= accuracy - 1e-12 for d in drawn)) / (1 + DRAWS)
@@ -94,29 +94,8 @@ def fit_probe(states: np.ndarray, own: np.ndarray, name: str, seed: int = 0) -> 
             " not tell this class, so there is no behaviour to keep",
             "choose another cell type or column, or give --probe-cells more",
         )
-    return Probe(weight, bias, accuracy, p, int((~test).sum()), int(test.sum()))
-
-
-def _ridge(states: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights and bias on unscaled states."""
-    y = np.where(own, 1.0, -1.0)
-    share = np.where(own, 0.5 / own.sum(), 0.5 / (~own).sum())
-    centre = share @ states
-    scale = np.sqrt(share @ (states - centre) ** 2)
-    scale[scale < 1e-12] = 1.0
-    root = np.sqrt(share)[:, None]
-    u, s, vt = np.linalg.svd(root * (states - centre) / scale, full_matrices=False)
-    target = root[:, 0] * y  # the weighted mean of y is 0
-    projected, best = u.T @ target, (np.inf, np.zeros(len(scale)))
-    for ridge in RIDGES:
-        kept = s**2 / (s**2 + ridge / len(y))
-        # the bias, the weighted mean, has its own share of every cell's leverage
-        leverage = (u**2) @ kept + share
-        left_out = ((target - u @ (kept * projected)) / np.maximum(1 - leverage, 1e-9)) ** 2
-        if left_out.sum() < best[0]:
-            best = float(left_out.sum()), vt.T @ (s / (s**2 + ridge / len(y)) * projected)
-    weight = best[1] / scale
-    return weight, float(-centre @ weight)
+    weight, bias = margin.weights[0], float(margin.bias[0])
+    return Probe(weight, bias, accuracy, p, fitted.size, int(test.sum()))
 
 
 def _balanced(called: np.ndarray, truth: np.ndarray) -> float:

@@ -116,25 +116,6 @@ def test_a_probe_finds_a_class_and_states_its_accuracy_on_unseen_cells():
     assert probe.weight[3] > 0
 
 
-def test_the_ridge_is_that_of_weighted_least_squares():
-    from scircuit.tracing.behaviour import probe as module
-
-    rng = np.random.default_rng(1)
-    x, own = rng.normal(size=(30, 4)), rng.random(30) < 0.4
-    before, module.RIDGES = module.RIDGES, (0.5,)
-    try:
-        weight, bias = module._ridge(x, own)
-    finally:
-        module.RIDGES = before
-    share = np.where(own, 0.5 / own.sum(), 0.5 / (~own).sum())
-    centre = share @ x
-    scale = np.sqrt(share @ (x - centre) ** 2)
-    z, y = (x - centre) / scale, np.where(own, 1.0, -1.0)
-    plain = np.linalg.solve((z.T * share) @ z + 0.5 / 30 * np.eye(4), (z.T * share) @ y)
-    np.testing.assert_allclose(weight, plain / scale, rtol=1e-9)
-    assert bias == pytest.approx(-centre @ weight)
-
-
 def test_a_probe_at_chance_is_refused_with_its_accuracy():
     """At most one false probe in 20: it is tested at p <= 0.05."""
     refused = 0

@@ -56,6 +56,20 @@ def test_ridge_equals_the_normal_equations_at_the_best_of_the_grid():
     assert np.argmin(near) == np.argmin(errors)
 
 
+def test_weighted_ridge_is_that_of_weighted_least_squares(monkeypatch):
+    monkeypatch.setattr("scircuit.tracing.interventions.steering.linear_probes._LAMBDAS", [0.5])
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(30, 4)), np.where(rng.random(30) < 0.4, 1.0, -1.0)
+    share = np.where(y > 0, 0.5 / (y > 0).sum(), 0.5 / (y < 0).sum())
+    found = fit_ridge(x, y, share)
+    centre = share @ x
+    scale = np.sqrt(share @ (x - centre) ** 2)
+    z = (x - centre) / scale
+    plain = np.linalg.solve((z.T * share) @ z + 0.5 / 30 * np.eye(4), (z.T * share) @ y)
+    np.testing.assert_allclose(found.weights[0], plain / scale, rtol=1e-9)
+    assert found.bias[0] == pytest.approx(-centre @ found.weights[0])
+
+
 def test_a_constant_dimension_has_no_weight():
     x, y = data()
     x[:, 3] = 7.0

@@ -3,10 +3,11 @@ nearest centre. Each is fitted on standardised states,
 ``value(e) = W (e - centre) / scale + b``, and given as weights on the states themselves.
 
 Ridge minimises ``||y - Xw - b||^2 + lambda ||w||^2`` with lambda by leave-one-out error over a
-grid; logistic regression minimises the cross-entropy with both classes of equal total weight plus
-``||w||^2 / (2 C)``, C = 0.05 as in the published panel; the nearest centre has the log posterior of
-Gaussians with one diagonal covariance and equal priors. Fits run in the basis of the states'
-singular vectors, which changes nothing but the cost: there are fewer cells than dimensions.
+grid, cells weighted alike or by a given share; logistic regression minimises the cross-entropy with
+both classes of equal total weight plus ``||w||^2 / (2 C)``, C = 0.05 as in the published panel; the
+nearest centre has the log posterior of Gaussians with one diagonal covariance and equal priors.
+Fits run in the basis of the states' singular vectors, which changes nothing but the cost: there are
+fewer cells than dimensions.
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ class Linear(NamedTuple):
         return states @ self.weights.T + self.bias
 
 
-def _standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    centre, scale = x.mean(0), x.std(0)
+def _standardised(
+    x: np.ndarray, share: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    centre = x.mean(0) if share is None else share @ x
+    scale = x.std(0) if share is None else np.sqrt(share @ (x - centre) ** 2)
     scale = np.where(scale > 1e-12 * max(1.0, float(np.abs(centre).max(initial=0))), scale, np.inf)
     return (x - centre) / scale, centre, scale
 
@@ -42,15 +46,26 @@ def _raw(weights: np.ndarray, bias: np.ndarray, centre: np.ndarray, scale: np.nd
     return Linear(scaled, bias - scaled @ centre)
 
 
-def fit_ridge(x: np.ndarray, y: np.ndarray) -> Linear:
-    """Ridge regression of y [n] on states x [n, d], lambda by leave-one-out error."""
-    z, centre, scale = _standardised(x)
-    u, s, vt = np.linalg.svd(z, full_matrices=False)
-    mean = y.mean()
-    along = u.T @ (y - mean)
+def fit_ridge(x: np.ndarray, y: np.ndarray, share: np.ndarray | None = None) -> Linear:
+    """Ridge regression of y [n] on states x [n, d], lambda by leave-one-out error.
+
+    Parameters
+    ----------
+    x, y
+        States and values.
+    share
+        Weight of each cell, [n], of sum 1; without it all are weighted alike.
+    """
+    z, centre, scale = _standardised(x, share)
+    share = np.full(len(y), 1 / len(y)) if share is None else share
+    root = np.sqrt(share * len(y))  # 1 where all are weighted alike
+    u, s, vt = np.linalg.svd(root[:, None] * z, full_matrices=False)
+    mean = share @ y
+    wanted = root * (y - mean)
+    along = u.T @ wanted
     shrink = s[:, None] ** 2 / (s[:, None] ** 2 + _LAMBDAS)  # [components, lambdas]
-    residual = (y - mean)[:, None] - u @ (shrink * along[:, None])
-    leverage = u**2 @ shrink + 1 / len(y)  # the intercept is fitted too
+    residual = wanted[:, None] - u @ (shrink * along[:, None])
+    leverage = u**2 @ shrink + share[:, None]  # the intercept is fitted too
     error = ((residual / np.maximum(1 - leverage, 1e-9)) ** 2).mean(0)
     chosen = _LAMBDAS[int(np.argmin(error))]
     weights = vt.T @ (s / (s**2 + chosen) * along)
