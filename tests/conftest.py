@@ -36,6 +36,13 @@ def examples() -> Path:
     return ROOT / "examples"
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a test by its argument where that is binary, as a gzip file is: it holds the time at
+    which it was made, and processes that share the tests would name them differently.
+    """
+    return argname if isinstance(val, bytes) and not val.isascii() else None
+
+
 _skipped: list[str] = []
 
 
