@@ -214,13 +214,14 @@ def write_run(study: Path, degrees: np.ndarray) -> int:
     }
     store.add("features", {"Feature": pa.table(features)})
     weight = rng.lognormal(0, 1, ids.size - degrees.size)
-    chance, total = np.cumsum(weight / weight.sum()), 0
+    total = 0
     for number, first in enumerate(range(0, degrees.size, 256)):
         block = degrees[first : first + 256]
         source = first + np.repeat(np.arange(block.size), block)
-        # a target that is drawn twice is one edge
-        target = degrees.size + np.searchsorted(chance, rng.random(source.size) * chance[-1])
-        source, target = np.unique(np.stack([source, target]), axis=1)
+        # the first to arrive, at rates of their weights: distinct targets of every source
+        target = degrees.size + np.concatenate(
+            [np.argsort(rng.exponential(size=weight.size) / weight)[:many] for many in block]
+        )
         n = source.size
         total += n
         negative = rng.random(n) < 0.6

@@ -32,7 +32,8 @@ def behaviour_circuit(
     numbers
         behaviour, size, considered, sufficiency, low, high, sufficiency_random, p, necessity,
         necessity_random, cpr, cpr_random, cmd, cmd_random, cells, chosen_on, draws, edges,
-        edges_kept, wanted; None where unknown.
+        edges_kept, sufficiency_edges with its interval, sufficiency_no_edges, members, joins,
+        wanted; None where unknown.
     refusal
         Why there is no circuit; empty where there is one.
     text
@@ -48,17 +49,37 @@ def behaviour_circuit(
             f" {text} with all others at their means ({_share(n['low'])} to {_share(n['high'])}"
             f" over {n['judged_on']} other cells; random circuits"
             f" {_share(n['sufficiency_random'])}{p}); without them {_share(n['necessity'])} is"
-            f" lost (random {_share(n['necessity_random'])}); {n['edges']} computed edges join them"
+            f" lost (random {_share(n['necessity_random'])}); {_edges(n)}"
         )
     return Finding(
         NAME,
         "Circuit of a behaviour",
         sentence,
         f"{numbers['draws']} random circuits of the same size: every feature is replaced by one of"
-        " its layer and of the same fifth of firing rates.",
+        " its layer and of the same fifth of firing rates. Features are chosen and put at their"
+        " means; the edges between them are computed edges of the trace run, and what these alone"
+        " keep is the share when each feature is driven only by those with an edge to it.",
         frame,
         numbers,
         draw=draw,
+    )
+
+
+def _edges(numbers: Mapping[str, object]) -> str:
+    """What the edges between the features keep."""
+    edges = numbers["edges"]
+    called = f"{edges} computed edge{'s' * (edges != 1)}"
+    if numbers.get("sufficiency_edges") is None:
+        return f"{called} join{'s' * (edges == 1)} them"
+    low, high = (numbers[f"sufficiency_edges_{side}"] for side in ("low", "high"))
+    if not edges:
+        return (
+            "no computed edge joins them; driven by none of the others, they keep"
+            f" {_share(numbers['sufficiency_no_edges'])}"
+        )
+    return (
+        f"their {called} alone keep{'s' * (edges == 1)} {_share(numbers['sufficiency_edges'])}"
+        f" ({_share(low)} to {_share(high)}; without any {_share(numbers['sufficiency_no_edges'])})"
     )
 
 

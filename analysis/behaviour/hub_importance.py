@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_P = 0.05
+MIN_OTHERS = 6  # cells beside those of the trace run; with five, no p of sign flips is 0.05 or less
 ARMS = ("hub", "matched", "random")
 _COLOURS = dict(zip(ARMS, (BLUE, ORANGE, GREY), strict=True))
 
@@ -27,9 +28,14 @@ class Measured(NamedTuple):
     cells: int
     masked: int  # genes
     baseline: float  # mean loss of the unedited model, nats a masked gene
-    held_out: bool  # cells other than those of the trace run
+    others: int  # cells beside those of the trace run: measured on, where there are enough
     hubs_asked: int
     distance: float  # median |difference of log firing rates| in a pair
+
+    @property
+    def held_out(self) -> bool:
+        """Whether they were measured on cells other than those of the trace run."""
+        return self.others >= MIN_OTHERS
 
 
 def hub_importance(
@@ -52,6 +58,7 @@ def hub_importance(
     clear = {arm: int(((frame["arm"] == arm) & (frame["q"] <= MAX_P)).sum()) for arm in ARMS}
     numbers = {
         **measured._asdict(),
+        "held_out": measured.held_out,
         "pairs": int(comparisons["matched"]["n"]),
         "means": means,
         "significant": clear,
@@ -68,11 +75,20 @@ def hub_importance(
         f"Each of {numbers['pairs']} hubs has a feature of its layer with the nearest firing rate"
         f" (median ratio {np.exp(measured.distance):.2f}); the pair is the unit of the sign flips."
         " Cells in which a feature is not active count as zero. Measured on"
-        f" {measured.masked:,} genes of {measured.cells:,} cells"
-        f" {'other than those' if measured.held_out else ''} of the trace run.",
+        f" {measured.masked:,} genes of {measured.cells:,} cells{_which(measured)}.",
         frame,
         numbers,
         draw=draw,
+    )
+
+
+def _which(measured: Measured) -> str:
+    """Of which cells they are."""
+    if measured.held_out:
+        return " other than those of the trace run"
+    return (
+        f" of the trace run, on which the hubs were chosen as well ({measured.others} others pass"
+        f" its filters, {MIN_OTHERS} or more are needed)"
     )
 
 

@@ -15,7 +15,10 @@ labels, so a label of a hundred features stands for one that a single feature ha
 random targets are called enriched many times over. It is shown for comparison.
 
 For a domain pair, p is (1 + draws that have the pair) / (1 + draws), the larger of both runs under
-resampled targets; q is Benjamini-Hochberg over all common pairs.
+resampled targets; q is Benjamini-Hochberg over all common pairs, and cannot be small where these
+are more than a twentieth of the draws. `p_family` can: it holds for all pairs at once
+(`scircuit.analysis.consensus.pair_maximum`), and a pair stands out where the larger of both runs is
+at most 0.05.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import numpy as np
 from scircuit.analysis.coherence.edge_coherence import plain, share_as_large
 from scircuit.analysis.coherence.pair_nulls import Trades, compiled_trades
 from scircuit.analysis.coherence.strata import strata
+from scircuit.analysis.consensus.pair_maximum import PairMaximum, Reached, family_p
 from scircuit.analysis.finding import Finding, untested
 from scircuit.analysis.structure.layered_edges import LayeredEdges, layered_edges
 
@@ -41,6 +45,11 @@ if TYPE_CHECKING:
 NAME, TITLE = "consensus", "Consensus: domain pairs that two runs agree on"
 DRAWS, FEWEST, _MANY_LABELS = 1000, 10, 20_000
 COLUMNS = ("counted", "null", "run", "observed", "expected", "low", "high", "fold", "p")
+PAIR_COLUMNS = (
+    "source_label", "target_label", "edges_first", "edges_second", "targets_first",
+    "expected_first", "targets_second", "expected_second", "p", "q", "p_family",
+)  # fmt: skip
+ALPHA = 0.05
 
 
 class Domains(NamedTuple):
@@ -57,10 +66,25 @@ class Domains(NamedTuple):
 
 
 class Consensus(NamedTuple):
-    """Finding and pairs: `pairs` has source and target label, edges in each run, p and q."""
+    """Finding and pairs: `pairs` has source and target label, edges in each run, features with the
+    target label that are reached beside their mean under resampled targets, p, q and p_family.
+    """
 
     finding: Finding
     pairs: pd.DataFrame
+
+
+class Drawn(NamedTuple):
+    """Draws of one run: pairs shared with the other and edges with such a pair, (2, draws); how
+    many draws of resampled targets have each common pair; what the run itself has of these; and
+    their family-wise p.
+    """
+
+    resampled: np.ndarray
+    rewired: np.ndarray
+    times: np.ndarray
+    reached: Reached
+    p_family: np.ndarray
 
 
 def domains(run: ComparedRun, number: Mapping[str, int]) -> Domains:
@@ -98,20 +122,20 @@ def consensus(a: ComparedRun, b: ComparedRun, *, draws: int = DRAWS, seed: int =
                 lambda i: _drawn(both[i], codes[1 - i], common, len(names), draws, seed + i), (0, 1)
             )
         )
-    rows, hits = [], []
-    for i, (d, (resampled, rewired, times)) in enumerate(zip(both, found, strict=True)):
+    rows = []
+    for i, (d, drawn) in enumerate(zip(both, found, strict=True)):
         code = d.label[d.edges.source] * len(names) + d.label[d.edges.target]
         inside = int(np.isin(code, codes[1 - i]).sum())
-        for null, drawn in (("targets resampled", resampled), ("edges rewired", rewired)):
-            rows.append(_row("edges", null, d.run, inside, drawn[1]))
-            rows.append(_row("pairs", null, d.run, common.size, drawn[0]))
-        hits.append(times)
+        nulls = ("targets resampled", drawn.resampled), ("edges rewired", drawn.rewired)
+        for null, (shared, edges) in nulls:
+            rows.append(_row("edges", null, d.run, inside, edges))
+            rows.append(_row("pairs", null, d.run, common.size, shared))
     renamed = permuted_names(codes[0], codes[1], len(names), min(draws, 200), seed)
     rows.append(_row("pairs", "names permuted", b.run, common.size, renamed))
     import pandas as pd
 
     frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-    pairs = _pairs(names, common, both, (1 + np.maximum(*hits)) / (1 + draws))
+    pairs = _pairs(names, common, both, found, draws)
     return Consensus(
         Finding(
             NAME,
@@ -131,10 +155,8 @@ def consensus(a: ComparedRun, b: ComparedRun, *, draws: int = DRAWS, seed: int =
 
 def _drawn(
     d: Domains, other: np.ndarray, common: np.ndarray, labels: int, draws: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs shared with `other`, and edges with such a pair, under resampled targets and under
-    rewired edges, each (2, draws); and how many draws of resampled targets have each common pair.
-    """
+) -> Drawn:
+    """Both nulls of a run, held against the pairs of the `other`."""
     wanted = np.zeros(labels * labels, bool)
     wanted[other] = True
     # only targets matter: edges of one source label to one target are one edge
@@ -149,6 +171,9 @@ def _drawn(
     place[members] = np.arange(members.size)
     of_member, at = stratum[members], place[target]
     label = d.label[members]
+    # all pairs of the other run, and not only those that are common: these were chosen by the edges
+    family = PairMaximum(other, labels, start // labels, stratum[target], label, of_member)
+    own, largest = family.reached(start + d.label[target], common), np.zeros(draws)
     rng = np.random.default_rng([seed, 17])
     resampled, rewired = np.zeros((2, 2, draws), np.int64)
     times = np.zeros(common.size, np.int64)
@@ -159,6 +184,7 @@ def _drawn(
         mark[code] = True
         resampled[:, i] = np.count_nonzero(mark & wanted), times_there[wanted[code]].sum()
         times += mark[common]
+        largest[i] = family.largest(code[wanted[code]])
     chains = []
     for g, (first, last) in enumerate(zip(d.edges.start[:-1], d.edges.start[1:], strict=True)):
         source, target = d.edges.source[first:last], d.edges.target[first:last]
@@ -173,7 +199,7 @@ def _drawn(
             mark[code] = True
             rewired[1, i] += np.count_nonzero(wanted[code])
         rewired[0, i] = np.count_nonzero(mark & wanted)
-    return resampled, rewired, times
+    return Drawn(resampled, rewired, times, own, family_p(own.size, largest))
 
 
 def permuted_names(
@@ -208,7 +234,11 @@ def _row(counted: str, null: str, run: str, observed: int, draws: np.ndarray) ->
 
 
 def _pairs(
-    names: list[str], common: np.ndarray, both: tuple[Domains, Domains], p: np.ndarray
+    names: list[str],
+    common: np.ndarray,
+    both: tuple[Domains, Domains],
+    found: list[Drawn],
+    draws: int,
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -220,19 +250,24 @@ def _pairs(
         code = d.label[d.edges.source] * labels + d.label[d.edges.target]
         values, times = np.unique(code, return_counts=True)
         counts.append(times[np.searchsorted(values, common)])
+    p = (1 + np.maximum(*(drawn.times for drawn in found))) / (1 + draws)
     frame = pd.DataFrame(
         {
             "source_label": [names[c // labels] for c in common],
             "target_label": [names[c % labels] for c in common],
             "edges_first": counts[0],
             "edges_second": counts[1],
+            "targets_first": found[0].reached.count,
+            "expected_first": found[0].reached.expected,
+            "targets_second": found[1].reached.count,
+            "expected_second": found[1].reached.expected,
             "p": p,
             "q": benjamini_hochberg(p, p.size) if p.size else p,
+            "p_family": np.maximum(*(drawn.p_family for drawn in found)),
         }
     )
-    return frame.sort_values(
-        ["q", "p", "source_label", "target_label"], ignore_index=True, kind="stable"
-    )
+    by = ["p_family", "q", "p", "source_label", "target_label"]
+    return frame.sort_values(by, ignore_index=True, kind="stable")
 
 
 def _sentence(frame: pd.DataFrame, both: tuple[Domains, Domains], pairs: pd.DataFrame) -> str:
@@ -246,10 +281,11 @@ def _sentence(frame: pd.DataFrame, both: tuple[Domains, Domains], pairs: pd.Data
         of = "labelled edges of " if i == 0 else "of "
         told.append(f"{row['observed'] / d.edges.size:.1%} of {d.edges.size:,} {of}{d.run}")
     nulls = ", ".join(f"{null} {' and '.join(shares)}" for null, shares in chance.items())
-    found = int((pairs["q"] <= 0.05).sum())
+    found = int((pairs["p_family"] <= ALPHA).sum())
     return (
         f"{' and '.join(told)} join domains that the other run joins too ({nulls}, p <="
-        f" {largest:.2g}); {found:,} of {len(pairs):,} single pairs stand out (q <= 0.05)"
+        f" {largest:.2g}); {found:,} of {len(pairs):,} single pairs stand out (family-wise"
+        f" p <= {ALPHA})"
     )
 
 
@@ -266,7 +302,7 @@ def _numbers(
         "labelled_edges": [d.edges.size for d in both],
         "pairs": [int(c.size) for c in codes],
         "common": int(common),
-        "pairs_standing_out": int((pairs["q"] <= 0.05).sum()),
+        "pairs_standing_out": int((pairs["p_family"] <= ALPHA).sum()),
         "nulls": [{k: plain(v) for k, v in row.items()} for row in frame.to_dict("records")],
     }
 
@@ -282,8 +318,7 @@ def _untested(both: tuple[Domains, Domains], labels: int) -> Consensus:
         " needed in each"
     )
     finding = untested(NAME, TITLE, f"consensus was not tested: {why}", columns=COLUMNS, draws=0)
-    columns = ["source_label", "target_label", "edges_first", "edges_second", "p", "q"]
-    return Consensus(finding, pd.DataFrame(columns=pd.Index(columns)))
+    return Consensus(finding, pd.DataFrame(columns=pd.Index(PAIR_COLUMNS)))
 
 
 def draw(frame: pd.DataFrame, numbers: Mapping[str, object], ax: Axes) -> None:  # noqa: ARG001 - one signature for all

@@ -2,7 +2,8 @@
 
 Every pair of runs is a chance more to find something, so the p of all pairs are one family: q is
 Benjamini-Hochberg over the tests of all pairs. Rows of single layer pairs are a family of their
-own, and those of the published null that permutes names are no test.
+own, and those of the published null that permutes names are no test. A p that holds for all
+domain pairs of two runs is multiplied by the number of pairs of runs.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def over_all_pairs(parts: Sequence[Part]) -> Finding:
         return replace(first, sentence=sentence, numbers=numbers)
     frame = pd.concat(frames, ignore_index=True)
     tests = _corrected(frame)
+    if "p_family" in frame:
+        frame["p_family"] = np.minimum(frame["p_family"].astype(float) * len(parts), 1.0)
     return replace(
         first,
         sentence=_sentence(first.name, frame, tests, [runs for runs, _ in parts]),
@@ -86,6 +89,12 @@ def _sentence(
     runs: Sequence[tuple[str, str]],
 ) -> str:
     number = sum(int(rows.sum()) for rows in tests.values())
+    if "p_family" in frame:
+        found = int((frame["p_family"] <= ALPHA).sum())
+        return (
+            f"{found:,} of {number:,} {_SINGLE[name]} stand out (family-wise p <= {ALPHA} over all"
+            f" {len(runs)} pairs of runs)"
+        )
     if name in _SINGLE:
         found = int((frame["q"] <= ALPHA).sum())
         return (

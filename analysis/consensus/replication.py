@@ -320,18 +320,24 @@ def _sentence(
             f" p <= {max(r['p'], r['p_rewired']):.2g}"
         )
         parts.append(
-            f"{r['share']:.1%} of {r['tested_in_both']:,} edges of {r['run']} are edges of the same"
-            f" sign in {r['other']} ({beside}), {r['specific']:,} are specific to {r['run']}"
+            f"{r['share']:.1%} of {r['tested_in_both']:,} edges of {r['run']} have the same sign in"
+            f" {r['other']} ({beside}), {r['specific']:,} are specific to it"
             if i == 0
             else f"of {r['run']} {r['share']:.1%} of {r['tested_in_both']:,} ({beside}),"
             f" {r['specific']:,} specific"
         )
     out = stability["out"]
     if isinstance(out["rho"], float):
-        parts.append(f"out-degrees of {out['features']:,} features correlate {out['rho']:.2f}")
+        beyond, hubs = out["beyond_rate"], int(str(out["hubs"]))
+        parts.append(
+            f"out-degrees correlate {out['rho']:.2f}"
+            + (f" ({beyond:.2f} beyond firing rate)" if isinstance(beyond, float) else "")
+            + (f", {out['shared']} of {hubs} hubs shared" if hubs else "")
+            + (f" ({out['shared_chance']:.1f} by chance)" if hubs else "")
+        )
     shared = numbers["cells_in_both"]
     if isinstance(shared, int) and shared:
-        parts.append(f"{shared:,} cells are in both cohorts")
+        parts.append(f"{shared:,} cells in both")
     return "; ".join(parts)
 
 

@@ -91,7 +91,7 @@ def disease_finding(
         residual,
     )
     members = enriched_features(read.lists, incidence, alpha, seed)
-    frame = disease_tests(read, members, draws=draws, seed=seed)
+    frame = disease_tests(read, members, draws=draws, seed=seed, alpha=alpha)
     numbers: dict[str, object] = {
         "sets": given,
         "sets_tested": len(frame),
@@ -102,6 +102,8 @@ def disease_finding(
         "higher_degree": int(((frame.q_residual <= alpha) & _above(frame)).sum()),
         "lower_degree": int(((frame.q_residual <= alpha) & ~_above(frame)).sum()),
         "linked": int((frame.q_links <= alpha).sum()),
+        "degree_undecided": _undecided(frame, "residual", alpha),
+        "links_undecided": _undecided(frame, "links", alpha),
         "sets_with_features": int((frame.features >= LEAST_FEATURES).sum()),
         "gene_draws_fewest": _fewest(frame, draws),
         "sets_with_fewer_gene_draws": int((frame.gene_draws < draws).sum()),
@@ -148,8 +150,16 @@ def _null(frame: pd.DataFrame, draws: int) -> str:
     return (
         f"features of the same layer and firing rate, {draws:,} draws (for links: layer and"
         f" degree, {LINK_DRAWS} draws); sets of genes that as many features list, {draws:,}"
-        f" draws{large}; the larger p of the two counts, Benjamini-Hochberg over the sets"
+        f" draws{large}; the larger p of the two counts, Benjamini-Hochberg over the sets; drawing"
+        " goes on where fewer than ten draws are as extreme"
     )
+
+
+def _undecided(frame: pd.DataFrame, what: str, alpha: float) -> int:
+    """Sets at the least p that their draws allow, which yet is too large among so many sets."""
+    p = frame[[f"p_{what}_features", f"p_{what}_genes"]].max(axis=1)
+    least = frame[f"least_p_{what}"]
+    return int(((p <= least * (1 + 1e-9)) & (frame[f"q_{what}"] > alpha)).sum())
 
 
 def _above(frame: pd.DataFrame) -> pd.Series:
@@ -177,28 +187,42 @@ def _sentence(n: Mapping[str, object], given: int) -> str:
             f"{text}; no set has {LEAST_FEATURES} features or more, so degree and links were not"
             " tested"
         )
+    said = {
+        "degree": f"{n['higher_degree']} sit at a higher and {n['lower_degree']} at a lower degree"
+        " than both nulls",
+        "links": f"{n['linked']} are linked among themselves",
+    }
+    called = {"degree": n["higher_degree"] or n["lower_degree"], "links": n["linked"]}
+    # not "none" where none could be told
+    parts = [said[what] for what in said if called[what] or not n[f"{what}_undecided"]]
+    few = [f"the {what} of {n[f'{what}_undecided']}" for what in said if n[f"{what}_undecided"]]
     return (
         f"{text}; of {n['sets_with_features']} sets with {LEAST_FEATURES} features or more"
-        f" {n['higher_degree']} sit at a higher and {n['lower_degree']} at a lower degree than"
-        f" both nulls, and {n['linked']} are linked among themselves (q <= 0.05)"
+        f" {', and '.join(parts) or 'none could be told'} (q <= 0.05)"
+        f"{'; too few draws to tell ' + ' and '.join(few) if few else ''}"
     )
 
 
 def _records(inputs: CircuitInputs, incidence: Incidence, members: Members) -> dict[str, pa.Table]:
-    """The best set of every feature that has one."""
+    """The best set of every feature that has one. Every feature has a row, so that no set of an
+    earlier run stays on one that has none now.
+    """
     from scircuit.core.schema import schema_table
 
     order = np.lexsort((members.column, members.p, members.row))
-    row = members.row[order]
-    first = order[np.flatnonzero(np.diff(row, prepend=-1))]
+    first = order[np.flatnonzero(np.diff(members.row[order], prepend=-1))]
+    best = dict(zip(members.row[first].tolist(), first.tolist(), strict=True))
+    at = [best.get(i) for i in range(inputs.nodes.id.size)]
     return {
         "Feature": schema_table(
             "Feature",
             {
-                "id": inputs.nodes.id[members.row[first]].tolist(),
-                "prediction_run": [inputs.run] * first.size,
-                "disease": [incidence.terms[c].name for c in members.column[first].tolist()],
-                "disease_q": members.q[first].tolist(),
+                "id": inputs.nodes.id.tolist(),
+                "prediction_run": [inputs.run] * len(at),
+                "disease": [
+                    None if i is None else incidence.terms[int(members.column[i])].name for i in at
+                ],
+                "disease_q": [None if i is None else float(members.q[i]) for i in at],
             },
         )
     }

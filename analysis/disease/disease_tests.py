@@ -16,16 +16,19 @@ Two questions, each with two nulls of which the larger p counts:
 
 The null of genes keeps what lists have in common (copies of one list in several layers), which the
 null of features does not. p is two-sided for the degree and one-sided for links;
-``p = (1 + hits) / (1 + draws)``, Benjamini-Hochberg over the sets.
+``p = (1 + hits) / (1 + draws)``, Benjamini-Hochberg over the sets; where fewer than ten draws are
+as extreme, drawing goes on as far as that needs (`scircuit.analysis.disease.more_draws`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from scipy import sparse
 
+from scircuit.analysis.disease.more_draws import Alike, Drawn, draws_needed, go_on
 from scircuit.analysis.enrichment.fdr import benjamini_hochberg
 from scircuit.analysis.enrichment.gene_term_matrix import Incidence
 from scircuit.analysis.enrichment.matched_null import detection_bins, draw_matched
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 LEAST_FEATURES = 5
 LINK_DRAWS, _LIST_DRAWS, _LOOKUPS = 199, 20, 2e8
+_MORE_LOOKUPS = 4e9  # of one set, where drawing goes on
 _BLOCK = 512  # genes at a time
 
 
@@ -112,16 +116,29 @@ def enriched_features(
 
 
 def disease_tests(
-    circuit: DiseaseCircuit, members: Members, *, draws: int = 1000, seed: int = 0
+    circuit: DiseaseCircuit,
+    members: Members,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+    alpha: float = 0.05,
 ) -> pd.DataFrame:
     """Both questions for every set.
+
+    Parameters
+    ----------
+    draws
+        Of each null, for every set (of links to random features 199, of large sets of genes fewer).
+    alpha
+        Largest q; drawing goes on for a set as far as that needs.
 
     Returns
     -------
     pandas.DataFrame
         One row a set: set, library, genes, features, expected_features, sources, residual,
         residual_expected, p_residual_features, p_residual_genes, q_residual, links, links_expected,
-        p_links_features, p_links_genes, q_links, gene_draws (random sets of genes drawn). NaN where
+        p_links_features, p_links_genes, q_links, gene_draws (random sets of genes drawn for every
+        set), least_p_residual, least_p_links (smallest p that the draws could give). NaN where
         fewer than five features (or sources) have the set.
     """
     import pandas as pd
@@ -158,6 +175,7 @@ def disease_tests(
         found["links"][i], found["links_expected"][i] = observed, expected
         found["p_links_features"][i] = p
         found["p_links_genes"][i] = gene.links_p(i, random)
+    _go_on(found, circuit, inside, links, gene, alpha, seed, draws)
     for what in ("residual", "links"):
         both = np.maximum(found[f"p_{what}_features"], found[f"p_{what}_genes"])
         tested = np.isfinite(both)
@@ -168,7 +186,64 @@ def disease_tests(
 _COLUMNS = (
     "residual", "residual_expected", "p_residual_features", "p_residual_genes", "q_residual",
     "links", "links_expected", "p_links_features", "p_links_genes", "q_links", "gene_draws",
+    "least_p_residual", "least_p_links",
 )  # fmt: skip
+
+
+def _go_on(
+    found: dict[str, np.ndarray],
+    circuit: DiseaseCircuit,
+    inside: np.ndarray,
+    links: _Links,
+    gene: _GeneNull,
+    alpha: float,
+    seed: int,
+    draws: int,
+) -> None:
+    """Draw on for every set whose p may be small, in place."""
+    is_source = np.isfinite(circuit.residual)
+    strata = np.full(circuit.layer.size, -1)
+    strata[is_source] = _rate_strata(circuit, np.flatnonzero(is_source))
+    alike = Alike(strata)
+    for what in ("residual", "links"):
+        tested = np.flatnonzero(np.isfinite(found[f"p_{what}_features"]))
+        most = draws_needed(tested.size, alpha)
+        for i in tested.tolist():
+            own = np.flatnonzero(inside[i])
+            rng = np.random.default_rng([seed, 5, what == "links", i])
+            if what == "links":
+                by_feature, made = links.more(own, rng), LINK_DRAWS
+            else:
+                own = own[is_source[own]]
+                by_feature, made = _more_residuals(circuit.residual, own, alike, rng), draws
+            genes = int(gene.genes(i).size)
+            few = int(found["gene_draws"][i])
+            most_genes = max(few, min(most, int(_MORE_LOOKUPS // max(genes, 1) ** 2)))
+            one = go_on(float(found[f"p_{what}_features"][i]), made, most, by_feature)
+            two = Drawn(float(found[f"p_{what}_genes"][i]), 1 / (1 + most_genes))
+            if one.p <= alpha:  # the larger p counts
+                two = go_on(two.p, few, most_genes, gene.more(what, i, few, rng))
+            found[f"p_{what}_features"][i], found[f"p_{what}_genes"][i] = one.p, two.p
+            found[f"least_p_{what}"][i] = max(one.least, two.least)
+
+
+def _more_residuals(
+    residual: np.ndarray, own: np.ndarray, alike: Alike, rng: np.random.Generator
+) -> Callable[[int], np.ndarray]:
+    """Are mean residuals of features alike as far from what is expected."""
+    value = residual[own].mean()
+    expected = np.mean([residual[alike.strata == s].mean() for s in alike.strata[own]])
+
+    def more(draws: int) -> np.ndarray:
+        null = residual[alike.draw(own, draws, rng)].mean(axis=1)
+        return np.abs(null - expected) >= abs(value - expected) * (1 - 1e-9) - 1e-12
+
+    return more
+
+
+def _rate_strata(circuit: DiseaseCircuit, at: np.ndarray) -> np.ndarray:
+    """Layer and fifth of the firing rate."""
+    return circuit.layer[at] * 10 + _fifths(circuit.firing_rate[at])
 
 
 def _fifths(values: np.ndarray) -> np.ndarray:
@@ -187,7 +262,7 @@ def _residual_null(
         return none, none, none
     residual, member = circuit.residual[at], inside[:, at].astype(float)
     count = np.maximum(member.sum(axis=1), 1)
-    strata = circuit.layer[at] * 10 + _fifths(circuit.firing_rate[at])
+    strata = _rate_strata(circuit, at)
     rng = np.random.default_rng([seed, 2])
     order = np.argsort(strata, kind="stable")
     null = np.empty((draws, sets))
@@ -226,6 +301,17 @@ class _Links:
         for taken in self.taken:
             taken[order] = np.lexsort((rng.random(n), strata))
         self.flag = np.zeros(n, dtype=bool)
+        self.alike = Alike(strata)
+
+    def more(self, features: np.ndarray, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+        """Have features alike as many edges among them."""
+        observed = self.count(features)
+
+        def more(draws: int) -> np.ndarray:
+            drawn = self.alike.draw(features, draws, rng)
+            return np.array([self.count(row) >= observed for row in drawn])
+
+        return more
 
     def count(self, features: np.ndarray) -> int:
         """Edges between two of these features."""
@@ -280,8 +366,11 @@ class _GeneNull:
 
     def random_sets(self, column: int, draws: int, seed: int) -> np.ndarray:
         """Random sets, [draws, genes of the set]; fewer draws for large sets (`gene_draws`)."""
+        draws = gene_draws(self.genes(column).size, draws)
+        return self._drawn(column, draws, np.random.default_rng([seed, 4, column]))
+
+    def _drawn(self, column: int, draws: int, rng: np.random.Generator) -> np.ndarray:
         own = self.genes(column)
-        draws = gene_draws(own.size, draws)
         whole = sparse.csr_matrix(
             (
                 np.ones(draws * own.size, dtype=np.int32),
@@ -290,21 +379,44 @@ class _GeneNull:
             ),
             shape=(draws, self.bins.size),
         )
-        drawn = draw_matched(whole, self.bins, np.random.default_rng([seed, 4, column]))
+        drawn = draw_matched(whole, self.bins, rng)
         return drawn.indices.reshape(draws, own.size)
+
+    def more(
+        self, what: str, column: int, made: int, rng: np.random.Generator
+    ) -> Callable[[int], np.ndarray]:
+        """Are random sets of genes as extreme, for one of the questions.
+
+        Parameters
+        ----------
+        made
+            Draws from which the mean of the residual is taken.
+        """
+        own = self.genes(column)
+        if what == "links":
+            observed = self._among(own)
+            return lambda draws: np.array(
+                [self._among(r) >= observed * (1 - 1e-9) for r in self._drawn(column, draws, rng)]
+            )
+        mean = self._means(self._drawn(column, made, rng)).mean()
+        away = abs(float(self._means(own)) - mean) * (1 - 1e-9) - 1e-12
+        return lambda draws: np.abs(self._means(self._drawn(column, draws, rng)) - mean) >= away
+
+    def _means(self, genes: np.ndarray) -> np.ndarray:
+        """Weighted mean residual of sets of genes."""
+        return self.sum[genes].sum(axis=-1) / np.maximum(self.count[genes].sum(axis=-1), 1)
+
+    def _among(self, genes: np.ndarray) -> float:
+        """Edges between features by their overlaps."""
+        return float(self.pairs[np.ix_(genes, genes)].sum(dtype=float))
 
     def residual_p(self, column: int, random: np.ndarray) -> float:
         """Two-sided p of the weighted mean residual."""
-
-        def mean(genes: np.ndarray) -> np.ndarray:
-            return self.sum[genes].sum(axis=-1) / np.maximum(self.count[genes].sum(axis=-1), 1)
-
-        null = mean(random)
-        return float(_two_sided(mean(self.genes(column)), null, null.mean()))
+        null = self._means(random)
+        return float(_two_sided(self._means(self.genes(column)), null, null.mean()))
 
     def links_p(self, column: int, random: np.ndarray) -> float:
         """One-sided p of the edges between features by their overlaps."""
-        own = self.genes(column)
-        observed = float(self.pairs[np.ix_(own, own)].sum(dtype=float))
-        null = np.array([self.pairs[np.ix_(r, r)].sum(dtype=float) for r in random])
+        observed = self._among(self.genes(column))
+        null = np.array([self._among(r) for r in random])
         return (1 + int((null >= observed * (1 - 1e-9)).sum())) / (1 + len(null))

@@ -11,7 +11,9 @@ judged on the same pairs; each knock-out is held out from the rules that learn. 
 perturbed gene: intervals come from a bootstrap over perturbed genes, and the null exchanges the
 knock-outs' labels, that is, every knock-out is foretold by the circuit of a random one:
 
-    p = (1 + #{balanced accuracy of exchanged labels >= observed}) / (1 + draws).
+    p = (1 + #{balanced accuracy of exchanged labels >= observed}) / (1 + draws),
+
+over the draws that have one: exchanged labels can leave only rises, or only falls, to judge.
 
 Exchanged labels keep which genes respond and in which direction, so a circuit that only knows those
 has no small p.
@@ -64,7 +66,7 @@ class ScreenValidation:
     all_pairs
         Balanced accuracy over all tested pairs, those that do not respond included.
     draws, alpha
-        Of the null; largest q of a response.
+        Draws of the null in which both directions were judged; largest q of a response.
     """
 
     frame: pd.DataFrame
@@ -159,8 +161,11 @@ def validate(
     has = used.any(axis=1)
     null = _exchanged(circuit, said, observed, responding, np.flatnonzero(has), draws, seed)
     value = float(balanced_accuracy(counts[CIRCUIT].sum(axis=0)))
-    hits = int((null >= value - 1e-12).sum()) if np.isfinite(value) else draws
     low, high = interval(null)
+    # exchanged labels that leave only rises or only falls judge nothing: such draws do not count
+    null = null[np.isfinite(null)]
+    hits = int((null >= value - 1e-12).sum())
+    has_p = bool(np.isfinite(value)) and null.size > 0
     pairs = int(used.sum())
     return ScreenValidation(
         _table(counts, has, draws, seed),
@@ -168,12 +173,12 @@ def validate(
         pairs,
         int(has.sum()),
         float((observed[used] > 0).mean()) if pairs else float("nan"),
-        float(np.nanmean(null)) if np.isfinite(null).any() else float("nan"),
+        float(null.mean()) if null.size else float("nan"),
         low,
         high,
-        (1 + hits) / (1 + draws) if np.isfinite(value) else float("nan"),
+        (1 + hits) / (1 + null.size) if has_p else float("nan"),
         float(balanced_accuracy(confusion(circuit, observed, tested & said).sum(axis=0))),
-        draws,
+        int(null.size),
         alpha,
     )
 

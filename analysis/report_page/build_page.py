@@ -30,6 +30,7 @@ from scircuit.analysis.report_page.control_rows import (
 from scircuit.analysis.report_page.figures.all_figures import report_figures
 from scircuit.analysis.report_page.figures.page_figure import PageFigure
 from scircuit.analysis.report_page.findings import Finding, findings
+from scircuit.analysis.report_page.intervention_runs import runs_of
 from scircuit.analysis.report_page.published_numbers import compared
 from scircuit.analysis.report_page.report_input import ReportInput
 from scircuit.analysis.report_page.table_rows import (
@@ -42,6 +43,7 @@ from scircuit.analysis.report_page.table_rows import (
     ratio_rows,
     readout_rows,
     run_row,
+    steering_words,
 )
 from scircuit.analysis.report_page.verdicts import verdicts
 from scircuit.core.glossary import PAGE as GLOSSARY_PAGE
@@ -169,10 +171,23 @@ def _tables(parts: ReportInput) -> dict[str, object]:
         "atlas_rows": atlas_rows(parts.atlases),
         "hubs": hub_rows(parts),
         "pairs": pair_rows(parts),
-        "ablations": ablation_rows(parts),
-        "doses": dose_rows(parts),
-        "ratios": ratio_rows(parts),
-        "readouts": readout_rows(parts),
+        "ablated": [
+            {
+                "run": one,
+                "ablations": ablation_rows(one.parts),
+                "ratios": ratio_rows(one.parts),
+            }
+            for one in runs_of(parts, "ablate")
+        ],
+        "steered": [
+            {
+                "run": one,
+                "doses": (doses := dose_rows(one.parts)),
+                "steering": steering_words(doses),
+                "readouts": readout_rows(one.parts),
+            }
+            for one in runs_of(parts, "steer")
+        ],
         "published": compared(parts),
         "dictionaries": records(parts.dictionaries),
         "runs": [run_row(r) for r in parts.runs],

@@ -8,6 +8,7 @@ TRRUST that stand in the sections below are those of the results themselves
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from scircuit.analysis.report_page.annotation_claims import (
     published_control,
 )
 from scircuit.analysis.report_page.control_rows import hub_replication
+from scircuit.analysis.report_page.intervention_runs import rows_of, runs_of, sets_in
 from scircuit.analysis.report_page.number_text import (
     count,
     fixed,
@@ -34,6 +36,7 @@ from scircuit.analysis.report_page.report_input import (
     baseline_losses,
     loss_on_cells,
 )
+from scircuit.analysis.steering.random_calls import RandomCalls, random_calls
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +75,8 @@ def findings(parts: ReportInput) -> tuple[Finding, ...]:
         _annotation(parts),
         _bias(parts),
         *_trrust(parts),
-        _ablation(parts),
-        _steering(parts),
+        *_of_runs(parts, "ablate", _ablation),
+        *_of_runs(parts, "steer", _steering),
         *atlases,
     )
 
@@ -372,9 +375,15 @@ def _trrust(parts: ReportInput) -> tuple[Finding, ...]:
     )
 
 
-def rows_of(frame: pd.DataFrame, verb: str) -> pd.DataFrame:
-    """Interventions of one verb."""
-    return frame.loc[frame["verb"] == verb] if len(frame) and "verb" in frame else frame.iloc[:0]
+def _of_runs(
+    parts: ReportInput, verb: str, found: Callable[[ReportInput], Finding]
+) -> tuple[Finding, ...]:
+    """One finding for each run of a verb; of several runs each says which it is."""
+    return tuple(
+        one._replace(claim=f"{run.about}: {one.claim}") if run.about else one
+        for run in runs_of(parts, verb)
+        if (one := found(run.parts))
+    )
 
 
 def _ablation(parts: ReportInput) -> Finding:
@@ -383,13 +392,15 @@ def _ablation(parts: ReportInput) -> Finding:
         pairs = pairs.loc[pairs["order"] >= 2]
     if not len(pairs):
         return Finding("ablation", "no features were ablated together", "run scircuit ablate")
+    sets = sets_in(pairs)
     hits = int(pairs["significant"].sum()) if "significant" in pairs else 0
     tested = int(pairs["tested"].sum()) if "tested" in pairs else 0
     ratio, null = (joint_ratios(pairs, c) for c in ("ratio", "ratio_null"))
     return Finding(
         "ablation",
-        f"{len(pairs)} joint ablations: {count(hits)} of {count(tested)} targets deviate from"
-        f" additive effects; median ratio of joint to single effects {ratio}",
+        f"{count(sets)} {'set' if sets == 1 else 'sets'} of features ablated together:"
+        f" {count(hits)} of {count(tested)} interaction contrasts differ from zero; median ratio of"
+        f" joint to single effects {ratio}",
         f"exactly additive effects on the same cells would give {null}",
     )
 
@@ -419,34 +430,42 @@ def _steered(features: pd.DataFrame) -> pd.DataFrame:
     return features.loc[features["steering_slope"].notna()]
 
 
+def steering_calls(parts: ReportInput, steered: pd.DataFrame) -> RandomCalls:
+    """Steered features that random directions do not reach, by the run's own rule."""
+    rows = rows_of(parts.interventions, "steer")
+    own = set(rows["run"].dropna()) if "run" in rows else set()
+    runs = [r for r in parts.runs if r.get("verb") == "steer" and (not own or r.get("run") in own)]
+    config = runs[-1].get("config") if runs else None
+    given = config.get("random_directions") if isinstance(config, Mapping) else None
+    p = np.asarray(steered.get("steering_p_random", ()), dtype=float)
+    return random_calls(p, given if isinstance(given, int) else None)
+
+
 def _steering(parts: ReportInput) -> Finding:
     steered = _steered(parts.features)
     if not len(steered):
         return Finding("steering", "no feature was steered", "run scircuit steer")
-    strongest = steered.iloc[int(np.argmax(np.abs(steered["steering_slope"].to_numpy(float))))]
-    p = (
-        steered["steering_p"].to_numpy(float)
-        if "steering_p" in steered
-        else np.full(len(steered), np.nan)
+    size = np.abs(steered["steering_slope"].to_numpy(float))
+    strongest = steered.iloc[int(np.argmax(size))]
+    found = steering_calls(parts, steered)
+    said = (
+        f"{count(len(steered))} features were steered; {found.problem}"
+        if found.problem
+        else found.sentence
     )
     claim = (
-        f"{int((p <= 0.05).sum())} of {len(steered)} steered features change the readout with the"
-        f" dose (p <= 0.05); the strongest is {_short(strongest['id'])} with a slope of"
+        f"{said}; the steepest slope is that of {_short(strongest['id'])},"
         f" {number(strongest['steering_slope'])} per unit of dose; it raises"
         f" {strongest.get('steering_gene') or 'no gene'} most"
     )
-    control = (
-        steered["steering_control"].to_numpy(float)
-        if "steering_control" in steered
-        else np.full(len(steered), np.nan)
-    )
-    if np.isfinite(control).any():
+    control = _values(steered, "steering_control")
+    if control.size:
         return Finding(
             "steering",
             claim,
             "median |slope| of random directions of equal norm"
-            f" {number(float(np.nanmedian(np.abs(control))))}, of the features"
-            f" {number(float(np.nanmedian(np.abs(steered['steering_slope'].to_numpy(float)))))}",
+            f" {number(float(np.median(np.abs(control))))}, of the features"
+            f" {number(float(np.median(size)))}",
         )
     return Finding("steering", claim, "no random direction was steered")
 

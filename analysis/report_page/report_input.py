@@ -238,7 +238,10 @@ class ReportInput:
         Findings of the annotate runs that were computed from imported atlases, each with the
         ``name`` of its atlas.
     features
-        ``Feature`` properties of all runs joined on ``id``.
+        ``Feature`` properties of all runs joined on ``id``; of several runs of a verb those of the
+        newest that has the feature.
+    run_features
+        ``Feature`` properties of single ablate and steer runs, by run.
     controls
         ``Control`` nodes, one row each.
     interventions
@@ -284,6 +287,7 @@ class ReportInput:
     annotate: AnnotateFindings = field(default_factory=AnnotateFindings)
     atlases: Sequence[AnnotateFindings] = ()
     features: pd.DataFrame = field(default_factory=_frame)
+    run_features: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     controls: pd.DataFrame = field(default_factory=_frame)
     null: NullFindings = field(default_factory=NullFindings)
     interventions: pd.DataFrame = field(default_factory=_frame)

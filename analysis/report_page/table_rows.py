@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from scircuit.analysis.report_page.control_rows import Row, layer_pair, records
-from scircuit.analysis.report_page.findings import middle, rows_of
+from scircuit.analysis.report_page.findings import middle
+from scircuit.analysis.report_page.intervention_runs import rows_of, sets_in
 from scircuit.analysis.report_page.number_text import as_float, known, number
 
 if TYPE_CHECKING:
@@ -19,7 +20,19 @@ if TYPE_CHECKING:
 
     from scircuit.analysis.report_page.report_input import ReportInput
 
-HUBS = 15
+HUBS, ALPHA = 15, 0.05
+
+
+class SteeringWords(NamedTuple):
+    """`text` says what is done, `axis` what the coefficient is; `one_is_clean`: whether a
+    coefficient of 1 changes nothing.
+    """
+
+    text: str
+    axis: str
+    one_is_clean: bool
+
+
 _HUB_PROPERTIES = (
     "ablation_redundancy",
     "ablation_null",
@@ -109,7 +122,9 @@ def ablation_rows(parts: ReportInput) -> list[Row]:
 
 
 def dose_rows(parts: ReportInput) -> list[Row]:
-    """Steering conditions with a measured effect, by feature and coefficient."""
+    """Steering conditions with a measured effect, by feature and coefficient; control_size is the
+    size of the change by one random direction.
+    """
     members = _members(parts)
     rows = [
         r
@@ -120,7 +135,51 @@ def dose_rows(parts: ReportInput) -> list[Row]:
         row["feature"] = " + ".join(members.get(str(row.get("id")), [])) or str(
             row.get("name") or row.get("id")
         )
+        row["control_size"] = _size(row.get("control"), row.get("control_sd"))
     return sorted(rows, key=lambda r: (str(r["feature"]), as_float(r["coefficient"])))
+
+
+def _size(mean: object, sd: object) -> float | None:
+    """Root mean square of signed values with this mean and spread; None where one is not known. The
+    mean alone would not do: over N directions of either sign it is far smaller than any of them.
+    """
+    if not (known(mean) and known(sd)):
+        return None
+    return float(np.hypot(as_float(mean), as_float(sd)))
+
+
+def steering_words(doses: list[Row]) -> SteeringWords:
+    """What the coefficient means in the mode of the run."""
+    modes = {str(r.get("mode")) if known(r.get("mode")) else "amplify" for r in doses}
+    if modes <= {"clamp", "clamp-all"} and modes:
+        where = " and ".join(
+            words
+            for mode, words in (
+                ("clamp", "wherever it fires"),
+                ("clamp-all", "at all gene positions"),
+            )
+            if mode in modes
+        )
+        return SteeringWords(
+            "The activation of a feature is set to a coefficient times its mean active value,"
+            f" {where}; 1 is that mean value, not an unchanged cell, and 0 switches the feature"
+            " off.",
+            "activation set to, in units of the mean active value",
+            False,
+        )
+    if modes == {"amplify"} or not modes:
+        return SteeringWords(
+            "The activation of a feature is multiplied by a coefficient wherever it fires; 1"
+            " changes nothing, 0 is ablation.",
+            "coefficient on the activation (1: no change, 0: ablated)",
+            True,
+        )
+    return SteeringWords(
+        "The activation of a feature is multiplied by a coefficient (amplify), or set to a"
+        " coefficient times its mean active value (clamp).",
+        "coefficient, or clamped value in units of the mean active value",
+        False,
+    )
 
 
 def readout_frame(parts: ReportInput) -> pd.DataFrame:
@@ -149,8 +208,14 @@ def readout_frame(parts: ReportInput) -> pd.DataFrame:
 
 
 def readout_rows(parts: ReportInput) -> list[Row]:
-    """The readouts that steering was read by, by name."""
-    return sorted(records(parts.readouts), key=lambda r: str(r.get("name")))
+    """The readouts that steering was read by, by name; no_better: their probe is as good with
+    shuffled labels, by the rule of the run's own warning.
+    """
+    rows = sorted(records(parts.readouts), key=lambda r: str(r.get("name")))
+    for row in rows:
+        tested = known(row.get("measure")) and known(row.get("p"))
+        row["no_better"] = tested and as_float(row["p"]) > ALPHA
+    return rows
 
 
 def ratio_rows(parts: ReportInput) -> list[Row]:
@@ -172,7 +237,7 @@ def ratio_rows(parts: ReportInput) -> list[Row]:
             {
                 "order": int(order),
                 "set_class": str(name),
-                "sets": len(own),
+                "sets": sets_in(own),
                 **{c: middle(own, c) for c in ("ratio", "ratio_null")},
                 **{c: int(own[c].sum()) for c in ("tested", "significant")},
             }

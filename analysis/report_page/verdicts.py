@@ -10,7 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from scircuit.analysis.report_page.annotation_claims import excess, features_rated
-from scircuit.analysis.report_page.findings import control_sums, joint_ratios, rows_of
+from scircuit.analysis.report_page.findings import (
+    control_sums,
+    joint_ratios,
+    steering_calls,
+)
+from scircuit.analysis.report_page.intervention_runs import rows_of, runs_of
 from scircuit.analysis.report_page.number_text import (
     as_float,
     count,
@@ -22,7 +27,7 @@ from scircuit.analysis.report_page.number_text import (
 from scircuit.analysis.report_page.report_input import BASELINES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from scircuit.analysis.report_page.report_input import ReportInput
 
@@ -55,8 +60,8 @@ def verdicts(parts: ReportInput) -> tuple[Verdict, ...]:
         _bias(parts),
         *_modules(parts),
         *_trrust(parts),
-        _ablation(parts),
-        _steering(parts),
+        *_of_runs(parts, "ablate", _ablation),
+        *_of_runs(parts, "steer", _steering),
         *atlases,
     )
 
@@ -264,6 +269,19 @@ def _trrust(parts: ReportInput) -> tuple[Verdict, ...]:
     return (Verdict(question, answer, text, link),)
 
 
+def _of_runs(
+    parts: ReportInput, verb: str, judge: Callable[[ReportInput], Verdict]
+) -> tuple[Verdict, ...]:
+    """One verdict for each run of a verb; of several runs the question says which, and the link is
+    that of the run.
+    """
+    return tuple(
+        v._replace(question=run.of(v.question), link=f"{v.link}{run.suffix}")
+        for run in runs_of(parts, verb)
+        if (v := judge(run.parts))
+    )
+
+
 def _ablation(parts: ReportInput) -> Verdict:
     """Rarely: below a twentieth of the contrasts; often: at least a fifth."""
     question, link = "Do features act together other than by adding up?", "ablation"
@@ -286,7 +304,9 @@ def _ablation(parts: ReportInput) -> Verdict:
 
 
 def _steering(parts: ReportInput) -> Verdict:
-    """Yes: every steered feature has p <= 0.05 and a steeper slope than its random direction."""
+    """Yes: four fifths of the features have p_random <= 0.05; no: no more than chance gives
+    (binomial p > 0.05); not measured: too few random directions for any p_random <= 0.05.
+    """
     question, link = "Does steering a feature move its genes?", "steering"
     rows = parts.features
     if (
@@ -297,18 +317,20 @@ def _steering(parts: ReportInput) -> Verdict:
         return Verdict(question, OPEN, "run scircuit steer", link)
     rows = rows.loc[rows["steering_slope"].notna()]
     slope = rows["steering_slope"].abs()
-    if "steering_control" not in rows or not rows["steering_control"].notna().any():
-        return Verdict(question, OPEN, "no random direction was steered beside", link)
-    steeper = slope > rows["steering_control"].abs()
-    if "steering_p" in rows:
-        steeper &= rows["steering_p"] <= ALPHA
-    hits = int(steeper.sum())
+    found = steering_calls(parts, rows)
+    if found.problem:
+        return Verdict(question, OPEN, found.problem, link)
+    beyond = as_float(found.p) <= ALPHA
+    beside = (
+        f"; median |slope| {number(float(slope.median()))}, of random directions"
+        f" {number(float(rows['steering_control'].abs().median()))}"
+        if "steering_control" in rows and rows["steering_control"].notna().any()
+        else ""
+    )
     return Verdict(
         question,
-        NO if not hits else YES if hits == len(rows) else PARTLY,
-        f"{hits} of {len(rows)} steered features change it with the dose more than a random"
-        f" direction of equal norm (median |slope| {number(float(slope.median()))} against"
-        f" {number(float(rows['steering_control'].abs().median()))})",
+        NO if not beyond else YES if found.hits >= 0.8 * found.tested else PARTLY,
+        f"{found.sentence} (binomial p = {p_value(found.p)}){beside}",
         link,
     )
 

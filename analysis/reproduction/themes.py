@@ -10,11 +10,12 @@ from scircuit.analysis.reproduction.exhaustive.steering import STEERING
 from scircuit.analysis.reproduction.exhaustive.steering_panel import PANEL
 from scircuit.analysis.reproduction.exhaustive.tail import TAIL
 from scircuit.analysis.reproduction.exhaustive.triplets import TRIPLETS
+from scircuit.analysis.reproduction.selective.random_targets import RANDOM
 from scircuit.analysis.reproduction.selective.selective_chance import CHANCE
 from scircuit.analysis.reproduction.selective.selective_figures import FIGURES
 from scircuit.analysis.reproduction.selective.selective_study import SELECTIVE
 
 THEMES: tuple[Theme, ...] = (
     *(CALIBRATION, TAIL, ANNOTATION_BIAS, TRIPLETS, STEERING, PANEL, LATER),
-    *(SELECTIVE, FIGURES, CHANCE),
+    *(SELECTIVE, FIGURES, CHANCE, RANDOM),
 )

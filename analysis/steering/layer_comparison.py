@@ -4,6 +4,9 @@ For each readout, over the features whose slope weights alone do not fix:
 
     beats random   features whose absolute slope is above that of each of N random directions of
                    equal norm; by chance n / (N + 1) of n, binomial test
+    beats matched  mean over features of |slope| - |slope along the direction of a feature that
+                   fires as often|; p = (1 + #{|mean with random signs| >= |mean|}) / (1 + draws),
+                   over all 2^n signs where these are fewer than the draws
     gradient       Spearman correlation of layer and slope (of ON features where they are known),
                    p = (1 + #{|rho of shuffled slopes| >= |rho|}) / (1 + draws)
     on and off     Mann-Whitney test of the slopes of ON against those of OFF features of a layer
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 DRAWS = 1999
 _FEWEST = 4  # features, for a correlation
+FEWEST_PAIRS = 6  # 2 / 2^6 <= 0.05, the smallest two-sided p of so many signs
 
 
 def layer_comparison(
@@ -40,7 +44,7 @@ def layer_comparison(
     ----------
     steers
         One row a feature and readout: source (address), target (id of the readout, its name last),
-        slope, control, above_random, closed_form.
+        slope, control, matched, above_random, closed_form.
     kinds
         Address -> on or off, for the features that are.
     random_directions
@@ -74,8 +78,9 @@ def layer_comparison(
         "steering_layers",
         "Steering by layer",
         _sentence(rows, tests, random_directions),
-        f"{random_directions} random directions of equal norm for every feature; slopes shuffled"
-        f" over features {DRAWS} times; q over {len(tests)} tests, with the feature as the unit.",
+        f"{random_directions} random directions of equal norm for every feature, and the direction"
+        f" of one that fires as often; slopes shuffled over features {DRAWS} times; q over"
+        f" {len(tests)} tests, with the feature as the unit.",
         pd.DataFrame(rows),
         {"tests": tests},
         draw=draw,
@@ -87,6 +92,8 @@ def _row(name: str, layer: int, part: pd.DataFrame, random: int) -> dict[str, An
     control = part["control"].to_numpy(float)
     on, off = (slope[(part["kind"] == k).to_numpy()] for k in ("on", "off"))
     known = np.isfinite(control)
+    matched = _matched(part)
+    matched = matched[np.isfinite(matched)]
     return {
         "readout": name,
         "layer": layer,
@@ -94,6 +101,7 @@ def _row(name: str, layer: int, part: pd.DataFrame, random: int) -> dict[str, An
         "median_slope": float(np.median(slope)),
         "median_size": float(np.median(np.abs(slope))),
         "median_control": float(np.median(control[known])) if known.any() else None,
+        "median_matched": float(np.median(np.abs(matched))) if len(matched) else None,
         "positive": int((slope > 0).sum()),
         "beats_random": _beats(part) if random else None,
         "on": len(on),
@@ -102,6 +110,13 @@ def _row(name: str, layer: int, part: pd.DataFrame, random: int) -> dict[str, An
         "median_off": float(np.median(off)) if len(off) else None,
         "closed_form": bool(part["closed_form"].astype(bool).all()),
     }
+
+
+def _matched(part: pd.DataFrame) -> np.ndarray:
+    """Slopes along the direction of a feature that fires as often; NaN where there was none."""
+    if "matched" not in part:
+        return np.full(len(part), np.nan)
+    return part["matched"].astype(float).to_numpy()
 
 
 def _beats(part: pd.DataFrame) -> int:
@@ -124,6 +139,20 @@ def _tests(name: str, free: pd.DataFrame, random: int, seed: int) -> list[dict[s
                 "value": hits / len(free),
                 "null": 1 / (1 + random),
                 "p": float(binomtest(hits, len(free), 1 / (1 + random), "greater").pvalue),
+            }
+        )
+    matched = _matched(free)
+    excess = (np.abs(free["slope"].to_numpy(float)) - np.abs(matched))[np.isfinite(matched)]
+    if len(excess) >= FEWEST_PAIRS and excess.any():
+        found.append(
+            {
+                "test": "beats matched",
+                "readout": name,
+                "layer": None,
+                "features": len(excess),
+                "value": float(excess.mean()),
+                "null": 0.0,
+                "p": flipped(excess, seed),
             }
         )
     chosen = free.loc[free["kind"] == "on"] if (free["kind"] == "on").any() else free
@@ -159,6 +188,18 @@ def _tests(name: str, free: pd.DataFrame, random: int, seed: int) -> list[dict[s
     return found
 
 
+def flipped(values: np.ndarray, seed: int) -> float:
+    """Two-sided sign-flip p of the mean: exact where all signs are few, else drawn."""
+    n = len(values)
+    if 2**n <= 1 + DRAWS:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        signs = 1 - 2 * np.random.default_rng([seed, n, 1]).integers(0, 2, (DRAWS, n))
+        signs = np.concatenate([np.ones((1, n), signs.dtype), signs])
+    least = abs(values.sum()) - 1e-12 * np.abs(values).sum()
+    return float((np.abs(signs @ values) >= least).mean())
+
+
 def _gradient(layer: np.ndarray, slope: np.ndarray, seed: int) -> tuple[float, float] | None:
     """Spearman correlation and its shuffled p; None where nothing varies or features are few."""
     from scipy.stats import rankdata
@@ -187,8 +228,23 @@ def _sentence(rows: list[dict[str, Any]], tests: list[dict[str, Any]], random: i
             f"features that move a readout more than all {random} random directions (by chance"
             f" 1 in {1 + random}): {', '.join(told[:4])}{more}"
         )
+    matched = [t for t in tests if t["test"] == "beats matched"]
+    if matched:
+        told = [
+            f"{t['readout']} {t['value']:+.3g} (p {t['p']:.2g}, {t['features']} features)"
+            for t in matched
+        ]
+        more = f" and {len(told) - 4} readouts more" if len(told) > 4 else ""
+        parts.append(
+            "mean |slope| beyond that of the direction of a feature that fires as often:"
+            f" {', '.join(told[:4])}{more}"
+        )
+    elif any(r["median_matched"] is not None for r in rows):
+        parts.append(
+            f"fewer than {FEWEST_PAIRS} features could be compared with one that fires as often"
+        )
     layers = sorted({r["layer"] for r in rows})
-    others = [t for t in tests if t["test"] != "beats random"]
+    others = [t for t in tests if not t["test"].startswith("beats")]
     if len(layers) == 1:
         parts.append(f"all are of layer {layers[0]}, so layers cannot be compared")
     elif others:

@@ -21,6 +21,7 @@ from scircuit.analysis.structure.rank_stability import correlation, rank_stabili
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from matplotlib.axes import Axes
 
     from scircuit.analysis.circuit_inputs import CircuitInputs
@@ -88,8 +89,32 @@ def hub_stability(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
         "agreement_rho": thinned,
     }
     return Finding(
-        NAME, TITLE, _sentence(halves.sentence, numbers), _NULL, frame, numbers, draw=draw
+        NAME,
+        TITLE,
+        _sentence(halves.sentence, numbers),
+        _NULL,
+        frame,
+        numbers,
+        {"Feature": _records(frame)},
+        draw=draw,
     )
+
+
+def _records(frame: pd.DataFrame) -> pa.Table:
+    """Degrees in the halves of the cells, and the edges that both can test, of every source."""
+    from scircuit.core.schema import schema_table
+
+    halves = {
+        f"{half}_degree": [int(v) if np.isfinite(v) else None for v in frame[half].to_numpy(float)]
+        for half in ("even", "odd")
+    }
+    columns = {
+        "id": frame["id"].tolist(),
+        **halves,
+        "testable_edges": frame["testable"].tolist(),
+        "agreeing_edges": frame["agree"].tolist(),
+    }
+    return schema_table("Feature", columns)
 
 
 def _thinned(

@@ -20,7 +20,7 @@ from scircuit.analysis.structure.module_stability import (
     final_communities,
     stability_curve,
 )
-from scircuit.analysis.structure.null_numbers import beside
+from scircuit.analysis.structure.null_numbers import beside, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,11 +81,12 @@ def modules(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
     frame.loc[frame["chosen"], "null_modularity"] = tested.null_modularity.mean()
     frame.loc[frame["chosen"], "null_half_rand"] = tested.null_half_rand.mean()
     modularity = beside(tested.modularity, tested.null_modularity, "above")
-    half = beside(tested.half_rand, tested.null_half_rand, "above")
     numbers |= {
         "resolution": best.resolution,
         "modularity": modularity._asdict(),
-        "half_rand": half._asdict(),
+        # no p: the resolution is the best of several for the circuit, and none was chosen for them
+        "half_rand": number(tested.half_rand),
+        "null_half_rand": number(tested.null_half_rand.mean()),
         "seed_rand": best.seed_rand,
         "draws": int(tested.null_modularity.size),
     }

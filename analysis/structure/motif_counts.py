@@ -4,7 +4,7 @@ r"""Counts of small patterns of edges.
 convergence    A -> C <- B: pairs of sources of one target, ``sum_C k_in (k_in - 1) / 2``
 divergence     A <- C -> B: pairs of targets of one source, ``sum_C k_out (k_out - 1) / 2``
 feed-forward   A -> B -> C with A -> C; coherent where sign(A -> B) sign(B -> C) is that of
-               A -> C
+               A -> C, with +1 for support
 bi-fan         A and B both have the targets C and D
 =============  ==========================================================================
 
@@ -40,7 +40,7 @@ def feed_forward_loop(
     target
         Targets, those of one source together, int64 (edges,).
     sign
-        -1 or 1, int64 (edges,).
+        -1 where an edge suppresses, 1 where it supports, int64 (edges,).
     mark
         Scratch of zeros, int64 (features,); zeros again afterwards.
     found
@@ -108,7 +108,7 @@ def count_motifs(source: np.ndarray, target: np.ndarray, sign: np.ndarray, featu
     source, target
         Positions of the features, without repetition, (edges,).
     sign
-        -1 or 1 for every edge, (edges,).
+        -1 for every edge that suppresses, 1 for every one that supports, (edges,).
     features
         Number of features.
     """

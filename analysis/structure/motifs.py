@@ -6,7 +6,8 @@ degrees has others. They are compared with edges that fall on features by their 
 in which every feature keeps its number of edges to and from every layer
 (`scircuit.analysis.structure.rewiring`). There an edge keeps its source and its sign, so that
 sources which mostly support keep doing so; the coherent share of feed-forward loops is compared
-with theirs. (Milo et al., Science 298:824, 2002; Mangan and Alon, PNAS 100:11980, 2003.)
+with theirs. An edge whose ablation lowers the target supports it: +1; a loop of such edges only is
+coherent. (Milo et al., Science 298:824, 2002; Mangan and Alon, PNAS 100:11980, 2003.)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 NAME, TITLE = "motifs", "Patterns of edges"
 REWIRED, BY_RATE = "same degrees", "firing rate"
 _PATHS_COUNTED = 4_000_000_000  # paths of two edges in all random graphs together
+_RATE_DRAWS = 199  # of degrees, which cost little
 _FEWEST = 10  # edges
 _COLUMNS = (
     *("motif", "null", "observed", "null_mean", "null_low", "null_high"),
@@ -44,7 +46,7 @@ def motif_beside_null(
     edges: LayeredEdges, draws: int, rng: np.random.Generator
 ) -> tuple[Motifs, np.ndarray]:
     """Counts in the circuit, and in `draws` rewired graphs, (draws, 3)."""
-    sign = np.where(edges.effect < 0, -1, 1)
+    sign = np.where(edges.effect < 0, 1, -1)  # support is +1
     chain = Rewiring(edges, rng)
     null = [count_motifs(edges.source, chain.draw(), sign, edges.features) for _ in range(draws)]
     return count_motifs(edges.source, edges.target, sign, edges.features), np.array(null)
@@ -60,7 +62,7 @@ def motifs(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
     null = (
         f"{draws:,} graphs in which every feature keeps its number of edges to and from every"
         " layer; for convergence and divergence edges that fall on features by their firing rate,"
-        f" {draws:,} times"
+        f" {_RATE_DRAWS:,} times"
     )
     if edges.size < _FEWEST:
         return untested(
@@ -74,7 +76,7 @@ def motifs(inputs: CircuitInputs, config: AnalyseConfig) -> Finding:
         _row("feed-forward loop", found.feed_forward, drawn[:, 0]),
         _coherent(found, drawn),
         _row("bi-fan", found.bi_fan, drawn[:, 2]),
-        *_by_rate(inputs, edges, draws, np.random.default_rng([config.seed, 33])),
+        *_by_rate(inputs, edges, _RATE_DRAWS, np.random.default_rng([config.seed, 33])),
     ]
     frame = pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
     numbers = {

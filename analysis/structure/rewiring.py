@@ -92,10 +92,15 @@ class Rewiring:
         The circuit; its own order is kept, so that edge i keeps its source and its effect.
     rng
         Of the trades.
+    between
+        Rounds of trades between one graph and the next.
     """
 
-    def __init__(self, edges: LayeredEdges, rng: np.random.Generator) -> None:
+    def __init__(
+        self, edges: LayeredEdges, rng: np.random.Generator, between: int = BETWEEN
+    ) -> None:
         self._target, self._rng, self._started = edges.target.copy(), rng, False
+        self._between = between
         reached = edges.layer[edges.target]
         new = (np.diff(edges.source, prepend=-1) != 0) | (np.diff(reached, prepend=-1) != 0)
         first = np.flatnonzero(new)
@@ -113,7 +118,7 @@ class Rewiring:
 
     def draw(self) -> np.ndarray:
         """The next graph's targets, (edges,); not to be changed, nor kept beyond the next call."""
-        rounds = BETWEEN if self._started else MIXING
+        rounds = self._between if self._started else MIXING
         self._started = True
         loop = machine_code(
             trade_loop,

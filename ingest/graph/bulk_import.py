@@ -217,7 +217,13 @@ def _merge_nodes(
         given = {name: value for name, value in row.items() if value is not None}
         if no_label and given.get("name") and (known.get("name") or "").startswith(given["name"]):
             del given["name"]
-        replaced = [name for mark, block in blocks.items() if given.get(mark) for name in block]
+        replaced = [
+            name
+            for mark, block in blocks.items()
+            if given.get(mark)
+            for name in block
+            if name in own or name not in schema.ALSO_PUBLISHED
+        ]
         for name in replaced:
             known.pop(name, None)
         if tracks_own and imported:

@@ -35,7 +35,13 @@ FEATURE, DICTIONARY = "Feature", "Dictionary"
 FOUND = "Run-FOUND-Feature"
 # By verb: a property that every row of its block of findings has, and the column for the name of
 # the run.
-_MARKS = {"trace": ("traced", "activation_run"), "analyse": ("in_degree", "analysis_run")}
+_MARKS = {
+    "trace": ("traced", "activation_run"),
+    "analyse": ("in_degree", "analysis_run"),
+    "ablate": ("ablation_partners", "ablation_run"),
+    "steer": ("steering_norm_ratio", "steering_run"),
+    "importance": ("importance_cells", "importance_run"),
+}
 
 
 def marked(kind: str, table: pa.Table, run: str) -> pa.Table:
@@ -202,7 +208,7 @@ def _mirror() -> str:
         return f"reduce(v = null, x IN {runs} | {value})"
 
     def stated(name: str) -> str:
-        mark = mark_of.get(name)
+        mark = None if name in schema.ALSO_PUBLISHED else mark_of.get(name)
         marked = f" OR x.{mark} IS NOT NULL" if mark else ""
         return f"any(x IN own WHERE x.{quoted(name)} IS NOT NULL{marked})"
 

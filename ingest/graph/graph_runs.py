@@ -33,8 +33,8 @@ RETURN collect(f.id) AS ids
 
 
 def delete_run(connection: Connection, run: str) -> dict[str, int]:
-    """Delete a run from the graph: its relationships, its interventions, controls and modules, its
-    Run node and its ledger.
+    """Delete a run from the graph: its relationships, its interventions, controls, modules,
+    readouts and findings, its Run node and its ledger.
 
     Parameters
     ----------

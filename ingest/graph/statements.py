@@ -12,7 +12,8 @@ columns, so that the server plans each one once. How records are written:
   caption that consists of this address and a label;
 * the annotation of a feature (a row with ``annotation_run``) replaces an earlier annotation as a
   whole, properties without a new value included; the clean pass of a trace run
-  (``activation_run``) and an analysis (``analysis_run``) likewise. What each run found stays as
+  (``activation_run``) and an analysis (``analysis_run``) likewise, except that the module that an
+  import states stays where the analysis names none. What each run found stays as
   its own (`scircuit.ingest.graph.found_by_run`);
 * an empty text or list is no value: it removes one that an earlier run wrote (the import tool
   cannot store it either);
@@ -146,10 +147,16 @@ def _nodes(label: str, names: list[str], imported: bool) -> str:
         lines.append(f"WITH n, row, {_given_properties(label, names)} AS given")
     for mark, given_up in finding_blocks(label, names).items():
         earlier = f"coalesce(row[{names.index(mark)}], '') = ''"
+        kept = {
+            p: f"{earlier} OR NOT '{p}' IN coalesce(n.{OWN}, [])"
+            for p in given_up
+            if p in schema.ALSO_PUBLISHED
+        }
         lines.append(
             "SET "
             + ", ".join(
-                f"n.{quoted(p)} = CASE WHEN {earlier} THEN n.{quoted(p)} END" for p in given_up
+                f"n.{quoted(p)} = CASE WHEN {kept.get(p, earlier)} THEN n.{quoted(p)} END"
+                for p in given_up
             )
         )
     lines += _set_clause("n", label, names, by)
@@ -172,10 +179,8 @@ def _given_properties(label: str, names: list[str]) -> str:
     ]
     given = f"[p IN [{', '.join(values)}] WHERE p[1] IS NOT NULL | p[0]]"
     for mark, block in finding_blocks(label, names).items():
-        given += (
-            f" + CASE WHEN coalesce(row[{names.index(mark)}], '') = '' THEN [] ELSE {list(block)}"
-            " END"
-        )
+        own = [p for p in block if p not in schema.ALSO_PUBLISHED]
+        given += f" + CASE WHEN coalesce(row[{names.index(mark)}], '') = '' THEN [] ELSE {own} END"
     return given
 
 

@@ -3,7 +3,7 @@
 // folder: Interventions
 // question: Which features keep this behaviour, and which computed edges connect them?
 // shape: graph
-// param circuit: str = "" -- id of a circuit; empty: the one of the newest run
+// param circuit: str = "" -- id of a circuit; empty: the one of the newest run that was not refused
 // param features: int = 80 (1..140) -- maximum number of features drawn, those that are kept first
 // column path: the path drawn
 // budget: 2 * $features
@@ -11,7 +11,7 @@
 
 WITH $circuit AS wanted
 MATCH (i:Intervention {verb: 'circuit'})-[:FROM]->(run:Run)
-WHERE wanted IN ['', i.id]
+WHERE wanted = i.id OR (wanted = '' AND i.refused IS NULL)
 WITH i, run ORDER BY run.started DESC, i.id LIMIT 1
 CALL (i) {
   MATCH (f:Feature)-[part:PART_OF]->(i)

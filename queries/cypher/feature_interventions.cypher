@@ -21,7 +21,8 @@
 // column effect_low: 95 % confidence interval, lower bound
 // column effect_high: 95 % confidence interval, upper bound
 // column p: p of the readout
-// column control: control: the same readout for a random direction of equal norm
+// column control: control: mean of the same readout over random directions of equal norm; as they have either sign it is smaller than any of them
+// column control_size: control: size of the change by one random direction (root mean square)
 // budget: $limit
 
 WITH $feature AS address
@@ -37,6 +38,7 @@ MATCH (f)-[part:PART_OF]->(i:Intervention)
 RETURN f.id AS feature, i.id AS intervention, i.name AS name, i.verb AS verb, part.role AS role, coalesce(part.coefficient, i.coefficient) AS coefficient,
   COLLECT { MATCH (other:Feature)-[:PART_OF]->(i) WHERE other <> f RETURN other.id ORDER BY other.id } AS partners, i.cells AS cells,
   i.tested AS tested, i.significant AS significant, i.ratio AS ratio, i.ratio_null AS ratio_null,
-  i.effect AS effect, i.effect_low AS effect_low, i.effect_high AS effect_high, i.p AS p, i.control AS control
+  i.effect AS effect, i.effect_low AS effect_low, i.effect_high AS effect_high, i.p AS p, i.control AS control,
+  sqrt(i.control ^ 2 + i.control_sd ^ 2) AS control_size
 ORDER BY verb, significant DESC, coefficient, intervention
 LIMIT $limit

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from scircuit.core.progress import say
 from scircuit.core.run_files.run_locks import changing_study, one_writer, require_parents
 from scircuit.core.study import Manifest, Study, now, run_id
 from scircuit.core.version import __version__
+from scircuit.execution.findings.finding_files import finding_records
 from scircuit.execution.graph_server import opener
 from scircuit.execution.partial_results import remove_parts
 from scircuit.execution.resume import require_same_inputs, require_same_software
@@ -69,7 +70,11 @@ class ActiveRun:
                 self.writer.submit(entry)
 
     def conclude(self, findings: Mapping[str, object], **record: object) -> None:
-        """Write the final Run record and mark the run complete."""
+        """Write the findings stored beside the run and the final Run record, and mark the run
+        complete.
+        """
+        if stored := finding_records(self.folder, self.id, self.store.manifest.verb):
+            self.write("run-findings", stored)
         seconds = self.seconds
         self.write(
             "run-end",
@@ -87,11 +92,13 @@ class ActiveRun:
         self.finished = True
         remove_parts(self.folder)
 
-    def result(self, new: bool, detail: object = None) -> RunResult:
-        """What the verb returns of the ended run; `new` tells whether it was computed now."""
+    def result(self, new: bool, compute: Callable[[], object] | None = None) -> RunResult:
+        """What the verb returns of the ended run; `new` tells whether it was computed now, and
+        `compute` gives its detail where that is not its stored findings.
+        """
         findings = dict(self.store.manifest.findings)
         sentences = tuple(findings.get("sentences", ()))
-        return RunResult(self.id, self.folder, findings, sentences, self.load_message, new, detail)
+        return RunResult(self.id, self.folder, findings, sentences, self.load_message, new, compute)
 
     def __post_init__(self) -> None:
         self._started, self._before = time.monotonic(), self.store.manifest.seconds

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -28,6 +28,21 @@ def joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
         if stacked["id"].duplicated().any()
         else stacked
     )
+
+
+def newest(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """Tables of several runs, oldest first, each without the features that a later one has: what is
+    known of a feature is then of one run.
+    """
+    import pyarrow as pa
+
+    seen: set[str] = set()
+    kept: list[pa.Table] = []
+    for table in reversed(list(tables)):
+        ids = table.column("id").to_pylist()
+        kept.append(table.filter(pa.array([i not in seen for i in ids], pa.bool_())))
+        seen.update(ids)
+    return kept[::-1]
 
 
 def features_of(study: Study, run: Manifest) -> pa.Table:

@@ -2,7 +2,7 @@
 
 >>> import scircuit as sc
 >>> analysed = sc.analyse(study="my-study")  # doctest: +SKIP
->>> sc.pl.hubs(analysed.detail.hubs)  # doctest: +SKIP
+>>> sc.pl.hubs(analysed.detail.hub_fit)  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ edges the degrees and their tail.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,8 @@ def analyse(
     -------
     RunResult
         ``sentences`` are the findings in words; ``table("Feature")`` has them per feature;
-        ``detail`` has frames and plots if the run was computed now.
+        ``detail`` is the analysis, with its frames and plots; ``stored`` has the further findings
+        by name.
 
     Raises
     ------
@@ -87,7 +89,12 @@ def analyse(
                     "further": {f.name: dict(f.numbers) for f in further},
                 }
             )
-    return run.result(new, result)
+    again = (
+        partial(compute_imported, place, parent, config)
+        if imported
+        else partial(compute, place, parent, annotation, config, run.id, further=False)
+    )
+    return run.result(new, again if result is None else lambda: result)
 
 
 def _background(path: Path | None) -> dict[str, str]:

@@ -16,9 +16,9 @@ from scircuit.core.run_files.manifest import may_differ
 from scircuit.core.study import Manifest, Study, now, to_the_second
 from scircuit.core.terminal import one_line
 from scircuit.core.version import __version__
-from scircuit.execution.feature_table import features_of, joined
+from scircuit.execution.feature_table import features_of, joined, newest
 from scircuit.execution.find_runs import child_of, imported_run, refuse_imported, trace_run
-from scircuit.execution.findings.stored_findings import stored_findings
+from scircuit.execution.findings.stored_findings import shown_runs, stored_findings
 from scircuit.workflows.analyse import compute
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
 
 FIGURES = "figures"
+INTERVENTIONS = ("ablate", "steer")
 READOUT = "mean logit change of the genes a feature fires on, minus that of the cell's other genes"
 TRACE_QUERIES = ("top_hubs", "strongest_edges", "feature_circuit")
 ATLAS_QUERIES = ("features_of_genes", "counterparts")
@@ -41,7 +42,8 @@ ATLAS_QUERIES = ("features_of_genes", "counterparts")
 @dataclass(frozen=True)
 class ReportResult:
     """Where the page is, and its findings; `story` is the run in ten lines, `circuit` the drawn
-    feature as text, `figures` the names of the SVG and CSV files in ``figures/`` beside the page.
+    feature as text, `figures` the names of the SVG files, and `numbers` of the CSV files, in
+    ``figures/`` beside the page.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class ReportResult:
     story: tuple[str, ...] = ()
     circuit: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -57,7 +60,7 @@ class ReportResult:
             "report": str(self.path),
             "sentences": list(self.sentences),
             "figures": [str(folder / f"{name}.svg") for name in self.figures],
-            "numbers": [str(folder / f"{name}.csv") for name in self.figures],
+            "numbers": [str(folder / f"{name}.csv") for name in self.numbers or self.figures],
         }
 
     def __str__(self) -> str:
@@ -127,6 +130,7 @@ def report(study: Path | str = DEFAULT_STUDY, run: str = "", *, feature: str = "
             ),
             story(parts),
             parts.analysis.circuit(parts.circuit).drawing if parts.analysis and sources else (),
+            tuple(name for name, figure in page.figures.items() if figure.svg),
             tuple(page.figures),
         )
 
@@ -138,7 +142,8 @@ def write_page(path: Path, page: ReportPage) -> None:
     """
     with new_folder(path.parent / FIGURES) as folder:
         for name, figure in page.figures.items():
-            (folder / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+            if figure.svg:
+                (folder / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
             (folder / f"{name}.csv").write_text(figure.csv, encoding="utf-8")
     remove_leftovers(path)
     with atomic_path(path) as temporary:
@@ -153,20 +158,19 @@ def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
     UserError
         If the feature was not ablated in the run.
     """
-    import pandas as pd
-
     from scircuit.analysis.report_page import Check, ReportInput
     from scircuit.ingest.shards.shard_store import ShardStore
 
-    children = {
-        verb: child_of(study, verb, trace.run)
-        for verb in ("annotate", "analyse", "ablate", "steer", "null")
-    }
-    runs = [trace, *(m for m in children.values() if m)]
-    stores = {m.verb: ShardStore(study.run_folder(m.run)) for m in runs}
+    children = {verb: child_of(study, verb, trace.run) for verb in ("annotate", "analyse", "null")}
+    shown = [m for m in shown_runs(study, trace) if m.verb not in children]
+    before, last = [m for v, m in children.items() if m and v != "null"], children["null"]
+    runs = [trace, *before, *shown, *([last] if last else [])]
+    stores = [(m.verb, ShardStore(study.run_folder(m.run))) for m in runs]
+    done = [m for m in shown if m.verb in INTERVENTIONS]
+    own = {m.run: features_of(study, m) for m in done}
 
     def rows(verb: str, kind: str) -> pd.DataFrame:
-        return stores[verb].tables(kind).to_pandas() if verb in stores else pd.DataFrame()
+        return _stack([s.tables(kind).to_pandas() for v, s in stores if v == verb])
 
     model = rows("trace", "Model").iloc[0].dropna().to_dict()
     dictionaries = rows("trace", "Dictionary").sort_values("layer")
@@ -186,8 +190,8 @@ def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
         if analysed
         else None
     )
-    frames = [rows(v, k) for v in ("ablate", "steer") for k in ("Intervention",)]
-    members = [rows(v, "Feature-PART_OF-Intervention") for v in ("ablate", "steer")]
+    frames = [rows(v, "Intervention") for v in INTERVENTIONS]
+    members = [rows(v, "Feature-PART_OF-Intervention") for v in INTERVENTIONS]
     return ReportInput(
         title=(
             f"Circuits of {model.get('name', 'the model')}, layer"
@@ -202,7 +206,17 @@ def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
         circuit=_source(feature, analysis, trace.run),
         annotate=cast("AnnotateFindings", annotated.findings if annotated else {}),
         atlases=[_atlas(*x) for x in annotated_atlases(study)],
-        features=joined([features_of(study, m) for m in runs]),
+        features=joined(
+            [
+                *(features_of(study, m) for m in runs if m not in shown),
+                *(
+                    t
+                    for v in INTERVENTIONS
+                    for t in newest(own[m.run] for m in done if m.verb == v)
+                ),
+            ]
+        ),
+        run_features={run: joined([table]) for run, table in own.items()},
         controls=rows("trace", "Control"),
         null=cast("NullFindings", children["null"].findings if children["null"] else {}),
         interventions=_stack(frames),
@@ -210,7 +224,7 @@ def gather(study: Study, trace: Manifest, feature: str = "") -> ReportInput:
         shifts=rows("ablate", "Intervention-SHIFTED-Feature"),
         readouts=rows("steer", "Readout"),
         readout_shifts=rows("steer", "Intervention-SHIFTED-Readout"),
-        stored=stored_findings(study, trace),
+        stored=stored_findings(study, shown_runs(study, trace)),
         readout=READOUT,
         runs=[_row(m) for m in runs],
         browser=_browser(study),

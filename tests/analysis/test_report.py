@@ -115,7 +115,7 @@ def test_a_published_rate_below_its_null_is_said_to_be(parts):
     below = replace(parts, atlases=[make_atlas(0.51, 0.62)])
     found = findings(below)
     assert (
-        len(found) == 12
+        len(found) == 11
         and "51.0 % of 2,000 features are annotated as published" in found[-1].claim
     )
     assert (
@@ -175,8 +175,9 @@ def test_ten_findings_each_with_a_control(parts):
         and "at most 2.5 %" in found[3].control
     )
     assert "8.22" in found[0].control
-    assert "4 of 60 targets" in found[8].claim
+    assert "4 of 60 interaction contrasts" in found[8].claim
     assert "1 of 2 steered features" in found[9].claim
+    assert "p_random <= 0.05" in found[9].claim and "by chance 0.1 would" in found[9].claim
 
 
 def test_what_one_half_finds_and_the_other_holds_is_a_table_with_its_chance(parts, page):

@@ -154,5 +154,5 @@ def test_a_finding_that_could_not_be_tested_is_a_sentence():
     )
     parts = tiny_parts([2, 3], stored=[StoredFinding("analyse_coherence", empty, "r", "analyse")])
     text = checked(parts)
-    assert text.count("No edge joins two annotated features.") == 2  # verdict and evidence
+    assert text.count("No edge joins two annotated features.") == 1
     assert "Nothing to draw: no unit could be compared." in text

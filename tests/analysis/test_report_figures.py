@@ -19,7 +19,7 @@ from scircuit.analysis.report_page.figures.circuit_svg import circuit_frame, cir
 from scircuit.analysis.report_page.figures.intervention_plots import draw_interaction
 from scircuit.analysis.report_page.figures.layer_classes import draw_layer_classes, layer_frame
 from scircuit.analysis.report_page.figures.page_figure import drawn, drawn_on_figure, fit_labels
-from scircuit.analysis.report_page.table_rows import shift_frame
+from scircuit.analysis.report_page.table_rows import shift_frame, steering_words
 from scircuit.core.address import Address
 from tests.support.report_parts import make_parts, tiny_parts
 
@@ -103,9 +103,10 @@ def test_a_finding_of_any_analysis_is_drawn():
     ]
     page = report_page(tiny_parts([0, 0], stored=stored))
     assert page.figures["analyse_test_finding"].csv == "x,y\n1,0.5\n2,\n"
-    assert "compare_test_finding" not in page.figures
+    undrawn = page.figures["compare_test_finding"]  # its table all the same
+    assert not undrawn.svg and undrawn.csv == "x,y\n1,0.5\n2,\n"
     html = page.html
-    assert html.count("Share 0.5, by chance 0.3.") == 4  # verdict and evidence of both
+    assert html.count("Share 0.5, by chance 0.3.") == 2  # the evidence of both
     assert "A &lt;title&gt;" in html and "1,000 draws" in html
     assert "No figure is declared for this analysis." in html
 
@@ -210,3 +211,92 @@ def test_readouts_of_steering_are_drawn_beside_random_directions(parts):
     found = pd.read_csv(io.StringIO(page.figures["steered_readouts"].csv))
     assert found["effect"].tolist() == [-0.1, 0.1, 0.5]  # own genes are drawn elsewhere
     assert ">0.61</td>" in page.html and ">0.02</td>" in page.html
+
+
+def dosed(parts, **columns):
+    """The page of a steering run, and what its dose figure shows."""
+    frame = parts.interventions
+    steer = frame["verb"] == "steer"
+    frame = frame.assign(**{k: [v if s else None for s in steer] for k, v in columns.items()})
+    page = report_page(replace(parts, interventions=frame))
+    return page, page.figures["dose_response"]
+
+
+def test_a_random_direction_is_shown_by_its_size_and_not_by_a_mean_over_signs(parts):
+    page, figure = dosed(parts)
+    found = pd.read_csv(io.StringIO(figure.csv))
+    # the mean over directions is 0.001, one of them is 40 times that
+    assert found["control_size"].tolist() == pytest.approx([np.hypot(0.001, 0.04)] * 3)
+    assert "size of the change by one random direction" in figure.caption
+    table = page.html[page.html.index("All doses as a table") :]
+    assert "size of one random direction" in table and ">0.04</td>" in table
+    assert ">0.001</td>" not in table[: table.index("</details>")]
+
+
+def test_without_a_spread_random_directions_are_not_drawn_and_it_is_said(parts):
+    _, figure = dosed(parts, control_sd=None)
+    assert "not drawn: the run has only their mean" in figure.caption
+    assert "control_size" not in figure.csv
+    _, figure = dosed(parts, control_sd=None, control=None)
+    assert "No random direction was steered beside" in figure.caption
+
+
+def axes_of(rows, axis, one_is_clean):
+    from matplotlib.figure import Figure
+
+    from scircuit.analysis.report_page.figures.intervention_plots import draw_steering
+
+    figure = Figure()
+    draw_steering(figure, pd.DataFrame(rows), "logits", axis, one_is_clean)
+    return figure, figure.axes[0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "axis"),
+    [
+        ("amplify", "multiplied by a coefficient", "1: no change, 0: ablated"),
+        (None, "multiplied by a coefficient", "1: no change, 0: ablated"),
+        ("clamp", "mean active value, wherever it fires; 1 is that mean", "units of the mean"),
+        ("clamp-all", "mean active value, at all gene positions", "units of the mean"),
+    ],
+)
+def test_the_coefficient_is_explained_by_the_mode_of_the_run(parts, mode, text, axis):
+    page, _ = dosed(parts, mode=mode)
+    assert text in page.html
+    changes_nothing = "1 changes nothing" in page.html
+    words = steering_words([{"mode": mode}])
+    assert axis in words.axis and changes_nothing == words.one_is_clean == (
+        mode in ("amplify", None)
+    )
+    row = dict.fromkeys(("effect", "effect_low", "effect_high", "control_size"), 0.1)
+    rows = [row | {"feature": "L01/F0001", "coefficient": c} for c in (0.0, 2.0)]
+    figure, ax = axes_of(rows, words.axis, words.one_is_clean)
+    assert figure.get_supxlabel() == words.axis
+    upright = [x for line in ax.lines for x in [list(line.get_xdata())] if x == [1, 1]]
+    assert bool(upright) == words.one_is_clean  # a line where nothing is changed
+    low, high = ax.collections[0].get_datalim(ax.transData).intervaly
+    assert (low, high) == pytest.approx((-0.1, 0.1))
+
+
+def test_doses_beyond_the_norms_of_the_model_are_marked_in_the_table(parts):
+    page, _ = dosed(parts, beyond_norm=True)
+    table = page.html[page.html.index("All doses as a table") :].partition("</details>")[0]
+    assert table.count(" *</td>") == 3 and "take no part in slopes" in table
+    page, _ = dosed(parts, beyond_norm=False)
+    assert " *</td>" not in page.html and "take no part in slopes" not in page.html
+
+
+def test_probes_that_are_no_better_than_shuffled_labels_are_marked(parts):
+    nodes = pd.DataFrame(
+        {
+            "id": ["r1", "r2", "r3"],
+            "name": ["pseudotime", "fate:B", "markers"],
+            "measure": ["R2", "AUC", None],
+            "accuracy": [0.61, 0.5, None],
+            "baseline": [0.02, 0.51, None],
+            "p": [1 / 21, 12 / 21, None],
+        }
+    )
+    page = report_page(replace(parts, readouts=nodes)).html
+    assert page.count("(no better than shuffled labels)") == 1
+    assert "fate:B <b>(no better than shuffled labels)</b>" in page and ">0.57</td>" in page

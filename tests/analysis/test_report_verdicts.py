@@ -12,6 +12,7 @@ import pytest
 
 from scircuit.analysis.finding import Finding
 from scircuit.analysis.report_page import build_report
+from scircuit.analysis.report_page.findings import findings
 from scircuit.analysis.report_page.published_numbers import compared
 from scircuit.analysis.report_page.report_input import StoredFinding
 from scircuit.analysis.report_page.verdicts import verdicts
@@ -123,11 +124,74 @@ def test_joint_ablations_by_number_of_features(parts):
     assert answer(replace(parts, interventions=nothing), "adding up")[0] == "No"
 
 
-def test_steering_beside_a_random_direction(parts):
-    found, sentence = answer(parts, "steering")
-    assert found == "Partly" and sentence.startswith("1 of 2 steered features")
-    stronger = parts.features.assign(steering_control=[0.5, None, 0.5])
-    assert answer(replace(parts, features=stronger), "steering")[0] == "No"
+def steered(parts, p_random, directions=19, **columns):
+    """A run of features with these p_random; every cell agrees and each slope is the larger one, as
+    of almost any direction.
+    """
+    n = len(p_random)
+    features = pd.DataFrame(
+        {
+            "id": [f"m/d/L01/F{i:04d}" for i in range(n)],
+            "steering_slope": np.full(n, 0.5),
+            "steering_p": np.full(n, 0.001),
+            "steering_p_random": p_random,
+            "steering_control": np.full(n, 0.4),
+        }
+    ).assign(**columns)
+    run = {"run": "steer-1", "verb": "steer", "config": {"random_directions": directions}}
+    return replace(parts, features=features, runs=[*parts.runs, run])
+
+
+@pytest.mark.parametrize("directions", [19, 99])
+def test_steering_of_features_without_effect_is_no(parts, directions):
+    """p_random of such features is uniform, whatever the p over cells says."""
+    rng = np.random.default_rng(directions)
+    words = []
+    for _ in range(300):
+        p = rng.integers(1, directions + 2, 24) / (1 + directions)
+        words.append(answer(steered(parts, p, directions), "steering")[0])
+    # at most 15 of 300 expected; 28 or more would have probability 0.001
+    assert set(words) <= {"No", "Partly"} and words.count("No") >= 300 - 27
+
+
+def test_steering_of_planted_features(parts):
+    null = np.random.default_rng(0).integers(1, 21, 24) / 20
+    half = np.r_[np.full(12, 0.05), null[12:]]
+    found, sentence = answer(steered(parts, half), "steering")
+    assert found == "Partly" and "of 24 steered features move the genes they fire on" in sentence
+    assert "by chance 1.2 would" in sentence and "binomial p" in sentence
+    assert answer(steered(parts, np.full(24, 0.05)), "steering")[0] == "Yes"
+    # one hit of 24 is what chance gives
+    assert answer(steered(parts, np.r_[0.05, np.full(23, 0.5)]), "steering")[0] == "No"
+
+
+def test_steering_with_too_few_random_directions_is_not_measured(parts):
+    run = steered(parts, np.full(24, 1 / 6), 5)
+    found, sentence = answer(run, "steering")
+    assert found == "Not measured" and "with 5 random directions p_random is at least" in sentence
+    assert "--random-directions 19" in sentence
+    older = replace(run, features=run.features.drop(columns="steering_p_random"), runs=[])
+    assert answer(older, "steering")[0] == "Not measured"
+    page = build_report(run)
+    assert "no feature can reach p_random ≤ 0.05" in page
+    assert "steered features change" not in page and "features move" not in page
+
+
+def test_the_page_says_of_steering_what_the_run_says(parts):
+    import pyarrow as pa
+
+    from scircuit.workflows.interventions.steer import summarise
+
+    for directions, p in ((5, [1 / 6] * 4), (19, [0.05, 0.05, 0.05, 0.5])):
+        run = steered(parts, p, directions)
+        tables = {
+            "Feature": pa.Table.from_pandas(run.features),
+            "Intervention": pa.table({"beyond_norm": [False], "norm_ratio": [1.0]}),
+            "Readout": pa.table({"measure": pa.array([], pa.string())}),
+        }
+        said = summarise(tables, directions)[1][1]
+        assert said in answer(run, "steering")[1]
+        assert any(said in f.claim for f in findings(run))
 
 
 def test_every_verdict_links_to_its_evidence(parts):
@@ -153,3 +217,50 @@ def test_published_numbers_stand_beside_those_of_the_run(parts):
     page = build_report(parts)
     assert all(text in page for text in ("342.9", "0.53 (first release 0.59)", "3.6 %"))
     assert compared(replace(parts, trace={})) == []
+
+
+def with_numbers(parts, name, numbers):
+    finding = Finding(name, name, "", "", pd.DataFrame(), numbers)
+    return replace(parts, stored=[*parts.stored, StoredFinding(name, finding, "r", "analyse")])
+
+
+def test_the_selective_study_stands_beside_its_chance_and_the_findings_of_the_run(parts):
+    """Without the findings a dash; with them the run's own number and its own null."""
+    parts = replace(parts, stored=[])
+    names = {
+        "coherence": "edges whose ends share a term (selective study)",
+        "sign_structure": "edges with d < 0 (selective study)",
+        "consensus": "pairs of labels common to two models, over permuted names (selective study)",
+    }
+    bare = {r.quantity: r for r in compared(parts)}
+    assert all(bare[q].here == "–" and not bare[q].control for q in names.values())
+    assert bare[names["coherence"]].published == "53 %"
+    assert "31 to 36 %" in bare[names["coherence"]].chance
+    assert bare[names["consensus"]].chance.startswith("13 to 19")
+    full = with_numbers(
+        parts, "coherence", {"all": {"observed": 0.412, "edges": 800, "expected": 0.35}}
+    )
+    rules = [
+        {"rule": "legacy", "support_share": 0.81, "expected_share": 0.714},
+        {"rule": "calibrated", "support_share": 0.5, "expected_share": 0.5},
+        {"rule": "computed", "support_share": None, "expected_share": None},
+    ]
+    full = with_numbers(full, "sign_structure", {"rules": rules})
+    nulls = [
+        {"counted": "pairs", "null": "names permuted", "observed": 60, "expected": 5.0},
+        {"counted": "pairs", "null": "targets resampled", "observed": 60, "expected": 40.0},
+        {"counted": "pairs", "null": "targets resampled", "observed": 60, "expected": 50.0},
+        {"counted": "edges", "null": "targets resampled", "observed": 9, "expected": 1.0},
+    ]
+    full = with_numbers(full, "consensus", {"nulls": nulls})
+    rows = {r.quantity: r for r in compared(full)}
+    coherent, negative, common = (rows[q] for q in names.values())
+    assert (coherent.here, coherent.control) == (
+        "41.2 % of 800 edges", "targets resampled among annotated features: 35.0 %"
+    )  # fmt: skip
+    assert (negative.here, negative.control) == (
+        "81.0 % by the published rule", "random signs: 71.4 % by the published rule"
+    )  # fmt: skip
+    assert (common.here, common.control) == ("12", "targets resampled: 9")
+    untested = with_numbers(parts, "coherence", {"draws": 0})
+    assert next(r for r in compared(untested) if r.quantity == coherent.quantity).here == "–"

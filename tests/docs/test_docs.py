@@ -10,7 +10,13 @@ from tools.collect_changes import KINDS, fragments, with_fragments
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "docker/README.md"),
     *("changes/README.md", "docs/adapters.md", "docs/architecture.md", "docs/data-model.md"),
-    *("docs/glossary.md", "docs/inputs.md", "docs/knowledge.md", "docs/life-of-a-cell.md"),
+    *(
+        "docs/glossary.md",
+        "docs/inputs.md",
+        "docs/interventions.md",
+        "docs/knowledge.md",
+        "docs/life-of-a-cell.md",
+    ),
     *(
         "docs/limits.md",
         "docs/method.md",

@@ -90,7 +90,7 @@ def test_triplets_with_class_counts_and_pairs(tables):
     row = done.loc[whole]
     assert (row["set_class"], row["tested"], row["order"]) == ("cross", 49, 3)
     assert (row["subadditive"], row["additive"], row["superadditive"]) == (40, 8, 1)
-    assert (row["ratio"], row["higher_order"]) == (0.51, 0.2)
+    assert (row["ratio"], row["higher_order"], row["marginal"]) == (0.51, 0.2, 0.1)
     assert done.loc[f"{whole}/AC", "ratio"] == 0.71
     assert done.loc[f"{whole}/AC", "set"] == whole
     members = tables["Feature-PART_OF-Intervention"].groupby("target")["source"].agg(list)

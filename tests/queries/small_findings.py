@@ -13,6 +13,7 @@ from tests.queries.small_names import (
     ATLAS,
     BROKEN,
     CELLS,
+    COMPARE,
     EARLIER,
     IMPORTED,
     MATCH,
@@ -152,6 +153,31 @@ def predictions() -> dict[str, pd.DataFrame]:
     return {"Gene-PREDICTS-Gene": pd.DataFrame(rows)}
 
 
+def findings() -> dict[str, pd.DataFrame]:
+    """What the runs found in words; one of them states a p."""
+    rows = [
+        {
+            "id": f"{run}/{name}",
+            "name": name,
+            "verb": run.split("-")[0],
+            "position": i,
+            "title": f"About {name}",
+            "sentence": f"{name}: 3 of 4, by chance 1",
+            "null_text": "100 draws",
+            "numbers": '{"n":4}',
+            "p": p,
+            "run": run,
+        }
+        for run, names in ((ANALYSE, ("motifs", "coherence")), (PREDICT, ("disease",)))
+        for i, (name, p) in enumerate(zip(names, (None, 0.01), strict=False))
+    ]
+    frame = pd.DataFrame(rows)
+    return {
+        "Finding": frame,
+        "Finding-FROM-Run": pd.DataFrame({"source": frame.id, "target": frame.run}),
+    }
+
+
 def runs() -> dict[str, pd.DataFrame]:
     def row(key: str, status: str, started: str, **more) -> dict:
         verb = key.split("-")[0]
@@ -206,6 +232,7 @@ def runs() -> dict[str, pd.DataFrame]:
         row(ANALYSE_OLD, "complete", "2026-01-05T06:00:00+00:00"),
         row(ABLATE, "complete", "2026-01-06T00:00:00+00:00"),
         row(PREDICT, "complete", "2026-01-06T03:00:00+00:00"),
+        row(COMPARE, "complete", "2026-01-06T04:00:00+00:00"),
         row(
             ATLAS,
             "complete",

@@ -30,6 +30,7 @@ from tests.queries.small_names import (
     ATLAS,
     BROKEN,
     CELL_TYPES,
+    COMPARE,
     EARLIER,
     MODEL,
     NEW,
@@ -59,6 +60,15 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
     features["prediction_run"] = np.where(has, PREDICT, None)
     features["disease"] = np.where(has, ill.choice(["anaemia", "lupus"], len(features)), None)
     features["disease_q"] = np.where(has, ill.uniform(0, 0.08, len(features)), np.nan)
+    more = np.random.default_rng([seed, 4])  # coherence of some, replicated degrees of some
+    for name in ("coherence", "coherence_expected"):
+        known = more.random(len(features)) < 0.7
+        features[name] = np.where(known, more.random(len(features)).round(6), np.nan)
+    has = more.random(len(features)) < 0.6
+    compared = more.integers(1, 30, len(features))
+    features["compare_run"] = np.where(has, COMPARE, None)
+    features["compared_degree"] = np.where(has, compared, np.nan)
+    features["replicated_degree"] = np.where(has, more.integers(0, compared + 1), np.nan)
     interventions = small_interventions.interventions(rng, sizes)
     features.loc[features.id == address(2, 0), ["steering_slope", "steering_control"]] = [0.4, 0.02]
     found = {
@@ -66,6 +76,7 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
         **small_findings.runs(),
         **small_findings.annotation(rng, sizes),
         **small_findings.predictions(),
+        **small_findings.findings(),
         **interventions,
         "Feature-AFFECTS-Feature": edges,
     }
@@ -253,12 +264,15 @@ def of_run(table: pa.Table, run: str) -> dict[str, pa.Table]:
         return {"Feature": table.select(["id", "name", *annotated])}
     if run == STEER:
         return {"Feature": table.filter(own).select(["id", *rest])}
-    predicted = [n for n in blocks["prediction_run"] if n in table.column_names]
-    if run == PREDICT:
-        some = pc.is_valid(table.column("prediction_run"))
-        return {"Feature": table.filter(some).select(["id", *predicted])}
+    judged: list[str] = []
+    for mark, by in (("prediction_run", PREDICT), ("compare_run", COMPARE)):
+        mine = [n for n in blocks[mark] if n in table.column_names]
+        judged += mine
+        if run == by:
+            some = pc.is_valid(table.column(mark))
+            return {"Feature": table.filter(some).select(["id", *mine])}
     if run == ATLAS:
-        own_results = {*annotated, *degrees, *rest, *traced, *predicted} - {"alive"}
+        own_results = {*annotated, *degrees, *rest, *traced, *judged} - {"alive"}
         published = {*table.column_names} - own_results
         names = [n for n in table.column_names if n in published]
         return {"Feature": table.filter(pc.invert(own)).select(names)}

@@ -76,6 +76,7 @@ def interventions(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, 
                 "effect_high": 2.0,
                 "p": 0.001,
                 "control": 0.01,
+                "control_sd": 0.03,
                 "run": STEER,
             }
         )
@@ -146,11 +147,28 @@ def behaviour_nodes() -> list[dict[str, object]]:
             "area": 0.97,
             "area_random": 0.5,
             "distance": 0.03,
+            "sufficiency_edges": 0.5,
+            "sufficiency_no_edges": 0.1 * k,
             "edges": 3 * k,
             "run": ABLATE,
         }
         for k, (behaviour, size) in enumerate([("mlm:all genes", 4), ("celltype:a=b", 2)])
     ]
+    circuits.append(
+        {
+            "id": f"{ABLATE}/circuit-",
+            "name": "mlm:none: refused",
+            "verb": "circuit",
+            "cells": CELLS,
+            "behaviour": "mlm:none",
+            "refused": "no set of up to 5% of the 40 features keeps 80% of the behaviour",
+            "size": 1,
+            "features_considered": 40,
+            "sufficiency": 0.2,
+            "sufficiency_p": 0.001,
+            "run": ABLATE,
+        }
+    )
     return circuits + [
         {
             "id": f"{ABLATE}/importance/{index}",

@@ -13,6 +13,7 @@ ANNOTATE, ANALYSE, ABLATE, STEER = (
     "steer-0000000001",
 )
 PREDICT = "predict-0000000001"
+COMPARE = "compare-0000000001"
 ANALYSE_OLD = "analyse-0000000002"  # of OLD; ANALYSE is of NEW
 EARLIER = "annotate-0000000009"  # an annotation that ANNOTATE has replaced
 ATLAS, IMPORTED, MATCH = "import-0000000001", "import-0000000002", "match-0000000001"

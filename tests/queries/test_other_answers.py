@@ -150,6 +150,9 @@ def test_interventions(study):
         answer.loc[f"{STEER}/1", "coefficient"] == 5.0
         and answer.loc[f"{STEER}/1", "control"] == 0.01
     )
+    size = answer.loc[f"{STEER}/1", "control_size"]
+    assert size == pytest.approx((0.01**2 + 0.03**2) ** 0.5)
+    assert pd.isna(answer.loc[f"{ABLATE}/0", "control_size"])
 
     moved = study.frames["Intervention-SHIFTED-Feature"].query("q <= 0.05")
     moved = (

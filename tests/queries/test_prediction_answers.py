@@ -7,6 +7,7 @@ import pytest
 
 from scircuit.queries.api import query
 from tests.queries.expected import same
+from tests.queries.small_names import NEW
 
 pytestmark = pytest.mark.server
 
@@ -50,3 +51,4 @@ def test_disease_features(study):
         ["id", "name", "model", "layer", "disease", "disease_q", "prediction_run"],
     )
     assert len(query(study.connection, "disease_features")) > len(answer)
+    assert query(study.connection, "disease_features", run=NEW).empty

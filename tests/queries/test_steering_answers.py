@@ -42,6 +42,17 @@ def test_slopes_of_one_feature_up_to_a_q(study):
     assert len(fixed) == 1 and fixed.q.isna().all()  # never left out by its q
 
 
+def test_slopes_that_random_directions_do_not_reach(study):
+    """Nearly every direction passes a q over cells; p_random tells the feature from others."""
+    expected = slopes(study)
+    expected = expected[expected.p_random <= 0.2]
+    answer = query(study.connection, "steered_readouts", p_random=0.2, limit=1000)
+    order = ["readout", "feature"]
+    same(answer.sort_values(order), expected.sort_values(order), SLOPES)
+    assert 0 < len(answer) < 20 and (answer.p_random <= 0.2).all()
+    assert query(study.connection, "steered_readouts", p_random=0.1).empty
+
+
 def test_layers_are_compared_by_feature(study):
     known = slopes(study)
     known = known[known.slope.notna()]

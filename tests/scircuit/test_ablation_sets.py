@@ -23,6 +23,11 @@ from scircuit.tracing.interventions.ablation.ablation_records import records_of
 from scircuit.tracing.interventions.ablation.subset_tests import LayerInputs, set_tests
 
 TRACE, ANALYSE, ANNOTATE = "trace-0000000001", "analyse-000000001", "annotate-00000001"
+COUNTED = ("subadditive", "additive", "superadditive")
+RATIOS = (
+    *("ratio", "ratio_null", "signed_ratio"),
+    *("higher_order", "higher_order_null", "marginal", "marginal_null"),
+)
 LABELS = ("Spindle assembly", "DNA repair", "Golgi transport", "mRNA splicing", "")
 
 
@@ -228,3 +233,28 @@ def test_findings_hold_no_nan_and_compare_classes(study):
         return x is None or isinstance(x, (str, int)) or (isinstance(x, float) and np.isfinite(x))
 
     assert plain(numbers)
+
+
+def test_sets_that_are_never_active_together(study):
+    """Across layers a joint effect is possible all the same."""
+    chosen = choose(study, features=("L00/F0003+L02/F0001", "L02/F0004+L02/F0002"))
+    nodes = pa.table(
+        {
+            "id": ["a/L04", "b/L04"],
+            "set": ["a/L04", "b/L04"],
+            "name": names(chosen),
+            "set_class": ["given"] * 2,
+            "order": [2, 2],
+            "cells": [5, 5],
+            "cells_together": [0, 0],
+            **{k: [3, 3] for k in ("tested", "significant")},
+            **{k: [None, None] for k in ("tested_computed", "significant_computed")},
+            **{f"{k}{n}": [1, 1] for n in ("", "_null") for k in COUNTED},
+            **{k: [0.6, 0.6] for k in RATIOS},
+        }
+    )
+    _, sentences, _ = summarise_sets({"Intervention": nodes}, chosen)
+    [sentence] = [s for s in sentences if "no cell has all features active" in s]
+    assert sentence.startswith("in 2 of 2 sets ")
+    assert "1 within one layer, which have no joint effect" in sentence
+    assert "1 across layers, whose later features can become active" in sentence

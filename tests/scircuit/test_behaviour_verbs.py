@@ -44,12 +44,13 @@ def plain(value):
 
 
 def test_importance_is_stored_with_its_finding(study, importance):
-    finding, (stored,) = importance.detail, read_findings(importance.folder)
+    finding, (stored,) = importance.detail["hub_importance"], read_findings(importance.folder)
     assert plain(importance.findings) and finding.sentence == stored.sentence
     frame = stored.frame
     assert frame["arm"].tolist() == ["hub"] * 3 + ["matched"] * 3 + ["random"] * 3
-    assert frame["feature"].is_unique and (frame["cells_active"] <= 4).all()
-    assert importance.findings["held_out"] and importance.findings["cells"] == 4
+    assert frame["feature"].is_unique and (frame["cells_active"] <= 6).all()
+    assert importance.findings["held_out"] and importance.findings["cells"] == 6
+    assert "cells other than those of the trace run" in stored.null
     nodes = importance.table("Intervention")
     assert set(nodes["verb"]) == {"importance"} and len(nodes) == 9
     np.testing.assert_allclose(nodes["effect"], frame["importance"])
@@ -69,16 +70,122 @@ def test_the_same_question_is_the_same_run(named_base, study, importance):
 def test_a_circuit_is_stored_with_its_curve_or_refused(circuit):
     """What these few cells give is not known beforehand; both ends are consistent."""
     numbers, (stored,) = circuit.findings, read_findings(circuit.folder)
-    assert plain(numbers) and stored.numbers == circuit.detail.numbers
+    finding = circuit.detail["behaviour_circuit"]
+    assert plain(numbers) and stored.numbers == finding.numbers
     (sentence,) = circuit.sentences
-    assert sentence == stored.sentence == circuit.detail.sentence
+    assert sentence == stored.sentence == finding.sentence
     assert numbers["refused"] == sentence.startswith("no circuit keeps the masked-LM loss: ")
     tables = {p.name.split(".")[1] for p in circuit.folder.glob("**/*.parquet")}
-    assert any("Intervention" in name for name in tables) != numbers["refused"]
+    assert any("PART_OF" in name for name in tables) != numbers["refused"]
+    (node,) = circuit.table("Intervention").to_dict("records")
+    assert isinstance(node["refused"], str) == numbers["refused"]
+    if numbers["refused"]:
+        assert node["refused"] in sentence and node["name"] == "mlm:all genes: refused"
+    for name in ("size", "sufficiency", "sufficiency_edges"):
+        assert node[name] == numbers[name] or numbers[name] is None, name
     if len(stored.frame):
         curve = stored.frame.set_index("size")
         assert curve["sufficiency"][0] == 0 and curve["sufficiency"].iloc[-1] == 1
         assert curve.index[-1] == numbers["considered"] and numbers["layers"] == [5]
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "missing"),
+    [(0, 90, 0), (90, 0, 0), (17, 90, 3), (90, 17, 3), (0, 0, 90), (1, 0, 0)],
+)
+@pytest.mark.parametrize("where", ["the file", "the cells drawn"])
+def test_classes_with_too_few_cells_are_refused_before_anything_is_computed(
+    study, monkeypatch, own, other, missing, where
+):
+    """A value of the file that no drawn cell has, cells of one class, a column without values."""
+    from scircuit.tracing.behaviour import probe
+    from scircuit.workflows.interventions import circuit as verb
+
+    few = np.repeat([True, False, False], [own, other, missing])
+    known = np.repeat([True, True, False], [own, other, missing])
+    enough = np.arange(60) < 30, np.ones(60, bool)
+
+    def labels(_parent, _asked, rows, _study):
+        return enough if rows is not None and where == "the file" else (few, known)
+
+    def drawn(_parent, _asked, rows, _study):
+        return enough if rows is None else (few, known)
+
+    monkeypatch.setattr(verb, "_labels", labels if where == "the file" else drawn)
+    monkeypatch.setattr(probe, "mean_states", lambda *_: pytest.fail("states were computed"))
+    message = (
+        f"of {own + other + missing} cells of {where} {own} are cell_type=x, {other} are not, and"
+        f" {missing} have no value; expected 18 or more of both"
+    )
+    with pytest.raises(UserError, match=message):
+        scircuit.circuit(study=study, behaviour="celltype:cell_type=x", device="cpu", **QUIET)
+
+
+def test_eighteen_cells_of_both_classes_are_enough_for_all_that_follows():
+    from scircuit.tracing.behaviour.find_circuit import MIN_CELLS
+    from scircuit.tracing.behaviour.probe import MIN_CELLS as PROBE
+    from scircuit.workflows.interventions.circuit import _CLASS, _balanced, _check_classes
+
+    labels, known = np.arange(2 * _CLASS) < _CLASS, np.ones(2 * _CLASS, bool)
+    _check_classes(labels, known, "a=b", "the file")
+    inside = _balanced(labels, known, 40, 0)
+    assert inside.sum() >= MIN_CELLS and inside[labels].sum() == inside[~labels].sum()
+    assert (labels & ~inside).sum() >= PROBE and (~labels & ~inside).sum() >= PROBE
+
+
+def test_labels_of_missing_values_are_of_no_class(tmp_path):
+    """A category that is written as missing values are, and a column of numbers."""
+    import anndata
+    import pandas as pd
+
+    from scircuit.core.study import Manifest
+    from scircuit.workflows.interventions.circuit import _labels
+
+    obs = pd.DataFrame(
+        {"type": ["a", "nan", None, "a"], "score": [1.0, None, 2.0, 1.0], "none": [None] * 4},
+        index=list("wxyz"),
+    )
+    obs["none"] = obs["none"].astype(float)
+    path = tmp_path / "cells.h5ad"
+    genes = pd.DataFrame(index=["CD3D", "CD3E"])
+    anndata.AnnData(np.ones((4, 2), np.float32), obs, genes).write_h5ad(path)
+    parent = Manifest("trace-1", "trace", {"cells": str(path)}, {}, version="0")
+
+    def of(text, rows=None):
+        own, known = _labels(parent, read_behaviour(f"celltype:{text}"), rows, tmp_path)
+        return own.tolist(), known.tolist()
+
+    assert of("type=a") == ([True, False, False, True], [True, True, False, True])
+    assert of("type=nan") == ([False, True, False, False], [True, True, False, True])
+    assert of("score=1.0") == ([True, False, False, True], [True, False, True, True])
+    assert of("type=a", np.array([3, 2])) == ([True, False], [True, False])
+    assert of("type=a", np.array([], int)) == ([], [])
+    assert not any(of("none=nan")[1])
+
+
+@pytest.mark.parametrize(("others", "expected"), [(0, 5), (2, 5), (5, 5), (6, 6), (8, 8)])
+def test_importance_is_measured_on_others_where_there_are_six(monkeypatch, others, expected):
+    """Cells 0 to 4 are those of the trace run."""
+    from types import SimpleNamespace
+
+    from scircuit.core.config import ImportanceConfig
+    from scircuit.tracing.interventions import feature_importance
+    from scircuit.workflows.interventions import importance as verb
+
+    cohort = SimpleNamespace(
+        tokens=[np.array([i]) for i in range(5 + others)], row_ids=np.arange(5 + others)
+    )
+    inputs = SimpleNamespace(cohort=cohort, adapter=SimpleNamespace(device="cpu"), dictionaries={})
+    monkeypatch.setattr(verb, "inputs_of_run", lambda *_, **__: (None, inputs))
+    monkeypatch.setattr(
+        feature_importance,
+        "loss_changes",
+        lambda _a, _d, cells, *_, **__: [int(c[0]) for c in cells],
+    )
+    parent = SimpleNamespace(inputs={"row_ids": list(range(5))})
+    cells, counted, _ = verb._measure(parent, ImportanceConfig(), [], True)
+    assert counted == others and len(cells) == expected
+    assert (min(cells) == 5) == (others >= 6)
 
 
 BAD = {
@@ -125,6 +232,8 @@ def test_without_an_analysis_or_a_trace(study, tmp_path):
         scircuit.importance(study=empty, **QUIET)
     with pytest.raises(UserError, match="--hubs is 1, expected 2 or more"):
         scircuit.importance(study=empty, hubs=1, **QUIET)
+    with pytest.raises(UserError, match="--n-cells is 5, expected 6 or more"):
+        scircuit.importance(study=empty, n_cells=5, **QUIET)
 
 
 def test_genes_of_files_and_terms(tmp_path):

@@ -67,7 +67,7 @@ def finding_of(world, study, manifest, **options):
     asked, more = "celltype:a=b", {"accuracy": 1.0}
     config = CircuitConfig(asked, draws=19)
     return circuit_finding(
-        found, study, manifest, PREFIX, asked, "probe", config, "circuit-1", more
+        world.adapter, found, study, manifest, PREFIX, asked, "probe", config, "circuit-1", more
     )
 
 
@@ -89,11 +89,21 @@ def test_a_planted_circuit_with_its_edges(traced):
     assert set(numbers["features"]) == {str(a), str(b), str(c)} and not numbers["refused"]
     assert (numbers["edges"], numbers["edges_kept"], numbers["size"]) == (3, 2, 3)
     assert finding.sentence.startswith("3 of 60 features keep 100% of the probe")
+    assert "; their 3 computed edges alone keep 100% (100% to 100%; without any" in finding.sentence
+    assert [tuple(edge) for edge in numbers["joins"]] == [
+        (str(a), str(b), -0.5, -5.0),
+        (str(b), str(c), pytest.approx(0.4), pytest.approx(4.0)),
+        (str(a), str(c), pytest.approx(0.2), pytest.approx(2.0)),
+    ]
+    assert {m[0]: m[1] for m in numbers["members"]} == {str(a): 0, str(b): 1, str(c): 2}
     (node,) = finding.records["Intervention"].to_pylist()
     assert node["id"] == "circuit-1/circuit" and node["behaviour"] == "celltype:a=b"
     assert node["size"] == node["order"] == 3 and node["cells"] == numbers["judged_on"] == 12
-    for key in ("sufficiency", "necessity", "sufficiency_random", "edges", "edges_kept"):
+    shown = ("sufficiency", "necessity", "sufficiency_random", "edges", "edges_kept")
+    for key in (*shown, "sufficiency_edges", "sufficiency_edges_low", "sufficiency_no_edges"):
         assert node[key] == numbers[key], key
+    assert node["sufficiency_edges"] > 0.99 and abs(node["sufficiency_no_edges"]) < 0.05
+    assert node["refused"] is None
     assert (node["area"], node["distance"]) == (numbers["cpr"], numbers["cmd"])
     parts = {p["source"]: p for p in finding.records["Feature-PART_OF-Intervention"].to_pylist()}
     assert {s: p["leads_to"] for s, p in parts.items()} == {
@@ -117,15 +127,26 @@ def test_effects_that_are_no_computed_edges_do_not_connect_it(traced):
     study, manifest = traced([edge(a, b, 0.5, q=0.5), edge(b, c, 0.4, q=0.06)])
     finding = finding_of(world, study, manifest)
     assert (finding.numbers["edges"], finding.numbers["edges_kept"]) == (0, 0)
+    assert "no computed edge joins them; driven by none of the others, they keep" in (
+        finding.sentence
+    )
+    assert abs(finding.numbers["sufficiency_edges"]) < 0.05 and finding.numbers["joins"] == []
     assert not any(
         finding.records["Feature-PART_OF-Intervention"]["leads_to"].is_valid().to_pylist()
     )
 
 
-def test_a_refused_circuit_has_numbers_and_no_records(traced):
+def test_a_refused_circuit_has_its_reason_and_numbers_and_no_features(traced):
     study, manifest = traced([edge(Address(*PREFIX, 0, 1), Address(*PREFIX, 1, 1), 0.5)])
     finding = finding_of(spread(0), study, manifest)
     json.dumps(finding.numbers, allow_nan=False)
-    assert finding.numbers["refused"] and not finding.records and len(finding.frame)
+    assert finding.numbers["refused"] and len(finding.frame)
+    assert set(finding.records) == {"Intervention", "Intervention-FROM-Run"}
+    (node,) = finding.records["Intervention"].to_pylist()
+    assert node["refused"].startswith("no set of up to 5%") and node["refused"] in finding.sentence
+    assert node["name"] == "celltype:a=b: refused" and node["behaviour"] == "celltype:a=b"
+    for key in ("size", "sufficiency", "necessity", "sufficiency_p"):
+        assert node[key] == finding.numbers[key.replace("sufficiency_p", "p")] is not None, key
+    assert node["order"] is None and node["edges"] is None and node["sufficiency_edges"] is None
     assert finding.sentence.startswith("no circuit keeps the probe: no set of up to 5%")
     assert finding.numbers["features"] == [] and finding.numbers["sufficiency"] < 0.5

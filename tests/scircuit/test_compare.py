@@ -65,6 +65,15 @@ def test_runs_of_one_model(study):
     assert rows.compared_degree.sum() == frame.tested_in_both.sum()
     assert rows.replicated_degree.sum() == frame.replicated.sum()
     assert (rows.compare_run == found.run).all()
+    # every stored finding is a node of the graph, from its run
+    nodes = found.table("Finding").set_index("id")
+    assert nodes.index.tolist() == [f"{found.run}/{name}" for name in stored]
+    assert nodes.sentence.tolist() == [f.sentence for f in stored.values()]
+    assert nodes.null_text.tolist() == [f.null for f in stored.values()]
+    assert set(nodes.verb) == {"compare"} and nodes.position.tolist() == list(range(len(stored)))
+    for text, finding in zip(nodes.numbers, stored.values(), strict=True):
+        assert json.loads(text) == json.loads(json.dumps(dict(finding.numbers)))
+    assert found.table("Finding-FROM-Run").target.tolist() == [found.run] * len(stored)
     manifest = Manifest.load(found.folder)
     assert set(manifest.parents) >= {A, B}
     json.dumps(manifest.findings, allow_nan=False)

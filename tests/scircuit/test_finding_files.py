@@ -7,7 +7,12 @@ import pytest
 
 from scircuit.analysis.finding import Finding
 from scircuit.core.errors import UserError
-from scircuit.execution.findings.finding_files import DRAWN_BY, read_findings, write_findings
+from scircuit.execution.findings.finding_files import (
+    DRAWN_BY,
+    finding_records,
+    read_findings,
+    write_findings,
+)
 
 
 def test_findings_come_back_as_they_were_written(tmp_path):
@@ -28,6 +33,26 @@ def test_findings_come_back_as_they_were_written(tmp_path):
         )
         assert new.frame["id"].tolist() == old.frame["id"].tolist()
         assert new.drawn == bool(len(old.frame))
+
+
+def test_records_of_findings(tmp_path):
+    assert finding_records(tmp_path, "analyse-1", "analyse") == {}
+    frame = pd.DataFrame({"x": [1]})
+    written = [
+        Finding("motifs", "M", "3 of 4", "100 draws", frame, {"p": 0.5, "n": 4}),
+        Finding("attenuation", "A", "nothing", "none", frame.iloc[:0], {"p": None}),
+    ]
+    write_findings(tmp_path, written)
+    found = finding_records(tmp_path, "analyse-1", "analyse")
+    rows = found["Finding"].to_pylist()
+    assert [(r["id"], r["position"], r["p"], r["run"]) for r in rows] == [
+        ("analyse-1/motifs", 0, 0.5, "analyse-1"),
+        ("analyse-1/attenuation", 1, None, "analyse-1"),
+    ]
+    assert rows[0]["numbers"] == '{"n":4,"p":0.5}' and rows[0]["null_text"] == "100 draws"
+    assert found["Finding-FROM-Run"].to_pylist() == [
+        {"source": r["id"], "target": "analyse-1"} for r in rows
+    ]
 
 
 @pytest.mark.parametrize("name", DRAWN_BY)

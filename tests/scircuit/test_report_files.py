@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
 from scircuit.analysis.finding import Finding
-from scircuit.analysis.report_page import ReportPage
+from scircuit.analysis.report_page import ReportPage, StoredFinding
+from scircuit.analysis.report_page.figures.all_figures import _of_findings
 from scircuit.analysis.report_page.figures.page_figure import PageFigure
 from scircuit.core.study import Manifest, Study
 from scircuit.execution.findings.finding_files import write_findings
-from scircuit.execution.findings.stored_findings import stored_findings
+from scircuit.execution.findings.stored_findings import shown_runs, stored_findings
 from scircuit.workflows.report import ReportResult, write_page
 
 
@@ -31,6 +34,17 @@ def test_figures_of_an_earlier_report_go(tmp_path):
     assert files(folder) == ["figures/degree.csv", "figures/degree.svg", "index.html"]
     assert (folder / "figures" / "degree.csv").read_text() == 'x\n1.5\n""\n'
     assert (folder / "figures" / "degree.svg").read_text() == "<svg>degree"
+
+
+def test_rows_without_a_picture_are_written(tmp_path):
+    """So are those of a stored finding that nothing is drawn of, even without a row."""
+    bare = {"one": PageFigure("one", "caption", "", pd.DataFrame({"x": [1.5]}))}
+    write_page(tmp_path / "report" / "index.html", ReportPage("<p>page", bare))
+    assert files(tmp_path / "report") == ["figures/one.csv", "index.html"]
+    finding = Finding("same", "Title", "too few", "n", pd.DataFrame({"x": [], "p": []}))
+    stored = StoredFinding("analyse_same", finding, "analyse-1", "analyse")
+    [figure] = _of_findings(SimpleNamespace(stored=[stored]))  # pyright: ignore[reportArgumentType]
+    assert (figure.name, figure.svg, figure.csv) == ("analyse_same", "", "x,p\n")
 
 
 def test_the_earlier_figures_stay_when_the_new_ones_cannot_be_written(tmp_path):
@@ -75,7 +89,7 @@ def test_findings_of_all_runs_that_build_on_the_trace(tmp_path, monkeypatch):
     ]
     study = Study(tmp_path)
     monkeypatch.setattr(Study, "manifests", lambda self: runs)
-    found = stored_findings(study, trace)
+    found = stored_findings(study, shown_runs(study, trace))
     assert [(f.name, f.run) for f in found] == [
         ("analyse_same", "analyse-2"),
         ("importance_same", "importance-1"),

@@ -79,7 +79,7 @@ class Named:
             "ablate": {"hubs": 3, "device": "cpu"},
             "predict": {"draws": 20},
             "steer": {"hubs": 2, "device": "cpu"},
-            "importance": {"hubs": 3, "n_cells": 4, "device": "cpu"},
+            "importance": {"hubs": 3, "n_cells": 6, "device": "cpu"},
             "circuit": {
                 "behaviour": "mlm",
                 "n_cells": 12,

@@ -94,6 +94,7 @@ def make_parts() -> ReportInput:
                 "effect_high": 0.2 * c,
                 "p": 0.01,
                 "control": 0.001,
+                "control_sd": 0.04,
                 "cells": 20,
             }
             for c in (0.0, 2.0, 5.0)
@@ -172,6 +173,7 @@ def make_parts() -> ReportInput:
                 "random_degree": [2.0, None, 3.0],
                 "steering_slope": [0.11, None, 0.02],
                 "steering_p": [0.001, None, 0.4],
+                "steering_p_random": [0.05, None, 0.4],
                 "steering_gene": ["CD74", None, "LYZ"],
                 "steering_control": [0.001, None, 0.01],
             }

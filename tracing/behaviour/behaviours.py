@@ -6,7 +6,7 @@ r"""Behaviours: one number per cell, read off the states of the last layer.
     celltype    margin of a linear probe on the mean state of the cell's genes, positive on the
                 side of the cell's own class
 
-15 % of the genes of a cell are masked (`mask_genes`, by the seed); for ``genes`` and ``mlm`` the
+15 % of the genes of a cell are masked (`masked_input`, by the seed); for ``genes`` and ``mlm`` the
 genes of the set, at most that many in all. A model that predicts expression instead of tokens
 (scGPT) masks nothing, and ``genes`` is its mean prediction at the genes of the set, minus that at
 the cell's other genes. Every read is differentiable.
@@ -27,7 +27,11 @@ import torch
 from torch import Tensor
 
 from scircuit.tracing.evaluation.loss_on_cells import has_token_head
-from scircuit.tracing.evaluation.loss_recovered import MASKED_SHARE, mask_genes
+from scircuit.tracing.evaluation.loss_recovered import (
+    MASKED_SHARE,
+    mask_positions,
+    masked_input,
+)
 
 if TYPE_CHECKING:
     from scircuit.tracing.behaviour.probe import Probe
@@ -89,8 +93,7 @@ class GeneLogits:
         others = _some(genes.cpu().numpy()[~inside], len(own), ids, self.seed)
         if not len(own) or len(others) < len(own):
             return None
-        masked = cell.copy()
-        masked[np.concatenate([own, others])] = adapter.vocabulary.mask
+        masked = mask_positions(adapter, cell, np.concatenate([own, others]))
         every = torch.tensor([t for t in range(adapter.n_tokens) if t not in adapter.special])
         listed, side = torch.tensor(sorted(self.tokens)), len(own)
 
@@ -146,18 +149,13 @@ class GeneLoss:
         ids = adapter.gene_tokens(cell)
         if len(ids) < 2:
             return None
-        genes = adapter.gene_positions(cell)
+        genes, chosen = adapter.gene_positions(cell), None
         if self.tokens:
             own = genes.cpu().numpy()[np.isin(ids, self.tokens)]
             chosen = _some(own, max(1, round(MASKED_SHARE * len(ids))), ids, self.seed)
             if not len(chosen):
                 return None
-            masked = cell.copy()
-            masked[chosen] = adapter.vocabulary.mask
-        else:
-            masked, chosen = mask_genes(adapter, cell, self.seed)
-        rows = torch.from_numpy(chosen).to(adapter.device)
-        truth = adapter.token_ids(cell)[rows]
+        masked, rows, truth = masked_input(adapter, cell, self.seed, chosen)
 
         def read(states: Tensor) -> Tensor:
             logits = adapter.logits(states.flatten(0, 1)).float()

@@ -185,8 +185,8 @@ def measure(
         means = values(np.concatenate(sets)).mean(1).reshape(len(some), -1)
         drawn[first : first + block, 1:-1] = means[:, :-1]
         dropped[first : first + block] = means[:, -1]
-    low, high = _interval(inside, nothing, everything, seed)
-    rest_low, rest_high = _interval(outside, nothing, everything, seed)
+    low, high = interval(inside, nothing, everything, seed)
+    rest_low, rest_high = interval(outside, nothing, everything, seed)
     return Curve(
         np.array(sizes),
         (inside.mean(1) - nothing.mean()) / gap,
@@ -200,13 +200,35 @@ def measure(
     )
 
 
-def _interval(
+def interval(
     values: np.ndarray, nothing: np.ndarray, everything: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of F over cells, for each row of `values` [M, cells]."""
+    """95 % interval of F over cells, [M] each.
+
+    Parameters
+    ----------
+    values
+        [M, cells] behaviour with sets of features.
+    nothing, everything
+        [cells] behaviour without features, and with all.
+    seed
+        Of the bootstrap.
+    """
+    low, high = bootstrap_quantiles(values, nothing, everything, [0.025, 0.975], seed)
+    return low, high
+
+
+def bootstrap_quantiles(
+    values: np.ndarray,
+    nothing: np.ndarray,
+    everything: np.ndarray,
+    at: Sequence[float],
+    seed: int,
+) -> np.ndarray:
+    """Quantiles of F over resampled cells, [len(at), M]."""
     cells = values.shape[1]
     weights = np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), RESAMPLES)
     gap = weights @ (everything - nothing)
     usable = np.abs(gap) > 1e-12 * max(1.0, float(np.abs(gap).max()))
     shares = (weights[usable] @ (values - nothing).T) / gap[usable, None]
-    return tuple(np.quantile(shares, [0.025, 0.975], axis=0))
+    return np.quantile(shares, list(at), axis=0)

@@ -2,9 +2,14 @@
 the other.
 
 A behaviour that does not need the features at all has no circuit: the change when all of them are
-at their means is tested over cells first. A circuit counts when a small set was found, when it
-keeps the wanted share on the other half (its interval reaches it), and when random circuits of its
-size and firing rates do not.
+at their means is tested over cells first. The search wants the share in 95 % of resamples of the
+cells that choose, since a set that only just keeps it there keeps less in other cells half of the
+time. A circuit counts when a small set was found, when it keeps the wanted share on the other half,
+when its interval over these cells is above what random circuits of its size and firing rates keep,
+and when few of them keep as much. A wide interval never helps it.
+
+Feature means, firing rates and the test of the change are those of all cells, the judging half
+included: the set of all features is the unedited model in every cell.
 """
 
 from __future__ import annotations
@@ -18,8 +23,14 @@ import numpy as np
 from scircuit.core.errors import UserError
 from scircuit.tracing.behaviour.attribution import attribution, single_ablations
 from scircuit.tracing.behaviour.behaviours import Behaviour
-from scircuit.tracing.behaviour.circuit_curve import Curve, groups_of, measure, share_of_random
+from scircuit.tracing.behaviour.circuit_curve import (
+    Curve,
+    bootstrap_quantiles,
+    groups_of,
+    measure,
+)
 from scircuit.tracing.behaviour.circuit_search import Found, search
+from scircuit.tracing.behaviour.circuit_verdict import nothing_to_keep, refusal_of
 from scircuit.tracing.behaviour.feature_space import FeatureSpace, feature_space
 from scircuit.tracing.behaviour.mean_ablation import Started, evaluate, start
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
@@ -29,7 +40,7 @@ if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
 MIN_CELLS = 12  # with the behaviour: six choose, six judge
-MAX_P = 0.05
+SURE = 0.95  # share of resamples of the choosing cells in which the share is kept
 Report = Callable[[str], None]
 
 
@@ -87,6 +98,8 @@ class BehaviourCircuit:
         Most features of a circuit.
     refusal
         Why no circuit is given; empty where one is.
+    judged
+        The cells that did not choose it.
     """
 
     space: FeatureSpace
@@ -101,6 +114,7 @@ class BehaviourCircuit:
     curve: Curve | None
     limit: int
     refusal: str
+    judged: Sequence[Started] = ()
 
     @property
     def members(self) -> np.ndarray:
@@ -171,10 +185,21 @@ def find_circuit(
     ) -> BehaviourCircuit:
         means = float(full.mean()), float(baseline.mean())
         return BehaviourCircuit(
-            space, *means, p, len(prompts), len(first), order, scores, found, curve, limit, why
+            space,
+            *means,
+            p,
+            len(prompts),
+            len(first),
+            order,
+            scores,
+            found,
+            curve,
+            limit,
+            why,
+            second,
         )
 
-    if refusal := _nothing_to_keep(gap, chooses, p):
+    if refusal := nothing_to_keep(gap, chooses, p):
         return result(alive[:0], np.zeros(space.size), None, None, refusal)
     report("scores")
     raw = (
@@ -186,15 +211,22 @@ def find_circuit(
     scores = raw / chosen_gap
     order = alive[np.argsort(-scores[alive], kind="stable")]
 
-    def share(sets: np.ndarray) -> np.ndarray:
-        values = evaluate(adapter, space, first, sets).mean(1)
-        return (values - baseline[chooses].mean()) / chosen_gap
+    ends_of_first = baseline[chooses], full[chooses]
+
+    def surely(sets: np.ndarray) -> np.ndarray:
+        values = evaluate(adapter, space, first, sets)
+        return bootstrap_quantiles(values, *ends_of_first, [1 - SURE], options.seed)[0]
 
     report("search")
-    found = search(share, order, space.size, options.share, limit)
+    found = search(surely, order, space.size, options.share, limit)
+    own = np.zeros((1, space.size), bool)
+    own[0, found.order[: found.size or found.best_size]] = True
+    kept = float(evaluate(adapter, space, first, own).mean() - baseline[chooses].mean())
+    found = found._replace(share=kept / chosen_gap)
     report("curve")
     curve = _curve(adapter, space, second, found, options)
-    return result(found.order, scores, found, curve, _refusal(found, curve, options, len(alive)))
+    refusal = refusal_of(found, curve, options.share, options.max_share, len(alive), len(second))
+    return result(found.order, scores, found, curve, refusal)
 
 
 def _half(n: int, group: np.ndarray | None, seed: int) -> np.ndarray:
@@ -226,46 +258,3 @@ def _curve(
         options.draws,
         options.seed,
     )
-
-
-def _nothing_to_keep(gap: np.ndarray, chooses: np.ndarray, p: float) -> str:
-    """Why there is no behaviour to keep, or nothing."""
-    halves = float(gap[chooses].mean()), float(gap[~chooses].mean())
-    if p <= MAX_P and halves[0] * halves[1] > 0:
-        return ""
-    return (
-        f"putting every feature at its mean changes the behaviour by {-gap.mean():.3g} on average"
-        f" of {len(gap)} cells (sign-flip p = {p:.2g}; halves {-halves[0]:.3g} and"
-        f" {-halves[1]:.3g}): the features carry nothing of it that could be kept"
-    )
-
-
-def _refusal(found: Found, curve: Curve, options: Search, alive: int) -> str:
-    """Why the circuit does not count, or nothing."""
-    if not found.size:
-        needed = (
-            f"the first {found.needed} do, {found.needed / alive:.0%} of all"
-            if found.needed
-            else "no beginning of the order does"
-        )
-        return (
-            f"no set of up to {options.max_share:.0%} of the {alive} features keeps"
-            f" {options.share:.0%} of the behaviour: the best, of {found.best_size}, keeps"
-            f" {found.share:.0%}; {needed}"
-        )
-    at = curve.at(found.size)
-    kept, high = curve.sufficiency[at], curve.high[at]
-    if high < options.share:
-        return (
-            f"the {found.size} features that keep {found.share:.0%} of the behaviour in the cells"
-            f" that chose them keep {kept:.0%} in the others (95 % interval to {high:.0%}), less"
-            f" than the {options.share:.0%} asked for"
-        )
-    p = share_of_random(curve.random[:, at], float(kept))
-    if p > MAX_P:
-        return (
-            f"random circuits of {found.size} features that fire as often keep as much: p ="
-            f" {p:.2g} in {options.draws} draws (mean {curve.random[:, at].mean():.0%},"
-            f" the circuit {kept:.0%})"
-        )
-    return ""

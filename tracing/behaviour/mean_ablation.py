@@ -12,7 +12,7 @@ that fire in no prompt always have gate 0 and mean 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,7 +78,12 @@ def _one_cell(adapter: Adapter, space: FeatureSpace, cell: Started, sets: np.nda
 
 
 def forward(
-    adapter: Adapter, space: FeatureSpace, cell: Started, gates: Tensor
+    adapter: Adapter,
+    space: FeatureSpace,
+    cell: Started,
+    gates: Tensor,
+    patch: Callable[[int, Tensor], Tensor] | None = None,
+    upto: int | None = None,
 ) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor, Tensor]]]:
     """Last states of the rows that are read, for each of B sets of gates.
 
@@ -86,11 +91,15 @@ def forward(
     ----------
     gates
         [B, size] bool, or [B, 1] float: the same gate for all features of a slot.
+    patch
+        Layer and its edited rows -> rows that take their place.
+    upto
+        Layer whose rows are returned as they are before its edit; None: the last, after it.
 
     Returns
     -------
     rows
-        [B, R, d].
+        [B, R, d]; [B, G, d] of an earlier layer `upto`.
     edited
         Layer -> edited rows [B x G, d] (of the last layer the rows that are read), their code
         values and indices [B x G, k].
@@ -99,22 +108,30 @@ def forward(
     genes, read = cell.prompt.genes, cell.prompt.rows
     states = cell.state.expand(times, -1, -1)
     edited: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def edit(layer: int, rows: Tensor) -> Tensor:
+        new, values, indices = _edit(space, layer, rows, gates)
+        new = new if patch is None else patch(layer, new)
+        edited[layer] = new, values, indices
+        return new
+
     for layer in range(first, last + 1):
         if layer < last:
             states = states if layer == first else adapter.layer(layer, states)
+            if layer == upto:
+                return states[:, genes], edited
             if layer in space.layers:
-                edited[layer] = _edit(space, layer, states[:, genes].flatten(0, 1), gates)
+                new = edit(layer, states[:, genes].flatten(0, 1))
                 states = states.clone()
-                states[:, genes] = edited[layer][0].unflatten(0, (times, -1))
+                states[:, genes] = new.unflatten(0, (times, -1))
             continue
         if layer == first:
             rows = states[:, read].flatten(0, 1)
         else:
             slot = torch.arange(times, device=read.device).repeat_interleave(len(read))
             rows = adapter.layer_rows(layer, states, (slot, read.repeat(times)))
-        if layer in space.layers:
-            edited[layer] = _edit(space, layer, rows, gates)
-            rows = edited[layer][0]
+        if layer in space.layers and layer != upto:
+            rows = edit(layer, rows)
         return rows.unflatten(0, (times, -1)), edited
     raise AssertionError("a model has at least one layer")
 

@@ -127,16 +127,25 @@ def mask_genes(adapter: Adapter, cell: np.ndarray, seed: int) -> tuple[np.ndarra
             genes, number, replace=False
         )
     )
+    return mask_positions(adapter, cell, chosen), chosen
+
+
+def mask_positions(adapter: Adapter, cell: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """A copy of a cell with the tokens at the positions masked."""
     masked = cell.copy()
-    masked[chosen] = adapter.vocabulary.mask
-    return masked, chosen
+    masked[positions] = adapter.vocabulary.mask
+    return masked
 
 
-def masked_input(adapter: Adapter, cell: np.ndarray, seed: int) -> MaskedInput:
-    """`mask_genes`, with the positions on the model's device and the tokens that stood there."""
-    masked, chosen = mask_genes(adapter, cell, seed)
+def masked_input(
+    adapter: Adapter, cell: np.ndarray, seed: int, positions: np.ndarray | None = None
+) -> MaskedInput:
+    """`mask_genes`, or the given positions masked, with these on the model's device and the tokens
+    that stood there.
+    """
+    chosen = mask_genes(adapter, cell, seed)[1] if positions is None else positions
     at = torch.from_numpy(chosen).to(adapter.device)
-    return MaskedInput(masked, at, adapter.token_ids(cell)[at])
+    return MaskedInput(mask_positions(adapter, cell, chosen), at, adapter.token_ids(cell)[at])
 
 
 @torch.inference_mode()

@@ -4,8 +4,11 @@ and the page has a sentence in its place.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from scircuit.analysis.behaviour.behaviour_circuit import NAME as BEHAVIOUR_CIRCUIT
+from scircuit.analysis.behaviour.circuit_drawing import draw_members, drawing_size, members_frame
 from scircuit.analysis.enrichment.matched_null import Rate
 from scircuit.analysis.enrichment.rate_plot import plot_rates
 from scircuit.analysis.report_page.annotation_claims import atlas_rows, draw_published
@@ -29,12 +32,14 @@ from scircuit.analysis.report_page.figures.layer_classes import (
     layer_frame,
 )
 from scircuit.analysis.report_page.figures.page_figure import PageFigure, drawn, drawn_on_figure
+from scircuit.analysis.report_page.intervention_runs import rows_of, runs_of
 from scircuit.analysis.report_page.number_text import known
 from scircuit.analysis.report_page.table_rows import (
     ablation_rows,
     dose_rows,
     readout_frame,
     shift_frame,
+    steering_words,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
     from scircuit.analysis.circuits.circuit_analysis import Analysis
     from scircuit.analysis.report_page.report_input import ReportInput
 
+STORED_P = 0.1  # up to which an ablate run stores a contrast
 _SETS = 20  # joint ablations that are drawn; all are in the CSV
 
 
@@ -55,7 +61,8 @@ def report_figures(parts: ReportInput) -> dict[str, PageFigure]:
         *(_of_circuit(parts, parts.analysis) if parts.analysis is not None else ()),
         *_of_layers(parts),
         *_of_controls(parts),
-        *_of_interventions(parts),
+        *(f for one in runs_of(parts, "steer") for f in _of_steering(one.parts, one.suffix)),
+        *(f for one in runs_of(parts, "ablate") for f in _of_ablation(one.parts, one.suffix)),
         *_of_findings(parts),
         *_of_annotation(parts),
     ]
@@ -169,32 +176,51 @@ def _of_controls(parts: ReportInput) -> Iterator[PageFigure]:
         )
 
 
-def _of_interventions(parts: ReportInput) -> Iterator[PageFigure]:
+def _of_steering(parts: ReportInput, suffix: str) -> Iterator[PageFigure]:
     import numpy as np
     import pandas as pd
 
-    doses = pd.DataFrame(dose_rows(parts))
+    rows = dose_rows(parts)
+    doses, words = pd.DataFrame(rows), steering_words(rows)
     if len(doses):
-        for column in ("effect_low", "effect_high", "control"):
+        for column in ("effect_low", "effect_high", "control", "control_size"):
             if column not in doses:
                 doses[column] = np.nan
             doses[column] = doses[column].astype(float)
         more = doses["feature"].nunique() - FEATURES
         yield drawn_on_figure(
-            "dose_response",
-            "Change of the readout against the coefficient; the band is the 95 % interval over"
-            " cells, the orange line a random direction of equal norm."
+            f"dose_response{suffix}",
+            "Change of the readout against the coefficient; the blue band is the 95 % interval over"
+            f" cells. {_size_of_random(doses)}"
             + (f" {more} further features are in the CSV." if more > 0 else ""),
-            lambda figure: draw_steering(figure, doses, parts.readout),
+            lambda figure: draw_steering(
+                figure, doses, parts.readout, words.axis, words.one_is_clean
+            ),
             doses.dropna(axis="columns", how="all"),
             steering_size(doses),
         )
+    readouts = readout_frame(parts)
+    if len(readouts):
+        yield drawn_on_figure(
+            f"steered_readouts{suffix}",
+            "Change of the other readouts against the dose, with 95 % intervals over cells; grey:"
+            " random directions of equal norm, mean and spread.",
+            lambda figure: draw_readouts(figure, readouts, not words.one_is_clean),
+            readouts,
+            readout_size(readouts),
+        )
+
+
+def _of_ablation(parts: ReportInput, suffix: str) -> Iterator[PageFigure]:
+    import pandas as pd
+
     shifts = shift_frame(parts)
     if len(shifts):
         yield drawn(
-            "interaction",
-            "Effect of ablating two features together on each stored target, against the sum of"
-            " their single effects. On the line the two only add up.",
+            f"interaction{suffix}",
+            "Effect of ablating two features together against the sum of their single effects; on"
+            f" the line the two only add up. Shown are {_selected(parts, len(shifts))}; the others"
+            " are not stored, so these marks lie further from the line than all would.",
             lambda ax: draw_interaction(ax, shifts),
             shifts,
             (5.6, 5.4),
@@ -202,26 +228,47 @@ def _of_interventions(parts: ReportInput) -> Iterator[PageFigure]:
     rows = [r for r in ablation_rows(parts) if known(r.get("ratio")) and known(r.get("ratio_null"))]
     if rows:
         frame = pd.DataFrame(rows).dropna(axis="columns", how="all")
+        if "target_layer" in frame and frame["target_layer"].nunique() > 1:
+            read = [f" in L{int(layer):02d}" for layer in frame["target_layer"]]
+            frame["pair"] = frame["pair"] + read
         few = len(frame) <= _SETS or "order" not in frame
         shown = frame.head(_SETS)
         yield drawn(
-            "ablation_ratio",
+            f"ablation_ratio{suffix}",
             "Ratio of joint to single effects for every set, and the same ratio for exactly"
             " additive effects, which is below 1 as well.",
             lambda ax: draw_ratios(ax, shown) if few else draw_ratio_cloud(ax, frame),
             frame,
             (6.6, 1.6 + 0.28 * len(shown)) if few else (6.0, 5.2),
         )
-    readouts = readout_frame(parts)
-    if len(readouts):
-        yield drawn_on_figure(
-            "steered_readouts",
-            "Change of the other readouts against the dose, with 95 % intervals over cells; grey:"
-            " random directions of equal norm, mean and spread.",
-            lambda figure: draw_readouts(figure, readouts),
-            readouts,
-            readout_size(readouts),
+
+
+def _selected(parts: ReportInput, shown: int) -> str:
+    """Which contrasts of pairs are drawn: those stored, of all that were tested."""
+    pairs = rows_of(parts.interventions, "ablate")
+    if "order" in pairs:
+        pairs = pairs.loc[pairs["order"] == 2]
+    of = f" of {int(pairs['tested'].sum()):,} tested" if "tested" in pairs else ""
+    return (
+        f"{shown:,}{of} contrasts of pairs: those with p ≤ {STORED_P:g}, of the effect or of its"
+        " computed part"
+    )
+
+
+def _size_of_random(doses: pd.DataFrame) -> str:
+    """What the figure shows of random directions, or why it shows nothing."""
+    if doses["control_size"].notna().to_numpy().any():
+        return (
+            "The orange band is the size of the change by one random direction of equal norm (root"
+            " mean square, drawn with either sign)."
         )
+    if doses["control"].notna().to_numpy().any():
+        return (
+            "Random directions are not drawn: the run has only their mean and not their spread (an"
+            " older run, or fewer than two directions), and a mean over signs is smaller than any"
+            " of them."
+        )
+    return "No random direction was steered beside."
 
 
 def _of_findings(parts: ReportInput) -> Iterator[PageFigure]:
@@ -229,6 +276,22 @@ def _of_findings(parts: ReportInput) -> Iterator[PageFigure]:
         if stored.finding.drawn:
             yield drawn(
                 stored.name, stored.finding.title, stored.finding.plot, stored.finding.frame
+            )
+        elif len(stored.finding.frame.columns):  # its rows alone, if only their names
+            yield PageFigure(stored.name, stored.finding.title, "", stored.finding.frame)
+        numbers = stored.finding.numbers
+        circuit = stored.finding.name == BEHAVIOUR_CIRCUIT
+        if circuit and len(frame := members_frame(numbers)):
+            shown, size = frame["feature"].nunique(), numbers["size"]
+            yield drawn(
+                f"{stored.name}_features",
+                f"Features of the circuit by layer{f', {shown} of {size}' * (shown != size)}, and"
+                " the computed edges between them: blue with a head supports, orange with a bar"
+                " suppresses; dark is the strongest of each feature. Dotted: no edge to another"
+                " feature of the circuit.",
+                partial(draw_members, numbers),
+                frame,
+                drawing_size(numbers),
             )
 
 

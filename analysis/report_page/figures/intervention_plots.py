@@ -102,9 +102,10 @@ def draw_ratio_cloud(ax: Axes, sets: pd.DataFrame) -> None:
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2, fontsize=8.5)
 
 
-def draw_readouts(figure: Figure, frame: pd.DataFrame) -> None:
+def draw_readouts(figure: Figure, frame: pd.DataFrame, clamped: bool = False) -> None:
     """Change of each readout against the dose, one panel a readout, one line a feature; grey: mean
-    and spread of random directions of equal norm.
+    and spread of random directions of equal norm. The dose of `clamped` features is a change of the
+    activation, and no factor.
     """
     names = list(dict.fromkeys(frame["readout"]))[:READOUTS]
     features = list(dict.fromkeys(frame["feature"]))[:FEATURES]
@@ -127,7 +128,12 @@ def draw_readouts(figure: Figure, frame: pd.DataFrame) -> None:
         ax.set_ylabel(_two_lines(unit, 24), fontsize=9)
     for ax in grid[len(names) :]:
         ax.set_visible(False)
-    figure.supxlabel("dose (0: no change, -1: ablated)", fontsize=10)
+    figure.supxlabel(
+        "dose: change of the activation in units of its mean active value (0: no change)"
+        if clamped
+        else "dose (0: no change, -1: ablated)",
+        fontsize=10,
+    )
     lines, words = grid[0].get_legend_handles_labels()
     figure.legend(lines, words, loc="outside upper left", ncols=4, fontsize=8.5)
 
@@ -141,9 +147,23 @@ def readout_size(frame: pd.DataFrame) -> tuple[float, float]:
     return 7.2, 1.2 + 2.2 * -(-panels // 3)
 
 
-def draw_steering(figure: Figure, doses: pd.DataFrame, readout: str) -> None:
-    """Readout against coefficient: one panel a feature with its interval and its random direction,
-    all on one scale.
+def draw_steering(
+    figure: Figure, doses: pd.DataFrame, readout: str, axis: str, one_is_clean: bool
+) -> None:
+    """Readout against coefficient: one panel a feature with its interval, all on one scale.
+
+    Parameters
+    ----------
+    figure
+        Figure to draw on.
+    doses
+        One row a feature and coefficient: effect, effect_low, effect_high, beyond_norm, and
+        control_size, the size of the change by one random direction of equal norm, drawn as a band
+        of either sign.
+    readout, axis
+        Labels of the axes.
+    one_is_clean
+        Whether a coefficient of 1 changes nothing, and so gets a line.
     """
     names = list(dict.fromkeys(doses["feature"]))[:FEATURES]
     columns = min(len(names), 3)
@@ -154,16 +174,18 @@ def draw_steering(figure: Figure, doses: pd.DataFrame, readout: str) -> None:
             ax.set_visible(False)
             continue
         own = doses.loc[doses["feature"] == names[i]].sort_values("coefficient")
-        x, y, low, high, control = (
+        x, y, low, high, size = (
             own[c].to_numpy(float)
-            for c in ("coefficient", "effect", "effect_low", "effect_high", "control")
+            for c in ("coefficient", "effect", "effect_low", "effect_high", "control_size")
         )
         ax.axhline(0, color=GREY, lw=0.8)
-        ax.axvline(1, color=GREY, lw=0.8, ls=":")
+        if one_is_clean:
+            ax.axvline(1, color=GREY, lw=0.8, ls=":")
+        if np.isfinite(size).any():
+            words = "size of one random direction, either sign"
+            ax.fill_between(x, -size, size, color=ORANGE, alpha=0.22, lw=0, label=words)
         ax.fill_between(x, low, high, color=BLUE, alpha=0.16, lw=0)
         ax.plot(x, y, "o-", ms=4.5, lw=1.7, color=BLUE, label="feature, 95 % interval over cells")
-        if np.isfinite(control).any():
-            ax.plot(x, control, "D--", ms=3.5, lw=1.2, color=ORANGE, label="random direction")
         if "beyond_norm" in own and (beyond := own["beyond_norm"].eq(True).to_numpy(bool)).any():
             words = "beyond the norms of clean states"
             ax.plot(x[beyond], y[beyond], "o", ms=9, mfc="none", color="#b3362b", label=words)
@@ -174,7 +196,7 @@ def draw_steering(figure: Figure, doses: pd.DataFrame, readout: str) -> None:
     for ax in grid.ravel():
         for line, words in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(words, line)
-    figure.supxlabel("coefficient on the activation (1: no change, 0: ablated)", fontsize=10)
+    figure.supxlabel(axis, fontsize=10)
     figure.supylabel(_two_lines(readout), fontsize=10)
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=2, fontsize=8.5)
 

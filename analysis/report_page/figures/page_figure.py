@@ -38,7 +38,7 @@ class PageFigure:
     caption
         What it shows, in words.
     svg
-        The picture, a complete SVG file.
+        The picture, a complete SVG file; empty where there are numbers only.
     frame
         The numbers it shows.
     inline

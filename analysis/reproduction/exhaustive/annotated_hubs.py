@@ -15,8 +15,10 @@ import numpy as np
 from scircuit.analysis.reproduction.checks import Check, Theme
 from scircuit.analysis.reproduction.exhaustive.known_degrees import (
     ANNOTATION,
+    CONTIGUOUS,
     RAW,
     SUMMARY,
+    by_feature,
     known_degrees,
     layer_tests,
 )
@@ -132,9 +134,20 @@ def _by_rate(files: StudyFiles) -> Value:
 
 
 def _rate_and_degree(files: StudyFiles) -> float:
+    return _rank_correlation(files, known_degrees(files))
+
+
+def _contiguous(files: StudyFiles) -> Value:
+    """Rank correlation, and number of features, of those traced again in order of index."""
+    degrees = {i: n for i, n in by_feature(files, RAW).items() if i <= CONTIGUOUS}
+    return [_rank_correlation(files, degrees), len(degrees)]
+
+
+def _rank_correlation(files: StudyFiles, degrees: dict[int, int]) -> float:
+    """Spearman of firing rate and degree."""
     from scipy.stats import spearmanr
 
-    active, degrees = active_features(files), known_degrees(files)
+    active = active_features(files)
     both = [i for i in degrees if i in active]
     found = spearmanr([active[i][0] for i in both], [degrees[i] for i in both])
     return float(np.asarray(found)[0])
@@ -242,6 +255,14 @@ ANNOTATION_BIAS = Theme(
             _rate_and_degree,
             (*_KNOWN, ATLAS_L5),
             "published for all 4,065: 0.838; here the known degrees, of which hubs are too many",
+        ),
+        Check(
+            "rate_degree_contiguous",
+            "the same of the features traced in order of index, with their number",
+            "",
+            _contiguous,
+            (RAW, ATLAS_L5),
+            "no degree chose them: a fair sample of all",
         ),
         Check("rho", "Spearman of firing rate and degree, all features", "0.838", note=_ALL),
         Check("r2", "R2 of degree on firing rate, quadratic", "0.562", note=_ALL),

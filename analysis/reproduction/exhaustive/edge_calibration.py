@@ -12,6 +12,7 @@ import numpy as np
 
 from scircuit.analysis.reproduction.checks import Check, Theme
 from scircuit.analysis.reproduction.exhaustive.known_degrees import (
+    CONTIGUOUS,
     FDR,
     RAW,
     SUMMARY,
@@ -25,7 +26,6 @@ _NULL, _STATED, _SWEEP = (
     f"{_P1}/{name}.json" for name in ("per_feature", "summary", "threshold_sweep")
 )
 _TARGETS = 3 * 4608
-_CONTIGUOUS = 396  # every active feature up to this index was traced again, whatever its degree
 _LABELS = "atlas:geneformer/layer_05_features.json"
 
 
@@ -84,6 +84,15 @@ def _top20(degrees: dict[int, int]) -> list[int]:
 def _top_overlap(files: StudyFiles) -> int:
     raw, kept = by_feature(files, RAW), by_feature(files, FDR)
     return len({*_top20(raw)} & {*_top20(kept)})
+
+
+def _top_changed(files: StudyFiles) -> list[str]:
+    """Features of the raw top 20 that the calibrated one has not, and the reverse."""
+    raw, kept = (_top20(by_feature(files, name)) for name in (RAW, FDR))
+    return [
+        ", ".join(f"F{i}" for i in one if i not in other)
+        for one, other in ((raw, kept), (kept, raw))
+    ]
 
 
 def _unannotated(files: StudyFiles) -> int:
@@ -146,7 +155,7 @@ def _share_of_contiguous(files: StudyFiles, corrected: bool) -> float:
     """Calibrated share of all edges, from the features that were traced in order of index."""
     raw = by_feature(files, RAW)
     chunks = _chunks(files)
-    degrees = [n for i, n in raw.items() if i <= _CONTIGUOUS]
+    degrees = [n for i, n in raw.items() if i <= CONTIGUOUS]
     kept = 0.0
     for n in degrees:
         inside = [share for low, high, share in chunks if low <= n <= high]
@@ -287,6 +296,13 @@ CALIBRATION = Theme(
             (RAW, FDR),
         ),
         Check("top20", "top 20 in common, raw and calibrated", "19", _top_overlap, (RAW, FDR)),
+        Check(
+            "top20_changed",
+            "top 20: leaves by calibration, enters",
+            "",
+            _top_changed,
+            (RAW, FDR),
+        ),
         Check(
             "top20_labels",
             "calibrated top 20 without label",

@@ -16,6 +16,7 @@ RAW = "revision/P1_calibration/edges_raw.json"
 FDR = "revision/P1_calibration/edges_fdr.json"
 ANNOTATION = "revision/P5_annotation/annotation_enrichment_raw.json"
 NORMMATCHED = "revision/P1_normmatched/summary.json"
+CONTIGUOUS = 396  # every active feature up to this index was traced again, whatever its degree
 HUBS = "revision/P6_hub_importance/summary.json"
 
 

@@ -244,7 +244,7 @@ TAIL = Theme(
         ),
         *(
             Check(f"alpha_{xmin}", f"exponent at xmin {xmin}", "", _at(xmin), _FILES)
-            for xmin in (802, 900, 1000)
+            for xmin in (802, 820, 840, 880, 900, 1000, 1100)
         ),
         Check("xmin", "the search for xmin", "860", note=_BODY),
         Check("gof", "bootstrap p of the power law", "0.945", note=_BODY),

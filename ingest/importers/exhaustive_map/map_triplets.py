@@ -30,6 +30,7 @@ from scircuit.ingest.importers.strict_files import (
 
 FOLDER = "revision/P3_triplets"
 _COUNTS = ("n_subadditive", "n_additive", "n_superadditive")
+_MARGINAL = "marginal_C_given_AB_median"
 _CLASSES = {"same_pathway": "same", "cross_pathway": "cross", "random": "random"}
 _PAIRS = {"AB": (0, 1), "AC": (0, 2), "BC": (1, 2)}
 _FIELDS = (
@@ -131,6 +132,8 @@ def _triplet(
         if letters == "ABC":
             interaction = number(data["higher_order_interaction_median"], f"{where}: interaction")
             row |= {"higher_order": interaction}
+            if _MARGINAL in data:
+                row |= {"marginal": number(data[_MARGINAL], f"{where}: marginal")}
             row |= {k.removeprefix("n_"): n for k, n in zip(_COUNTS, counts, strict=True)}
         found.rows["Intervention"].append(row)
         for letter, i in zip(letters, chosen, strict=True):

@@ -119,7 +119,11 @@ class SteerConfig:
     probe_cells: int = option(
         300, "number of further cells of the same file on which probes and signatures are fitted"
     )
-    random_directions: int = option(5, "number of random directions of equal norm as controls")
+    random_directions: int = option(
+        19,
+        "number of random directions of equal norm as controls; with fewer than 19 no feature can"
+        " have p_random <= 0.05",
+    )
     seed: int = option(0, "seed of random directions, folds and masks")
     device: str = option("auto", "auto, cpu, cuda, mps")
 
@@ -146,7 +150,7 @@ class ImportanceConfig:
     n_cells: int = option(
         50,
         "number of cells, drawn beside those of the trace run, on which the hubs were chosen; its"
-        " own where no others pass its filters",
+        " own where fewer than six others pass its filters",
     )
     seed: int = option(0, "seed of the masks, the random features and the permutations")
     device: str = option("auto", "auto, cpu, cuda, mps")

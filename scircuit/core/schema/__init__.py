@@ -19,6 +19,7 @@ from scircuit.core.schema.edge_properties import (
     CONTROL_PROPERTIES,
 )
 from scircuit.core.schema.feature_properties import (
+    ALSO_PUBLISHED,
     ANNOTATION_PROPERTIES,
     FEATURE_PROPERTIES,
     FINDING_BLOCKS,
@@ -33,6 +34,7 @@ from scircuit.core.schema.relationships import AT_LOAD, RELATIONSHIPS
 __all__ = [
     "ACTIVE_IN_PROPERTIES",
     "AFFECTS_PROPERTIES",
+    "ALSO_PUBLISHED",
     "ANNOTATION_PROPERTIES",
     "AT_LOAD",
     "CONTROL_PROPERTIES",

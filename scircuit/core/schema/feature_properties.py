@@ -113,6 +113,14 @@ _ANALYSED: tuple[Property, ...] = (
     prop("coherence_expected", "float",
          "the same share expected with targets of the same layer, firing rate and number of terms",
          "share"),
+    prop("even_degree", "int",
+         "effects of the feature with p at most 0.01 in the even cells alone; null where its run"
+         " did not measure halves", "effects"),
+    prop("odd_degree", "int", "the same in the odd cells", "effects"),
+    prop("testable_edges", "int",
+         "its out-edges with at least six cells with an effect in each half of the cells",
+         "edges"),
+    prop("agreeing_edges", "int", "those of them in which both halves agree", "edges"),
     prop("compare_run", "str",
          "comparison of runs that wrote the two properties after it"),
     prop("compared_degree", "int",
@@ -136,6 +144,8 @@ _ANALYSED: tuple[Property, ...] = (
 )
 
 _INTERVENED: tuple[Property, ...] = (
+    prop("ablation_run", "str",
+         "ablate run that wrote the properties after it, up to `interactions`"),
     prop("ablation_partners", "int",
          "pairs in which this feature was ablated jointly with another", "pairs"),
     prop("ablation_redundancy", "float",
@@ -145,6 +155,7 @@ _INTERVENED: tuple[Property, ...] = (
     prop("strongest_partner", "str",
          "address of the partner with the most significant interaction contrasts"),
     prop("interactions", "int", "significant interaction contrasts over all its pairs", "targets"),
+    prop("steering_run", "str", "steer run that wrote the steering properties after it"),
     prop("steering_slope", "float",
          "slope of the readout on the dose (coefficient - 1), mean over cells", "per dose"),
     prop("steering_p", "float", "sign-flip p of the slope over cells", "probability"),
@@ -175,6 +186,7 @@ _INTERVENED: tuple[Property, ...] = (
     prop("steering_switch_d", "float",
          "standardised difference of the mean activation a cell, late minus early, on the half of"
          " the probe cells that did not choose it", "SD"),
+    prop("importance_run", "str", "importance run that wrote the properties after it"),
     prop("importance", "float",
          "change of the masked-LM loss when the feature is ablated, mean over all cells, those in"
          " which it is not active as zero", "nats per masked gene"),
@@ -203,11 +215,21 @@ FINDING_BLOCKS: dict[str, tuple[str, ...]] = {
         "analysis_run", "out_degree", "in_degree", "out_degree_legacy", "out_degree_by_layer",
         "expected_degree", "residual_degree", "hub_rank", "degree_rank", "support_share",
         "pagerank", "pagerank_expected", "pagerank_p", "pagerank_q",
-        "coherence", "coherence_expected",
+        "coherence", "coherence_expected", "module",
+        "even_degree", "odd_degree", "testable_edges", "agreeing_edges",
     ),
     "prediction_run": ("prediction_run", "disease", "disease_q"),
     "compare_run": ("compare_run", "compared_degree", "replicated_degree"),
+    "ablation_run": (
+        "ablation_run", "ablation_partners", "ablation_redundancy", "ablation_null",
+        "strongest_partner", "interactions",
+    ),
+    "steering_run": tuple(p.name for p in _INTERVENED if p.name.startswith("steering_")),
+    "importance_run": tuple(p.name for p in _INTERVENED if p.name.startswith("importance")),
 }
+
+ALSO_PUBLISHED = frozenset({"module"})
+"""Of these blocks what imports state too: a block removes it only where an own run wrote it."""
 
 FOUND_PROPERTIES: tuple[Property, ...] = tuple(
     p for p in FEATURE_PROPERTIES if p.name not in IDENTITY[1:]

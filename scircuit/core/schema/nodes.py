@@ -211,6 +211,10 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
     prop("higher_order", "float",
          "median of the published higher-order interaction of |standardised effects|"),
     prop("higher_order_null", "float", "the same for exactly additive effects on the same cells"),
+    prop("marginal", "float",
+         "median of the published marginal effect of the last member: |standardised joint effect|"
+         " less that without it"),
+    prop("marginal_null", "float", "the same for exactly additive effects on the same cells"),
     prop("subadditive", "int", "targets with a published ratio below 0.8", "targets"),
     prop("additive", "int", "targets with a published ratio of 0.8 to 1.2", "targets"),
     prop("superadditive", "int", "targets with a published ratio above 1.2", "targets"),
@@ -227,8 +231,11 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
     prop("q", "float",
          "importance: Benjamini-Hochberg q of `p` over the features of the run", "probability"),
     prop("control", "float",
-         "the same readout for the control: the mean over random directions of equal norm"),
-    prop("control_sd", "float", "its spread over the random directions"),
+         "the same readout for the control: the mean over random directions of equal norm, which"
+         " is far smaller than the change by one of them, since they have either sign"),
+    prop("control_sd", "float",
+         "its spread over the random directions: one of them changes the readout by about"
+         " sqrt(control^2 + control_sd^2)"),
     prop("mode", "str",
          "steer: amplify (factor on the activation); clamp or clamp-all (value in units of the"
          " feature's mean active value, where it fires or at all gene positions)"),
@@ -238,6 +245,9 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
          "steer: the norm ratio is above 2, which the model never sees; the condition takes no part"
          " in slopes"),
     prop("behaviour", "str", "circuit: the behaviour that its features keep, as asked for"),
+    prop("refused", "str",
+         "circuit: why it does not count; null where it does. A refused one has no features here,"
+         " and its numbers are those of the set that came closest"),
     prop("size", "int", "circuit: features kept", "features"),
     prop("features_considered", "int",
          "circuit: features of the considered layers that fire, all others of them at their means",
@@ -252,6 +262,13 @@ _INTERVENTION = NodeType("Intervention", "One k-way ablation or one steering con
     prop("sufficiency_p", "float",
          "circuit: share of random circuits that keep as much, (1 + hits) / (1 + draws)",
          "probability"),
+    prop("sufficiency_edges", "float",
+         "circuit: share of the behaviour that is kept when, besides, its features reach each other"
+         " through the computed edges between them alone", "share"),
+    prop("sufficiency_edges_low", "float", "95 % interval over cells, lower", "share"),
+    prop("sufficiency_edges_high", "float", "95 % interval over cells, upper", "share"),
+    prop("sufficiency_no_edges", "float",
+         "circuit: the same without any edge between its features", "share"),
     prop("necessity", "float",
          "circuit: share of the behaviour that is lost when its features alone are at their means",
          "share"),
@@ -337,10 +354,25 @@ _READOUT = NodeType("Readout", "What steering is read by: one number a cell.", (
     RUN,
 ), color="#F4A261")
 
+_FINDING = NodeType(
+    "Finding", "What one analysis of a run found, in words; `id` is run/name.", (
+    prop("name", "str", "name of the finding, such as coherence; its files are named so"),
+    prop("verb", "str", "command of its run"),
+    prop("position", "int", "place among the findings of its run, from 0"),
+    prop("title", "str", "caption: heading in the report"),
+    prop("sentence", "str", "the reading, with its null; or why nothing could be tested"),
+    prop("null_text", "str", "how the null was drawn and how often"),
+    prop("numbers", "str", "its numbers, JSON; the frame is in the run's folder"),
+    prop("p", "float", "p of the finding where one p states it; otherwise in `numbers`",
+         "probability"),
+    RUN,
+), caption="title", color="#6D597A")
+
 NODES: dict[str, NodeType] = {
     node.label: node
     for node in (
         _MODEL, _DICTIONARY, _FEATURE, _GENE, _TERM, _GENE_SET_LIBRARY, _MODULE, _CELL_TYPE,
         _TISSUE, _PERTURBATION, _COHORT, _RUN, _INTERVENTION, _CONTROL, _READOUT,
+        _FINDING,
     )
 }

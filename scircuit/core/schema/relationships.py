@@ -205,7 +205,10 @@ _INTERVENTIONS = (
         prop("low", "float", "95 % interval over cells"),
         prop("high", "float", "95 % interval over cells"),
         P,
-        Q,
+        prop("q", "float",
+             "Benjamini-Hochberg q of `p`, the sign-flip p over cells, over all features and"
+             " readouts of the run: whether the cells agree, as they do for almost any direction;"
+             " whether the feature is special is `p_random`", "probability"),
         prop("p_random", "float",
              "(1 + random directions with a slope at least as large) / (1 + random directions)",
              "probability"),
@@ -224,13 +227,16 @@ _INTERVENTIONS = (
         prop("low", "float", "95 % interval"),
         prop("high", "float", "95 % interval"),
         P,
-        Q,
+        prop("q", "float",
+             "Benjamini-Hochberg q of `p` over the genes of this condition, not over the run",
+             "probability"),
     )),
 )
 
 _PROVENANCE = (
     RelationshipType("Intervention", "FROM", "Run", "Provenance."),
     RelationshipType("Control", "FROM", "Run", "Provenance."),
+    RelationshipType("Finding", "FROM", "Run", "The run that computed the finding."),
     RelationshipType("Run", "FROM", "Run", "This run was computed from that run."),
     RelationshipType("Run", "FOUND", "Feature",
         "What this run found out about the feature. The newest values are on the feature too; these"

@@ -51,16 +51,38 @@ def summarise_sets(
                 for o in computed
             )
         )
-    apart = int((whole.groupby("name")["cells_together"].max() == 0).sum())
-    if apart:
-        sentences.append(
-            f"in {apart} of {sets} sets no cell has all features active; they have no joint effect"
-        )
+    sentences += _apart(
+        whole, {s.name for s in chosen.sets if len({f.layer for f in s.members}) > 1}
+    )
     sentences += chosen.notes
     if whole["set_class"].isin(CLASSES).any():
         numbers |= {k: finding.numbers[k] for k in ("classes", "class_differences")}
         sentences.append(finding.sentence)
     return numbers, sentences, [finding]
+
+
+def _apart(whole: pd.DataFrame, across: set[str]) -> list[str]:
+    """Sets whose features are active together in no clean pass: within a layer they have no joint
+    effect; across layers a later feature may become active when an earlier one is removed.
+    """
+    together = whole.groupby("name", sort=False)["cells_together"].max()
+    names = [str(name) for name in together.index[together == 0]]
+    if not names:
+        return []
+    later = sum(name in across for name in names)
+    within = len(names) - later
+    parts = []
+    if within:
+        parts.append(f"{within:,} within one layer, which have no joint effect")
+    if later:
+        parts.append(
+            f"{later:,} across layers, whose later features can become active once an earlier one"
+            " is removed, so that joint effects are possible"
+        )
+    return [
+        f"in {len(names):,} of {len(together):,} sets no cell has all features active:"
+        f" {' and '.join(parts)}"
+    ]
 
 
 def _order(own: pd.DataFrame, order: int) -> Numbers:
@@ -81,7 +103,10 @@ def _order(own: pd.DataFrame, order: int) -> Numbers:
         },
         **{
             k: _median(cast("pd.Series", own[k]))
-            for k in ("ratio", "ratio_null", "signed_ratio", "higher_order", "higher_order_null")
+            for k in (
+                *("ratio", "ratio_null", "signed_ratio"),
+                *("higher_order", "higher_order_null", "marginal", "marginal_null"),
+            )
         },
     }
 

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 
 class CircuitEdges(NamedTuple):
-    """Computed edges between members, and member -> the one that its strongest leads to."""
+    """Computed edges between members, the strongest first, as source, target, computed effect and
+    its z; and member -> the one that its strongest leads to.
+    """
 
-    edges: int
+    joins: list[tuple[str, str, float, float]]
     leads_to: dict[str, str]
 
 
@@ -45,13 +47,15 @@ def circuit_edges(study: Study, trace: Manifest, members: Sequence[str]) -> Circ
             parts.append(table.filter(inside))
     table = pa.concat_tables(parts, promote_options="default") if parts else None
     if table is None or not table.num_rows or "q_computed" not in table.column_names:
-        return CircuitEdges(0, {})
+        return CircuitEdges([], {})
     features = features_of(study, trace)
     names = (features.column(c).to_pylist() for c in ("id", "mean_activation"))
     called = np.flatnonzero(COMPUTED.holds(rule_columns(table, dict(zip(*names, strict=True)))))
     strength = np.abs(table.column(COMPUTED.strength).to_numpy(zero_copy_only=False)[called])
-    ends = [table.column(c).to_pylist() for c in ("source", "target")]
+    names = ("source", "target", COMPUTED.effect, COMPUTED.strength)
+    strongest = table.take(pa.array(called[np.lexsort((called, -strength))]))
+    joins = list(zip(*(strongest.column(c).to_pylist() for c in names), strict=True))
     leads_to: dict[str, str] = {}
-    for i in called[np.lexsort((called, -strength))]:
-        leads_to.setdefault(ends[0][i], ends[1][i])
-    return CircuitEdges(len(called), leads_to)
+    for source, target, *_ in joins:
+        leads_to.setdefault(source, target)
+    return CircuitEdges(joins, leads_to)

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from scircuit.core.config import CircuitConfig
     from scircuit.core.study import Manifest, Study
     from scircuit.tracing.behaviour import BehaviourCircuit, Curve
+    from scircuit.tracing.models.adapter import Adapter
 
+MOST_DRAWN, MOST_JOINS = 80, 240  # features and edges of the drawing
 _KINDS = ("Intervention", "Feature-PART_OF-Intervention", "Intervention-FROM-Run")
 
 
 def circuit_finding(
+    adapter: Adapter,
     found: BehaviourCircuit,
     study: Study,
     trace: Manifest,
@@ -35,10 +38,12 @@ def circuit_finding(
     run: str,
     more: Mapping[str, float | None],
 ) -> Finding:
-    """Finding of a circuit with its records; none where the circuit is refused.
+    """Finding of a circuit with its records; of one that is refused, its numbers without features.
 
     Parameters
     ----------
+    adapter
+        The model, for the share that the edges keep.
     found
         The circuit.
     study, trace
@@ -75,9 +80,11 @@ def circuit_finding(
         "baseline": found.baseline,
         "gap_p": found.gap_p,
         **_measured(found),
-        "edges": edges.edges,
+        "edges": len(edges.joins),
         "edges_kept": len(edges.leads_to),
+        **_by_edges(adapter, found, addresses, edges, config.seed),
         "features": [str(a) for a in addresses],
+        **drawn_parts(addresses, found.scores[found.members], edges),
         **more,
     }
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in numbers.items()}
@@ -86,8 +93,44 @@ def circuit_finding(
     }
     finding = behaviour_circuit(_frame(found.curve), known, found.refusal, text)
     scores = found.scores[found.members]
-    records = {} if found.refusal else _records(known, addresses, scores, edges, run)
-    return replace(finding, records=records)
+    return replace(finding, records=_records(known, found.refusal, addresses, scores, edges, run))
+
+
+def _by_edges(
+    adapter: Adapter,
+    found: BehaviourCircuit,
+    addresses: list[Address],
+    edges: CircuitEdges,
+    seed: int,
+) -> dict[str, float | None]:
+    """What the members keep when they reach each other through the edges alone; None of a circuit
+    that is refused, or too large.
+    """
+    from scircuit.tracing.behaviour.edge_paths import edge_share
+
+    place = {str(a): int(i) for a, i in zip(addresses, found.members, strict=True)}
+    pairs = [(place[source], place[target]) for source, target, *_ in edges.joins]
+    share = edge_share(adapter, found.space, found.judged, found.members, pairs, seed)
+    names = ("sufficiency_edges", "sufficiency_edges_low", "sufficiency_edges_high")
+    names = (*names, "sufficiency_no_edges")
+    return dict(zip(names, share or (None,) * len(names), strict=True))
+
+
+def drawn_parts(
+    addresses: list[Address], scores: np.ndarray, edges: CircuitEdges
+) -> dict[str, list[list[Any]]]:
+    """The first `MOST_DRAWN` members (address, layer, score), and the edges between these (source,
+    target, computed effect, its z), the strongest first: what the drawing of the circuit shows.
+    """
+    first = addresses[:MOST_DRAWN]
+    shown = {str(a) for a in first}
+    return {
+        "members": [
+            [str(a), a.layer, float(score)]
+            for a, score in zip(first, scores[: len(first)], strict=True)
+        ],
+        "joins": [list(edge) for edge in edges.joins if shown.issuperset(edge[:2])][:MOST_JOINS],
+    }
 
 
 def _measured(found: BehaviourCircuit) -> dict[str, Any]:
@@ -148,6 +191,7 @@ def _frame(curve: Curve | None) -> pd.DataFrame:
 
 def _records(
     numbers: Mapping[str, Any],
+    refusal: str,
     members: list[Address],
     scores: np.ndarray,
     edges: CircuitEdges,
@@ -158,12 +202,14 @@ def _records(
     key, n = f"{run}/circuit", len(members)
     node = {
         "id": key,
-        "name": f"{numbers['behaviour']}: {n} feature{'s' * (n != 1)}",
+        "name": f"{numbers['behaviour']}: "
+        + ("refused" if refusal else f"{n} feature{'s' * (n != 1)}"),
         "verb": "circuit",
         "behaviour": numbers["behaviour"],
         "readout": numbers["text"],
-        "order": n,
-        "size": n,
+        "order": None if refusal else n,
+        "size": numbers["size"],
+        "refused": refusal or None,
         "features_considered": numbers["considered"],
         "cells": numbers["judged_on"],
         "sufficiency_low": numbers["low"],
@@ -176,7 +222,9 @@ def _records(
         "run": run,
     }
     same = ("sufficiency", "sufficiency_random", "necessity", "necessity_low", "necessity_high")
-    node |= {k: numbers[k] for k in (*same, "necessity_random", "edges", "edges_kept")}
+    by_edges = ("sufficiency_edges", "sufficiency_edges_low", "sufficiency_edges_high")
+    node |= {k: numbers[k] for k in (*same, "necessity_random", *by_edges, "sufficiency_no_edges")}
+    node |= {k: None if refusal else numbers[k] for k in ("edges", "edges_kept")}
     parts = [
         {
             "source": str(address),
@@ -190,4 +238,5 @@ def _records(
         for place, (address, score) in enumerate(zip(members, scores, strict=True), 1)
     ]
     provenance = [{"source": key, "target": run}]
-    return tables_of(dict(zip(_KINDS, ([node], parts, provenance), strict=True)))
+    given = zip(_KINDS, ([node], parts, provenance), strict=True)
+    return tables_of({kind: rows for kind, rows in given if rows})

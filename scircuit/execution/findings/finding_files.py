@@ -1,5 +1,6 @@
 """Findings beside the run that computed them: one Parquet file each, with the words and numbers in
-its metadata. The report draws them from there, and writes them as CSV.
+its metadata. The report draws them from there, and writes them as CSV; every run that ends writes
+their words and numbers to the graph (`scircuit.execution.active_run.ActiveRun.conclude`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from scircuit.core.errors import UserError
 from scircuit.core.files import atomic_path, canonical_json
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scircuit.analysis.finding import Draw, Finding
 
 DRAWN_BY: dict[str, str] = {
@@ -35,6 +38,7 @@ DRAWN_BY: dict[str, str] = {
     "coherence": "scircuit.analysis.coherence.edge_coherence",
     "rule_survival": "scircuit.analysis.consensus.rule_survival",
     "consensus": "scircuit.analysis.consensus.domain_pairs",
+    "consensus_pairs": "scircuit.analysis.consensus.common_pairs",
     "agreed_edges": "scircuit.analysis.consensus.agreed_edges",
     "regulon_support": "scircuit.analysis.consensus.regulon_support",
     "replication": "scircuit.analysis.consensus.replication",
@@ -65,6 +69,40 @@ def write_findings(run_folder: Path, findings: Iterable[Finding]) -> None:
         )
         with atomic_path(folder / f"{finding.name}.parquet") as temporary:
             pq.write_table(table, temporary)
+
+
+def finding_records(run_folder: Path, run: str, verb: str) -> dict[str, pa.Table]:
+    """Records of the findings stored beside a run, by kind: their words and numbers, and that they
+    come from the run; empty without any.
+    """
+    import pyarrow.parquet as pq
+
+    from scircuit.core.schema import schema_table
+
+    words = [
+        json.loads((pq.read_schema(path).metadata or {})[_KEY])
+        for path in sorted((run_folder / FOLDER).glob("*.parquet"))
+    ]
+    if not words:
+        return {}
+    words.sort(key=lambda w: (w["order"], w["name"]))
+    ids = [f"{run}/{w['name']}" for w in words]
+    p = [w["numbers"].get("p") for w in words]
+    columns = {
+        "id": ids,
+        "verb": [verb] * len(ids),
+        "position": [w["order"] for w in words],
+        **{k: [w[k] for w in words] for k in ("name", "title", "sentence")},
+        "null_text": [w["null"] for w in words],
+        "numbers": [canonical_json(w["numbers"]) for w in words],
+        "p": [float(v) if isinstance(v, int | float) else None for v in p],
+        "run": [run] * len(ids),
+    }
+    from_run = {"source": ids, "target": [run] * len(ids)}
+    return {
+        "Finding": schema_table("Finding", columns),
+        "Finding-FROM-Run": schema_table("Finding-FROM-Run", from_run),
+    }
 
 
 def read_findings(run_folder: Path) -> list[Finding]:

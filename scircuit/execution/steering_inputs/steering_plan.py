@@ -145,6 +145,14 @@ def check_options(config: SteerConfig, trace: TraceConfig) -> None:
             )
     if not needs_probe_cells(config):
         return
+    from scircuit.tracing.interventions.steering.probe_readouts import FEWEST_CELLS
+
+    if config.probe_cells < FEWEST_CELLS:
+        raise UserError(
+            f"--probe-cells {config.probe_cells}: {_probed_options(config)} needs cells that are"
+            f" not steered, to fit probes and signatures on; expected {FEWEST_CELLS} or more",
+            f"give --probe-cells {FEWEST_CELLS} or more, or leave out {_probed_options(config)}",
+        )
     obs = read_obs(trace)
     if config.pseudotime and config.pseudotime != DPT:
         numbers(column(obs, config.pseudotime, "pseudotime"))
@@ -155,6 +163,12 @@ def check_options(config: SteerConfig, trace: TraceConfig) -> None:
     ):
         if name:
             column(obs, name, option)
+
+
+def _probed_options(config: SteerConfig) -> str:
+    """The options for which cells that are not steered have to be read."""
+    given = ("panel", "pseudotime", "state", "types")
+    return ", ".join(f"--{name}" for name in given if getattr(config, name))
 
 
 def needs_probe_cells(config: SteerConfig) -> bool:
@@ -218,18 +232,17 @@ def _probed(
     cells = probe_cohort(inputs, trace, config.probe_cells)
     groups = _text(column(cells.obs, config.group, "group")) if config.group else None
     # everything that can be wrong is found before the first pass
-    if groups is not None:
-        from scircuit.tracing.interventions.steering.cross_validation import folds
-
-        folds(len(groups), groups, config.seed)
     pseudotime = states = types = None
     if config.pseudotime:
         pseudotime = pseudotime_of(cells, config.pseudotime, config.root, config.seed)
         made.require_pseudotime(pseudotime)
+        _require_groups(groups, np.isfinite(pseudotime), config, "--pseudotime")
     if config.state:
         states = _state_labels(cells, two_states(config.state))
+        _require_groups(groups, states >= 0, config, "--state")
     if config.types and "types" in asked:
         types = _type_labels(cells, config.types)
+        _require_groups(groups, types[0] >= 0, config, "--types")
     layers = sorted(set(config.layers) or set(inputs.dictionaries)) if config.panel else []
     layers = layers or sorted({f.layer for f in given})
     missing = [t for t in layers if t not in inputs.dictionaries]
@@ -305,6 +318,22 @@ def _switches(
         )
     names = inputs.settings.model_name, inputs.settings.dictionary_name
     return [Address(*names, s.layer, s.index) for s in fires], fires
+
+
+def _require_groups(
+    groups: np.ndarray | None, labelled: np.ndarray, config: SteerConfig, option: str
+) -> None:
+    """Refuse labelled cells of a single group: none could be held out."""
+    if groups is None:
+        return
+    names = np.unique(groups[labelled])
+    if len(names) < 2:
+        raise UserError(
+            f"the {int(labelled.sum())} probe cells with a value for {option} are of {len(names)}"
+            f" group by --group {config.group} ({names[0] if len(names) else 'none'}); held-out"
+            " groups need 2 or more",
+            "give another --group column, more --probe-cells, or leave out --group",
+        )
 
 
 def _text(values: pd.Series) -> np.ndarray:

@@ -56,7 +56,7 @@ def compare(
     -------
     RunResult
         ``table("Feature")`` has compared and replicated degrees; ``detail`` the findings by name,
-        each with a frame and a plot, if the run was computed now.
+        each with a frame and a plot.
 
     Raises
     ------
@@ -76,7 +76,6 @@ def compare(
     others = [*(c.run for c in children if c), *(x.run for x in links.values() if x.run)]
     parents = tuple(dict.fromkeys([*(m.run for m in manifests), *others]))
     identity = {k: v for k, v in plain(config).items() if k not in ("runs", "regulons")}
-    result: dict[str, Finding] | None = None
     with active_run(
         place,
         "compare",
@@ -103,7 +102,7 @@ def compare(
                     "further": {f.name: dict(f.numbers) for f in result.values()},
                 }
             )
-    return run.result(new, result)
+    return run.result(new)
 
 
 def _check(config: CompareConfig) -> None:
@@ -179,6 +178,7 @@ def _pair(
     import numpy as np
 
     from scircuit.analysis.consensus.agreed_edges import agreed_edges
+    from scircuit.analysis.consensus.common_pairs import common_pairs
     from scircuit.analysis.consensus.domain_pairs import consensus
     from scircuit.analysis.consensus.regulon_support import regulon_support
     from scircuit.analysis.consensus.replication import replication
@@ -198,33 +198,9 @@ def _pair(
             _count(degrees, run.inputs.nodes.id[one.edges.source], np.asarray(one.agreed))
         found.append(finding)
     pairs = consensus(a, b, **chance)
-    found += [pairs.finding, _pairs_finding(pairs.pairs, pairs.finding)]
+    found += [pairs.finding, common_pairs(pairs.pairs, pairs.finding.null)]
     found.append(regulon_support((a, b), regulons, top=config.top_genes, **chance))
     return found
-
-
-def _pairs_finding(pairs: object, beside: Finding) -> Finding:
-    """The single domain pairs as a finding of their own, so that they are stored."""
-    import pandas as pd
-
-    from scircuit.analysis.finding import Finding
-
-    frame = pairs if isinstance(pairs, pd.DataFrame) else pd.DataFrame()
-    best = frame.head(3)
-    text = "; ".join(
-        f"{r['source_label']} to {r['target_label']} (q = {r['q']:.2g})"
-        for r in best.to_dict("records")
-    )
-    return Finding(
-        "consensus_pairs",
-        "Domain pairs in both runs",
-        f"the clearest of {len(frame):,} common domain pairs: {text}"
-        if len(frame)
-        else "no domain pair is in both runs, or they were not compared",
-        beside.null,
-        frame,
-        {"pairs": len(frame)},
-    )
 
 
 def _count(degrees: Degrees, sources: np.ndarray, replicated: np.ndarray) -> None:

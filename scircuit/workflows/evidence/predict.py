@@ -58,7 +58,7 @@ def predict(
     -------
     RunResult
         ``table("Gene-PREDICTS-Gene")`` has the pairs; ``detail`` the findings by name, each with a
-        frame and a plot, if the run was computed now.
+        frame and a plot.
 
     Raises
     ------
@@ -86,7 +86,6 @@ def predict(
     given: _Given | None = None
     if not _finished(place, known):  # what cannot be used is refused before a run begins
         given = _read(place, parent, annotation, config, libraries)
-    result: dict[str, Finding] | None = None
     with active_run(
         place,
         "predict",
@@ -100,8 +99,8 @@ def predict(
         new = not run.finished
         if new:
             given = given or _read(place, parent, annotation, config, libraries)
-            result = _predict(run, place, annotation, config, libraries, given, quiet)
-    return run.result(new, result)
+            _predict(run, place, annotation, config, libraries, given, quiet)
+    return run.result(new)
 
 
 def _check(config: PredictConfig) -> None:
@@ -230,7 +229,7 @@ def _predict(
     libraries: tuple[GeneSetLibrary, ...],
     given: _Given,
     quiet: bool,
-) -> dict[str, Finding]:
+) -> None:
     from scircuit.analysis.disease.disease_finding import disease_finding
     from scircuit.analysis.gene_predictions.pair_finding import pair_finding
     from scircuit.analysis.gene_predictions.prediction_records import prediction_records
@@ -286,7 +285,6 @@ def _predict(
             "further": {f.name: dict(f.numbers) for f in found},
         }
     )
-    return {f.name: f for f in found}
 
 
 def _pairs(given: _Given, config: PredictConfig) -> tuple[GenePairs, Finding | None]:

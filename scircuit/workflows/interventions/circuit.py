@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scircuit.tracing.behaviour import Behaviour
 
 _LEAST = {"n_cells": 12, "steps": 1, "draws": 19, "probe_cells": 24}
+_CLASS = 18  # cells of either class: six for the circuit, and 12 for the probe
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,15 @@ def circuit(
 
     One half of the cells chooses the circuit; its sufficiency, its necessity and the curve over all
     sizes are measured on the other half, beside random circuits of the same size, layers and firing
-    rates. Where nothing small keeps the behaviour no circuit is stored, and the sentence says what
-    came closest.
+    rates, and so is what it keeps when its features reach each other through its computed edges
+    alone. Where nothing small keeps the behaviour the reason is stored without features, and the
+    sentence says what came closest.
 
     Returns
     -------
     RunResult
-        ``table("Feature-PART_OF-Intervention")`` has the features of the circuit; ``detail`` is the
-        finding, with the curve and its plot, if the run was computed now.
+        ``table("Feature-PART_OF-Intervention")`` has the features of the circuit; ``detail`` has
+        the finding by name, with the curve and its plot.
 
     Raises
     ------
@@ -74,9 +76,8 @@ def circuit(
     _check_layers(parent, config.layers)
     asked = read_behaviour(config.behaviour)
     if asked.kind == "celltype":
-        _labels(parent, asked, np.arange(0), place.root)
+        _check_classes(*_labels(parent, asked, None, place.root), asked.name, "the file")
     identity = {k: v for k, v in plain(config).items() if k not in ("run", "device", "behaviour")}
-    finding: Finding | None = None
     with active_run(
         place,
         "circuit",
@@ -93,7 +94,7 @@ def circuit(
             write_findings(run.folder, [finding])
             run.write("circuit", finding.records)
             run.conclude({**finding.numbers, "sentences": [finding.sentence]}, device=device)
-    return run.result(new, finding)
+    return run.result(new)
 
 
 def _check(config: CircuitConfig) -> None:
@@ -148,7 +149,16 @@ def _compute(
     prefix = (inputs.settings.model_name, inputs.settings.dictionary_name)
     asked_for = f"{asked.kind}:{asked.name}"
     finding = circuit_finding(
-        found, place, parent, prefix, asked_for, subject.behaviour.text, config, run, more
+        inputs.adapter,
+        found,
+        place,
+        parent,
+        prefix,
+        asked_for,
+        subject.behaviour.text,
+        config,
+        run,
+        more,
     )
     return finding, str(inputs.adapter.device)
 
@@ -167,6 +177,7 @@ def _subject(place: Study, parent: Manifest, asked: Asked, config: CircuitConfig
         return _Subject(inputs, cells, kind(asked.name, tokens, config.seed), None, None, None)
     rows = inputs.cohort.row_ids
     labels, known = _labels(parent, asked, rows, place.root)
+    _check_classes(labels, known, asked.name, "the cells drawn")
     inside = _balanced(labels, known, config.n_cells, config.seed)
     outside = known & ~inside
     states = mean_states(inputs.adapter, [c for c, o in zip(cells, outside, strict=True) if o])
@@ -178,9 +189,9 @@ def _subject(place: Study, parent: Manifest, asked: Asked, config: CircuitConfig
 
 
 def _labels(
-    parent: Manifest, asked: Asked, rows: np.ndarray, study: Path
+    parent: Manifest, asked: Asked, rows: np.ndarray | None, study: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the rows of the file have the value, and which have one at all.
+    """Which of the rows of the file (None: all) have the value, and which have one at all.
 
     Raises
     ------
@@ -206,11 +217,30 @@ def _labels(
             f"no cell of {cells.name} has {asked.column} = {asked.value!r}; there are {some}",
             f"name one of these; the cells of the run: scircuit runs show --study {quoted(study)}",
         )
-    return (texts == asked.value).to_numpy()[rows], column.notna().to_numpy()[rows]
+    known = column.notna().to_numpy(bool)
+    labels = (texts == asked.value).to_numpy(bool) & known
+    return (labels, known) if rows is None else (labels[rows], known[rows])
+
+
+def _check_classes(labels: np.ndarray, known: np.ndarray, name: str, where: str) -> None:
+    """Refuse classes of which a third is too few to choose and judge a circuit, or the rest to fit
+    and test a probe.
+    """
+    counts = int(labels.sum()), int((known & ~labels).sum())
+    if min(counts) >= _CLASS:
+        return
+    raise UserError(
+        f"of {len(labels):,} cells of {where} {counts[0]:,} are {name}, {counts[1]:,} are not, and"
+        f" {int((~known).sum()):,} have no value; expected {_CLASS} or more of both: a third of"
+        " each is for the circuit, the others fit and test a probe",
+        "give --probe-cells more, or name a cell type or column with enough cells",
+    )
 
 
 def _balanced(labels: np.ndarray, known: np.ndarray, n_cells: int, seed: int) -> np.ndarray:
-    """Cells of the circuit: equally many of both classes, at most a third of either."""
+    """Cells of the circuit: equally many of both classes, at most a third of either
+    (`_check_classes`: six or more).
+    """
     sides = [np.flatnonzero(known & (labels == side)) for side in (True, False)]
     each = min(n_cells // 2, *(len(side) // 3 for side in sides))
     rng = np.random.default_rng(seed)

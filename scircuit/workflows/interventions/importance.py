@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _RANK = {"residual": "hub_rank", "degree": "degree_rank"}
 _ARMS = ("hub", "matched", "random")
+_LEAST = {"hubs": 2, "n_cells": 6}  # with five cells, no p of sign flips is 0.05 or less
 
 
 def importance(
@@ -42,13 +43,13 @@ def importance(
     """Ablate hubs, features that fire as often and random ones on masked cells, one at a time.
 
     Every cell is compared with itself; one in which the feature is not active counts as zero. The
-    cells are others than those on which the hubs were chosen, where there are others.
+    cells are others than those on which the hubs were chosen, where there are six others or more.
 
     Returns
     -------
     RunResult
-        ``table("Feature")`` has the importance of each; ``detail`` is the finding, with its frame
-        and plot, if the run was computed now.
+        ``table("Feature")`` has the importance of each; ``detail`` has the finding by name, with
+        its frame and plot.
 
     Raises
     ------
@@ -57,10 +58,10 @@ def importance(
         masked tokens, or the inputs of the trace run have changed.
     """
     config = config or build(ImportanceConfig, options)
-    for name in ("hubs", "n_cells"):
-        if getattr(config, name) < 2:
+    for name, least in _LEAST.items():
+        if getattr(config, name) < least:
             raise UserError(
-                f"--{name.replace('_', '-')} is {getattr(config, name)}, expected 2 or more",
+                f"--{name.replace('_', '-')} is {getattr(config, name)}, expected {least} or more",
                 f"the default is {getattr(ImportanceConfig(), name)}",
             )
     place = Study(Path(study))
@@ -74,7 +75,6 @@ def importance(
     ranked = _ranked(place, parent, analysis, _RANK[config.hubs_by])
     arms = _arms(ranked, config)
     addresses = [parse(text) for text in ranked["id"].iloc[arms.every]]
-    finding: Finding | None = None
     with active_run(
         place,
         "importance",
@@ -87,12 +87,12 @@ def importance(
     ) as run:
         new = not run.finished
         if new:
-            changes, held_out, device = _measure(parent, config, addresses, quiet)
-            finding = _finding(ranked, arms, changes, held_out, config, run.id)
+            changes, others, device = _measure(parent, config, addresses, quiet)
+            finding = _finding(ranked, arms, changes, others, config, run.id)
             write_findings(run.folder, [finding])
             run.write("importance", finding.records)
             run.conclude({**finding.numbers, "sentences": [finding.sentence]}, device=device)
-    return run.result(new, finding)
+    return run.result(new)
 
 
 def _ranked(place: Study, trace: Manifest, analysis: Manifest, rank: str) -> pd.DataFrame:
@@ -113,18 +113,19 @@ def _arms(ranked: pd.DataFrame, config: ImportanceConfig) -> Arms:
 
 def _measure(
     parent: Manifest, config: ImportanceConfig, addresses: list[Address], quiet: bool
-) -> tuple[LossChanges, bool, str]:
-    """Losses on cells beside those of the trace run, or on its own where there are fewer than two
-    others; which of them, and the device.
+) -> tuple[LossChanges, int, str]:
+    """Losses on cells beside those of the trace run, or on its own where there are too few others
+    to test over; how many others there are, and the device.
     """
+    from scircuit.analysis.behaviour.hub_importance import MIN_OTHERS
     from scircuit.tracing.interventions.feature_importance import loss_changes
 
     own = {int(r) for r in parent.inputs["row_ids"]}
     _, inputs = inputs_of_run(parent, device=config.device, n_cells=len(own) + config.n_cells)
     cohort = inputs.cohort
-    other = [t for t, r in zip(cohort.tokens, cohort.row_ids, strict=True) if int(r) not in own]
-    held_out = len(other) > 1
-    cells = other if held_out else list(cohort.tokens)
+    known = [int(r) in own for r in cohort.row_ids]
+    use_own = known.count(False) < MIN_OTHERS
+    cells = [t for t, k in zip(cohort.tokens, known, strict=True) if k == use_own]
     progress = Progress("ablating", len(cells), "cells", quiet=quiet)
     changes = loss_changes(
         inputs.adapter,
@@ -134,14 +135,14 @@ def _measure(
         seed=config.seed,
         progress=progress.update,
     )
-    return changes, held_out, str(inputs.adapter.device)
+    return changes, known.count(False), str(inputs.adapter.device)
 
 
 def _finding(
     ranked: pd.DataFrame,
     arms: Arms,
     changes: LossChanges,
-    held_out: bool,
+    others: int,
     config: ImportanceConfig,
     run: str,
 ) -> Finding:
@@ -160,7 +161,7 @@ def _finding(
         cells=len(changes.baseline),
         masked=int(changes.masked.sum()),
         baseline=float(changes.baseline.mean()),
-        held_out=held_out,
+        others=others,
         hubs_asked=arms.asked,
         distance=arms.distance,
     )

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     Tables = Mapping[str, pa.Table]
 
 MAX_P = 0.05
-DIRECTIONS_NEEDED = 19  # 1 / (1 + 19) = MAX_P
 # no part of the id: which features they choose is
 _NOT_IDENTITY = ("run", "hubs", "layers", "device")
 
@@ -203,7 +202,7 @@ def summarise(tables: Tables, random_directions: int) -> tuple[dict[str, Any], l
         f" (sign-flip p <= 0.05); median |slope| per dose {slope}, random"
         f" directions of equal norm {control}"
     ]
-    sentences += _against_random(features["steering_p_random"], random_directions, numbers)
+    sentences.append(_against_random(features["steering_p_random"], random_directions, numbers))
     done = tables["Intervention"].to_pandas()
     beyond = int(done["beyond_norm"].sum())
     numbers["conditions"], numbers["beyond_norm"] = len(done), beyond
@@ -230,37 +229,34 @@ def summarise(tables: Tables, random_directions: int) -> tuple[dict[str, Any], l
                 "cells": readout["probe_cells"],
             }
             by = f"{readout['probe_groups']} groups" if readout["probe_groups"] else "cells"
+            p = readout["p"]
+            no_better = p is not None and p > MAX_P
+            numbers["probes"][name]["no_better"] = no_better
             sentences.append(
                 f"probe {readout['name']}: {readout['measure']}"
                 f" {'not known' if value is None else f'{value:.2f}'} on held-out {by}, with"
                 f" shuffled labels {'not known' if base is None else f'{base:.2f}'}"
-                f" ({readout['probe_cells']} cells)"
+                f"{'' if p is None else f', p = {p:.2g}'} ({readout['probe_cells']} cells)"
             )
+            if no_better:
+                sentences.append(
+                    f"warning: the {readout['readout']} probe is no better on held-out {by} than"
+                    f" probes of shuffled labels (p = {p:.2g} > {MAX_P}): what steering does to"
+                    " its readouts says nothing of cells"
+                )
+                say(sentences[-1])
     return numbers, sentences
 
 
-def _against_random(p: pd.Series, directions: int, numbers: dict[str, Any]) -> list[str]:
+def _against_random(p: pd.Series, directions: int, numbers: dict[str, Any]) -> str:
     """How many features random directions do not reach, or why none can be called at 0.05."""
-    least = 1 / (1 + directions) if directions else None
-    enough = least is not None and least <= MAX_P
-    clear = int((p <= MAX_P).sum()) if enough else None
-    numbers["p_random_least"], numbers["clear_random"] = least, clear
-    if enough:
-        return [
-            f"{clear} of {int(p.notna().sum())} features move them more than random directions do"
-            f" (p_random <= {MAX_P}; {directions} directions, so p_random is at least {least:.2g})"
-        ]
-    why = (
-        "no random directions were asked for, so p_random is not known"
-        if least is None
-        else f"with {directions} random direction{'s' * (directions != 1)} p_random is at least"
-        f" {least:.2g}"
-    )
-    return [
-        f"{why}: no feature can reach p_random <= {MAX_P}, whatever it does;"
-        f" {DIRECTIONS_NEEDED} directions or more could show it"
-        f" (--random-directions {DIRECTIONS_NEEDED})"
-    ]
+    from scircuit.analysis.steering.random_calls import random_calls
+
+    found = random_calls(p.to_numpy(float), directions)
+    numbers["p_random_least"] = found.least
+    numbers["clear_random"] = None if found.problem else found.hits
+    numbers["clear_expected"] = None if found.problem else found.expected
+    return found.sentence
 
 
 def _median(values: pd.Series) -> float | None:

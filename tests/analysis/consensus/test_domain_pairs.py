@@ -10,26 +10,32 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import poisson
 
+from scircuit.analysis.coherence.strata import strata
+from scircuit.analysis.consensus.common_pairs import common_pairs
 from scircuit.analysis.consensus.compared_run import ComparedRun
 from scircuit.analysis.consensus.domain_pairs import consensus, permuted_names
+from scircuit.analysis.consensus.pair_maximum import PairMaximum, family_p
 from scircuit.analysis.consensus.rule_survival import chance_overlap, rule_survival
 from tests.analysis.coherence.worlds import arrays, inputs, wire, world
 
 LABELS, COMMON = 300, 40
 
 
-def labels_of(w, rng, power):
+def labels_of(w, rng, power, labels=LABELS):
     """Labels as popular as those of atlases: a few have many features, most have one."""
-    weight = np.arange(1, LABELS + 1.0) ** -power
-    drawn = rng.choice(LABELS, w.nodes.id.size, p=weight / weight.sum())
+    weight = np.arange(1, labels + 1.0) ** -power
+    drawn = rng.choice(labels, w.nodes.id.size, p=weight / weight.sum())
     return np.array([f"process {t}" for t in drawn], dtype=object)
 
 
-def run_of(rng, model, rule=(), share=0.0, edges=900, alike=True, power=0.5):
+def run_of(
+    rng, model, rule=(), share=0.0, edges=900, alike=True, power=0.5, features=120, labels=LABELS
+):
     """A run; of its edges a `share` goes from a label of `rule` to the label that it names."""
-    w = world(rng, 120, 10, model)
-    label = labels_of(w, rng, power)
+    w = world(rng, features, 10, model)
+    label = labels_of(w, rng, power, labels)
     source, target = wire(w, rng, edges) if alike else _uniform(w, rng, edges)
     if share:
         to = dict(rule)
@@ -119,6 +125,106 @@ def test_power_falls_with_frequent_labels_and_weak_rules(power, share, least, mo
         _, by_null = nulls(*runs)
         found += bool((by_null.p.max()[["targets resampled", "edges rewired"]] <= 0.05).all())
     assert least <= found <= most, found
+
+
+def clear_pairs(seed, rule, share, draws=39):
+    """Pairs of two runs with more than 1,000 in common, and those that stand out."""
+    rng = np.random.default_rng([11, seed])
+    size = {"edges": 9000, "features": 600, "labels": 200}
+    a, b = (run_of(rng, name, rule, share, **size) for name in ("one", "two"))
+    found = consensus(a, b, draws=draws)
+    assert len(found.pairs) > 1000
+    clear = found.pairs[found.pairs.p_family <= 0.05]
+    assert f"{len(clear)} of {len(found.pairs):,} single pairs stand out" in found.finding.sentence
+    return found, {(s, t) for s, t in zip(clear.source_label, clear.target_label, strict=True)}
+
+
+def test_single_pairs_among_many_are_called_with_a_p_over_all_of_them():
+    """Of five pairs of labels that 30 % of the edges from the first label follow in both runs, at
+    least 60 % are found in 2 worlds and at most 2 others; without a rule none is called.
+    Benjamini-Hochberg over the p of single pairs calls none.
+    """
+    rule = [(f"process {i}", f"process {i + 20}") for i in range(5)]
+    hits, others = 0, 0
+    for seed in range(2):
+        found, clear = clear_pairs(seed, rule, 0.3)
+        hits += len(clear & set(rule))
+        others += len(clear - set(rule))
+        assert found.pairs.q.min() > 0.05
+    assert hits >= 6 and others <= 2, (hits, others)
+    assert not clear_pairs(100, (), 0.0)[1]
+
+
+def test_without_a_rule_any_pair_is_called_at_the_nominal_rate():
+    """Labels exchanged within strata, 200 worlds of 400 pairs: any pair of one run has a
+    family-wise p of at most 0.05 in 2 to 19 of them (10 expected; each bound is passed once in
+    300).
+    """
+    rng, labels = np.random.default_rng(15), 20
+    label = np.sort(rng.integers(0, labels, 120) ** 2 // labels)
+    stratum, called = rng.integers(0, 6, 120), 0
+    order = np.argsort(stratum, kind="stable")
+    label, stratum = label[order], stratum[order]
+    for _ in range(200):
+        source, target = np.unique(rng.integers(0, [labels, 120], (300, 2)), axis=0).T
+        family = np.arange(labels * labels)
+        one = PairMaximum(family, labels, source, stratum[target], label, stratum)
+        codes = [
+            source * labels + label[np.argsort(stratum + rng.random(120))][target]
+            for _ in range(40)
+        ]
+        largest = np.array([one.largest(code) for code in codes])
+        called += bool(family_p(largest[:1], largest[1:])[0] <= 0.05)
+    assert 2 <= called <= 19, called
+
+
+def test_features_reached_and_their_mean_are_those_of_plain_loops():
+    rng = np.random.default_rng(12)
+    a, b = run_of(rng, "one"), run_of(rng, "two")
+    found = consensus(a, b, draws=9).pairs.set_index(["source_label", "target_label"])
+    for run, which in ((a, "first"), (b, "second")):
+        label, edges = run.labels, run.edges
+        nodes = run.inputs.nodes
+        stratum = strata(
+            nodes.layer, np.ones(label.size, int), nodes.firing_rate, np.ones(label.size, bool)
+        )
+        joined = {(label[s], t) for s, t in zip(edges.source, edges.target, strict=True)}
+        for (x, y), row in found.iterrows():
+            mine = [t for name, t in joined if name == x]
+            assert row[f"targets_{which}"] == sum(label[t] == y for t in mine)
+            mean = sum(float(np.mean(label[stratum == stratum[t]] == y)) for t in mine)
+            assert row[f"expected_{which}"] == pytest.approx(mean)
+
+
+def test_the_family_wise_p_is_that_of_a_plain_count():
+    rng = np.random.default_rng(13)
+    largest, size = rng.random(50).round(1), rng.random(20).round(1)
+    plain = [(1 + sum(d >= s for d in largest)) / 51 for s in size]
+    np.testing.assert_allclose(family_p(size, largest), plain)
+    family = np.array([3, 5, 8])
+    one = PairMaximum(
+        family, 3, np.array([1, 1, 2]), np.array([0, 0, 0]), np.array([0, 1, 2]), np.zeros(3, int)
+    )
+    # of label 1 two targets, each with label 2 in a third of the draws; of label 2 one
+    reached = one.reached(np.array([5, 5, 8]), np.array([5, 8]))
+    assert reached.count.tolist() == [2, 1]
+    np.testing.assert_allclose(reached.expected, [2 / 3, 1 / 3])
+    wanted = [-np.log(poisson.sf(c - 1, m)) for c, m in ((2, 2 / 3), (1, 1 / 3))]
+    np.testing.assert_allclose(reached.size, wanted)
+    assert one.largest(np.array([5, 5, 8, 7])) == pytest.approx(max(wanted))
+    assert one.largest(np.array([], int)) == 0.0
+    many = np.repeat(5, 12)  # beyond the table
+    assert one.largest(many) == pytest.approx(-np.log(poisson.sf(11, 2 / 3)))
+
+
+def test_common_pairs_are_drawn_and_told():
+    rng = np.random.default_rng(14)
+    found = consensus(run_of(rng, "one"), run_of(rng, "two"), draws=9)
+    finding = common_pairs(found.pairs, found.finding.null)
+    assert "family-wise p = " in finding.sentence
+    assert len(finding.plot().get_yticklabels()) == min(len(found.pairs), 12)
+    none = common_pairs(found.pairs.iloc[:0], "n")
+    assert not none.drawn and "no domain pair is in both runs" in none.sentence
 
 
 def test_common_pairs_and_counts_are_those_of_plain_sets():

@@ -1,5 +1,5 @@
 """Edges of one run against those of another: planted replication, agreement of counterparts,
-specific edges, term contrasts and regulon support are found, and their absence is not called.
+specific edges and term contrasts are found, and their absence is not called.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from scircuit.analysis.circuit_inputs import CircuitInputs
 from scircuit.analysis.coherence.strata import strata
 from scircuit.analysis.consensus.agreed_edges import agreed_edges, agreement, measured_in
 from scircuit.analysis.consensus.compared_run import ComparedRun
-from scircuit.analysis.consensus.regulon_support import regulon_support, support
 from scircuit.analysis.consensus.replication import (
     compared,
     replicated,
@@ -22,7 +21,6 @@ from scircuit.analysis.consensus.replication import (
     same_sign_nulls,
 )
 from scircuit.analysis.consensus.term_contrast import term_contrast
-from scircuit.analysis.genesets.regulons import Regulation, Regulons
 from scircuit.core.edge_rules import COMPUTED
 from tests.analysis.coherence.worlds import arrays, inputs, wire, world
 
@@ -133,7 +131,7 @@ def test_nulls_count_edges_of_the_same_sign_as_the_observed():
 
 def test_the_finding_tells_replication_specific_edges_and_degrees():
     finding, _ = replication(*pair_of(0.5, 1), draws=39)
-    for words in ("edges of the same sign in trace-b", "are specific to", "out-degrees of"):
+    for words in ("have the same sign in trace-b", "are specific to", "out-degrees correlate"):
         assert words in finding.sentence
     assert finding.numbers["degrees"]["out"]["rho"] > 0.3  # type: ignore[index]
     json.dumps(dict(finding.numbers), allow_nan=False)
@@ -243,46 +241,3 @@ def test_too_few_features_of_every_term():
     w = w._replace(terms=w.terms[w.terms.feature < 6].assign(term=lambda f: f.term + "x"))
     found = term_contrast(run_of(w, pairs), run_of(w, pairs, "trace-b"))
     assert "terms were not contrasted: none of" in found.sentence and not found.drawn
-
-
-GENES = [f"G{i}" for i in range(60)]
-
-
-def regulated(share, seed):
-    """Two runs whose features list one gene each; of their edges a share is in the regulons."""
-    rng = np.random.default_rng([7, seed])
-    w = world(rng, 60, 10)
-    gene = np.concatenate([rng.integers(0, 12, 60), rng.integers(12, 60, 120)])
-    genes = {w.nodes.id[i]: [GENES[g]] for i, g in enumerate(gene)}
-    known = {(x, y) for x in range(12) for y in rng.choice(np.arange(12, 60), 5, replace=False)}
-    runs = []
-    for name in ("trace-a", "trace-b"):
-        source, target = np.repeat(np.arange(60), 4), 60 + rng.integers(0, 120, 240)
-        for i in np.flatnonzero(rng.random(240) < share):
-            wanted = [f for f in range(60, 180) if (gene[source[i]], gene[f]) in known]
-            target[i] = rng.choice(wanted) if wanted else target[i]
-        pairs = np.unique(np.stack([source, target]), axis=1)
-        runs.append(run_of(w, (pairs[0], pairs[1]), name, genes=genes))
-    rows = tuple(Regulation(GENES[x], GENES[y], "Unknown", ()) for x, y in sorted(known))
-    return regulon_support(runs, Regulons("toy", "", "", "", "", rows, len(rows)), draws=199)
-
-
-def test_edges_that_both_runs_have_are_better_supported():
-    """A tenth of the edges are regulation: both runs agree on a set that is richer in it. Without,
-    p is below 0.05 in at most 4 of 20 worlds.
-    """
-    found = regulated(0.25, 0).frame.set_index("gene_edges_of")
-    assert (found.p <= 0.01).all()
-    assert found.fold["both"] > 1.3 * found.fold["trace-a"] > 1.3
-    null = [regulated(0.0, seed).frame.iloc[0] for seed in range(1, 21)]
-    assert sum(r.p <= 0.05 for r in null) <= 4
-    assert np.mean([r.fold for r in null]) == pytest.approx(1, abs=0.1)
-
-
-def test_support_against_a_plain_count():
-    rng = np.random.default_rng(8)
-    edges, known = rng.random((8, 20)) < 0.3, rng.random((8, 20)) < 0.2
-    observed, expected, drawn = support(edges, known, draws=500)
-    assert observed == sum(edges[i, j] and known[i, j] for i in range(8) for j in range(20))
-    assert expected == pytest.approx(drawn.mean()) and drawn.std() > 0
-    assert support(np.zeros((3, 4), bool), np.ones((3, 4), bool), draws=5)[0] == 0

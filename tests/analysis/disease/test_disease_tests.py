@@ -10,7 +10,7 @@ from scipy import sparse, stats
 
 from scircuit.analysis.circuit_inputs import CircuitInputs
 from scircuit.analysis.circuits.degree import EdgeArrays, FeatureArrays
-from scircuit.analysis.disease import disease_tests
+from scircuit.analysis.disease import disease_tests, more_draws
 from scircuit.analysis.disease.disease_finding import disease_finding
 from scircuit.analysis.disease.disease_tests import (
     DiseaseCircuit,
@@ -18,6 +18,7 @@ from scircuit.analysis.disease.disease_tests import (
     enriched_features,
     gene_draws,
 )
+from scircuit.analysis.disease.more_draws import Alike, go_on
 from scircuit.analysis.enrichment.gene_term_matrix import build
 from scircuit.analysis.gene_predictions.gene_weights import gene_weights
 from scircuit.analysis.genesets.library import GeneSetLibrary, Term
@@ -33,26 +34,32 @@ def library(sets):
     return GeneSetLibrary("mine", "mine.gmt", "", "", "", terms)
 
 
-def world(seed, hubs=0.0, linked=0.0):
-    """200 sources in layers 0 and 1, 200 targets in layer 2; a feature lists genes of its kind.
-    Features of kind 0 have more edges (`hubs`, log ratio), and those into features of their own
-    kind (`linked`, share)."""
+def kinds(number):
+    return [[f"G{12 * k + i}" for i in range(12)] for k in range(number)]
+
+
+def world(seed, hubs=0.0, linked=0.0, kinds_of=10):
+    """200 sources in layers 0 and 1, 200 targets in layer 2, or 800 of both with 100 kinds;
+    a feature lists genes of its kind. Features of kind 0 have more edges (`hubs`, log ratio), and
+    those into features of their own kind (`linked`, share)."""
     rng = np.random.default_rng(seed)
-    n = 400
-    kind = rng.integers(0, 10, n)
-    layer = np.repeat([0, 1, 2], [100, 100, 200])
+    half = 200 if kinds_of == 10 else 8 * kinds_of
+    n = 2 * half
+    kind = rng.integers(0, 10, n) if kinds_of == 10 else np.arange(n) % kinds_of
+    layer = np.repeat([0, 1, 2], [half // 2, half // 2, half])
+    own, genes = kinds(kinds_of), [g for k in kinds(kinds_of) for g in k]
     names = [f"m/d/L{layer[i]:02d}/F{i:04d}" for i in range(n)]
     lists = {
-        name: [*rng.permutation(KINDS[k])[:5], *rng.choice(GENES, 2)]
+        name: [*rng.permutation(own[k])[:5], *rng.choice(genes, 2)]
         for name, k in zip(names, kind, strict=True)
     }
     rate = rng.uniform(0.01, 0.3, n)
     edges = set()
-    for s in range(200):
+    for s in range(half):
         many = rng.poisson(12 * np.exp(hubs * (kind[s] == 0)) * (0.5 + 3 * rate[s]))
         for _ in range(many):
             same = kind[s] == 0 and rng.random() < linked
-            pool = 200 + np.flatnonzero(kind[200:] == 0) if same else np.arange(200, n)
+            pool = half + np.flatnonzero(kind[half:] == 0) if same else np.arange(half, n)
             edges.add((s, int(rng.choice(pool))))
     source, target = np.array(sorted(edges)).T
     columns = {f: np.zeros(source.size) for f in EdgeArrays._fields}
@@ -177,7 +184,9 @@ def test_features_are_chosen_by_genes_and_not_by_edges():
     )  # fmt: skip
     again = found(fewer, KINDS)
     assert again.frame["features"].tolist() == first.frame["features"].tolist()
-    records = first.records["Feature"].to_pandas()
+    every = first.records["Feature"].to_pandas()
+    assert len(every) == inputs.nodes.id.size  # a row also without a set
+    records = every[every["disease"].notna()]
     assert len(records) == first.numbers["features_enriched"] <= weights.listed.sum()
     assert set(records["disease"]) <= {f"disease {i}" for i in range(10)}
     assert (records["disease_q"] <= 0.05).all() and (records["prediction_run"] == "predict-1").all()
@@ -209,9 +218,75 @@ def test_links_are_counted_as_in_a_matrix():
 def test_sets_that_cannot_be_tested_are_said_to_be_so(sets, words):
     result = found(world(6), sets)
     assert words in result.sentence
-    assert result.records["Feature"].num_rows == result.numbers.get("features_enriched", 0)
+    records = result.records["Feature"]
+    enriched = records.num_rows - records["disease"].null_count
+    assert enriched == result.numbers.get("features_enriched", 0)
 
 
 def test_sets_of_other_genes_are_refused():
     with pytest.raises(UserError, match="0 of 3 genes"):
         found(world(6), [["X", "Y", "Z"]])
+
+
+def test_one_linked_set_among_a_hundred_is_found_and_a_hub_too():
+    """With 199 draws no set among a hundred could have q <= 0.05. Planted: kind 0 of 100 in
+    two circuits. Both are found in both, and of the others at most 4 are called in a question."""
+    hits, others = np.zeros(2, int), np.zeros(2, int)
+    for seed in range(2):
+        frame = found(world(seed, hubs=1.4, linked=0.3, kinds_of=100), kinds(100), seed=seed).frame
+        assert frame["q_links"].notna().sum() > 80
+        for j, what in enumerate(("q_residual", "q_links")):
+            called = frame[what] <= 0.05
+            hits[j] += bool(called[0])
+            others[j] += called[1:].sum()
+    assert (hits == 2).all() and (others <= 4).all(), (hits, others)
+
+
+def test_a_hundred_sets_without_structure_are_called_at_the_nominal_rate():
+    """Three circuits: BH calls any set in at most 5 % of them; P(more than 1 of 3 | 0.05) < 0.01.
+    p <= 0.01 for at most 1 % of the 300 sets; P(more than 8 of 300) < 0.005."""
+    any_called, small = np.zeros(2, int), np.zeros(2, int)
+    for seed in range(3):
+        frame = found(world(200 + seed, kinds_of=100), kinds(100), draws=99, seed=seed).frame
+        for j, what in enumerate(("residual", "links")):
+            any_called[j] += bool((frame[f"q_{what}"] <= 0.05).any())
+            p = frame[[f"p_{what}_features", f"p_{what}_genes"]].max(axis=1)
+            small[j] += (p <= 0.01).sum()
+    assert (any_called <= 1).all() and (small <= 8).all(), (any_called, small)
+
+
+def test_drawing_on_keeps_p_valid():
+    """p of 20,000 sets whose chance of a hit is uniform: P(p <= t) <= t at every t, and reaches
+    below what the first draws allow."""
+    rng = np.random.default_rng(7)
+    chances = rng.random(20_000)
+    p = np.empty(chances.size)
+    for i, chance in enumerate(chances.tolist()):
+        first = (1 + rng.binomial(99, chance)) / 100
+        p[i] = go_on(first, 99, 2_000, lambda n, c=chance: rng.random(n) < c).p
+    for t in (0.001, 0.005, 0.01, 0.05, 0.1, 0.5):
+        share, error = (p <= t).mean(), np.sqrt(t / chances.size)
+        assert t - 4 * error <= share <= t + 3 * error, (t, share)
+
+
+def test_features_alike_are_of_the_same_strata_each_once():
+    strata = np.array([0, 0, 0, 1, 1, 2] + [3] * 500)
+    own = np.array([0, 2, 4, 5, 6, 7, 8])
+    drawn = Alike(strata).draw(own, 400, np.random.default_rng(0))
+    assert all(len(set(row)) == own.size for row in drawn.tolist())
+    assert (np.sort(strata[drawn], axis=1) == np.sort(strata[own])).all()
+    often = np.bincount(drawn.ravel(), minlength=6)[:3] / 400
+    np.testing.assert_allclose(often, 2 / 3, atol=0.1)  # four standard errors
+
+
+def test_a_set_that_could_not_reach_q_is_not_called_unlinked(monkeypatch):
+    """Where too few draws can be made the sentence says so, and not that none is linked."""
+    monkeypatch.setattr(more_draws, "MOST_DRAWS", 300)
+    planted = world(0, linked=0.7, kinds_of=100)
+    few = found(planted, kinds(100))
+    assert few.numbers["linked"] == 0 and few.numbers["links_undecided"] > 0
+    assert "too few draws" in few.sentence and "0 are linked" not in few.sentence
+    monkeypatch.undo()
+    enough = found(planted, kinds(100))
+    assert enough.numbers["linked"] > 0 and enough.numbers["links_undecided"] == 0
+    assert "too few draws" not in enough.sentence

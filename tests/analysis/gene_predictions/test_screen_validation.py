@@ -4,6 +4,8 @@ screen is found and a shuffled one is not, and rules never see the knock-out tha
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -184,3 +186,39 @@ def test_too_few_knock_outs_among_the_genes_are_refused():
     assert require_overlap({"K1", "K2", "K3"}, changes) == ("K1", "K2", "K3")
     with pytest.raises(UserError, match="2 of the 12 knocked-out genes"):
         require_overlap({"K1", "K2"}, changes)
+
+
+def rare_rises(seed):
+    """Three knock-outs of nine genes; a single target rises, and only the circuit of the first
+    knock-out says something about it. That circuit says nothing that is right."""
+    rng = np.random.default_rng([seed, 8])
+    scores, changes = screen(seed, 0.0, knocked=3, genes=9)
+    changes.change[:] = -np.abs(changes.change) - 0.1
+    changes.change[0, 0] = 1.0
+    changes.q[:] = 0.01
+    scores[:] = rng.choice([-1.0, 1.0], scores.shape)
+    scores[1:, 0] = np.nan
+    return scores, changes
+
+
+def test_draws_that_judge_one_direction_only_do_not_count():
+    """Of three knock-outs the rise is judged in two of six orders, those that leave the first in
+    place: p is over them. Counted as if they were below, it was a third of that."""
+    scores, changes = rare_rises(0)
+    found = validate(scores, changes, draws=600)
+    assert 140 < found.draws < 260  # 200 +- 5 standard errors
+    circuit, observed = -np.sign(np.nan_to_num(scores)), np.sign(changes.change)
+    known = [order for order in itertools.permutations(range(3)) if order[0] == 0]
+
+    def value(order):
+        said = np.nan_to_num(scores)[list(order)] != 0
+        return float(balanced_accuracy(confusion(circuit[list(order)], observed, said).sum(axis=0)))
+
+    hits = [value(order) >= value((0, 1, 2)) - 1e-12 for order in known]
+    assert found.p == pytest.approx(np.mean(hits), abs=0.15)
+    assert found.p >= 0.3
+
+
+def test_screens_with_rare_rises_have_no_small_p():
+    """At most one of two orders is as good: p is not below 0.4, and 0.05 never."""
+    assert min(validate(*rare_rises(s), draws=200, seed=s).p for s in range(20)) > 0.4

@@ -83,9 +83,9 @@ def test_without_any_file_only_arithmetic_is_left(tmp_path):
     assert {r.theme for r in rows if r.recomputed} == {
         "triplets",
         "steering",
-        "later",
         "selective",
         "figures",
+        "random",
     }
     assert all("missing: " in r.note for r in rows if r.files)
 

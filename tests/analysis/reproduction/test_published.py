@@ -16,6 +16,7 @@ import pytest
 from scircuit.analysis.reproduction.checks import run_checks
 from scircuit.analysis.reproduction.exhaustive.annotated_hubs import fisher
 from scircuit.analysis.reproduction.page import table_line
+from scircuit.analysis.reproduction.selective.published_sources import sources
 from scircuit.analysis.reproduction.study_files import StudyFiles
 from scircuit.analysis.reproduction.themes import THEMES
 from scircuit.core.errors import UserError
@@ -31,7 +32,7 @@ DIFFERENT = {
 }
 REFUTED = {
     *("calibration.all_retraced", "calibration.stable", "calibration.kept_by_fdr"),
-    *("annotation.bias", "triplets.no_synergy", "steering.cells", "later.targets"),
+    *("annotation.bias", "triplets.no_synergy", "steering.cells"),
     *("selective.edges_abstract", "selective.passes_readme", "selective.hours"),
     *("selective.coverage_A", "selective.coverage_D", "selective.invariant"),
     *("selective.disease_valid", "selective.novel", "selective.d_critical", "selective.p_half"),
@@ -89,6 +90,30 @@ def test_the_numbers_asked_for_most(rows):
     assert found["figures.sum_A_L0"] == "73,769"
     assert found["selective.disease"] == "3.590561 / 6.342e-10"
     assert found["chance.geneformer_L15"] == "0.247348 / 0.279464"
+    assert found["calibration.top20_changed"] == "F4434 / F2286"
+    assert found["annotation.rate_degree_contiguous"] == "0.808836 / 346"
+    assert found["chance.first_is_best"] == "25 of 150"
+    assert found["chance.in_hubs"] == "8 / 2 / 4 / 3 / 6"
+    assert found["chance.placeholders_geneformer"] == "0.139351"
+    assert found["chance.scgpt_L8_terms"] == "26.5 / 3 / 16 of 30"
+    assert float(found["random.shuffled_geneformer"]) == pytest.approx(0.079, abs=0.001)
+    share = {"820": 5.767, "840": 5.786, "880": 5.912, "1100": 6.026}
+    for xmin, exponent in share.items():
+        assert float(found[f"tail.alpha_{xmin}"]) == pytest.approx(exponent, abs=0.003)
+
+
+def test_what_no_file_states_is_not_recomputed(rows):
+    assert rows["later.targets"].verdict == "cannot be had"
+    assert rows["later.targets"].recomputed == ""
+
+
+def test_the_density_of_a_list_of_edges_is_no_p(shared_data):
+    """The atlas has it in the same field; with it F90 of scGPT's layer 8 would take the place of
+    F694, which the study's list of sources has."""
+    files = StudyFiles(None, shared_data / "atlas", read_json, lambda p: read_document(p).value)
+    chosen = sources(files, "scgpt", 8)
+    assert 694 in chosen and 90 not in chosen
+    assert len(chosen) == 30
 
 
 def test_sums_by_plain_reading(published, rows):

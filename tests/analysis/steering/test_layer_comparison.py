@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import matplotlib
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control, spearmanr
 
-from scircuit.analysis.steering.layer_comparison import layer_comparison
+from scircuit.analysis.steering.layer_comparison import flipped, layer_comparison
 
 matplotlib.use("Agg")
 RANDOM = 5
@@ -116,3 +117,52 @@ def test_what_cannot_be_compared_is_said(slopes, layers, random, words):
     else:
         with pytest.raises(ValueError, match="nothing to draw"):
             found.plot()
+
+
+def paired(slopes, matched):
+    return steers(slopes, [1] * len(slopes)).assign(matched=matched)
+
+
+def test_features_are_compared_with_those_that_fire_as_often():
+    """Against all 2^n signs written out."""
+    rng = np.random.default_rng(3)
+    slope, other = rng.normal(1, 0.3, 8), rng.normal(0, 0.3, 8)
+    found = layer_comparison(paired(-slope, other), {}, RANDOM)
+    (test,) = named(found, "beats matched")
+    excess = np.abs(slope) - np.abs(other)
+    means = [np.mean(excess * s) for s in itertools.product((1, -1), repeat=8)]
+    assert test["value"] == pytest.approx(excess.mean()) and test["features"] == 8
+    assert test["p"] == pytest.approx(np.mean(np.abs(means) >= abs(excess.mean()) - 1e-12))
+    assert test["p"] < 0.05
+    assert "beyond that of the direction of a feature that fires as often: pseudotime +" in (
+        found.sentence
+    )
+    assert found.frame["median_matched"].tolist() == pytest.approx([np.median(np.abs(other))])
+
+
+def test_many_features_are_compared_by_drawn_signs():
+    rng = np.random.default_rng(4)
+    excess = rng.normal(0.2, 0.5, 40)
+    assert flipped(excess, 0) == flipped(excess, 0)
+    from scipy.stats import ttest_1samp
+
+    assert flipped(excess, 0) == pytest.approx(ttest_1samp(excess, 0).pvalue, abs=0.02)
+    assert flipped(excess + 5, 0) == 1 / 2000
+
+
+def test_features_like_their_matched_ones_are_rarely_called():
+    ps = []
+    for seed in range(200):
+        slope, other = np.random.default_rng(seed).normal(size=(2, 14))
+        (test,) = named(layer_comparison(paired(slope, other), {}, RANDOM), "beats matched")
+        ps.append(test["p"])
+    # 10 of 200 expected; 21 or more have probability 0.001
+    assert (np.array(ps) <= 0.05).sum() <= 20
+
+
+def test_too_few_matched_features_are_said():
+    found = layer_comparison(paired([1.0] * 7, [0.1] * 5 + [np.nan] * 2), {}, RANDOM)
+    assert not named(found, "beats matched") and plain(dict(found.numbers))
+    assert "fewer than 6 features could be compared" in found.sentence
+    absent = layer_comparison(steers([1.0] * 7, [1] * 7), {}, RANDOM)
+    assert "fires as often" not in absent.sentence

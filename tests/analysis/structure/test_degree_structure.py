@@ -131,6 +131,10 @@ def test_halves_of_the_cells():
     assert measured.numbers["halves"]["features"] == 50  # type: ignore[index]
     assert "between the halves of the cells degrees of 50 features" in measured.sentence
     assert "no edge has six cells" in measured.sentence
+    rows = measured.records["Feature"].to_pandas().set_index("id")
+    rows = rows.loc[circuit.nodes.id[:50].tolist()]
+    np.testing.assert_array_equal(rows[["even_degree", "odd_degree"]].T, halves[:, :50])
+    assert (rows[["testable_edges", "agreeing_edges"]] == 0).all(None)
     nothing = hub_stability(circuit, CONFIG)
     assert "none of 50 sources was measured in both" in nothing.sentence and not nothing.drawn
 
@@ -143,6 +147,10 @@ def test_agreement_that_depends_on_the_source_is_told_from_even_agreement():
         halves = np.where(rng.random(circuit.edges.source.size) < chance, 2.0, 1.0)
         edges = circuit.edges._replace(halves=halves)
         found = hub_stability(replace(circuit, edges=edges), CONFIG)
+        rows = found.records["Feature"].to_pandas().set_index("id")
+        both = np.bincount(circuit.edges.source[halves >= 2], minlength=LAYER.size)
+        assert rows.agreeing_edges[circuit.nodes.id[:50]].tolist() == both[:50].tolist()
+        assert rows.even_degree.isna().all()
         p.append(found.numbers["agreement_rho"]["p"])  # type: ignore[index]
     assert p[0] <= 0.05 < p[1]
 

@@ -100,8 +100,18 @@ def test_the_finding_tells_numbers_and_says_what_degrees_fix():
     assert rows.loc["feed-forward loop", "p"] <= 0.05
     assert "feed-forward loops" in found.sentence and "by firing rate alone" in found.sentence
     assert rows.loc["convergence", "observed"] == pairs_of(edges.in_degree)
-    # all effects are negative: minus times minus is never minus
-    assert rows.loc["coherent share", "observed"] == 0
+    # every ablation lowers its target, so all edges support
+    assert rows.loc["coherent share", "observed"] == 1
+
+
+@pytest.mark.parametrize(("effect", "share"), [(-1.0, 1.0), (1.0, 0.0)])
+def test_support_of_support_is_coherent_and_suppression_of_suppression_is_not(effect, share):
+    """If A supports B and B supports C, then A is expected to support C; where all three suppress,
+    A lifts C by way of B and lowers it by itself.
+    """
+    edges = planted(2, 25)._replace(effect=np.full(planted(2, 25).size, effect))
+    found, _ = motif_beside_null(edges, 19, np.random.default_rng(0))
+    assert found.feed_forward > 20 and found.coherent == share * found.feed_forward
 
 
 def test_one_pair_of_layers_has_no_loops_and_it_is_said():

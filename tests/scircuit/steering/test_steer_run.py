@@ -104,8 +104,8 @@ def test_features_by_name_clamped(study):
         (1, [0.5, 1.0], 0.5, None, "with 1 random direction p_random is at least 0.5: no feature"),
         (5, [1 / 6, 1 / 6], 1 / 6, None, "5 random directions p_random is at least 0.17: no"),
         (18, [1 / 19, 1.0], 1 / 19, None, "p_random is at least 0.053: no feature can reach"),
-        (19, [0.05, None], 0.05, 1, "1 of 1 features move them more than random directions do"),
-        (39, [0.05, 0.075], 0.025, 1, "1 of 2 features move them more"),
+        (19, [0.05, None], 0.05, 1, "1 of 1 steered features move the genes they fire on more"),
+        (39, [0.05, 0.075], 0.025, 1, "1 of 2 steered features move the genes they fire on more"),
     ],
 )
 def test_it_is_said_when_random_directions_are_too_few(directions, p, least, clear, sentence):
@@ -119,13 +119,33 @@ def test_it_is_said_when_random_directions_are_too_few(directions, p, least, cle
     assert (numbers["p_random_least"], numbers["clear_random"]) == (least, clear)
     assert sentence in sentences[1]
     assert ("--random-directions 19" in sentences[1]) == (clear is None)
+    assert ("by chance" in sentences[1]) == (clear is not None)
+
+
+@pytest.mark.parametrize(
+    ("p", "warned"), [(1 / 21, False), (0.05, False), (2 / 21, True), (None, False)]
+)
+def test_a_probe_like_those_of_shuffled_labels_is_warned_of(p, warned):
+    names = ("steering_slope", "steering_control", "steering_p", "steering_p_random")
+    readout = {"name": "fate:B", "readout": "fate", "measure": "AUC", "accuracy": 0.52}
+    readout |= {"baseline": 0.5, "p": p, "probe_cells": 40, "probe_groups": 0}
+    tables = {
+        "Feature": pa.table({k: [0.5, 0.5] for k in names}),
+        "Intervention": pa.table({"beyond_norm": [False], "norm_ratio": [1.0]}),
+        "Readout": pa.Table.from_pylist([readout]),
+    }
+    numbers, sentences = summarise(tables, 19)
+    assert numbers["probes"]["fate AUC"]["no_better"] is warned
+    told = "warning: the fate probe is no better on held-out cells than probes of shuffled labels"
+    assert any(s.startswith(told) for s in sentences) == warned
+    assert (f"p = {p:.2g}" if p else "0.50 (40 cells)") in " ".join(sentences)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"state": "target=non-targeting,STAT1"}, "by target: non-targeting [0-9]+, STAT1 0"),
-        ({"types": "target", "probe_cells": 8}, "probe cells by target: .*expected 2 classes"),
+        ({"types": "target", "probe_cells": 8}, "--probe-cells 8: --types needs cells"),
         ({"panel": "on-off", "state": STATE["state"], "layers": (9,)}, "--layers 9: there are"),
     ],
 )
@@ -136,3 +156,28 @@ def test_probe_cells_that_do_not_suffice_are_refused(study, options, message):
     with pytest.raises(UserError, match=message) as caught:
         steer(study, **features, **options)
     assert caught.value.fix
+
+
+def test_labelled_cells_of_one_donor_are_refused_before_any_pass(study, monkeypatch):
+    """Other cells have other donors, but only labelled ones can be held out."""
+    from scircuit.execution.steering_inputs import probe_cohort
+    from scircuit.tracing.interventions.steering import probe_readouts
+
+    def read(config, real=probe_cohort.read_obs):
+        obs = real(config)
+        labels = obs["target"].astype(str)
+        obs["donor"] = labels.where(labels == "IFNGR1", "d1").where(labels != "IFNGR1", "d2")
+        return obs.assign(half=[("a", "b")[i % 2] for i in range(len(obs))]).assign(
+            half=lambda o: o["half"].where(o["donor"] == "d1", None)
+        )
+
+    def no_pass(*_args, **_more):
+        raise AssertionError("a probe cell was read")
+
+    monkeypatch.setattr(probe_cohort, "read_obs", read)
+    monkeypatch.setattr("scircuit.execution.steering_inputs.steering_plan.read_obs", read)
+    monkeypatch.setattr(probe_readouts, "read_probe_cells", no_pass)
+    fired = ShardStore(next((study / "runs").glob("trace-*"))).tables("Feature").to_pandas()
+    name = fired.loc[fired["id"].str.contains("/L02/") & (fired["cells_active"] == 6), "id"].iloc[0]
+    with pytest.raises(UserError, match=r"value for --state are of 1 group by --group donor \(d1"):
+        steer(study, features=(name,), state="half=a,b", group="donor", probe_cells=120)

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from scircuit.core.config import SteerConfig, TraceConfig
 from scircuit.core.errors import UserError
+from scircuit.core.study import run_id
 from scircuit.execution.steering_inputs.marker_sets import read_markers
 from scircuit.execution.steering_inputs.probe_cohort import ProbeCohort, probe_cohort
 from scircuit.execution.steering_inputs.pseudotime_source import (
@@ -26,6 +27,7 @@ from scircuit.execution.steering_inputs.steering_plan import (
     check_options,
     two_states,
 )
+from scircuit.tracing.interventions.steering import RANDOM_DIRECTIONS, steer
 from scircuit.workflows.interventions.steer import _identity
 
 
@@ -98,6 +100,12 @@ def trace_config(examples):
         ({"types": "kind"}, "--types: the cells have no obs column 'kind'"),
         ({"state": "rep=rep_1,rep_2", "group": "donor"}, "--group: the cells have no obs column"),
         ({"markers": "down:A"}, "0 genes up"),
+        (
+            {"state": "rep=rep_1,rep_2", "probe_cells": 0},
+            "--probe-cells 0: --state needs cells that are not steered, .*expected 20 or more",
+        ),
+        ({"types": "target", "probe_cells": 19}, "--probe-cells 19: --types needs"),
+        ({"panel": "on-off", "pseudotime": "rep", "probe_cells": 8}, "--panel, --pseudotime needs"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_loaded(trace_config, options, message):
@@ -180,6 +188,19 @@ def test_probe_cells_are_not_those_that_are_steered(trace_config):
     np.testing.assert_array_equal(probe.tokens[7], probe.all_cells.tokens[i])
     with pytest.raises(UserError, match="the trace run has all 15 cells"):
         probe_cohort(inputs, config, 0)  # pyright: ignore[reportArgumentType]
+
+
+def test_cells_that_are_not_needed_may_be_few(trace_config):
+    check_options(SteerConfig(markers="up:A", probe_cells=0), trace_config)
+
+
+def test_a_run_with_fewer_random_directions_keeps_its_id():
+    """Ids of runs from when five were the default; the number is part of every id."""
+    older = run_id("steer", _identity(SteerConfig(random_directions=5), ()), {"features": ["x"]})
+    assert older == "steer-a5b17e387f"
+    newer = run_id("steer", _identity(SteerConfig(), ()), {"features": ["x"]})
+    assert newer != older and SteerConfig().random_directions == 19
+    assert steer.__kwdefaults__["random_directions"] == RANDOM_DIRECTIONS == 19
 
 
 def test_options_of_later_versions_change_an_id_only_where_they_are_used():

@@ -60,6 +60,7 @@ def test_exactly_additive_effects_have_no_contrast_and_the_ratio_of_their_null(k
     assert np.nanmedian(old.ratio) == pytest.approx(expected, abs=0.02)
     np.testing.assert_allclose(old.ratio, old.ratio_null, rtol=1e-9)
     np.testing.assert_allclose(old.interaction, old.interaction_null, rtol=1e-7)
+    np.testing.assert_allclose(old.marginal, old.marginal_null, rtol=1e-7)
     below, same, above = additivity_counts(old.ratio)
     assert below > 0.97 * 2000 and above == 0 and below + same == np.isfinite(old.ratio).sum()
     assert signed_ratio(effects, full, 1e-6).value == pytest.approx(1.0, abs=1e-9)
@@ -78,6 +79,11 @@ def test_published_measures_written_out():
     added = effects[0] + effects[1] + effects[3]
     null = np.abs(added.mean(0) / added.std(0, ddof=1)) / (a + b + c)
     np.testing.assert_allclose(old.ratio_null[passing], null[passing])
+    np.testing.assert_allclose(old.marginal[passing], (abc - ab)[passing])
+    both = effects[0] + effects[1]
+    null = np.abs(added.mean(0) / added.std(0, ddof=1)) - np.abs(both.mean(0) / both.std(0, ddof=1))
+    np.testing.assert_allclose(old.marginal_null[passing], null[passing])
+    assert np.isnan(old.marginal[~passing]).all()
 
 
 def test_additive_effects_with_noise_give_uniform_p():

@@ -171,6 +171,26 @@ def test_absent_members_are_left_out_only_where_they_change_nothing():
     assert without_absent((a, b), set()) == ()
 
 
+@pytest.mark.parametrize(("second_layer", "wakes"), [(1, False), (2, True)])
+def test_contrasts_of_features_that_are_not_active_together(world, second_layer, wakes):
+    """Zero exactly within a layer; across layers the later one can wake without the earlier one."""
+    sets = [
+        FeatureSet((world.feature(1, i), world.feature(second_layer, j)))
+        for i in range(6)
+        for j in range(6, 20)
+    ]
+    apart = differ = 0
+    for tokens in world.cohort.tokens:
+        with torch.inference_mode():
+            cell = clean_cell(world.adapter, world.dictionaries, tokens, range(1, 5))
+            found = effects_in_cell(work_of(world, []), cell, sets, False)
+        own = found.active & ~found.together
+        first, second, joint = np.moveaxis(found.effects[4][own], 1, 0)
+        apart += len(joint)
+        differ += int((np.abs(joint - first - second).max(1) > 1e-4).sum())
+    assert apart > 50 and (differ > 0) == wakes
+
+
 def test_blocks_share_conditions_and_hold_every_set_once():
     features = [Address("m", "s", 0, i) for i in range(12)]
     sets = [FeatureSet((f, g)) for i, f in enumerate(features) for g in features[:i]]

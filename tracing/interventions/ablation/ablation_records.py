@@ -105,6 +105,8 @@ def _node(
         "signed_ratio_high": test.signed.high,
         "higher_order": test.higher_order,
         "higher_order_null": test.higher_order_null,
+        "marginal": test.marginal,
+        "marginal_null": test.marginal_null,
         "subadditive": below,
         "additive": additive,
         "superadditive": above,

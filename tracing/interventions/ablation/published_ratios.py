@@ -4,6 +4,7 @@ With d_T the standardised effect of condition T over cells (mean / sd),
 
     R_S = |d_S| / sum over members i of |d_i|           1 where the sum is 0.01 or less
     I_S = sum over T in S of (-1)^(|S| - |T|) |d_T|
+    M_S = |d_S| - |d_(S without its last member)|       of three: C given A and B
     subadditive R < 0.8,  superadditive R > 1.2
 
 over the targets where a condition passes the published rule. Neither says what it seems to: for
@@ -40,6 +41,8 @@ class Published(NamedTuple):
     ratio_null: np.ndarray
     interaction: np.ndarray  # I_S
     interaction_null: np.ndarray
+    marginal: np.ndarray  # M_S
+    marginal_null: np.ndarray
 
 
 class SignedRatio(NamedTuple):
@@ -69,6 +72,7 @@ def published(effects: np.ndarray, subset: int, floor: float) -> Published:
     cells = np.array(effects.shape[1])
     passing = np.any([legacy_edges(d[m], cells, (x[m] > 0).sum(0)) for m in x], axis=0)
     single = sum(np.abs(d[i]) for i in singles)
+    before = subset ^ max(singles)  # members are in the order of their layers
     found = []
     for values in (d, added):
         joint = np.abs(values[subset])
@@ -79,10 +83,11 @@ def published(effects: np.ndarray, subset: int, floor: float) -> Published:
                 for m, value in values.items()
             )
         )
-    ratio, interaction, ratio_null, interaction_null = (
+        found.append(joint - np.abs(values[before]))
+    ratio, interaction, marginal, ratio_null, interaction_null, marginal_null = (
         np.where(passing, value, np.nan) for value in found
     )
-    return Published(ratio, ratio_null, interaction, interaction_null)
+    return Published(ratio, ratio_null, interaction, interaction_null, marginal, marginal_null)
 
 
 def additivity_counts(ratio: np.ndarray) -> tuple[int, int, int]:

@@ -55,6 +55,8 @@ class SubsetTest(NamedTuple):
     ratio_null: np.ndarray
     higher_order: float  # median published I; NaN: no target
     higher_order_null: float
+    marginal: float  # median published M; NaN: no target
+    marginal_null: float
     counts: tuple[int, int, int]  # subadditive, additive, superadditive
     counts_null: tuple[int, int, int]
     signed: SignedRatio
@@ -129,6 +131,8 @@ def set_tests(
                 old.ratio_null[np.isfinite(old.ratio_null)],
                 median(old.interaction),
                 median(old.interaction_null),
+                median(old.marginal),
+                median(old.marginal_null),
                 additivity_counts(old.ratio),
                 additivity_counts(old.ratio_null),
                 signed_ratio(effects, subset, inputs.floor),

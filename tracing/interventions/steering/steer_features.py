@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from scircuit.tracing.interfaces import TokenisedCells
     from scircuit.tracing.models.adapter import Adapter
 
-RANDOM_DIRECTIONS = 5
+RANDOM_DIRECTIONS = 19
 
 One = tuple[np.ndarray, np.ndarray, np.ndarray]  # of one cell: logits, changes, doses
 
