@@ -77,7 +77,7 @@ def _about(parts: ReportInput, own: pd.DataFrame, verb: str) -> str:
 
 
 def _only(parts: ReportInput, own: pd.DataFrame, verb: str, run: str) -> ReportInput:
-    ids = set(own["id"])
+    ids = own["id"].tolist()
 
     def within(frame: pd.DataFrame, column: str) -> pd.DataFrame:
         return frame.loc[frame[column].isin(ids)] if column in frame else frame.iloc[:0]

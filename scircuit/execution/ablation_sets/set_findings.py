@@ -66,7 +66,7 @@ def _apart(whole: pd.DataFrame, across: set[str]) -> list[str]:
     effect; across layers a later feature may become active when an earlier one is removed.
     """
     together = whole.groupby("name", sort=False)["cells_together"].max()
-    names = [str(name) for name in together.index[together == 0]]
+    names = [str(name) for name, most in together.items() if most == 0]
     if not names:
         return []
     later = sum(name in across for name in names)
