@@ -180,7 +180,7 @@ def test_degenerate_graphs_give_honest_results(change):
         edges = edges.slice(0, 1)
         features = features.set_column(3, "traced", pa.array([True] + [False] * 6))
     result = analyse(features, edges, annotation, AnalyseConfig(bootstrap=5), "x")
-    assert len(result.sentences) == 8
+    assert len(result.sentences) == 7
     assert all(isinstance(s, str) and "nan" not in s.lower() for s in result.sentences)
     json.dumps(result.findings, allow_nan=False)
     for plot in result.plots().values():

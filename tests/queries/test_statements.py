@@ -15,8 +15,13 @@ pytestmark = pytest.mark.server
 CATALOGUE = load_catalogue()
 
 
-ARGUMENTS = {"replicated_edges": {"first": NEW, "second": NEW}}
-"""The runs of the small study share no edge: a run is held against itself."""
+ARGUMENTS = {
+    "replicated_edges": {"first": NEW, "second": NEW},
+    "coherent_features": {"min_edges": 3},
+}
+"""The runs of the small study share no edge: a run is held against itself. And no feature of the
+newest has ten.
+"""
 
 
 def given(name: str) -> dict:
