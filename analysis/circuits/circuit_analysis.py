@@ -197,7 +197,7 @@ def analyse(
         nodes, links._replace(mean=getattr(links, rule.effect)), good, published, seed=config.seed
     )
     rules = compare_rules(
-        nodes, links, named["annotated"] if named else None, thresholds, config.hubs, config.seed
+        nodes, links, named["annotated"] if named else None, thresholds, config.hubs
     )
     frames = {
         "hubs": _hub_frame(nodes, found, hub_fit, named),

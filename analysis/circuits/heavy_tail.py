@@ -206,6 +206,15 @@ def package_fit(degrees: np.ndarray, xmin: int | None = None) -> dict[str, objec
     }
 
 
+def tail_exponent(degrees: np.ndarray, min_tail: int = MIN_TAIL) -> float | None:
+    """The exponent that `fit_tail` finds, without its test and its alternatives; None where there
+    is too little to fit.
+    """
+    positive = np.sort(degrees[degrees > 0]).astype(np.int64)
+    best = fit(positive, min_tail=min_tail) if positive.size >= min_tail else None
+    return None if best is None else float(best.alpha)
+
+
 def fit_tail(
     degrees: np.ndarray,
     *,

@@ -16,7 +16,7 @@ from scircuit.analysis.circuits.degree import (
     edges_by,
     legacy,
 )
-from scircuit.analysis.circuits.heavy_tail import fit_tail
+from scircuit.analysis.circuits.heavy_tail import tail_exponent
 from scircuit.analysis.circuits.hubs import fit_hubs
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def compare_rules(
     annotated: np.ndarray | None,
     thresholds: tuple[float, int, float],
     hubs: int,
-    seed: int,
 ) -> RuleComparison:
     """Count and describe the edges by every rule that the run can tell.
 
@@ -85,8 +84,6 @@ def compare_rules(
         Largest q, smallest support and smallest effect.
     hubs
         Sources with the highest degree that count as hubs.
-    seed
-        Of the tail fit.
     """
     at, size = features.sources, features.id.size
     masks = {
@@ -102,7 +99,6 @@ def compare_rules(
     for rule, mask in reversed(masks.items()):
         out = np.bincount(edges.source[mask], minlength=size)[at]
         fit = fit_hubs(out, features.firing_rate[at])
-        tail = fit_tail(out, seed=seed, bootstrap=0)
         top = np.argsort(fit.degree_rank)[:hubs]
         bare = None if annotated is None else float((~annotated[at][top]).mean())
         found.append(
@@ -112,7 +108,7 @@ def compare_rules(
                 "mean_degree": float(out.mean()) if out.size else None,
                 "max_degree": int(out.max(initial=0)),
                 "sources_without_edge": int((out == 0).sum()),
-                "tail_alpha": float(tail.alpha) if tail.fit is not None else None,
+                "tail_alpha": tail_exponent(out),
                 "degree_rate_spearman": float(fit.rho) if np.isfinite(fit.rho) else None,
                 "hubs_without_annotation": bare if out.any() else None,
             }

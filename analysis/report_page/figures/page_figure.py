@@ -111,15 +111,17 @@ def drawn_on_figure(
             file,
             format="svg",
             metadata={"Date": None, "Creator": None},
-            bbox_inches="tight",
-            pad_inches=0.06,
+            bbox_inches=figure.get_tightbbox().padded(0.06),
         )
     return PageFigure(name, caption, file.getvalue(), points)
 
 
 def fit_labels(figure: Figure) -> None:
-    """Wrap titles and axis labels that are longer than their axis."""
+    """Wrap titles and axis labels that are longer than their axis, and fix the layout: it is the
+    costly part of a figure.
+    """
     figure.draw_without_rendering()
+    wrapped = False
     for axes in figure.axes:
         box = axes.get_window_extent()
         whole = figure.bbox.width
@@ -129,17 +131,21 @@ def fit_labels(figure: Figure) -> None:
             (axes.title, False, whole),
             (axes._left_title, False, whole),  # pyright: ignore[reportAttributeAccessIssue]
         ):
-            _wrap(text, vertical, room)
+            wrapped |= _wrap(text, vertical, room)
+    if wrapped:
+        figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # none, so that saving does not lay it out again
 
 
-def _wrap(text: Text, vertical: bool, room: float) -> None:
+def _wrap(text: Text, vertical: bool, room: float) -> bool:
     extent = text.get_window_extent()
     length = extent.height if vertical else extent.width
     words = text.get_text()
     if length <= room or room <= _PIXELS or not words.strip() or "$" in words:
-        return
+        return False
     width = max(math.floor(len(words) * room / length) - 1, 8)
     text.set_text(textwrap.fill(words.replace("\n", " "), width))
+    return True
 
 
 def points_of(figure: Figure) -> pd.DataFrame:
