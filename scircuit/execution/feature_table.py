@@ -16,18 +16,26 @@ if TYPE_CHECKING:
 
 
 def joined(tables: Sequence[pa.Table]) -> pd.DataFrame:
-    """One row per feature; if several tables have a property, the last one counts."""
+    """One row per feature, in the order of the first tables; if several have a property, the last
+    one counts.
+    """
+    import numpy as np
     import pandas as pd
 
     frames = [t.to_pandas(types_mapper=pd.ArrowDtype) for t in tables if t.num_rows]
     if not frames:
         return pd.DataFrame({"id": []})
     stacked = pd.concat(frames, ignore_index=True)
-    return (
-        stacked.groupby("id", sort=False, as_index=False).last()
-        if stacked["id"].duplicated().any()
-        else stacked
-    )
+    if not stacked["id"].duplicated().any():
+        return stacked
+    code, ids = pd.factorize(stacked["id"])
+    columns = {"id": stacked["id"]} | {name: stacked[name] for name in stacked.columns}
+    for name, column in columns.items():  # groupby().last() takes Python objects one by one
+        known = np.flatnonzero(column.notna().to_numpy(bool))
+        last = np.full(len(ids), -1)
+        last[code[known]] = known  # of several the last one stays
+        columns[name] = pd.Series(column.array.take(last, allow_fill=True), name=name)
+    return pd.DataFrame(columns)
 
 
 def newest(tables: Iterable[pa.Table]) -> list[pa.Table]:
