@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 YES, NO, PARTLY, OPEN = "Yes", "No", "Partly", "Not measured"
 ALPHA = 0.05
+STABLE = 0.2
 
 
 class Verdict(NamedTuple):
@@ -235,7 +236,9 @@ def _bias(parts: ReportInput) -> Verdict:
 
 
 def _modules(parts: ReportInput) -> tuple[Verdict, ...]:
-    """Yes: modularity above that of rewired circuits (p <= 0.05)."""
+    """Yes: modularity above that of rewired circuits (p <= 0.05), and communities of halves of the
+    edges agree (adjusted Rand at least 0.2); partly: the former alone.
+    """
     question, link = "Does the circuit fall into modules?", "modules"
     found = parts.stored_finding("modules")
     if found is None:
@@ -245,11 +248,15 @@ def _modules(parts: ReportInput) -> tuple[Verdict, ...]:
     beside = cast("Mapping[str, float | None]", found.numbers.get("modularity") or {})
     if beside.get("p") is None:
         return (Verdict(question, NO, found.sentence, link),)
-    answer = YES if as_float(beside["p"]) <= ALPHA else NO
+    halves = as_float(found.numbers.get("half_rand"))
+    answer = YES if halves >= STABLE else PARTLY
+    if as_float(beside["p"]) > ALPHA:
+        answer = NO
     text = (
         f"modularity {number(beside['observed'])}; with the edges rewired at equal degrees"
         f" {number(beside['null_mean'])} ({number(beside['null_low'])} to"
-        f" {number(beside['null_high'])}; p = {p_value(beside['p'])})"
+        f" {number(beside['null_high'])}; p = {p_value(beside['p'])}); communities of halves of the"
+        f" edges agree with adjusted Rand {number(halves, 2)}"
     )
     return (Verdict(question, answer, text, link),)
 

@@ -94,13 +94,15 @@ def test_annotation_beside_random_lists(parts):
 
 
 def test_modules_beside_rewired_edges(parts):
-    def of(modularity):
+    def of(modularity, halves=0.6):
         null = np.linspace(0.3, 0.32, 39)
         numbers = {"curve": [], "modularity": beside(modularity, null, "above")._asdict()}
+        numbers["half_rand"] = halves
         found = Finding("modules", "Modules", "six modules", "rewired", pd.DataFrame(), numbers)
         return answer(replace(parts, stored=[StoredFinding("m", found, "r", "analyse")]), "modules")
 
     assert of(0.4)[0] == "Yes" and of(0.31)[0] == "No"
+    assert of(0.4, 0.02)[0] == "Partly" and "adjusted Rand 0.02" in of(0.4, 0.02)[1]
     assert "rewired at equal degrees 0.31 (0.3 to 0.32; p = 0.025)" in of(0.4)[1]
     assert not any(v.link == "modules" for v in verdicts(parts))
     untested = Finding("modules", "Modules", "not looked for", "rewired", pd.DataFrame(), {})
