@@ -381,8 +381,7 @@ def _of_runs(
     """One finding for each run of a verb; of several runs each says which it is."""
     return tuple(
         one._replace(claim=f"{run.about}: {one.claim}") if run.about else one
-        for run in runs_of(parts, verb)
-        if (one := found(run.parts))
+        for run, one in ((run, found(run.parts)) for run in runs_of(parts, verb))
     )
 
 

@@ -249,9 +249,8 @@ def _modules(parts: ReportInput) -> tuple[Verdict, ...]:
     if beside.get("p") is None:
         return (Verdict(question, NO, found.sentence, link),)
     halves = as_float(found.numbers.get("half_rand"))
-    answer = YES if halves >= STABLE else PARTLY
-    if as_float(beside["p"]) > ALPHA:
-        answer = NO
+    beyond = as_float(beside["p"]) <= ALPHA
+    answer = NO if not beyond else YES if halves >= STABLE else PARTLY
     text = (
         f"modularity {number(beside['observed'])}; with the edges rewired at equal degrees"
         f" {number(beside['null_mean'])} ({number(beside['null_low'])} to"
@@ -284,8 +283,7 @@ def _of_runs(
     """
     return tuple(
         v._replace(question=run.of(v.question), link=f"{v.link}{run.suffix}")
-        for run in runs_of(parts, verb)
-        if (v := judge(run.parts))
+        for run, v in ((run, judge(run.parts)) for run in runs_of(parts, verb))
     )
 
 

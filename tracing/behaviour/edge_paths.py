@@ -34,9 +34,8 @@ from scircuit.tracing.hardware.row_padding import by_row
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
-MOST_MEMBERS = (
-    512  # of more, each with parents of its own, the runs would take longer than the rest
-)
+MOST_MEMBERS = 512
+"""Of more, each with parents of its own, the runs would take longer than the rest."""
 
 
 class EdgeShare(NamedTuple):
@@ -79,7 +78,9 @@ def edge_share(
     ends = np.zeros((2, space.size), bool)
     ends[1, space.alive] = True
     nothing, everything = evaluate(adapter, space, cells, ends)
-    values = np.stack([edge_values(adapter, space, cells, members, some) for some in (edges, ())])
+    apart = edge_values(adapter, space, cells, members, ())
+    joined = edge_values(adapter, space, cells, members, edges) if edges else apart
+    values = np.stack([joined, apart])
     shares = (values.mean(1) - nothing.mean()) / (everything.mean() - nothing.mean())
     low, high = interval(values[:1], nothing, everything, seed)
     return EdgeShare(float(shares[0]), float(low[0]), float(high[0]), float(shares[1]))

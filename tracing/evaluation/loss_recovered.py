@@ -143,9 +143,13 @@ def masked_input(
     """`mask_genes`, or the given positions masked, with these on the model's device and the tokens
     that stood there.
     """
-    chosen = mask_genes(adapter, cell, seed)[1] if positions is None else positions
+    masked, chosen = (
+        mask_genes(adapter, cell, seed)
+        if positions is None
+        else (mask_positions(adapter, cell, positions), positions)
+    )
     at = torch.from_numpy(chosen).to(adapter.device)
-    return MaskedInput(mask_positions(adapter, cell, chosen), at, adapter.token_ids(cell)[at])
+    return MaskedInput(masked, at, adapter.token_ids(cell)[at])
 
 
 @torch.inference_mode()

@@ -37,6 +37,7 @@ from scircuit.analysis.reproduction.study_files import StudyFiles
 
 _STORED = 50  # targets of a source in a layer
 _WORLDS = 5
+_MOST_TERMS = 100_000
 _CELLS, _TARGETS, _BLOCK = 200, 20_000, 2_000
 _SHARES = (0.3, 0.5, 0.7, 0.9)
 _LEAST_D, _LEAST_CONSISTENCY = 0.5, 0.7
@@ -129,9 +130,6 @@ def _shuffled(model: str, layers: Layers) -> Callable[[StudyFiles], Value]:
         return float(np.mean(chances))
 
     return share
-
-
-_MOST_TERMS = 100_000
 
 
 def negative_share(changed: float, symmetric: bool, seed: int = 0) -> float:

@@ -49,8 +49,9 @@ def circuit_edges(study: Study, trace: Manifest, members: Sequence[str]) -> Circ
     if table is None or not table.num_rows or "q_computed" not in table.column_names:
         return CircuitEdges([], {})
     features = features_of(study, trace)
-    names = (features.column(c).to_pylist() for c in ("id", "mean_activation"))
-    called = np.flatnonzero(COMPUTED.holds(rule_columns(table, dict(zip(*names, strict=True)))))
+    ids, means = (features.column(c).to_pylist() for c in ("id", "mean_activation"))
+    scale = dict(zip(ids, means, strict=True))
+    called = np.flatnonzero(COMPUTED.holds(rule_columns(table, scale)))
     strength = np.abs(table.column(COMPUTED.strength).to_numpy(zero_copy_only=False)[called])
     names = ("source", "target", COMPUTED.effect, COMPUTED.strength)
     strongest = table.take(pa.array(called[np.lexsort((called, -strength))]))

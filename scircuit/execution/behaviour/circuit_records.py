@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
 MOST_DRAWN, MOST_JOINS = 80, 240  # features and edges of the drawing
+_BY_EDGES = (
+    "sufficiency_edges", "sufficiency_edges_low", "sufficiency_edges_high", "sufficiency_no_edges",
+)  # fmt: skip
 _KINDS = ("Intervention", "Feature-PART_OF-Intervention", "Intervention-FROM-Run")
 
 
@@ -111,9 +114,7 @@ def _by_edges(
     place = {str(a): int(i) for a, i in zip(addresses, found.members, strict=True)}
     pairs = [(place[source], place[target]) for source, target, *_ in edges.joins]
     share = edge_share(adapter, found.space, found.judged, found.members, pairs, seed)
-    names = ("sufficiency_edges", "sufficiency_edges_low", "sufficiency_edges_high")
-    names = (*names, "sufficiency_no_edges")
-    return dict(zip(names, share or (None,) * len(names), strict=True))
+    return dict(zip(_BY_EDGES, share or (None,) * len(_BY_EDGES), strict=True))
 
 
 def drawn_parts(
@@ -222,8 +223,7 @@ def _records(
         "run": run,
     }
     same = ("sufficiency", "sufficiency_random", "necessity", "necessity_low", "necessity_high")
-    by_edges = ("sufficiency_edges", "sufficiency_edges_low", "sufficiency_edges_high")
-    node |= {k: numbers[k] for k in (*same, "necessity_random", *by_edges, "sufficiency_no_edges")}
+    node |= {k: numbers[k] for k in (*same, "necessity_random", *_BY_EDGES)}
     node |= {k: None if refusal else numbers[k] for k in ("edges", "edges_kept")}
     parts = [
         {
