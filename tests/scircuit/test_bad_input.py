@@ -2,6 +2,7 @@
 complete.
 """
 
+import json
 import os
 import pickle
 import subprocess
@@ -16,16 +17,11 @@ from tests.support.tiny_models import tiny_model
 BASE = ("--no-database",)
 
 
-def scircuit(*arguments, cwd, env=None):
-    return subprocess.run(
-        [sys.executable, "-c", "from scircuit.cli.main import main; main()", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "NEO4J_URI": "", **(env or {})},
-        timeout=300,
-    )
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path, monkeypatch):
+    """Every verb runs in an empty folder and knows of no server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEO4J_URI", "")
 
 
 @pytest.fixture
@@ -37,62 +33,71 @@ def demo_inputs(examples):
     }
 
 
-def trace_with(inputs, tmp_path, *extra):
+def trace_with(inputs, *extra):
     options = [part for key, value in inputs.items() for part in (f"--{key}", value)]
-    return scircuit("trace", *options, *BASE, *extra, "--n-cells", "4", cwd=tmp_path)
+    return call("trace", *options, *BASE, *extra, "--n-cells", "4")
 
 
-def refused(result, *expected):
-    assert result.returncode == 2, result.stderr[-2000:]
-    assert "Traceback" not in result.stderr
-    assert "fix:" in result.stderr or "Usage" in result.stderr or "Error:" in result.stderr
+def refused(ended, *expected):
+    assert ended.code == 2, ended.err[-2000:]
+    assert "Traceback" not in ended.err
+    assert "fix:" in ended.err or "Usage" in ended.err or "Error:" in ended.err
     for text in expected:
-        assert text in result.stderr
+        assert text in ended.err
+
+
+def test_a_shell_gets_the_message_and_the_exit_code(demo_inputs, tmp_path):
+    program = [sys.executable, "-c", "from scircuit.cli.main import main; main()"]
+    wrong = {**demo_inputs, "model": tmp_path / "nowhere"}
+    options = [str(part) for key, value in wrong.items() for part in (f"--{key}", value)]
+    done = subprocess.run(
+        [*program, "trace", *options], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 2 and not done.stdout
+    assert "does not exist" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_wrong_paths(demo_inputs, tmp_path):
     refused(
-        trace_with({**demo_inputs, "model": tmp_path / "nowhere"}, tmp_path),
+        trace_with({**demo_inputs, "model": tmp_path / "nowhere"}),
         "model folder",
         "does not exist",
     )
     refused(
-        trace_with({**demo_inputs, "dictionaries": demo_inputs["cells"]}, tmp_path),
+        trace_with({**demo_inputs, "dictionaries": demo_inputs["cells"]}),
         "dictionaries folder",
         "is a file",
     )
-    refused(trace_with({**demo_inputs, "cells": tmp_path / "none.h5ad"}, tmp_path), "none.h5ad")
+    refused(trace_with({**demo_inputs, "cells": tmp_path / "none.h5ad"}), "none.h5ad")
     assert not (tmp_path / "scircuit-study" / "runs").exists()
 
 
-def test_wrong_layers(demo_inputs, tmp_path):
+def test_wrong_layers(demo_inputs):
     refused(
-        trace_with(demo_inputs, tmp_path, "--source-layers", "17"),
+        trace_with(demo_inputs, "--source-layers", "17"),
         "source layer 17 has no dictionary",
         "0, 1, 2, 3, 4, 5",
     )
     refused(
-        trace_with(demo_inputs, tmp_path, "--source-layers", "5"),
+        trace_with(demo_inputs, "--source-layers", "5"),
         "no layer after source layer 5 has a dictionary",
     )
     refused(
-        trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "2"),
+        trace_with(demo_inputs, "--source-layers", "3", "--target-layers", "2"),
         "do not come after source layer 3",
     )
     refused(
-        trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--target-layers", "9"),
+        trace_with(demo_inputs, "--source-layers", "3", "--target-layers", "9"),
         "target layer 9 has no dictionary",
     )
     refused(
-        trace_with(demo_inputs, tmp_path, "--source-layers", "3", "--control-features", "0"),
+        trace_with(demo_inputs, "--source-layers", "3", "--control-features", "0"),
         "control_features is 0",
         "--control-features 24",
     )
 
 
 def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path):
-    import json
-
     config = json.loads((examples / "model" / "config.json").read_text())
     for layers, width, message in ((6, 64, "reads width 128"), (2, 128, "has layers 0..1")):
         model = tiny_model(
@@ -105,9 +110,7 @@ def test_dictionary_that_does_not_fit_the_model(demo_inputs, examples, tmp_path)
         )
         folder = tmp_path / f"model-{layers}-{width}"
         model.save_pretrained(folder)
-        refused(
-            trace_with({**demo_inputs, "model": folder}, tmp_path), message, "trained on this model"
-        )
+        refused(trace_with({**demo_inputs, "model": folder}), message, "trained on this model")
 
 
 def test_pickles_are_never_run(demo_inputs, tmp_path):
@@ -117,21 +120,21 @@ def test_pickles_are_never_run(demo_inputs, tmp_path):
 
     bomb = tmp_path / "cells.h5ad"
     bomb.write_bytes(pickle.dumps(Bomb()))
-    refused(trace_with({**demo_inputs, "cells": bomb}, tmp_path))
+    refused(trace_with({**demo_inputs, "cells": bomb}))
     folder = tmp_path / "dictionaries" / "layer01_x4_k32"
     folder.mkdir(parents=True)
     (folder / "sae_final.pt").write_bytes(pickle.dumps(Bomb()))
-    refused(trace_with({**demo_inputs, "dictionaries": folder.parent}, tmp_path))
+    refused(trace_with({**demo_inputs, "dictionaries": folder.parent}))
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text((demo_inputs["model"] / "config.json").read_text())
     (model / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
-    refused(trace_with({**demo_inputs, "model": model}, tmp_path))
+    refused(trace_with({**demo_inputs, "model": model}))
     assert not (tmp_path / "ran").exists()
 
 
-def test_filters_that_leave_nothing(demo_inputs, tmp_path):
-    refused(trace_with(demo_inputs, tmp_path, "--where", "cell_line=K562"), "cell_line")
+def test_filters_that_leave_nothing(demo_inputs):
+    refused(trace_with(demo_inputs, "--where", "cell_line=K562"), "cell_line")
 
 
 def test_cells_longer_than_the_model_takes(demo_inputs, tmp_path):
@@ -161,17 +164,17 @@ def test_cells_longer_than_the_model_takes(demo_inputs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_options_and_verbs(tmp_path):
-    refused(scircuit("trace", "--sourcelayer", "1", cwd=tmp_path))
-    refused(scircuit("tracee", cwd=tmp_path), "did you mean 'trace'?")
-    refused(scircuit("trace", cwd=tmp_path), "--model")
-    refused(scircuit("annotate", cwd=tmp_path), "no complete 'trace' run")
-    refused(scircuit("analyse", cwd=tmp_path), "no complete 'trace' run")
-    refused(scircuit("steer", cwd=tmp_path), "no complete 'trace' run")
-    refused(scircuit("report", cwd=tmp_path), "no complete 'trace' run")
-    refused(scircuit("load", cwd=tmp_path), "has no runs")
-    refused(scircuit("query", "top_hubz", cwd=tmp_path), "top_hubz")
-    refused(scircuit("query", "--cypher", "RETURN 1", "top_hubs", cwd=tmp_path), "give one of them")
+def test_unknown_options_and_verbs():
+    refused(call("trace", "--sourcelayer", "1"))
+    refused(call("tracee"), "did you mean 'trace'?")
+    refused(call("trace"), "--model")
+    refused(call("annotate"), "no complete 'trace' run")
+    refused(call("analyse"), "no complete 'trace' run")
+    refused(call("steer"), "no complete 'trace' run")
+    refused(call("report"), "no complete 'trace' run")
+    refused(call("load"), "has no runs")
+    refused(call("query", "top_hubz"), "top_hubz")
+    refused(call("query", "--cypher", "RETURN 1", "top_hubs"), "give one of them")
 
 
 @pytest.mark.parametrize(
@@ -188,40 +191,32 @@ def test_unknown_options_and_verbs(tmp_path):
         (("--cypher", " "), "--cypher is empty"),
     ],
 )
-def test_parameters_of_a_question(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_parameters_of_a_question(arguments, message, tmp_path):
     ended = call("query", *arguments)
     assert ended.code == 2 and message in ended.err and len(ended.err) < 400
     assert ended.err.count("error:") == 1 and not list(tmp_path.iterdir())
 
 
-def test_half_named_server(demo_inputs, tmp_path):
-    result = scircuit(
-        "query",
-        "--cypher",
-        "RETURN 1",
-        cwd=tmp_path,
-        env={"NEO4J_URI": "bolt://127.0.0.1:1", "NEO4J_PASSWORD": ""},
-    )
-    refused(result)
+def test_half_named_server(monkeypatch):
+    monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
+    monkeypatch.setenv("NEO4J_PASSWORD", "")
+    refused(call("query", "--cypher", "RETURN 1"))
 
 
-def test_server_away(tmp_path):
-    env = {
-        "NEO4J_URI": "bolt://127.0.0.1:1",
-        "NEO4J_USERNAME": "neo4j",
-        "NEO4J_PASSWORD": "not-there-1",
-    }
-    refused(scircuit("query", "--cypher", "RETURN 1", cwd=tmp_path, env=env), "127.0.0.1:1")
+def test_server_away(monkeypatch):
+    monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
+    monkeypatch.setenv("NEO4J_USERNAME", "neo4j")
+    monkeypatch.setenv("NEO4J_PASSWORD", "not-there-1")
+    refused(call("query", "--cypher", "RETURN 1"), "127.0.0.1:1")
 
 
-def test_damaged_study_file(demo_inputs, tmp_path):
+def test_damaged_study_file(tmp_path):
     study = tmp_path / "scircuit-study"
     study.mkdir()
     (study / "study.toml").write_text("trace = [")
-    refused(scircuit("trace", cwd=tmp_path), "study.toml is not valid TOML")
+    refused(call("trace"), "study.toml is not valid TOML")
 
 
 def test_read_only_study(demo_inputs, tmp_path):
     (tmp_path / "scircuit-study").write_text("a file where the study should be")
-    refused(trace_with(demo_inputs, tmp_path))
+    refused(trace_with(demo_inputs))
