@@ -1,18 +1,29 @@
-"""The effects of a source have the same bits whatever other sources share its batch."""
+"""The effects of a source, the behaviour with a set of features, and what steering reads have the
+same bits whatever else shares their batch.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from scircuit.core.context import EXACT, FROZEN
+from scircuit.tracing.behaviour.behaviours import GeneLogits, GeneLoss, ProbeMargin
+from scircuit.tracing.behaviour.feature_space import feature_space
+from scircuit.tracing.behaviour.mean_ablation import evaluate, start
+from scircuit.tracing.behaviour.probe import Probe
+from scircuit.tracing.clean_pass.clean_pass import clean_cell
 from scircuit.tracing.hardware.row_padding import ROWS, by_row, padded_widths
+from scircuit.tracing.interventions.steering import steered_states
+from tests.support.tiny_models import tiny_cells
 from tests.support.tiny_tracer import setup
+from tests.tracing.test_interventions import frequent, parts
 
 # what other processors compute with, as far as this one can be told to; elsewhere without effect
 KERNELS = ["", "MKL_ENABLE_INSTRUCTIONS=AVX2", "MKL_ENABLE_INSTRUCTIONS=SSE4_2"]
@@ -38,19 +49,69 @@ def differing_bits(context: int) -> int:
     return int(found)
 
 
+def differing_behaviours() -> int:
+    """Values of behaviours that differ between sets evaluated together and alone."""
+    adapter, dictionaries, _ = parts(cells=2)
+    adapter.vocabulary.mask = 1
+    cells, layers, rng = (
+        tiny_cells(5, low=14),
+        tuple(sorted(dictionaries)),
+        np.random.default_rng(1),
+    )
+    probe = Probe(rng.normal(size=adapter.width), 0.5, 1, 0, 0, 0)
+    found = 0
+    for behaviour in (
+        GeneLoss("all"),
+        GeneLogits("half", tuple(range(4, 60, 2))),
+        ProbeMargin("a=b", probe, np.ones(5, bool)),
+    ):
+        prompts = [behaviour.prompt(adapter, cell, i) for i, cell in enumerate(cells)]
+        prompts = [p for p in prompts if p is not None]
+        space = feature_space(adapter, dictionaries, layers, prompts)
+        started = start(adapter, space, prompts)
+        sets = rng.random((37, space.size)) < 0.5
+        together = evaluate(adapter, space, started, sets)
+        alone = np.concatenate([evaluate(adapter, space, started, one[None]) for one in sets])
+        assert together.size > 100 and np.ptp(together, axis=0).min() > 0
+        found += np.count_nonzero(together != alone)
+    return int(found)
+
+
+def differing_readouts() -> int:
+    """Logits and states after steering that differ between one batch of edits and small ones."""
+    adapter, dictionaries, cohort = parts(cells=3)
+    feature, found = frequent(adapter, dictionaries, cohort, 1)[0], 0
+    along = steered_states.directions(dictionaries[feature.layer], feature, None, 2, 0)
+    doses = np.array([0.0, 0.5, 2.0, 4.0])
+    for tokens in cohort.tokens:
+        cell = clean_cell(adapter, dictionaries, tokens, (feature.layer,))
+        edit = steered_states.strengths(cell, feature, doses, "clamp-all", 1.0)
+        assert edit is not None
+        reads = []
+        for pairs in (64, 3, 1):
+            steered_states.make_plan = lambda *_, n=pairs: SimpleNamespace(pairs=n)
+            with torch.inference_mode():
+                reads.append(steered_states.read_passes(adapter, cell, feature.layer, edit, along))
+        for other in reads[1:]:
+            found += int((other.logits != reads[0].logits).sum())
+            found += int((other.state != reads[0].state).sum())
+    return found
+
+
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_effects_do_not_depend_on_the_batch(kernels, root):
+def test_results_do_not_depend_on_the_batch(kernels, root):
     name, _, value = kernels.partition("=")
     environment = os.environ | ({name: value} if name else {})
     contexts = (EXACT, FROZEN, 3)
     program = (
-        "from tests.tracing.test_batch_independence import differing_bits\n"
-        f"print([differing_bits(context) for context in {contexts}])"
+        "from tests.tracing import test_batch_independence as test\n"
+        f"print([test.differing_bits(context) for context in {contexts}],"
+        " test.differing_behaviours(), test.differing_readouts())"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, cwd=root, capture_output=True, text=True
     )
-    assert done.stdout.strip() == str([0] * len(contexts)), done.stdout + done.stderr
+    assert done.stdout.strip() == f"{[0] * len(contexts)} 0 0", done.stdout + done.stderr
 
 
 def test_by_row_keeps_shapes_and_pads():

@@ -32,6 +32,7 @@ from scircuit.tracing.evaluation.loss_recovered import (
     mask_positions,
     masked_input,
 )
+from scircuit.tracing.hardware.row_padding import by_row
 
 if TYPE_CHECKING:
     from scircuit.tracing.behaviour.probe import Probe
@@ -94,15 +95,16 @@ class GeneLogits:
         if not len(own) or len(others) < len(own):
             return None
         masked = mask_positions(adapter, cell, np.concatenate([own, others]))
-        every = torch.tensor([t for t in range(adapter.n_tokens) if t not in adapter.special])
-        listed, side = torch.tensor(sorted(self.tokens)), len(own)
+        known = [t for t in range(adapter.n_tokens) if t not in adapter.special]
+        every, listed = (torch.tensor(t).to(adapter.device) for t in (known, sorted(self.tokens)))
+        side = len(own)
 
         def read(rows: Tensor) -> Tensor:
-            heads = adapter.head_rows(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+            heads = by_row(adapter.head_rows, rows)
             contrast = [  # the projection to logits is linear: means may be taken before it
-                logits[:, listed.to(rows.device)].mean(1) - logits[:, every.to(rows.device)].mean(1)
+                logits.index_select(1, listed).mean(1) - logits.index_select(1, every).mean(1)
                 for part in (heads[:, :side], heads[:, side:])
-                for logits in [adapter.unembed(part.mean(1)).float()]
+                for logits in [by_row(adapter.unembed, part.mean(1)).float()]
             ]
             return contrast[0] - contrast[1]
 
@@ -117,12 +119,14 @@ class GeneLogits:
         inside = np.isin(adapter.gene_tokens(cell), self.tokens)
         if not inside.any() or inside.all():
             return None
-        here = torch.from_numpy(inside).to(adapter.device)
+        here, others = (
+            torch.from_numpy(np.flatnonzero(of)).to(adapter.device) for of in (inside, ~inside)
+        )
         genes = adapter.gene_positions(cell)
 
         def read(rows: Tensor) -> Tensor:
-            value = predicted(rows.flatten(0, 1)).unflatten(0, rows.shape[:2]).float()
-            return value[:, here].mean(1) - value[:, ~here].mean(1)
+            value = by_row(predicted, rows).float()
+            return value.index_select(1, here).mean(1) - value.index_select(1, others).mean(1)
 
         return Prompt(cell, genes, genes, read)
 
@@ -158,9 +162,8 @@ class GeneLoss:
         masked, rows, truth = masked_input(adapter, cell, self.seed, chosen)
 
         def read(states: Tensor) -> Tensor:
-            logits = adapter.logits(states.flatten(0, 1)).float()
-            found = logits.log_softmax(-1).gather(1, truth.repeat(len(states))[:, None])
-            return found[:, 0].unflatten(0, states.shape[:2]).mean(1)
+            found = adapter.logits(states).float().log_softmax(-1)
+            return found.gather(2, truth.expand(len(states), -1)[..., None])[..., 0].mean(1)
 
         return Prompt(masked, genes, rows, read)
 
@@ -187,7 +190,8 @@ class ProbeMargin:
         side = 1.0 if self.own[index] else -1.0
 
         def read(rows: Tensor) -> Tensor:
-            return side * (rows.float().mean(1) @ weight + self.probe.bias)
+            # not a matrix product: its sum for one set would depend on the number of sets
+            return side * ((rows.float().mean(1) * weight).sum(1) + self.probe.bias)
 
         return Prompt(cell, genes, genes, read)
 

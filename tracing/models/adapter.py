@@ -294,8 +294,8 @@ class Adapter(ABC):
         return torch.arange(states.shape[-2], device=states.device).expand(states.shape[:-1])
 
     def logits(self, states: Tensor) -> Tensor:
-        """Token logits [N, V] of last-layer states [N, d]."""
-        return self.unembed(self.head_rows(states))
+        """Token logits [..., V] of last-layer states [..., d]."""
+        return by_row(lambda rows: self.unembed(self.head_rows(rows)), states)
 
     @torch.inference_mode()
     def clean_states(self, cell: np.ndarray) -> list[Tensor]:

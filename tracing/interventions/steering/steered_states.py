@@ -27,6 +27,7 @@ from torch import Tensor
 
 from scircuit.tracing.engine.exact_context import make_edits, run_exact
 from scircuit.tracing.hardware.memory_plan import make_plan
+from scircuit.tracing.hardware.row_padding import by_row
 
 if TYPE_CHECKING:
     from scircuit.core.address import Address
@@ -161,11 +162,9 @@ def read_passes(
     everything = [torch.zeros_like(edits[0]), *edits]
     heads, means = [], []
     for states in last_states(adapter, cell, layer, cell.genes, edit.positions, everything):
-        heads.append(
-            adapter.head_rows(states.flatten(0, 1)).unflatten(0, (len(states), -1)).mean(1)
-        )
+        heads.append(by_row(adapter.head_rows, states).mean(1))
         means.append(states.mean(1))
-    return LastRead(adapter.unembed(torch.cat(heads)), torch.cat(means))
+    return LastRead(by_row(adapter.unembed, torch.cat(heads)), torch.cat(means))
 
 
 def matched_features(
