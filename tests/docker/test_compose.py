@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from scircuit.ingest.server import DEFAULT_PROFILE, PROFILES
+from tests.support.patience import HANGS_S
 from tools.import_graph import ROOMS
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
@@ -62,7 +63,7 @@ def compose(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
         env={**clean, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         check=False,
     )
 

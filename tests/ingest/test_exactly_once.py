@@ -21,6 +21,7 @@ from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
 from tests.support.every_kind import whole_graph
 from tests.support.graph_checksum import graph_checksums, shard_checksums
+from tests.support.patience import HANGS_S
 from tests.support.stream_client import BLOCK, PER_LAYER, RUN
 from tests.support.synthetic import write_run
 
@@ -58,7 +59,7 @@ def test_client_killed_at_random(connection, target, tmp_path, undisturbed, root
         assert client.stdout.readline() == "started\n"
         # Wait until this round has added something, then kill at any moment of a transaction.
         reached = edges_in(connection) + rng.randrange(400, 4000)
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANGS_S
         while (
             edges_in(connection) < min(reached, UNITS * BLOCK * DEGREE)
             and client.poll() is None

@@ -22,6 +22,7 @@ import pytest
 from scircuit.core.errors import UserError
 from scircuit.ingest.server import BrowserSeed, ServerInfo, home, start, status, stop
 from scircuit.ingest.server.find_process import find_server
+from tests.support.patience import HANGS_S
 
 pytestmark = pytest.mark.server
 SMALL = {"heap": "512m", "pagecache": "64m", "wait_s": 300}
@@ -53,7 +54,7 @@ def server(tmp_path_factory):
         f" {SEED.post_connect!r})\nstart(Path(sys.argv[1]), heap='512m', pagecache='64m',"
         " seed=seed, wait_s=300)"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=HANGS_S)
     yield folder
     stop(folder)
 
@@ -173,7 +174,7 @@ def test_kill_9_recovers_and_finds_its_ports_again_or_the_next(server):
     ask(first, "UNWIND range(1, 1000) AS i CREATE (:Kept {i: i})")
     os.kill(first.pid, signal.SIGKILL)
     psutil.wait_procs(
-        [psutil.Process(first.pid)] if psutil.pid_exists(first.pid) else [], timeout=20
+        [psutil.Process(first.pid)] if psutil.pid_exists(first.pid) else [], timeout=HANGS_S
     )
     crashed = status(server)
     assert (crashed.running, crashed.pid) == (False, None)
@@ -250,13 +251,13 @@ def test_ctrl_c_during_the_start_leaves_no_server(server):
     starter = subprocess.Popen(
         [sys.executable, "-c", code, str(server)], stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_S
     while find_server(server.resolve(), 0) is None:
         assert starter.poll() is None and time.monotonic() < deadline, starter.stderr
         time.sleep(0.05)
     time.sleep(0.5)
     starter.send_signal(signal.SIGINT)
-    _, errors = starter.communicate(timeout=60)
+    _, errors = starter.communicate(timeout=HANGS_S)
     assert starter.returncode != 0 and "KeyboardInterrupt" in errors
     assert find_server(server.resolve(), 0) is None
     assert not status(server).running

@@ -24,6 +24,7 @@ from scircuit.ingest.graph.loader import Loader
 from scircuit.ingest.server import ServerInfo, status, stop
 from scircuit.workflows.database import connect, load
 from tests.support.graph_checksum import graph_checksums, shard_checksums
+from tests.support.patience import HANGS_S
 from tests.support.synthetic import write_run
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def study(tmp_path_factory):
     place.root.mkdir()
     environ = {k: v for k, v in os.environ.items() if not k.startswith("NEO4J_")} | HOSTILE
     subprocess.run(
-        [sys.executable, "-c", START, str(place.root)], env=environ, check=True, timeout=300
+        [sys.executable, "-c", START, str(place.root)], env=environ, check=True, timeout=HANGS_S
     )
     yield place
     stop(place.server_home)
@@ -73,7 +74,7 @@ def kill(info: ServerInfo) -> None:
     assert info.pid is not None
     process = psutil.Process(info.pid)
     os.kill(info.pid, signal.SIGKILL)
-    psutil.wait_procs([process], timeout=30)
+    psutil.wait_procs([process], timeout=HANGS_S)
 
 
 def test_it_runs_in_a_folder_that_java_cannot_name(study):

@@ -26,6 +26,7 @@ from scircuit.ingest.server import (
     stop,
 )
 from scircuit.ingest.server.java import find_java
+from tests.support.patience import HANGS_S
 
 pytestmark = pytest.mark.server
 LTS = "5.26.29"
@@ -70,7 +71,9 @@ def test_start_and_crash(lts):
     ]
     ask(info, "CREATE (:A)-[:R {d: 4.0}]->(:B)")
     os.kill(info.pid, signal.SIGKILL)
-    psutil.wait_procs([psutil.Process(info.pid)] if psutil.pid_exists(info.pid) else [], timeout=20)
+    psutil.wait_procs(
+        [psutil.Process(info.pid)] if psutil.pid_exists(info.pid) else [], timeout=HANGS_S
+    )
     assert not status(lts).running
     again = start(lts, profile=LTS, **SMALL)
     assert ask(again, COUNT) == [[2, 1, 4.0]]

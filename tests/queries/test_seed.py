@@ -18,6 +18,7 @@ from scircuit.queries.browser.guide import BEST, CONTROLS, guide
 from scircuit.queries.browser.literal import literal
 from scircuit.queries.browser.style import contrast, grass, style
 from scircuit.queries.catalogue import load_catalogue
+from tests.support.patience import HANGS_S
 
 
 def test_style_covers_exactly_the_schema():
@@ -146,7 +147,7 @@ def run_script(script: str, storage: dict[str, object]) -> dict[str, object]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=HANGS_S,
     )
     return json.loads(done.stdout)
 

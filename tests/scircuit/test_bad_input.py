@@ -12,6 +12,7 @@ import pytest
 
 from scircuit.core.errors import UserError
 from tests.support.cli_process import scircuit as call
+from tests.support.patience import HANGS_S
 from tests.support.tiny_models import tiny_model
 
 BASE = ("--no-database",)
@@ -51,7 +52,7 @@ def test_a_shell_gets_the_message_and_the_exit_code(demo_inputs, tmp_path):
     wrong = {**demo_inputs, "model": tmp_path / "nowhere"}
     options = [str(part) for key, value in wrong.items() for part in (f"--{key}", value)]
     done = subprocess.run(
-        [*program, "trace", *options], capture_output=True, text=True, check=False, timeout=300
+        [*program, "trace", *options], capture_output=True, text=True, check=False, timeout=HANGS_S
     )
     assert done.returncode == 2 and not done.stdout
     assert "does not exist" in done.stderr and "Traceback" not in done.stderr

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.patience import HANGS_S
+
 BENCHES = (
     *("analysis", "calibration", "edges", "ingest", "knowledge", "planted", "published_model"),
     *("statistics_cost", "tracing"),
@@ -19,7 +21,7 @@ def test_measurements_start(root, name, tmp_path):
         [sys.executable, str(root / "bench" / f"{name}.py"), "--help"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -50,7 +52,7 @@ print(json.dumps(frozen.whole_map(96, 3, 4)))
         [sys.executable, "-P", "-c", script],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
         env={**os.environ, "PYTHONPATH": str(root / "bench")},
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -18,6 +18,7 @@ from scircuit.core.errors import UserError
 from scircuit.execution import ray_workers
 from scircuit.execution.load_inputs import load_inputs
 from scircuit.execution.partial_results import PartialResults
+from tests.support.patience import HANGS_S
 from tests.support.study_runs import (
     command,
     demo,
@@ -77,12 +78,12 @@ def test_a_worker_is_killed_in_the_middle(options, address, alone, tmp_path):
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS_S
     while units_done(tmp_path) < 3 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     before, victims = units_done(tmp_path), ray_workers_of_this_machine()
     victims[0].send_signal(signal.SIGKILL)
-    message = process.communicate(timeout=180)[1]
+    message = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 0, message
     assert 3 <= before < len(alone["units"])
     assert len(victims) == 2

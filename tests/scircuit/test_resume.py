@@ -27,6 +27,7 @@ from scircuit.tracing.controls import audit, sampled_controls
 from scircuit.tracing.controls.audit import Found
 from scircuit.tracing.direction_null import null_audit, pooled_null
 from scircuit.tracing.engine.tracer import Tracer
+from tests.support.patience import HANGS_S
 from tests.support.study_runs import (
     command,
     demo,
@@ -127,11 +128,11 @@ def test_a_signal_keeps_what_was_done(root, undisturbed, tmp_path, number, code,
         # begun in the background of a shell, the tests and their processes ignore Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS_S
     while units_done(tmp_path) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(number)
-    message = process.communicate(timeout=60)[1]
+    message = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == code, message
     assert (
         f"{word}: what was finished is kept; the same command resumes it" in message

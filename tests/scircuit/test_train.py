@@ -13,6 +13,7 @@ import time
 import pytest
 
 from scircuit.tracing.dictionaries import load_dictionaries
+from tests.support.patience import HANGS_S
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def trained(command, folder):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANGS_S,
     )
     assert result.returncode == 0, result.stderr
     return result.stdout, {
@@ -73,7 +74,7 @@ def test_a_stopped_training_is_resumed_by_the_same_command(
     process = subprocess.Popen(
         [*command, "--out", tmp_path / "out"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS_S
     while (
         time.monotonic() < deadline
         and process.poll() is None
@@ -81,7 +82,7 @@ def test_a_stopped_training_is_resumed_by_the_same_command(
     ):
         time.sleep(0.01)
     os.kill(process.pid, number)
-    message = process.communicate(timeout=60)[1]
+    message = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == code and "Traceback" not in message, message
     assert list(tmp_path.glob("out/.training/*/checkpoint.safetensors")) and not list(
         tmp_path.glob("out/layer*")

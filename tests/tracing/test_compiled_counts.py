@@ -17,6 +17,7 @@ from scircuit.tracing.statistics import p_lower_bound, sign_flip, subset_counts
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 from tests.support import numpy_counts
 from tests.support.numpy_counts import counted_p
+from tests.support.patience import HANGS_S
 
 SIZES = {
     "normal": lambda rng, shape: rng.normal(size=shape),
@@ -172,13 +173,13 @@ def test_processes_that_compile_at_once_agree_and_one_cache_is_left(tmp_path):
     wanted = sign_flip_p(x, up_to=0.1).tobytes().hex()
     workers = [started(tmp_path / "cache") for _ in range(2)]
     for worker in workers:
-        out, err = worker.communicate(timeout=200)
+        out, err = worker.communicate(timeout=HANGS_S)
         assert worker.returncode == 0, err[-2000:]
         assert out.strip() == wanted
     (kept,) = (tmp_path / "cache").rglob("*.nbc")
     # a file cut short, as a machine that loses power leaves it, costs time and nothing else
     kept.write_bytes(kept.read_bytes()[:100])
-    out, err = (again := started(tmp_path / "cache")).communicate(timeout=200)
+    out, err = (again := started(tmp_path / "cache")).communicate(timeout=HANGS_S)
     assert again.returncode == 0 and out.strip() == wanted, err[-2000:]
 
 

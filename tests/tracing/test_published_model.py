@@ -15,6 +15,7 @@ import torch
 from scircuit.core.files import sha256_file
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.geneformer import Geneformer
+from tests.support.patience import HANGS_S
 from tests.support.tiny_models import tiny_model
 
 
@@ -36,7 +37,7 @@ def model():
 
 def test_it_starts(root, tmp_path):
     command = [sys.executable, str(root / "bench" / "published_model.py"), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "--json" in done.stdout
 
