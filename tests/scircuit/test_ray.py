@@ -37,6 +37,8 @@ def address():
     """Two hosts of one CPU each, on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray's own is 15: beside other tests its workers would hardly get a turn
+        patch.setenv("RAY_worker_niceness", "0")
         patch.setenv(
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
         )  # both listen on the loopback interface only

@@ -22,6 +22,7 @@ from scircuit.execution.active_run import active_run
 from scircuit.ingest.shards.shard_store import ShardStore
 from scircuit.workflows import database
 from scircuit.workflows.runs import delete_run
+from tests.support.patience import HANGS_S
 from tests.support.synthetic import EDGES, fill_q, write_run
 
 RUN = "trace-0123456789"
@@ -71,7 +72,7 @@ def other(tmp_path, monkeypatch):
     yield start
     (signals / "go").touch()
     for process in started:
-        process.join(60)
+        process.join(HANGS_S)
         if process.is_alive():
             process.kill()
 
@@ -112,7 +113,7 @@ def test_the_same_command_twice_at_once(tmp_path, signals, other):
         run.conclude({})
     require_unused(study, "the server cannot be stopped")
     (signals / "go").touch()
-    first.join(60)
+    first.join(HANGS_S)
     assert Study(study).manifest(name).findings == {"found": 1}
     with active_run(Study(study), "trace", {"a": 1}, {}, database=False) as run:
         assert run.finished
@@ -134,7 +135,7 @@ def test_a_lock_ends_with_its_process_however_that_ends(tmp_path, signals, other
     first = other(trace_slowly, study)
     (name,) = (p.name for p in next(iter_until(lambda: list(signals.glob("trace-*")))))
     os.kill(first.pid, signal.SIGKILL)
-    first.join(60)
+    first.join(HANGS_S)
     assert Study(study).manifest(name).status == "running"
     note = json.loads((study / ".locks" / f"{name}.json").read_text())
     assert note["pid"] == first.pid  # what it left says nothing any more

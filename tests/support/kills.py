@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import HANGS_S
+
 PRELOAD = [
     "scircuit.workflows.trace",
     "scircuit.workflows.annotate",
@@ -55,7 +57,7 @@ def call(
         args=(function, arguments, dict(options or {}), at, before, of, environment, counted),
     )
     process.start()
-    process.join(240)
+    process.join(HANGS_S)
     assert process.exitcode is not None
     return process.exitcode, counted.value
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.patience import HANGS_S
+
 EDGES = "Feature-AFFECTS-Feature"
 TIMES = {"run-start", "run-end"}  # units that hold the time of day
 SIZES = ("unit_features", "batch_pairs", "batch_rows")
@@ -156,7 +158,7 @@ def start(options: dict[str, Any], study: Path, **ending: Any) -> int:
     )
     process = context.Process(target=run, args=(options, study), kwargs=ending)
     process.start()
-    process.join(240)
+    process.join(HANGS_S)
     assert process.exitcode is not None
     return process.exitcode
 

@@ -35,7 +35,7 @@ def differing_bits(context: int) -> int:
     ones.
     """
     tracer = setup(cells=4)[0]
-    features = tracer.sources[:: max(1, len(tracer.sources) // 9)]
+    features = tracer.sources[:: max(1, len(tracer.sources) // 6)]
     whole = tracer.effects(features, context=context)
     assert whole.direct is not None and np.count_nonzero(whole.effects) > 500
     found = 0
