@@ -6,11 +6,11 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 
 import pytest
 
 from scircuit.core.errors import UserError
+from tests.support.cli_process import PROGRAM
 from tests.support.cli_process import scircuit as call
 from tests.support.patience import HANGS_S
 from tests.support.tiny_models import tiny_model
@@ -34,9 +34,12 @@ def demo_inputs(examples):
     }
 
 
+def options_of(inputs):
+    return [str(part) for key, value in inputs.items() for part in (f"--{key}", value)]
+
+
 def trace_with(inputs, *extra):
-    options = [part for key, value in inputs.items() for part in (f"--{key}", value)]
-    return call("trace", *options, *BASE, *extra, "--n-cells", "4")
+    return call("trace", *options_of(inputs), *BASE, *extra, "--n-cells", "4")
 
 
 def refused(ended, *expected):
@@ -48,11 +51,9 @@ def refused(ended, *expected):
 
 
 def test_a_shell_gets_the_message_and_the_exit_code(demo_inputs, tmp_path):
-    program = [sys.executable, "-c", "from scircuit.cli.main import main; main()"]
-    wrong = {**demo_inputs, "model": tmp_path / "nowhere"}
-    options = [str(part) for key, value in wrong.items() for part in (f"--{key}", value)]
+    options = options_of({**demo_inputs, "model": tmp_path / "nowhere"})
     done = subprocess.run(
-        [*program, "trace", *options], capture_output=True, text=True, check=False, timeout=HANGS_S
+        [*PROGRAM, "trace", *options], capture_output=True, text=True, check=False, timeout=HANGS_S
     )
     assert done.returncode == 2 and not done.stdout
     assert "does not exist" in done.stderr and "Traceback" not in done.stderr

@@ -6,17 +6,17 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import pytest
 
 from scircuit.core import glossary
+from tests.support.cli_process import PROGRAM
 
 
 def scircuit(*arguments, cwd, **more):
     env = {k: v for k, v in os.environ.items() if not k.startswith("NEO4J_")}
     return subprocess.run(
-        [sys.executable, "-c", "from scircuit.cli.main import main; main()", *map(str, arguments)],
+        [*PROGRAM, *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,

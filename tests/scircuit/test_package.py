@@ -131,7 +131,6 @@ def study(installed, tmp_path):
 
 
 @pytest.mark.server
-@pytest.mark.timeout(1800)
 def test_the_installed_package_runs_the_demo(installed, study, tmp_path):
     small = ("--cells", 6, *(word for f in range(12) for word in ("--feature", f)))
     program = installed.parent / "scircuit"

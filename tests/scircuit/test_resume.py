@@ -80,7 +80,7 @@ def test_killed_again_and_again(root, undisturbed, tmp_path, context):
     assert outcome(folder_of(tmp_path)) == outcome(undisturbed[context])
 
 
-@pytest.mark.parametrize("context", ["16"])  # the pass that adds q is the same in all
+@pytest.mark.parametrize("context", CONTEXTS)
 def test_killed_where_every_shard_gets_its_q(root, undisturbed, tmp_path, context):
     options = demo(root, context=context, unit_features=3)
     assert start(options, tmp_path, at_rename=44) == -signal.SIGKILL

@@ -27,7 +27,7 @@ from scircuit.execution.run_result import RunResult
 from scircuit.workflows.check import CheckResult, Section
 from scircuit.workflows.exporting import ExportResult
 from scircuit.workflows.report import ReportResult
-from tests.support.cli_process import scircuit
+from tests.support.cli_process import PROGRAM, scircuit
 
 HOSTILE = {
     "escape": "T cell\x1b[2J\x1b[1;1H",
@@ -219,9 +219,8 @@ def test_a_stream_that_the_caller_closed_is_no_defect(line, code, tmp_path):
     study.run_folder(run).mkdir(parents=True)
     Manifest(run, "trace", {}, {}, "0", status="complete").save(study.run_folder(run))
     before = (study.run_folder(run) / "manifest.json").read_bytes()
-    program = [sys.executable, "-c", "from scircuit.cli.main import main; main()"]
     ended = subprocess.run(
-        ["sh", "-c", f"{shlex.join(program)} {line.format(run)}"],
+        ["sh", "-c", f"{shlex.join(PROGRAM)} {line.format(run)}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -7,6 +7,9 @@ import io
 import sys
 from typing import NamedTuple
 
+# the same in a process of its own, before its arguments
+PROGRAM = (sys.executable, "-c", "from scircuit.cli.main import main; main()")
+
 
 class Ended(NamedTuple):
     """Exit code and what was printed."""

@@ -21,7 +21,6 @@ from scircuit.tracing.behaviour.probe import Probe
 from scircuit.tracing.clean_pass.clean_pass import clean_cell
 from scircuit.tracing.hardware.row_padding import ROWS, by_row, padded_widths
 from scircuit.tracing.interventions.steering import steered_states
-from tests.support.tiny_models import tiny_cells
 from tests.support.tiny_tracer import setup
 from tests.tracing.test_interventions import frequent, parts
 
@@ -35,7 +34,7 @@ def differing_bits(context: int) -> int:
     ones.
     """
     tracer = setup(cells=4)[0]
-    features = tracer.sources[:: max(1, len(tracer.sources) // 6)]
+    features = tracer.sources[:: max(1, len(tracer.sources) // 9)]
     whole = tracer.effects(features, context=context)
     assert whole.direct is not None and np.count_nonzero(whole.effects) > 500
     found = 0
@@ -51,13 +50,9 @@ def differing_bits(context: int) -> int:
 
 def differing_behaviours() -> int:
     """Values of behaviours that differ between sets evaluated together and alone."""
-    adapter, dictionaries, _ = parts(cells=2)
+    adapter, dictionaries, cohort = parts(cells=5)
     adapter.vocabulary.mask = 1
-    cells, layers, rng = (
-        tiny_cells(5, low=14),
-        tuple(sorted(dictionaries)),
-        np.random.default_rng(1),
-    )
+    layers, rng = tuple(sorted(dictionaries)), np.random.default_rng(1)
     probe = Probe(rng.normal(size=adapter.width), 0.5, 1, 0, 0, 0)
     found = 0
     for behaviour in (
@@ -65,7 +60,7 @@ def differing_behaviours() -> int:
         GeneLogits("half", tuple(range(4, 60, 2))),
         ProbeMargin("a=b", probe, np.ones(5, bool)),
     ):
-        prompts = [behaviour.prompt(adapter, cell, i) for i, cell in enumerate(cells)]
+        prompts = [behaviour.prompt(adapter, cell, i) for i, cell in enumerate(cohort.tokens)]
         prompts = [p for p in prompts if p is not None]
         space = feature_space(adapter, dictionaries, layers, prompts)
         started = start(adapter, space, prompts)
@@ -89,8 +84,9 @@ def differing_readouts() -> int:
         assert edit is not None
         reads = []
         for pairs in (64, 3, 1):
-            steered_states.make_plan = lambda *_, n=pairs: SimpleNamespace(pairs=n)
-            with torch.inference_mode():
+            with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+                plan = SimpleNamespace(pairs=pairs)
+                patch.setattr(steered_states, "make_plan", lambda *_, p=plan: p)
                 reads.append(steered_states.read_passes(adapter, cell, feature.layer, edit, along))
         for other in reads[1:]:
             found += int((other.logits != reads[0].logits).sum())

@@ -100,11 +100,10 @@ class GeneLogits:
         side = len(own)
 
         def read(rows: Tensor) -> Tensor:
-            heads = by_row(adapter.head_rows, rows)
-            contrast = [  # the projection to logits is linear: means may be taken before it
+            contrast = [
                 logits.index_select(1, listed).mean(1) - logits.index_select(1, every).mean(1)
-                for part in (heads[:, :side], heads[:, side:])
-                for logits in [by_row(adapter.unembed, part.mean(1)).float()]
+                for part in (rows[:, :side], rows[:, side:])
+                for logits in [adapter.mean_logits(part).float()]
             ]
             return contrast[0] - contrast[1]
 

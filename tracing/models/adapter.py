@@ -297,6 +297,12 @@ class Adapter(ABC):
         """Token logits [..., V] of last-layer states [..., d]."""
         return by_row(lambda rows: self.unembed(self.head_rows(rows)), states)
 
+    def mean_logits(self, states: Tensor) -> Tensor:
+        """Token logits [B, V] averaged over the rows of last-layer states [B, R, d]. The projection
+        to logits is linear, so the mean is taken before it.
+        """
+        return by_row(self.unembed, by_row(self.head_rows, states).mean(1))
+
     @torch.inference_mode()
     def clean_states(self, cell: np.ndarray) -> list[Tensor]:
         """Outputs of encoder layers 0 to L-1 for one cell [S]: list of [S, d].

@@ -58,7 +58,7 @@ def read_probe_cells(
     def one(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, np.ndarray]]:
         cell = clean_cell(adapter, used, tokens, [last])
         rows = cell.states[last][cell.genes]
-        logits = adapter.unembed(adapter.head_rows(rows).mean(0, keepdim=True))[0]
+        logits = adapter.mean_logits(rows[None])[0]
         active = {}
         for t, firing in cell.firing.items():
             size = np.diff(firing.start)

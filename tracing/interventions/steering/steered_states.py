@@ -27,7 +27,6 @@ from torch import Tensor
 
 from scircuit.tracing.engine.exact_context import make_edits, run_exact
 from scircuit.tracing.hardware.memory_plan import make_plan
-from scircuit.tracing.hardware.row_padding import by_row
 
 if TYPE_CHECKING:
     from scircuit.core.address import Address
@@ -155,16 +154,15 @@ def read_passes(
     along: Tensor,
 ) -> LastRead:
     """Reads of the clean pass (first) and of every edit: the doses of each direction of `along`
-    [D, d] in turn. The head is not linear, so it is applied to every position; the projection to
-    the vocabulary is, so the mean is taken before it.
+    [D, d] in turn.
     """
     edits = [s[:, None] * direction for direction in along for s in edit.strength]
     everything = [torch.zeros_like(edits[0]), *edits]
-    heads, means = [], []
+    logits, means = [], []
     for states in last_states(adapter, cell, layer, cell.genes, edit.positions, everything):
-        heads.append(by_row(adapter.head_rows, states).mean(1))
+        logits.append(adapter.mean_logits(states))
         means.append(states.mean(1))
-    return LastRead(by_row(adapter.unembed, torch.cat(heads)), torch.cat(means))
+    return LastRead(torch.cat(logits), torch.cat(means))
 
 
 def matched_features(
