@@ -38,10 +38,10 @@ def train(model: Path, name: str, config: TrainConfig) -> Cohort:
             print(f"step {done} of {total}", file=sys.stderr, flush=True)
 
     for report in train_dictionaries(adapter, cohort, config, progress):
+        pca = vars(report)["pca_variance_explained"]
         print(
             f"layer {report.layer}: variance explained {report.variance_explained:.3f} (PCA of"
-            f" {config.k}: {report.pca_variance_explained:.3f}), {report.dead_share:.1%} dead, L0"
-            f" {report.l0:.1f}"
+            f" {config.k}: {pca:.3f}), {report.dead_share:.1%} dead, L0 {report.l0:.1f}"
         )
     return cohort
 

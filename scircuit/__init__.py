@@ -1,9 +1,9 @@
 """Trace the causal circuits inside single-cell foundation models and keep them in a Neo4j graph.
 
 The functions are the verbs of the command line: `check`, `train`, `trace`, `null`, `load`,
-`annotate`, `analyse`, `ablate`, `steer`, `importance`, `circuit`, `compare`, `predict`,
-`reproduce`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`, `import_`, `match`, `export`,
-`genesets`. Plots are in `scircuit.pl`. Everything is loaded on first use.
+`annotate`, `analyse`, `ablate`, `steer`, `importance`, `circuit`, `attribute`, `compare`,
+`predict`, `reproduce`, `report`, `query`, `cypher`, `connect`, `runs`, `demo`, `import_`, `match`,
+`export`, `genesets`. Plots are in `scircuit.pl`. Everything is loaded on first use.
 
 >>> import scircuit as sc
 >>> sc.query("top_hubs", study="scircuit-study")  # doctest: +SKIP
@@ -22,6 +22,7 @@ _WORKFLOW_OF = {
     "ablate": "interventions.ablate",
     "analyse": "analyse",
     "annotate": "annotate",
+    "attribute": "interventions.attribute",
     "check": "check",
     "circuit": "interventions.circuit",
     "compare": "evidence.compare",

@@ -41,6 +41,7 @@ _MARKS = {
     "ablate": ("ablation_partners", "ablation_run"),
     "steer": ("steering_norm_ratio", "steering_run"),
     "importance": ("importance_cells", "importance_run"),
+    "attribute": ("attributed", "attribution_run"),
 }
 
 

@@ -38,6 +38,7 @@ VERBS = {
     "steer": "Scale a feature's activation and read what the model predicts.",
     "importance": "Masked-LM loss without hubs, beside features that fire as often.",
     "circuit": "Find the smallest set of features that keeps a behaviour of the model.",
+    "attribute": "What transcoder features are made of, exactly, beside what ablation finds.",
     "report": "Write the report: one self-contained HTML page.",
     "query": "Ask a catalogue question, or Cypher of your own.",
     "export": "Write a run or a part of the graph for other tools.",

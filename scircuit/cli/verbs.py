@@ -31,6 +31,7 @@ predict = verb_command("predict", configs.PredictConfig)
 ablate = verb_command("ablate", configs.AblateConfig)
 steer = verb_command("steer", configs.SteerConfig)
 importance = verb_command("importance", configs.ImportanceConfig)
+attribute = verb_command("attribute", configs.AttributeConfig)
 circuit = verb_command("circuit", configs.CircuitConfig, paths=(("behaviour",),))
 
 

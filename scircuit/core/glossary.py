@@ -51,8 +51,15 @@ TERMS: tuple[Term, ...] = (
     Term(
         "dictionary",
         "A sparse autoencoder or transcoder: an encoder, a decoder, a sparsity rule and the "
-        "mean it subtracts. It describes the output of one layer.",
+        "mean it subtracts. It describes the output of one layer, or as a transcoder its MLP.",
         r"\bdictionar(y|ies)\b",
+    ),
+    Term(
+        "transcoder",
+        "A dictionary that reads what a layer's feed-forward (MLP) reads, after the norm, and "
+        "writes what it adds to the residual stream.",
+        r"\btranscoders?\b",
+        also=("dictionary", "attribution"),
     ),
     Term(
         "address",
@@ -65,7 +72,8 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "position",
-        "One token of a cell: for Geneformer and scGPT, one gene. Special tokens are not counted.",
+        "One token of a cell: for Geneformer and scGPT, one gene; models of cell sentences spell a "
+        "gene by several. Special tokens and words of the prompt are not counted.",
     ),
     Term(
         "activation",
@@ -401,6 +409,14 @@ TERMS: tuple[Term, ...] = (
         "run lists what its source does not contain.",
         r"\bimport(ed)?\b",
         also=("published",),
+    ),
+    Term(
+        "attribution",
+        "What a feature of a transcoder adds to a later one's pre-activation, exactly, with "
+        "attention patterns, norms and MLP outputs held at their clean values. It says what a "
+        "value is made of; ablation says what happens without it.",
+        r"\battribut(ions?|e|ed)\b|attribution_",
+        also=("transcoder", "ablation"),
     ),
     Term(
         "null",

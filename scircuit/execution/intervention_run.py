@@ -13,7 +13,7 @@ from scircuit.execution.ablation_sets.chosen_sets import ChosenSets, chosen_sets
 from scircuit.execution.active_run import active_run
 from scircuit.execution.find_runs import trace_run
 from scircuit.execution.findings.finding_files import write_findings
-from scircuit.execution.load_inputs import Inputs, inputs_of_run
+from scircuit.execution.load_inputs import Inputs, inputs_of_run, require_output_site
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def intervene(
         new = not run.finished
         if new:
             _, inputs = inputs_of_run(parent, device=config.device)
+            require_output_site(inputs, "ablate")
             tables = compute(inputs, chosen, run.id)
             numbers, sentences, found = summarise(tables, chosen)
             write_findings(run.folder, found)

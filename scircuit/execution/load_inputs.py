@@ -52,6 +52,7 @@ class Inputs:
         UserError
             If one of these is not accepted.
         """
+        from scircuit.tracing.dictionaries.mlp_site import site_of
         from scircuit.tracing.evaluation.fidelity import place_lines, trained_lines
         from scircuit.tracing.evaluation.layer_match import (
             FEW_ROWS,
@@ -74,6 +75,8 @@ class Inputs:
         used = {
             layer: dictionary.to(self.adapter.device) for layer, dictionary in self.used.items()
         }
+        if site_of(used) == "mlp":
+            return self._report_of_transcoders(used, strict=strict and not untrained)
         near = with_neighbours(used, self.adapter.n_layers)
         around = sample_rows(self.adapter, near, self.cohort.tokens[:1], FEW_ROWS)
         rows = {layer: around[layer] for layer in used}
@@ -91,6 +94,23 @@ class Inputs:
         if strict and not untrained:
             require_explained(used, rows)
         return (*lines, *explained_lines(used, rows), *off_by_one_lines(used, around))
+
+    def _report_of_transcoders(
+        self, used: Mapping[int, Dictionary], *, strict: bool
+    ) -> tuple[CheckLine, ...]:
+        from scircuit.tracing.evaluation.fidelity import trained_lines
+        from scircuit.tracing.evaluation.loss_on_cells import loss_line
+        from scircuit.tracing.evaluation.transcoder_fit import fit_lines
+        from scircuit.tracing.models.self_check import files_line
+
+        fit = fit_lines(self.adapter, used, self.cohort.tokens[:1], strict=strict)
+        return (
+            loss_line(self.adapter, self.loss),
+            *files_line(self.adapter),
+            *self.cohort.report,
+            *trained_lines(self.adapter, used, self.cohort),
+            *fit,
+        )
 
     @cached_property
     def loss(self) -> LossOnCells | None:
@@ -138,14 +158,17 @@ def require_folder(path: str | Path, what: str) -> Path:
 
 
 def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, Dictionary]:
-    """Dictionaries that fit the model.
+    """Dictionaries that fit the model; of transcoders that read a norm before its weight, with the
+    weight folded in.
 
     Raises
     ------
     UserError
-        If a layer does not exist in the model or the width differs.
+        If a layer does not exist in the model, the width differs, or their site is not one of the
+        model.
     """
     from scircuit.tracing.dictionaries import load_dictionaries
+    from scircuit.tracing.dictionaries.mlp_site import require_site, with_gain
 
     found = load_dictionaries(require_folder(folder, "dictionaries"))
     for layer, dictionary in found.items():
@@ -161,7 +184,8 @@ def load_dictionaries_for(adapter: Adapter, folder: str | Path) -> Mapping[int, 
                 f" {adapter.name} has width {adapter.width}",
                 "give the dictionaries that were trained on this model",
             )
-    return found
+    require_site(adapter, found)
+    return with_gain(adapter, found)
 
 
 def require_model(adapter: Adapter, dictionaries: Mapping[int, Dictionary]) -> None:
@@ -200,6 +224,43 @@ def require_topk(dictionaries: Mapping[int, Dictionary]) -> None:
             f"--legacy with the dictionary of layer {layer}, which is {rule}: the published study"
             " calls a feature active where it is among the k largest, and this one has no k",
             "give TopK dictionaries, or leave out --legacy",
+        )
+
+
+def require_gene_model(inputs: Inputs, verb: str) -> None:
+    """Refuse what reads genes off a model's tokens, or edits layer outputs by features, where the
+    run is of a model or of dictionaries that work otherwise.
+
+    Raises
+    ------
+    UserError
+        If the model reads sentences, or the dictionaries are transcoders.
+    """
+    adapter = inputs.adapter
+    if not adapter.tokens_are_genes:
+        raise UserError(
+            f"scircuit {verb} needs a model with one token a gene; {adapter.name}"
+            f" ({adapter.family}) spells genes by several",
+            "give a run of Geneformer or scGPT; models of cell sentences can be checked, trained"
+            " on, traced, scrambled and annotated",
+        )
+    require_output_site(inputs, verb)
+
+
+def require_output_site(inputs: Inputs, verb: str) -> None:
+    """Refuse transcoders where features are read off layer outputs.
+
+    Raises
+    ------
+    UserError
+        If the dictionaries are transcoders.
+    """
+    from scircuit.tracing.dictionaries.mlp_site import site_of
+
+    if site_of(inputs.dictionaries) == "mlp":
+        raise UserError(
+            f"scircuit {verb} needs dictionaries of layer outputs; the run has transcoders",
+            "give a run with SAEs (scircuit train --site output)",
         )
 
 

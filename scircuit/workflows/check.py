@@ -136,7 +136,7 @@ def check(
     Cells: identifiers, species, scale, tokens, cohort. Model: the adapter computes what the model
     computes; on these cells it is better than guessing. Dictionaries: they fit the model and were
     trained on it; variance explained and loss recovered on these cells; firing rates as in
-    training; a zero edit changes nothing.
+    training; a zero edit changes nothing. Transcoders: they fit the MLP of their layer.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def check(
     if config.dictionaries and adapter is not None:
         section(
             "dictionaries",
-            lambda: _dictionaries(config),
+            lambda: _dictionaries(config, adapter),
             lambda found: _fidelity(adapter, found, cohort, config),
         )
     return CheckResult(tuple(sections))
@@ -216,11 +216,16 @@ def _cells(config: CheckConfig, adapter: Adapter | None) -> Cohort:
     return load_cohort(config, adapter.vocabulary, adapter.max_length)
 
 
-def _dictionaries(config: CheckConfig) -> Dictionaries:
+def _dictionaries(config: CheckConfig, adapter: Adapter) -> Dictionaries:
     from scircuit.execution.load_inputs import require_folder
     from scircuit.tracing.dictionaries import load_dictionaries
+    from scircuit.tracing.dictionaries.mlp_site import require_site, with_gain
 
-    return load_dictionaries(require_folder(config.dictionaries, "dictionaries"))
+    found = load_dictionaries(require_folder(config.dictionaries, "dictionaries"))
+    require_site(adapter, found)
+    # of another width, they are a failed line
+    fits = all(dictionary.width == adapter.width for dictionary in found.values())
+    return with_gain(adapter, found) if fits else found
 
 
 def _enough(cohort: Cohort) -> CheckLine:
@@ -240,14 +245,17 @@ def _fidelity(
     adapter: Adapter, dictionaries: Dictionaries, cohort: Cohort | None, config: CheckConfig
 ) -> list[CheckLine]:
     """Lines about the dictionaries; those that need cells only where the cells were accepted."""
+    from scircuit.tracing.dictionaries.mlp_site import site_of
     from scircuit.tracing.evaluation.fidelity import (
         cells_for_quality,
         fidelity_lines,
         identity_lines,
     )
+    from scircuit.tracing.evaluation.transcoder_fit import transcoder_lines
 
     lines = identity_lines(adapter, dictionaries, cohort)
     if lines[0].ok and cohort is not None:
         cells, which = cells_for_quality(dictionaries, cohort)
-        lines += [which, *fidelity_lines(adapter, dictionaries, cells, config.seconds, config.seed)]
+        measure = fidelity_lines if site_of(dictionaries) == "output" else transcoder_lines
+        lines += [which, *measure(adapter, dictionaries, cells, config.seconds, config.seed)]
     return lines

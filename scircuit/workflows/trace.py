@@ -161,6 +161,7 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
     settings = inputs.settings
     config = replace(config, target_layers=settings.target_layers, device=settings.device)
     report = inputs.report(strict=not config.legacy, untrained=config.untrained)
+    sentences = inputs.adapter.vocabulary.sentences
     if not quiet:
         show_checks(report)
     measured = require_equivalence(inputs.adapter, inputs.dictionaries, inputs.cohort, settings)
@@ -174,7 +175,11 @@ def _trace(config: TraceConfig, place: Study, database: bool, quiet: bool) -> Tr
         identity=identity_of(config, settings),
         beside=inputs.hashes_beside(),
         database=database,
-        cohort={**inputs.cohort.manifest(), "report": [line[:4] for line in report]},
+        cohort={
+            **inputs.cohort.manifest(),
+            "report": [line[:4] for line in report],
+            **({"template": sentences.template.record()} if sentences else {}),
+        },
         record={
             "method": (
                 config.context if not config.context.isdigit() else f"context {config.context}"

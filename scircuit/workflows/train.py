@@ -1,4 +1,6 @@
-"""``scircuit train``: TopK SAEs on the activations of the user's model and cells."""
+"""``scircuit train``: TopK SAEs, or transcoders, on the activations of the user's model and
+cells.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,8 @@ class TrainResult:
         }
 
     def __str__(self) -> str:
+        if self.reports and hasattr(self.reports[0], "fvu"):
+            return self._of_transcoders()
         lines = [
             f"dictionaries in {self.out}, measured on held-out cells",
             "  layer  variance explained  by a PCA  dead  L0",
@@ -51,6 +55,31 @@ class TrainResult:
             ]
         )
 
+    def _of_transcoders(self) -> str:
+        def share(value: float | None) -> str:
+            return "-" if value is None else f"{value:.1%}"
+
+        lines = [
+            f"transcoders in {self.out}, measured on held-out cells",
+            "  layer    FVU  of a linear map  dead    L0"
+            "  loss recovered: of zero  of mean ablation",
+        ]
+        lines += [
+            f"  {r.layer:5d}  {r.fvu:.3f}  {1 - r.linear_variance_explained:15.3f} "
+            f" {r.dead_share:4.0%}  {r.l0:4.1f}  {share(r.recovered(r.loss_zero)):>23s} "
+            f" {share(r.recovered(r.loss_mean)):>16s}"
+            for r in self.reports
+        ]
+        return "\n".join(
+            [
+                *lines,
+                (
+                    "  FVU: share of the variance of the MLP output that is not explained; the"
+                    f" linear map of the MLP input has rank {self.k}"
+                ),
+            ]
+        )
+
 
 def train(
     config: TrainConfig | None = None,
@@ -59,21 +88,24 @@ def train(
     quiet: bool = False,
     **options: Any,
 ) -> TrainResult:
-    """Train a TopK SAE at each chosen layer and write it with its provenance; the same call goes on
-    where it was interrupted.
+    """Train a TopK SAE, or with ``site="mlp"`` a transcoder, at each chosen layer and write it with
+    its provenance; the same call goes on where it was interrupted.
 
     Raises
     ------
     UserError
-        If model or cells are refused, or a layer does not exist.
+        If model or cells are refused, a layer does not exist, or the model has no MLP site.
     """
     from scircuit.execution.load_inputs import require_folder
     from scircuit.tracing.cells.cohort import load_cohort
     from scircuit.tracing.models import load_model
+    from scircuit.tracing.training.site_options import check_site_options, require_trainable
     from scircuit.tracing.training.trainer import train_dictionaries
 
     config = config or build(TrainConfig, options)
+    check_site_options(config)
     adapter = load_model(require_folder(config.model, "model"), config.device)
+    require_trainable(adapter, config)
     wrong = [layer for layer in config.layers if not 0 <= layer < adapter.n_layers]
     if wrong:
         raise UserError(

@@ -18,6 +18,7 @@ from scircuit.ingest.graph.stream import load_run
 from scircuit.workflows.importing import import_
 from tests.support import atlas_tiny
 from tests.support.graph_digest import graph_digest
+from tests.support.neo4j_fixtures import start_brief
 
 TINY = {**atlas_tiny.NAMES, "database": False, "quiet": True}
 
@@ -34,7 +35,7 @@ def test_scgpt_in_bulk_and_as_a_stream(connection, shared_data, tmp_path):
     result = import_("atlas", path=atlas, study=study.root, database=False, quiet=True)
     import_("atlas", path=atlas_tiny.write(tmp_path / "tiny"), study=study.root, **TINY)
     home = tmp_path / "neo4j"
-    server.start(home, heap="512m", pagecache="128m", wait_s=180)
+    start_brief(home, heap="512m", pagecache="128m")
     server.stop(home)
     try:
         report = bulk_import(folders(study), home)
@@ -43,7 +44,7 @@ def test_scgpt_in_bulk_and_as_a_stream(connection, shared_data, tmp_path):
         streamed = graph_digest(connection)
         assert [load_run(connection, folder).loaded_rows for folder in folders(study)] == [0, 0]
         assert graph_digest(connection) == streamed
-        info = server.start(home, heap="512m", pagecache="128m", wait_s=180)
+        info = start_brief(home, heap="512m", pagecache="128m")
         with Connection.open(Target(info.uri, info.user, info.password)) as imported:
             prepare(imported)
             assert graph_digest(imported) == streamed

@@ -16,6 +16,7 @@ from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
 from tests.support.every_kind import CAPTION, node_id, whole_graph, write_every_kind
 from tests.support.graph_checksum import graph_checksums, shard_checksums
+from tests.support.neo4j_fixtures import start_brief
 from tests.support.synthetic import fill_q, manifest, write_run
 
 
@@ -28,11 +29,11 @@ def test_bulk_equals_stream(connection, tmp_path):
     fill_q(with_q)
     runs = [every, with_q, without_q]
     home = tmp_path / "neo4j"
-    server.start(home, heap="512m", pagecache="128m", wait_s=180)
+    start_brief(home, heap="512m", pagecache="128m")
     server.stop(home)
     try:
         report = bulk_import([store.folder for store in runs], home)
-        info = server.start(home, heap="512m", pagecache="128m", wait_s=180)
+        info = start_brief(home, heap="512m", pagecache="128m")
         for store in runs:
             load_run(connection, store.folder)
         with Connection.open(Target(info.uri, info.user, info.password)) as imported:

@@ -21,6 +21,7 @@ from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
 from tests.support.every_kind import whole_graph
 from tests.support.graph_checksum import graph_checksums, shard_checksums
+from tests.support.neo4j_fixtures import start_brief
 from tests.support.patience import HANGS_S
 from tests.support.stream_client import BLOCK, PER_LAYER, RUN
 from tests.support.synthetic import write_run
@@ -88,7 +89,7 @@ def test_client_killed_at_random(connection, target, tmp_path, undisturbed, root
 
 def test_server_killed_during_the_load(tmp_path, undisturbed):
     home = tmp_path / "neo4j"
-    info = server.start(home, heap="512m", pagecache="128m", wait_s=180)
+    info = start_brief(home, heap="512m", pagecache="128m")
     try:
         target = Target(info.uri, info.user, info.password)
         acknowledged = []
@@ -107,7 +108,7 @@ def test_server_killed_during_the_load(tmp_path, undisturbed):
                     loader.pending(undisturbed.manifest.shards), on_rows=kill_when_some_are_in
                 )
         assert 8 <= len(acknowledged) < UNITS
-        info = server.start(home, heap="512m", pagecache="128m", wait_s=180)
+        info = start_brief(home, heap="512m", pagecache="128m")
         with Connection.open(Target(info.uri, info.user, info.password)) as connection:
             survived = edges_in(connection)
             assert sum(acknowledged) <= survived <= sum(acknowledged) + BLOCK * DEGREE

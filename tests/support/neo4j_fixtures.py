@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scircuit.ingest.server import ServerInfo, start, stop
+from scircuit.ingest.server import ServerInfo, jvm, start, stop
 
 BATCH = 10_000
+# Java's second compiler takes a third of a server's time and pays off after minutes, and threads
+# of a collector have no core of their own beside the tests: options as of a brief command.
+BRIEF = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+def start_brief(home: Path, **more: Any) -> ServerInfo:
+    """Start a server that serves a test for a minute or two; all else is as `start` does it.
+
+    The product's own options: tests/ingest/test_server*.py, tests/queries and the demo.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        own = (option for option in jvm.SERVER if option != "-XX:+UseParallelGC")
+        patch.setattr(jvm, "SERVER", (*own, *BRIEF))
+        return start(home, wait_s=180, **more)
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +33,7 @@ def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInf
     user's cache.
     """
     home = tmp_path_factory.mktemp("neo4j-server") / "neo4j"
-    info = start(home, heap="1g", pagecache="256m", wait_s=180)
+    info = start_brief(home, heap="1g", pagecache="256m")
     yield info
     stop(home)
 

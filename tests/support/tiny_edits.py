@@ -30,7 +30,7 @@ def changes(*sizes: int, seed: int = 0):
 
 def exact(cell, positions, deltas):
     adapter, clean = cell
-    return dict(run_exact(adapter, clean.states[0], make_edits(positions, deltas), 0, TARGETS))
+    return dict(run_exact(adapter, clean.states, make_edits(positions, deltas), 0, TARGETS))
 
 
 def rowset(cell, positions, deltas, more=0):

@@ -22,7 +22,7 @@ class TinyDictionary:
     unequal norm.
     """
 
-    rule, decoder_norm = "topk", "none"
+    rule, decoder_norm, site = "topk", "none", "output"
 
     def __init__(
         self, layer: int, width: int, n_features: int, k: int, seed: int, scale: float = 1.0

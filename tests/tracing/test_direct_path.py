@@ -174,7 +174,7 @@ def toy(_examples: Path, _folder: Path) -> Family:
         for t in range(adapter.n_layers):
             before = clean[t - 1] if t else adapter.embed(cell)
             parts = adapter.project(t, before, torch.arange(len(before)))
-            context = adapter.attend(*(x[None] for x in parts))[0]
+            context = adapter.attend(t, *(x[None] for x in parts))[0]
             blocks += adapter.blocks(t, before, context)
         return added(blocks)(start)
 

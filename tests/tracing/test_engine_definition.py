@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-import scircuit.tracing.engine.attention
 import scircuit.tracing.engine.frozen_context
 import scircuit.tracing.engine.numeric_floor
 import scircuit.tracing.engine.unit_results
+import scircuit.tracing.models.attention
 from scircuit.core.context import EXACT, FROZEN
-from scircuit.tracing.engine.attention import plain_attention_lse
 from scircuit.tracing.engine.frozen_context import most_affected, row_sets
 from scircuit.tracing.engine.numeric_floor import zero_edit
 from scircuit.tracing.hardware.memory_plan import Plan, make_tiles
 from scircuit.tracing.hardware.out_of_memory import halving
+from scircuit.tracing.models.attention import plain_attention_lse
 from scircuit.tracing.models.geneformer import Geneformer
 from tests.support.tiny_edits import LENGTH, a_cell, changes, rowset
 from tests.support.tiny_models import TinyDictionary, tiny_cells, tiny_cohort, tiny_model
@@ -82,7 +82,7 @@ def test_blocks_of_bounded_work_give_the_same(cell, more, monkeypatch):
         scircuit.tracing.engine.frozen_context, "_SCORES", 3 * LENGTH * cell[0].n_heads
     )
     monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "_PAIRS", 40)
-    monkeypatch.setattr(scircuit.tracing.engine.attention, "_SCORES", 7 * LENGTH * cell[0].n_heads)
+    monkeypatch.setattr(scircuit.tracing.models.attention, "_SCORES", 7 * LENGTH * cell[0].n_heads)
     for attention in (scircuit.tracing.engine.frozen_context.attention_lse, plain_attention_lse):
         monkeypatch.setattr(scircuit.tracing.engine.frozen_context, "attention_lse", attention)
         for t, states in rowset(cell, *edits, more).items():
@@ -98,7 +98,7 @@ def test_a_set_that_hides_whole_blocks_of_keys_from_the_fused_kernel(span):
     mask[..., span[0] : span[1]] = -float("inf")
     found, wanted = (
         f(q, k, v, mask)
-        for f in (scircuit.tracing.engine.attention.attention_lse, plain_attention_lse)
+        for f in (scircuit.tracing.models.attention.attention_lse, plain_attention_lse)
     )
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=5e-6, rtol=0)

@@ -35,10 +35,10 @@ def changes(*sizes: int):
 def test_each_edit_of_a_batch_is_as_if_alone(cell):
     adapter, _, clean = cell
     positions, deltas = changes(3, 1, 7)
-    together = dict(run_exact(adapter, clean.states[1], make_edits(positions, deltas), 1, (2, 4)))
+    together = dict(run_exact(adapter, clean.states, make_edits(positions, deltas), 1, (2, 4)))
     start = 0
     for p, d in zip(positions, deltas, strict=True):
-        for t, states in run_exact(adapter, clean.states[1], make_edits([p], [d]), 1, (2, 4)):
+        for t, states in run_exact(adapter, clean.states, make_edits([p], [d]), 1, (2, 4)):
             torch.testing.assert_close(
                 together[t][start : start + len(p)], states, atol=1e-5, rtol=0
             )
@@ -55,7 +55,7 @@ def test_equals_layers_applied_one_after_another(cell):
     for t in (2, 3, 4):
         states = adapter.layer(t, states[None])[0]
         wanted[t] = states[p]
-    for t, found in run_exact(adapter, clean.states[1], make_edits([p], [d]), 1, (2, 3, 4)):
+    for t, found in run_exact(adapter, clean.states, make_edits([p], [d]), 1, (2, 3, 4)):
         torch.testing.assert_close(found, wanted[t], atol=1e-5, rtol=0)
 
 
@@ -64,10 +64,10 @@ def test_further_edits_act_before_the_layer_is_read(cell):
     adapter, _, clean = cell
     positions, deltas = changes(2, 3)
     edits = make_edits(positions, deltas)
-    plain = dict(run_exact(adapter, clean.states[1], edits, 1, (2, 3, 4)))
+    plain = dict(run_exact(adapter, clean.states, edits, 1, (2, 3, 4)))
     moved = dict(
         run_exact(
-            adapter, clean.states[1], edits, 1, (2, 3, 4), {3: lambda x: x + 1, 4: lambda x: 2 * x}
+            adapter, clean.states, edits, 1, (2, 3, 4), {3: lambda x: x + 1, 4: lambda x: 2 * x}
         )
     )
     torch.testing.assert_close(moved[2], plain[2])
@@ -78,4 +78,4 @@ def test_further_edits_act_before_the_layer_is_read(cell):
 def test_only_later_layers_can_be_read(cell):
     adapter, _, clean = cell
     with pytest.raises(ValueError, match="not later than source layer 1"):
-        next(run_exact(adapter, clean.states[1], make_edits(*changes(2)), 1, (1, 2)))
+        next(run_exact(adapter, clean.states, make_edits(*changes(2)), 1, (1, 2)))

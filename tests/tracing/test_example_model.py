@@ -13,9 +13,9 @@ from scircuit.core.files import sha256_file
 from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.tracing.evaluation.quality import evaluate
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.self_check import self_check
-from scircuit.tracing.training.trainer import evaluate
 from tests.support.example_scripts import example_script
 
 

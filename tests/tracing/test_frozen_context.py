@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scircuit.tracing.engine.attention import attention_lse, join, plain_attention_lse
 from scircuit.tracing.engine.frozen_context import most_affected, row_sets
+from scircuit.tracing.models.attention import attention_lse, join, plain_attention_lse
 from tests.support.tiny_edits import LENGTH, TARGETS, a_cell, changes, exact, rowset
 from tests.support.tiny_models import tiny_model
 

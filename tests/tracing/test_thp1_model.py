@@ -16,10 +16,10 @@ from scircuit.tracing.cells.cohort import load_cohort
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.clean_pass.activations import cell_rows
 from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.tracing.evaluation.quality import evaluate
 from scircuit.tracing.models import load_model
 from scircuit.tracing.models.self_check import self_check
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
-from scircuit.tracing.training.trainer import evaluate
 from tests.support.example_scripts import example_script
 
 CELLS = "papalexi2021_thp1_crispr_20729cells.h5ad"

@@ -15,8 +15,9 @@ from scircuit.core.errors import UserError
 from scircuit.tracing.cells.held_out import check_unseen, held_out, unseen
 from scircuit.tracing.clean_pass.activations import RowStream, cell_rows
 from scircuit.tracing.dictionaries import load_dictionaries
+from scircuit.tracing.evaluation.quality import evaluate
 from scircuit.tracing.training import trainer
-from scircuit.tracing.training.trainer import evaluate, train_dictionaries
+from scircuit.tracing.training.trainer import train_dictionaries
 from tests.support.sparse_world import ACTIVE, WIDTH, SparseWorld, cohort, config
 
 

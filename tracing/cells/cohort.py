@@ -27,6 +27,7 @@ from scircuit.tracing.cells.expression_files import Matrix, content_sha256, open
 from scircuit.tracing.cells.identifiers import merge
 from scircuit.tracing.cells.mixed_cells import mixture_of
 from scircuit.tracing.cells.stated_species import stated_species
+from scircuit.tracing.sentences.sentence_tokens import CELL
 from scircuit.tracing.tokenisation.rank import tokenise_matrix
 from scircuit.tracing.tokenisation.token_hash import tokens_sha256
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
@@ -67,7 +68,8 @@ class Cohort:
         Sum of each cell over all genes of the file, [cells].
     tokens
         Each cell as the model reads it: token ids, or token ids with values
-        (`scircuit.tracing.tokenisation.binning.CELL`), specials included.
+        (`scircuit.tracing.tokenisation.binning.CELL`), specials included; or those of a prompt
+        with genes (`scircuit.tracing.sentences.sentence_tokens.CELL`).
     framing
         Specials in each cell.
     report
@@ -100,8 +102,15 @@ class Cohort:
 
     @property
     def gene_tokens(self) -> np.ndarray:
-        """Gene tokens of each cell, without the specials."""
-        return np.array([len(t) - self.framing for t in self.tokens])
+        """Gene tokens of each cell, without the specials; of sentences, the tokens of all
+        names.
+        """
+        return np.array(
+            [
+                int((t["gene"] >= 0).sum()) if t.dtype == CELL else len(t) - self.framing
+                for t in self.tokens
+            ]
+        )
 
     @property
     def tokens_sha256(self) -> str:

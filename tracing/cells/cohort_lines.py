@@ -16,6 +16,7 @@ from scircuit.tracing.cells.expression_files import Expression
 from scircuit.tracing.cells.genes.candidates import option_of
 from scircuit.tracing.cells.identifiers import Identifiers, identify
 from scircuit.tracing.cells.stated_species import Stated
+from scircuit.tracing.sentences.sentence_lines import sentence_lines
 from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 _ENOUGH = 100  # genes of a cell, so that two cells are not alike by chance
@@ -230,7 +231,7 @@ def token_lines(
     vocabulary: Vocabulary,
     minimum: int,
 ) -> list[CheckLine]:
-    """Gene tokens per cell, and cells that were cut.
+    """Gene tokens per cell, and cells that were cut; of sentences, genes.
 
     Raises
     ------
@@ -238,6 +239,8 @@ def token_lines(
         If the median is below the minimum, or a cell has no token.
     """
     known, room = np.diff(merged.indptr), length - vocabulary.framing
+    if vocabulary.sentences:
+        return sentence_lines(known, tokens, length, vocabulary.sentences, minimum)
     n = np.array([len(t) - vocabulary.framing for t in tokens])
     line = CheckLine(
         "tokens",

@@ -15,7 +15,9 @@ others hold nothing, these count as not measured. Without a mark, it is said whe
 in less than a third of the genes and more cells would show few more.
 
 Models that bin values are not held to it: they are trained on chosen genes, and in which bin a gene
-falls is taken among the genes at hand.
+falls is taken among the genes at hand. Models that read sentences know the names of all genes, of
+which no table has most; they are held to the genes of Geneformer V2, as many as a table of a whole
+transcriptome has.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from scipy import sparse
 
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.cells.column_names import named, plain
-from scircuit.tracing.tokenisation.vocabulary import Vocabulary
+from scircuit.tracing.tokenisation.vocabulary import Vocabulary, geneformer_v2
 
 FEW = 2_000  # genes; tables of whole transcriptomes have five times as many, panels mostly fewer
 _OWN = 0.9  # share of a model's genes that a table measures if it is the panel of that model
@@ -68,7 +70,8 @@ def check_panel(
     share = measured / max(total, 1)
     if vocabulary.bins or (measured >= FEW and share >= _THIN):
         return None
-    found = f"{measured:,} of the model's {total:,} genes measured"
+    whose = "a transcriptome's" if vocabulary.sentences else "the model's"
+    found = f"{measured:,} of {whose} {total:,} genes measured"
     if is_own_panel(measured, vocabulary):
         return CheckLine(
             "panel", True, f"{found}; the model's vocabulary is this panel", "the model's own genes"
@@ -80,11 +83,11 @@ def check_panel(
             True,
             f"warning: {found} ({share:.0%}); if genes were chosen for this table, their ranks are"
             " another input than the model was trained on: give the table of all genes",
-            f"at least {_THIN:.0%} of the model's genes",
+            f"at least {_THIN:.0%} of {whose} genes",
         )
     if measured >= FEW:
         why = f"{found} ({share:.0%}), and the table was cut to some genes: {cut}"
-        expected = f"a table of all genes (below {_CUT:.0%} of the model's, a cut table is refused)"
+        expected = f"a table of all genes (below {_CUT:.0%} of {whose}, a cut table is refused)"
     else:
         why = f"{found}: a targeted panel, or a table cut to some genes" + (f" ({cut})" * bool(cut))
     return CheckLine(
@@ -228,15 +231,19 @@ def is_own_panel(measured: int, vocabulary: Vocabulary) -> bool:
 
 
 def least_tokens(minimum: int, measured: int, vocabulary: Vocabulary) -> int:
-    """Median number of gene tokens that cells need.
+    """Median number of gene tokens that cells need; of sentences, genes.
 
     The minimum asked for suits transcriptomes. In the own panel of a model a cell cannot show as
-    many genes, and a tenth of the panel is enough.
+    many genes, and a tenth of the panel is enough. A sentence cannot have more than its longest.
     """
+    if vocabulary.sentences:
+        return min(minimum, vocabulary.sentences.top_n)
     if not is_own_panel(measured, vocabulary):
         return minimum
     return min(minimum, math.ceil(measured / _TENTH))
 
 
 def _genes(vocabulary: Vocabulary) -> int:
+    if vocabulary.sentences:
+        return len(geneformer_v2().median)
     return len(vocabulary) - len(vocabulary.specials)

@@ -1,7 +1,8 @@
 """The clean pass, once per cell and shared by all source layers: states, sparse codes, and an
 inverted index feature -> (positions, values).
 
-For layer l with dictionary D_l: ``(values, indices) = D_l.encode_topk(h_l)``. A feature is active
+For layer l with dictionary D_l: ``(values, indices) = D_l.encode_topk(h_l)``; a transcoder encodes
+the MLP input of the layer instead of its output. A feature is active
 at a gene position when its value there is above zero; in legacy runs also when it is among the k
 largest with value zero. Codes stay sparse: k values of 4 bytes and k indices of 8 a row, and as
 much again in the index, which at k = 32 of 4,608 is 24 times less memory than dense ones. States
@@ -13,7 +14,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, overload
@@ -23,11 +24,12 @@ import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.dictionaries.mlp_site import site_of
 from scircuit.tracing.hardware.parallel import run_jobs
 from scircuit.tracing.hardware.precision import numeric_format
 
 if TYPE_CHECKING:
-    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.dictionaries.dictionary import Dictionary, Site
     from scircuit.tracing.models.adapter import Adapter
 
 
@@ -63,6 +65,13 @@ class CleanCell:
     states: Mapping[int, Tensor]  # layer -> [S, d]
     codes: Mapping[int, tuple[Tensor, Tensor]]  # layer -> values, indices [S, k]
     firing: Mapping[int, Firing]
+    site: Site = "output"  # what the dictionaries read
+    inputs: Mapping[int, Tensor] = field(default_factory=dict)  # layer -> MLP inputs [S, d]
+
+    @property
+    def read(self) -> Mapping[int, Tensor]:
+        """Layer -> what its dictionary reads, [S, d]."""
+        return self.states if self.site == "output" else self.inputs
 
 
 class LayerSummary(NamedTuple):
@@ -136,9 +145,10 @@ class CleanCells(Sequence[CleanCell]):
         jobs: int = 0,
     ) -> None:
         kept = tuple(kept)
+        held = len(kept) + (len(dictionaries) if site_of(dictionaries) == "mlp" else 0)
         size = (
             np.cumsum([len(tokens) for tokens in cells])
-            * len(kept)
+            * held
             * adapter.width
             * torch.finfo(adapter.dtype).bits
             // 8
@@ -153,10 +163,12 @@ class CleanCells(Sequence[CleanCell]):
             cell = clean_cell(adapter, dictionaries, cells[i], kept, members)
             if self._folder is None or size[i] <= budget:
                 return cell
-            return replace(
-                cell,
-                states=StoredStates(cell.states, Path(self._folder.name) / str(i), adapter.device),
-            )
+            place = Path(self._folder.name) / str(i)
+            stored = replace(cell, states=StoredStates(cell.states, place, adapter.device))
+            if not cell.inputs:
+                return stored
+            place = place.with_name(f"{i}-inputs")
+            return replace(stored, inputs=StoredStates(cell.inputs, place, adapter.device))
 
         self._cells = list(
             run_jobs([partial(job, i) for i in range(len(cells))], adapter.device, jobs)
@@ -209,15 +221,49 @@ def clean_cell(
             "compare the model's files with their source (a weight may be damaged and yet a"
             " number), or try --device cpu and --numerics float32",
         )
-    genes = adapter.gene_positions(tokens)
+    genes, site, inputs = adapter.gene_positions(tokens), site_of(dictionaries), {}
+    if site == "mlp":
+        inputs = _mlp_inputs(adapter, tokens, states, dictionaries)
+    read = states if site == "output" else inputs
     codes: dict[int, tuple[Tensor, Tensor]] = {
-        layer: dictionary.encode_topk(states[layer]) for layer, dictionary in dictionaries.items()
+        layer: dictionary.encode_topk(read[layer]) for layer, dictionary in dictionaries.items()
     }
     firing = {
         layer: _invert(*codes[layer], genes, dictionary.n_features, members)
         for layer, dictionary in dictionaries.items()
     }
-    return CleanCell(len(tokens), genes, {layer: states[layer] for layer in kept}, codes, firing)
+    return CleanCell(
+        len(tokens),
+        genes,
+        {layer: states[layer] for layer in kept},
+        codes,
+        firing,
+        site,
+        inputs,
+    )
+
+
+def _mlp_inputs(
+    adapter: Adapter, tokens: np.ndarray, states: Sequence[Tensor], layers: Iterable[int]
+) -> dict[int, Tensor]:
+    """MLP inputs [S, d] of some layers, from the outputs of all."""
+    with numeric_format(adapter):
+        before = [adapter.embed(tokens).to(adapter.dtype), *states]
+        return {
+            layer: adapter.mlp_inputs(layer, before[layer][None])[0].to(adapter.dtype)
+            for layer in layers
+        }
+
+
+@torch.inference_mode()
+def clean_read(
+    adapter: Adapter, dictionaries: Mapping[int, Dictionary], tokens: np.ndarray
+) -> Mapping[int, Tensor]:
+    """What the dictionaries read in a clean cell: layer -> [S, d]."""
+    states = adapter.clean_states(tokens)
+    if site_of(dictionaries) == "mlp":
+        return _mlp_inputs(adapter, tokens, states, dictionaries)
+    return dict(enumerate(states))
 
 
 def summarise(cells: Sequence[CleanCell], layer: int) -> LayerSummary:

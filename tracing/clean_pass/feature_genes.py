@@ -2,6 +2,8 @@
 
     mean_activation(f, g) = sum of z_f over firings on gene g / fire_count(f, g)
 
+Where a gene is spelled by several tokens, firings on each of them count.
+
 Cells stream one by one; what is kept is one pair of numbers for each (feature, gene) that occurs,
 and if asked for the sum of z_f over each cell.
 """
@@ -17,6 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.clean_pass.clean_pass import clean_read
 from scircuit.tracing.hardware.parallel import run_jobs
 
 if TYPE_CHECKING:
@@ -116,10 +119,10 @@ def _each_cell(
     """
 
     def one(tokens: np.ndarray) -> tuple[np.ndarray, _Active]:
-        states, genes = adapter.clean_states(tokens), adapter.gene_positions(tokens)
+        read, genes = clean_read(adapter, dictionaries, tokens), adapter.gene_positions(tokens)
         found = {}
         for layer, dictionary in dictionaries.items():
-            values, indices = dictionary.encode_topk(states[layer][genes])
+            values, indices = dictionary.encode_topk(read[layer][genes])
             value, index = values.cpu().numpy(), indices.cpu().numpy()
             row, column = np.nonzero(value > 0)
             found[layer] = row, index[row, column], value[row, column]

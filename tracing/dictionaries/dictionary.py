@@ -12,6 +12,13 @@ A feature is active in a row where z > 0. The direction of feature f is the colu
 `decoder_norm` says whether columns have unit norm (``columns``), or, as in the published
 dictionaries, rows (``rows``), which leaves columns of any length. BatchTopK takes the largest codes
 of a whole batch in training, which depends on the batch; here its stored threshold is used.
+
+That is a dictionary of a layer's output. A transcoder reads the MLP input of its layer, after its
+norm, and writes the MLP output, which the layer adds to its stream:
+
+    TC(x) = W_dec z + b_dec (+ W_skip x)
+
+so that there m is taken from what is read and not added to what is written.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -30,6 +38,7 @@ from scircuit.tracing.hardware.row_padding import by_row
 from scircuit.tracing.interfaces import JsonObject
 
 RULES = ("topk", "batchtopk", "relu", "jumprelu")
+Site = Literal["output", "mlp"]
 
 
 class Dictionary:
@@ -38,7 +47,7 @@ class Dictionary:
     Parameters
     ----------
     layer
-        0-based encoder layer whose output it reads.
+        0-based encoder layer whose output it reads; of a transcoder, whose MLP it stands for.
     encoder
         W_enc, [F, d].
     encoder_bias
@@ -57,6 +66,15 @@ class Dictionary:
         Where it was trained and its quality there.
     catalogue
         Reads how often its features fired where it was made, given their number.
+    site
+        ``output``: it reads the layer's output, and describes it. ``mlp``: a transcoder; its
+        columns are directions of the MLP output, and so of the layer's output.
+    skip
+        W_skip of a transcoder, [d, d]: one row for each entry of what is written.
+    gain
+        Whether the MLP input that a transcoder reads has the weight and bias of its norm in it.
+        Where it has not (TransformerLens calls that ``ln2.hook_normalized``), they have to be
+        folded in before it can be used: `scircuit.tracing.dictionaries.mlp_site`.
 
     Raises
     ------
@@ -78,6 +96,9 @@ class Dictionary:
         threshold: Tensor | None = None,
         provenance: JsonObject | None = None,
         catalogue: Callable[[int], FeatureCatalogue | None] | None = None,
+        site: Site = "output",
+        skip: Tensor | None = None,
+        gain: bool = True,
     ) -> None:
         tensors = {
             "encoder": encoder,
@@ -86,7 +107,11 @@ class Dictionary:
             "decoder_bias": decoder_bias,
             "mean": mean,
         }
-        self.layer, self.rule = layer, rule
+        self.layer, self.rule, self.gain = layer, rule, gain
+        self.site: Site = site
+        self.kind = "transcoder" if site == "mlp" else "dictionary"
+        if skip is not None:
+            tensors["skip"] = skip
         if threshold is not None:
             tensors["threshold"] = threshold
         self._check_types(tensors)
@@ -98,12 +123,13 @@ class Dictionary:
             name: t.detach().to(torch.float32).contiguous() for name, t in tensors.items()
         }
         self.provenance: JsonObject = dict(provenance or {})
-        self._read_catalogue = catalogue
+        self.read_catalogue = catalogue
         self._check(k)
         self.n_features, self.width = encoder.shape
         self.k = k if rule == "topk" else self.n_features
         self.decoder_norm = _norm(self.tensors["decoder"])
-        self.sha256 = _hash(self.tensors, f"{layer} {rule} {self.k}")
+        of_site = "" if site == "output" else " mlp" if gain else " mlp before its gain"
+        self.sha256 = _hash(self.tensors, f"{layer} {rule} {self.k}{of_site}")
         self._prepare()
 
     def _check_types(self, tensors: Mapping[str, Tensor]) -> None:
@@ -111,13 +137,21 @@ class Dictionary:
             kind = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
             if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
                 raise UserError(
-                    f"dictionary of layer {self.layer}: {name} is of {kind}; expected"
+                    f"{self.kind} of layer {self.layer}: {name} is of {kind}; expected"
                     " floating-point numbers",
                     "give the weights as they were before quantisation",
                 )
 
     def _check(self, k: int) -> None:
-        where = f"dictionary of layer {self.layer}"
+        where = f"{self.kind} of layer {self.layer}"
+        if self.site not in ("output", "mlp"):
+            raise UserError(f"{where}: unknown site {self.site!r}", "known sites: output, mlp")
+        if self.site == "output" and ("skip" in self.tensors or not self.gain):
+            odd = "a skip" if "skip" in self.tensors else "an input before the gain of a norm"
+            raise UserError(
+                f"{where}: {odd}, which only a transcoder has",
+                "give it with the site mlp, if it is a transcoder",
+            )
         shape = tuple(self.tensors["encoder"].shape)
         if len(shape) != 2 or 0 in shape:
             raise UserError(
@@ -132,6 +166,7 @@ class Dictionary:
             "decoder_bias": (width,),
             "mean": (width,),
             "threshold": (n,),
+            "skip": (width, width),
         }
         for name, tensor in self.tensors.items():
             if tuple(tensor.shape) != expected[name]:
@@ -180,13 +215,13 @@ class Dictionary:
         # On the CPU, because not every device has double precision.
         shift = t["encoder"].cpu().double() @ t["mean"].cpu().double()
         self._bias = t["encoder_bias"] - shift.float().to(t["encoder_bias"].device)
-        self._offset = t["decoder_bias"] + t["mean"]
+        self._offset = t["decoder_bias"] + (t["mean"] if self.site == "output" else 0.0)
         self._threshold = t["threshold"].clamp(min=0) if "threshold" in t else None
 
     @cached_property
     def catalogue(self) -> FeatureCatalogue | None:
         """How often its features fired where it was made; None where that is not known."""
-        read = self._read_catalogue
+        read = self.read_catalogue
         if read is None:
             return None
         with readable(f"the catalogue of layer {self.layer}"):
@@ -248,19 +283,47 @@ class Dictionary:
         """Directions W_dec[:, f] of the features [M]: [M, d]."""
         return self._decoder[features]
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Rows reconstructed from dense codes [N, F]: [N, d], decoder bias and mean included."""
-        return z @ self._decoder + self._offset
+    @property
+    def skip(self) -> Tensor | None:
+        """W_skip of a transcoder that has one, [d, d]."""
+        return self.tensors.get("skip")
 
-    def decode_topk(self, values: Tensor, indices: Tensor) -> Tensor:
-        """Rows reconstructed from sparse codes [N, k]: [N, d]."""
-        return torch.einsum("nk,nkd->nd", values, self._decoder[indices]) + self._offset
+    def decode(self, z: Tensor, x: Tensor | None = None) -> Tensor:
+        """Rows from dense codes [N, F]: [N, d], decoder bias and mean included.
+
+        Of a dictionary of a layer's output the rows it read, reconstructed; of a transcoder the MLP
+        output. One with a skip needs `x`, the MLP input that was encoded, [N, d]; others ignore it.
+
+        Raises
+        ------
+        UserError
+            If a transcoder with a skip is given no `x`.
+        """
+        return self._with_skip(z @ self._decoder + self._offset, x)
+
+    def decode_topk(self, values: Tensor, indices: Tensor, x: Tensor | None = None) -> Tensor:
+        """Rows from sparse codes [N, k]: [N, d]; `x` as for `decode`."""
+        found = torch.einsum("nk,nkd->nd", values, self._decoder[indices]) + self._offset
+        return self._with_skip(found, x)
+
+    def _with_skip(self, found: Tensor, x: Tensor | None) -> Tensor:
+        skip = self.skip
+        if skip is None:
+            return found
+        if x is None:
+            raise UserError(
+                f"{self.kind} of layer {self.layer}: its skip needs the input that was encoded",
+                "give decode and decode_topk the rows x beside their codes",
+            )
+        return found + by_row(lambda rows: torch.nn.functional.linear(rows, skip), x)
 
     def __repr__(self) -> str:
         rule = f"{self.rule}, k={self.k}" if self.rule == "topk" else self.rule
+        name = "Transcoder" if self.site == "mlp" else "Dictionary"
+        skip = "" if self.skip is None else ", with a skip"
         return (
-            f"Dictionary(layer={self.layer}, {self.n_features} features of width {self.width},"
-            f" {rule})"
+            f"{name}(layer={self.layer}, {self.n_features} features of width {self.width},"
+            f" {rule}{skip})"
         )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.dictionaries.dictionary import Dictionary
 from scircuit.tracing.dictionaries.formats import (
+    circuit_tracer,
     dictionary_learning,
+    gemma_scope,
     native,
     published,
     saelens,
@@ -39,8 +42,10 @@ _FORMATS: tuple[DictionaryFormat, ...] = (
     saelens,
     sparsify,
     dictionary_learning,
+    gemma_scope,
     published,
 )
+_INNER = 2  # levels of folders below a sub-folder that holds no dictionary itself
 
 
 def load_dictionaries(
@@ -52,7 +57,8 @@ def load_dictionaries(
     ----------
     folder
         Holds one sub-folder per layer, in the project's own, the published, the SAELens, the
-        sparsify or the dictionary_learning layout (there also one level deeper); or is itself one.
+        sparsify, the dictionary_learning (there also one level deeper) or the Gemma Scope layout
+        (two levels deeper); or is itself one; or is a set of transcoders of circuit-tracer.
     layers
         Wanted layers; all by default.
 
@@ -75,9 +81,9 @@ def load_dictionaries(
         )
     found: dict[int, Dictionary] = {}
     paths: dict[int, Path] = {}
-    for path, reader in _dictionary_folders(folder):
+    for path, read in _dictionaries(folder):
         with readable(f"dictionary {path}"):
-            dictionary = reader.read(path)
+            dictionary = read()
         layer = dictionary.layer
         if layer in found:
             raise UserError(
@@ -91,8 +97,8 @@ def load_dictionaries(
         raise UserError(
             f"dictionaries: {folder} holds no dictionary of a known format; it holds {held}",
             "expected layerLL/dictionary.safetensors with config.json, layerLL_x4_k32/sae_final.pt"
-            " with activation_mean.npy, or SAELens, sparsify or dictionary_learning folders; train"
-            " some with: scircuit train",
+            " with activation_mean.npy, SAELens, sparsify or dictionary_learning folders, or Gemma"
+            " Scope or circuit-tracer transcoders; train some with: scircuit train",
         )
     missing = sorted(set(layers or ()) - set(found))
     if missing:
@@ -112,19 +118,33 @@ def load_dictionaries(
     return {layer: found[layer] for layer in wanted}
 
 
-def _dictionary_folders(folder: Path) -> Iterator[tuple[Path, DictionaryFormat]]:
-    """Folders that hold a dictionary and the format of each: the folder itself, its sub-folders,
-    and the sub-folders of those that hold none themselves.
+def _dictionaries(folder: Path) -> Iterator[tuple[Path, Callable[[], Dictionary]]]:
+    """Where each dictionary lies, and what reads it: the folder itself, its sub-folders, and those
+    below sub-folders that hold none themselves.
     """
+    if circuit_tracer.recognises(folder):
+        with readable(f"transcoders {folder}"):
+            found = list(circuit_tracer.read_each(folder))
+        yield from found
+        return  # its files may lie in folders that look like dictionaries
     for path in (folder, *_folders(folder)):
         reader = _format(path)
         if reader is not None:
-            yield path, reader
+            yield path, partial(reader.read, path)
         elif path != folder:
-            inner = [(p, f) for p in _folders(path) if (f := _format(p)) is not None]
+            inner = list(_below(path, _INNER))
             if not inner:
                 _refuse_incomplete(path)
-            yield from inner
+            yield from ((p, partial(f.read, p)) for p, f in inner)
+
+
+def _below(folder: Path, levels: int) -> Iterator[tuple[Path, DictionaryFormat]]:
+    for path in _folders(folder):
+        reader = _format(path)
+        if reader is not None:
+            yield path, reader
+        elif levels > 1:
+            yield from ((p, f) for p, f in _below(path, levels - 1) if f is gemma_scope)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -159,6 +179,7 @@ _OF_DICTIONARIES = (
     "ae.pt",
     "sae_final.pt",
     "activation_mean.npy",
+    "params.npz",
     "cfg.json",
 )
 

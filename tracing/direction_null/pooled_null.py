@@ -190,12 +190,13 @@ def _shares(tracer: Tracer, cell: CleanCell, position: Tensor, weights: np.ndarr
 def _changes(
     tracer: Tracer, c: int, position: Tensor, deltas: Tensor
 ) -> Iterator[tuple[str, int, int, Tensor]]:
-    """Part, number of the measured layer, number of the draw, and the change [P, d] of the states
-    there when `deltas` [draws, d] are added at each position alone.
+    """Part, number of the measured layer, number of the draw, and the change [P, d] of what is
+    read there when `deltas` [draws, d] are added at each position alone.
     """
     cell, targets = tracer.cells[c], tracer.targets
+    site = cell.site
     at_once = max(1, tracer.plan.rows // len(position))
-    clean = {t: cell.states[t][position] for t in targets}
+    clean = {t: cell.read[t][position] for t in targets}
     source = cell.states[tracer.layer][position]
     for first in range(0, len(deltas), at_once):
         added = deltas[first : first + at_once]
@@ -203,11 +204,13 @@ def _changes(
         places = position.repeat(len(added))
         frozen = steps_in_format(
             tracer.adapter,
-            run_single_rows(tracer.adapter, cell.states, places, edits, tracer.layer, targets),
+            run_single_rows(
+                tracer.adapter, cell.states, places, edits, tracer.layer, targets, site
+            ),
         )
         edited = source.repeat(len(added), 1) + edits
         direct = run_direct(
-            tracer.adapter, tracer.ablation.held.of(c), edited, places, tracer.layer, targets
+            tracer.adapter, tracer.ablation.held.of(c), edited, places, tracer.layer, targets, site
         )
         for part, steps in (("total", frozen), ("direct", direct)):
             for t, states in steps:

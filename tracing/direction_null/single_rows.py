@@ -21,6 +21,7 @@ from torch import Tensor
 from scircuit.tracing.hardware.row_padding import by_row, pad_rows
 
 if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Site
     from scircuit.tracing.models.adapter import Adapter
 
 _ROWS = (
@@ -35,8 +36,9 @@ def run_single_rows(
     deltas: Tensor,
     source_layer: int,
     targets: Sequence[int],
+    site: Site = "output",
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield, layer by layer, the states of the edited rows.
+    """Yield, layer by layer, what is read [N, d] at the edited rows.
 
     Parameters
     ----------
@@ -48,7 +50,10 @@ def run_single_rows(
         [N] positions, which may repeat, and the change [N, d] of the source layer's output at each.
     source_layer, targets
         0-based layers: edited, and read.
+    site
+        What is read of a target layer: its output, or its MLP input.
     """
+    part = adapter.read_part(site)
     rows, wanted = states[source_layer][position] + deltas, set(targets)
     places = torch.arange(len(states[source_layer]), device=rows.device)
     for l in range(source_layer + 1, max(targets) + 1):  # noqa: E741
@@ -56,17 +61,23 @@ def run_single_rows(
         own = by_row(partial(adapter.project, l), rows, position)
         context = torch.cat(
             [
-                _attend(adapter, tuple(x[i : i + _ROWS] for x in own), at, key, value)
+                _attend(adapter, l, tuple(x[i : i + _ROWS] for x in own), at, key, value)
                 for i, at in zip(range(0, len(rows), _ROWS), position.split(_ROWS), strict=True)
             ]
         )
-        rows = by_row(partial(adapter.finish, l), rows, context)
+        after = by_row(partial(adapter.finish, l), rows, context)
         if l in wanted:
-            yield l, rows
+            yield l, after if part is None else by_row(partial(part, l), rows, context)
+        rows = after
 
 
 def _attend(
-    adapter: Adapter, own: Sequence[Tensor], position: Tensor, key: Tensor, value: Tensor
+    adapter: Adapter,
+    layer: int,
+    own: Sequence[Tensor],
+    position: Tensor,
+    key: Tensor,
+    value: Tensor,
 ) -> Tensor:
     """Context [n, d] of at most `_ROWS` rows over clean keys and values [S, d]."""
     count = len(position)
@@ -76,6 +87,11 @@ def _attend(
     rows = torch.arange(_ROWS, device=at.device)
     scores = q @ keys.transpose(-1, -2)
     scores[:, rows, at] = (q * k).sum(-1)
-    weights = (scores * q.shape[-1] ** -0.5).softmax(-1)
+    sight = adapter.sight(layer)
+    scores = sight.bound(scores * q.shape[-1] ** -0.5)
+    seen = sight.visible(at, torch.arange(scores.shape[-1], device=at.device))
+    if seen is not None:
+        scores.masked_fill_(~seen, float("-inf"))
+    weights = scores.softmax(-1)
     context = weights @ values + weights[:, rows, at, None] * (v - values[:, at])
     return context.transpose(0, 1).flatten(1)[:count]

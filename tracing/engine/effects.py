@@ -6,10 +6,11 @@ A where f is active. All positions or a row set (`scircuit.tracing.engine.exact_
 `scircuit.tracing.engine.frozen_context`) gives the edited states, and the effect on target t is
 ``mean over A of z'_t(p) - z_t(p)``.
 
-Beside it the change of the states themselves is kept, averaged over A: the total change of every
-measured layer, and the part of it that the residual stream alone carries there
-(`scircuit.tracing.engine.direct_path`). Pre-activations are linear in the states, so the effect on
-those of every target can be read off these (`scircuit.tracing.direction_null.readout`).
+Beside it the change of what the dictionaries read is kept, averaged over A (the states themselves,
+or for transcoders the MLP inputs): the total change of every measured layer, and the part of it
+that the residual stream alone carries there (`scircuit.tracing.engine.direct_path`). Pre-
+activations are linear in the states, so the effect on those of every target can be read off these
+(`scircuit.tracing.direction_null.readout`).
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from scircuit.tracing.engine.frozen_context import run_frozen
 from scircuit.tracing.hardware.out_of_memory import halving
 from scircuit.tracing.hardware.parallel import run_jobs
 from scircuit.tracing.hardware.precision import steps_in_format
+from scircuit.tracing.hardware.row_padding import ROWS
 
 if TYPE_CHECKING:
     from scircuit.tracing.clean_pass.clean_pass import CleanCell
-    from scircuit.tracing.dictionaries.dictionary import Dictionary
+    from scircuit.tracing.dictionaries.dictionary import Dictionary, Site
     from scircuit.tracing.hardware.memory_plan import Plan
     from scircuit.tracing.models.adapter import Adapter
 
@@ -76,13 +78,16 @@ def edited_states(
     targets: Sequence[int],
     context: int,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Target layers and their states [N, d] at the edited rows, edit after edit, in a context."""
+    """Target layers and what their dictionaries read [N, d] at the edited rows, edit after edit, in
+    a context.
+    """
     if context == EXACT:
-        steps = run_exact(
-            adapter, cell.states[layer], make_edits(positions, deltas), layer, targets
-        )
+        edits = make_edits(positions, deltas)
+        steps = run_exact(adapter, cell.states, edits, layer, targets, site=cell.site)
     else:
-        steps = run_frozen(adapter, cell.states, positions, deltas, layer, targets, context)
+        steps = run_frozen(
+            adapter, cell.states, positions, deltas, layer, targets, context, cell.site
+        )
     return steps_in_format(adapter, steps)
 
 
@@ -118,7 +123,10 @@ class Ablation:
         sizes = [dictionaries[t].n_features for t in self.targets]
         self.offsets = dict(zip(self.targets, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.n_targets = sum(sizes)
-        self.held = HeldBlocks(adapter, cells, layer, max(self.targets), plan.states // 2)
+        self.site: Site = dictionaries[layer].site
+        self.held = HeldBlocks(
+            adapter, cells, layer, max(self.targets), plan.states // 2, self.site
+        )
         self.counts = np.stack(
             [np.diff(c.firing[layer].start) for c in cells], 1
         )  # [F, cells] active positions
@@ -176,7 +184,10 @@ class Ablation:
         jobs, sizes = [], []
         for c in range(len(self.cells)):
             for chosen in self._batches(
-                counts[:, c] * self._above[features, c], context, pairs or self.plan.pairs
+                counts[:, c] * self._above[features, c],
+                context,
+                pairs or self.plan.pairs,
+                self._spans(c, features),
             ):
                 jobs.append(partial(self._batch, c, features, chosen, removed, context, found))
                 sizes.append(len(chosen))
@@ -193,15 +204,32 @@ class Ablation:
             direct.cpu().numpy() if self.adapter.has_direct_path else None,
         )
 
-    def _batches(self, counts: np.ndarray, context: int, pairs: int) -> list[np.ndarray]:
-        """Slots that are computed together in one cell, given the active positions of each."""
+    def _batches(
+        self, counts: np.ndarray, context: int, pairs: int, spans: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Slots that are computed together in one cell, given the active positions of each and the
+        spans of rows [2, slots] that they touch, where these matter.
+        """
         active = np.flatnonzero(counts)
         if context == EXACT:
+            if spans is not None:
+                active = active[np.lexsort(spans[:, active])]
             return [active[i : i + pairs] for i in range(0, len(active), pairs)]
         # cut where the running sum passes a multiple of the rows of a batch: a batch exceeds them
         # by less than its first edit
         batch = np.cumsum(counts[active] + context) // self.plan.rows
         return np.split(active, np.flatnonzero(np.diff(batch)) + 1) if len(active) else []
+
+    def _spans(self, c: int, features: np.ndarray) -> np.ndarray | None:
+        """First and last block of rows [2, M] that each feature's edits touch in a cell, by which
+        they are computed together; None where every row sees every other. Silent features have
+        any.
+        """
+        if not self.adapter.sight(self.layer + 1).causal:
+            return None
+        firing = self.cells[c].firing[self.layer]
+        at = np.r_[firing.positions.cpu().numpy(), 0]
+        return np.stack([at[firing.start[features]], at[firing.start[features + 1] - 1]]) // ROWS
 
     def _batch(
         self,
@@ -241,13 +269,19 @@ class Ablation:
                     position,
                     sizes,
                 )
-                total[at, c, layers[t]] = mean_rows(states - cell.states[t][position], sizes)
+                total[at, c, layers[t]] = mean_rows(states - cell.read[t][position], sizes)
             if self.adapter.has_direct_path:
                 edited = cell.states[self.layer][position] + delta
                 for t, states in run_direct(
-                    self.adapter, self.held.of(c), edited, position, self.layer, self.targets
+                    self.adapter,
+                    self.held.of(c),
+                    edited,
+                    position,
+                    self.layer,
+                    self.targets,
+                    self.site,
                 ):
-                    direct[at, c, layers[t]] = mean_rows(states - cell.states[t][position], sizes)
+                    direct[at, c, layers[t]] = mean_rows(states - cell.read[t][position], sizes)
             return at
 
         halving(work, slots, self.note)

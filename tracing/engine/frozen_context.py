@@ -12,9 +12,10 @@ when the context is m), layer by layer:
 S_f = A_f is the frozen context: exact at the first layer after the edit, from the second on without
 what other positions pass on. S_f = all positions is the exact effect. In between, the m positions
 outside A_f whose clean attention to A_f, weighted by how much the values there change, is largest
-at the first layer join the set. Clean keys take part through one fused attention with the set's own
+at the first layer join the set. A query sees what its layer lets it see (`Adapter.sight`), among
+clean keys and its set's alike. Clean keys take part through one fused attention with the set's own
 columns masked; rows of the same set through small attentions batched by size; the two are joined by
-their log-sum-exp (`scircuit.tracing.engine.attention`).
+their log-sum-exp (`scircuit.tracing.models.attention`).
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ import torch
 from torch import Tensor
 
 from scircuit.tracing.engine.activation_change import add_rows
-from scircuit.tracing.engine.attention import attention_lse, attention_lse_in_blocks, join
 from scircuit.tracing.hardware.row_padding import ROWS, by_row, padded_length, padded_widths
+from scircuit.tracing.models.attention import attention_lse, attention_lse_in_blocks, join
 
 if TYPE_CHECKING:
+    from scircuit.tracing.dictionaries.dictionary import Site
     from scircuit.tracing.models.adapter import Adapter
 
 _INFINITY = float("inf")
@@ -103,6 +105,7 @@ def run_frozen(
     source_layer: int,
     targets: Sequence[int],
     more: int = 0,
+    site: Site = "output",
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield, layer by layer, the states of the edited rows.
 
@@ -119,11 +122,13 @@ def run_frozen(
         0-based layers: edited, and read.
     more
         Further positions recomputed with each edit (m).
+    site
+        What is read of a target layer: its output, or its MLP input.
 
     Yields
     ------
     layer, states
-        Target layer and the states [sum n_i, d] at the edited rows, edit after edit.
+        Target layer and what is read there [sum n_i, d] at the edited rows, edit after edit.
     """
     source, wanted = states[source_layer], set(targets)
     sets = row_sets(positions, None, len(source), adapter.dtype)
@@ -134,16 +139,21 @@ def run_frozen(
         edited, rows = rows, source[sets.position]
         rows[sets.read] = edited
     places = torch.arange(len(source), device=source.device)
+    part = adapter.read_part(site)
     for l in range(source_layer + 1, max(targets) + 1):  # noqa: E741
         clean = by_row(partial(adapter.project_key_value, l), states[l - 1], places)
         own = by_row(partial(adapter.project, l), rows, sets.position)
-        rows = by_row(partial(adapter.finish, l), rows, _attend(adapter, own, clean, sets))
+        context = _attend(adapter, l, own, clean, sets)
+        after = by_row(partial(adapter.finish, l), rows, context)
         if l in wanted:
-            yield l, rows[sets.read] if more else rows
+            read = after if part is None else by_row(partial(part, l), rows, context)
+            yield l, read[sets.read] if more else read
+        rows = after
 
 
 def _attend(
     adapter: Adapter,
+    layer: int,
     own: tuple[Tensor, Tensor, Tensor],
     clean: tuple[Tensor, Tensor],
     sets: RowSets,
@@ -152,21 +162,31 @@ def _attend(
     their set.
     """
     query, (key, value) = own[0], (adapter.heads(x)[None] for x in clean)
+    sight = adapter.sight(layer)
+    places = torch.arange(key.shape[2], device=key.device)
+    hidden = sight.mask(sets.position, places, sets.mask.dtype)
     outside, outside_lse = attention_lse_in_blocks(
-        adapter.heads(query)[None], key, value, sets.mask
+        adapter.heads(query)[None],
+        key,
+        value,
+        sets.mask if hidden is None else sets.mask + hidden,
+        sight.cap,
     )
     within = torch.empty(
         len(query),
         adapter.n_heads,
-        query.shape[-1] // adapter.n_heads,
+        adapter.head_size,
         dtype=adapter.dtype,
         device=query.device,
     )
     within_lse = torch.empty(len(query), adapter.n_heads, dtype=adapter.dtype, device=query.device)
     for index, true in sets.buckets:
-        mask = torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)
+        mask = torch.zeros_like(true, dtype=query.dtype).masked_fill_(~true, -_INFINITY)[:, None]
+        hidden = sight.mask(sets.position[index], sets.position[index], mask.dtype)
         q, k, v = (adapter.heads(x[index]) for x in own)
-        out, lse = attention_lse(q, k, v, mask[:, None, None])
+        out, lse = attention_lse(
+            q, k, v, (mask if hidden is None else mask + hidden)[:, None], sight.cap
+        )
         at = index[true]
         within[at], within_lse[at] = out.transpose(1, 2)[true], lse.transpose(1, 2)[true]
     return join(
@@ -183,10 +203,15 @@ def most_affected(
     Attention is the clean one of `layer`, which reads `clean` [S, d]; `edited` [N, d] are the
     edited rows it reads.
     """
-    places = torch.arange(len(clean), device=clean.device)
+    places, sight = torch.arange(len(clean), device=clean.device), adapter.sight(layer)
     query, key, value = by_row(partial(adapter.project, layer), clean, places)
+    hidden = sight.mask(places, places, clean.dtype)
     lse = attention_lse(
-        adapter.heads(query)[None], adapter.heads(key)[None], adapter.heads(value)[None]
+        adapter.heads(query)[None],
+        adapter.heads(key)[None],
+        adapter.heads(value)[None],
+        None if hidden is None else hidden[None, None],
+        sight.cap,
     )[1][0]  # [H, S]
     changed = by_row(partial(adapter.project_key_value, layer), edited, sets.position)[1]
     change = adapter.heads(changed - value[sets.position]).norm(dim=-1)  # [H, N]
@@ -201,7 +226,10 @@ def most_affected(
     for start in range(0, len(slot), step):
         part = slice(start, start + step)
         attention = by_row(attended, keys[part])  # [n, H, S]
-        attention = (attention * query.shape[-1] ** -0.5 - lse).exp_()
+        attention = (sight.bound(attention * query.shape[-1] ** -0.5) - lse).exp_()
+        seen = sight.visible(places, sets.position[part])
+        if seen is not None:
+            attention *= seen.T[:, None]
         weighted = torch.zeros(len(attention), len(clean), dtype=clean.dtype, device=clean.device)
         for head, moved in enumerate(change[:, part]):
             weighted.addcmul_(attention[:, head], moved[:, None])

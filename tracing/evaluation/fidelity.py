@@ -247,7 +247,7 @@ def fidelity_lines(
         yield layer_match_line(dictionaries, own_rows)
     yield from off_by_one_lines(dictionaries, rows)
     for layer, found in sorted(quality.items()):
-        line = _firing(layer, dictionaries[layer], found)
+        line = firing_line(layer, dictionaries[layer], found)
         if line is not None:
             yield line
     yield from loss_lines(adapter, nulls, used, seconds / 3, seed)
@@ -290,7 +290,8 @@ def _reconstruction(
     )
 
 
-def _firing(layer: int, dictionary: Dictionary, found: Quality) -> CheckLine | None:
+def firing_line(layer: int, dictionary: Dictionary, found: Quality) -> CheckLine | None:
+    """Firing rates of a layer beside those of its dictionary's catalogue; None without one."""
     name, expected = (
         f"layer {layer} firing rates",
         (

@@ -3,6 +3,9 @@ features, firing rates.
 
     variance explained = 1 - sum |x - x^|^2 / sum |x - mean|^2        L0 = active features a row
 
+Of a transcoder, which reads x and writes y, it is that of y: ``1 - sum |y - TC(x)|^2 / sum |y -
+mean|^2``, beside a linear map of x.
+
 Cells stream one by one; only sums are kept.
 """
 
@@ -15,8 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scircuit.tracing.clean_pass.activations import cell_rows
+from scircuit.tracing.clean_pass.activations import (
+    cell_rows,
+    halves,
+    training_positions,
+)
 from scircuit.tracing.dictionaries import Dictionary
+from scircuit.tracing.dictionaries.mlp_site import site_of
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
@@ -31,23 +39,27 @@ def evaluate(
     dictionaries: Mapping[int, Dictionary],
     cells: Iterable[np.ndarray],
     components: Mapping[int, tuple[Tensor, Tensor]] | None = None,
+    maps: Mapping[int, tuple[Tensor, Tensor, Tensor]] | None = None,
 ) -> dict[int, Quality]:
     """Quality of dictionaries on cells, cell by cell.
 
     Parameters
     ----------
     adapter, dictionaries, cells
-        Model, its dictionaries by layer (moved to its device), and cells, at least one.
+        Model, its dictionaries of one site by layer (moved to its device), and cells, at least one.
     components
         Layer -> mean [d] and directions [k, d] of a PCA to compare with.
+    maps
+        Layer -> mean input [d], mean output [d] and map [d, d] to compare transcoders with.
 
     Returns
     -------
     By layer: variance_explained, dead_share (features that never fire), l0, rows_held_out (number
-    of rows), activation_freq and mean_activation over all rows, [F], mean of the rows, [d], and
-    with components pca_variance_explained.
+    of rows), activation_freq and mean_activation over all rows, [F], mean of the rows, [d] (of
+    transcoders, of the rows written), with components pca_variance_explained, and with maps
+    linear_variance_explained.
     """
-    layers = tuple(sorted(dictionaries))
+    layers, site = tuple(sorted(dictionaries)), site_of(dictionaries)
     error, pca_error, square = (dict.fromkeys(layers, 0.0) for _ in range(3))
     rows = 0
     # Sums are kept in double precision, on the CPU because not every device has it.
@@ -59,12 +71,13 @@ def evaluate(
     for dictionary in dictionaries.values():
         dictionary.to(adapter.device)
     for cell in cells:
-        for layer, x in cell_rows(adapter, cell, layers).items():
+        for layer, found in cell_rows(adapter, cell, layers, site).items():
+            x, y = halves(found, site)
             values, indices = dictionaries[layer].encode_topk(x)
             error[layer] += float(
-                (x - dictionaries[layer].decode_topk(values, indices)).pow(2).sum()
+                (y - dictionaries[layer].decode_topk(values, indices, x)).pow(2).sum()
             )
-            exact, z = x.cpu().double(), values.cpu().double().flatten()
+            exact, z = y.cpu().double(), values.cpu().double().flatten()
             which = indices.cpu().flatten()
             total[layer] += exact.sum(0)
             square[layer] += float(exact.pow(2).sum())
@@ -76,7 +89,10 @@ def evaluate(
                 pca_error[layer] += float(
                     (centred - centred @ directions.T @ directions).pow(2).sum()
                 )
-        rows += len(adapter.gene_positions(cell))
+            if maps is not None:
+                mean_in, mean_out, linear = (t.to(x.device) for t in maps[layer])
+                pca_error[layer] += float((y - mean_out - (x - mean_in) @ linear).pow(2).sum())
+        rows += len(training_positions(adapter, cell, site))
     result = {}
     for layer in layers:
         variance = square[layer] - float(total[layer].pow(2).sum()) / rows
@@ -91,4 +107,6 @@ def evaluate(
         }
         if components is not None:
             result[layer]["pca_variance_explained"] = 1 - pca_error[layer] / variance
+        if maps is not None:
+            result[layer]["linear_variance_explained"] = 1 - pca_error[layer] / variance
     return result

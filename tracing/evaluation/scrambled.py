@@ -110,6 +110,8 @@ def rotated_dictionaries(dictionaries: Iterable[Dictionary], out: Path, seed: in
             k=own.k if own.rule == "topk" else 0,
             threshold=t.get("threshold"),
             provenance=own.provenance,
+            site=own.site,
+            skip=t.get("skip"),
         )
         save_dictionary(turned, out)
     return out

@@ -26,16 +26,31 @@ class Family(NamedTuple):
     load: Callable[[Path, str, str], Adapter]  # folder, device, name
 
 
-def _is_bert(folder: Path) -> bool:
-    from scircuit.tracing.models.huggingface import model_type
+def _is_type(kind: str) -> Callable[[Path], bool]:
+    def recognises(folder: Path) -> bool:
+        from scircuit.tracing.models.huggingface import model_type
 
-    return model_type(folder) == "bert"
+        return model_type(folder) == kind
+
+    return recognises
 
 
 def _load_geneformer(folder: Path, device: str, name: str) -> Adapter:
     from scircuit.tracing.models.geneformer import Geneformer
 
     return Geneformer.load(folder, device, name)
+
+
+def _load_gpt_neox(folder: Path, device: str, name: str) -> Adapter:
+    from scircuit.tracing.models.decoders.gpt_neox import GPTNeoX
+
+    return GPTNeoX.load(folder, device, name)
+
+
+def _load_gemma2(folder: Path, device: str, name: str) -> Adapter:
+    from scircuit.tracing.models.decoders.gemma2 import Gemma2
+
+    return Gemma2.load(folder, device, name)
 
 
 def _is_scgpt(folder: Path) -> bool:
@@ -55,8 +70,20 @@ _families: list[Family] = [
     Family(
         "Geneformer",
         "config.json with model_type 'bert' and model.safetensors",
-        _is_bert,
+        _is_type("bert"),
         _load_geneformer,
+    ),
+    Family(
+        "GPT-NeoX (Cell2Sentence on Pythia)",
+        "config.json with model_type 'gpt_neox', model.safetensors and tokenizer.json",
+        _is_type("gpt_neox"),
+        _load_gpt_neox,
+    ),
+    Family(
+        "Gemma-2 (Cell2Sentence-Scale)",
+        "config.json with model_type 'gemma2', model.safetensors and tokenizer.json",
+        _is_type("gemma2"),
+        _load_gemma2,
     ),
     Family("scGPT", "args.json, vocab.json and best_model.pt", _is_scgpt, _load_scgpt),
 ]

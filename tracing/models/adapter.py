@@ -3,54 +3,39 @@ functions of tensors.
 
 ``h_l = layer(l, h_{l-1})`` with ``h_{-1} = embed(cell)``; ``h_l`` is the output of 0-based encoder
 layer l. No hooks: an edit is a changed state handed to the next layer. A family states what one row
-does (`project`, `finish`); attention between rows is computed here, in one place: every row sees
-every other, with no mask.
+does (`project`, `finish`) and what its queries see (`sight`); attention between rows is computed
+here, in one place.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.hardware.row_padding import by_row
+from scircuit.tracing.models.attention import Sight, attention
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import ArrayLike
 
+    from scircuit.tracing.dictionaries.dictionary import Site
     from scircuit.tracing.tokenisation.vocabulary import Vocabulary
 
 
-def choose_device(device: str) -> torch.device:
-    """Turn ``auto`` into CUDA, MPS or CPU, and check that a named device is available.
+RowPart = Callable[[int, Tensor, Tensor], Tensor]
+"""From a layer, its input [..., d] and what attention gave there to something of each row."""
 
-    Raises
-    ------
-    UserError
-        If the named device is unknown or absent.
-    """
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if device == "auto":
-        device = next(d for d in ("cuda", "mps", "cpu") if there[d])
-    kind = device.split(":")[0]
-    if not there.get(kind, False):
-        found = ", ".join(d for d, ok in there.items() if ok)
-        raise UserError(
-            f"device {device!r} is not available; this machine has: {found}", "use --device auto"
-        )
-    return torch.device(device)
+
+KeyValue = tuple[Tensor, Tensor]
+"""Keys and values of rows, [P, G e] each."""
 
 
 class Whole(NamedTuple):
@@ -66,8 +51,9 @@ class Adapter(ABC):
     """One loaded model.
 
     A cell is a one-dimensional array as `scircuit.tracing.cells.cohort.Cohort.tokens` holds it:
-    token ids, or where the model reads values beside them, a structured array with the fields
-    ``token`` and ``value``.
+    token ids; where the model reads values beside them, a structured array with the fields
+    ``token`` and ``value``; where it reads gene names, with the fields ``token`` and ``gene``, the
+    number of the gene that a token spells, -1 for none.
 
     Attributes
     ----------
@@ -98,6 +84,11 @@ class Adapter(ABC):
         Whether a layer's output is its input plus what its blocks give (pre-norm, or attention and
         feed-forward in parallel), with no norm after the sum. Families where it is not have a
         `held` and a `carry` of their own.
+    has_mlp_site
+        Whether the family says what its feed-forward reads and adds to the stream
+        (`mlp_stream`, `mlp_norm`): the place of transcoders.
+    tokens_are_genes
+        Whether each gene is one token, so that logits of tokens are logits of genes.
     """
 
     name: str
@@ -119,6 +110,8 @@ class Adapter(ABC):
     losses: Mapping[str, float] = {}
     notes: tuple[str, ...] = ()
     adds_to_stream: bool = False
+    has_mlp_site: bool = False
+    tokens_are_genes: bool = True
 
     @abstractmethod
     def embed(self, cell: np.ndarray) -> Tensor:
@@ -128,8 +121,9 @@ class Adapter(ABC):
     def project(
         self, layer: int, states: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [..., d] each, heads side by side, of states [..., d] at
-        `positions` [...].
+        """Queries [..., H e], keys and values [..., G e], heads side by side, of states [..., d] at
+        `positions` [...]; G is the number of heads H, or a divisor of it where groups of heads
+        share keys and values. Scores are ``q . k / sqrt(e)``.
 
         Row by row: the result of one row depends on no other row. Rotary models rotate queries and
         keys by `positions`; others ignore it.
@@ -169,6 +163,38 @@ class Adapter(ABC):
         """
         before, after = held
         return after + (rows - before)
+
+    def mlp_stream(self, layer: int, states: Tensor, context: Tensor) -> Tensor:  # noqa: ARG002
+        """Residual stream [..., d] that the feed-forward of a layer reads, before its norm, from
+        the layer's input and what attention gave, row by row.
+        """
+        self.no_mlp_site()
+
+    def mlp_norm(self, layer: int, stream: Tensor) -> Tensor:  # noqa: ARG002
+        """MLP input [..., d] of rows of that stream: what a transcoder reads."""
+        self.no_mlp_site()
+
+    def mlp_input(self, layer: int, states: Tensor, context: Tensor) -> Tensor:
+        """MLP input [..., d] from the layer's input and what attention gave, row by row."""
+        return self.mlp_norm(layer, self.mlp_stream(layer, states, context))
+
+    def read_part(self, site: Site) -> RowPart | None:
+        """What is read of a layer at a site; None for its output."""
+        return None if site == "output" else self.mlp_input
+
+    def no_mlp_site(self) -> NoReturn:
+        """Say that transcoders have no place in this family.
+
+        Raises
+        ------
+        UserError
+            Always.
+        """
+        raise UserError(
+            f"{self.name} ({self.family}) has no place for transcoders: what its feed-forward gives"
+            " is normalised together with the stream, not added to it",
+            "give SAEs of its layers' outputs, or a decoder such as GPT-NeoX or Gemma-2",
+        )
 
     @property
     def has_direct_path(self) -> bool:
@@ -230,68 +256,127 @@ class Adapter(ABC):
         """Keys and values alone; families override it where that is cheaper."""
         return self.project(layer, states, positions)[1:]
 
-    def heads(self, x: Tensor) -> Tensor:
-        """[..., S, d] to [..., H, S, d / H]."""
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(-3, -2)
+    @property
+    def head_size(self) -> int:
+        """Entries e of a query, a key or a value of one head."""
+        return self.width // self.n_heads
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """``softmax(q k^T / sqrt(d / H)) v`` per head, for [B, R, d] queries over [B, S, d] keys
-        and values: [B, R, d].
+    def sight(self, layer: int) -> Sight:  # noqa: ARG002
+        """What the queries of a layer see: every key, unless a family says otherwise."""
+        return Sight()
+
+    def heads(self, x: Tensor) -> Tensor:
+        """Queries, keys or values [..., S, H e or G e] to [..., H, S, e]; keys and values that
+        heads share are repeated.
         """
-        context = functional.scaled_dot_product_attention(
-            self.heads(query), self.heads(key), self.heads(value)
-        )
+        split = x.unflatten(-1, (-1, self.head_size)).transpose(-3, -2)
+        shared = self.n_heads // split.shape[-3]
+        return split if shared == 1 else split.repeat_interleave(shared, dim=-3)
+
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """``softmax(q k^T / sqrt(e)) v`` per head, for [B, R, H e] queries over the keys and values
+        [B, S, G e] of all positions that they see: [B, R, H e].
+
+        The queries' `positions` are [B, R]; None: they are the last R.
+        """
+        sight, mask = self.sight(layer), None
+        if sight.causal:
+            places = torch.arange(key.shape[1], device=key.device)
+            asked = places[None, -query.shape[1] :] if positions is None else positions
+            seen = sight.mask(asked, places, query.dtype)
+            mask = None if seen is None else seen[:, None]
+        context = attention(self.heads(query), self.heads(key), self.heads(value), mask, sight.cap)
         return context.transpose(1, 2).flatten(2)
 
-    def layer(self, layer: int, states: Tensor) -> Tensor:
-        """Output of one layer for states [B, S, d]: [B, S, d]."""
-        query, key, value = by_row(partial(self.project, layer), states, self._positions(states))
-        return by_row(partial(self.finish, layer), states, self.attend(query, key, value))
+    def layer(self, layer: int, states: Tensor, earlier: KeyValue | None = None) -> Tensor:
+        """Output of one layer for states [B, S, d]: [B, S, d]. With the keys and values of
+        `earlier` rows [P, G e], the states are those of the rows after them.
+        """
+        places = self._positions(states, earlier)
+        query, key, value = by_row(partial(self.project, layer), states, places)
+        context = self.attend(layer, query, *_after(earlier, key, value))
+        return by_row(partial(self.finish, layer), states, context)
 
-    def layer_rows(self, layer: int, states: Tensor, rows: tuple[Tensor, Tensor]) -> Tensor:
-        """Output of one layer for states [B, S, d] at ``rows = (slot [N], position [N])``: [N, d].
+    def layer_rows(
+        self,
+        layer: int,
+        states: Tensor,
+        rows: tuple[Tensor, Tensor],
+        read: RowPart | None = None,
+        earlier: KeyValue | None = None,
+    ) -> Tensor:
+        """Output of one layer for states [B, S, d] at ``rows = (slot [N], row [N])``: [N, d]; or
+        what else `read` makes of a layer, the input and the context of its rows.
 
         Keys and values are computed for all rows, everything else for `rows` only; the result is
-        exact. Slots ascend.
+        exact. Slots ascend. `earlier` as in `layer`.
         """
-        key, value = by_row(partial(self.project_key_value, layer), states, self._positions(states))
-        chosen = states[rows]
-        query = by_row(partial(self.project_query, layer), chosen, rows[1])
+        places = self._positions(states, earlier)
+        key, value = _after(
+            earlier, *by_row(partial(self.project_key_value, layer), states, places)
+        )
+        chosen, position = states[rows], places[rows]
+        query = by_row(partial(self.project_query, layer), chosen, position)
         counts = torch.bincount(rows[0], minlength=len(states)).tolist()
         if len(set(counts)) == 1:
-            context = self.attend(query.unflatten(0, (len(states), -1)), key, value).flatten(0, 1)
+            each = (len(states), -1)
+            context = self.attend(
+                layer, query.unflatten(0, each), key, value, position.unflatten(0, each)
+            ).flatten(0, 1)
         else:
             # not padded to one length: the attention kernel takes queries in blocks, and what it
             # gives a row may depend on how many there are
+            parts = zip(query.split(counts), position.split(counts), strict=True)
             context = torch.cat(
                 [
-                    self.attend(own[None], key[i : i + 1], value[i : i + 1])[0]
-                    for i, own in enumerate(query.split(counts))
+                    self.attend(layer, own[None], key[i : i + 1], value[i : i + 1], at[None])[0]
+                    for i, (own, at) in enumerate(parts)
                     if len(own)
                 ]
             )
-        return by_row(partial(self.finish, layer), chosen, context)
+        return by_row(partial(read or self.finish, layer), chosen, context)
 
     def layer_edited(
-        self, layer: int, clean: Tensor, states: Tensor, edited: tuple[Tensor, Tensor]
+        self,
+        layer: int,
+        clean: Tensor,
+        states: Tensor,
+        edited: tuple[Tensor, Tensor],
+        earlier: KeyValue | None = None,
     ) -> Tensor:
         """Output of one layer for states [B, S, d] that equal `clean` [S, d] except at rows
-        ``edited = (slot [N], position [N])``.
+        ``edited = (slot [N], row [N])``. `earlier` as in `layer`.
 
         Queries, keys and values of unedited rows are those of `clean`, computed once.
         """
-        project = partial(self.project, layer)
-        unchanged = by_row(project, clean, self._positions(clean))
-        changed = by_row(project, states[edited], edited[1])
+        project, places = partial(self.project, layer), self._positions(clean, earlier)
+        unchanged = by_row(project, clean, places)
+        changed = by_row(project, states[edited], places[edited[1]])
         parts = []
         for of_clean, of_edited in zip(unchanged, changed, strict=True):
             part = of_clean.expand(len(states), -1, -1).clone()
             part[edited] = of_edited
             parts.append(part)
-        return by_row(partial(self.finish, layer), states, self.attend(*parts))
+        query, key, value = parts
+        context = self.attend(layer, query, *_after(earlier, key, value))
+        return by_row(partial(self.finish, layer), states, context)
 
-    def _positions(self, states: Tensor) -> Tensor:
-        return torch.arange(states.shape[-2], device=states.device).expand(states.shape[:-1])
+    def mlp_inputs(self, layer: int, states: Tensor) -> Tensor:
+        """MLP input of one layer for its inputs [B, S, d]: [B, S, d]."""
+        parts = by_row(partial(self.project, layer), states, self._positions(states))
+        return by_row(partial(self.mlp_input, layer), states, self.attend(layer, *parts))
+
+    def _positions(self, states: Tensor, earlier: KeyValue | None = None) -> Tensor:
+        before = 0 if earlier is None else len(earlier[0])
+        places = torch.arange(before, before + states.shape[-2], device=states.device)
+        return places.expand(states.shape[:-1])
 
     def logits(self, states: Tensor) -> Tensor:
         """Token logits [..., V] of last-layer states [..., d]."""
@@ -323,11 +408,14 @@ class Adapter(ABC):
         return torch.from_numpy(np.flatnonzero(self._is_gene(cell))).to(self.device)
 
     def gene_tokens(self, cell: np.ndarray) -> np.ndarray:
-        """Token ids at `gene_positions`, [G]."""
-        return ids_of(cell)[self._is_gene(cell)]
+        """The gene at each of `gene_positions`, [G]: the index of it in `vocabulary`, which is the
+        token id unless the model spells genes by several tokens.
+        """
+        genes = cell["gene"] if _spells(cell) else ids_of(cell)
+        return genes[self._is_gene(cell)]
 
     def _is_gene(self, cell: np.ndarray) -> np.ndarray:
-        return ~np.isin(ids_of(cell), self.special)
+        return cell["gene"] >= 0 if _spells(cell) else ~np.isin(ids_of(cell), self.special)
 
     def token_ids(self, cell: np.ndarray) -> Tensor:
         """Token ids of a cell on the device, [S].
@@ -387,6 +475,20 @@ class Adapter(ABC):
             **{k: self.losses.get(k) for k in ("mlm_loss", "unigram_loss")},
         }
         return conform("Model", pa.Table.from_pylist([row]))
+
+
+def _spells(cell: np.ndarray) -> bool:
+    names = np.asarray(cell).dtype.names
+    return names is not None and "gene" in names
+
+
+def _after(earlier: KeyValue | None, key: Tensor, value: Tensor) -> KeyValue:
+    """Keys and values [B, P + S, G e] of earlier rows and of those [B, S, G e] after them."""
+    if earlier is None:
+        return key, value
+    own = zip(earlier, (key, value), strict=True)
+    first, second = (torch.cat([e.expand(len(x), -1, -1), x], 1) for e, x in own)
+    return first, second
 
 
 def ids_of(cell: ArrayLike) -> np.ndarray:

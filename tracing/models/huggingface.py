@@ -1,7 +1,7 @@
-"""Encoders of the transformers library: loading with every check, and the library's own forward
+"""Models of the transformers library: loading with every check, and the library's own forward
 pass to compare with.
 
-A family of this kind names its class, its encoder layers and the arithmetic of one row;
+A family of this kind names its class, its layers and the arithmetic of one row;
 `docs/adapters.md` shows one whole.
 """
 
@@ -21,8 +21,9 @@ from torch import Tensor
 from scircuit.core.address import slug
 from scircuit.core.errors import UserError
 from scircuit.core.files import json_object
+from scircuit.tracing.hardware.devices import choose_device
 from scircuit.tracing.hardware.out_of_memory import out_of_memory
-from scircuit.tracing.models.adapter import Adapter, Whole, choose_device
+from scircuit.tracing.models.adapter import Adapter, Whole
 from scircuit.tracing.models.checkpoint_files import checkpoint_of, is_harmless, require_tied
 from scircuit.tracing.models.missing_weights import missing_weights
 from scircuit.tracing.models.model_config import (
@@ -42,7 +43,7 @@ from scircuit.tracing.models.weight_files import (
 # models and modules of transformers are typed loosely, and differ between its versions
 TransformersModel = Any
 
-# What the adapter requires: every position sees every other, each head with its own keys.
+# What an encoder must have: every position sees every other.
 _EXPECTED = {
     "is_decoder": False,
     "add_cross_attention": False,
@@ -52,7 +53,7 @@ _EXPECTED = {
 
 
 class HuggingFaceAdapter(Adapter):
-    """A masked-token encoder of transformers.
+    """A masked-token encoder of transformers, or a causal decoder.
 
     Attributes
     ----------
@@ -63,33 +64,26 @@ class HuggingFaceAdapter(Adapter):
     needed
         Fields of ``config.json`` that must be there, since the library's defaults would change
         the numbers.
+    decides
+        Further fields that decide what is computed where they are there.
+    bidirectional
+        Whether every position sees every other, each head with its own keys; families that say
+        otherwise have a `sight` of their own.
     """
 
     model: TransformersModel
     model_class: str
     attention: str = "eager"
     needed: tuple[str, ...] = ()
+    decides: tuple[str, ...] = ()
+    bidirectional: bool = True
 
     def __init__(
         self, model: TransformersModel, name: str, sha256: str, device: torch.device | str = "cpu"
     ) -> None:
         config = model.config
-        for option, value in _EXPECTED.items():
-            stated = getattr(config, option, value)
-            if stated != value or type(stated) is not type(value):  # 0 is no false to the library
-                raise UserError(
-                    f"model {name} has {option}={getattr(config, option)!r}; tracing needs"
-                    f" {value!r}: every position must see every other",
-                    "give a bidirectional encoder",
-                )
-        if (
-            getattr(config, "num_key_value_heads", config.num_attention_heads)
-            != config.num_attention_heads
-        ):
-            raise UserError(
-                f"model {name} shares keys between heads, which the tracer does not support yet",
-                "give a model with one key per head",
-            )
+        if self.bidirectional:
+            _require_encoder(config, name)
         self.name, self.sha256 = name, sha256
         self.device = torch.device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
@@ -144,7 +138,7 @@ class HuggingFaceAdapter(Adapter):
         adapter = cls(
             model.float(), slug(name or folder.resolve().name), sha256_files([*held.files]), where
         )
-        adapter.config_sha256 = arithmetic_sha256(folder, cls.needed)
+        adapter.config_sha256 = arithmetic_sha256(folder, (*cls.needed, *cls.decides))
         adapter.stored = stored_precision(held.files)
         adapter.notes = (
             *held.notes,
@@ -209,6 +203,23 @@ class HuggingFaceAdapter(Adapter):
             for handle in handles:
                 handle.remove()
         return Whole(caught, logits)
+
+
+def _require_encoder(config: TransformersModel, name: str) -> None:
+    for option, value in _EXPECTED.items():
+        stated = getattr(config, option, value)
+        if stated != value or type(stated) is not type(value):  # 0 is no false to the library
+            raise UserError(
+                f"model {name} has {option}={getattr(config, option)!r}; tracing needs"
+                f" {value!r}: every position must see every other",
+                "give a bidirectional encoder",
+            )
+    heads = config.num_attention_heads
+    if getattr(config, "num_key_value_heads", heads) != heads:
+        raise UserError(
+            f"model {name} shares keys between heads, which its family does not say",
+            "give a model with one key per head",
+        )
 
 
 def _require_activation(folder: Path, config: TransformersModel) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from scircuit.core.address import slug
 from scircuit.core.errors import UserError
-from scircuit.tracing.models.adapter import Whole, choose_device
+from scircuit.tracing.hardware.devices import choose_device
+from scircuit.tracing.models.adapter import Whole
 from scircuit.tracing.models.postnorm import Layer, PostNorm
 from scircuit.tracing.models.scgpt_checkpoint import Arguments, read_arguments, read_weights
 from scircuit.tracing.models.weight_files import TENSORS, precision, sha256_files

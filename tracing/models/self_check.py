@@ -114,8 +114,8 @@ def _row_sums(adapter: Adapter, states: list[Tensor]) -> Iterable[tuple[Tensor, 
         query, key, value = adapter.project(
             i, before, torch.arange(before.shape[1], device=before.device)
         )
-        ones = torch.ones_like(value)
-        yield adapter.attend(query, key, ones), ones
+        sums = adapter.attend(i, query, key, torch.ones_like(value))
+        yield sums, torch.ones_like(sums)
 
 
 def _reach(adapter: Adapter, states: list[Tensor], row: int) -> CheckLine:

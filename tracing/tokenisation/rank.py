@@ -1,5 +1,6 @@
 """Cells to token sequences, as Geneformer does it officially;
-`scircuit.tracing.tokenisation.binning` has scGPT's way.
+`scircuit.tracing.tokenisation.binning` has scGPT's way,
+`scircuit.tracing.sentences.sentence_tokens` that of Cell2Sentence.
 
 For a cell with counts x over all genes of the file, gene g ranks by
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scircuit.core.errors import UserError
+from scircuit.tracing.sentences.sentence_tokens import tokenise_sentences
 from scircuit.tracing.tokenisation.binning import binned_cell
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ def tokenise_matrix(
     genes
         Gene of each column.
     vocabulary
-        Tokens, and whether cells are ranked or binned.
+        Tokens, and whether cells are ranked, binned or written as sentences.
     max_length
         Longest sequence, specials included.
     totals
@@ -159,9 +161,11 @@ def tokenise_matrix(
         needs them.
     rows, seed
         Row of each cell in its file, [cells], and seed of the study: they fix the random draws of
-        binning.
+        binning, and the order of genes with the same count in a sentence.
     """
     index = GeneIndex.of(genes, vocabulary)
+    if vocabulary.sentences:
+        return tokenise_sentences(counts, index.token, vocabulary.sentences, max_length, rows, seed)
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel() if totals is None else totals
     sequences = []
     for i in range(len(counts.indptr) - 1):

@@ -24,8 +24,7 @@ from scircuit.tracing.clean_pass.activations import Moments
 from scircuit.tracing.dictionaries import Dictionary
 from scircuit.tracing.interfaces import JsonObject
 
-_AUXILIARY = 1 / 32
-_PARAMETERS = ("encoder", "decoder", "encoder_bias", "decoder_bias")
+AUXILIARY = 1 / 32
 
 
 class TopKTrainer:
@@ -43,6 +42,9 @@ class TopKTrainer:
         k, learning rate, seed.
     """
 
+    parameters: tuple[str, ...] = ("encoder", "decoder", "encoder_bias", "decoder_bias")
+    counters: tuple[str, ...] = ("silent",)  # what else later steps depend on
+
     def __init__(self, layer: int, moments: Moments, rows: Tensor, config: TrainConfig) -> None:
         self.layer, self.k = layer, config.k
         width, device = rows.shape[1], rows.device
@@ -56,13 +58,14 @@ class TopKTrainer:
         self.encoder = self.decoder.detach().clone().requires_grad_(True)
         self.encoder_bias = torch.zeros(len(rows), device=device, requires_grad=True)
         self.decoder_bias = torch.zeros(width, device=device, requires_grad=True)
-        parameters = [getattr(self, name) for name in _PARAMETERS]
-        self.optimiser = torch.optim.Adam(
-            parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8
-        )
+        self.optimiser = self._optimiser(config)
         # rows since each latent last fired
         self.silent = torch.zeros(len(rows), dtype=torch.long, device=device)
         self._fit_encoder_length((rows - self.mean) / self.unit)
+
+    def _optimiser(self, config: TrainConfig) -> torch.optim.Optimizer:
+        parameters = [getattr(self, name) for name in self.parameters]
+        return torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.999), eps=1e-8)
 
     @torch.no_grad()
     def _fit_encoder_length(self, x: Tensor) -> None:
@@ -83,20 +86,34 @@ class TopKTrainer:
         values = values.relu()
         residual = x - self._decode(values, indices)
         loss = residual.pow(2).sum() / x.pow(2).sum()
-        with torch.no_grad():
-            self.silent += len(rows)
-            self.silent[indices[values > 0]] = 0
-            dead = self.silent > patience
-        number = min(int(dead.sum()), max(self.k, x.shape[1] // 2))
-        if number:
-            spare, which = a.masked_fill(~dead, float("-inf")).topk(number, dim=1)
-            error = residual.detach()
-            loss = (
-                loss
-                + _AUXILIARY
-                * (error - self._decode(spare.relu(), which, bias=False)).pow(2).sum()
-                / error.pow(2).sum()
-            )
+        dead = self._count(indices[values > 0], len(rows), patience)
+        self._descend(loss + self._revive(a, residual, dead), rate)
+
+    @torch.no_grad()
+    def _count(self, fired: Tensor, rows: int, patience: int) -> Tensor:
+        """Count the rows since each latent last fired; which are silent for more than `patience`,
+        [F].
+        """
+        self.silent += rows
+        self.silent[fired] = 0
+        return self.silent > patience
+
+    def _revive(self, a: Tensor, residual: Tensor, dead: Tensor) -> Tensor | float:
+        """Loss of the dead latents that are largest in pre-activations a [N, F], as a
+        reconstruction of the residual [N, d].
+        """
+        number = min(int(dead.sum()), max(self.k, residual.shape[1] // 2))
+        if not number:
+            return 0.0
+        spare, which = a.masked_fill(~dead, float("-inf")).topk(number, dim=1)
+        error = residual.detach()
+        return (
+            AUXILIARY
+            * (error - self._decode(spare.relu(), which, bias=False)).pow(2).sum()
+            / error.pow(2).sum()
+        )
+
+    def _descend(self, loss: Tensor, rate: float) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad()
@@ -139,22 +156,24 @@ class TopKTrainer:
         UserError
             If the training has diverged: such a state is not saved.
         """
-        found = {name: getattr(self, name).detach() for name in _PARAMETERS}
+        found = {name: getattr(self, name).detach() for name in self.parameters}
         if not all(bool(t.isfinite().all()) for t in found.values()):
             raise UserError(
                 f"training of layer {self.layer} diverged: weights are NaN or infinite",
                 "train with a smaller --learning-rate",
             )
-        for name in _PARAMETERS:
+        for name in self.parameters:
             for key, value in self.optimiser.state[getattr(self, name)].items():
                 found[f"{name}.{key}"] = value
-        return {f"{self.layer}.{name}": t for name, t in (found | {"silent": self.silent}).items()}
+        found |= {name: getattr(self, name) for name in self.counters}
+        return {f"{self.layer}.{name}": t for name, t in found.items()}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what `state` gave."""
-        self.silent.copy_(tensors[f"{self.layer}.silent"])
-        for name in _PARAMETERS:
+        for name in self.counters:
+            getattr(self, name).copy_(tensors[f"{self.layer}.{name}"])
+        for name in self.parameters:
             parameter, prefix = getattr(self, name), f"{self.layer}.{name}."
             parameter.copy_(tensors[prefix[:-1]])
             kept = {

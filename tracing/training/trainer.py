@@ -1,15 +1,16 @@
-"""Train a TopK sparse autoencoder at each layer, on streamed activations, and measure it on
-held-out cells.
+"""Train a TopK sparse autoencoder, or a transcoder, at each layer, on streamed activations, and
+measure it on held-out cells.
 
 One pass over the training cells gives mean, scale and starting columns of each layer (the survey),
-`epochs` more train (`scircuit.tracing.training.topk_sae`). Layers that fit the memory together
+`epochs` more train (`scircuit.tracing.training.topk_sae`, `scircuit.tracing.training.
+transcoder_training`). Layers that fit the memory together
 share these passes; which layers share them changes nothing in the result. Quality is measured on
 cells the training never saw: variance explained beside a PCA with as many active numbers a row (k
-components), dead share, and L0.
+components), dead share, and L0; of transcoders see `scircuit.tracing.training.training_report`.
 
 A layer needs, in float32, ``(buffer + longest cell + batch) d`` for its rows, ``8 F d`` for
 weights, gradients and Adam's averages, ``2 F d`` for the starting rows and ``4 batch F`` for a
-step, and the states of one cell at one layer at a time.
+step, and the states of one cell at one layer at a time. Rows of transcoders are twice as wide.
 
 The state is saved now and then and when interrupted; the same options continue from it to the same
 weights. A layer that already has its dictionary is not trained again.
@@ -18,11 +19,9 @@ weights. A layer that already has its dictionary is not trained again.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,19 +31,28 @@ from torch import Tensor
 
 from scircuit.core.config import TrainConfig
 from scircuit.core.errors import UserError
-from scircuit.core.files import canonical_json, write_json
+from scircuit.core.files import canonical_json
 from scircuit.tracing.cells.held_out import held_out
 from scircuit.tracing.clean_pass import activations
 from scircuit.tracing.clean_pass.activations import Moments, RowStream
 from scircuit.tracing.dictionaries import load_dictionaries, save_dictionary
 from scircuit.tracing.dictionaries.training_statistics import write_own
-from scircuit.tracing.evaluation.quality import evaluate
 from scircuit.tracing.hardware.memory_plan import parse_bytes
 from scircuit.tracing.training import checkpoint
+from scircuit.tracing.training.site_options import check_site_options, require_trainable
 from scircuit.tracing.training.topk_sae import TopKTrainer
+from scircuit.tracing.training.training_report import (
+    Report,
+    measured,
+    quality_of,
+    report_of,
+    write_metrics,
+)
+from scircuit.tracing.training.transcoder_training import TranscoderTrainer
 
 if TYPE_CHECKING:
     from scircuit.tracing.cells.cohort import Cohort
+    from scircuit.tracing.dictionaries.dictionary import Site
     from scircuit.tracing.interfaces import JsonObject
     from scircuit.tracing.models.adapter import Adapter
 
@@ -53,46 +61,16 @@ _WARMUP, _DECAY = 0.05, 0.3  # shares of the steps at the start and at the end
 # version of what the weights depend on beside the options; a checkpoint of another is not continued
 _FORMAT = 1
 _RESULT = ("expansion", "k", "epochs", "batch_rows", "learning_rate", "held_out", "seed")
-_MEASURED = ("variance_explained", "pca_variance_explained", "dead_share", "l0", "rows_held_out")
+_OF_TRANSCODERS = {"site": "output", "rule": "topk", "skip": False}  # as they were before
 
-Report = Callable[..., None]
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """How good one layer's dictionary is on held-out cells.
-
-    Attributes
-    ----------
-    layer, path
-        0-based layer; folder it was written to.
-    variance_explained
-        1 - |x - x^|^2 / |x - mean|^2 over held-out rows.
-    pca_variance_explained
-        The same for a PCA of the training rows with k components.
-    dead_share
-        Share of latents that never fire on held-out rows.
-    l0
-        Mean number of active latents a row.
-    rows, rows_held_out
-        Gene positions trained on in one epoch, and evaluated.
-    """
-
-    layer: int
-    path: Path
-    variance_explained: float
-    pca_variance_explained: float
-    dead_share: float
-    l0: float
-    rows: int
-    rows_held_out: int
+Say = Callable[..., None]
 
 
 def train_dictionaries(
-    adapter: Adapter, cohort: Cohort, config: TrainConfig, progress: Report | None = None
-) -> list[TrainReport]:
-    """Train, evaluate and write one dictionary per layer; continue where the same training was
-    interrupted.
+    adapter: Adapter, cohort: Cohort, config: TrainConfig, progress: Say | None = None
+) -> list[Report]:
+    """Train, evaluate and write one dictionary or transcoder per layer; continue where the same
+    training was interrupted.
 
     Parameters
     ----------
@@ -102,8 +80,8 @@ def train_dictionaries(
         Cells (`scircuit.tracing.cells.cohort.Cohort`); a share is held out by barcode
         (`scircuit.tracing.cells.held_out`).
     config
-        Layers, expansion, k, epochs, rows per step, learning rate, held-out share, seed, folder,
-        memory.
+        Layers, site, rule, skip, expansion, k, epochs, rows per step, learning rate, held-out
+        share, seed, folder, memory.
     progress
         Called with (steps done, steps, note); the survey counts as many steps as an epoch.
 
@@ -116,8 +94,9 @@ def train_dictionaries(
     Raises
     ------
     UserError
-        If a layer does not exist, k exceeds the number of latents, there are too few cells or rows,
-        the folder holds a dictionary of another training, or the training diverges.
+        If a layer does not exist, k exceeds the number of latents, the model has no MLP site, an
+        option is one of transcoders only, there are too few cells or rows, the folder holds a
+        dictionary of another training, or the training diverges.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the state is on disk; its argument is the signal.
     """
@@ -142,23 +121,14 @@ def train_dictionaries(
             }
     _remove_outdated(Path(config.out) / ".training", job.id, set(reports))
     ordered = [reports[layer] for layer in job.layers]
-    measured = {
-        r.layer: {**{k: v for k, v in asdict(r).items() if k != "path"}, "training": job.id}
-        for r in ordered
+    facts = {
+        "seconds": round(time.perf_counter() - started, 1),
+        "expansion": config.expansion,
+        "k": config.k,
+        **job.provenance,
+        "torch": torch.__version__,
     }
-    write_json(
-        Path(config.out) / "metrics.json",
-        {
-            "layers": [
-                entry for _, entry in sorted((_other_layers(Path(config.out)) | measured).items())
-            ],
-            "seconds": round(time.perf_counter() - started, 1),
-            "expansion": config.expansion,
-            "k": config.k,
-            **job.provenance,
-            "torch": torch.__version__,
-        },
-    )
+    write_metrics(Path(config.out), ordered, job.id, facts)
     return ordered
 
 
@@ -172,19 +142,6 @@ def _remove_outdated(folder: Path, training: str, finished: set[int]) -> None:
             shutil.rmtree(place)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _other_layers(out: Path) -> dict[int, JsonObject]:
-    """Entries of an earlier ``metrics.json`` for layers that still exist; none if unreadable."""
-    try:
-        entries = json.loads((out / "metrics.json").read_text())["layers"]
-        return {
-            entry["layer"]: entry
-            for entry in entries
-            if (out / f"layer{entry['layer']:02d}" / "config.json").exists()
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 class _Job:
@@ -201,6 +158,9 @@ class _Job:
                 f"layers {outside} do not exist: the model has layers 0 to {adapter.n_layers - 1}",
                 "choose existing layers",
             )
+        self.site: Site = "mlp" if config.site == "mlp" else "output"
+        check_site_options(config)
+        require_trainable(adapter, config)
         self.latents = config.expansion * adapter.width
         if not 0 < config.k <= self.latents:
             raise UserError(
@@ -220,19 +180,30 @@ class _Job:
         test = held_out(cohort.barcodes, config.held_out, config.seed)
         self.train_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if not h]
         self.test_cells = [t for t, h in zip(cohort.tokens, test, strict=True) if h]
-        genes = [len(adapter.gene_positions(cell)) for cell in self.train_cells]
-        self.rows, self.longest = sum(genes), max(genes)
+        each = [
+            len(activations.training_positions(adapter, cell, self.site))
+            for cell in self.train_cells
+        ]
+        self.rows, self.longest = sum(each), max(each)
         self.steps = -(-self.rows // config.batch_rows)  # of one epoch
         if self.rows < self.latents:
             raise UserError(
-                f"{self.rows:,} gene positions in {len(genes)} cells for {self.latents:,} latents",
+                f"{self.rows:,} {'gene ' * (self.site == 'output')}positions in {len(each)} cells"
+                f" for {self.latents:,} latents",
                 "give more cells or a smaller expansion",
             )
         options = {name: getattr(config, name) for name in _RESULT}
+        # enter the identity where they are used: that of earlier trainings stays valid
+        of_transcoder = {
+            name: getattr(config, name)
+            for name, usual in _OF_TRANSCODERS.items()
+            if getattr(config, name) != usual
+        }
         identity = {
             "format": _FORMAT,
             "buffer": activations.BUFFER_ROWS,
             **options,
+            **of_transcoder,
             "model": adapter.sha256,
             "cells": cohort.sha256,
             "barcodes": list(cohort.barcodes),
@@ -259,6 +230,7 @@ class _Job:
             "epochs": config.epochs,
             "batch_rows": config.batch_rows,
             "learning_rate": config.learning_rate,
+            **of_transcoder,
             "training": self.id,
             "trained_on": (
                 f"{len(self.train_cells)} cells of {cohort.file.name}, {self.rows} positions,"
@@ -266,7 +238,7 @@ class _Job:
             ),
         }
 
-    def finished(self, layer: int) -> TrainReport | None:
+    def finished(self, layer: int) -> Report | None:
         """Report of a layer that this training has already finished.
 
         Raises
@@ -284,16 +256,24 @@ class _Job:
                 f" ({known.get('trained_on', 'not stated')})",
                 "give another --out, or delete it",
             )
-        return TrainReport(
-            layer, place, rows=self.rows, **{name: known[name] for name in _MEASURED}
-        )
+        return report_of(self.site, layer, place, self.rows, known)
 
     @property
     def _each(self) -> int:
         """Bytes that the training of one layer needs."""
-        d, f, batch = self.adapter.width, self.latents, self.config.batch_rows
+        d, f, batch = self.width, self.latents, self.config.batch_rows
         held = min(self.rows, activations.BUFFER_ROWS + self.longest + batch)
         return 4 * (held * d + 10 * f * d + 4 * batch * f) + 8 * d * d
+
+    @property
+    def width(self) -> int:
+        """Width of a row: of transcoders what is read and what is written, side by side."""
+        return self.adapter.width * (2 if self.site == "mlp" else 1)
+
+    def learner(self, layer: int, moments: Moments, rows: Tensor) -> TopKTrainer:
+        """A layer's dictionary or transcoder before its first step; its latents start at rows."""
+        kind = TranscoderTrainer if self.site == "mlp" else TopKTrainer
+        return kind(layer, moments, rows, self.config)
 
     def groups(self) -> Iterator[tuple[int, ...]]:
         """Layers that are trained together: as many as the memory holds, at least one."""
@@ -332,7 +312,7 @@ class _Group:
         self.note = (
             f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}..{layers[-1]}"
         )
-        self.moments = {layer: Moments(job.adapter.width) for layer in layers}
+        self.moments = {layer: Moments(job.width) for layer in layers}
         self.first: dict[int, list[Tensor]] = {layer: [] for layer in layers}
         self.stream = RowStream(
             job.adapter,
@@ -341,6 +321,7 @@ class _Group:
             job.config.batch_rows,
             job.config.seed,
             job.kept(len(layers)),
+            job.site,
         )
         self.learners: list[TopKTrainer] = []
         self.surveyed = self.done = 0
@@ -348,7 +329,7 @@ class _Group:
         if kept:
             self._restore(*kept)
 
-    def train(self) -> list[TrainReport]:
+    def train(self) -> list[Report]:
         """Survey, train, evaluate, write."""
         self._survey()
         if not self.learners:
@@ -402,11 +383,8 @@ class _Group:
             chosen = torch.randperm(
                 len(pool), generator=torch.Generator().manual_seed(seed + layer)
             ).repeat(-(-latents // len(pool)))[:latents]
-            self.learners.append(
-                TopKTrainer(
-                    layer, self.moments[layer], pool[chosen.to(pool.device)], self.job.config
-                )
-            )
+            rows = pool[chosen.to(pool.device)]
+            self.learners.append(self.job.learner(layer, self.moments[layer], rows))
 
     def _pause(self) -> None:
         """Between two steps or cells: save the state if it is time, stop if asked."""
@@ -450,27 +428,27 @@ class _Group:
         if any(name.endswith(".encoder") for name in tensors):
             for layer in self.layers:
                 self.first.pop(layer)
-                rows = torch.zeros(self.job.latents, self.job.adapter.width, device=device)
-                learner = TopKTrainer(layer, self.moments[layer], rows, self.job.config)
+                rows = torch.zeros(self.job.latents, self.job.width, device=device)
+                learner = self.job.learner(layer, self.moments[layer], rows)
                 learner.restore(tensors)
                 self.learners.append(learner)
             self.stream.restore(tensors, facts["stream"])
 
-    def _write(self) -> list[TrainReport]:
+    def _write(self) -> list[Report]:
         config, job = self.job.config, self.job
         dictionaries = {
             learner.layer: learner.dictionary(dict(job.provenance)) for learner in self.learners
         }
-        components = {layer: self.moments[layer].components(config.k) for layer in self.layers}
-        quality = evaluate(job.adapter, dictionaries, job.test_cells, components)
+        quality = quality_of(
+            job.adapter, dictionaries, self.moments, config.k, job.test_cells, job.site
+        )
         reports = []
         for layer, dictionary in dictionaries.items():
-            measured = {name: quality[layer][name] for name in _MEASURED}
-            dictionary.provenance |= measured
+            dictionary.provenance |= {name: quality[layer][name] for name in measured(job.site)}
             place = Path(config.out) / f"layer{layer:02d}"
             place.mkdir(parents=True, exist_ok=True)
             # The dictionary comes last: where it is, the layer is finished.
             write_own(place, quality[layer]["activation_freq"], quality[layer]["mean_activation"])
             save_dictionary(dictionary.to("cpu"), config.out)
-            reports.append(TrainReport(layer, place, rows=job.rows, **measured))
+            reports.append(report_of(job.site, layer, place, job.rows, quality[layer]))
         return reports

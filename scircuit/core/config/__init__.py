@@ -18,6 +18,7 @@ from scircuit.core.config.imports import (
 )
 from scircuit.core.config.interventions import (
     AblateConfig,
+    AttributeConfig,
     CircuitConfig,
     ImportanceConfig,
     SteerConfig,
@@ -40,6 +41,7 @@ __all__ = [
     "AblateConfig",
     "AnalyseConfig",
     "AnnotateConfig",
+    "AttributeConfig",
     "CellsConfig",
     "CheckConfig",
     "CircuitConfig",

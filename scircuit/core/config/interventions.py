@@ -1,5 +1,5 @@
-"""Options of the verbs that intervene on the model of a trace run: ablate, steer, importance,
-circuit.
+"""Options of the verbs that look into the model of a trace run: ablate, steer, importance, circuit,
+attribute.
 """
 
 from __future__ import annotations
@@ -186,4 +186,29 @@ class CircuitConfig:
         400, "celltype: further cells on which the probe is fitted and its accuracy measured"
     )
     seed: int = option(0, "seed of halves, masks, random circuits and bootstrap")
+    device: str = option("auto", "auto, cpu, cuda, mps")
+
+
+@dataclass(frozen=True)
+class AttributeConfig:
+    """``scircuit attribute``: what the pre-activations of transcoder features are made of, exactly,
+    over the cells of a trace run, beside what ablation finds of the same features.
+    """
+
+    run: str = _trace_run()
+    features: tuple[str, ...] = option(
+        (),
+        "targets: addresses, or L05/F0898; several with commas or by giving the option again"
+        " (default: a random sample of the measured features)",
+        once=True,
+    )
+    targets: int = option(
+        100, "number of targets if no features are given, drawn at random from those that fire"
+    )
+    share: float = option(
+        0.95,
+        "share of a target's absolute contributions that its stored edges have; the rest is one"
+        " number on the target",
+    )
+    seed: int = option(0, "seed of the random sample and of the exchanged pairs")
     device: str = option("auto", "auto, cpu, cuda, mps")

@@ -54,7 +54,9 @@ class CheckConfig(CellsConfig):
     With ``MODEL CELLS``, or ``CELLS`` alone, only these are checked.
     """
 
-    model: str = option("", "model folder (Geneformer or scGPT); empty: check the cells only")
+    model: str = option(
+        "", "model folder (Geneformer, scGPT or Cell2Sentence); empty: check the cells only"
+    )
     dictionaries: str = option("", "folder of dictionaries; empty: check cells and model only")
     n_cells: int = option(0, "cells to check, drawn at random with the seed (0: all)", once=True)
     seconds: float = option(
@@ -65,14 +67,26 @@ class CheckConfig(CellsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(CellsConfig):
-    """``scircuit train``: train a TopK SAE at each chosen layer on your cells."""
+    """``scircuit train``: train a TopK SAE, or a transcoder, at each chosen layer on your cells."""
 
-    model: str = option(help="model folder (Geneformer or scGPT)")
+    model: str = option(help="model folder (Geneformer, scGPT or Cell2Sentence)")
     out: Path = option(help="folder for the dictionaries")
     n_cells: int = option(0, "cells to train on, drawn at random with the seed (0: all)", once=True)
     layers: tuple[int, ...] = option((), "0-based layers (default: all)", once=True)
     expansion: int = option(4, "latents per hidden dimension")
-    k: int = option(16, "active latents per row")
+    k: int = option(16, "active latents per row (with --rule relu or jumprelu: on average)")
+    site: str = option(
+        "output",
+        "output: SAEs of the layers' outputs; mlp: transcoders, from the MLP input of each layer to"
+        " its MLP output",
+        ("output", "mlp"),
+    )
+    rule: str = option(
+        "topk",
+        "which latents are active; relu (with an L1 penalty) and jumprelu for transcoders only",
+        ("topk", "relu", "jumprelu"),
+    )
+    skip: bool = option(False, "give transcoders a linear skip from input to output")
     epochs: int = option(4, "passes over the activations")
     batch_rows: int = option(1024, "rows per optimiser step")
     learning_rate: float = option(1e-3, "peak Adam learning rate")
@@ -93,7 +107,7 @@ class TraceConfig(CellsConfig):
     retired: ClassVar[tuple[str, ...]] = ("unit_features", "batch_pairs", "batch_rows")
     """Options of earlier versions, which manifests still hold."""
 
-    model: str = option(help="model folder (Geneformer or scGPT)")
+    model: str = option(help="model folder (Geneformer, scGPT or Cell2Sentence)")
     dictionaries: str = option(help="folder of dictionaries")
     source_layers: tuple[int, ...] = option((1,), "0-based layers whose features are ablated")
     target_layers: tuple[int, ...] = option(

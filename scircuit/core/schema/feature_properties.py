@@ -194,6 +194,21 @@ _INTERVENED: tuple[Property, ...] = (
     prop("importance_q", "float",
          "Benjamini-Hochberg q of `importance_p` over the features of its run", "probability"),
     prop("importance_cells", "int", "cells of that run in which the feature is active", "cells"),
+    prop("attribution_run", "str", "attribute run that wrote the properties after it"),
+    prop("attributed", "float",
+         "pre-activation that was taken apart: mean over the positions of a cell where the feature"
+         " fires, then over cells; the parts after it add up to it", "dictionary units"),
+    prop("attribution_edges", "float", "part of `attributed` from the sources of stored edges",
+         "dictionary units"),
+    prop("attribution_remainder", "float", "part from all other features", "dictionary units"),
+    prop("attribution_errors", "float",
+         "part from what the transcoders do not reconstruct, and from layers without one",
+         "dictionary units"),
+    prop("attribution_embeddings", "float", "part from token embeddings", "dictionary units"),
+    prop("attribution_biases", "float", "part from biases", "dictionary units"),
+    prop("attribution_gap", "float",
+         "largest difference of sum and value over the positions, relative to the sum of absolute"
+         " contributions: rounding", "ratio"),
 )
 
 IDENTITY = ("name", "model", "dictionary", "layer", "index")
@@ -226,6 +241,7 @@ FINDING_BLOCKS: dict[str, tuple[str, ...]] = {
     ),
     "steering_run": tuple(p.name for p in _INTERVENED if p.name.startswith("steering_")),
     "importance_run": tuple(p.name for p in _INTERVENED if p.name.startswith("importance")),
+    "attribution_run": tuple(p.name for p in _INTERVENED if p.name.startswith("attribut")),
 }
 
 ALSO_PUBLISHED = frozenset({"module"})

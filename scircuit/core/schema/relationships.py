@@ -21,14 +21,34 @@ _BETWEEN_FEATURES = (
         " record per source, target, run and control, stored by the same rule as AFFECTS and for"
         " every calibrated edge of the source.",
         CONTROL_PROPERTIES),
-    RelationshipType("Feature", "ATTRIBUTES_TO", "Feature", "Transcoder attribution.", (
+    RelationshipType("Feature", "ATTRIBUTES_TO", "Feature",
+        "What the source adds to the target's pre-activation, with attention patterns, norms and"
+        " MLP outputs held at their clean values: one record per source, target and run, over"
+        " cells. Its sign is that of the contribution; ablation takes it away.", (
         RUN,
         prop("weight", "float",
-             "invariant weight; in an imported graph of one input the direct effect, summed over"
-             " pairs of positions"),
-        prop("mean", "float", "mean of the dependent factor"),
-        prop("share", "float", "share of cells"),
-        prop("count", "int", "tokens; in an imported graph pairs of positions"),
+             "mean over the n cells of what the source adds in a cell: summed over its positions,"
+             " averaged over those where the target fires; in an imported graph of one input the"
+             " direct effect, summed over pairs of positions", "dictionary units of the target"),
+        prop("sd", "float", "standard deviation of that over the n cells (n - 1)",
+             "dictionary units of the target"),
+        prop("n", "int", "cells in which the target fires and the source adds something", "cells"),
+        prop("n_pos", "int", "cells in which the source adds to the target", "cells"),
+        prop("n_neg", "int", "cells in which the source takes from the target", "cells"),
+        prop("p", "float", "two-sided sign-flip p over the n cells", "probability"),
+        prop("q", "float", "Benjamini-Hochberg of `p` over the stored edges of the run",
+             "probability"),
+        prop("same_token", "float",
+             "part of `weight` that comes from the target's own position",
+             "dictionary units of the target"),
+        prop("invariant", "float",
+             "input-invariant factor of the same-token path: the source's decoder along the"
+             " target's encoder, seen through the norm before it"),
+        prop("factor", "float",
+             "`same_token` / `invariant`: mean of the input-dependent factor, activation over"
+             " sigma of the norm, over the positions where the target fires; null where other"
+             " paths join at the same token (skips) or the invariant factor is 0"),
+        prop("count", "int", "pairs of positions"),
     )),
     RelationshipType("Feature", "CO_OCCURS", "Feature",
         "Active at the same positions more often than chance.", (

@@ -12,8 +12,10 @@ from scircuit.execution.findings.finding_files import read_findings
 if TYPE_CHECKING:
     from scircuit.analysis.report_page import StoredFinding
 
-_ANALYSES = ("analyse", "ablate", "steer", "importance", "circuit", "compare", "predict")
-_QUESTIONS = ("ablate", "steer", "importance", "circuit", "compare", "predict")
+_ANALYSES = (
+    *("analyse", "ablate", "steer", "importance", "circuit", "attribute", "compare", "predict"),
+)
+_QUESTIONS = ("ablate", "steer", "importance", "circuit", "attribute", "compare", "predict")
 _ALL = 8  # newest runs of such a verb that the page has room for
 
 

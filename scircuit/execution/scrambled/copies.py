@@ -19,6 +19,7 @@ from scircuit.core.errors import UserError
 if TYPE_CHECKING:
     from scircuit.core.config import NullConfig
     from scircuit.execution.load_inputs import Inputs
+    from scircuit.tracing.dictionaries import Dictionary
 
 KINDS = {
     "permuted": "the model with permuted weights",
@@ -115,9 +116,18 @@ def training_config(copy: Copy, traced: TraceConfig, inputs: Inputs, most: int) 
             "n_cells": most or trained_on,
             "expansion": max(1, own.n_features // own.width),
             "k": own.k if own.rule == "topk" else TrainConfig.k,
+            **_as_transcoder(own),
             "device": traced.device,
         },
     )
+
+
+def _as_transcoder(own: Dictionary) -> dict[str, object]:
+    """Options by which transcoders differ from SAEs."""
+    if own.site == "output":
+        return {}
+    rule = "jumprelu" if own.rule == "batchtopk" else own.rule  # both cut at a threshold
+    return {"site": own.site, "rule": rule, "skip": "skip" in own.tensors}
 
 
 def scramble(copy: Copy, traced: TraceConfig, inputs: Inputs) -> None:

@@ -18,7 +18,7 @@ from scircuit.execution.behaviour.asked_behaviour import Asked, gene_tokens, rea
 from scircuit.execution.behaviour.circuit_records import circuit_finding
 from scircuit.execution.find_runs import trace_run
 from scircuit.execution.findings.finding_files import write_findings
-from scircuit.execution.load_inputs import Inputs, inputs_of_run
+from scircuit.execution.load_inputs import Inputs, inputs_of_run, require_gene_model
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -170,6 +170,7 @@ def _subject(place: Study, parent: Manifest, asked: Asked, config: CircuitConfig
 
     more = config.probe_cells if asked.kind == "celltype" else 0
     _, inputs = inputs_of_run(parent, device=config.device, n_cells=config.n_cells + more)
+    require_gene_model(inputs, "circuit")
     cells = list(inputs.cohort.tokens)
     if asked.kind != "celltype":
         tokens = gene_tokens(asked, inputs.adapter.vocabulary)

@@ -17,7 +17,7 @@ from scircuit.execution.active_run import active_run
 from scircuit.execution.feature_table import features_of
 from scircuit.execution.find_runs import child_of, trace_run
 from scircuit.execution.findings.finding_files import write_findings
-from scircuit.execution.load_inputs import inputs_of_run
+from scircuit.execution.load_inputs import inputs_of_run, require_gene_model
 from scircuit.execution.run_result import RunResult
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _measure(
 
     own = {int(r) for r in parent.inputs["row_ids"]}
     _, inputs = inputs_of_run(parent, device=config.device, n_cells=len(own) + config.n_cells)
+    require_gene_model(inputs, "importance")
     cohort = inputs.cohort
     known = [int(r) in own for r in cohort.row_ids]
     use_own = known.count(False) < MIN_OTHERS

@@ -15,7 +15,7 @@ from scircuit.execution.active_run import active_run
 from scircuit.execution.chosen_features import chosen_features
 from scircuit.execution.find_runs import trace_run
 from scircuit.execution.findings.finding_files import write_findings
-from scircuit.execution.load_inputs import inputs_of_run
+from scircuit.execution.load_inputs import inputs_of_run, require_gene_model
 from scircuit.execution.run_result import RunResult
 from scircuit.execution.steering_inputs.marker_sets import read_markers
 from scircuit.execution.steering_inputs.steering_plan import (
@@ -85,6 +85,7 @@ def steer(
         new = not run.finished
         if new:
             _, inputs = inputs_of_run(parent, device=config.device)
+            require_gene_model(inputs, "steer")
             tables = _compute(config, traced, inputs, list(addresses), run.id, quiet)
             run.write("interventions", tables)
             numbers, sentences = summarise(tables, config.random_directions)

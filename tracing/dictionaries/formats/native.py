@@ -1,4 +1,8 @@
-"""The project's own format: ``layerLL/dictionary.safetensors`` and ``layerLL/config.json``."""
+"""The project's own format: ``layerLL/dictionary.safetensors`` and ``layerLL/config.json``.
+
+Transcoders have a format of their own name in the same files, so that what reads only dictionaries
+of layer outputs does not take one for such.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 from scircuit.core.errors import UserError
 from scircuit.core.files import write_json
 from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.formats.mlp_places import require_mlp_folder
 from scircuit.tracing.dictionaries.formats.places import require_same_folder
 from scircuit.tracing.dictionaries.formats.safe_files import (
     need,
@@ -18,6 +23,7 @@ from scircuit.tracing.dictionaries.formats.safe_files import (
     require_known,
     require_sizes,
     section,
+    truth,
     whole_number,
 )
 from scircuit.tracing.dictionaries.tensor_file import write_tensors
@@ -25,6 +31,7 @@ from scircuit.tracing.dictionaries.training_statistics import read_own
 from scircuit.tracing.interfaces import JsonObject
 
 FORMAT = "scircuit-dictionary-1"
+TRANSCODER = "scircuit-transcoder-1"
 _NAMES = ("encoder", "encoder_bias", "decoder", "decoder_bias", "mean")
 
 
@@ -36,7 +43,8 @@ def save_dictionary(dictionary: Dictionary, folder: Path | str) -> Path:
     write_json(
         target / "config.json",
         {
-            "format": FORMAT,
+            "format": TRANSCODER if dictionary.site == "mlp" else FORMAT,
+            **({"site": "mlp", "gain": dictionary.gain} if dictionary.site == "mlp" else {}),
             "layer": dictionary.layer,
             "width": dictionary.width,
             "n_features": dictionary.n_features,
@@ -64,17 +72,28 @@ def read(folder: Path) -> Dictionary:
         If files are damaged or do not fit each other.
     """
     config, path = read_json(folder / "config.json"), folder / "dictionary.safetensors"
-    if config.get("format") != FORMAT:
+    transcoder = config.get("format") == TRANSCODER
+    if config.get("format") not in (FORMAT, TRANSCODER):
         raise UserError(
-            f"dictionary {folder} has format {config.get('format')!r}; expected {FORMAT!r}",
+            f"dictionary {folder} has format {config.get('format')!r}; expected {FORMAT!r} or"
+            f" {TRANSCODER!r}",
             "write it with save_dictionary",
+        )
+    if config.get("site", "mlp" if transcoder else "output") != ("mlp" if transcoder else "output"):
+        raise UserError(
+            f"dictionary {folder} has format {config['format']!r} and site {config['site']!r}",
+            "weights and config.json belong to different dictionaries: copy both again",
         )
     tensors = read_weights(path)
     stated, rule, k = need(config, ("layer", "rule", "k"), folder / "config.json", FORMAT)
     layer = whole_number(stated, "layer", folder / "config.json")
-    require_same_folder(f"layer {layer}", layer, folder)
+    if transcoder:
+        require_mlp_folder(layer, folder)
+    else:
+        require_same_folder(f"layer {layer}", layer, folder)
     weights = need_weights(tensors, _NAMES, path, FORMAT)
-    require_known(tensors, (*_NAMES, "threshold"), path, FORMAT)
+    known = (*_NAMES, "threshold", *(("skip",) if transcoder else ()))
+    require_known(tensors, known, path, str(config["format"]))
     features, width = weights[0].shape
     require_sizes(config, {"n_features": features, "width": width}, folder / "config.json")
     dictionary = Dictionary(
@@ -85,6 +104,9 @@ def read(folder: Path) -> Dictionary:
         threshold=tensors.get("threshold"),
         provenance=_provenance(config, folder / "config.json"),
         catalogue=partial(read_own, folder),
+        site="mlp" if transcoder else "output",
+        skip=tensors.get("skip"),
+        gain=truth(config, "gain", True, folder / "config.json"),
     )
     if config.get("sha256") not in (None, dictionary.sha256):
         raise UserError(

@@ -11,6 +11,11 @@ with b = b_dec where ``apply_b_dec_to_input``, else 0. Before version 6 the laye
 a fine-tuned factor on the codes may be stored beside the weights. ``rescale_acts_by_decoder_norm``
 is folded into the weights, which leaves the function as it is. A normalisation of each row is not
 linear in the decoder, so an ablation would not be the removal of a direction: refused.
+
+A transcoder reads the MLP input (``hook_name``, or ``hook_name_in``) and predicts the MLP output
+(``hook_name_out``), with b = 0, W_dec [F, d_out], and in skip transcoders W_skip [d_out, d_in]:
+
+    y^ = W_dec^T f + b_dec (+ W_skip x)
 """
 
 from __future__ import annotations
@@ -18,13 +23,15 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scircuit.core.errors import UserError
-from scircuit.tracing.dictionaries.dictionary import Dictionary
+from scircuit.tracing.dictionaries.dictionary import Dictionary, Site
+from scircuit.tracing.dictionaries.formats.mlp_places import mlp_place, require_mlp_folder
 from scircuit.tracing.dictionaries.formats.places import (
     LAYER,
     layer_of,
@@ -34,6 +41,7 @@ from scircuit.tracing.dictionaries.formats.places import (
 )
 from scircuit.tracing.dictionaries.formats.safe_files import (
     column_norms,
+    need,
     need_weights,
     read_json,
     read_tensors,
@@ -58,6 +66,10 @@ _RULES = {
     "gated": "jumprelu",
     "batchtopk": "batchtopk",
     "matryoshka_batchtopk": "batchtopk",
+    "transcoder": "relu",
+    "skip_transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
 }
 _BIASED = ("W_enc", "b_enc", "W_dec", "b_dec")
 _TENSORS = {
@@ -67,6 +79,10 @@ _TENSORS = {
     "gated": ("W_enc", "W_dec", "b_dec", "r_mag", "b_gate", "b_mag"),
     "batchtopk": (*_BIASED, "threshold", "topk_threshold"),
     "matryoshka_batchtopk": (*_BIASED, "threshold", "topk_threshold"),
+    "transcoder": _BIASED,
+    "skip_transcoder": (*_BIASED, "W_skip"),
+    "jumprelu_transcoder": (*_BIASED, "threshold"),
+    "jumprelu_skip_transcoder": (*_BIASED, "threshold", "W_skip"),
 }
 _FACTORS = ("finetuning_scaling_factor", "scaling_factor")
 _NORMALISED = {
@@ -93,12 +109,12 @@ def read(folder: Path) -> Dictionary:
     ------
     UserError
         If files are damaged or do not fit each other, the architecture or a normalisation is not
-        one computed here, or it does not read a layer's output.
+        one computed here, or it neither reads a layer's output nor is a transcoder of an MLP.
     """
     config, path = read_json(folder / "cfg.json"), folder / "sae_weights.safetensors"
     architecture = _architecture(config, folder)
     rule = _RULES[architecture]
-    layer, place = _layer(folder, config)
+    place = _place(folder, config, architecture)
     weights = read_weights(path)
     encoder, decoder, b_dec = need_weights(weights, ("W_enc", "W_dec", "b_dec"), path, "SAELens")
     encoder, threshold = encoder.T, weights.get("threshold")
@@ -108,8 +124,10 @@ def read(folder: Path) -> Dictionary:
     else:
         (bias,) = need_weights(weights, ("b_enc",), path, "SAELens")
     require_known(weights, (*_TENSORS[architecture], *_FACTORS), path, f"SAELens {architecture}")
+    if "skip" in architecture:
+        need(weights, ("W_skip",), path, f"SAELens {architecture}")
     features, width = encoder.shape
-    sizes = {"d_in": width, "d_out": width, "d_sae": features}
+    sizes = {"d_in": width, "d_out": decoder.shape[1], "d_sae": features}
     require_sizes(config, sizes, folder / "cfg.json")
     if rule == "batchtopk":
         threshold = weights.get("topk_threshold", threshold)
@@ -119,10 +137,18 @@ def read(folder: Path) -> Dictionary:
         # norms in the encoder.
         norms = column_norms(decoder)
         encoder, bias, decoder = encoder * norms[:, None], bias * norms, decoder / norms[:, None]
-    centred = truth(config, "apply_b_dec_to_input", True, folder / "cfg.json")
+    centred = truth(
+        config, "apply_b_dec_to_input", "transcoder" not in architecture, folder / "cfg.json"
+    )
+    if centred and place.site == "mlp":
+        raise UserError(
+            f"{folder} is a transcoder with apply_b_dec_to_input, which takes the bias of its"
+            " output from its input",
+            "give the configuration that was written with these weights",
+        )
     zero = torch.zeros_like(b_dec)
     return Dictionary(
-        layer,
+        place.layer,
         encoder,
         bias,
         decoder,
@@ -131,8 +157,11 @@ def read(folder: Path) -> Dictionary:
         rule=rule,
         k=_k(config, path) if rule == "topk" else 0,
         threshold=threshold,
-        provenance=_provenance(config, architecture) | {"place": place},
+        provenance=_provenance(config, architecture) | place.named,
         catalogue=partial(_catalogue, folder),
+        site=place.site,
+        skip=weights.get("W_skip"),
+        gain=place.gain,
     )
 
 
@@ -164,17 +193,56 @@ def _architecture(config: JsonObject, folder: Path) -> str:
     return architecture
 
 
-def _layer(folder: Path, config: JsonObject) -> tuple[int, str]:
-    """Layer, and the name of the place that is read."""
+class _Place(NamedTuple):
+    layer: int
+    site: Site
+    gain: bool
+    named: JsonObject  # the names of the places, for the provenance
+
+
+def _place(folder: Path, config: JsonObject, architecture: str) -> _Place:
+    """Where a dictionary or transcoder reads, and its layer.
+
+    Raises
+    ------
+    UserError
+        If the places are not those of a layer's output or of an MLP, or contradict each other.
+    """
     metadata = section(config, "metadata", folder / "cfg.json")
-    names = (config.get("hook_name"), metadata.get("hook_name"), config.get("hook_point"))
+    names = (
+        *(found.get("hook_name") for found in (config, metadata)),
+        *(found.get("hook_name_in") for found in (config, metadata)),
+        config.get("hook_point"),
+    )
     place = the_one(names, "hook_name", folder / "cfg.json")
-    target = config.get("hook_name_out", metadata.get("hook_name_out"))
-    if target not in (None, "", place):
-        raise UserError(
-            f"{folder} reads {place!r} and predicts {target!r}: it is a transcoder",
-            "give a sparse autoencoder of a layer's output",
-        )
+    outs = (config.get("hook_name_out"), metadata.get("hook_name_out"))
+    target = the_one(outs, "hook_name_out", folder / "cfg.json")
+    head = config.get("hook_head_index", metadata.get("hook_head_index"))
+    if config.get("reshape_activations", "none") not in ("none", None) or head is not None:
+        place = f"{place} hook_z"  # one head, or all of them side by side
+    if "transcoder" in architecture or target not in ("", place):
+        if not place or not target:
+            missing = "what it predicts (hook_name_out)" if place else "what it reads (hook_name)"
+            raise UserError(
+                f"{folder} has architecture {architecture!r}, and cfg.json does not say {missing}",
+                "give the cfg.json that was written with these weights",
+            )
+        try:
+            layer, gain, writes = mlp_place(place, target, folder)
+        except UserError as error:
+            raise UserError(
+                f"{folder} reads {place!r} and predicts {target!r}: it is a transcoder"
+                f" (architecture {architecture!r}) and not one of an MLP; {error.problem}",
+                error.fix,
+            ) from error
+        require_mlp_folder(layer, folder)
+        return _Place(layer, "mlp", gain, {"place": place, "writes": writes})
+    layer, place = _layer(folder, config, metadata, place)
+    return _Place(layer, "output", True, {"place": place})
+
+
+def _layer(folder: Path, config: JsonObject, metadata: JsonObject, place: str) -> tuple[int, str]:
+    """Layer whose output is read, and the name of the place."""
     layers = (
         config.get("hook_layer"),
         metadata.get("hook_layer"),

@@ -21,6 +21,7 @@ from scircuit.tracing.hardware.out_of_memory import out_of_memory
 from scircuit.tracing.interfaces import JsonObject
 
 Value = TypeVar("Value")
+_MATRICES = (".weight", "W_enc", "W_dec", "W_skip", "encoder", "decoder")  # ends of their names
 
 
 @contextlib.contextmanager
@@ -203,7 +204,7 @@ def need_weights(
                 f"{path}: {name} is {kind}; expected a tensor of floating-point numbers",
                 "save the weights as they were before quantisation",
             )
-        axes = 2 if name.endswith((".weight", "W_enc", "W_dec", "encoder", "decoder")) else 1
+        axes = 2 if name.endswith(_MATRICES) else 1
         if value.ndim != axes:
             raise UserError(
                 f"{path}: {name} has shape {tuple(value.shape)}; expected {axes}"
@@ -287,8 +288,8 @@ def require_known(found: Mapping[str, Any], known: Iterable[str], path: Path, la
         raise UserError(
             f"{path} holds {', '.join(odd[:4])}, which {layout} does not have; expected"
             f" {', '.join(sorted(held))}",
-            "give a sparse autoencoder (no transcoder), with the configuration that was written"
-            " with it",
+            "give the weights with the configuration that was written with them (of a transcoder,"
+            " one that says so)",
         )
 
 

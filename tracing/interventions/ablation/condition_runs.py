@@ -177,7 +177,7 @@ def _last_layer(
         for i, c in enumerate(names[1:], 1):
             states[i] = live[c]
         places = torch.arange(states.shape[1], device=states.device).expand(states.shape[:-1])
-        context = adapter.attend(*by_row(partial(adapter.project, layer), states, places))
+        context = adapter.attend(layer, *by_row(partial(adapter.project, layer), states, places))
         at = [reads[c] for c in names]
         rows, given = (torch.cat([x[i, p] for i, p in enumerate(at)]) for x in (states, context))
         done = by_row(partial(adapter.finish, layer), rows, given)

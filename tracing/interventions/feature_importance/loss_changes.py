@@ -155,7 +155,7 @@ def _changes(
         if layer == last:
             rows = clean[made.position] + made.delta
         else:
-            rows = next(iter(run_exact(adapter, clean, made, layer, (last,))))[1]
+            rows = next(iter(run_exact(adapter, {layer: clean}, made, layer, (last,))))[1]
         losses = _losses(adapter, rows[torch.isin(made.position, read)], truth)
         found.append(losses[1:] - losses[0])
     return np.concatenate(found) if found else np.zeros(0)

@@ -123,7 +123,7 @@ def last_states(
         if layer == last:
             states = clean[edits.position] + edits.delta
         else:
-            states = next(iter(run_exact(adapter, clean, edits, layer, (last,))))[1]
+            states = next(iter(run_exact(adapter, cell.states, edits, layer, (last,))))[1]
         return states.unflatten(0, (len(changes), -1))
 
     for delta in deltas:

@@ -5,7 +5,8 @@ A vocabulary is plain JSON in the package, never a pickle. Geneformer V2 has 20,
 ids; each gene has the median of its non-zero CP10k expression over the pre-training corpus, by
 which tokenisation divides (`scircuit.tracing.tokenisation.rank`). Other vocabularies are read from
 a model's folder: `scircuit.tracing.tokenisation.vocabulary.folder_vocabulary`,
-`scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary`.
+`scircuit.tracing.tokenisation.vocabulary.scgpt_vocabulary`. Models that read the names of genes
+have `scircuit.tracing.sentences.sentence_vocabulary`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from scircuit.tracing.tokenisation.vocabulary.gene_table import GeneTable, gene_table
+
+if TYPE_CHECKING:
+    from scircuit.tracing.sentences.sentence_tokens import Sentences
 
 SPECIALS = ("<pad>", "<mask>", "<cls>", "<eos>")
 
@@ -34,11 +38,14 @@ class Bins(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens, medians and symbols of one model, and which of the two input forms it reads.
+    """Tokens, medians and symbols of one model, and which of the three input forms it reads.
 
-    Without `bins` a cell is its genes in the order of their rank
+    Without `bins` and `sentences` a cell is its genes in the order of their rank
     (`scircuit.tracing.tokenisation.rank`); with `bins` it is its genes with the bin of their
-    expression beside them (`scircuit.tracing.tokenisation.binning`).
+    expression beside them (`scircuit.tracing.tokenisation.binning`). With `sentences` it is the
+    tokens of a text that holds the names of its genes in their order
+    (`scircuit.tracing.sentences.sentence_tokens`); then ``token`` and the like number genes, and
+    the ids of the text's tokens are the tokeniser's.
 
     Attributes
     ----------
@@ -49,7 +56,7 @@ class Vocabulary:
         none.
     median
         Ensembl id -> median of non-zero CP10k expression in the pre-training corpus; empty with
-        `bins`.
+        `bins` and `sentences`.
     symbol_to_ensembl
         Gene symbol -> gene, for the genes that have a token.
     outside
@@ -57,11 +64,13 @@ class Vocabulary:
         non-coding).
     pad, mask, cls, eos
         Ids of the special tokens; None for a model without ``<cls>`` or ``<eos>``, mask -1 for one
-        that masks values instead.
+        that masks values instead; with `sentences` there are none.
     gene_of_token
         Gene of each token id; empty for specials.
     bins
         How values are binned, where the model reads values.
+    sentences
+        Template and tokeniser, where the model reads the names of genes as a text.
     retired
         Retired Ensembl id -> the one that took its place, where the model's folder tells them.
     follow
@@ -83,6 +92,7 @@ class Vocabulary:
     bins: Bins | None = None
     retired: Mapping[str, str] = field(default_factory=dict, repr=False)
     follow: bool = True
+    sentences: Sentences | None = None
 
     def __len__(self) -> int:
         return len(self.gene_of_token)

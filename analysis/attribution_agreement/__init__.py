@@ -1,0 +1,1 @@
+"""What attribution and ablation say of the same pairs of features."""

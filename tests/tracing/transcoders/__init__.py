@@ -1,0 +1,1 @@
+"""Transcoders: files, sites, training and how they fit a model."""

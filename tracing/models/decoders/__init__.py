@@ -1,0 +1,1 @@
+"""Causal decoders that read cells as sentences: GPT-NeoX and Gemma-2."""
