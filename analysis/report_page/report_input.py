@@ -35,6 +35,7 @@ class LossOnCells(TypedDict, total=False):
     uniform: float
     cells: int
     genes: int
+    what: str
 
 
 def loss_on_cells(found: LossOnCells) -> tuple[str, str]:
@@ -51,7 +52,7 @@ def loss_on_cells(found: LossOnCells) -> tuple[str, str]:
     elif known(unigram) and as_float(loss) >= as_float(unigram):
         verdict = ", no better than unigrams"
     claim = (
-        f"the model's loss on {count(found.get('genes'))} masked genes of"
+        f"the model's loss on {count(found.get('genes'))} {found.get('what', 'masked genes')} of"
         f" {count(found.get('cells'))} of these cells is {number(loss)} nats{verdict}"
     )
     baselines = [f"{number(unigram)} for unigrams of the other cells"] * known(unigram)

@@ -72,7 +72,8 @@ def _model(parts: ReportInput) -> Verdict:
     question, link = "Does the model know these cells?", "inputs"
     here = parts.trace.get("loss") or {}
     if known(here.get("loss")):
-        loss, where = here.get("loss"), "on masked genes of these cells"
+        loss = here.get("loss")
+        where = f"on {here.get('what', 'masked genes')} of these cells"
         baselines = {"unigrams": here.get("unigram"), "guessing": here.get("uniform")}
     else:
         loss, where = parts.model.get("mlm_loss"), "on held-out cells of its training"

@@ -142,7 +142,7 @@ CALL (f, current) {
   WITH CASE WHEN out THEN 'drives' ELSE 'driven by' END AS section, {item: g.id, name: g.name, measure: CASE WHEN type <> 'AFFECTS' THEN 'attribution weight' WHEN rule.rank(r) IS NULL THEN 'mean effect' WHEN rule.rank(r) = r.d THEN 'd' ELSE 'z of the computed effect' END, value: value, q: rule.q(r), overlap: r.n, run: r.run,
     origin: CASE WHEN method = 'imported' THEN 'imported' ELSE 'own' END,
     detail: CASE WHEN type <> 'AFFECTS' THEN [] WHEN coalesce(rule.effect(r), value) < 0 THEN ['support'] ELSE ['suppress'] END
-      + CASE WHEN r.n_pos IS NOT NULL THEN [toString(r.n_neg) + ' cells fall, ' + toString(r.n_pos) + ' rise'] ELSE [] END,
+      + CASE WHEN r.n_pos IS NULL THEN [] WHEN type = 'AFFECTS' THEN [toString(r.n_neg) + ' cells fall, ' + toString(r.n_pos) + ' rise'] ELSE ['adds in ' + toString(r.n_pos) + ' cells, takes in ' + toString(r.n_neg)] END,
     key: [-abs(value), g.id]} AS row ORDER BY row.key
   WITH section, collect(row)[..$limit] AS rows
   UNWIND rows AS row

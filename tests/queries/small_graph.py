@@ -3,9 +3,9 @@ that runs would write.
 
 Two complete trace runs (layer 1 to layers 2 and 3; layer 2 to layer 3, the newer one), which found
 different things about the features that both used, an interrupted one newer still, and the runs of
-annotate, analyse, ablate and steer; beside them an imported atlas of another model with published
-annotations, what an imported map and an attribution graph leave (edges without counts), and a
-matching of features. The expected answers are computed from these tables by pandas.
+annotate, analyse, ablate, steer and attribute; beside them an imported atlas of another model with
+published annotations, what an imported map and an attribution graph leave (edges without counts),
+and a matching of features. The expected answers are computed from these tables by pandas.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ from scircuit.core.study import Manifest
 from scircuit.ingest.graph.connection import Connection
 from scircuit.ingest.graph.stream import load_run
 from scircuit.ingest.shards.shard_store import ShardStore
-from tests.queries import small_findings, small_imported, small_interventions, small_traces
+from tests.queries import (
+    small_attributions,
+    small_findings,
+    small_imported,
+    small_interventions,
+    small_traces,
+)
 from tests.queries.small_names import (
     ANALYSE,
     ANALYSE_OLD,
     ANNOTATE,
     ATLAS,
+    ATTRIBUTE,
     BROKEN,
     CELL_TYPES,
     COMPARE,
@@ -36,6 +43,7 @@ from tests.queries.small_names import (
     NEW,
     OLD,
     PREDICT,
+    REATTRIBUTE,
     SIZES,
     STEER,
     address,
@@ -70,6 +78,8 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
     features["compared_degree"] = np.where(has, compared, np.nan)
     features["replicated_degree"] = np.where(has, more.integers(0, compared + 1), np.nan)
     interventions = small_interventions.interventions(rng, sizes)
+    attributed = small_attributions.parts(features, np.random.default_rng([seed, 5]))
+    features[attributed.columns] = attributed
     features.loc[features.id == address(2, 0), ["steering_slope", "steering_control"]] = [0.4, 0.02]
     found = {
         "Feature": features,
@@ -79,6 +89,9 @@ def frames(seed: int = 0, sizes: dict[int, int] | None = None) -> dict[str, pd.D
         **small_findings.findings(),
         **interventions,
         "Feature-AFFECTS-Feature": edges,
+        "Feature-ATTRIBUTES_TO-Feature": small_attributions.edges(
+            np.random.default_rng([seed, 6]), sizes
+        ),
     }
     found["Feature-CONTROL_AFFECTS-Feature"] = small_traces.control_edges(
         np.random.default_rng([seed, 1]), edges
@@ -265,11 +278,16 @@ def of_run(table: pa.Table, run: str) -> dict[str, pa.Table]:
     if run == STEER:
         return {"Feature": table.filter(own).select(["id", *rest])}
     judged: list[str] = []
-    for mark, by in (("prediction_run", PREDICT), ("compare_run", COMPARE)):
+    for mark, by in (
+        ("prediction_run", PREDICT),
+        ("compare_run", COMPARE),
+        ("attribution_run", ATTRIBUTE),
+        ("attribution_run", REATTRIBUTE),
+    ):
         mine = [n for n in blocks[mark] if n in table.column_names]
         judged += mine
         if run == by:
-            some = pc.is_valid(table.column(mark))
+            some = pc.equal(table.column(mark), by)
             return {"Feature": table.filter(some).select(["id", *mine])}
     if run == ATLAS:
         own_results = {*annotated, *degrees, *rest, *traced, *judged} - {"alive"}

@@ -304,7 +304,7 @@ def imported(rng: np.random.Generator, sizes: dict[int, int]) -> dict[str, pd.Da
         "Feature-ATTRIBUTES_TO-Feature": (
             pd.DataFrame(
                 [(other(6, i), other(7, i), 0.5 + i) for i in range(3)], columns=[*pair, "weight"]
-            ).assign(run=IMPORTED, mean=0.1, share=0.5, count=3)
+            ).assign(run=IMPORTED, count=3)
         ),
         "GeneSetLibrary": pd.DataFrame(
             [

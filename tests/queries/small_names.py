@@ -14,6 +14,7 @@ ANNOTATE, ANALYSE, ABLATE, STEER = (
 )
 PREDICT = "predict-0000000001"
 COMPARE = "compare-0000000001"
+ATTRIBUTE, REATTRIBUTE = "attribute-0000000001", "attribute-0000000002"  # of OLD, of NEW
 ANALYSE_OLD = "analyse-0000000002"  # of OLD; ANALYSE is of NEW
 EARLIER = "annotate-0000000009"  # an annotation that ANNOTATE has replaced
 ATLAS, IMPORTED, MATCH = "import-0000000001", "import-0000000002", "match-0000000001"

@@ -13,6 +13,7 @@ from scircuit.ingest.graph.connection import Connection, Target
 from scircuit.ingest.server import admin
 from scircuit.queries.graph_export.table_files import write_biocypher
 from tests.queries.test_export_formats import ODD, A, B, C, part
+from tests.support.neo4j_fixtures import start_brief
 
 
 @pytest.mark.server
@@ -21,7 +22,7 @@ def test_the_import_tool_takes_the_files(tmp_path):
     folder.mkdir()
     written = part()
     write_biocypher(written, folder)
-    server.start(home, heap="512m", pagecache="128m", wait_s=180)
+    start_brief(home, heap="512m", pagecache="128m")
     server.stop(home)
     command = (folder / "neo4j-admin-import-call.sh").read_text().split("neo4j-admin ", 1)[1]
     arguments = []
@@ -36,7 +37,7 @@ def test_the_import_tool_takes_the_files(tmp_path):
         *admin._stopped(home, "import into"), [*arguments, "--bad-tolerance=0", "--strict=true"]
     )
     try:
-        info = server.start(home, heap="512m", pagecache="128m", wait_s=180)
+        info = start_brief(home, heap="512m", pagecache="128m")
         with Connection.open(Target(info.uri, info.user, info.password)) as connection:
             nodes = {
                 r["id"]: r["n"]

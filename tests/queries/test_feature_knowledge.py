@@ -15,11 +15,13 @@ from tests.queries.expected import annotations, partners, same
 from tests.queries.small_names import (
     ANNOTATE,
     ATLAS,
+    ATTRIBUTE,
     EARLIER,
     IMPORTED,
     MATCH,
     NEW,
     OTHER,
+    REATTRIBUTE,
     TERMS,
     address,
     other,
@@ -129,9 +131,10 @@ def test_partners_of_any_feature(study, known, key):
     for section, own, theirs in (("drives", "source", "target"), ("driven by", "target", "source")):
         e = study.edges()
         expected = Counter(e[e[own] == key][theirs])
-        for kind in ("Feature-AFFECTS-Feature", "Feature-ATTRIBUTES_TO-Feature"):
-            f = study.frames[kind]
-            expected += Counter(f[(f[own] == key) & (f.run == IMPORTED)][theirs])
+        f = study.frames["Feature-AFFECTS-Feature"]
+        expected += Counter(f[(f[own] == key) & (f.run == IMPORTED)][theirs])
+        f = study.frames["Feature-ATTRIBUTES_TO-Feature"]
+        expected += Counter(set(f[f[own] == key][theirs]))  # of a pair of two runs the newer one
         assert Counter(answer[section].item if section in answer else []) == expected
 
 
@@ -145,6 +148,21 @@ def test_edges_of_a_map_without_counts_are_marked(known):
     assert set(known(other(6, 1))["drives"].measure) == {"attribution weight"}
     own = known(address(2, 0))["drives"]
     assert set(own.origin) == {"own"} and own.q.notna().all()
+
+
+def test_own_attributions_are_those_of_the_newest_run(study, known):
+    f = study.frames["Feature-ATTRIBUTES_TO-Feature"]
+    target = address(2, 1)
+    newest = f[f.target == target].sort_values("run").drop_duplicates("source", keep="last")
+    assert set(newest.run) == {ATTRIBUTE, REATTRIBUTE}
+    rows = known(target)["driven by"].query("measure == 'attribution weight'").set_index("item")
+    assert set(rows.origin) == {"own"} and len(rows) == len(newest)
+    for edge in newest.itertuples():
+        row = rows.loc[edge.source]
+        assert row[["value", "q", "overlap", "run"]].tolist() == pytest.approx(
+            [edge.weight, edge.q, edge.n, edge.run]
+        )
+        assert row.detail == [f"adds in {int(edge.n_pos)} cells, takes in {int(edge.n_neg)}"]
 
 
 def test_where_a_feature_fires(study, known):

@@ -175,7 +175,8 @@ def test_importance_is_measured_on_others_where_there_are_six(monkeypatch, other
     cohort = SimpleNamespace(
         tokens=[np.array([i]) for i in range(5 + others)], row_ids=np.arange(5 + others)
     )
-    inputs = SimpleNamespace(cohort=cohort, adapter=SimpleNamespace(device="cpu"), dictionaries={})
+    adapter = SimpleNamespace(device="cpu", tokens_are_genes=True)
+    inputs = SimpleNamespace(cohort=cohort, adapter=adapter, dictionaries={})
     monkeypatch.setattr(verb, "inputs_of_run", lambda *_, **__: (None, inputs))
     monkeypatch.setattr(
         feature_importance,

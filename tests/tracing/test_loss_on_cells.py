@@ -17,13 +17,13 @@ from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.evaluation import loss_on_cells as module
 from scircuit.tracing.evaluation.loss_on_cells import (
-    SMOOTHINGS,
     LossOnCells,
     loss_line,
     loss_on_cells,
     require_better_than_guessing,
 )
 from scircuit.tracing.evaluation.loss_recovered import mask_genes
+from scircuit.tracing.evaluation.unigram import SMOOTHINGS
 from scircuit.tracing.models.geneformer import Geneformer
 from scircuit.tracing.tokenisation.vocabulary import geneformer_v2
 from scircuit.workflows.check import check

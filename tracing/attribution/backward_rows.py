@@ -36,11 +36,11 @@ from scircuit.tracing.hardware.row_padding import by_row
 from scircuit.tracing.models.decoders.prenorm import Norm
 
 TARGETS = 48
-"""Targets of a batch."""
+"""Targets of a batch; a multiple of what matrix kernels take at once, to which fewer are padded."""
 
-_COLUMNS = 16  # targets that decoder rows are multiplied with at once on a CPU: never fewer
-_GATHERED = {"cpu": 2**18}  # numbers of gathered decoder rows held at once: what a cache holds
-_GATHERED_ELSEWHERE = 2**24
+_HELD, _HELD_ELSEWHERE = {"cpu": 2**18}, 2**24
+"""Numbers of gathered decoder rows, and of vectors, held at once: on a CPU what a cache holds."""
+
 EMBEDDING = -1
 """Layer of the token embedding among the parts of a sweep."""
 
@@ -133,7 +133,9 @@ def _filled(found: Tensor, count: int) -> Tensor:
     """Zeros for targets that begin further down, until there are `count`."""
     if len(found) == count:
         return found
-    return torch.cat([found, found.new_zeros(count - len(found), *found.shape[1:])])
+    filled = found.new_zeros(count, *found.shape[1:])
+    filled[: len(found)] = found
+    return filled
 
 
 def _inject(g: Tensor, targets: Sequence[Target], layer: int, at_mlp: bool) -> None:
@@ -149,20 +151,21 @@ def _features(cell: FrozenCell, layer: int, g: Tensor) -> Tensor:
     k = frozen.values.shape[1]
     if weights is None:
         return g.new_zeros(count, extent, 0)
-    # on a CPU always so many columns, filled up with zeros: bits do not depend on the count
-    columns = _COLUMNS if g.device.type == "cpu" else max(1, count)
+    # on a CPU always so many columns at the same place in memory, both of which decide bits
+    columns = TARGETS if g.device.type == "cpu" else max(1, count)
     found = g.new_empty(count, extent, k)
-    step = max(1, _GATHERED.get(g.device.type, _GATHERED_ELSEWHERE) // max(1, k * width))
+    held_at_once = _HELD.get(g.device.type, _HELD_ELSEWHERE)
+    step = min(extent, max(1, held_at_once // (max(k, columns) * width)))
+    some = g.new_zeros(columns, step, width)
     for start in range(0, extent, step):
         part = slice(start, min(start + step, extent))
         decoder = weights.decoder[frozen.indices[part]]  # [c, k, d]
         for first in range(0, count, columns):
-            some = g[first : first + columns, part]
-            held = some.new_zeros(columns, *some.shape[1:])  # its place in memory decides bits too
-            held[: len(some)] = some
-            along = decoder @ held.permute(1, 2, 0)  # [c, k, columns]
-            own = along[..., : len(some)].permute(2, 0, 1)
-            torch.mul(own, frozen.values[part], out=found[first : first + columns, part])
+            into = found[first : first + columns, part]
+            rows = some[:, : len(decoder)]
+            rows[: len(into)] = g[first : first + columns, part]
+            along = (decoder @ rows.permute(1, 2, 0)).permute(2, 0, 1)  # [columns, c, k]
+            torch.mul(along[: len(into)], frozen.values[part], out=into)
     return found
 
 

@@ -23,12 +23,12 @@ from scircuit.tracing.statistics.sign_flip import sign_flip_p
 _COLUMNS = ("sizes", "count", "mean", "square", "signs", "positions", "own", "lost")
 
 
-Sums = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Sums = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class CellSums:
     """Contributions to all positions of one target in one cell, summed by source feature: keys,
-    sums, those from the target's own position, and counts.
+    sums, those from the target's own position, z / sigma there, and counts.
     """
 
     def __init__(self) -> None:
@@ -42,36 +42,45 @@ class CellSums:
     def joined(self) -> Sums:
         """All layers, keys ascending."""
         none = np.zeros(0)
-        empty = (none.astype(np.int64), none, none, none.astype(np.int64))
+        empty = (none.astype(np.int64), none, none, none, none.astype(np.int64))
         parts = [self._layers[layer] for layer in sorted(self._layers)] or [empty]
-        keys, total, same, counts = (np.concatenate(c) for c in zip(*parts, strict=True))
-        return keys, total, same, counts
+        keys, total, same, factor, counts = (np.concatenate(c) for c in zip(*parts, strict=True))
+        return keys, total, same, factor, counts
 
 
 def _summed(first: Sums, second: Sums) -> Sums:
     keys, inverse = np.unique(np.concatenate([first[0], second[0]]), return_inverse=True)
-    total, same, counts = (
+    total, same, factor, counts = (
         np.bincount(inverse, np.concatenate([a, b]), len(keys))
         for a, b in zip(first[1:], second[1:], strict=True)
     )
-    return keys, total, same, counts.astype(np.int64)
+    return keys, total, same, factor, counts.astype(np.int64)
 
 
-def gather(part: LayerPart, targets: Sequence[Target], gathered: Sequence[CellSums]) -> None:
-    """Add one layer's contributions to each target, whatever else is in its batch."""
+def gather(
+    part: LayerPart,
+    targets: Sequence[Target],
+    sigmas: Sequence[float],
+    gathered: Sequence[CellSums],
+) -> None:
+    """Add one layer's contributions to each target, whatever else is in its batch; `sigmas` are
+    those of the norm before each target.
+    """
+    values = part.values.cpu().double().numpy()
     features = part.features.cpu().double().numpy()
     indices = part.indices.cpu().numpy()
     unique, inverse = np.unique(indices, return_inverse=True)
     inverse, size = inverse.reshape(indices.shape), len(unique)
     keys = (part.layer << 32) + unique.astype(np.int64)
-    for b, (target, own) in enumerate(zip(targets, gathered, strict=True)):
+    for b, (target, sigma, own) in enumerate(zip(targets, sigmas, gathered, strict=True)):
         seen = slice(0, target.position + 1)
         found, place = features[b, seen], inverse[seen].ravel()
         total = np.bincount(place, found.ravel(), size)
         counts = np.bincount(place, (found != 0).ravel(), size).astype(np.int64)
         same = np.bincount(inverse[target.position], found[-1], size)
+        factor = np.bincount(inverse[target.position], values[target.position] / sigma, size)
         live = counts > 0
-        own.add(part.layer, (keys[live], total[live], same[live], counts[live]))
+        own.add(part.layer, (keys[live], total[live], same[live], factor[live], counts[live]))
 
 
 class TargetSums:
@@ -86,7 +95,8 @@ class TargetSums:
     signs
         [N, 2] cells with x_c above and below 0.
     positions, own
-        [N] pairs of positions, and the part of the sum of x_c from the target's own position.
+        [N] pairs of positions; [N, 2] the part of the sum of x_c from the target's own position,
+        and the sum of z / sigma there.
     lost
         [N] bound of the ``|x_c|`` that an earlier row of the same source had when it was let go.
     values
@@ -106,7 +116,7 @@ class TargetSums:
         self.mean, self.square = np.zeros(0), np.zeros(0)
         self.signs = np.zeros((0, 2), np.int64)
         self.positions = np.zeros(0, np.int64)
-        self.own = np.zeros(0)
+        self.own = np.zeros((0, 2))
         self.lost = np.zeros(0)
         self.values: list[tuple[np.ndarray, np.ndarray]] = []  # of each cell: keys, x_c
         self.cells = self.fires = 0

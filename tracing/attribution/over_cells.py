@@ -1,7 +1,8 @@
 """Attribution of many cells as one graph between features, cell by cell, in bounded memory.
 
 In one cell the value of an edge is the sum over the source's positions of its contributions to the
-target, averaged over the P positions where the target fires:
+target, averaged over the P gene positions where the target fires (the words of a prompt are the
+same in every cell, so what is found there is no evidence of many cells):
 
     x_c(source, target) = 1/P  sum over t where target fires, s of  contribution(source at s -> t) .
 
@@ -62,7 +63,8 @@ class EdgeStatistics(NamedTuple):
     n_pos: np.ndarray  # [N]
     n_neg: np.ndarray  # [N]
     p: np.ndarray  # [N] two-sided sign-flip p
-    same_token: np.ndarray  # [N] part of the mean from the target's own position
+    same_token: np.ndarray  # [N] part of the mean from the target's own position, by all paths
+    factor: np.ndarray  # [N] mean over cells of z / sigma at that position, 0 where it is silent
     weight: np.ndarray  # [N] what no input changes of it (`feature_pairs`); NaN without a cell
     lost: np.ndarray  # [N] bound of |x_c| summed over cells that is in the remainder instead
     sources: int  # all that contribute in at least one cell, kept or not
@@ -147,21 +149,26 @@ class OverCells:
         for chosen in target_batches(cell, targets, self.batch):
             some = [targets[i] for i in chosen]
             complete = Completeness(some)
+            sigmas = [float(cell.layers[t.layer].sigma_2[t.position]) for t in some]
             for part in backward_rows(cell, some):
                 complete.add(part)
                 if part.layer != EMBEDDING and part.features.shape[-1]:
-                    gather(part, some, [gathered[names[i]] for i in chosen])
+                    gather(part, some, sigmas, [gathered[names[i]] for i in chosen])
             relative[chosen] = complete.relative
             ends[chosen, 0] = complete.value
             for e, kind in enumerate(("errors", "embeddings", "biases")):
                 ends[chosen, e + 1] = complete.sums[kind]
         for name, found in gathered.items():
             own = [i for i, other in enumerate(names) if other == name]
-            keys, total, same, positions = found.joined()
+            keys, total, same, factor, positions = found.joined()
             live, share = total != 0, 1 / len(own)
             sums = self._sums[name]
             sums.add(
-                keys[live], share * total[live], share * same[live], positions[live], self.capacity
+                keys[live],
+                share * total[live],
+                share * np.stack([same, factor], 1)[live],
+                positions[live],
+                self.capacity,
             )
             sums.cells += 1
             sums.fires += len(own)
@@ -204,7 +211,8 @@ class OverCells:
             sums.signs[kept, 0],
             sums.signs[kept, 1],
             sign_flips(sums, kept),
-            sums.own[kept] / np.maximum(n, 1),
+            sums.own[kept, 0] / np.maximum(n, 1),
+            sums.own[kept, 1] / np.maximum(n, 1),
             self._weights(target, source),
             sums.lost[kept],
             len(sums.keys) + len(sums.gone_keys - set(sums.keys.tolist())),
@@ -236,7 +244,7 @@ class OverCells:
 
 
 def firing_targets(cell: FrozenCell, features: Sequence[Feature]) -> dict[Feature, list[int]]:
-    """Positions where features fire in a cell, ascending; features that do not are left out.
+    """Gene positions where features fire in a cell, ascending; features that do not are left out.
 
     Raises
     ------
@@ -253,10 +261,12 @@ def firing_targets(cell: FrozenCell, features: Sequence[Feature]) -> dict[Featur
             )
         wanted.setdefault(layer, set()).add(feature)
     found: dict[Feature, list[int]] = {}
+    genes = cell.adapter.gene_positions(cell.cell).cpu().numpy()
     for layer in sorted(wanted):
         frozen = cell.layers[layer]
         indices, active = frozen.indices.cpu().numpy(), (frozen.values > 0).cpu().numpy()
-        rows, columns = np.nonzero(active & np.isin(indices, list(wanted[layer])))
+        chosen = active & np.isin(indices, list(wanted[layer]))
+        rows, columns = np.nonzero(chosen & np.isin(np.arange(len(chosen)), genes)[:, None])
         for row, feature in zip(rows.tolist(), indices[rows, columns].tolist(), strict=True):
             found.setdefault((layer, feature), []).append(row)
     return found

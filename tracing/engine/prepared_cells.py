@@ -58,7 +58,8 @@ def prepare_cells(
     kept = range(layers[0], layers[-1] + 1)
     codes = sum(map(len, tokens)) * _CODE_BYTES
     held = sum(
-        codes * (dictionaries[t].k or _ACTIVE) + 2 * 4 * dictionaries[t].n_features * adapter.width
+        codes * (dictionaries[t].k if dictionaries[t].rule == "topk" else _ACTIVE)
+        + 2 * 4 * dictionaries[t].n_features * adapter.width
         for t in layers
     )
     if settings.context > 0:

@@ -9,6 +9,9 @@ a masked gene,
                the other cells of the run, the cell that is guessed left out, N their sum, and the
                smoothing a that suits the masked genes best
 
+A model that reads cell sentences predicts the next token instead; in the place of masked genes are
+the tokens of gene names.
+
 A model at or above uniform knows less than nothing of these cells, whatever its loss was where it
 was trained: circuits in it are those of another world. One at or above unigram does not use the
 other genes of a cell. The unigram of few cells is a weak baseline, since most genes of a cell are
@@ -27,12 +30,13 @@ import torch
 from scircuit.core.errors import UserError
 from scircuit.core.preflight import CheckLine
 from scircuit.tracing.evaluation.loss_recovered import cross_entropy, masked_input
+from scircuit.tracing.evaluation.unigram import unigram
+from scircuit.tracing.sentences.sentence_loss import name_nats
 
 if TYPE_CHECKING:
     from scircuit.tracing.models.adapter import Adapter
 
 CELLS = 20
-SMOOTHINGS = (1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
 NEAR = 0.95  # of uniform: an untrained model of a panel is within a fiftieth of it by chance
 WARNING = "warning: "  # start of a finding that passes and should be read
 NAME = "model on these cells"
@@ -46,7 +50,8 @@ class LossOnCells(NamedTuple):
     unigram: float | None  # None of a single cell, which has no others
     uniform: float
     cells: int
-    genes: int  # masked
+    genes: int  # masked; of a model that reads sentences, tokens of gene names
+    what: str = "masked genes"
 
     @property
     def worse_than_guessing(self) -> bool:
@@ -60,6 +65,7 @@ class LossOnCells(NamedTuple):
         return {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in self._asdict().items()
+            if name != "what" or value != "masked genes"
         }
 
     def of_run(self) -> dict[str, float | int | None]:
@@ -76,7 +82,7 @@ class LossOnCells(NamedTuple):
         unigram = "" if self.unigram is None else f"{self.unigram:.2f} for unigrams and "
         cells = f"{self.cells} cell{'s' * (self.cells != 1)}"
         return (
-            f"loss {self.loss:.2f} nats on {self.genes:,} masked genes of {cells}, against"
+            f"loss {self.loss:.2f} nats on {self.genes:,} {self.what} of {cells}, against"
             f" {unigram}{self.uniform:.2f} for uniform guessing"
         )
 
@@ -112,6 +118,8 @@ def loss_on_cells(
     LossOnCells or None
         None where the model has no token head, or no cell has two genes.
     """
+    if not adapter.tokens_are_genes:
+        return _on_names(adapter, cells, seed, seconds)
     if not has_token_head(adapter):
         return None
     fit = [cell for cell in cells if len(adapter.gene_tokens(cell)) > 1]
@@ -142,10 +150,34 @@ def loss_on_cells(
     )
 
 
-def unigram(counts: np.ndarray, genes: np.ndarray, vocabulary: int) -> np.ndarray:
-    """-ln p of each gene under the smoothed frequencies of `counts`, [smoothings, genes]."""
-    a = np.array(SMOOTHINGS)[:, None]
-    return np.log(counts.sum() + a * vocabulary) - np.log(counts[genes] + a)
+def _on_names(
+    adapter: Adapter, cells: Sequence[np.ndarray], seed: int, seconds: float
+) -> LossOnCells | None:
+    """The same for a model that reads sentences: loss of the next token, at the tokens of gene
+    names, over its whole vocabulary; the unigram is that of such tokens in the other cells.
+    """
+    named = [np.bincount(c["token"][c["gene"] >= 0], minlength=adapter.n_tokens) for c in cells]
+    fit = [i for i, counts in enumerate(named) if counts.sum() > 1]
+    counts = np.sum([named[i] for i in fit], axis=0)
+    losses: list[np.ndarray] = []
+    unigrams: list[np.ndarray] = []
+    end = time.monotonic() + seconds
+    for i in np.random.default_rng(seed).permutation(np.array(fit, np.int64))[:CELLS]:
+        if losses and time.monotonic() > end:
+            break
+        nats, at = name_nats(adapter, cells[i])
+        losses.append(nats)
+        unigrams.append(unigram(counts - named[i], cells[i]["token"][at], adapter.n_tokens))
+    if not losses:
+        return None
+    return LossOnCells(
+        loss=float(np.concatenate(losses).mean()),
+        unigram=float(np.concatenate(unigrams, axis=1).mean(1).min()) if len(fit) > 1 else None,
+        uniform=float(np.log(adapter.n_tokens)),
+        cells=len(losses),
+        genes=sum(len(part) for part in losses),
+        what="tokens of gene names",
+    )
 
 
 def _counts(adapter: Adapter, cell: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FILE = "prompt_template.json"
 CELL_TYPE, GENERATION = "cell type", "generation"
 Kind = Literal["cell type", "generation"]
+MOST = 100_000  # genes, more than there are
 TOP_N = 200  # genes; what the smaller published models were trained with
 _SENTENCE, _TYPE = "cell_sentence", "cell_type"
 _FREE = ("num_genes", "organism")
@@ -155,6 +156,9 @@ def _faults(template: Template) -> list[str]:
     except ValueError as error:  # a single brace
         return [f"its braces cannot be read ({error})"]
     faults = []
+    for side in ("text", "response", "organism"):
+        if any("\ud800" <= letter <= "\udfff" for letter in getattr(template, side)):
+            faults.append(f"its {side} has halves of letters, which are no text")
     known = {"text": (*_FREE, _SENTENCE), "response": (*_FREE, _SENTENCE, _TYPE)}
     unknown = [f"{{{f}{how}}}" for side, f, how in pieces if how or f not in known[side]]
     if unknown:
@@ -169,8 +173,8 @@ def _faults(template: Template) -> list[str]:
         faults.append(f"its response has {{{_TYPE}}} {types} times, expected {wanted}")
     if template.text != template.text.rstrip():
         faults.append("its text ends in white space, which belongs to what follows")
-    if template.top_n < 1:
-        faults.append(f"its top_n is {template.top_n}, expected 1 or more")
+    if not 1 <= template.top_n <= MOST:
+        faults.append(f"its top_n is {template.top_n}, expected 1 to {MOST:,}")
     return faults
 
 
@@ -196,6 +200,8 @@ def read_template(folder: Path) -> Template:
     """
     file = folder / FILE
     if not file.is_file():
+        if file.exists() or file.is_symlink():
+            raise UserError(f"{file} is no file that can be read", _example())
         return OF_CELL_TYPE
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ A causal model's logits at position p are for the token at p + 1. In nats,
 
 A model that reads no more than how common genes are is at the unigram; one to which their order
 says nothing is at its shuffled loss. Smoothing is the one that suits the measured cells best, which
-favours the baseline (`scircuit.tracing.evaluation.loss_on_cells`).
+favours the baseline (`scircuit.tracing.evaluation.unigram`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from scircuit.core.errors import UserError
-from scircuit.tracing.evaluation.loss_on_cells import unigram
 from scircuit.tracing.evaluation.loss_recovered import cross_entropy_of_rows
+from scircuit.tracing.evaluation.unigram import unigram
 from scircuit.tracing.sentences.sentence_tokens import genes_of
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scircuit.core.edge_rules import MIN_SUPPORT
+from scircuit.core.errors import UserError
 from scircuit.tracing.statistics.sign_flip import sign_flip_p
 
 HALF_P = 0.05
@@ -160,7 +161,12 @@ def _part(
     """Columns of `Tests` for one block, in their order."""
     x = effects[sources, :, targets]
     if not np.isfinite(x[active[sources]]).all():
-        raise ValueError("an effect is NaN or infinite: the model's states are")
+        raise UserError(
+            "an effect of an ablation is NaN or infinite: the model's states are, without a feature"
+            " of these dictionaries",
+            "compare the dictionaries with their source (a weight of 1e30 is finite and still too"
+            " large), or try --numerics float32 and --device cpu",
+        )
     large = (np.abs(x) > floors[targets]) & active[sources][:, :, None]
     source, target = np.nonzero(large.any(1))
     rows = np.where(large[source, :, target], x[source, :, target], 0).astype(np.float64)

@@ -42,7 +42,7 @@ class CellsConfig:
     min_tokens: int = option(
         100,
         "minimum median number of gene tokens per cell (at most a tenth of the genes, where the"
-        " model's vocabulary is a panel)",
+        " model's vocabulary is a panel; of models that read sentences, genes)",
         once=True,
     )
 

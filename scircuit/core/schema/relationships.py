@@ -28,26 +28,28 @@ _BETWEEN_FEATURES = (
         RUN,
         prop("weight", "float",
              "mean over the n cells of what the source adds in a cell: summed over its positions,"
-             " averaged over those where the target fires; in an imported graph of one input the"
-             " direct effect, summed over pairs of positions", "dictionary units of the target"),
+             " averaged over the gene positions where the target fires; in an imported graph of one"
+             " input the direct effect, summed over pairs of positions",
+             "dictionary units of the target"),
         prop("sd", "float", "standard deviation of that over the n cells (n - 1)",
              "dictionary units of the target"),
         prop("n", "int", "cells in which the target fires and the source adds something", "cells"),
         prop("n_pos", "int", "cells in which the source adds to the target", "cells"),
         prop("n_neg", "int", "cells in which the source takes from the target", "cells"),
         prop("p", "float", "two-sided sign-flip p over the n cells", "probability"),
-        prop("q", "float", "Benjamini-Hochberg of `p` over the stored edges of the run",
-             "probability"),
+        prop("q", "float",
+             "Benjamini-Hochberg of `p` over all pairs of the run that contribute in any cell, also"
+             " those that are not stored", "probability"),
         prop("same_token", "float",
-             "part of `weight` that comes from the target's own position",
+             "part of `weight` that comes from the target's own position, by all paths",
              "dictionary units of the target"),
         prop("invariant", "float",
              "input-invariant factor of the same-token path: the source's decoder along the"
              " target's encoder, seen through the norm before it"),
         prop("factor", "float",
-             "`same_token` / `invariant`: mean of the input-dependent factor, activation over"
-             " sigma of the norm, over the positions where the target fires; null where other"
-             " paths join at the same token (skips) or the invariant factor is 0"),
+             "input-dependent factor of that path, activation over sigma of the norm, averaged over"
+             " the gene positions where the target fires; `invariant` times `factor` is what the"
+             " residual stream alone carries from the same token"),
         prop("count", "int", "pairs of positions"),
     )),
     RelationshipType("Feature", "CO_OCCURS", "Feature",

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 EDGES = "Feature-ATTRIBUTES_TO-Feature"
 
 
-def edge_table(
-    found: Sequence[EdgeStatistics], run: str, model: str, dictionary: str, *, skips: bool
-) -> pa.Table:
+def edge_table(found: Sequence[EdgeStatistics], run: str, model: str, dictionary: str) -> pa.Table:
     """Edges of all targets, with q over all pairs that contribute.
 
     Parameters
@@ -31,8 +29,6 @@ def edge_table(
         Edges into each target.
     run, model, dictionary
         Run, and names as addresses have them.
-    skips
-        Whether transcoders have skips, by which other paths join the one of the same token.
     """
     import pyarrow as pa
 
@@ -44,13 +40,11 @@ def edge_table(
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(f, name) for f in found]) if found else np.zeros(0)
 
-    p, same, invariant = joined("p"), joined("same_token"), joined("weight")
+    p = joined("p")
     known = ~np.isnan(p)
     q = np.full(len(p), np.nan)
     # stored are the strongest: all pairs are the family, those that are not stored as p = 1
     q[known] = benjamini_hochberg(p[known], sum(f.sources for f in found))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.where(np.abs(invariant) > 1e-12, same / invariant, np.nan)
     columns = {
         "source": [address(*row) for f in found for row in f.source],
         "target": [address(*f.target) for f in found for _ in f.source],
@@ -62,9 +56,9 @@ def edge_table(
         "n_neg": joined("n_neg").astype(np.int64),
         "p": p,
         "q": q,
-        "same_token": same,
-        "invariant": invariant,
-        "factor": np.full(len(p), np.nan) if skips else factor,
+        "same_token": joined("same_token"),
+        "invariant": joined("weight"),
+        "factor": joined("factor"),
         "count": joined("positions").astype(np.int64),
     }
     return conform(

@@ -32,6 +32,11 @@ def chosen_targets(study: Study, trace: Manifest, config: AttributeConfig) -> li
             " share above 0 and up to 1",
             f"the defaults are {AttributeConfig.targets} and {AttributeConfig.share}",
         )
+    if config.features and not listed(config.features):
+        raise UserError(
+            f"--features is {', '.join(map(repr, config.features))}, which names no feature",
+            "give addresses such as L01/F0012, or leave it out for a random sample",
+        )
     table = features_of(study, trace)
     ids = [parse(text) for text in table.filter(table.column("alive")).column("id").to_pylist()]
     first = min((a.layer for a in ids), default=0)

@@ -115,11 +115,19 @@ def training_config(copy: Copy, traced: TraceConfig, inputs: Inputs, most: int) 
             "layers": inputs.settings.layers,
             "n_cells": most or trained_on,
             "expansion": max(1, own.n_features // own.width),
-            "k": own.k if own.rule == "topk" else TrainConfig.k,
+            "k": own.k if own.rule == "topk" else _mean_active(stated),
             **_as_transcoder(own),
             "device": traced.device,
         },
     )
+
+
+def _mean_active(stated: Mapping[str, object]) -> int:
+    """Active latents a row, where no k is fixed: as measured after training."""
+    measured = stated.get("l0")
+    if isinstance(measured, int | float) and measured > 0:
+        return max(1, round(measured))
+    return TrainConfig.k
 
 
 def _as_transcoder(own: Dictionary) -> dict[str, object]:

@@ -77,8 +77,7 @@ def attribute(
             _, inputs = inputs_of_run(parent, device=config.device)
             found = _over_cells(inputs, targets, config, quiet)
             names = inputs.settings.model_name, inputs.settings.dictionary_name
-            skips = any("skip" in d.tensors for d in inputs.used.values())
-            edges = edge_table(found, run.id, *names, skips=skips)
+            edges = edge_table(found, run.id, *names)
             finding = agreement(ablated_pairs(place, parent, edges), config.seed)
             write_findings(run.folder, [finding])
             run.write("attribution", {"Feature": target_table(found, *names), EDGES: edges})

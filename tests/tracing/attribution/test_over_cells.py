@@ -57,6 +57,36 @@ def plain(cells, target):
     return values, rest
 
 
+def mean_factor(cells, source, target):
+    """z / sigma at the positions where the target fires, by loops: mean over the positions of a
+    cell, then over the given cells.
+    """
+    found = []
+    for cell in cells:
+        own, into = cell.layers[source[0]], cell.layers[target[0]]
+        z = (own.values * (own.indices == source[1])).sum(1)
+        fires = ((into.values * (into.indices == target[1])).sum(1) > 0).nonzero()[:, 0].tolist()
+        found.append(np.mean([float(z[t] / into.sigma_2[t]) for t in fires]))
+    return np.mean(found)
+
+
+def test_words_of_the_prompt_are_no_targets(cells):
+    """Only gene positions count: of a cell whose first positions spell no gene, the rest."""
+    cell = cells[0]
+    plain = firing_targets(cell, TARGETS)
+    spelled = np.zeros(len(cell.cell), [("token", "<i8"), ("gene", "<i8")])
+    spelled["gene"] = np.where(np.arange(len(spelled)) < 3, -1, 7)
+    cell.cell, whole = spelled, cell.cell
+    try:
+        found = firing_targets(cell, TARGETS)
+    finally:
+        cell.cell = whole
+    assert any(min(places) < 3 for places in plain.values())
+    assert found == {
+        name: later for name, places in plain.items() if (later := [p for p in places if p >= 3])
+    }
+
+
 def test_equals_plain_loops(cells):
     over = OverCells(TARGETS)
     for cell in cells:
@@ -74,6 +104,8 @@ def test_equals_plain_loops(cells):
             assert abs(found.mean[i] - x.mean()) < 1e-12
             own = np.mean([v[2] for v in values[source]])
             assert abs(found.same_token[i] - own) < 1e-12
+            where = [cells[v[0]] for v in values[source]]
+            assert abs(found.factor[i] - mean_factor(where, source, target)) < 1e-12
             source_weights, into = (cells[0].transcoders[m] for m in (source[0], target[0]))
             w = cells[0].adapter.layers[target[0]].norm_2.weight * into.encoder[target[1]]
             w = w - w.mean() if cells[0].adapter.layers[0].norm_2.centred else w
@@ -153,9 +185,9 @@ def test_batches_change_no_bit(cells, batch):
         other.add(cell)
     for target in TARGETS:
         first, second = one.edges(target), other.edges(target)
-        for a, b in zip(first[1:12], second[1:12], strict=True):
+        for a, b in zip(first[1:13], second[1:13], strict=True):
             assert np.array_equal(a, b, equal_nan=True)
-        assert first[12:] == second[12:]
+        assert first[13:] == second[13:]
 
 
 def test_firing_positions(cells):
@@ -193,7 +225,8 @@ def test_sources_that_come_back_say_what_they_may_have_lost(seed):
     sums, x = TargetSums(), g.standard_normal((30, 20)) * (g.random((30, 20)) < 0.3)
     for row in x:
         keys = np.flatnonzero(row)
-        sums.add(keys, row[keys], row[keys], np.ones(len(keys), int), capacity=8)
+        own = np.stack([row[keys]] * 2, 1)
+        sums.add(keys, row[keys], own, np.ones(len(keys), int), capacity=8)
         assert len(sums.keys) <= 8
     true = np.abs(x).sum(0)[sums.keys]
     assert (sums.sizes <= true + 1e-12).all() and (true <= sums.sizes + sums.lost + 1e-12).all()

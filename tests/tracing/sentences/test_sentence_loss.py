@@ -14,7 +14,11 @@ import torch
 
 from scircuit.core.errors import UserError
 from scircuit.tracing.clean_pass.feature_genes import build_catalogue
-from scircuit.tracing.evaluation.loss_on_cells import SMOOTHINGS
+from scircuit.tracing.evaluation.loss_on_cells import (
+    loss_on_cells,
+    require_better_than_guessing,
+)
+from scircuit.tracing.evaluation.unigram import SMOOTHINGS
 from scircuit.tracing.models import load_model
 from scircuit.tracing.sentences.prompt_templates import Template
 from scircuit.tracing.sentences.sentence_loss import (
@@ -220,3 +224,31 @@ def test_catalogue_counts_genes(adapter, cells):
     malat1 = "ENSG00000251562"
     share = sum(numbers("MALAT1")[0] in genes_of(c) for c in cells) / len(cells)
     assert found.detection[malat1] == share
+
+
+def test_the_preflight_measures_names_on_the_cells_of_a_run(adapter, cells):
+    """Loss of all tokens of names, beside the frequencies of the other cells; a model of random
+    weights is no better than guessing, and is refused.
+    """
+    found = loss_on_cells(adapter, cells, seed=2)
+    assert found is not None
+    nats = [name_nats(adapter, cell) for cell in cells]
+    assert found.loss == pytest.approx(np.concatenate([n for n, _ in nats]).mean(), abs=1e-9)
+    assert (found.cells, found.genes) == (6, sum(len(n) for n, _ in nats))
+    assert found.uniform == pytest.approx(np.log(adapter.n_tokens))
+    best = []
+    for a in SMOOTHINGS:
+        worth = []
+        for i, (_, at) in enumerate(nats):
+            others = np.concatenate(
+                [c["token"][c["gene"] >= 0] for k, c in enumerate(cells) if k != i]
+            )
+            for token in cells[i]["token"][at]:
+                seen = (others == token).sum()
+                worth.append(-np.log((seen + a) / (len(others) + a * adapter.n_tokens)))
+        best.append(np.mean(worth))
+    assert found.unigram == pytest.approx(min(best), abs=1e-9)
+    assert "tokens of gene names" in str(found) and "masked" not in str(found)
+    assert found.worse_than_guessing
+    with pytest.raises(UserError, match="no better than uniform guessing on these cells"):
+        require_better_than_guessing(adapter, found)
