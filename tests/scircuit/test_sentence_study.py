@@ -87,7 +87,8 @@ def _by_autograd(adapter, used, cell, source, target):
         clean = adapter.clean_mlp(cell)
         for layer, dictionary in used.items():
             codes[layer] = dictionary.encode(clean[layer][0])
-    fires = (codes[target[0]][:, target[1]] > 0).nonzero()[:, 0]
+    spelled = torch.from_numpy(cell["gene"] >= 0)
+    fires = ((codes[target[0]][:, target[1]] > 0) & spelled).nonzero()[:, 0]
     if not len(fires):
         return None
     with torch.enable_grad():
