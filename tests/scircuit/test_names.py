@@ -33,7 +33,7 @@ FORMATS = {
     "neuronpedia": ".json",
     "biocypher": "",
 }
-ELSEWHERE = {"compare", "demo", "genesets", "reproduce"}  # have inputs of their own, or a network
+ELSEWHERE = {"attribute", "compare", "demo", "genesets", "reproduce"}  # inputs of their own
 
 
 def run(*words, study=None):

@@ -4,12 +4,15 @@ and what is refused.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 import scircuit as sc
 from scircuit.core.errors import UserError
+from tests.support.cli_process import scircuit
 from tests.support.sentence_study import CELLS, SentenceStudy
 
 QUIET = {"database": False, "quiet": True}
@@ -135,6 +138,13 @@ def test_attribution_is_held_against_ablation(attributed):
 def test_again_is_the_same_run(made, attributed):
     again = sc.attribute(study=made.study, targets=12, **QUIET)
     assert again.run == attributed.run and not again.new
+
+
+def test_the_command_line_takes_such_names(made, attributed):
+    words = ("attribute", "--study", made.study, "--targets", "12", "--no-database", "--json")
+    ended = scircuit(*words)
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out)["run"] == attributed.run
 
 
 def test_targets_are_chosen_by_address(made):

@@ -11,6 +11,7 @@ from typing import Any
 import anndata
 import numpy as np
 
+from tests.support.named_study import folder_name
 from tests.support.sentence_parts import byte_level
 from tests.support.tiny_decoders import neox_config, random_weights
 
@@ -40,14 +41,17 @@ def some_cells(examples: Path, folder: Path, name: str = "Cells (some).h5ad") ->
 
 
 class SentenceStudy:
-    """Model, cells, transcoders and a traced run below a folder."""
+    """Model, cells, transcoders and a traced run below a folder, all with names that are hard to
+    handle.
+    """
 
     def __init__(self, root: Path, examples: Path) -> None:
         import scircuit as sc
 
-        self.study, self.model = root / "Study of Sentences", sentence_model(root)
-        self.cells = some_cells(examples, root)
-        self.transcoders = root / "Transcoders"
+        self.study = root / folder_name("Study")
+        self.model = sentence_model(root, folder_name("Model"))
+        self.cells = some_cells(examples, root, f"{folder_name('Cells')}.h5ad")
+        self.transcoders = root / folder_name("Transcoders")
         self.inputs: dict[str, Any] = {
             "model": str(self.model),
             "cells": self.cells,
